@@ -1,0 +1,110 @@
+//! An entry before and after it is stored.
+
+use super::{Action, EntryId, Identifier, Invalid, JsonText, Metadata, Name, ResourceType, Timestamp};
+
+/// The most changes of one entry.
+pub const MAX_CHANGES: usize = 1_000;
+/// The most bytes of one entry: its strings, metadata keys and minified JSON values.
+pub const MAX_ENTRY_BYTES: usize = 256 * 1024;
+
+/// The number of an entry in its organization: 1, 2, 3 …
+pub type Seq = i64;
+
+/// One changed field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its path. May be empty.
+    pub field: String,
+    /// Its value before.
+    pub old_value: JsonText,
+    /// Its value after.
+    pub new_value: JsonText,
+}
+
+/// What a writer says of an entry, its time aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// The writer's, or a generated one.
+    pub id: EntryId,
+    /// What kind of resource.
+    pub resource_type: ResourceType,
+    /// Which resource.
+    pub resource_id: Identifier,
+    /// What the resource was called.
+    pub resource_name: Option<Name>,
+    /// What was done.
+    pub action: Action,
+    /// Who did it.
+    pub user_id: Identifier,
+    /// What the user was called.
+    pub user_name: Option<Name>,
+    /// The user's e-mail address.
+    pub user_email: Option<Name>,
+    /// Which fields changed, in the writer's order.
+    pub changes: Vec<Change>,
+    /// Where the action came from.
+    pub metadata: Metadata,
+    /// The trace that it was part of.
+    pub trace_id: Option<Identifier>,
+}
+
+/// An entry to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEntry {
+    /// When the thing happened; `None` for the time of recording.
+    pub timestamp: Option<Timestamp>,
+    /// All else.
+    pub content: Content,
+}
+
+/// An entry with its number, as the log keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number in its organization.
+    pub seq: Seq,
+    /// When the thing happened. Lists are sorted by it.
+    pub timestamp: Timestamp,
+    /// When the service committed to it. Never decreases along `seq`.
+    pub recorded_at: Timestamp,
+    /// The API key that wrote it.
+    pub writer_key_id: String,
+    /// All else.
+    pub content: Content,
+}
+
+impl Content {
+    /// The bytes that count against [`MAX_ENTRY_BYTES`].
+    pub fn size(&self) -> usize {
+        let name = |name: &Option<Name>| name.as_ref().map_or(0, |name| name.as_str().len());
+        let change =
+            |change: &Change| change.field.len() + change.old_value.as_str().len() + change.new_value.as_str().len();
+        self.id.as_str().len()
+            + self.resource_id.as_str().len()
+            + name(&self.resource_name)
+            + self.user_id.as_str().len()
+            + name(&self.user_name)
+            + name(&self.user_email)
+            + self.changes.iter().map(change).sum::<usize>()
+            + self.metadata.size()
+            + self.trace_id.as_ref().map_or(0, |id| id.as_str().len())
+    }
+
+    /// Refuses what is larger than [`MAX_ENTRY_BYTES`].
+    pub fn check_size(&self) -> Result<(), Invalid> {
+        match self.size() {
+            size if size > MAX_ENTRY_BYTES => {
+                Err(Invalid::new(format_args!("must be at most {MAX_ENTRY_BYTES} bytes"), size))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Entry {
+    /// Whether `again` is a retry of the write that this entry came from. What the service filled in
+    /// is not compared: without a timestamp it matches the entry that got the time of recording.
+    pub fn is_replayed_by(&self, again: &NewEntry) -> bool {
+        let NewEntry { timestamp, content } = again;
+        self.timestamp == timestamp.unwrap_or(self.recorded_at) && self.content == *content
+    }
+}

@@ -1,0 +1,22 @@
+//! Plain data and pure functions: what an entry, a filter and a time are, and which of them are
+//! valid. No async, no protobuf, no database. A value that exists is valid.
+
+mod catalogue;
+mod clock;
+mod entry;
+mod filter;
+mod id;
+mod json;
+mod random;
+mod text;
+mod timestamp;
+
+pub use catalogue::{Action, Catalogue, Named, ResourceType};
+pub use clock::Clock;
+pub use entry::{Change, Content, Entry, MAX_CHANGES, MAX_ENTRY_BYTES, NewEntry, Seq};
+pub use filter::{Filter, Limit, MAX_VALUES, Offset, TimeRange};
+pub use id::EntryId;
+pub use json::{JsonText, MAX_DEPTH};
+pub use random::Random;
+pub use text::{Identifier, Invalid, Metadata, Name, OrganizationId, Secret, field_path, quoted};
+pub use timestamp::{Timestamp, end_of_span, start_of_span};

@@ -1,0 +1,44 @@
+//! The only place that draws random numbers.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// A source of random bytes, fit for secrets. Passed in, so that a test can repeat itself.
+#[derive(Clone)]
+pub struct Random(Arc<Mutex<StdRng>>);
+
+impl Random {
+    /// Seeded by the operating system.
+    pub fn system() -> Self {
+        Self(Arc::new(Mutex::new(rand::make_rng())))
+    }
+
+    /// The same bytes for the same seed. For tests.
+    pub fn seeded(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
+    }
+
+    /// `N` random bytes.
+    pub fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        // A panic elsewhere cannot leave the generator half-way, so its state is still good.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// `length` random characters of `0-9A-Za-z`, each equally likely.
+    pub fn base62(&self, length: usize) -> String {
+        const ALPHABET: &[u8; 62] =
+            b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        let mut text = String::with_capacity(length);
+        while text.len() < length {
+            // 248 = 4 × 62: what lies above would favour the first characters.
+            let fair = self.bytes::<64>().into_iter().filter(|byte| *byte < 248);
+            let characters = fair.map(|byte| char::from(ALPHABET[usize::from(byte) % 62]));
+            text.extend(characters.take(length - text.len()));
+        }
+        text
+    }
+}

@@ -1,0 +1,189 @@
+//! Strings with limits, and how errors speak of them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Why a value is not valid: what is allowed, and what came.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+impl Invalid {
+    /// `allowed` says what is allowed, for example `must be 1 to 256 bytes`.
+    pub fn new(allowed: impl fmt::Display, got: impl fmt::Display) -> Self {
+        Self(format!("{allowed}, got {got}"))
+    }
+}
+
+/// `text` as an error shows it: quoted, escaped, and cut to 64 characters.
+pub fn quoted(text: &str) -> String {
+    match text.char_indices().nth(64) {
+        Some((end, _)) => format!("{:?}… ({} bytes)", &text[..end], text.len()),
+        None => format!("{text:?}"),
+    }
+}
+
+/// The path of a field below `parent`: `audit_logs[3]` and `id` give `audit_logs[3].id`.
+pub fn field_path(parent: &str, field: &str) -> String {
+    match parent {
+        "" => field.to_owned(),
+        _ => format!("{parent}.{field}"),
+    }
+}
+
+macro_rules! text_type {
+    ($(#[$doc:meta])* $name:ident, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Takes `text` if it keeps the type's rule.
+            pub fn parse(text: impl Into<String>) -> Result<Self, Invalid> {
+                let text = text.into();
+                let check: fn(&str) -> Result<(), Invalid> = $check;
+                check(&text)?;
+                Ok(Self(text))
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+pub(super) use text_type;
+
+const MAX_IDENTIFIER: usize = 256;
+const MAX_NAME: usize = 512;
+
+fn identifier(text: &str) -> Result<(), Invalid> {
+    if text.is_empty() || text.len() > MAX_IDENTIFIER {
+        return Err(Invalid::new(
+            format_args!("must be 1 to {MAX_IDENTIFIER} bytes"),
+            text.len(),
+        ));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Invalid::new("must be printable", quoted(text)));
+    }
+    Ok(())
+}
+
+fn no_nul(text: &str, max: usize) -> Result<(), Invalid> {
+    if text.len() > max {
+        return Err(Invalid::new(format_args!("must be at most {max} bytes"), text.len()));
+    }
+    if text.contains('\0') {
+        return Err(Invalid::new("must not contain NUL", quoted(text)));
+    }
+    Ok(())
+}
+
+text_type! {
+    /// The id of an organization: 1 to 256 bytes of printable UTF-8.
+    OrganizationId, identifier
+}
+
+text_type! {
+    /// The id of a resource, a user or a trace: 1 to 256 bytes of printable UTF-8.
+    Identifier, identifier
+}
+
+text_type! {
+    /// A name or an e-mail address: at most 512 bytes, no NUL.
+    Name, |text| no_nul(text, MAX_NAME)
+}
+
+impl Name {
+    /// Empty is absent.
+    pub fn optional(text: String) -> Result<Option<Self>, Invalid> {
+        (!text.is_empty()).then(|| Self::parse(text)).transpose()
+    }
+}
+
+impl Identifier {
+    /// Empty is absent.
+    pub fn optional(text: String) -> Result<Option<Self>, Invalid> {
+        (!text.is_empty()).then(|| Self::parse(text)).transpose()
+    }
+}
+
+/// Where an action came from, by REST name, in byte order: at most 50 keys of 1 to 64 bytes with
+/// values of at most 1,024.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Metadata(BTreeMap<String, String>);
+
+impl Metadata {
+    const MAX_KEYS: usize = 50;
+    const MAX_KEY: usize = 64;
+    const MAX_VALUE: usize = 1_024;
+
+    /// Takes `pairs` if they keep the limits.
+    pub fn parse(pairs: BTreeMap<String, String>) -> Result<Self, Invalid> {
+        if pairs.len() > Self::MAX_KEYS {
+            let allowed = format!("must have at most {} keys", Self::MAX_KEYS);
+            return Err(Invalid::new(allowed, pairs.len()));
+        }
+        for (key, value) in &pairs {
+            let about = |Invalid(why)| Invalid(format!("key {}: {why}", quoted(key)));
+            if key.is_empty() {
+                return Err(about(Invalid::new("must be 1 to 64 bytes", 0)));
+            }
+            no_nul(key, Self::MAX_KEY).map_err(about)?;
+            no_nul(value, Self::MAX_VALUE).map_err(|Invalid(why)| about(Invalid(format!("value {why}"))))?;
+        }
+        Ok(Self(pairs))
+    }
+
+    /// The pairs, in byte order of their keys.
+    pub fn pairs(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+
+    /// The bytes of all keys and values.
+    pub fn size(&self) -> usize {
+        self.0.iter().map(|(key, value)| key.len() + value.len()).sum()
+    }
+}
+
+/// A string that no log may show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes charge of `text`.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The secret itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}

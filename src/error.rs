@@ -1,0 +1,89 @@
+//! Everything that can go wrong with a request. Knows neither gRPC nor HTTP; `grpc::status` maps it
+//! once, and `rest` from there.
+
+use std::time::Duration;
+
+use crate::domain::{Invalid, Timestamp};
+
+/// One thing that is wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The field, by its path in the protobuf message, for example `audit_logs[3].user_id`.
+    pub field: String,
+    /// What is allowed and what came.
+    pub description: String,
+}
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Fields that break their rules, at least one.
+    #[error("{}", describe(.0))]
+    InvalidParameter(Vec<Violation>),
+    /// No credential came.
+    #[error("Authentication required")]
+    MissingAuthentication,
+    /// The credential is no key of this service; the text says as much as its sender may know.
+    #[error("{0}")]
+    InvalidApiKey(&'static str),
+    /// The key's time is over.
+    #[error("The API key expired at {0}")]
+    ExpiredApiKey(Timestamp),
+    /// The key lacks the scope; the text says for what.
+    #[error("Insufficient permissions to {0} audit logs")]
+    InsufficientPermissions(&'static str),
+    /// No such organization, or none that the key may know of.
+    #[error("Organization not found")]
+    OrganizationNotFound,
+    /// No such entry in the organization.
+    #[error("Audit log not found")]
+    AuditLogNotFound,
+    /// An id is taken by an entry with other content.
+    #[error("{}: {}", .0.field, .0.description)]
+    IdConflict(Violation),
+    /// The queue of writes is full.
+    #[error("Too many writes are waiting; try again after {} s", .retry_after.as_secs())]
+    Overloaded {
+        /// How long to wait before the next try.
+        retry_after: Duration,
+    },
+    /// The database did not answer, or could not do it now.
+    #[error("Storage is unavailable; try again")]
+    StorageUnavailable(#[source] anyhow::Error),
+    /// The work took longer than the service allows.
+    #[error("The request took longer than {} s", .limit.as_secs())]
+    Timeout {
+        /// What it allows.
+        limit: Duration,
+    },
+    /// A fault of ours.
+    #[error("Internal error")]
+    Internal(#[source] anyhow::Error),
+}
+
+/// The outcome of a request.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// One field that breaks its rule.
+    pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::InvalidParameter(vec![Violation { field: field.into(), description: description.into() }])
+    }
+}
+
+fn describe(violations: &[Violation]) -> String {
+    let lines: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
+    lines.join("; ")
+}
+
+/// Says which field broke its rule.
+pub trait AtField<T> {
+    /// The error, at `field`.
+    fn at(self, field: impl Into<String>) -> Result<T>;
+}
+
+impl<T> AtField<T> for std::result::Result<T, Invalid> {
+    fn at(self, field: impl Into<String>) -> Result<T> {
+        self.map_err(|Invalid(description)| Error::invalid(field, description))
+    }
+}

@@ -1,0 +1,3 @@
+//! auditlog
+pub mod domain;
+pub mod error;
