@@ -1,5 +1,7 @@
 //! An entry before and after it is stored.
 
+use std::sync::Arc;
+
 use super::{Action, EntryId, Identifier, Invalid, JsonText, Metadata, Name, ResourceType, Timestamp};
 
 /// The most changes of one entry.
@@ -54,7 +56,7 @@ pub struct NewEntry {
     /// When the thing happened; `None` for the time of recording.
     pub timestamp: Option<Timestamp>,
     /// All else.
-    pub content: Content,
+    pub content: Arc<Content>,
 }
 
 /// An entry with its number, as the log keeps it.
@@ -69,7 +71,7 @@ pub struct Entry {
     /// The API key that wrote it.
     pub writer_key_id: String,
     /// All else.
-    pub content: Content,
+    pub content: Arc<Content>,
 }
 
 impl Content {

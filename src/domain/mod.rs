@@ -17,6 +17,6 @@ pub use entry::{Change, Content, Entry, MAX_CHANGES, MAX_ENTRY_BYTES, NewEntry, 
 pub use filter::{Filter, Limit, MAX_VALUES, Offset, TimeRange};
 pub use id::EntryId;
 pub use json::{JsonText, MAX_DEPTH};
-pub use random::Random;
+pub use random::{BASE62, Random};
 pub use text::{Identifier, Invalid, Metadata, Name, OrganizationId, Secret, field_path, quoted};
 pub use timestamp::{Timestamp, end_of_span, start_of_span};

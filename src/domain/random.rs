@@ -5,12 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+/// The digits of base62, by value.
+pub const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
 /// A source of random bytes, fit for secrets. Passed in, so that a test can repeat itself.
 #[derive(Clone)]
 pub struct Random(Arc<Mutex<StdRng>>);
 
 impl Random {
     /// Seeded by the operating system.
+    #[expect(clippy::disallowed_methods, reason = "this is the source that all others use")]
     pub fn system() -> Self {
         Self(Arc::new(Mutex::new(rand::make_rng())))
     }
@@ -28,15 +32,18 @@ impl Random {
         bytes
     }
 
+    /// `N` random bytes as lower-case hex digits.
+    pub fn hex<const N: usize>(&self) -> String {
+        self.bytes::<N>().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// `length` random characters of `0-9A-Za-z`, each equally likely.
     pub fn base62(&self, length: usize) -> String {
-        const ALPHABET: &[u8; 62] =
-            b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
         let mut text = String::with_capacity(length);
         while text.len() < length {
             // 248 = 4 × 62: what lies above would favour the first characters.
             let fair = self.bytes::<64>().into_iter().filter(|byte| *byte < 248);
-            let characters = fair.map(|byte| char::from(ALPHABET[usize::from(byte) % 62]));
+            let characters = fair.map(|byte| char::from(BASE62[usize::from(byte) % 62]));
             text.extend(characters.take(length - text.len()));
         }
         text

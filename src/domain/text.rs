@@ -46,6 +46,11 @@ macro_rules! text_type {
                 Ok(Self(text))
             }
 
+            /// Takes back text that the store got from this type.
+            pub(crate) fn stored(text: String) -> Self {
+                Self(text)
+            }
+
             /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -147,6 +152,11 @@ impl Metadata {
             no_nul(value, Self::MAX_VALUE).map_err(|Invalid(why)| about(Invalid(format!("value {why}"))))?;
         }
         Ok(Self(pairs))
+    }
+
+    /// Takes back pairs that the store got from this type.
+    pub(crate) fn stored(pairs: BTreeMap<String, String>) -> Self {
+        Self(pairs)
     }
 
     /// The pairs, in byte order of their keys.

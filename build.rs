@@ -1,0 +1,16 @@
+//! Compiles the protobuf contract, without protoc.
+
+use std::path::PathBuf;
+use std::{env, fs};
+
+use prost::Message;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let descriptors = protox::compile(["auditlog/v1/audit_log_service.proto"], ["proto"])?;
+    // Served by reflection.
+    let file = PathBuf::from(env::var("OUT_DIR")?).join("auditlog.v1.binpb");
+    fs::write(file, descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().btree_map(".").compile_fds(descriptors)?;
+    Ok(())
+}

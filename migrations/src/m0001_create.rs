@@ -1,0 +1,196 @@
+//! Organizations, their entries, the API keys, and the catalogue with its default types and actions.
+//! Times are microseconds since 1970 in UTC. `organization_id` leads every key and index of the
+//! tables that belong to an organization, so that they can be distributed by it.
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::schema::{
+    big_integer, big_integer_null, binary_null, small_integer, text, text_null,
+};
+
+/// The step.
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+#[derive(DeriveIden)]
+enum Organizations {
+    Table,
+    Id,
+    LogId,
+    HeadSeq,
+    LastRecordedAt,
+    CreatedAt,
+}
+
+#[derive(DeriveIden, Clone, Copy)]
+enum AuditLogs {
+    Table,
+    OrganizationId,
+    Seq,
+    Id,
+    Timestamp,
+    RecordedAt,
+    ResourceType,
+    ResourceId,
+    ResourceName,
+    Action,
+    UserId,
+    UserName,
+    UserEmail,
+    Changes,
+    Metadata,
+    TraceId,
+    WriterKeyId,
+    Salts,
+    LeafHash,
+}
+
+#[derive(DeriveIden)]
+enum ApiKeys {
+    Table,
+    Id,
+    Hash,
+    OrganizationId,
+    Scopes,
+    CreatedAt,
+    ExpiresAt,
+    RevokedAt,
+    LastUsedAt,
+}
+
+#[derive(DeriveIden)]
+enum Catalogue {
+    Table,
+    Kind,
+    Code,
+    Name,
+    PathSegment,
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.create_table(organizations()).await?;
+        manager.create_table(audit_logs()).await?;
+        for index in audit_log_indexes() {
+            manager.create_index(index).await?;
+        }
+        manager.create_table(api_keys()).await?;
+        manager.create_table(catalogue()).await?;
+        manager.execute(default_catalogue()).await
+    }
+}
+
+fn organizations() -> TableCreateStatement {
+    use Organizations as C;
+    Table::create()
+        .table(C::Table)
+        .col(text(C::Id).primary_key())
+        .col(text(C::LogId))
+        .col(big_integer(C::HeadSeq))
+        .col(big_integer(C::LastRecordedAt))
+        .col(big_integer(C::CreatedAt))
+        .take()
+}
+
+fn audit_logs() -> TableCreateStatement {
+    use AuditLogs as C;
+    Table::create()
+        .table(C::Table)
+        .col(text(C::OrganizationId))
+        .col(big_integer(C::Seq))
+        .col(text(C::Id))
+        .col(big_integer(C::Timestamp))
+        .col(big_integer(C::RecordedAt))
+        .col(small_integer(C::ResourceType))
+        .col(text(C::ResourceId))
+        .col(text_null(C::ResourceName))
+        .col(small_integer(C::Action))
+        .col(text(C::UserId))
+        .col(text_null(C::UserName))
+        .col(text_null(C::UserEmail))
+        .col(text(C::Changes))
+        .col(text(C::Metadata))
+        .col(text_null(C::TraceId))
+        .col(text(C::WriterKeyId))
+        .col(binary_null(C::Salts))
+        .col(binary_null(C::LeafHash))
+        .primary_key(Index::create().col(C::OrganizationId).col(C::Seq))
+        .take()
+}
+
+fn audit_log_indexes() -> Vec<IndexCreateStatement> {
+    use AuditLogs as C;
+    let index = |name: &str, columns: &[C]| {
+        let mut index = Index::create().name(name).table(C::Table).take();
+        for column in columns {
+            index.col(*column);
+        }
+        index
+    };
+    vec![
+        index("audit_logs_id", &[C::OrganizationId, C::Id]).unique().take(),
+        index("audit_logs_time", &[C::OrganizationId, C::Timestamp, C::Seq, C::ResourceType, C::Action]),
+        index(
+            "audit_logs_user",
+            &[C::OrganizationId, C::UserId, C::Timestamp, C::Seq, C::ResourceType, C::Action, C::ResourceId],
+        ),
+        index(
+            "audit_logs_resource",
+            &[C::OrganizationId, C::ResourceType, C::ResourceId, C::Timestamp, C::Seq, C::Action, C::UserId],
+        ),
+        index("audit_logs_leaf", &[C::OrganizationId, C::ResourceType, C::Action, C::Timestamp, C::Seq]),
+    ]
+}
+
+fn api_keys() -> TableCreateStatement {
+    use ApiKeys as C;
+    Table::create()
+        .table(C::Table)
+        .col(text(C::Id).primary_key())
+        .col(text(C::Hash))
+        .col(text_null(C::OrganizationId))
+        .col(text(C::Scopes))
+        .col(big_integer(C::CreatedAt))
+        .col(big_integer_null(C::ExpiresAt))
+        .col(big_integer_null(C::RevokedAt))
+        .col(big_integer_null(C::LastUsedAt))
+        .take()
+}
+
+fn catalogue() -> TableCreateStatement {
+    use Catalogue as C;
+    Table::create()
+        .table(C::Table)
+        .col(text(C::Kind))
+        .col(small_integer(C::Code))
+        .col(text(C::Name))
+        .col(text_null(C::PathSegment))
+        .primary_key(Index::create().col(C::Kind).col(C::Code))
+        .index(Index::create().unique().name("catalogue_name").col(C::Kind).col(C::Name))
+        .index(Index::create().unique().name("catalogue_path_segment").col(C::PathSegment))
+        .take()
+}
+
+/// The types and actions of the public documentation. A code's place in its list never changes.
+/// Source: tests/data/list-audit-logs.md.
+fn default_catalogue() -> InsertStatement {
+    use Catalogue as C;
+    let resource_types = [
+        ("assistant", Some("assistants")),
+        ("thread", Some("threads")),
+        ("vector_store", Some("vector-stores")),
+        ("rule", Some("rules")),
+        ("mcp_configuration", Some("mcp-configurations")),
+        ("user", None),
+        ("organization", None),
+    ];
+    let actions = ["created", "updated", "deleted", "accessed", "shared", "archived"].map(|name| (name, None));
+    let mut insert = Query::insert();
+    insert.into_table(C::Table).columns([C::Kind, C::Code, C::Name, C::PathSegment]);
+    for (kind, names) in [("resource_type", &resource_types[..]), ("action", &actions[..])] {
+        for (code, (name, segment)) in (0i16..).zip(names) {
+            insert.values_panic([kind.into(), code.into(), (*name).into(), (*segment).into()]);
+        }
+    }
+    insert.take()
+}

@@ -1,0 +1,38 @@
+//! The one layer that checks the credential, before a body is read, for gRPC and REST alike.
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::header::AUTHORIZATION;
+
+use super::Access;
+use crate::error::{Error, Result};
+
+/// Leaves the [`super::Caller`] in the request's extensions, or answers with what `refuse` makes of
+/// the error.
+pub async fn authenticate(
+    State((access, refuse)): State<(Access, fn(Error) -> Response)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let caller = match authorization(&request) {
+        Ok(authorization) => access.caller(authorization).await,
+        Err(error) => Err(error),
+    };
+    match caller {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(error) => refuse(error),
+    }
+}
+
+fn authorization(request: &Request) -> Result<Option<&str>> {
+    let mut values = request.headers().get_all(AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| Error::InvalidApiKey("Invalid API key")),
+        (Some(_), Some(_)) => Err(Error::InvalidApiKey("Send one Authorization header")),
+    }
+}

@@ -1,0 +1,199 @@
+//! Who may do what: API keys, their scopes and their organization. Checks run in the order of the
+//! contract: credential, organization, scope.
+
+mod key;
+mod layer;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::future::Cache;
+use tracing::{Instrument, debug_span, warn};
+
+use crate::domain::{Clock, Invalid, OrganizationId, Random, Secret, Timestamp, quoted};
+use crate::error::{AtField, Error, Result};
+use crate::store::{ApiKey, Store};
+
+pub use layer::authenticate;
+
+/// How long a key that was read counts as read: what a revoked key may go on for.
+const FRESH: Duration = Duration::from_secs(5);
+/// Keys remembered, known or not.
+const REMEMBERED: u64 = 10_000;
+/// `last_used` is written at most so often. Microseconds.
+const NOTED: i64 = 60_000_000;
+
+/// What a key may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Lists, histories, single entries.
+    Read,
+    /// New entries.
+    Write,
+}
+
+impl Scope {
+    /// All scopes by name.
+    pub const NAMES: [(&'static str, Self); 2] = [("read", Self::Read), ("write", Self::Write)];
+
+    /// What an error says that it is needed for.
+    fn purpose(self) -> &'static str {
+        match self {
+            Self::Read => "view",
+            Self::Write => "write",
+        }
+    }
+}
+
+impl FromStr for Scope {
+    type Err = Invalid;
+
+    fn from_str(name: &str) -> std::result::Result<Self, Invalid> {
+        let found = Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, scope)| *scope);
+        found.ok_or_else(|| Invalid::new("must be read or write", quoted(name)))
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::NAMES.iter().find(|(_, scope)| scope == self).map_or("", |(name, _)| name);
+        f.write_str(name)
+    }
+}
+
+/// Whoever holds a valid key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The public part of the key.
+    pub key_id: String,
+    /// The one organization that the key is for; `None` for a service-wide key.
+    pub organization: Option<OrganizationId>,
+    /// What it may be used for.
+    pub scopes: BTreeSet<Scope>,
+}
+
+/// Creates and checks keys.
+#[derive(Clone)]
+pub struct Access {
+    store: Store,
+    clock: Clock,
+    /// By key id; `None` for an id that there is not, so that guesses cost the database nothing.
+    recent: Cache<String, Option<Arc<ApiKey>>>,
+}
+
+impl Access {
+    /// Checks keys against `store`.
+    pub fn new(store: Store, clock: Clock) -> Self {
+        let recent = Cache::builder().max_capacity(REMEMBERED).time_to_live(FRESH).build();
+        Self { store, clock, recent }
+    }
+
+    /// The holder of the key in `authorization`, the value of that header. Errors:
+    /// `MissingAuthentication`, `InvalidApiKey`, `ExpiredApiKey`.
+    pub async fn caller(&self, authorization: Option<&str>) -> Result<Caller> {
+        let authorization = authorization.filter(|value| !value.trim().is_empty()).ok_or(Error::MissingAuthentication)?;
+        let token = authorization
+            .split_once(' ')
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim())
+            .ok_or(Error::InvalidApiKey("Send the API key as `Authorization: Bearer al_…`"))?;
+        let key = key::Key::parse(token).ok_or(Error::InvalidApiKey("Invalid API key"))?;
+        let known = self.known(key.id()).await?;
+        if !key.matches(known.as_deref().map(|known| known.hash.as_str())) {
+            return Err(Error::InvalidApiKey("Invalid API key"));
+        }
+        let known = known.ok_or(Error::InvalidApiKey("Invalid API key"))?;
+        if known.revoked_at.is_some() {
+            return Err(Error::InvalidApiKey("The API key was revoked"));
+        }
+        let now = self.clock.now();
+        if let Some(expired) = known.expires_at.filter(|expires| *expires <= now) {
+            return Err(Error::ExpiredApiKey(expired));
+        }
+        self.note_use(&known, now).await;
+        Ok(Caller {
+            key_id: known.id.clone(),
+            organization: known.organization.clone(),
+            // A scope of a later version allows nothing here.
+            scopes: known.scopes.iter().filter_map(|name| name.parse().ok()).collect(),
+        })
+    }
+
+    async fn known(&self, id: &str) -> Result<Option<Arc<ApiKey>>> {
+        let read = async { Ok::<_, Error>(self.store.key(id).await?.map(Arc::new)) };
+        self.recent.try_get_with_by_ref(id, read).await.map_err(|error| match &*error {
+            Error::StorageUnavailable(cause) => Error::StorageUnavailable(anyhow::anyhow!("reading a key: {cause:#}")),
+            cause => Error::Internal(anyhow::anyhow!("reading a key: {cause:?}")),
+        })
+    }
+
+    /// Notes beside the request that the key is in use. The note is not worth failing for.
+    async fn note_use(&self, key: &Arc<ApiKey>, now: Timestamp) {
+        if key.last_used_at.is_some_and(|used| now < used.plus(NOTED)) {
+            return;
+        }
+        let noted = Arc::new(ApiKey { last_used_at: Some(now), ..ApiKey::clone(key) });
+        self.recent.insert(key.id.clone(), Some(noted)).await;
+        let (store, id) = (self.store.clone(), key.id.clone());
+        let note = async move {
+            if let Err(error) = store.touch_key(&id, now).await {
+                warn!(key = id, ?error, "noting a key's use failed");
+            }
+        };
+        tokio::spawn(note.instrument(debug_span!("note_use")));
+    }
+
+    /// The organization that `caller` works in, if it may: the one named, which must be there to be
+    /// read. Errors: `OrganizationNotFound` alike for one that is not there and one that the key is
+    /// not for, then `InsufficientPermissions`.
+    pub async fn enter(&self, caller: &Caller, named: &str, scope: Scope) -> Result<OrganizationId> {
+        let organization = match &caller.organization {
+            Some(own) if own.as_str() == named => own.clone(),
+            Some(_) => return Err(Error::OrganizationNotFound),
+            None => self.enter_any(named, scope).await?,
+        };
+        match caller.scopes.contains(&scope) {
+            true => Ok(organization),
+            false => Err(Error::InsufficientPermissions(scope.purpose())),
+        }
+    }
+
+    async fn enter_any(&self, named: &str, scope: Scope) -> Result<OrganizationId> {
+        let organization = OrganizationId::parse(named);
+        match scope {
+            // The first write makes the organization.
+            Scope::Write => organization.at("organization_id"),
+            Scope::Read => match organization {
+                Ok(organization) if self.store.has_organization(&organization).await? => Ok(organization),
+                _ => Err(Error::OrganizationNotFound),
+            },
+        }
+    }
+}
+
+/// Makes and stores a key, and gives it, this once.
+pub async fn create_key(
+    store: &Store,
+    clock: &Clock,
+    random: &Random,
+    organization: Option<OrganizationId>,
+    scopes: &BTreeSet<Scope>,
+    expires_at: Option<Timestamp>,
+) -> Result<Secret> {
+    let key = key::Key::generate(random);
+    let record = ApiKey {
+        id: key.id().to_owned(),
+        hash: key.hash(),
+        organization,
+        scopes: scopes.iter().map(Scope::to_string).collect(),
+        created_at: clock.now(),
+        expires_at,
+        revoked_at: None,
+        last_used_at: None,
+    };
+    store.create_key(record).await?;
+    Ok(Secret::new(key.text()))
+}

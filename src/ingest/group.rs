@@ -1,0 +1,164 @@
+//! The writer: takes what waits, commits it as one group, and answers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tracing::{error, warn};
+
+use super::log::Log;
+use super::{Job, Written};
+use crate::domain::{Clock, EntryId, OrganizationId, Random};
+use crate::error::{Error, Result};
+use crate::store::{Append, CommitFailed, Store};
+
+/// A group is closed when it has so many entries or bytes; one request may go beyond.
+const ENTRIES: usize = 500;
+const BYTES: usize = 1024 * 1024;
+/// Tries of a group while the database is away, and the wait before the second; it doubles.
+const TRIES: u32 = 4;
+const WAIT: Duration = Duration::from_millis(50);
+
+/// The one task that appends to the database.
+pub(super) struct Writer {
+    store: Store,
+    clock: Clock,
+    random: Random,
+}
+
+/// Why a group was not committed.
+enum Failure {
+    /// Nothing of it is there.
+    RolledBack(Error),
+    /// All of it may be there, or nothing.
+    Unknown(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::RolledBack(error)
+    }
+}
+
+type Outcome = Result<Vec<Written>>;
+
+impl Writer {
+    pub(super) fn new(store: Store, clock: Clock, random: Random) -> Self {
+        Self { store, clock, random }
+    }
+
+    /// Commits what comes, until the queue is closed and empty.
+    pub(super) async fn run(self, mut waiting: mpsc::UnboundedReceiver<Job>) {
+        let mut next = None;
+        while let Some(first) = match next.take() {
+            Some(job) => Some(job),
+            None => waiting.recv().await,
+        } {
+            let (mut entries, mut bytes) = (0, 0);
+            let mut group = Vec::new();
+            let mut candidate = Some(first);
+            while let Some(job) = candidate {
+                entries += job.batch.entries.len();
+                bytes += job.size;
+                if !group.is_empty() && (entries > ENTRIES || bytes > BYTES) {
+                    next = Some(job);
+                    break;
+                }
+                group.push(job);
+                candidate = waiting.try_recv().ok();
+            }
+            // Work whose caller has gone is not begun.
+            group.retain(|job| !job.reply.is_closed());
+            self.answer(group).await;
+        }
+    }
+
+    /// Commits `group` and answers each of its callers.
+    async fn answer(&self, group: Vec<Job>) {
+        let outcomes = match self.commit_patiently(&group).await {
+            Ok(outcomes) => outcomes,
+            Err(Error::StorageUnavailable(cause)) => {
+                error!(error = format!("{cause:#}"), requests = group.len(), "storage is unavailable; writes fail");
+                group.iter().map(|_| Err(Error::StorageUnavailable(anyhow::anyhow!("{cause:#}")))).collect()
+            }
+            // The fault is one request's own, so that the others must not suffer from it.
+            Err(error) if group.len() > 1 => {
+                warn!(?error, requests = group.len(), "a group failed; each of its requests is tried alone");
+                let mut outcomes = Vec::new();
+                for job in &group {
+                    let alone = self.commit_patiently(std::slice::from_ref(job)).await;
+                    outcomes.push(alone.and_then(|mut outcomes| outcomes.remove(0)));
+                }
+                outcomes
+            }
+            Err(error) => vec![Err(error)],
+        };
+        for (job, outcome) in group.into_iter().zip(outcomes) {
+            // A caller that has gone misses its answer; with an id it can ask again.
+            let _ = job.reply.send(outcome);
+        }
+    }
+
+    /// Commits `group`, again while the database is away. A group whose outcome is unknown is safe to
+    /// run again: its ids are fixed, and what is there already answers as replayed.
+    async fn commit_patiently(&self, group: &[Job]) -> Result<Vec<Outcome>> {
+        let mut tries = 1;
+        loop {
+            let error = match self.commit(group).await {
+                Ok(outcomes) => return Ok(outcomes),
+                Err(Failure::RolledBack(error @ Error::StorageUnavailable(_)) | Failure::Unknown(error)) => error,
+                Err(Failure::RolledBack(error)) => return Err(error),
+            };
+            if tries == TRIES {
+                return Err(error);
+            }
+            warn!(?error, tries, "a commit failed; trying again");
+            tokio::time::sleep(WAIT * 2u32.pow(tries - 1)).await;
+            tries += 1;
+        }
+    }
+
+    async fn commit(&self, group: &[Job]) -> std::result::Result<Vec<Outcome>, Failure> {
+        let append = self.store.append().await?;
+        match self.fill(&append, group).await {
+            Ok(outcomes) => {
+                append.commit().await.map_err(|CommitFailed(error)| Failure::Unknown(error))?;
+                Ok(outcomes)
+            }
+            Err(error) => {
+                append.roll_back().await?;
+                Err(Failure::RolledBack(error))
+            }
+        }
+    }
+
+    /// Everything of a group's transaction between its begin and its commit.
+    async fn fill(&self, append: &Append, group: &[Job]) -> Result<Vec<Outcome>> {
+        // Sorted, as the locks must be.
+        let mut wanted: BTreeMap<&OrganizationId, Vec<&EntryId>> = BTreeMap::new();
+        for Job { batch, .. } in group {
+            let ids = batch.entries.iter().map(|entry| &entry.content.id);
+            wanted.entry(&batch.organization).or_default().extend(ids);
+        }
+        let mut heads = Vec::new();
+        for organization in wanted.keys() {
+            let log_id = self.random.hex::<16>();
+            heads.push(append.lock_head(organization, &log_id, self.clock.now()).await?);
+        }
+        let mut logs = BTreeMap::new();
+        for ((organization, ids), head) in wanted.into_iter().zip(heads) {
+            let stored = append.find(organization, &ids).await?;
+            logs.insert(organization, Log::new(head, self.clock.now(), stored));
+        }
+        let mut outcomes = Vec::new();
+        for Job { batch, .. } in group {
+            let log = logs.get_mut(&batch.organization);
+            let log = log.ok_or_else(|| Error::Internal(anyhow::anyhow!("a group's organization has no head")))?;
+            outcomes.push(log.admit(batch));
+        }
+        for (organization, log) in logs {
+            log.write(append, organization).await?;
+        }
+        Ok(outcomes)
+    }
+}

@@ -1,0 +1,98 @@
+//! Writes: a bounded queue, and one writer that commits many requests in one transaction. A request
+//! is acknowledged after its commit and never before.
+
+mod group;
+mod log;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::domain::{Clock, EntryId, NewEntry, OrganizationId, Random, Seq, Timestamp};
+use crate::error::{Error, Result};
+use crate::store::Store;
+use group::Writer;
+
+/// What a caller does when the queue is full.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Bytes that an entry takes in the queue beside its content.
+const ENTRY_OVERHEAD: usize = 512;
+
+/// What may wait at once.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueLimits {
+    /// Entries, at least those of one request.
+    pub entries: usize,
+    /// Bytes, at least those of one request.
+    pub bytes: usize,
+}
+
+/// An entry that is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Its id.
+    pub id: EntryId,
+    /// Its number.
+    pub seq: Seq,
+    /// When it was committed to.
+    pub recorded_at: Timestamp,
+    /// Whether it was stored before.
+    pub replayed: bool,
+}
+
+/// The entries of one request: all are written, or none.
+#[derive(Debug)]
+pub struct Batch {
+    /// Whose log they go to.
+    pub organization: OrganizationId,
+    /// The key that wrote them.
+    pub key_id: String,
+    /// In the order of their numbers.
+    pub entries: Vec<NewEntry>,
+}
+
+/// A batch that waits for its commit.
+struct Job {
+    batch: Batch,
+    /// Dropped by a caller that has gone.
+    reply: oneshot::Sender<Result<Vec<Written>>>,
+    size: usize,
+    /// The batch's place in the queue, given back with the job.
+    _place: [OwnedSemaphorePermit; 2],
+}
+
+/// The queue's open end.
+#[derive(Clone)]
+pub struct Ingest {
+    jobs: mpsc::UnboundedSender<Job>,
+    entries: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+}
+
+impl Ingest {
+    /// Starts the writer. It ends when every clone of the queue's end is gone and all is written.
+    pub fn start(store: Store, clock: Clock, random: Random, limits: QueueLimits) -> (Self, JoinHandle<()>) {
+        let (jobs, waiting) = mpsc::unbounded_channel();
+        let writer = tokio::spawn(Writer::new(store, clock, random).run(waiting));
+        let [entries, bytes] = [limits.entries, limits.bytes].map(|places| Arc::new(Semaphore::new(places)));
+        (Self { jobs, entries, bytes }, writer)
+    }
+
+    /// Writes `batch` and answers once it is durable, one answer an entry. Errors: `Overloaded` at
+    /// once when the queue is full, `IdConflict`, `StorageUnavailable`.
+    pub async fn write(&self, batch: Batch) -> Result<Vec<Written>> {
+        let size = batch.entries.iter().map(|entry| entry.content.size() + ENTRY_OVERHEAD).sum();
+        let place = [take(&self.entries, batch.entries.len())?, take(&self.bytes, size)?];
+        let (reply, answer) = oneshot::channel();
+        let gone = || Error::Internal(anyhow::anyhow!("the writer has ended"));
+        self.jobs.send(Job { batch, reply, size, _place: place }).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+fn take(places: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit> {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    Arc::clone(places).try_acquire_many_owned(count).map_err(|_| Error::Overloaded { retry_after: RETRY_AFTER })
+}

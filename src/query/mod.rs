@@ -1,0 +1,111 @@
+//! Lists, histories and single entries: exact, and each answer from one moment.
+
+mod cursor;
+
+use crate::domain::{Entry, EntryId, Filter, Limit, Offset, OrganizationId};
+use crate::error::{AtField, Error, Result};
+use crate::store::{From, Position, Snapshot, Store};
+use cursor::Cursor;
+
+/// Where a page begins, as a reader says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// After so many entries.
+    Offset(Offset),
+    /// At the `next_cursor` of an earlier page.
+    Cursor(String),
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Newest first.
+    pub entries: Vec<Entry>,
+    /// Entries that match; on a cursor page, those of the walk's first page.
+    pub total: i64,
+    /// The most entries that the page could hold.
+    pub limit: Limit,
+    /// Entries before the page.
+    pub offset: i64,
+    /// The cursor of the next page, `None` on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// Answers readers.
+#[derive(Clone)]
+pub struct Query {
+    store: Store,
+}
+
+impl Query {
+    /// Reads from `store`.
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// A page of the entries of `organization` that match `filter`. Errors: `InvalidParameter` for a
+    /// cursor that is not of this list.
+    pub async fn list(
+        &self,
+        organization: &OrganizationId,
+        filter: &Filter,
+        start: Start,
+        limit: Limit,
+    ) -> Result<Page> {
+        let snapshot = self.store.snapshot().await?;
+        let page = page(&snapshot, organization, filter, start, limit).await;
+        snapshot.close().await?;
+        page
+    }
+
+    /// One entry. Errors: `AuditLogNotFound`.
+    pub async fn get(&self, organization: &OrganizationId, id: &EntryId) -> Result<Entry> {
+        let snapshot = self.store.snapshot().await?;
+        let entry = snapshot.entry(organization, id).await;
+        snapshot.close().await?;
+        entry?.ok_or(Error::AuditLogNotFound)
+    }
+}
+
+/// What a page needs to know before it is read.
+struct Place {
+    /// Entries with higher numbers came after the list was begun.
+    head: i64,
+    total: i64,
+    offset: i64,
+    from: From,
+}
+
+async fn page(
+    snapshot: &Snapshot,
+    organization: &OrganizationId,
+    filter: &Filter,
+    start: Start,
+    limit: Limit,
+) -> Result<Page> {
+    let head = snapshot.head(organization).await?.ok_or(Error::OrganizationNotFound)?;
+    let Place { head, total, offset, from } = match start {
+        Start::Offset(offset) => {
+            let total = snapshot.count(organization, filter, head).await?;
+            Place { head, total, offset: offset.get(), from: From::Offset(offset.get()) }
+        }
+        Start::Cursor(text) => {
+            let Cursor { head, total, walked, last } = Cursor::parse(&text, organization, filter, head).at("cursor")?;
+            Place { head, total, offset: walked, from: From::After(last) }
+        }
+    };
+    let entries = match offset < total {
+        true => snapshot.page(organization, filter, head, from, limit).await?,
+        false => Vec::new(),
+    };
+    // A page holds at most 100 entries.
+    let walked = offset.saturating_add(entries.len() as i64);
+    let next = entries.last().filter(|_| walked < total).map(|last| Cursor {
+        head,
+        total,
+        walked,
+        last: Position { timestamp: last.timestamp, seq: last.seq },
+    });
+    let next_cursor = next.map(|next| next.text(organization, filter));
+    Ok(Page { entries, total, limit, offset, next_cursor })
+}

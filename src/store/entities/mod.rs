@@ -1,0 +1,6 @@
+//! The tables as sea-orm sees them. Private to the store; `rows` turns them into the domain's types.
+
+pub(super) mod api_key;
+pub(super) mod audit_log;
+pub(super) mod catalogue;
+pub(super) mod organization;

@@ -1,0 +1,112 @@
+//! The read transaction: head, total and page of one moment.
+
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, IntoCondition};
+use sea_orm::{
+    ColumnTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+};
+
+use super::entities::audit_log::{Column, Entity};
+use super::entities::organization;
+use super::rows;
+use crate::domain::{Entry, EntryId, Filter, Identifier, Limit, OrganizationId, Seq, Timestamp};
+use crate::error::Result;
+
+/// A read-only view of one moment.
+pub struct Snapshot(DatabaseTransaction);
+
+/// The place of an entry in a list: newest first by these two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Its time.
+    pub timestamp: Timestamp,
+    /// Its number, which orders entries of the same time.
+    pub seq: Seq,
+}
+
+/// Where a page begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// After so many entries.
+    Offset(i64),
+    /// After this entry.
+    After(Position),
+}
+
+impl Snapshot {
+    pub(super) fn new(transaction: DatabaseTransaction) -> Self {
+        Self(transaction)
+    }
+
+    /// The last number of `organization`; `None` if there is no such organization.
+    pub async fn head(&self, organization: &OrganizationId) -> Result<Option<Seq>> {
+        let row = organization::Entity::find_by_id(organization.as_str()).one(&self.0).await?;
+        Ok(row.map(|row| row.head_seq))
+    }
+
+    /// Entries up to number `head` that match.
+    pub async fn count(&self, organization: &OrganizationId, filter: &Filter, head: Seq) -> Result<i64> {
+        let total = Entity::find().filter(matching(organization, filter, head)).count(&self.0).await?;
+        // A count of rows numbered by i64.
+        Ok(i64::try_from(total).unwrap_or(i64::MAX))
+    }
+
+    /// At most `limit` entries up to number `head` that match, newest first.
+    pub async fn page(
+        &self,
+        organization: &OrganizationId,
+        filter: &Filter,
+        head: Seq,
+        from: From,
+        limit: Limit,
+    ) -> Result<Vec<Entry>> {
+        let mut query = Entity::find()
+            .filter(matching(organization, filter, head))
+            .order_by_desc(Column::Timestamp)
+            .order_by_desc(Column::Seq)
+            .limit(u64::from(limit.get()));
+        query = match from {
+            From::Offset(offset) => query.offset(u64::try_from(offset).unwrap_or(0)),
+            From::After(Position { timestamp, seq }) => {
+                // As a row value, which is an index range; `a < x OR (a = x AND b < y)` is none.
+                let place = Expr::tuple([Expr::col(Column::Timestamp), Expr::col(Column::Seq)]);
+                query.filter(place.lt(Expr::tuple([timestamp.micros().into(), seq.into()])))
+            }
+        };
+        query.all(&self.0).await?.into_iter().map(rows::entry).collect()
+    }
+
+    /// One entry.
+    pub async fn entry(&self, organization: &OrganizationId, id: &EntryId) -> Result<Option<Entry>> {
+        let row = Entity::find()
+            .filter(Column::OrganizationId.eq(organization.as_str()))
+            .filter(Column::Id.eq(id.as_str()))
+            .one(&self.0)
+            .await?;
+        row.map(rows::entry).transpose()
+    }
+
+    /// Ends the transaction, so that its connection serves the next one.
+    pub async fn close(self) -> Result<()> {
+        Ok(self.0.commit().await?)
+    }
+}
+
+fn matching(organization: &OrganizationId, filter: &Filter, head: Seq) -> Condition {
+    let Filter { resource_types, resource_ids, actions, user_ids, time } = filter;
+    fn any_of<V: Into<sea_orm::Value>>(column: Column, values: impl ExactSizeIterator<Item = V>) -> Option<Expr> {
+        (values.len() > 0).then(|| column.is_in(values))
+    }
+    fn texts(ids: &[Identifier]) -> impl ExactSizeIterator<Item = &str> {
+        ids.iter().map(Identifier::as_str)
+    }
+    Column::OrganizationId
+        .eq(organization.as_str())
+        .into_condition()
+        .add(Column::Seq.lte(head))
+        .add_option(any_of(Column::ResourceType, resource_types.iter().map(|code| code.0)))
+        .add_option(any_of(Column::ResourceId, texts(resource_ids)))
+        .add_option(any_of(Column::Action, actions.iter().map(|code| code.0)))
+        .add_option(any_of(Column::UserId, texts(user_ids)))
+        .add_option(time.start().map(|start| Column::Timestamp.gte(start.micros())))
+        .add_option(time.end().map(|end| Column::Timestamp.lt(end.micros())))
+}

@@ -1,0 +1,89 @@
+//! The database: the only module that names sea-orm. What a caller reads comes from a [`Snapshot`],
+//! what it writes goes through an [`Append`]; both show where they begin and end.
+
+mod append;
+mod dialect;
+mod entities;
+mod keys;
+mod list;
+mod organizations;
+mod rows;
+mod schema;
+
+use sea_orm::{DatabaseConnection, EntityTrait, QueryOrder, TransactionTrait};
+
+use crate::domain::{Action, Catalogue, Named, ResourceType, Secret};
+use crate::error::{Error, Result};
+use entities::catalogue;
+
+pub use append::{Append, CommitFailed, Head};
+pub use keys::ApiKey;
+pub use list::{From, Position, Snapshot};
+pub use organizations::Organization;
+
+/// A database with the schema of this version.
+#[derive(Clone)]
+pub struct Store {
+    /// Many connections on either database.
+    readers: DatabaseConnection,
+    /// One connection on SQLite, which has one writer; the same pool as `readers` on PostgreSQL.
+    writers: DatabaseConnection,
+}
+
+impl Store {
+    /// Connects to `url`, `sqlite://path` or `postgres://…`, with at most `connections` connections,
+    /// and refuses a database that cannot keep what it acknowledges. The schema is left as it is.
+    pub async fn connect(url: &Secret, connections: u32) -> anyhow::Result<Self> {
+        let (readers, writers) = dialect::connect(url.expose(), connections).await?;
+        Ok(Self { readers, writers })
+    }
+
+    /// Connects, brings the schema up to date, and checks it.
+    pub async fn open(url: &Secret, connections: u32) -> anyhow::Result<Self> {
+        let store = Self::connect(url, connections).await?;
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<()> {
+        Ok(self.readers.ping().await?)
+    }
+
+    /// The resource types and actions that there are.
+    pub async fn catalogue(&self) -> Result<Catalogue> {
+        let rows = catalogue::Entity::find().order_by_asc(catalogue::Column::Code).all(&self.readers).await?;
+        let (mut resource_types, mut actions) = (Vec::new(), Vec::new());
+        for row in rows {
+            let catalogue::Model { kind, code, name, path_segment } = row;
+            match kind.as_str() {
+                "resource_type" => resource_types.push(Named { code: ResourceType(code), name, path_segment }),
+                "action" => actions.push(Named { code: Action(code), name, path_segment }),
+                _ => return Err(Error::Internal(anyhow::anyhow!("the catalogue has an unknown kind {kind:?}"))),
+            }
+        }
+        Ok(Catalogue { resource_types, actions })
+    }
+
+    /// Begins to read: everything that the snapshot gives was true at one moment.
+    pub async fn snapshot(&self) -> Result<Snapshot> {
+        let options = dialect::snapshot(self.readers.get_database_backend());
+        Ok(Snapshot::new(self.readers.begin_with_options(options).await?))
+    }
+
+    /// Begins to append. Nothing is seen by others before [`Append::commit`].
+    pub async fn append(&self) -> Result<Append> {
+        let options = dialect::append(self.writers.get_database_backend());
+        Ok(Append::new(self.writers.begin_with_options(options).await?))
+    }
+
+    /// Closes the connections, so that SQLite folds its log into the file.
+    pub async fn close(self) {
+        let Self { readers, writers } = self;
+        for connection in [readers, writers] {
+            if let Err(error) = connection.close().await {
+                tracing::warn!(%error, "closing the database failed");
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The organizations that there are.
+
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ConnectionTrait, EntityTrait, PaginatorTrait, QueryOrder, Set};
+
+use super::Store;
+use super::entities::organization;
+use crate::domain::{OrganizationId, Seq, Timestamp};
+use crate::error::Result;
+
+/// An organization, as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Organization {
+    /// Its id.
+    pub id: String,
+    /// The entries in its log.
+    pub head_seq: Seq,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// Makes `organization` unless there is one; `true` if it did.
+pub(super) async fn insert<C: ConnectionTrait>(
+    connection: &C,
+    organization: &OrganizationId,
+    log_id: &str,
+    now: Timestamp,
+) -> Result<bool> {
+    let row = organization::ActiveModel {
+        id: Set(organization.as_str().to_owned()),
+        log_id: Set(log_id.to_owned()),
+        head_seq: Set(0),
+        last_recorded_at: Set(Timestamp::MIN.micros()),
+        created_at: Set(now.micros()),
+    };
+    let unless_there = OnConflict::column(organization::Column::Id).do_nothing().to_owned();
+    let inserted = organization::Entity::insert(row).on_conflict(unless_there).exec_without_returning(connection).await?;
+    Ok(inserted == 1)
+}
+
+impl Store {
+    /// Makes `organization` unless there is one; `true` if it did.
+    pub async fn create_organization(&self, organization: &OrganizationId, log_id: &str, now: Timestamp) -> Result<bool> {
+        insert(&self.writers, organization, log_id, now).await
+    }
+
+    /// Whether there is such an organization.
+    pub async fn has_organization(&self, organization: &OrganizationId) -> Result<bool> {
+        Ok(organization::Entity::find_by_id(organization.as_str()).count(&self.readers).await? > 0)
+    }
+
+    /// All organizations, by id.
+    pub async fn organizations(&self) -> Result<Vec<Organization>> {
+        let rows = organization::Entity::find().order_by_asc(organization::Column::Id).all(&self.readers).await?;
+        let shown = |row: organization::Model| Organization {
+            id: row.id,
+            head_seq: row.head_seq,
+            created_at: Timestamp::saturating(row.created_at),
+        };
+        Ok(rows.into_iter().map(shown).collect())
+    }
+}
