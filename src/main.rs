@@ -1,1 +1,7 @@
-fn main() {}
+//! The `auditlog` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    auditlog::cli::run(std::env::args_os().collect())
+}

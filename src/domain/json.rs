@@ -40,6 +40,12 @@ impl JsonText {
     }
 }
 
+impl From<JsonText> for String {
+    fn from(JsonText(text): JsonText) -> Self {
+        text
+    }
+}
+
 /// The bytes outside of strings, with their places; a string shows only its quotes.
 fn structure(json: &str) -> impl Iterator<Item = (usize, u8)> {
     let (mut inside, mut escaped) = (false, false);

@@ -57,6 +57,14 @@ macro_rules! text_type {
             }
         }
 
+        impl std::str::FromStr for $name {
+            type Err = Invalid;
+
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                Self::parse(text)
+            }
+        }
+
         impl From<$name> for String {
             fn from(value: $name) -> Self {
                 value.0
@@ -167,6 +175,12 @@ impl Metadata {
     /// The bytes of all keys and values.
     pub fn size(&self) -> usize {
         self.0.iter().map(|(key, value)| key.len() + value.len()).sum()
+    }
+}
+
+impl From<Metadata> for BTreeMap<String, String> {
+    fn from(Metadata(pairs): Metadata) -> Self {
+        pairs
     }
 }
 

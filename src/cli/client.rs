@@ -1,0 +1,60 @@
+//! What the commands that talk to a running service share.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::{Request, Status};
+
+use crate::domain::Secret;
+use crate::grpc::MAX_RESPONSE;
+use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
+
+/// The service to talk to, and the key to show it.
+#[derive(Args)]
+pub(super) struct Client {
+    /// The service.
+    #[arg(long, env = "AUDITLOG_ENDPOINT", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    pub(super) endpoint: String,
+    /// The API key. The file AUDITLOG_API_KEY_FILE may hold it.
+    #[arg(long, env = "AUDITLOG_API_KEY", hide_env_values = true, hide_default_value = true, value_name = "KEY", required = true)]
+    pub(super) api_key: Secret,
+}
+
+/// A connected client.
+pub(super) type AuditLogs = AuditLogServiceClient<InterceptedService<Channel, Authorize>>;
+
+/// Puts the key into each call.
+#[derive(Clone)]
+pub(super) struct Authorize(MetadataValue<Ascii>);
+
+impl Interceptor for Authorize {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+impl Client {
+    /// Prepares the connection, which is made with the first call.
+    pub(super) fn connect(&self) -> anyhow::Result<AuditLogs> {
+        let about = || format!("the endpoint must be a URL such as http://127.0.0.1:8080, got {:?}", self.endpoint);
+        let mut endpoint = Endpoint::from_shared(self.endpoint.clone())
+            .with_context(about)?
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(Duration::from_secs(60));
+        if self.endpoint.starts_with("https://") {
+            endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots())?;
+        }
+        let mut authorization: MetadataValue<Ascii> = format!("Bearer {}", self.api_key.expose())
+            .parse()
+            .context("the API key must be printable ASCII")?;
+        authorization.set_sensitive(true);
+        let client = AuditLogServiceClient::with_interceptor(endpoint.connect_lazy(), Authorize(authorization));
+        Ok(client.max_decoding_message_size(MAX_RESPONSE))
+    }
+}

@@ -1,0 +1,126 @@
+//! `auditlog demo`.
+
+use std::fs::OpenOptions;
+use std::io::{Cursor, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use indicatif::ProgressBar;
+
+use super::client::Client;
+use super::{import, keys, serve};
+use crate::access::{Scope, create_key};
+use crate::app::{self, Options, Parts};
+use crate::domain::{Clock, OrganizationId, Random, Secret};
+use crate::ingest::QueueLimits;
+use crate::store::Store;
+
+/// The examples of the public documentation, and 400 entries of a real trail. Source: tests/data.
+const ENTRIES: &[u8] = include_bytes!("../../assets/demo.ndjson.gz");
+const ORGANIZATION: &str = "org_abc123";
+const FILE: &str = "auditlog-demo.db";
+const LISTEN: &str = "127.0.0.1:8080";
+
+/// Serves a fresh SQLite database with the entries of the public documentation and a few hundred of
+/// a real audit trail, and prints commands to try on it.
+#[derive(Args)]
+pub struct Demo {
+    /// The new database file. Without it, auditlog-demo.db, or auditlog-demo-2.db and so on where that
+    /// is taken: no file is overwritten.
+    #[arg(long, env = "AUDITLOG_DEMO_FILE", value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Where to listen, host:port. Without it, 127.0.0.1:8080, or a free port where that is taken.
+    #[arg(long, env = "AUDITLOG_LISTEN", value_name = "ADDRESS")]
+    listen: Option<String>,
+}
+
+impl Demo {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let file = fresh(self.file)?;
+        let (clock, random) = (Clock::system(), Random::system());
+        let url = format!("sqlite://{}", file.display());
+        let store = Store::open(&Secret::new(url.clone()), 4).await?;
+        let organization = OrganizationId::parse(ORGANIZATION)?;
+        keys::ensure(&store, &organization, &clock, &random).await?;
+        let scopes = [Scope::Read, Scope::Write].into();
+        let key = create_key(&store, &clock, &random, Some(organization.clone()), &scopes, None).await?;
+        let running = start(&store, clock, random, self.listen).await?;
+        let client = Client { endpoint: format!("http://{}", running.address), api_key: key.clone() };
+        let entries = Box::new(Cursor::new(ENTRIES));
+        let summary =
+            import::run(client.connect()?, entries, Some(organization), true, ProgressBar::hidden()).await?;
+        println!("{}: {summary}\n", file.display());
+        println!("{}", commands(&running.address.to_string(), key.expose(), &url));
+        serve::until_signal(running).await
+    }
+}
+
+/// Makes the file, so that nobody else's is used.
+fn fresh(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let create = |path: &Path| OpenOptions::new().write(true).create_new(true).open(path);
+    if let Some(path) = named {
+        return match create(&path) {
+            Ok(_) => Ok(path),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                Err(anyhow!("{} is there already, and the demo overwrites nothing; name another --file", path.display()))
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot create {}", path.display())),
+        };
+    }
+    let numbered = |number: u32| match number {
+        1 => PathBuf::from(FILE),
+        number => PathBuf::from(FILE.replace(".db", &format!("-{number}.db"))),
+    };
+    for path in (1..1_000).map(numbered) {
+        match create(&path) {
+            Ok(_) => return Ok(path),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot create {}", path.display())),
+        }
+    }
+    Err(anyhow!("{FILE} and 999 others are there already; name another --file"))
+}
+
+async fn start(store: &Store, clock: Clock, random: Random, listen: Option<String>) -> anyhow::Result<app::Running> {
+    let queue = QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 };
+    let limit = Duration::from_secs(10);
+    let start = async |listen: String| {
+        let parts = Parts { store: store.clone(), clock: clock.clone(), random: random.clone() };
+        app::start(parts, Options { listen, rest: true, request_timeout: limit, drain_limit: limit, queue }).await
+    };
+    match listen {
+        Some(listen) => start(listen).await,
+        None => match start(LISTEN.to_owned()).await {
+            Ok(running) => Ok(running),
+            Err(_) => start("127.0.0.1:0".to_owned()).await,
+        },
+    }
+}
+
+fn commands(address: &str, key: &str, url: &str) -> String {
+    let program = std::env::current_exe().map_or("auditlog".to_owned(), |path| path.display().to_string());
+    format!(
+        r#"Ready at http://{address}. Paste into another terminal:
+
+export AUDITLOG_API_KEY={key}
+export AUDITLOG_ENDPOINT=http://{address}
+
+# REST: the newest entries, one filter, one resource's history, one write
+curl "http://{address}/v1/{ORGANIZATION}/audit-logs?limit=2" -H "Authorization: Bearer $AUDITLOG_API_KEY"
+curl "http://{address}/v1/{ORGANIZATION}/audit-logs?resourceType=rule&action=deleted&startDate=2020-01-01&limit=2" -H "Authorization: Bearer $AUDITLOG_API_KEY"
+curl "http://{address}/v1/assistants/asst_abc123/history" -H "Authorization: Bearer $AUDITLOG_API_KEY"
+curl "http://{address}/v1/{ORGANIZATION}/audit-logs" -H "Authorization: Bearer $AUDITLOG_API_KEY" -H "Content-Type: application/json" -d '{{"auditLogs":[{{"id":"log_demo_1","resourceType":"assistant","resourceId":"asst_abc123","action":"updated","userId":"uid_user123","changes":[{{"field":"temperature","oldValue":0.9,"newValue":1.1}}]}}]}}'
+
+# gRPC
+grpcurl -plaintext {address} list
+grpcurl -plaintext -H "authorization: Bearer $AUDITLOG_API_KEY" -d '{{"organization_id":"{ORGANIZATION}","limit":2}}' {address} auditlog.v1.AuditLogService/ListAuditLogs
+
+# Command line
+echo '{{"id":"log_demo_2","organizationId":"{ORGANIZATION}","resourceType":"user","resourceId":"uid_user456","action":"accessed","userId":"uid_user123"}}' | {program} import -
+{program} keys list --database-url {url}
+
+Ctrl-C stops it; the database stays."#
+    )
+}

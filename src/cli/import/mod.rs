@@ -1,0 +1,94 @@
+//! `auditlog import`: the lines of a file through the API of a running service, in the file's order.
+
+mod lines;
+mod send;
+
+use std::fs::File;
+use std::io::{Read, stdin};
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::mpsc;
+
+use super::client::{AuditLogs, Client};
+use crate::domain::OrganizationId;
+use lines::Piece;
+use send::Sender;
+pub(super) use send::Summary;
+
+/// Pieces read ahead while one is being written.
+const AHEAD: usize = 2;
+
+/// Writes the entries of an NDJSON file through the API of a running service, in the order of the
+/// file. Safe to repeat: entries that are there already are counted and left alone. A line without an
+/// id gets one from its number and text.
+#[derive(Args)]
+#[command(after_help = "\
+A line is an entry as REST takes it, and names its organization:
+  {\"id\":\"log_1\",\"organizationId\":\"org_abc123\",\"timestamp\":\"2025-01-20T10:30:00Z\",\"resourceType\":\"assistant\",
+   \"resourceId\":\"asst_abc123\",\"action\":\"updated\",\"userId\":\"uid_user123\",
+   \"changes\":[{\"field\":\"temperature\",\"oldValue\":0.7,\"newValue\":0.9}]}
+
+Examples:
+  auditlog import trail.ndjson.gz
+  zcat trail.ndjson.gz | auditlog import - --organization org_abc123 --strict")]
+pub struct Import {
+    #[command(flatten)]
+    client: Client,
+    /// The file, plain or gzip; - for standard input.
+    #[arg(value_name = "FILE|-")]
+    file: PathBuf,
+    /// Write all entries to this organization, whatever their lines say.
+    #[arg(long, value_name = "ORG")]
+    organization: Option<OrganizationId>,
+    /// Stop at the first bad line, instead of skipping it.
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Import {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let Self { client, file, organization, strict } = self;
+        let (source, progress): (Box<dyn Read + Send>, _) = if file.as_os_str() == "-" {
+            let progress = ProgressBar::new_spinner();
+            progress.set_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})")?);
+            (Box::new(stdin()), progress)
+        } else {
+            let opened = File::open(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let metadata = opened.metadata()?;
+            if metadata.is_dir() {
+                bail!("{} is a directory", file.display());
+            }
+            let progress = ProgressBar::new(metadata.len());
+            progress.set_style(ProgressStyle::with_template("{bar:30} {percent:>3} % {msg}, {eta} left")?);
+            (Box::new(progress.wrap_read(opened)), progress)
+        };
+        let summary = run(client.connect()?, source, organization, strict, progress).await?;
+        println!("{summary}");
+        Ok(())
+    }
+}
+
+/// Imports `source`, and counts.
+pub(super) async fn run(
+    client: AuditLogs,
+    source: Box<dyn Read + Send>,
+    organization: Option<OrganizationId>,
+    strict: bool,
+    progress: ProgressBar,
+) -> anyhow::Result<Summary> {
+    let (pieces, mut read) = mpsc::channel(AHEAD);
+    let organization = organization.map(String::from);
+    let reader = tokio::task::spawn_blocking(move || lines::read(source, organization.as_deref(), &pieces));
+    let mut sender = Sender::new(client, strict, progress);
+    while let Some(piece) = read.recv().await {
+        match piece {
+            Piece::Batch(batch) => sender.write(batch).await?,
+            Piece::Bad { line, why } => sender.bad(line, &why)?,
+        }
+    }
+    reader.await?.context("reading stopped")?;
+    Ok(sender.finish())
+}

@@ -1,0 +1,168 @@
+//! Batches to the service: retries what may succeed later, and sets aside what never will.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, bail};
+use indicatif::{HumanCount, HumanDuration, ProgressBar};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use super::lines::Batch;
+use crate::cli::client::AuditLogs;
+use crate::grpc::pb::{WriteAuditLogsRequest, WrittenAuditLog};
+
+/// How long a service may be away before the import gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The wait before a second try; it doubles, up to a second.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// What became of a file's lines.
+pub(in crate::cli) struct Summary {
+    written: u64,
+    there_already: u64,
+    skipped: u64,
+    elapsed: Duration,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { written, there_already, skipped, elapsed } = self;
+        let rate = (written + there_already) as f64 / elapsed.as_secs_f64().max(0.001);
+        let [written, there_already, skipped, rate] = [*written, *there_already, *skipped, rate as u64].map(HumanCount);
+        let elapsed = HumanDuration(*elapsed);
+        write!(f, "{written} written, {there_already} already there, {skipped} skipped in {elapsed} ({rate}/s)")
+    }
+}
+
+/// Writes batches one after the other, so that the log keeps the file's order.
+pub(super) struct Sender {
+    client: AuditLogs,
+    strict: bool,
+    progress: ProgressBar,
+    begun: Instant,
+    written: u64,
+    there_already: u64,
+    skipped: u64,
+    /// The last line whose entry is durable.
+    last_line: usize,
+}
+
+impl Sender {
+    pub(super) fn new(client: AuditLogs, strict: bool, progress: ProgressBar) -> Self {
+        Self { client, strict, progress, begun: Instant::now(), written: 0, there_already: 0, skipped: 0, last_line: 0 }
+    }
+
+    /// Writes `batch`. Lines that the service refuses are bad; the others are written without them.
+    pub(super) async fn write(&mut self, mut batch: Batch) -> anyhow::Result<()> {
+        while !batch.entries.is_empty() {
+            let status = match self.call(&batch).await {
+                Ok(written) => {
+                    self.count(&batch, &written);
+                    return Ok(());
+                }
+                Err(status) => status,
+            };
+            let refused = refused(&status);
+            let Some((first, _)) = refused.first_key_value().filter(|(place, _)| **place < batch.entries.len()) else {
+                bail!("{}", self.gave_up(&status));
+            };
+            if self.strict {
+                let (line, why) = (batch.entries[*first].0, refused[first].clone());
+                batch.entries.truncate(*first);
+                Box::pin(self.write(batch)).await?;
+                return self.bad(line, &why);
+            }
+            let mut place = 0;
+            let mut found = Vec::new();
+            batch.entries.retain(|(line, _)| {
+                let why = refused.get(&place);
+                found.extend(why.map(|why| (*line, why)));
+                place += 1;
+                why.is_none()
+            });
+            for (line, why) in found {
+                self.bad(line, why)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports a line that is not written. Errors: the import is strict.
+    pub(super) fn bad(&mut self, line: usize, why: &str) -> anyhow::Result<()> {
+        if self.strict {
+            return Err(anyhow!("line {line}: {why}; {}", self.so_far()));
+        }
+        self.skipped += 1;
+        self.progress.suspend(|| eprintln!("line {line}: {why}; skipped"));
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Summary {
+        self.progress.finish_and_clear();
+        let Self { written, there_already, skipped, begun, .. } = self;
+        Summary { written, there_already, skipped, elapsed: begun.elapsed() }
+    }
+
+    /// One request, again while the service is away or busy: the ids make that safe.
+    async fn call(&mut self, batch: &Batch) -> Result<Vec<WrittenAuditLog>, Status> {
+        let begun = Instant::now();
+        let mut wait = WAIT;
+        loop {
+            let request = WriteAuditLogsRequest {
+                organization_id: batch.organization.clone(),
+                audit_logs: batch.entries.iter().map(|(_, entry)| entry.clone()).collect(),
+            };
+            match self.client.write_audit_logs(request).await {
+                Ok(response) => return Ok(response.into_inner().audit_logs),
+                Err(status) if is_passing(&status) && begun.elapsed() < PATIENCE => {
+                    self.progress.set_message(format!("waiting for the service ({})", status.message()));
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(1));
+                }
+                Err(status) => return Err(status),
+            }
+        }
+    }
+
+    fn count(&mut self, batch: &Batch, answers: &[WrittenAuditLog]) {
+        let there_already = answers.iter().filter(|answer| answer.replayed).count();
+        self.there_already += there_already as u64;
+        self.written += (answers.len() - there_already) as u64;
+        self.last_line = batch.entries.last().map_or(self.last_line, |(line, _)| *line);
+        let done = self.written + self.there_already;
+        let rate = done as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
+        self.progress.set_message(format!("{} entries, {}/s", HumanCount(done), HumanCount(rate as u64)));
+    }
+
+    fn so_far(&self) -> String {
+        let Self { written, there_already, skipped, last_line, .. } = self;
+        format!(
+            "up to line {last_line}: {written} written, {there_already} already there, {skipped} skipped. \
+             The same import again goes on from there"
+        )
+    }
+
+    fn gave_up(&self, status: &Status) -> String {
+        format!("the service answered {:?}: {}; {}", status.code(), status.message(), self.so_far())
+    }
+}
+
+fn is_passing(status: &Status) -> bool {
+    // A connection that breaks in the middle of a call is UNKNOWN.
+    const PASSING: [Code; 5] =
+        [Code::Unavailable, Code::ResourceExhausted, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown];
+    PASSING.contains(&status.code())
+}
+
+/// Why the service refused which entries, by their places in the request.
+fn refused(status: &Status) -> BTreeMap<usize, String> {
+    let violations = status.get_details_bad_request().map(|request| request.field_violations).unwrap_or_default();
+    let place = |field: &str| field.strip_prefix("audit_logs[")?.split(']').next()?.parse().ok();
+    let refused = violations.into_iter().filter_map(|one| {
+        let field = one.field.split_once("].").map_or("entry", |(_, field)| field);
+        Some((place(&one.field)?, format!("{field}: {}", one.description)))
+    });
+    refused.collect()
+}

@@ -1,0 +1,136 @@
+//! `auditlog keys`.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+
+use super::Database;
+use crate::access::{Scope, create_key};
+use crate::domain::{Clock, OrganizationId, Random, Timestamp};
+use crate::store::{ApiKey, Store};
+
+/// Creates, lists and revokes API keys.
+#[derive(Args)]
+pub struct Keys {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Create a key and print it, this once. The database keeps a hash.
+    Create(Create),
+    /// List the keys: id, organization, scopes, and the times of creation, expiry, revocation and last
+    /// use.
+    List {
+        #[command(flatten)]
+        database: Database,
+    },
+    /// End a key. Services notice within 5 seconds.
+    Revoke {
+        #[command(flatten)]
+        database: Database,
+        /// The key's id, the part between al_ and the next _.
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  auditlog keys create --organization org_abc123 --scope read
+  auditlog keys create --all-organizations --scope read --scope write --expires-in 90d")]
+struct Create {
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    reach: Reach,
+    /// What the key may be used for: read or write. Repeat it for both.
+    #[arg(long = "scope", required = true, value_name = "SCOPE")]
+    scopes: Vec<Scope>,
+    /// When the key stops working by itself, such as 90d or 12h. Without it, when it is revoked.
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "DURATION")]
+    expires_in: Option<Duration>,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Reach {
+    /// The one organization that the key is for, created if it is not there.
+    #[arg(long, value_name = "ORG")]
+    organization: Option<OrganizationId>,
+    /// Make a key for all organizations, for services that write for many.
+    #[arg(long)]
+    all_organizations: bool,
+}
+
+impl Keys {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Create(create) => create.run().await,
+            Command::List { database } => {
+                let store = database.open().await?;
+                store.keys().await?.iter().for_each(show);
+                store.close().await;
+                Ok(())
+            }
+            Command::Revoke { database, id } => {
+                let store = database.open().await?;
+                // A whole key is understood, but its secret is not needed here.
+                let id = id.strip_prefix("al_").and_then(|key| key.split('_').next()).unwrap_or(&id);
+                if !store.revoke_key(id, Clock::system().now()).await? {
+                    bail!("there is no key {id} that could be revoked; `auditlog keys list` shows those there are");
+                }
+                eprintln!("Revoked key {id}. Services notice within 5 seconds.");
+                store.close().await;
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Create {
+    async fn run(self) -> anyhow::Result<()> {
+        let Self { database, reach, scopes, expires_in } = self;
+        let (clock, random) = (Clock::system(), Random::system());
+        let expires_at = expires_in.map(|lifetime| later(clock.now(), lifetime)).transpose()?;
+        let store = database.open().await?;
+        if let Some(organization) = &reach.organization
+            && ensure(&store, organization, &clock, &random).await?
+        {
+            eprintln!("Created organization {organization}.");
+        }
+        let scopes = scopes.into_iter().collect();
+        let key = create_key(&store, &clock, &random, reach.organization, &scopes, expires_at).await?;
+        println!("{}", key.expose());
+        eprintln!("Keep the key now: it is not shown again.");
+        store.close().await;
+        Ok(())
+    }
+}
+
+/// Makes `organization` unless it is there; `true` if it did.
+pub(super) async fn ensure(
+    store: &Store,
+    organization: &OrganizationId,
+    clock: &Clock,
+    random: &Random,
+) -> anyhow::Result<bool> {
+    Ok(store.create_organization(organization, &random.hex::<16>(), clock.now()).await?)
+}
+
+fn later(now: Timestamp, lifetime: Duration) -> anyhow::Result<Timestamp> {
+    let micros = i64::try_from(lifetime.as_micros()).ok().filter(|micros| *micros > 0);
+    let expires = micros.map(|micros| now.plus(micros)).filter(|expires| *expires < Timestamp::END);
+    expires.context("--expires-in must be more than 0 and end before the year 10000")
+}
+
+fn show(key: &ApiKey) {
+    let ApiKey { id, hash: _, organization, scopes, created_at, expires_at, revoked_at, last_used_at } = key;
+    let organization = organization.as_ref().map_or("(all)", OrganizationId::as_str);
+    let time = |time: &Option<Timestamp>| time.map_or("-".to_owned(), |time| time.to_string());
+    let times = [expires_at, revoked_at, last_used_at].map(time).join("\t");
+    println!("{id}\t{organization}\t{}\t{created_at}\t{times}", scopes.join(","));
+}

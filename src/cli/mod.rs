@@ -1,0 +1,138 @@
+//! The command line: one file a subcommand.
+
+mod client;
+mod demo;
+mod import;
+mod keys;
+mod migrate;
+mod organizations;
+mod serve;
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::domain::Secret;
+use crate::store::Store;
+use crate::{config, telemetry};
+
+/// An audit log service: exact, fast at any size, and provable.
+#[derive(Parser)]
+#[command(version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// A TOML file with values for any option, such as `listen = "0.0.0.0:8080"`. Flags and
+    /// environment come before it.
+    #[arg(long, global = true, env = "AUDITLOG_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What to log to standard error: error, warn, info, debug, trace, or pairs such as
+    /// auditlog=debug.
+    #[arg(long, global = true, env = "AUDITLOG_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+}
+
+const EXAMPLES: &str = "\
+Try it:
+  auditlog demo
+
+Run it:
+  export AUDITLOG_DATABASE_URL=sqlite://auditlog.db      # or postgres://user:password@host/database
+  auditlog keys create --organization org_abc123 --scope read --scope write
+  auditlog serve --listen 127.0.0.1:8080
+
+Fill it:
+  AUDITLOG_API_KEY=al_… auditlog import trail.ndjson.gz";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve gRPC and REST.
+    Serve(serve::Serve),
+    /// Serve a fresh database with example entries, and print commands to try on it.
+    Demo(demo::Demo),
+    /// Bring the database's schema up to date. `serve` does so too.
+    Migrate(migrate::Migrate),
+    /// Create, list and revoke API keys.
+    Keys(keys::Keys),
+    /// Create and list organizations.
+    Organizations(organizations::Organizations),
+    /// Write the entries of an NDJSON file through a running service.
+    Import(import::Import),
+}
+
+/// The database of `serve`, and of the commands that administer it.
+#[derive(Args)]
+struct Database {
+    /// sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE. The file AUDITLOG_DATABASE_URL_FILE may
+    /// hold it.
+    #[arg(
+        long,
+        env = "AUDITLOG_DATABASE_URL",
+        default_value = "sqlite://auditlog.db",
+        hide_env_values = true,
+        hide_default_value = true,
+        value_name = "URL"
+    )]
+    database_url: String,
+    /// The most connections to the database.
+    #[arg(
+        long,
+        env = "AUDITLOG_DATABASE_CONNECTIONS",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(2..=1000),
+        value_name = "N"
+    )]
+    database_connections: u32,
+}
+
+impl Database {
+    /// Connects, with the schema up to date.
+    async fn open(&self) -> anyhow::Result<Store> {
+        Store::open(&Secret::new(self.database_url.clone()), self.database_connections).await
+    }
+}
+
+/// Parses the arguments and runs the command. Exit codes: 0 success, 2 wrong usage, 1 otherwise.
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    let command = match config::with_file(Cli::command(), &arguments) {
+        Ok(command) => command,
+        Err(error) => return fail(&error, 2),
+    };
+    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let Cli { command, config: _, log } = match parsed {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    if let Err(error) = telemetry::init(&log) {
+        return fail(&error, 2);
+    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into(), 1),
+    };
+    match runtime.block_on(dispatch(command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
+}
+
+/// Boxed, so that `main` is compiled without all that is inside.
+fn dispatch(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>>> {
+    match command {
+        Command::Serve(serve) => Box::pin(serve.run()),
+        Command::Demo(demo) => Box::pin(demo.run()),
+        Command::Migrate(migrate) => Box::pin(migrate.run()),
+        Command::Keys(keys) => Box::pin(keys.run()),
+        Command::Organizations(organizations) => Box::pin(organizations.run()),
+        Command::Import(import) => Box::pin(import.run()),
+    }
+}
+
+fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,55 @@
+//! `auditlog organizations`.
+
+use clap::{Args, Subcommand};
+
+use super::Database;
+use crate::domain::{Clock, OrganizationId, Random};
+
+/// Creates and lists organizations.
+#[derive(Args)]
+pub struct Organizations {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Create an organization. `keys create --organization` does so too, and so does the first write
+    /// with a service-wide key.
+    Create {
+        #[command(flatten)]
+        database: Database,
+        /// The organization's id, 1 to 256 bytes.
+        #[arg(value_name = "ORG")]
+        organization: OrganizationId,
+    },
+    /// List the organizations: id, entries, time of creation.
+    List {
+        #[command(flatten)]
+        database: Database,
+    },
+}
+
+impl Organizations {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Create { database, organization } => {
+                let store = database.open().await?;
+                let log_id = Random::system().hex::<16>();
+                match store.create_organization(&organization, &log_id, Clock::system().now()).await? {
+                    true => eprintln!("Created organization {organization}."),
+                    false => eprintln!("Organization {organization} is there already."),
+                }
+                store.close().await;
+            }
+            Command::List { database } => {
+                let store = database.open().await?;
+                for organization in store.organizations().await? {
+                    println!("{}\t{}\t{}", organization.id, organization.head_seq, organization.created_at);
+                }
+                store.close().await;
+            }
+        }
+        Ok(())
+    }
+}

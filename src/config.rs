@@ -1,0 +1,96 @@
+//! Where options come from: flag, then environment, then file, then default. What the file says, and
+//! what a file named by `AUDITLOG_…_FILE` holds, becomes the default of the option, so that clap
+//! keeps the order.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use anyhow::{Context, bail};
+use clap::{Arg, Command};
+use toml::Value;
+
+/// Options whose value may come from a file of its own: `AUDITLOG_API_KEY_FILE` and the like, or
+/// `api_key_file` in the configuration file.
+const SECRETS: [&str; 2] = ["api_key", "database_url"];
+
+/// `command` with the defaults that `--config` or `AUDITLOG_CONFIG` give.
+pub fn with_file(command: Command, arguments: &[OsString]) -> anyhow::Result<Command> {
+    let mut values = match file_named(arguments) {
+        Some(path) => read(&path, &command)?,
+        None => BTreeMap::new(),
+    };
+    for secret in SECRETS {
+        let variable = format!("AUDITLOG_{}", secret.to_uppercase());
+        let Some(path) = env::var_os(format!("{variable}_FILE")) else { continue };
+        if env::var_os(&variable).is_some() {
+            bail!("{variable} and {variable}_FILE are both set; keep one");
+        }
+        values.insert(secret.to_owned(), vec![first_line(Path::new(&path))?]);
+    }
+    Ok(apply(command, &values))
+}
+
+fn file_named(arguments: &[OsString]) -> Option<PathBuf> {
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        if argument == "--config" {
+            return arguments.next().map(PathBuf::from);
+        }
+        if let Some(path) = argument.to_str().and_then(|text| text.strip_prefix("--config=")) {
+            return Some(PathBuf::from(path));
+        }
+    }
+    env::var_os("AUDITLOG_CONFIG").map(PathBuf::from)
+}
+
+fn read(path: &Path, command: &Command) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
+    let mut known: Vec<_> = options(command).collect();
+    known.sort_unstable();
+    known.dedup();
+    let mut values = BTreeMap::new();
+    for (key, value) in table {
+        let at = || format!("{}: {key}", path.display());
+        if let Some(secret) = key.strip_suffix("_file").filter(|secret| SECRETS.contains(secret)) {
+            let file = value.as_str().with_context(|| format!("{} must be a path", at()))?;
+            values.insert(secret.to_owned(), vec![first_line(Path::new(file))?]);
+        } else if known.contains(&key) {
+            values.insert(key.clone(), texts(value).with_context(at)?);
+        } else {
+            bail!("{} is not an option; allowed: {}", at(), known.join(", "));
+        }
+    }
+    Ok(values)
+}
+
+/// The options of `command` and of all its subcommands.
+fn options(command: &Command) -> Box<dyn Iterator<Item = String> + '_> {
+    let own = command.get_arguments().filter(|arg| arg.get_env().is_some()).map(|arg| arg.get_id().to_string());
+    Box::new(own.chain(command.get_subcommands().flat_map(options)))
+}
+
+fn texts(value: Value) -> anyhow::Result<Vec<String>> {
+    Ok(match value {
+        Value::String(text) => vec![text],
+        Value::Integer(number) => vec![number.to_string()],
+        Value::Boolean(flag) => vec![flag.to_string()],
+        Value::Array(values) => values.into_iter().map(texts).collect::<anyhow::Result<Vec<_>>>()?.concat(),
+        other => bail!("must be a string, a number, true, false, or a list of them, got a {}", other.type_str()),
+    })
+}
+
+fn first_line(path: &Path) -> anyhow::Result<String> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn apply(command: Command, values: &BTreeMap<String, Vec<String>>) -> Command {
+    let default = |arg: Arg| match values.get(arg.get_id().as_str()) {
+        Some(values) => arg.required(false).default_values(values.clone()),
+        None => arg,
+    };
+    command.mut_args(default).mut_subcommands(|subcommand| apply(subcommand, values))
+}

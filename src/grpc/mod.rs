@@ -1,0 +1,136 @@
+//! The gRPC surface: decode, call, encode.
+
+pub mod status;
+pub mod wire;
+
+/// The generated contract.
+pub mod pb {
+    tonic::include_proto!("auditlog.v1");
+
+    /// All messages and services, for reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/auditlog.v1.binpb"));
+}
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use crate::access::{Access, Caller, Scope};
+use crate::domain::{Catalogue, Clock, EntryId, OrganizationId, Random, quoted};
+use crate::error::{AtField, Error, Result};
+use crate::ingest::{Batch, Ingest};
+use crate::query::Query;
+use pb::audit_log_service_server::AuditLogService;
+
+/// The most bytes of a request.
+pub const MAX_REQUEST: usize = 4 * 1024 * 1024;
+/// The most bytes of a response: what a client must be ready to receive.
+pub const MAX_RESPONSE: usize = 32 * 1024 * 1024;
+/// Names the organization of a history, and may repeat it elsewhere.
+pub const ORGANIZATION_HEADER: &str = "x-organization-id";
+
+/// `auditlog.v1.AuditLogService`.
+#[derive(Clone)]
+pub struct Service {
+    /// Decides who may call.
+    pub access: Access,
+    /// Answers lists and gets.
+    pub query: Query,
+    /// Takes writes.
+    pub ingest: Ingest,
+    /// Names types and actions.
+    pub catalogue: Arc<Catalogue>,
+    /// Tells which timestamps lie ahead.
+    pub clock: Clock,
+    /// For ids that the writer left out.
+    pub random: Random,
+}
+
+impl Service {
+    /// The caller and its organization, after all checks of access. The layer that authenticates has
+    /// left the caller in the request.
+    async fn enter<T>(&self, request: &Request<T>, named: &str, scope: Scope) -> Result<(Caller, OrganizationId)> {
+        let caller = caller(request)?;
+        let named = agreed(request, named)?.ok_or_else(|| missing("is required"))?;
+        let organization = self.access.enter(&caller, &named, scope).await?;
+        Ok((caller, organization))
+    }
+}
+
+fn caller<T>(request: &Request<T>) -> Result<Caller> {
+    request.extensions().get::<Caller>().cloned().ok_or(Error::MissingAuthentication)
+}
+
+/// The organization that the request names, in its field, its header, or both alike.
+fn agreed<T>(request: &Request<T>, field: &str) -> Result<Option<String>> {
+    let mut headers = request.metadata().get_all(ORGANIZATION_HEADER).iter();
+    let header = headers.next().map(|value| value.to_str().map_err(|_| missing("must be ASCII in x-organization-id")));
+    match (header.transpose()?, field) {
+        (Some(_), _) if headers.next().is_some() => Err(missing("must come in one x-organization-id")),
+        (None, "") => Ok(None),
+        (None, field) => Ok(Some(field.to_owned())),
+        (Some(header), field) if field.is_empty() || header == field => Ok(Some(header.to_owned())),
+        (Some(header), field) => {
+            let description = format!("must agree with x-organization-id {}, got {}", quoted(header), quoted(field));
+            Err(Error::invalid("organization_id", description))
+        }
+    }
+}
+
+fn missing(description: &str) -> Error {
+    Error::invalid("organization_id", description)
+}
+
+#[tonic::async_trait]
+impl AuditLogService for Service {
+    async fn list_audit_logs(
+        &self,
+        request: Request<pb::ListAuditLogsRequest>,
+    ) -> std::result::Result<Response<pb::ListAuditLogsResponse>, Status> {
+        let (_, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
+        let (filter, start, limit) = wire::listing(request.into_inner(), &self.catalogue)?;
+        let page = self.query.list(&organization, &filter, start, limit).await?;
+        let (audit_logs, pagination) = wire::page(page, &organization, &self.catalogue)?;
+        Ok(Response::new(pb::ListAuditLogsResponse { audit_logs, pagination: Some(pagination) }))
+    }
+
+    async fn get_resource_history(
+        &self,
+        request: Request<pb::GetResourceHistoryRequest>,
+    ) -> std::result::Result<Response<pb::GetResourceHistoryResponse>, Status> {
+        let caller = caller(&request)?;
+        let own = || caller.organization.as_ref().map(OrganizationId::to_string);
+        let named = agreed(&request, &request.get_ref().organization_id)?.or_else(own);
+        let named = named.ok_or_else(|| missing("is required with a service-wide key: send x-organization-id"))?;
+        let organization = self.access.enter(&caller, &named, Scope::Read).await?;
+        let (filter, start, limit) = wire::history(request.into_inner(), &self.catalogue)?;
+        let page = self.query.list(&organization, &filter, start, limit).await?;
+        let (audit_logs, pagination) = wire::page(page, &organization, &self.catalogue)?;
+        Ok(Response::new(pb::GetResourceHistoryResponse { audit_logs, pagination: Some(pagination) }))
+    }
+
+    async fn get_audit_log(
+        &self,
+        request: Request<pb::GetAuditLogRequest>,
+    ) -> std::result::Result<Response<pb::GetAuditLogResponse>, Status> {
+        let (_, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
+        let id = EntryId::parse(request.into_inner().id).at("id")?;
+        let entry = self.query.get(&organization, &id).await?;
+        let audit_log = Some(wire::audit_log(entry, &organization, &self.catalogue)?);
+        Ok(Response::new(pb::GetAuditLogResponse { audit_log }))
+    }
+
+    async fn write_audit_logs(
+        &self,
+        request: Request<pb::WriteAuditLogsRequest>,
+    ) -> std::result::Result<Response<pb::WriteAuditLogsResponse>, Status> {
+        let (caller, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Write).await?;
+        let pb::WriteAuditLogsRequest { organization_id: _, audit_logs } = request.into_inner();
+        let now = self.clock.now();
+        let entries = wire::new_entries(audit_logs, &self.catalogue, now, &self.random)?;
+        let batch = Batch { organization, key_id: caller.key_id, entries };
+        let written = self.ingest.write(batch).await?;
+        let audit_logs = written.into_iter().map(wire::written).collect();
+        Ok(Response::new(pb::WriteAuditLogsResponse { audit_logs }))
+    }
+}

@@ -1,0 +1,102 @@
+//! The one mapping of errors to gRPC statuses, and to the codes that all surfaces share.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use axum::response::Response;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+use tracing::error;
+
+use super::MAX_REQUEST;
+use crate::domain::Random;
+use crate::error::{Error, Violation};
+
+/// `google.rpc.ErrorInfo.domain` of every error.
+const DOMAIN: &str = "auditlog";
+
+/// Numbers of failed requests, to find them in the log. They need not repeat themselves in a test.
+static REQUEST_IDS: LazyLock<Random> = LazyLock::new(Random::system);
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::InvalidParameter(violations) => {
+                violated(Code::InvalidArgument, "INVALID_PARAMETER", message, violations)
+            }
+            Error::MissingAuthentication => status(Code::Unauthenticated, "MISSING_AUTHENTICATION", message),
+            Error::InvalidApiKey(_) => status(Code::Unauthenticated, "INVALID_API_KEY", message),
+            Error::ExpiredApiKey(_) => status(Code::Unauthenticated, "EXPIRED_API_KEY", message),
+            Error::InsufficientPermissions(_) => status(Code::PermissionDenied, "INSUFFICIENT_PERMISSIONS", message),
+            Error::OrganizationNotFound => status(Code::NotFound, "ORGANIZATION_NOT_FOUND", message),
+            Error::AuditLogNotFound => status(Code::NotFound, "AUDIT_LOG_NOT_FOUND", message),
+            Error::IdConflict(violation) => violated(Code::AlreadyExists, "ID_CONFLICT", message, vec![violation]),
+            Error::Overloaded { retry_after } => {
+                detailed(Code::ResourceExhausted, "OVERLOADED", message, Vec::new(), Some(retry_after))
+            }
+            Error::StorageUnavailable(cause) => {
+                error!(error = format!("{cause:#}"), "storage is unavailable");
+                status(Code::Unavailable, "STORAGE_UNAVAILABLE", message)
+            }
+            Error::Timeout { .. } => status(Code::DeadlineExceeded, "TIMEOUT", message),
+            Error::Internal(cause) => {
+                let request_id = REQUEST_IDS.hex::<8>();
+                error!(request_id, error = format!("{cause:#}"), "a request failed");
+                status(Code::Internal, "INTERNAL", format!("{message}; request id {request_id}"))
+            }
+        }
+    }
+}
+
+fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
+    detailed(code, reason, message, Vec::new(), None)
+}
+
+fn violated(code: Code, reason: &str, message: String, violations: Vec<Violation>) -> Status {
+    detailed(code, reason, message, violations, None)
+}
+
+fn detailed(
+    code: Code,
+    reason: &str,
+    message: impl Into<String>,
+    violations: Vec<Violation>,
+    retry_after: Option<Duration>,
+) -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info(reason, DOMAIN, HashMap::new());
+    for Violation { field, description } in violations {
+        details.add_bad_request_violation(field, description);
+    }
+    if retry_after.is_some() {
+        details.set_retry_info(retry_after);
+    }
+    Status::with_error_details(code, message, details)
+}
+
+/// Answers a gRPC call with `error`.
+pub fn refuse(error: Error) -> Response {
+    Status::from(error).into_http()
+}
+
+/// Gives the answers that tonic makes by itself the codes of the contract: it calls an oversized
+/// message OUT_OF_RANGE and an undecodable one INTERNAL.
+pub async fn repair(response: Response) -> Response {
+    let Some(answered) = Status::from_header_map(response.headers()).filter(|status| status.details().is_empty()) else {
+        return response;
+    };
+    let repaired = match answered.code() {
+        Code::OutOfRange => {
+            let message = format!("The request must be at most {MAX_REQUEST} bytes");
+            status(Code::ResourceExhausted, "PAYLOAD_TOO_LARGE", message)
+        }
+        Code::Internal => {
+            let message = format!("The message could not be decoded: {}", answered.message());
+            status(Code::InvalidArgument, "INVALID_BODY", message)
+        }
+        _ => return response,
+    };
+    repaired.into_http()
+}

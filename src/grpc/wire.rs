@@ -1,0 +1,272 @@
+//! Protobuf messages to the domain's types and back. Each conversion destructures what it converts,
+//! so that a new field breaks the build.
+
+use std::sync::Arc;
+
+use super::pb;
+use crate::domain::{
+    Catalogue, Change, Content, Entry, EntryId, Filter, Identifier, Invalid, JsonText, Limit, MAX_CHANGES, MAX_VALUES,
+    Metadata, Name, NewEntry, Offset, OrganizationId, Random, TimeRange, Timestamp, field_path, quoted,
+};
+use crate::error::{AtField, Error, Result};
+use crate::ingest::Written;
+use crate::query::{Page, Start};
+
+/// The most entries of one write.
+const MAX_ENTRIES: usize = 1_000;
+/// How far ahead of the server a timestamp may be. Microseconds.
+const AHEAD: i64 = 5 * 60 * 1_000_000;
+/// The most faults that one answer names; they travel in a header.
+const MAX_VIOLATIONS: usize = 8;
+
+/// A filter, where its page begins, and the page's size.
+pub fn listing(request: pb::ListAuditLogsRequest, catalogue: &Catalogue) -> Result<(Filter, Start, Limit)> {
+    let pb::ListAuditLogsRequest {
+        organization_id: _,
+        resource_types,
+        resource_ids,
+        actions,
+        user_ids,
+        start_time,
+        end_time,
+        limit,
+        offset,
+        cursor,
+    } = request;
+    let start = start_time.map(timestamp).transpose().at("start_time")?;
+    let end = end_time.map(timestamp).transpose().at("end_time")?;
+    let filter = Filter {
+        resource_types: values("resource_types", resource_types, |name| catalogue.resource_type(&name))?,
+        resource_ids: values("resource_ids", resource_ids, Identifier::parse)?,
+        actions: values("actions", actions, |name| catalogue.action(&name))?,
+        user_ids: values("user_ids", user_ids, Identifier::parse)?,
+        time: TimeRange::parse(start, end).at("start_time")?,
+    };
+    let limit = Limit::parse(limit).at("limit")?;
+    let start = match (offset, cursor) {
+        (Some(_), Some(_)) => return Err(Error::invalid("cursor", "must not come together with offset")),
+        (None, Some(cursor)) => Start::Cursor(cursor),
+        (offset, None) => Start::Offset(Offset::parse(offset).at("offset")?),
+    };
+    Ok((filter.normalized(), start, limit))
+}
+
+/// The same of one resource.
+pub fn history(request: pb::GetResourceHistoryRequest, catalogue: &Catalogue) -> Result<(Filter, Start, Limit)> {
+    let pb::GetResourceHistoryRequest {
+        organization_id,
+        resource_type,
+        resource_id,
+        actions,
+        user_ids,
+        start_time,
+        end_time,
+        limit,
+        offset,
+        cursor,
+    } = request;
+    catalogue.resource_type(&resource_type).at("resource_type")?;
+    Identifier::parse(resource_id.as_str()).at("resource_id")?;
+    let listed = pb::ListAuditLogsRequest {
+        organization_id,
+        resource_types: vec![resource_type],
+        resource_ids: vec![resource_id],
+        actions,
+        user_ids,
+        start_time,
+        end_time,
+        limit,
+        offset,
+        cursor,
+    };
+    listing(listed, catalogue)
+}
+
+fn values<T>(
+    field: &str,
+    values: Vec<String>,
+    parse: impl Fn(String) -> std::result::Result<T, Invalid>,
+) -> Result<Vec<T>> {
+    if values.len() > MAX_VALUES {
+        let description = format!("must be given at most {MAX_VALUES} times, got {}", values.len());
+        return Err(Error::invalid(field, description));
+    }
+    let parsed = values.into_iter().enumerate().map(|(place, value)| parse(value).at(format!("{field}[{place}]")));
+    parsed.collect()
+}
+
+fn timestamp(time: prost_types::Timestamp) -> std::result::Result<Timestamp, Invalid> {
+    let prost_types::Timestamp { seconds, nanos } = time;
+    Timestamp::from_parts(seconds, nanos)
+}
+
+/// Entries to write, received at `now`. Errors name up to eight faults.
+pub fn new_entries(
+    inputs: Vec<pb::AuditLogInput>,
+    catalogue: &Catalogue,
+    now: Timestamp,
+    random: &Random,
+) -> Result<Vec<NewEntry>> {
+    if inputs.is_empty() || inputs.len() > MAX_ENTRIES {
+        let description = format!("must have 1 to {MAX_ENTRIES} entries, got {}", inputs.len());
+        return Err(Error::invalid("audit_logs", description));
+    }
+    let (mut entries, mut violations) = (Vec::with_capacity(inputs.len()), Vec::new());
+    for (place, input) in inputs.into_iter().enumerate() {
+        match new_entry(input, &format!("audit_logs[{place}]"), catalogue, now, random) {
+            Ok(entry) => entries.push(entry),
+            Err(Error::InvalidParameter(found)) => violations.extend(found),
+            Err(error) => return Err(error),
+        }
+        if violations.len() >= MAX_VIOLATIONS {
+            break;
+        }
+    }
+    match violations.is_empty() {
+        true => Ok(entries),
+        false => Err(Error::InvalidParameter(violations)),
+    }
+}
+
+fn new_entry(
+    input: pb::AuditLogInput,
+    path: &str,
+    catalogue: &Catalogue,
+    now: Timestamp,
+    random: &Random,
+) -> Result<NewEntry> {
+    let pb::AuditLogInput {
+        id,
+        timestamp: time,
+        resource_type,
+        resource_id,
+        resource_name,
+        action,
+        user_id,
+        user_name,
+        user_email,
+        changes,
+        metadata,
+        trace_id,
+    } = input;
+    let at = |field: &str| field_path(path, field);
+    let id = match id.is_empty() {
+        true => EntryId::generate(now, random),
+        false => EntryId::from_writer(id).at(at("id"))?,
+    };
+    let content = Content {
+        id,
+        resource_type: catalogue.resource_type(&resource_type).at(at("resource_type"))?,
+        resource_id: Identifier::parse(resource_id).at(at("resource_id"))?,
+        resource_name: Name::optional(resource_name).at(at("resource_name"))?,
+        action: catalogue.action(&action).at(at("action"))?,
+        user_id: Identifier::parse(user_id).at(at("user_id"))?,
+        user_name: Name::optional(user_name).at(at("user_name"))?,
+        user_email: Name::optional(user_email).at(at("user_email"))?,
+        changes: new_changes(changes, &at("changes"))?,
+        metadata: Metadata::parse(metadata).at(at("metadata"))?,
+        trace_id: Identifier::optional(trace_id).at(at("trace_id"))?,
+    };
+    content.check_size().at(path)?;
+    let timestamp = time.map(|time| past(time, now)).transpose().at(at("timestamp"))?;
+    Ok(NewEntry { timestamp, content: Arc::new(content) })
+}
+
+fn past(time: prost_types::Timestamp, now: Timestamp) -> std::result::Result<Timestamp, Invalid> {
+    let time = timestamp(time)?;
+    match time > now.plus(AHEAD) {
+        true => Err(Invalid::new(format_args!("must be at most 5 minutes ahead of the server's {now}"), time)),
+        false => Ok(time),
+    }
+}
+
+fn new_changes(changes: Vec<pb::Change>, path: &str) -> Result<Vec<Change>> {
+    if changes.len() > MAX_CHANGES {
+        return Err(Error::invalid(path, format!("must be at most {MAX_CHANGES}, got {}", changes.len())));
+    }
+    let value = |json: Option<String>| json.map_or_else(|| Ok(JsonText::null()), |json| JsonText::parse(&json));
+    let change = |(place, change): (usize, pb::Change)| {
+        let pb::Change { field, old_value_json, new_value_json } = change;
+        let at = |field: &str| format!("{path}[{place}].{field}");
+        if field.contains('\0') {
+            return Err(Invalid::new("must not contain NUL", quoted(&field))).at(at("field"));
+        }
+        let old_value = value(old_value_json).at(at("old_value_json"))?;
+        let new_value = value(new_value_json).at(at("new_value_json"))?;
+        Ok(Change { field, old_value, new_value })
+    };
+    changes.into_iter().enumerate().map(change).collect()
+}
+
+/// What became of an entry.
+pub fn written(written: Written) -> pb::WrittenAuditLog {
+    let Written { id, seq, recorded_at, replayed } = written;
+    pb::WrittenAuditLog { id: id.into(), sequence: seq, recorded_at: Some(time(recorded_at)), replayed }
+}
+
+/// A page and where it stands.
+pub fn page(
+    page: Page,
+    organization: &OrganizationId,
+    catalogue: &Catalogue,
+) -> Result<(Vec<pb::AuditLog>, pb::Pagination)> {
+    let Page { entries, total, limit, offset, next_cursor } = page;
+    let pagination = pb::Pagination {
+        total,
+        limit: i32::from(limit.get()),
+        offset,
+        has_more: next_cursor.is_some(),
+        next_cursor,
+    };
+    let entries: Result<Vec<_>> =
+        entries.into_iter().map(|entry| audit_log(entry, organization, catalogue)).collect();
+    Ok((entries?, pagination))
+}
+
+/// An entry as readers see it.
+pub fn audit_log(entry: Entry, organization: &OrganizationId, catalogue: &Catalogue) -> Result<pb::AuditLog> {
+    let Entry { seq, timestamp, recorded_at, writer_key_id: _, content } = entry;
+    let Content {
+        id,
+        resource_type,
+        resource_id,
+        resource_name,
+        action,
+        user_id,
+        user_name,
+        user_email,
+        changes,
+        metadata,
+        trace_id,
+    } = Arc::unwrap_or_clone(content);
+    let unnamed = || Error::Internal(anyhow::anyhow!("the catalogue grew since this service started"));
+    Ok(pb::AuditLog {
+        id: id.into(),
+        organization_id: organization.to_string(),
+        sequence: seq,
+        timestamp: Some(time(timestamp)),
+        recorded_at: Some(time(recorded_at)),
+        resource_type: catalogue.resource_type_name(resource_type).ok_or_else(unnamed)?.to_owned(),
+        resource_id: resource_id.into(),
+        resource_name: resource_name.map(Into::into),
+        action: catalogue.action_name(action).ok_or_else(unnamed)?.to_owned(),
+        user_id: user_id.into(),
+        user_name: user_name.map(Into::into),
+        user_email: user_email.map(Into::into),
+        changes: changes.into_iter().map(change).collect(),
+        metadata: metadata.into(),
+        trace_id: trace_id.map(Into::into),
+        erased: Vec::new(),
+    })
+}
+
+fn change(change: Change) -> pb::Change {
+    let Change { field, old_value, new_value } = change;
+    let json = |value: JsonText| (value != JsonText::null()).then(|| value.into());
+    pb::Change { field, old_value_json: json(old_value), new_value_json: json(new_value) }
+}
+
+fn time(time: Timestamp) -> prost_types::Timestamp {
+    let (seconds, nanos) = time.parts();
+    prost_types::Timestamp { seconds, nanos }
+}

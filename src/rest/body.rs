@@ -1,0 +1,142 @@
+//! JSON entries to the fields of gRPC requests. The import reads the same entries, one a line.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::Failure;
+use crate::domain::{Timestamp, quoted};
+use crate::grpc::pb;
+
+/// `{"auditLogs":[…]}`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Body<'a> {
+    #[serde(borrow)]
+    audit_logs: Vec<&'a RawValue>,
+}
+
+/// One entry. `null` is absent.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Entry<'a> {
+    id: Option<String>,
+    organization_id: Option<String>,
+    timestamp: Option<String>,
+    resource_type: Option<String>,
+    resource_id: Option<String>,
+    resource_name: Option<String>,
+    action: Option<String>,
+    user_id: Option<String>,
+    user_name: Option<String>,
+    user_email: Option<String>,
+    #[serde(borrow)]
+    changes: Option<Vec<Change<'a>>>,
+    metadata: Option<Metadata>,
+    trace_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Change<'a> {
+    field: String,
+    #[serde(borrow)]
+    old_value: Option<&'a RawValue>,
+    #[serde(borrow)]
+    new_value: Option<&'a RawValue>,
+}
+
+/// Strings by key. A key that comes twice is refused, where a map would keep one of the two.
+struct Metadata(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Metadata;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of strings")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Metadata, M::Error> {
+                let mut pairs = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry::<String, Option<String>>()? {
+                    if pairs.contains_key(&key) {
+                        return Err(M::Error::custom(format_args!("duplicate key {}", quoted(&key))));
+                    }
+                    pairs.insert(key, value);
+                }
+                Ok(Metadata(pairs.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()))
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+/// The entries of a `POST` to `organization_id`.
+pub(super) fn audit_logs(body: &[u8], organization_id: &str) -> Result<Vec<pb::AuditLogInput>, Failure> {
+    let text = std::str::from_utf8(body).map_err(|error| Failure::body(format!("The body must be UTF-8: {error}")))?;
+    let Body { audit_logs } = serde_json::from_str(text)
+        .map_err(|error| Failure::body(format!(r#"The body must be {{"auditLogs":[…]}}: {error}"#)))?;
+    let read = |(place, raw): (usize, &RawValue)| {
+        let at = |why: String| Failure::body(format!("auditLogs[{place}]: {why}"));
+        let (named, input) = entry(raw.get()).map_err(at)?;
+        match named {
+            Some(named) if named != organization_id => {
+                let why = format!("organizationId must be that of the path, {}, got {}", quoted(organization_id), quoted(&named));
+                Err(at(why))
+            }
+            _ => Ok(input),
+        }
+    };
+    audit_logs.into_iter().enumerate().map(read).collect()
+}
+
+/// One entry from its JSON, and the organization that it names. Errors say what is wrong, without
+/// limits, which the service checks.
+pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), String> {
+    let Entry {
+        id,
+        organization_id,
+        timestamp,
+        resource_type,
+        resource_id,
+        resource_name,
+        action,
+        user_id,
+        user_name,
+        user_email,
+        changes,
+        metadata,
+        trace_id,
+    } = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let time = |text: String| Timestamp::parse(&text).map_err(|why| format!("timestamp: {why}"));
+    let timestamp = timestamp.map(time).transpose()?.map(|time| {
+        let (seconds, nanos) = time.parts();
+        prost_types::Timestamp { seconds, nanos }
+    });
+    let change = |change: Change<'_>| {
+        let Change { field, old_value, new_value } = change;
+        let json = |value: &RawValue| value.get().to_owned();
+        pb::Change { field, old_value_json: old_value.map(json), new_value_json: new_value.map(json) }
+    };
+    let input = pb::AuditLogInput {
+        id: id.unwrap_or_default(),
+        timestamp,
+        resource_type: resource_type.unwrap_or_default(),
+        resource_id: resource_id.unwrap_or_default(),
+        resource_name: resource_name.unwrap_or_default(),
+        action: action.unwrap_or_default(),
+        user_id: user_id.unwrap_or_default(),
+        user_name: user_name.unwrap_or_default(),
+        user_email: user_email.unwrap_or_default(),
+        changes: changes.unwrap_or_default().into_iter().map(change).collect(),
+        metadata: metadata.map(|Metadata(pairs)| pairs).unwrap_or_default(),
+        trace_id: trace_id.unwrap_or_default(),
+    };
+    Ok((organization_id, input))
+}

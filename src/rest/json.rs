@@ -1,0 +1,190 @@
+//! gRPC answers as the JSON of the public documentation. Source: api/list-audit-logs.md.
+
+use std::collections::BTreeMap;
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::Failure;
+use crate::domain::Timestamp;
+use crate::error::Error;
+use crate::grpc::pb;
+use tonic::Status;
+
+/// The service answers.
+#[derive(Serialize)]
+pub(super) struct Alive {
+    status: &'static str,
+}
+
+impl Default for Alive {
+    fn default() -> Self {
+        Self { status: "ok" }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    audit_logs: Vec<AuditLog>,
+    pagination: Pagination,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AuditLog {
+    id: String,
+    timestamp: Option<String>,
+    resource_type: String,
+    resource_id: String,
+    resource_name: Option<String>,
+    action: String,
+    user_id: String,
+    user_name: Option<String>,
+    user_email: Option<String>,
+    changes: Vec<Change>,
+    metadata: Metadata,
+    sequence: i64,
+    recorded_at: Option<String>,
+    trace_id: Option<String>,
+    erased: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Change {
+    field: String,
+    old_value: Option<Box<RawValue>>,
+    new_value: Option<Box<RawValue>>,
+}
+
+/// The documented keys first, `null` where unknown, then the others.
+struct Metadata(BTreeMap<String, String>);
+
+impl Serialize for Metadata {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const DOCUMENTED: [&str; 3] = ["ipAddress", "userAgent", "source"];
+        let mut map = serializer.serialize_map(None)?;
+        for key in DOCUMENTED {
+            map.serialize_entry(key, &self.0.get(key))?;
+        }
+        for (key, value) in self.0.iter().filter(|(key, _)| !DOCUMENTED.contains(&key.as_str())) {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Pagination {
+    total: i64,
+    limit: i32,
+    offset: i64,
+    has_more: bool,
+    next_cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    audit_logs: Vec<WrittenAuditLog>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenAuditLog {
+    id: String,
+    sequence: i64,
+    recorded_at: Option<String>,
+    replayed: bool,
+}
+
+pub(super) fn page(audit_logs: Vec<pb::AuditLog>, pagination: Option<pb::Pagination>) -> Result<Response, Failure> {
+    let pb::Pagination { total, limit, offset, has_more, next_cursor } = pagination.unwrap_or_default();
+    let pagination = Pagination { total, limit, offset, has_more, next_cursor };
+    let audit_logs = audit_logs.into_iter().map(audit_log).collect::<Result<_, _>>()?;
+    Ok(ok(StatusCode::OK, &Page { audit_logs, pagination }))
+}
+
+pub(super) fn one(entry: Option<pb::AuditLog>) -> Result<Response, Failure> {
+    Ok(ok(StatusCode::OK, &audit_log(entry.unwrap_or_default())?))
+}
+
+pub(super) fn written(entries: Vec<pb::WrittenAuditLog>) -> Response {
+    let entry = |written: pb::WrittenAuditLog| {
+        let pb::WrittenAuditLog { id, sequence, recorded_at, replayed } = written;
+        WrittenAuditLog { id, sequence, recorded_at: time(recorded_at), replayed }
+    };
+    ok(StatusCode::CREATED, &Written { audit_logs: entries.into_iter().map(entry).collect() })
+}
+
+fn audit_log(entry: pb::AuditLog) -> Result<AuditLog, Failure> {
+    let pb::AuditLog {
+        id,
+        organization_id: _,
+        sequence,
+        timestamp,
+        recorded_at,
+        resource_type,
+        resource_id,
+        resource_name,
+        action,
+        user_id,
+        user_name,
+        user_email,
+        changes,
+        metadata,
+        trace_id,
+        erased,
+    } = entry;
+    Ok(AuditLog {
+        id,
+        timestamp: time(timestamp),
+        resource_type,
+        resource_id,
+        resource_name,
+        action,
+        user_id,
+        user_name,
+        user_email,
+        changes: changes.into_iter().map(change).collect::<Result<_, _>>()?,
+        metadata: Metadata(metadata),
+        sequence,
+        recorded_at: time(recorded_at),
+        trace_id,
+        erased,
+    })
+}
+
+fn change(change: pb::Change) -> Result<Change, Failure> {
+    let pb::Change { field, old_value_json, new_value_json } = change;
+    let raw = |json: Option<String>| json.map(RawValue::from_string).transpose();
+    let damaged = |error: serde_json::Error| Failure::from(Status::from(Error::Internal(error.into())));
+    let (old_value, new_value) = (raw(old_value_json).map_err(damaged)?, raw(new_value_json).map_err(damaged)?);
+    Ok(Change { field, old_value, new_value })
+}
+
+fn time(time: Option<prost_types::Timestamp>) -> Option<String> {
+    let prost_types::Timestamp { seconds, nanos } = time?;
+    Timestamp::from_parts(seconds, nanos).ok().map(|time| time.to_string())
+}
+
+/// `body` as an answer that nobody keeps.
+pub(super) fn ok(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => {
+            let headers = [
+                (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+                (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            ];
+            (status, headers, bytes).into_response()
+        }
+        // Strings, numbers and checked JSON always serialize.
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

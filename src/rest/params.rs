@@ -1,0 +1,135 @@
+//! Query parameters to the fields of gRPC requests.
+
+use percent_encoding::percent_decode_str;
+
+use super::Failure;
+use crate::domain::{Invalid, Timestamp, end_of_span, quoted, start_of_span};
+use crate::grpc::pb;
+
+/// The parameters of a list.
+pub(super) const LIST: [&str; 9] =
+    ["resourceType", "resourceId", "action", "userId", "startDate", "endDate", "limit", "offset", "cursor"];
+/// The parameters of a history, whose resource the path fixes.
+pub(super) const HISTORY: [&str; 7] = ["action", "userId", "startDate", "endDate", "limit", "offset", "cursor"];
+
+/// Decoded names and values, in the order they came.
+pub(super) struct Params(Vec<(String, String)>);
+
+impl Params {
+    /// Errors: a parameter that is not `allowed`, is empty, or is no UTF-8. Decoded here, because
+    /// `form_urlencoded` would silently replace what is no UTF-8.
+    pub(super) fn parse(query: Option<&str>, allowed: &[&str]) -> Result<Self, Failure> {
+        let mut pairs = Vec::new();
+        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decoded = |text: &str| {
+                let text = text.replace('+', " ");
+                percent_decode_str(&text).decode_utf8().map(String::from)
+            };
+            let name = decoded(name).map_err(|_| Failure::unknown_parameter(name, allowed))?;
+            if !allowed.contains(&name.as_str()) {
+                return Err(Failure::unknown_parameter(&name, allowed));
+            }
+            let value = decoded(value)
+                .map_err(|_| Failure::parameter(&name, format_args!("must be UTF-8, got {}", quoted(value))))?;
+            if value.is_empty() {
+                return Err(Failure::parameter(&name, "must not be empty; leave it out"));
+            }
+            pairs.push((name, value));
+        }
+        Ok(Self(pairs))
+    }
+
+    /// The request for a list.
+    pub(super) fn list(self, organization_id: String) -> Result<pb::ListAuditLogsRequest, Failure> {
+        let (start_time, end_time) = self.times()?;
+        Ok(pb::ListAuditLogsRequest {
+            organization_id,
+            resource_types: self.all("resourceType"),
+            resource_ids: self.all("resourceId"),
+            actions: self.all("action"),
+            user_ids: self.all("userId"),
+            start_time,
+            end_time,
+            limit: self.number("limit", "1 to 100")?,
+            offset: self.number("offset", "0 to 9223372036854775807")?,
+            cursor: self.one("cursor")?.map(str::to_owned),
+        })
+    }
+
+    /// The request for a history.
+    pub(super) fn history(
+        self,
+        resource_type: String,
+        resource_id: String,
+    ) -> Result<pb::GetResourceHistoryRequest, Failure> {
+        let pb::ListAuditLogsRequest {
+            organization_id,
+            resource_types: _,
+            resource_ids: _,
+            actions,
+            user_ids,
+            start_time,
+            end_time,
+            limit,
+            offset,
+            cursor,
+        } = self.list(String::new())?;
+        Ok(pb::GetResourceHistoryRequest {
+            organization_id,
+            resource_type,
+            resource_id,
+            actions,
+            user_ids,
+            start_time,
+            end_time,
+            limit,
+            offset,
+            cursor,
+        })
+    }
+
+    fn all(&self, name: &str) -> Vec<String> {
+        self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
+    }
+
+    fn one(&self, name: &str) -> Result<Option<&str>, Failure> {
+        let mut values = self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        match (values.next(), values.count()) {
+            (value, 0) => Ok(value),
+            (_, more) => Err(Failure::parameter(name, format_args!("must be given once, got {} times", more + 1))),
+        }
+    }
+
+    fn number<N: std::str::FromStr>(&self, name: &str, allowed: &str) -> Result<Option<N>, Failure> {
+        let number = |text: &str| {
+            // Stricter than Rust, which takes +5.
+            let digits = text.strip_prefix('-').unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit());
+            let number = text.parse().ok().filter(|_| digits);
+            number.ok_or_else(|| Failure::parameter(name, format_args!("must be {allowed}, got {}", quoted(text))))
+        };
+        self.one(name)?.map(number).transpose()
+    }
+
+    /// `startDate` and `endDate`, inclusive at the precision they were written in, as a half-open
+    /// range.
+    fn times(&self) -> Result<(Option<prost_types::Timestamp>, Option<prost_types::Timestamp>), Failure> {
+        let time = |name: &str, parse: fn(&str) -> Result<Timestamp, Invalid>| {
+            let read = |text| parse(text).map_err(|why| Failure::parameter(name, why));
+            self.one(name)?.map(read).transpose()
+        };
+        let (start, end) = (time("startDate", start_of_span)?, time("endDate", end_of_span)?);
+        if let (Some(from), Some(to)) = (start, end)
+            && from >= to
+        {
+            let written = self.one("endDate")?.unwrap_or_default();
+            let description = format!("must not be after endDate {}, got {from}", quoted(written));
+            return Err(Failure::parameter("startDate", description));
+        }
+        let sent = |time: Timestamp| {
+            let (seconds, nanos) = time.parts();
+            prost_types::Timestamp { seconds, nanos }
+        };
+        Ok((start.map(sent), end.map(sent)))
+    }
+}
