@@ -1,0 +1,263 @@
+//! Writes: numbering, replays, conflicts, and what a refused request leaves behind.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use auditlog::domain::{
+    Action, Change, Clock, Content, EntryId, Filter, Identifier, JsonText, Limit, Metadata, Name, NewEntry, Offset,
+    OrganizationId, Random, ResourceType, Timestamp,
+};
+use auditlog::error::Error;
+use auditlog::ingest::{Batch, Ingest, QueueLimits, Written};
+use auditlog::query::{Query, Start};
+use auditlog::store::Store;
+
+use crate::support::{Backend, Database, on_every_database};
+
+pub const LIMITS: QueueLimits = QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 };
+
+pub fn organization(id: &str) -> OrganizationId {
+    OrganizationId::parse(id).expect("an id")
+}
+
+/// An entry whose content is a function of its id and `variant`.
+pub fn entry(id: &str, variant: u64) -> NewEntry {
+    let identifier = |text: String| Identifier::parse(text).expect("an id");
+    let json = |text: String| JsonText::parse(&text).expect("JSON");
+    let content = Content {
+        id: EntryId::parse(id).expect("an id"),
+        resource_type: ResourceType((variant % 7) as i16),
+        resource_id: identifier(format!("res_{}", variant % 5)),
+        resource_name: Name::optional(format!("Résumé {variant}")).expect("a name"),
+        action: Action((variant % 6) as i16),
+        user_id: identifier(format!("uid_{}", variant % 3)),
+        user_name: None,
+        user_email: None,
+        changes: vec![Change {
+            field: String::new(),
+            old_value: JsonText::null(),
+            new_value: json(format!(r#"{{"b":{variant},"a":9007199254740993,"b":"é\u00e9"}}"#)),
+        }],
+        metadata: Metadata::parse([("source".to_owned(), String::new())].into()).expect("metadata"),
+        trace_id: None,
+    };
+    NewEntry { timestamp: None, content: Arc::new(content) }
+}
+
+pub fn start(store: &Store, clock: Clock) -> Ingest {
+    Ingest::start(store.clone(), clock, Random::system(), LIMITS).0
+}
+
+async fn write(ingest: &Ingest, to: &str, entries: Vec<NewEntry>) -> Result<Vec<Written>, Error> {
+    ingest.write(Batch { organization: organization(to), key_id: "key".to_owned(), entries }).await
+}
+
+/// All entries, newest first.
+pub async fn all(store: &Store, of: &str) -> Vec<auditlog::domain::Entry> {
+    let (query, limit) = (Query::new(store.clone()), Limit::parse(Some(100)).expect("a limit"));
+    let mut start = Start::Offset(Offset::default());
+    let mut entries = Vec::new();
+    loop {
+        let page = query.list(&organization(of), &Filter::default(), start, limit).await.expect("a page");
+        entries.extend(page.entries);
+        match page.next_cursor {
+            Some(cursor) => start = Start::Cursor(cursor),
+            None => return entries,
+        }
+    }
+}
+
+/// A clock that is set by hand, in microseconds.
+fn set_clock(at: i64) -> (Clock, Arc<AtomicI64>) {
+    let hand = Arc::new(AtomicI64::new(at));
+    let read = Arc::clone(&hand);
+    (Clock::from_fn(move || Timestamp::saturating(read.load(Ordering::SeqCst))), hand)
+}
+
+on_every_database! {
+    async fn a_written_entry_reads_back_as_it_was_sent(database: &Database) {
+        let store = database.store().await;
+        let ingest = start(&store, Clock::system());
+        let sent = entry("log_1", 3);
+        let written = write(&ingest, "org", vec![sent.clone()]).await.expect("written");
+        let read = Query::new(store.clone()).get(&organization("org"), &sent.content.id).await.expect("read");
+        assert_eq!(read.content, sent.content);
+        assert_eq!((read.seq, read.recorded_at), (1, written[0].recorded_at));
+        assert_eq!(read.timestamp, read.recorded_at);
+        assert!(!written[0].replayed);
+    }
+
+    async fn a_replayed_id_returns_the_stored_entry(database: &Database) {
+        let store = database.store().await;
+        let ingest = start(&store, Clock::system());
+        let first = write(&ingest, "org", vec![entry("log_1", 1)]).await.expect("written");
+        let again = write(&ingest, "org", vec![entry("log_2", 1), entry("log_1", 1)]).await.expect("written");
+        assert_eq!((again[1].seq, again[1].recorded_at, again[1].replayed), (1, first[0].recorded_at, true));
+        assert_eq!((again[0].seq, again[0].replayed), (2, false));
+    }
+
+    async fn a_replay_is_told_by_all_that_the_writer_sent_and_by_nothing_that_it_did_not(database: &Database) {
+        let store = database.store().await;
+        let (clock, hand) = set_clock(1_000_000);
+        let ingest = start(&store, clock);
+        let at = |timestamp: Option<i64>| NewEntry { timestamp: timestamp.map(Timestamp::saturating), ..entry("log_1", 1) };
+        write(&ingest, "org", vec![at(None)]).await.expect("written");
+        hand.store(9_000_000, Ordering::SeqCst);
+        assert!(write(&ingest, "org", vec![at(None)]).await.expect("a replay")[0].replayed);
+        assert!(write(&ingest, "org", vec![at(Some(1_000_000))]).await.expect("a replay")[0].replayed);
+        let other = write(&ingest, "org", vec![at(Some(1_000_001))]).await;
+        assert!(matches!(other, Err(Error::IdConflict(_))), "{other:?}");
+        let backdated = NewEntry { timestamp: Some(Timestamp::saturating(5)), ..entry("log_2", 1) };
+        write(&ingest, "org", vec![backdated.clone()]).await.expect("written");
+        let without = NewEntry { timestamp: None, ..backdated };
+        assert!(matches!(write(&ingest, "org", vec![without]).await, Err(Error::IdConflict(_))));
+    }
+
+    async fn each_part_of_the_content_makes_a_conflict(database: &Database) {
+        let store = database.store().await;
+        let ingest = start(&store, Clock::system());
+        write(&ingest, "org", vec![entry("log_1", 1)]).await.expect("written");
+        let original = entry("log_1", 1);
+        let mut others = Vec::new();
+        let mut other = |change: &dyn Fn(&mut Content)| {
+            let mut content = Content::clone(&original.content);
+            change(&mut content);
+            others.push(NewEntry { timestamp: None, content: Arc::new(content) });
+        };
+        let name = || Name::optional("else".to_owned()).expect("a name");
+        let id = || Identifier::parse("else").expect("an id");
+        other(&|content| content.resource_type = ResourceType(0));
+        other(&|content| content.resource_id = id());
+        other(&|content| content.resource_name = None);
+        other(&|content| content.action = Action(0));
+        other(&|content| content.user_id = id());
+        other(&|content| content.user_name = name());
+        other(&|content| content.user_email = name());
+        other(&|content| content.changes.clear());
+        other(&|content| content.changes[0].field = "else".to_owned());
+        other(&|content| content.changes[0].old_value = JsonText::parse("0").expect("JSON"));
+        other(&|content| content.changes[0].new_value = JsonText::null());
+        other(&|content| content.metadata = Metadata::default());
+        other(&|content| content.trace_id = Some(id()));
+        for other in others {
+            let refused = write(&ingest, "org", vec![other.clone()]).await;
+            assert!(matches!(refused, Err(Error::IdConflict(_))), "{other:?}");
+        }
+        assert!(write(&ingest, "org", vec![original]).await.expect("a replay")[0].replayed);
+    }
+
+    async fn the_same_rule_holds_inside_one_request(database: &Database) {
+        let store = database.store().await;
+        let ingest = start(&store, Clock::system());
+        let twice = write(&ingest, "org", vec![entry("log_1", 1), entry("log_2", 2), entry("log_1", 1)]).await;
+        let twice: Vec<_> = twice.expect("written").iter().map(|one| (one.seq, one.replayed)).collect();
+        assert_eq!(twice, [(1, false), (2, false), (1, true)]);
+        let torn = write(&ingest, "org", vec![entry("log_3", 3), entry("log_4", 4), entry("log_3", 5)]).await;
+        let Err(Error::IdConflict(violation)) = torn else { panic!("{torn:?}") };
+        assert_eq!(violation.field, "audit_logs[2].id");
+        assert_eq!(all(&store, "org").await.len(), 2);
+        let next = write(&ingest, "org", vec![entry("log_4", 6)]).await.expect("its id is free");
+        assert_eq!(next[0].seq, 3);
+    }
+
+    async fn a_refused_request_leaves_nothing_behind_and_no_organization(database: &Database) {
+        let store = database.store().await;
+        let ingest = start(&store, Clock::system());
+        let refused = write(&ingest, "new", vec![entry("log_1", 1), entry("log_1", 2)]).await;
+        assert!(matches!(refused, Err(Error::IdConflict(_))));
+        assert!(!store.has_organization(&organization("new")).await.expect("an answer"));
+        store.create_organization(&organization("made"), "00", Timestamp::MIN).await.expect("made");
+        write(&ingest, "made", vec![entry("log_1", 1), entry("log_1", 2)]).await.expect_err("refused");
+        assert!(store.has_organization(&organization("made")).await.expect("an answer"));
+    }
+
+    async fn a_refused_request_does_no_harm_to_its_neighbours(database: &Database) {
+        let store = database.store().await;
+        let ingest = start(&store, Clock::system());
+        write(&ingest, "org", vec![entry("taken", 1)]).await.expect("written");
+        let requests = (0..60u64).map(|number| {
+            let own = entry(&format!("log_{number}"), number);
+            let entries = if number % 3 == 0 { vec![own, entry("taken", 2)] } else { vec![own] };
+            write(&ingest, "org", entries)
+        });
+        let outcomes = futures::future::join_all(requests).await;
+        for (number, outcome) in outcomes.iter().enumerate() {
+            assert_eq!(outcome.is_ok(), number % 3 != 0, "{number}: {outcome:?}");
+        }
+        let mut seqs: Vec<_> = all(&store, "org").await.iter().map(|entry| entry.seq).collect();
+        seqs.sort_unstable();
+        assert_eq!(seqs, (1..=41).collect::<Vec<_>>());
+    }
+
+    async fn recorded_at_never_falls_when_the_clock_does(database: &Database) {
+        let store = database.store().await;
+        let (clock, hand) = set_clock(5_000_000);
+        let ingest = start(&store, clock);
+        let mut recorded = Vec::new();
+        for (number, time) in [5_000_000, 1_000_000, 6_000_000, -7].into_iter().enumerate() {
+            hand.store(time, Ordering::SeqCst);
+            let written = write(&ingest, "org", vec![entry(&format!("log_{number}"), 1)]).await.expect("written");
+            recorded.push(written[0].recorded_at.micros());
+        }
+        assert_eq!(recorded, [5_000_000, 5_000_000, 6_000_000, 6_000_000]);
+    }
+
+    async fn a_full_queue_refuses_at_once_and_forgets_nothing(database: &Database) {
+        let store = database.store().await;
+        let limits = QueueLimits { entries: 10, bytes: 1_000_000 };
+        let (ingest, _) = Ingest::start(store.clone(), Clock::system(), Random::system(), limits);
+        // The lock of another transaction keeps the writer waiting.
+        let blocker = store.append().await.expect("a transaction");
+        blocker.lock_head(&organization("org"), "00", Timestamp::MIN).await.expect("the lock");
+        let waiting: Vec<_> = (0..10u64)
+            .map(|number| {
+                let ingest = ingest.clone();
+                tokio::spawn(async move { write(&ingest, "org", vec![entry(&format!("log_{number}"), number)]).await })
+            })
+            .collect();
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        let refused = write(&ingest, "org", vec![entry("log_x", 1)]).await;
+        assert!(matches!(refused, Err(Error::Overloaded { .. })), "{refused:?}");
+        blocker.roll_back().await.expect("the lock is given back");
+        for request in waiting {
+            request.await.expect("no panic").expect("written");
+        }
+        write(&ingest, "org", vec![entry("log_x", 1)]).await.expect("there is room again");
+        assert_eq!(all(&store, "org").await.len(), 11);
+    }
+
+    async fn queued_bytes_are_bounded_too(database: &Database) {
+        let store = database.store().await;
+        let limits = QueueLimits { entries: 1_000, bytes: 1_500 };
+        let (ingest, _) = Ingest::start(store.clone(), Clock::system(), Random::system(), limits);
+        write(&ingest, "org", vec![entry("log_1", 1), entry("log_2", 2)]).await.expect("written");
+        let large = write(&ingest, "org", vec![entry("a", 1), entry("b", 2), entry("c", 3)]).await;
+        assert!(matches!(large, Err(Error::Overloaded { .. })), "{large:?}");
+    }
+
+    async fn many_rows_go_into_one_request(database: &Database) {
+        let store = database.store().await;
+        let ingest = start(&store, Clock::system());
+        let entries: Vec<_> = (0..1_000u64).map(|number| entry(&format!("log_{number}"), number)).collect();
+        let written = write(&ingest, "org", entries).await.expect("written");
+        let seqs: Vec<_> = written.iter().map(|one| one.seq).collect();
+        assert_eq!(seqs, (1..=1_000).collect::<Vec<_>>());
+    }
+
+    async fn work_whose_caller_has_gone_is_not_begun(database: &Database) {
+        let store = database.store().await;
+        let ingest = start(&store, Clock::system());
+        let blocker = store.append().await.expect("a transaction");
+        blocker.lock_head(&organization("org"), "00", Timestamp::MIN).await.expect("the lock");
+        // The first is in the writer's hands, the second waits behind it.
+        let first = tokio::spawn({ let ingest = ingest.clone(); async move { write(&ingest, "org", vec![entry("log_1", 1)]).await } });
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let second = tokio::spawn({ let ingest = ingest.clone(); async move { write(&ingest, "org", vec![entry("log_2", 1)]).await } });
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        second.abort();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        blocker.roll_back().await.expect("the lock is given back");
+        first.await.expect("no panic").expect("written");
+        assert_eq!(write(&ingest, "org", vec![entry("log_3", 1)]).await.expect("written")[0].seq, 2);
+    }
+}

@@ -1,0 +1,16 @@
+//! The integration tests, one module an operation. One binary, since a second would double the build.
+
+mod access;
+mod cli;
+mod concurrency;
+mod demo;
+mod documentation;
+mod grpc;
+mod import;
+mod ingest;
+mod isolation;
+mod layers;
+mod rest;
+mod schema;
+mod support;
+mod trail;

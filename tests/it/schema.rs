@@ -1,0 +1,76 @@
+//! The schema: made once, and refused when it is not this version's.
+
+use auditlog::store::Store;
+use sea_orm::{ConnectionTrait, Database as Connections};
+
+use crate::support::{Backend, Database, on_every_database};
+
+async fn execute(database: &Database, statement: &str) {
+    let connection = Connections::connect(&database.url).await.expect("the database opens");
+    connection.execute_unprepared(statement).await.expect("the statement runs");
+    connection.close().await.expect("it closes");
+}
+
+async fn refusal(database: &Database) -> String {
+    let refused = Store::open(&database.secret(), 2).await.err().expect("the schema is refused");
+    format!("{refused:#}")
+}
+
+on_every_database! {
+    async fn replicas_that_start_together_migrate_once(database: &Database) {
+        if database.backend == Backend::Sqlite {
+            // The file itself is made by whoever comes first.
+            execute(database_with_create(database).await, "SELECT 1").await;
+        }
+        let replicas = (0..8).map(|_| async {
+            let store = Store::connect(&database.secret(), 2).await.expect("it connects");
+            store.migrate().await.expect("it migrates or waits")
+        });
+        let steps: usize = futures::future::join_all(replicas).await.into_iter().sum();
+        assert_eq!(steps, 1);
+    }
+
+    async fn a_second_start_finds_nothing_to_do(database: &Database) {
+        let store = database.store().await;
+        assert_eq!(store.migrate().await.expect("it is up to date"), 0);
+    }
+
+    async fn a_newer_schema_is_refused_by_name(database: &Database) {
+        database.store().await.close().await;
+        execute(database, "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m0999_future', 0)").await;
+        let refusal = refusal(database).await;
+        assert!(refusal.contains("newer than this auditlog") && refusal.contains("m0999_future"), "{refusal}");
+    }
+
+    async fn a_damaged_schema_is_refused_by_the_table(database: &Database) {
+        database.store().await.close().await;
+        execute(database, "ALTER TABLE audit_logs DROP COLUMN trace_id").await;
+        let refusal = refusal(database).await;
+        assert!(refusal.contains("damaged") && refusal.contains("audit_logs"), "{refusal}");
+    }
+
+    async fn a_missing_table_is_refused(database: &Database) {
+        database.store().await.close().await;
+        execute(database, "DROP TABLE api_keys").await;
+        let refusal = refusal(database).await;
+        assert!(refusal.contains("damaged") && refusal.contains("api_keys"), "{refusal}");
+    }
+
+    async fn a_failed_migration_leaves_nothing(database: &Database) {
+        if database.backend == Backend::Sqlite {
+            database_with_create(database).await;
+        }
+        execute(database, "CREATE TABLE catalogue (nothing INTEGER)").await;
+        let refusal = refusal(database).await;
+        assert!(refusal.contains("cannot create the schema"), "{refusal}");
+        execute(database, "DROP TABLE catalogue").await;
+        assert_eq!(database.store().await.migrate().await.expect("it is whole"), 0);
+    }
+}
+
+/// Makes SQLite's file, which a plain connection does not.
+async fn database_with_create(database: &Database) -> &Database {
+    let path = database.url.trim_start_matches("sqlite://");
+    std::fs::File::create(path).expect("the file is made");
+    database
+}

@@ -1,0 +1,57 @@
+//! A fresh database for each test.
+
+use std::path::PathBuf;
+
+use auditlog::domain::Secret;
+use auditlog::store::Store;
+use tempfile::TempDir;
+
+use super::postgres;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+/// An empty database, gone with this value.
+pub struct Database {
+    pub backend: Backend,
+    pub url: String,
+    /// For the files of a test.
+    pub directory: TempDir,
+}
+
+impl Database {
+    /// `None` without PostgreSQL, which is told.
+    pub async fn fresh(backend: Backend) -> Option<Self> {
+        let directory = tempfile::tempdir_in(temporary()).expect("a directory");
+        let url = match backend {
+            Backend::Sqlite => format!("sqlite://{}", directory.path().join("test.db").display()),
+            Backend::Postgres => postgres::create_database().await?,
+        };
+        Some(Self { backend, url, directory })
+    }
+
+    /// The database with its schema.
+    pub async fn store(&self) -> Store {
+        Store::open(&self.secret(), 10).await.expect("the database opens")
+    }
+
+    pub fn secret(&self) -> Secret {
+        Secret::new(self.url.clone())
+    }
+}
+
+/// On the build's disk, since /tmp may be small.
+pub fn temporary() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+}
+
+pub fn run(backend: Backend, test: impl AsyncFnOnce(Database)) {
+    super::run(async {
+        if let Some(database) = Database::fresh(backend).await {
+            test(database).await;
+        }
+    });
+}

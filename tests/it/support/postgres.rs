@@ -1,0 +1,109 @@
+//! A PostgreSQL server for this run of the tests: its own directory and port, gone with the process.
+//! `AUDITLOG_TEST_POSTGRES=required` makes its absence an error.
+
+use std::env;
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use sea_orm::{ConnectionTrait, Database};
+
+use super::say;
+
+/// Stops with its standard input, so also when this process is killed.
+struct Server {
+    port: u16,
+    _guard: Mutex<(Child, ChildStdin)>,
+}
+
+static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+static NAMES: AtomicU32 = AtomicU32::new(0);
+
+/// A new database's URL; `None` without PostgreSQL.
+pub async fn create_database() -> Option<String> {
+    let port = tokio::task::spawn_blocking(|| SERVER.get_or_init(start_or_say).as_ref().map(|server| server.port));
+    let port = port.await.expect("the server starts")?;
+    let url = |name: &str| format!("postgres://postgres@127.0.0.1:{port}/{name}");
+    let name = format!("test_{}", NAMES.fetch_add(1, Ordering::Relaxed));
+    let administration = Database::connect(url("postgres")).await.expect("PostgreSQL answers");
+    administration.execute_unprepared(&format!("CREATE DATABASE {name}")).await.expect("a database is created");
+    administration.close().await.expect("the connection closes");
+    Some(url(&name))
+}
+
+fn start_or_say() -> Option<Server> {
+    let Some(programs) = programs() else {
+        let required = env::var("AUDITLOG_TEST_POSTGRES").is_ok_and(|value| value == "required");
+        assert!(!required, "AUDITLOG_TEST_POSTGRES=required, and there is no PostgreSQL: set PG_BIN to its bin directory");
+        say("PostgreSQL: NOT TESTED (install it, or set PG_BIN to its bin directory)");
+        return None;
+    };
+    let server = start(&programs);
+    say(&format!("PostgreSQL: tested with {}", programs.display()));
+    Some(server)
+}
+
+/// `PG_BIN`, or the newest of Debian's.
+fn programs() -> Option<PathBuf> {
+    if let Ok(named) = env::var("PG_BIN") {
+        return Some(PathBuf::from(named));
+    }
+    let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
+    let mut versions: Vec<(u32, PathBuf)> = versions
+        .filter_map(|version| {
+            let version = version.ok()?;
+            Some((version.file_name().to_str()?.parse().ok()?, version.path().join("bin")))
+        })
+        .filter(|(_, bin)| bin.join("initdb").exists())
+        .collect();
+    versions.sort();
+    versions.pop().map(|(_, bin)| bin)
+}
+
+fn start(programs: &Path) -> Server {
+    let directory = tempfile::Builder::new().prefix("auditlog-pg-").tempdir().expect("a directory").keep();
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+    let log = directory.join("log");
+    // Tests need no durability against a crash of the machine; synchronous_commit stays on.
+    let options = format!("-p {port} -k {d} -h 127.0.0.1 -F -c full_page_writes=off -c max_connections=400", d = directory.display());
+    let script = format!(
+        "set -e; cd {d}; {bin}/initdb -D {d}/data -A trust -U postgres --no-sync -E UTF8 >{log} 2>&1; \
+         {bin}/pg_ctl -D {d}/data -w -l {log} -o '{options}' start >>{log} 2>&1; touch {d}/ready; \
+         trap '' INT TERM; cat >/dev/null; {bin}/pg_ctl -D {d}/data -m immediate stop >/dev/null 2>&1; rm -rf {d}",
+        d = directory.display(),
+        bin = programs.display(),
+        log = log.display(),
+    );
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
+    let mut command = if is_root {
+        // PostgreSQL refuses to run as root.
+        let owned = Command::new("chown").arg("postgres").arg(&directory).status();
+        assert!(owned.is_ok_and(|status| status.success()), "the directory goes to the user postgres");
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "sh", "-c", &script]);
+        command
+    } else {
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]);
+        command
+    };
+    let mut guard = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the server's shell starts");
+    let mut input = guard.stdin.take().expect("its input is a pipe");
+    input.flush().expect("the pipe is open");
+    let begun = Instant::now();
+    while !directory.join("ready").exists() {
+        let ended = guard.try_wait().expect("the shell can be asked").is_some();
+        assert!(
+            !ended && begun.elapsed() < Duration::from_secs(60),
+            "PostgreSQL did not start: {}",
+            fs::read_to_string(&log).unwrap_or_default()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Server { port, _guard: Mutex::new((guard, input)) }
+}

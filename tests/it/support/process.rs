@@ -1,0 +1,95 @@
+//! The real binary.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// A running `auditlog serve` or `auditlog demo`, killed with this value.
+pub struct Process {
+    pub child: Child,
+    pub address: String,
+    /// What it logs after it listens.
+    pub log: mpsc::Receiver<String>,
+}
+
+/// The binary, with nothing of the test's own configuration.
+pub fn auditlog() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_auditlog"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"AUDITLOG_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs a command to its end.
+pub fn output<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>, environment: &[(&str, &str)]) -> Output {
+    auditlog().args(arguments).envs(environment.iter().copied()).stdin(Stdio::null()).output().expect("it runs")
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A key from `auditlog keys create`.
+pub fn create_key(url: &str, arguments: &[&str]) -> String {
+    let output = output([["keys", "create"].as_slice(), arguments].concat(), &[("AUDITLOG_DATABASE_URL", url)]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout).trim_end().to_owned()
+}
+
+impl Process {
+    /// `auditlog serve` on a free port.
+    pub fn serve(url: &str) -> Self {
+        let mut command = auditlog();
+        command.arg("serve").env("AUDITLOG_DATABASE_URL", url).env("AUDITLOG_LISTEN", "127.0.0.1:0");
+        Self::spawn(command)
+    }
+
+    /// Any command that logs where it listens.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let stderr = BufReader::new(child.stderr.take().expect("stderr is a pipe"));
+        let (lines, log) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let _ = lines.send(line);
+            }
+        });
+        let mut said = Vec::new();
+        loop {
+            let line = log.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("it listens: {said:?}"));
+            let event: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+            if event["message"] == "listening" {
+                let address = event["address"].as_str().expect("an address").to_owned();
+                return Self { child, address, log };
+            }
+            said.push(line);
+        }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it is killed");
+        self.child.wait().expect("it ends");
+    }
+
+    /// SIGTERM, and its exit code.
+    pub fn terminate(mut self) -> Option<i32> {
+        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(killed.is_ok_and(|status| status.success()));
+        self.child.wait().expect("it ends").code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

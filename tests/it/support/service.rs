@@ -1,0 +1,105 @@
+//! The service inside the test's process, on real sockets.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use auditlog::access::{Scope, create_key};
+use auditlog::app::{self, Options, Parts, Running};
+use auditlog::domain::{Clock, OrganizationId, Random};
+use auditlog::grpc::pb::audit_log_service_client::AuditLogServiceClient;
+use auditlog::ingest::QueueLimits;
+use auditlog::store::Store;
+use serde_json::Value;
+use tonic::transport::Channel;
+
+use super::Database;
+
+/// A service, its database, and clients for it.
+pub struct Service {
+    pub running: Running,
+    pub store: Store,
+    pub http: reqwest::Client,
+    clock: Clock,
+    random: Random,
+}
+
+/// What a REST call answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+    pub text: String,
+}
+
+pub fn options() -> Options {
+    Options {
+        listen: "127.0.0.1:0".to_owned(),
+        rest: true,
+        request_timeout: Duration::from_secs(30),
+        drain_limit: Duration::from_secs(5),
+        queue: QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 },
+    }
+}
+
+impl Service {
+    pub async fn start(database: &Database) -> Self {
+        Self::start_with(database, Clock::system(), options()).await
+    }
+
+    pub async fn start_with(database: &Database, clock: Clock, options: Options) -> Self {
+        let store = database.store().await;
+        let random = Random::system();
+        let parts = Parts { store: store.clone(), clock: clock.clone(), random: random.clone() };
+        let running = app::start(parts, options).await.expect("the service starts");
+        Self { running, store, http: reqwest::Client::new(), clock, random }
+    }
+
+    /// A new key; `None` for a service-wide one. Its organization is made.
+    pub async fn key(&self, organization: Option<&str>, scopes: &[Scope]) -> String {
+        let organization = organization.map(|id| OrganizationId::parse(id).expect("an id"));
+        if let Some(organization) = &organization {
+            let log_id = self.random.hex::<16>();
+            self.store.create_organization(organization, &log_id, self.clock.now()).await.expect("it is made");
+        }
+        let scopes: BTreeSet<_> = scopes.iter().copied().collect();
+        let key = create_key(&self.store, &self.clock, &self.random, organization, &scopes, None).await;
+        key.expect("the key is made").expose().to_owned()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.running.address)
+    }
+
+    pub async fn get(&self, path: &str, key: &str) -> Answer {
+        self.send(self.http.get(self.url(path)).bearer_auth(key)).await
+    }
+
+    pub async fn post(&self, path: &str, key: &str, body: &Value) -> Answer {
+        self.send(self.http.post(self.url(path)).bearer_auth(key).json(body)).await
+    }
+
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.expect("the service answers");
+        let status = response.status().as_u16();
+        let text = response.text().await.expect("the answer is text");
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Answer { status, body, text }
+    }
+
+    /// A gRPC client that shows no key by itself.
+    pub async fn grpc(&self) -> AuditLogServiceClient<Channel> {
+        let client = AuditLogServiceClient::connect(self.url("")).await.expect("the service accepts");
+        client.max_decoding_message_size(auditlog::grpc::MAX_RESPONSE).max_encoding_message_size(64 * 1024 * 1024)
+    }
+
+    pub async fn stop(self) {
+        self.running.stop().await.expect("the service stops");
+    }
+}
+
+/// `message` with a key.
+pub fn with_key<T>(message: T, key: &str) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().expect("ASCII"));
+    request
+}
