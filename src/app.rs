@@ -94,7 +94,7 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), options.queue);
     let service = grpc::Service {
         access: Access::new(store.clone(), clock.clone()),
-        query: Query::new(store.clone()),
+        query: Query::new(store.clone(), Arc::clone(&catalogue)),
         ingest,
         catalogue,
         clock,
@@ -110,7 +110,11 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     };
     let router = rest_router.layer(from_fn_with_state(grpc_router, by_protocol));
     let (stop, stopped) = oneshot::channel();
-    let drain = Drain { health, draining, limit: options.drain_limit };
+    let drain = Drain {
+        health,
+        draining,
+        limit: options.drain_limit,
+    };
     info!(%address, rest = options.rest, "listening");
     let server = tokio::spawn(serve(listener, router, stopped, drain, writer, store));
     Ok(Running { address, stop, server })
@@ -129,7 +133,9 @@ fn rest_router(service: grpc::Service, store: Store, draining: Arc<AtomicBool>, 
     let refuse: fn(Error) -> Response = rest::refuse;
     rest::router(service, store, Arc::new(move || draining.load(Ordering::Relaxed)))
         .layer(from_fn_with_state((limit, refuse), in_time))
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| refuse_panic(rest::refuse)))
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+            refuse_panic(rest::refuse)
+        }))
 }
 
 fn grpc_router<H>(service: grpc::Service, health: H, limit: Duration) -> anyhow::Result<Router>
@@ -159,7 +165,9 @@ where
         .fallback(async || tonic::Status::unimplemented("there is no such method").into_http::<axum::body::Body>())
         .layer(map_response(grpc::status::repair))
         .layer(from_fn_with_state((limit, refuse), in_time))
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| refuse_panic(grpc::status::refuse))))
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+            refuse_panic(grpc::status::refuse)
+        })))
 }
 
 fn path<S: NamedService>(_: &S) -> String {
@@ -172,7 +180,9 @@ async fn in_time(
     request: Request,
     next: Next,
 ) -> Response {
-    tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| refuse(Error::Timeout { limit }))
+    tokio::time::timeout(limit, next.run(request))
+        .await
+        .unwrap_or_else(|_| refuse(Error::Timeout { limit }))
 }
 
 /// What the panic said may quote an entry, so that only its place is told, by the panic hook.
@@ -191,8 +201,12 @@ impl Drain {
     /// Tells health checks, before anything is refused.
     async fn announce(&self) {
         self.draining.store(true, Ordering::Relaxed);
-        self.health.set_not_serving::<AuditLogServiceServer<grpc::Service>>().await;
-        self.health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        self.health
+            .set_not_serving::<AuditLogServiceServer<grpc::Service>>()
+            .await;
+        self.health
+            .set_service_status("", tonic_health::ServingStatus::NotServing)
+            .await;
         info!("draining");
     }
 }
@@ -217,7 +231,9 @@ async fn serve(
         let _ = begins.await;
     };
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let serving = configured().add_routes(Routes::from(router)).serve_with_incoming_shutdown(incoming, shutdown);
+    let serving = configured()
+        .add_routes(Routes::from(router))
+        .serve_with_incoming_shutdown(incoming, shutdown);
     let mut serving = Box::pin(serving);
     let mut writer = writer;
     tokio::select! {

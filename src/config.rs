@@ -23,7 +23,9 @@ pub fn with_file(command: Command, arguments: &[OsString]) -> anyhow::Result<Com
     };
     for secret in SECRETS {
         let variable = format!("AUDITLOG_{}", secret.to_uppercase());
-        let Some(path) = env::var_os(format!("{variable}_FILE")) else { continue };
+        let Some(path) = env::var_os(format!("{variable}_FILE")) else {
+            continue;
+        };
         if env::var_os(&variable).is_some() {
             bail!("{variable} and {variable}_FILE are both set; keep one");
         }
@@ -47,7 +49,9 @@ fn file_named(arguments: &[OsString]) -> Option<PathBuf> {
 
 fn read(path: &Path, command: &Command) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
+    let table: toml::Table = text
+        .parse()
+        .with_context(|| format!("{} is not TOML", path.display()))?;
     let mut known: Vec<_> = options(command).collect();
     known.sort_unstable();
     known.dedup();
@@ -68,7 +72,10 @@ fn read(path: &Path, command: &Command) -> anyhow::Result<BTreeMap<String, Vec<S
 
 /// The options of `command` and of all its subcommands.
 fn options(command: &Command) -> Box<dyn Iterator<Item = String> + '_> {
-    let own = command.get_arguments().filter(|arg| arg.get_env().is_some()).map(|arg| arg.get_id().to_string());
+    let own = command
+        .get_arguments()
+        .filter(|arg| arg.get_env().is_some())
+        .map(|arg| arg.get_id().to_string());
     Box::new(own.chain(command.get_subcommands().flat_map(options)))
 }
 
@@ -77,8 +84,15 @@ fn texts(value: Value) -> anyhow::Result<Vec<String>> {
         Value::String(text) => vec![text],
         Value::Integer(number) => vec![number.to_string()],
         Value::Boolean(flag) => vec![flag.to_string()],
-        Value::Array(values) => values.into_iter().map(texts).collect::<anyhow::Result<Vec<_>>>()?.concat(),
-        other => bail!("must be a string, a number, true, false, or a list of them, got a {}", other.type_str()),
+        Value::Array(values) => values
+            .into_iter()
+            .map(texts)
+            .collect::<anyhow::Result<Vec<_>>>()?
+            .concat(),
+        other => bail!(
+            "must be a string, a number, true, false, or a list of them, got a {}",
+            other.type_str()
+        ),
     })
 }
 
@@ -92,5 +106,7 @@ fn apply(command: Command, values: &BTreeMap<String, Vec<String>>) -> Command {
         Some(values) => arg.required(false).default_values(values.clone()),
         None => arg,
     };
-    command.mut_args(default).mut_subcommands(|subcommand| apply(subcommand, values))
+    command
+        .mut_args(default)
+        .mut_subcommands(|subcommand| apply(subcommand, values))
 }

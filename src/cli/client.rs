@@ -18,10 +18,22 @@ use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 #[derive(Args)]
 pub(super) struct Client {
     /// The service.
-    #[arg(long, env = "AUDITLOG_ENDPOINT", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    #[arg(
+        long,
+        env = "AUDITLOG_ENDPOINT",
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL"
+    )]
     pub(super) endpoint: String,
     /// The API key. The file AUDITLOG_API_KEY_FILE may hold it.
-    #[arg(long, env = "AUDITLOG_API_KEY", hide_env_values = true, hide_default_value = true, value_name = "KEY", required = true)]
+    #[arg(
+        long,
+        env = "AUDITLOG_API_KEY",
+        hide_env_values = true,
+        hide_default_value = true,
+        value_name = "KEY",
+        required = true
+    )]
     pub(super) api_key: Secret,
 }
 
@@ -42,7 +54,12 @@ impl Interceptor for Authorize {
 impl Client {
     /// Prepares the connection, which is made with the first call.
     pub(super) fn connect(&self) -> anyhow::Result<AuditLogs> {
-        let about = || format!("the endpoint must be a URL such as http://127.0.0.1:8080, got {:?}", self.endpoint);
+        let about = || {
+            format!(
+                "the endpoint must be a URL such as http://127.0.0.1:8080, got {:?}",
+                self.endpoint
+            )
+        };
         let mut endpoint = Endpoint::from_shared(self.endpoint.clone())
             .with_context(about)?
             .connect_timeout(Duration::from_secs(5))

@@ -79,7 +79,10 @@ impl Keys {
             Command::Revoke { database, id } => {
                 let store = database.open().await?;
                 // A whole key is understood, but its secret is not needed here.
-                let id = id.strip_prefix("al_").and_then(|key| key.split('_').next()).unwrap_or(&id);
+                let id = id
+                    .strip_prefix("al_")
+                    .and_then(|key| key.split('_').next())
+                    .unwrap_or(&id);
                 if !store.revoke_key(id, Clock::system().now()).await? {
                     bail!("there is no key {id} that could be revoked; `auditlog keys list` shows those there are");
                 }
@@ -93,7 +96,12 @@ impl Keys {
 
 impl Create {
     async fn run(self) -> anyhow::Result<()> {
-        let Self { database, reach, scopes, expires_in } = self;
+        let Self {
+            database,
+            reach,
+            scopes,
+            expires_in,
+        } = self;
         let (clock, random) = (Clock::system(), Random::system());
         let expires_at = expires_in.map(|lifetime| later(clock.now(), lifetime)).transpose()?;
         let store = database.open().await?;
@@ -118,17 +126,30 @@ pub(super) async fn ensure(
     clock: &Clock,
     random: &Random,
 ) -> anyhow::Result<bool> {
-    Ok(store.create_organization(organization, &random.hex::<16>(), clock.now()).await?)
+    Ok(store
+        .create_organization(organization, &random.hex::<16>(), clock.now())
+        .await?)
 }
 
 fn later(now: Timestamp, lifetime: Duration) -> anyhow::Result<Timestamp> {
     let micros = i64::try_from(lifetime.as_micros()).ok().filter(|micros| *micros > 0);
-    let expires = micros.map(|micros| now.plus(micros)).filter(|expires| *expires < Timestamp::END);
+    let expires = micros
+        .map(|micros| now.plus(micros))
+        .filter(|expires| *expires < Timestamp::END);
     expires.context("--expires-in must be more than 0 and end before the year 10000")
 }
 
 fn show(key: &ApiKey) {
-    let ApiKey { id, hash: _, organization, scopes, created_at, expires_at, revoked_at, last_used_at } = key;
+    let ApiKey {
+        id,
+        hash: _,
+        organization,
+        scopes,
+        created_at,
+        expires_at,
+        revoked_at,
+        last_used_at,
+    } = key;
     let organization = organization.as_ref().map_or("(all)", OrganizationId::as_str);
     let time = |time: &Option<Timestamp>| time.map_or("-".to_owned(), |time| time.to_string());
     let times = [expires_at, revoked_at, last_used_at].map(time).join("\t");

@@ -32,7 +32,13 @@ pub struct Cli {
     config: Option<PathBuf>,
     /// What to log to standard error: error, warn, info, debug, trace, or pairs such as
     /// auditlog=debug.
-    #[arg(long, global = true, env = "AUDITLOG_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        env = "AUDITLOG_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
     log: String,
 }
 
@@ -102,8 +108,14 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Ok(command) => command,
         Err(error) => return fail(&error, 2),
     };
-    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
-    let Cli { command, config: _, log } = match parsed {
+    let parsed = command
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let Cli {
+        command,
+        config: _,
+        log,
+    } = match parsed {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };

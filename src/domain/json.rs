@@ -110,8 +110,15 @@ mod tests {
     #[test]
     fn what_other_parsers_lose_is_kept() {
         for text in [
-            "9007199254740993", "1.0", "1E400", "-0", r#"{"b":1,"a":2,"b":3}"#, r#""\u0041\/""#,
-            r#""\ud800""#, r#""\u0000""#, "\"\u{7f}é😀\"",
+            "9007199254740993",
+            "1.0",
+            "1E400",
+            "-0",
+            r#"{"b":1,"a":2,"b":3}"#,
+            r#""\u0041\/""#,
+            r#""\ud800""#,
+            r#""\u0000""#,
+            "\"\u{7f}é😀\"",
         ] {
             assert_eq!(kept(text), text);
         }
@@ -119,7 +126,17 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_refused() {
-        for text in ["", "nul", "{'a':1}", "1 2", "01", "[1,]", "\"\n\"", "\"a\0b\"", "\u{feff}1"] {
+        for text in [
+            "",
+            "nul",
+            "{'a':1}",
+            "1 2",
+            "01",
+            "[1,]",
+            "\"\n\"",
+            "\"a\0b\"",
+            "\u{feff}1",
+        ] {
             assert!(JsonText::parse(text).is_err(), "{text:?}");
         }
     }

@@ -26,7 +26,12 @@ pub(super) struct Cursor {
 
 impl Cursor {
     pub(super) fn text(&self, organization: &OrganizationId, filter: &Filter) -> String {
-        let Self { head, total, walked, last: Position { timestamp, seq } } = self;
+        let Self {
+            head,
+            total,
+            walked,
+            last: Position { timestamp, seq },
+        } = self;
         let mut bytes = vec![VERSION];
         for number in [*head, *total, *walked, timestamp.micros(), *seq] {
             bytes.extend(number.to_be_bytes());
@@ -56,18 +61,24 @@ impl Cursor {
         if digest(payload, organization, filter) != sent {
             return Err(foreign());
         }
-        let mut numbers = payload[1..].chunks_exact(8).map(|bytes| {
-            bytes.iter().fold(0i64, |number, byte| (number << 8) | i64::from(*byte))
-        });
+        let mut numbers = payload[1..]
+            .chunks_exact(8)
+            .map(|bytes| bytes.iter().fold(0i64, |number, byte| (number << 8) | i64::from(*byte)));
         let mut number = || numbers.next().ok_or_else(foreign);
         let cursor = Self {
             head: number()?,
             total: number()?,
             walked: number()?,
-            last: Position { timestamp: Timestamp::saturating(number()?), seq: number()? },
+            last: Position {
+                timestamp: Timestamp::saturating(number()?),
+                seq: number()?,
+            },
         };
         if cursor.head > head {
-            return Err(Invalid::new(format_args!("must be of this log, which ends at {head}"), cursor.head));
+            return Err(Invalid::new(
+                format_args!("must be of this log, which ends at {head}"),
+                cursor.head,
+            ));
         }
         Ok(cursor)
     }

@@ -2,7 +2,9 @@
 
 mod cursor;
 
-use crate::domain::{Entry, EntryId, Filter, Limit, Offset, OrganizationId};
+use std::sync::Arc;
+
+use crate::domain::{Catalogue, Entry, EntryId, Filter, Limit, Offset, OrganizationId};
 use crate::error::{AtField, Error, Result};
 use crate::store::{From, Position, Snapshot, Store};
 use cursor::Cursor;
@@ -35,12 +37,13 @@ pub struct Page {
 #[derive(Clone)]
 pub struct Query {
     store: Store,
+    catalogue: Arc<Catalogue>,
 }
 
 impl Query {
-    /// Reads from `store`.
-    pub fn new(store: Store) -> Self {
-        Self { store }
+    /// Reads from `store`, whose catalogue is `catalogue`.
+    pub fn new(store: Store, catalogue: Arc<Catalogue>) -> Self {
+        Self { store, catalogue }
     }
 
     /// A page of the entries of `organization` that match `filter`. Errors: `InvalidParameter` for a
@@ -53,9 +56,19 @@ impl Query {
         limit: Limit,
     ) -> Result<Page> {
         let snapshot = self.store.snapshot().await?;
-        let page = page(&snapshot, organization, filter, start, limit).await;
+        let page = page(&snapshot, organization, &self.indexed(filter), start, limit).await;
         snapshot.close().await?;
         page
+    }
+
+    /// The same filter as the indexes serve it: a resource is found by its type and id, so that an id
+    /// without a type is looked for in all of them.
+    fn indexed(&self, filter: &Filter) -> Filter {
+        let mut filter = filter.clone();
+        if filter.resource_types.is_empty() && !filter.resource_ids.is_empty() {
+            filter.resource_types = self.catalogue.resource_types.iter().map(|named| named.code).collect();
+        }
+        filter
     }
 
     /// One entry. Errors: `AuditLogNotFound`.
@@ -84,14 +97,34 @@ async fn page(
     limit: Limit,
 ) -> Result<Page> {
     let head = snapshot.head(organization).await?.ok_or(Error::OrganizationNotFound)?;
-    let Place { head, total, offset, from } = match start {
+    let Place {
+        head,
+        total,
+        offset,
+        from,
+    } = match start {
         Start::Offset(offset) => {
             let total = snapshot.count(organization, filter, head).await?;
-            Place { head, total, offset: offset.get(), from: From::Offset(offset.get()) }
+            Place {
+                head,
+                total,
+                offset: offset.get(),
+                from: From::Offset(offset.get()),
+            }
         }
         Start::Cursor(text) => {
-            let Cursor { head, total, walked, last } = Cursor::parse(&text, organization, filter, head).at("cursor")?;
-            Place { head, total, offset: walked, from: From::After(last) }
+            let Cursor {
+                head,
+                total,
+                walked,
+                last,
+            } = Cursor::parse(&text, organization, filter, head).at("cursor")?;
+            Place {
+                head,
+                total,
+                offset: walked,
+                from: From::After(last),
+            }
         }
     };
     let entries = match offset < total {
@@ -104,8 +137,17 @@ async fn page(
         head,
         total,
         walked,
-        last: Position { timestamp: last.timestamp, seq: last.seq },
+        last: Position {
+            timestamp: last.timestamp,
+            seq: last.seq,
+        },
     });
     let next_cursor = next.map(|next| next.text(organization, filter));
-    Ok(Page { entries, total, limit, offset, next_cursor })
+    Ok(Page {
+        entries,
+        total,
+        limit,
+        offset,
+        next_cursor,
+    })
 }

@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use crate::ingest::{all, entry, organization, start};
+use crate::ingest::{all, entry, organization, query, start};
 use crate::support::{Backend, Database, on_every_database};
 
 const ORGANIZATIONS: [&str; 3] = ["org_a", "org_b", "org_c"];
@@ -49,19 +49,33 @@ struct Writer {
 impl Writer {
     async fn write(&self, to: &str, entries: Vec<NewEntry>) -> Result<Vec<Written>, Error> {
         let replica = &self.replicas[(self.number as usize + self.acknowledged.len()) % self.replicas.len()];
-        replica.write(Batch { organization: organization(to), key_id: format!("key{}", self.number), entries }).await
+        replica
+            .write(Batch {
+                organization: organization(to),
+                key_id: format!("key{}", self.number),
+                entries,
+            })
+            .await
     }
 
     fn new_entry(&mut self, request: u64, place: u64) -> NewEntry {
-        let fresh = entry(&format!("w{}_{request}_{place}", self.number), self.random.random_range(0..1_000));
+        let fresh = entry(
+            &format!("w{}_{request}_{place}", self.number),
+            self.random.random_range(0..1_000),
+        );
         let late = Timestamp::saturating(1_700_000_000_000_000 + self.random.random_range(0..50));
-        NewEntry { timestamp: self.random.random_bool(0.3).then_some(late), ..fresh }
+        NewEntry {
+            timestamp: self.random.random_bool(0.3).then_some(late),
+            ..fresh
+        }
     }
 
     async fn run(mut self) -> Self {
         for request in 0..REQUESTS {
             let to = *ORGANIZATIONS.choose(&mut self.random).expect("three");
-            let mut entries: Vec<_> = (0..self.random.random_range(1..=4)).map(|place| self.new_entry(request, place)).collect();
+            let mut entries: Vec<_> = (0..self.random.random_range(1..=4))
+                .map(|place| self.new_entry(request, place))
+                .collect();
             match self.random.random_range(0..10) {
                 // A duplicate inside the request.
                 0 => entries.push(entries[0].clone()),
@@ -79,7 +93,8 @@ impl Writer {
                         let outcome = self.write(to, entries.clone()).await;
                         assert!(matches!(outcome, Err(Error::IdConflict(_))), "{outcome:?}");
                         entries.pop();
-                        self.refused.extend(entries.into_iter().map(|entry| (to, entry.content.id.clone())));
+                        self.refused
+                            .extend(entries.into_iter().map(|entry| (to, entry.content.id.clone())));
                         continue;
                     }
                 }
@@ -92,7 +107,13 @@ impl Writer {
                 let (again, twice) = tokio::join!(self.write(to, entries.clone()), self.write(to, entries.clone()));
                 for retried in [again.expect("a replay"), twice.expect("a replay")] {
                     for (first, second) in written.iter().zip(retried) {
-                        assert_eq!(second, Written { replayed: true, ..first.clone() });
+                        assert_eq!(
+                            second,
+                            Written {
+                                replayed: true,
+                                ..first.clone()
+                            }
+                        );
                     }
                 }
             }
@@ -108,7 +129,11 @@ impl Writer {
     /// Invariant 1: what is acknowledged is there, for everybody, at once.
     async fn read_own(&self, to: &str, written: &[Written]) {
         for one in written {
-            let read = self.query.get(&organization(to), &one.id).await.expect("acknowledged means readable");
+            let read = self
+                .query
+                .get(&organization(to), &one.id)
+                .await
+                .expect("acknowledged means readable");
             assert_eq!((read.seq, read.recorded_at), (one.seq, one.recorded_at));
         }
     }
@@ -125,7 +150,12 @@ struct Walk {
 
 async fn walk(query: &Query, of: &'static str, filter: Filter, random: &mut StdRng) -> Option<Walk> {
     let mut start = Start::Offset(Offset::default());
-    let mut walk = Walk { organization: of, filter, total: 0, seen: Vec::new() };
+    let mut walk = Walk {
+        organization: of,
+        filter,
+        total: 0,
+        seen: Vec::new(),
+    };
     loop {
         let limit = Limit::parse(Some(random.random_range(1..=40))).expect("a limit");
         let page = match query.list(&organization(of), &walk.filter, start, limit).await {
@@ -135,7 +165,8 @@ async fn walk(query: &Query, of: &'static str, filter: Filter, random: &mut StdR
         };
         walk.total = page.total;
         assert_eq!(page.offset, walk.seen.len() as i64);
-        walk.seen.extend(page.entries.iter().map(|entry| (entry.timestamp, entry.seq)));
+        walk.seen
+            .extend(page.entries.iter().map(|entry| (entry.timestamp, entry.seq)));
         match page.next_cursor {
             Some(cursor) => start = Start::Cursor(cursor),
             None => return Some(walk),
@@ -182,16 +213,24 @@ fn check_log(of: &str, entries: &[Entry], acknowledged: &HashMap<(&str, EntryId)
     in_order.sort_by_key(|entry| entry.seq);
     let seqs: Vec<_> = in_order.iter().map(|entry| entry.seq).collect();
     assert_eq!(seqs, (1..=entries.len() as i64).collect::<Vec<_>>(), "{of}");
-    assert!(in_order.is_sorted_by_key(|entry| entry.recorded_at), "{of}: recorded_at falls");
+    assert!(
+        in_order.is_sorted_by_key(|entry| entry.recorded_at),
+        "{of}: recorded_at falls"
+    );
     // Invariants 3 and 6.
     for entry in entries {
         let key = (of, entry.content.id.clone());
-        let (sent, written) = acknowledged.get(&key).unwrap_or_else(|| panic!("{of} has {key:?}, which nobody wrote"));
+        let (sent, written) = acknowledged
+            .get(&key)
+            .unwrap_or_else(|| panic!("{of} has {key:?}, which nobody wrote"));
         assert_eq!(entry.content, sent.content);
         assert_eq!(entry.timestamp, sent.timestamp.unwrap_or(written.recorded_at));
         assert_eq!((entry.seq, entry.recorded_at), (written.seq, written.recorded_at));
     }
-    let expected = acknowledged.keys().filter(|(organization, _)| *organization == of).count();
+    let expected = acknowledged
+        .keys()
+        .filter(|(organization, _)| *organization == of)
+        .count();
     assert_eq!(entries.len(), expected, "{of}: acknowledged and stored");
 }
 
@@ -199,13 +238,23 @@ fn check_log(of: &str, entries: &[Entry], acknowledged: &HashMap<(&str, EntryId)
 fn check_walk(walk: &Walk, entries: &[Entry]) {
     let matches = |entry: &Entry| walk.filter.actions.is_empty() || walk.filter.actions.contains(&entry.content.action);
     let (timestamp, seq) = (|entry: &Entry| entry.timestamp, |entry: &Entry| entry.seq);
-    assert_eq!(walk.seen.len() as i64, walk.total, "{}: total and walked", walk.organization);
+    assert_eq!(
+        walk.seen.len() as i64,
+        walk.total,
+        "{}: total and walked",
+        walk.organization
+    );
     let mut in_order: Vec<_> = entries.iter().filter(|entry| matches(entry)).map(seq).collect();
     in_order.sort_unstable();
     // The matching entry with the total-th number was the last of the walk's first moment.
-    let Some(last) = (walk.total as usize).checked_sub(1).map(|place| in_order[place]) else { return };
-    let mut expected: Vec<_> =
-        entries.iter().filter(|entry| matches(entry) && entry.seq <= last).map(|entry| (timestamp(entry), seq(entry))).collect();
+    let Some(last) = (walk.total as usize).checked_sub(1).map(|place| in_order[place]) else {
+        return;
+    };
+    let mut expected: Vec<_> = entries
+        .iter()
+        .filter(|entry| matches(entry) && entry.seq <= last)
+        .map(|entry| (timestamp(entry), seq(entry)))
+        .collect();
     expected.sort_unstable_by(|one, other| other.cmp(one));
     assert_eq!(walk.seen, expected, "{}: a walk of {}", walk.organization, walk.total);
 }
@@ -215,14 +264,18 @@ on_every_database! {
         let stores = replicas(database).await;
         let ingests: Vec<_> = stores.iter().zip(1..).map(|(store, seed)| start(store, jittery(seed))).collect();
         let (done, walks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let mut queries = Vec::new();
+        for store in &stores {
+            queries.push(query(store).await);
+        }
         let readers: Vec<_> = (0..READERS)
             .map(|number| {
-                let query = Query::new(stores[(number % REPLICAS) as usize].clone());
+                let query = queries[(number % REPLICAS) as usize].clone();
                 tokio::spawn(read(query, 1_000 + number, Arc::clone(&done), Arc::clone(&walks)))
             })
             .collect();
         let writers = (0..WRITERS).map(|number| {
-            let query = Query::new(stores[((number + 1) % REPLICAS) as usize].clone());
+            let query = queries[((number + 1) % REPLICAS) as usize].clone();
             let random = StdRng::seed_from_u64(number);
             let writer = Writer { number, replicas: ingests.clone(), query, random, acknowledged: Vec::new(), refused: Vec::new() };
             tokio::spawn(writer.run())

@@ -14,7 +14,10 @@ use auditlog::store::Store;
 
 use crate::support::{Backend, Database, on_every_database};
 
-pub const LIMITS: QueueLimits = QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 };
+pub const LIMITS: QueueLimits = QueueLimits {
+    entries: 20_000,
+    bytes: 64 * 1024 * 1024,
+};
 
 pub fn organization(id: &str) -> OrganizationId {
     OrganizationId::parse(id).expect("an id")
@@ -41,24 +44,41 @@ pub fn entry(id: &str, variant: u64) -> NewEntry {
         metadata: Metadata::parse([("source".to_owned(), String::new())].into()).expect("metadata"),
         trace_id: None,
     };
-    NewEntry { timestamp: None, content: Arc::new(content) }
+    NewEntry {
+        timestamp: None,
+        content: Arc::new(content),
+    }
 }
 
 pub fn start(store: &Store, clock: Clock) -> Ingest {
     Ingest::start(store.clone(), clock, Random::system(), LIMITS).0
 }
 
+/// A reader of `store`.
+pub async fn query(store: &Store) -> Query {
+    Query::new(store.clone(), Arc::new(store.catalogue().await.expect("a catalogue")))
+}
+
 async fn write(ingest: &Ingest, to: &str, entries: Vec<NewEntry>) -> Result<Vec<Written>, Error> {
-    ingest.write(Batch { organization: organization(to), key_id: "key".to_owned(), entries }).await
+    ingest
+        .write(Batch {
+            organization: organization(to),
+            key_id: "key".to_owned(),
+            entries,
+        })
+        .await
 }
 
 /// All entries, newest first.
 pub async fn all(store: &Store, of: &str) -> Vec<auditlog::domain::Entry> {
-    let (query, limit) = (Query::new(store.clone()), Limit::parse(Some(100)).expect("a limit"));
+    let (query, limit) = (query(store).await, Limit::parse(Some(100)).expect("a limit"));
     let mut start = Start::Offset(Offset::default());
     let mut entries = Vec::new();
     loop {
-        let page = query.list(&organization(of), &Filter::default(), start, limit).await.expect("a page");
+        let page = query
+            .list(&organization(of), &Filter::default(), start, limit)
+            .await
+            .expect("a page");
         entries.extend(page.entries);
         match page.next_cursor {
             Some(cursor) => start = Start::Cursor(cursor),
@@ -71,7 +91,10 @@ pub async fn all(store: &Store, of: &str) -> Vec<auditlog::domain::Entry> {
 fn set_clock(at: i64) -> (Clock, Arc<AtomicI64>) {
     let hand = Arc::new(AtomicI64::new(at));
     let read = Arc::clone(&hand);
-    (Clock::from_fn(move || Timestamp::saturating(read.load(Ordering::SeqCst))), hand)
+    (
+        Clock::from_fn(move || Timestamp::saturating(read.load(Ordering::SeqCst))),
+        hand,
+    )
 }
 
 on_every_database! {
@@ -80,7 +103,7 @@ on_every_database! {
         let ingest = start(&store, Clock::system());
         let sent = entry("log_1", 3);
         let written = write(&ingest, "org", vec![sent.clone()]).await.expect("written");
-        let read = Query::new(store.clone()).get(&organization("org"), &sent.content.id).await.expect("read");
+        let read = query(&store).await.get(&organization("org"), &sent.content.id).await.expect("read");
         assert_eq!(read.content, sent.content);
         assert_eq!((read.seq, read.recorded_at), (1, written[0].recorded_at));
         assert_eq!(read.timestamp, read.recorded_at);

@@ -7,12 +7,18 @@ use crate::support::{Backend, Database, on_every_database};
 
 async fn execute(database: &Database, statement: &str) {
     let connection = Connections::connect(&database.url).await.expect("the database opens");
-    connection.execute_unprepared(statement).await.expect("the statement runs");
+    connection
+        .execute_unprepared(statement)
+        .await
+        .expect("the statement runs");
     connection.close().await.expect("it closes");
 }
 
 async fn refusal(database: &Database) -> String {
-    let refused = Store::open(&database.secret(), 2).await.err().expect("the schema is refused");
+    let refused = Store::open(&database.secret(), 2)
+        .await
+        .err()
+        .expect("the schema is refused");
     format!("{refused:#}")
 }
 
@@ -60,7 +66,7 @@ on_every_database! {
         if database.backend == Backend::Sqlite {
             database_with_create(database).await;
         }
-        execute(database, "CREATE TABLE catalogue (nothing INTEGER)").await;
+        execute(database, "CREATE TABLE catalogue (other INTEGER)").await;
         let refusal = refusal(database).await;
         assert!(refusal.contains("cannot create the schema"), "{refusal}");
         execute(database, "DROP TABLE catalogue").await;

@@ -50,7 +50,12 @@ pub struct Import {
 
 impl Import {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Self { client, file, organization, strict } = self;
+        let Self {
+            client,
+            file,
+            organization,
+            strict,
+        } = self;
         let (source, progress): (Box<dyn Read + Send>, _) = if file.as_os_str() == "-" {
             let progress = ProgressBar::new_spinner();
             progress.set_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})")?);
@@ -62,7 +67,9 @@ impl Import {
                 bail!("{} is a directory", file.display());
             }
             let progress = ProgressBar::new(metadata.len());
-            progress.set_style(ProgressStyle::with_template("{bar:30} {percent:>3} % {msg}, {eta} left")?);
+            progress.set_style(ProgressStyle::with_template(
+                "{bar:30} {percent:>3} % {msg}, {eta} left",
+            )?);
             (Box::new(progress.wrap_read(opened)), progress)
         };
         let summary = run(client.connect()?, source, organization, strict, progress).await?;

@@ -31,7 +31,10 @@ pub async fn create_database() -> Option<String> {
     let url = |name: &str| format!("postgres://postgres@127.0.0.1:{port}/{name}");
     let name = format!("test_{}", NAMES.fetch_add(1, Ordering::Relaxed));
     let administration = Database::connect(url("postgres")).await.expect("PostgreSQL answers");
-    administration.execute_unprepared(&format!("CREATE DATABASE {name}")).await.expect("a database is created");
+    administration
+        .execute_unprepared(&format!("CREATE DATABASE {name}"))
+        .await
+        .expect("a database is created");
     administration.close().await.expect("the connection closes");
     Some(url(&name))
 }
@@ -39,7 +42,10 @@ pub async fn create_database() -> Option<String> {
 fn start_or_say() -> Option<Server> {
     let Some(programs) = programs() else {
         let required = env::var("AUDITLOG_TEST_POSTGRES").is_ok_and(|value| value == "required");
-        assert!(!required, "AUDITLOG_TEST_POSTGRES=required, and there is no PostgreSQL: set PG_BIN to its bin directory");
+        assert!(
+            !required,
+            "AUDITLOG_TEST_POSTGRES=required, and there is no PostgreSQL: set PG_BIN to its bin directory"
+        );
         say("PostgreSQL: NOT TESTED (install it, or set PG_BIN to its bin directory)");
         return None;
     };
@@ -66,11 +72,21 @@ fn programs() -> Option<PathBuf> {
 }
 
 fn start(programs: &Path) -> Server {
-    let directory = tempfile::Builder::new().prefix("auditlog-pg-").tempdir().expect("a directory").keep();
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+    let directory = tempfile::Builder::new()
+        .prefix("auditlog-pg-")
+        .tempdir()
+        .expect("a directory")
+        .keep();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .and_then(|free| free.local_addr())
+        .expect("a free port")
+        .port();
     let log = directory.join("log");
     // Tests need no durability against a crash of the machine; synchronous_commit stays on.
-    let options = format!("-p {port} -k {d} -h 127.0.0.1 -F -c full_page_writes=off -c max_connections=400", d = directory.display());
+    let options = format!(
+        "-p {port} -k {d} -h 127.0.0.1 -F -c full_page_writes=off -c max_connections=400",
+        d = directory.display()
+    );
     let script = format!(
         "set -e; cd {d}; {bin}/initdb -D {d}/data -A trust -U postgres --no-sync -E UTF8 >{log} 2>&1; \
          {bin}/pg_ctl -D {d}/data -w -l {log} -o '{options}' start >>{log} 2>&1; touch {d}/ready; \
@@ -79,20 +95,37 @@ fn start(programs: &Path) -> Server {
         bin = programs.display(),
         log = log.display(),
     );
-    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
+    let is_root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|id| id.stdout == b"0\n");
     let mut command = if is_root {
         // PostgreSQL refuses to run as root.
         let owned = Command::new("chown").arg("postgres").arg(&directory).status();
-        assert!(owned.is_ok_and(|status| status.success()), "the directory goes to the user postgres");
+        assert!(
+            owned.is_ok_and(|status| status.success()),
+            "the directory goes to the user postgres"
+        );
         let mut command = Command::new("setpriv");
-        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "sh", "-c", &script]);
+        command.args([
+            "--reuid=postgres",
+            "--regid=postgres",
+            "--clear-groups",
+            "sh",
+            "-c",
+            &script,
+        ]);
         command
     } else {
         let mut command = Command::new("sh");
         command.args(["-c", &script]);
         command
     };
-    let mut guard = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the server's shell starts");
+    let mut guard = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the server's shell starts");
     let mut input = guard.stdin.take().expect("its input is a pipe");
     input.flush().expect("the pipe is open");
     let begun = Instant::now();
@@ -105,5 +138,8 @@ fn start(programs: &Path) -> Server {
         );
         std::thread::sleep(Duration::from_millis(20));
     }
-    Server { port, _guard: Mutex::new((guard, input)) }
+    Server {
+        port,
+        _guard: Mutex::new((guard, input)),
+    }
 }
