@@ -23,7 +23,7 @@ use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{info, warn};
 
-use crate::access::{Access, authenticate};
+use crate::access::{Access, Refuse, authenticate};
 use crate::domain::{Clock, Random};
 use crate::error::Error;
 use crate::grpc::pb::audit_log_service_server::AuditLogServiceServer;
@@ -130,7 +130,7 @@ async fn by_protocol(State(grpc): State<Router>, request: Request, next: Next) -
 }
 
 fn rest_router(service: grpc::Service, store: Store, draining: Arc<AtomicBool>, limit: Duration) -> Router {
-    let refuse: fn(Error) -> Response = rest::refuse;
+    let refuse: Refuse = rest::refuse;
     rest::router(service, store, Arc::new(move || draining.load(Ordering::Relaxed)))
         .layer(from_fn_with_state((limit, refuse), in_time))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
@@ -144,7 +144,7 @@ where
     H::Response: axum::response::IntoResponse,
     H::Future: Send,
 {
-    let refuse: fn(Error) -> Response = grpc::status::refuse;
+    let refuse: Refuse = grpc::status::refuse;
     let access = service.access.clone();
     let audit_logs = AuditLogServiceServer::new(service)
         .max_decoding_message_size(MAX_REQUEST)
@@ -175,18 +175,14 @@ fn path<S: NamedService>(_: &S) -> String {
 }
 
 /// Gives up on a request after `limit`. A write that was queued may still be committed; its id tells.
-async fn in_time(
-    State((limit, refuse)): State<(Duration, fn(Error) -> Response)>,
-    request: Request,
-    next: Next,
-) -> Response {
+async fn in_time(State((limit, refuse)): State<(Duration, Refuse)>, request: Request, next: Next) -> Response {
     tokio::time::timeout(limit, next.run(request))
         .await
         .unwrap_or_else(|_| refuse(Error::Timeout { limit }))
 }
 
 /// What the panic said may quote an entry, so that only its place is told, by the panic hook.
-fn refuse_panic(refuse: fn(Error) -> Response) -> Response {
+fn refuse_panic(refuse: Refuse) -> Response {
     refuse(Error::Internal(anyhow!("a request panicked")))
 }
 

@@ -8,7 +8,9 @@ use tracing_subscriber::EnvFilter;
 /// Starts to log what `filter` lets through, such as `info` or `auditlog=debug,warn`.
 pub fn init(filter: &str) -> anyhow::Result<()> {
     let allowed = "the log filter must be a level (error, warn, info, debug, trace) or pairs such as auditlog=debug";
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("{allowed}, got {filter:?}"))?;
+    // What the database drivers say at each start is not worth a line, unless asked for.
+    let filter = EnvFilter::try_new(format!("sqlx=warn,sea_orm_migration=warn,{filter}"))
+        .with_context(|| format!("{allowed}, got {filter:?}"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
     match stderr().is_terminal() {
         true => log.init(),

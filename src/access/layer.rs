@@ -8,10 +8,13 @@ use http::header::AUTHORIZATION;
 use super::Access;
 use crate::error::{Error, Result};
 
+/// Answers with an error, as its protocol does.
+pub type Refuse = fn(Error) -> Response;
+
 /// Leaves the [`super::Caller`] in the request's extensions, or answers with what `refuse` makes of
 /// the error.
 pub async fn authenticate(
-    State((access, refuse)): State<(Access, fn(Error) -> Response)>,
+    State((access, refuse)): State<(Access, Refuse)>,
     mut request: Request,
     next: Next,
 ) -> Response {

@@ -17,7 +17,7 @@ use crate::domain::{Clock, Invalid, OrganizationId, Random, Secret, Timestamp, q
 use crate::error::{AtField, Error, Result};
 use crate::store::{ApiKey, Store};
 
-pub use layer::authenticate;
+pub use layer::{Refuse, authenticate};
 
 /// How long a key that was read counts as read: what a revoked key may go on for.
 const FRESH: Duration = Duration::from_secs(5);

@@ -4,6 +4,7 @@ pub mod status;
 pub mod wire;
 
 /// The generated contract.
+#[expect(clippy::allow_attributes, clippy::too_many_lines, reason = "generated")]
 pub mod pb {
     tonic::include_proto!("auditlog.v1");
 

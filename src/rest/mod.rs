@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
-use crate::access::{Caller, authenticate};
+use crate::access::{Caller, Refuse, authenticate};
 use crate::domain::Named;
 use crate::error::Error;
 use crate::grpc::pb::audit_log_service_server::AuditLogService;
@@ -52,7 +52,7 @@ pub fn router(service: grpc::Service, store: Store, is_draining: Arc<dyn Fn() ->
             api = api.route(&path, get(history).layer(Extension(ResourceTypeName(name.clone()))));
         }
     }
-    let refuse: fn(Error) -> Response = refuse;
+    let refuse: Refuse = refuse;
     let ready = move || readiness(store.clone(), is_draining());
     api.route_layer(from_fn_with_state((access, refuse), authenticate))
         .route(

@@ -1,1 +1,207 @@
-//! x
+//! The gRPC surface: reflection, health, rich errors, limits, and a graceful end.
+
+use std::time::Duration;
+
+use auditlog::access::Scope;
+use auditlog::app::Options;
+use auditlog::domain::Clock;
+use auditlog::grpc::pb::{
+    AuditLogInput, Change, GetAuditLogRequest, GetResourceHistoryRequest, ListAuditLogsRequest, WriteAuditLogsRequest,
+};
+use prost_types::Timestamp;
+use tonic::{Code, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::{v1, v1alpha};
+use tonic_types::StatusExt;
+
+use crate::support::service::{options, with_key};
+use crate::support::{Backend, Database, Process, Service, on_every_database, process};
+
+const BOTH: [Scope; 2] = [Scope::Read, Scope::Write];
+
+fn input(id: &str) -> AuditLogInput {
+    AuditLogInput {
+        id: id.to_owned(),
+        resource_type: "rule".to_owned(),
+        resource_id: "rule_1".to_owned(),
+        action: "created".to_owned(),
+        user_id: "uid_1".to_owned(),
+        ..Default::default()
+    }
+}
+
+fn write(audit_logs: Vec<AuditLogInput>) -> WriteAuditLogsRequest {
+    WriteAuditLogsRequest {
+        organization_id: "org_a".to_owned(),
+        audit_logs,
+    }
+}
+
+/// Code, reason and violated fields.
+fn shown(status: &Status) -> (Code, String, Vec<String>) {
+    let details = status.get_error_details();
+    let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
+    let fields = details
+        .bad_request()
+        .map(|bad| bad.field_violations.iter().map(|one| one.field.clone()).collect());
+    (status.code(), reason, fields.unwrap_or_default())
+}
+
+on_every_database! {
+    async fn an_entry_survives_the_wire(database: &Database) {
+        let service = Service::start(database).await;
+        let key = service.key(Some("org_a"), &BOTH).await;
+        let mut client = service.grpc().await;
+        let change = Change { field: "a".to_owned(), old_value_json: None, new_value_json: Some(" 9007199254740993 ".to_owned()) };
+        let sent = AuditLogInput {
+            timestamp: Some(Timestamp { seconds: -5, nanos: 123_456_789 }),
+            user_email: "é@example.com".to_owned(),
+            changes: vec![change],
+            metadata: [("source".to_owned(), String::new())].into(),
+            trace_id: "trace".to_owned(),
+            ..input("log_1")
+        };
+        let written = client.write_audit_logs(with_key(write(vec![sent.clone(), input("")]), &key)).await.expect("written").into_inner();
+        assert!(written.audit_logs[1].id.starts_with("log_") && written.audit_logs[1].id.len() == 30);
+        let get = GetAuditLogRequest { organization_id: "org_a".to_owned(), id: "log_1".to_owned() };
+        let read = client.get_audit_log(with_key(get, &key)).await.expect("read").into_inner().audit_log.expect("an entry");
+        assert_eq!(read.timestamp, Some(Timestamp { seconds: -5, nanos: 123_456_000 }));
+        assert_eq!(read.changes[0].new_value_json.as_deref(), Some("9007199254740993"));
+        assert_eq!(read.changes[0].old_value_json, None);
+        assert_eq!((read.resource_name, read.user_email.as_deref()), (None, Some("é@example.com")));
+        assert_eq!((read.metadata, read.trace_id.as_deref(), read.sequence), (sent.metadata, Some("trace"), 1));
+        let history = GetResourceHistoryRequest { resource_type: "rule".to_owned(), resource_id: "rule_1".to_owned(), ..Default::default() };
+        let history = client.get_resource_history(with_key(history, &key)).await.expect("a history").into_inner();
+        assert_eq!(history.pagination.expect("pagination").total, 2);
+    }
+
+    async fn errors_name_the_fields(database: &Database) {
+        let service = Service::start(database).await;
+        let key = service.key(Some("org_a"), &BOTH).await;
+        let mut client = service.grpc().await;
+        let time = |seconds| Some(Timestamp { seconds, nanos: 0 });
+        let list = || ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() };
+        for (request, field) in [
+            (ListAuditLogsRequest { organization_id: String::new(), ..list() }, "organization_id"),
+            (ListAuditLogsRequest { limit: Some(0), ..list() }, "limit"),
+            (ListAuditLogsRequest { offset: Some(-1), ..list() }, "offset"),
+            (ListAuditLogsRequest { offset: Some(0), cursor: Some("x".to_owned()), ..list() }, "cursor"),
+            (ListAuditLogsRequest { cursor: Some(String::new()), ..list() }, "cursor"),
+            (ListAuditLogsRequest { actions: vec!["created".to_owned(), "made".to_owned()], ..list() }, "actions[1]"),
+            (ListAuditLogsRequest { user_ids: vec![String::new()], ..list() }, "user_ids[0]"),
+            (ListAuditLogsRequest { start_time: time(2), end_time: time(1), ..list() }, "start_time"),
+            (ListAuditLogsRequest { end_time: Some(Timestamp { seconds: 0, nanos: -1 }), ..list() }, "end_time"),
+            (ListAuditLogsRequest { end_time: time(i64::MAX), ..list() }, "end_time"),
+        ] {
+            let status = client.list_audit_logs(with_key(request, &key)).await.expect_err(field);
+            assert_eq!(shown(&status), (Code::InvalidArgument, "INVALID_PARAMETER".to_owned(), vec![field.to_owned()]));
+        }
+        let bad = AuditLogInput { action: "made".to_owned(), ..input("log_2") };
+        let status = client.write_audit_logs(with_key(write(vec![bad.clone(), input("log_1"), bad]), &key)).await.expect_err("refused");
+        assert_eq!(shown(&status).2, ["audit_logs[0].action", "audit_logs[2].action"]);
+        client.write_audit_logs(with_key(write(vec![input("log_1")]), &key)).await.expect("written");
+        let other = AuditLogInput { user_name: "else".to_owned(), ..input("log_1") };
+        let status = client.write_audit_logs(with_key(write(vec![input("log_2"), other]), &key)).await.expect_err("refused");
+        assert_eq!(shown(&status), (Code::AlreadyExists, "ID_CONFLICT".to_owned(), vec!["audit_logs[1].id".to_owned()]));
+        let absent = GetAuditLogRequest { organization_id: "org_a".to_owned(), id: "log_2".to_owned() };
+        let status = client.get_audit_log(with_key(absent, &key)).await.expect_err("absent");
+        assert_eq!(shown(&status), (Code::NotFound, "AUDIT_LOG_NOT_FOUND".to_owned(), vec![]));
+        let many = write((0..1_001).map(|number| input(&format!("log_{number}"))).collect());
+        let status = client.write_audit_logs(with_key(many, &key)).await.expect_err("refused");
+        assert_eq!(shown(&status).2, ["audit_logs"]);
+        let many = AuditLogInput { changes: vec![Change::default(); 1_001], ..input("log_3") };
+        let status = client.write_audit_logs(with_key(write(vec![many]), &key)).await.expect_err("refused");
+        assert_eq!(shown(&status).2, ["audit_logs[0].changes"]);
+    }
+
+    async fn what_tonic_refuses_by_itself_has_our_codes(database: &Database) {
+        let service = Service::start(database).await;
+        let key = service.key(Some("org_a"), &BOTH).await;
+        let mut client = service.grpc().await;
+        let large = AuditLogInput { resource_name: "x".repeat(5 * 1024 * 1024), ..input("log_1") };
+        let status = client.write_audit_logs(with_key(write(vec![large]), &key)).await.expect_err("refused");
+        assert_eq!(shown(&status), (Code::ResourceExhausted, "PAYLOAD_TOO_LARGE".to_owned(), vec![]));
+        let broken = service.http.post(service.url("/auditlog.v1.AuditLogService/ListAuditLogs")).bearer_auth(&key);
+        let broken = broken.header("content-type", "application/grpc").header("te", "trailers");
+        let answer = broken.body(b"\0\0\0\0\x02\xff\xff".to_vec()).send().await.expect("an answer");
+        let status = Status::from_header_map(answer.headers()).expect("a status");
+        assert_eq!(shown(&status), (Code::InvalidArgument, "INVALID_BODY".to_owned(), vec![]));
+        let unknown = service.http.post(service.url("/auditlog.v1.AuditLogService/Nothing")).header("content-type", "application/grpc");
+        let answer = unknown.bearer_auth(&key).send().await.expect("an answer");
+        assert_eq!(answer.headers()["grpc-status"], "12");
+    }
+
+    async fn reflection_and_health_need_no_key(database: &Database) {
+        let service = Service::start(database).await;
+        let channel = tonic::transport::Endpoint::from_shared(service.url("")).expect("a URL").connect_lazy();
+        let ask = |host: &str| v1::ServerReflectionRequest {
+            host: host.to_owned(),
+            message_request: Some(v1::server_reflection_request::MessageRequest::ListServices(String::new())),
+        };
+        let mut newer = v1::server_reflection_client::ServerReflectionClient::new(channel.clone());
+        let answer = newer.server_reflection_info(tokio_stream::once(ask(""))).await.expect("v1").into_inner().message().await;
+        assert!(format!("{answer:?}").contains("auditlog.v1.AuditLogService"));
+        let ask = v1alpha::ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(v1alpha::server_reflection_request::MessageRequest::ListServices(String::new())),
+        };
+        let mut older = v1alpha::server_reflection_client::ServerReflectionClient::new(channel.clone());
+        let answer = older.server_reflection_info(tokio_stream::once(ask)).await.expect("v1alpha").into_inner().message().await;
+        assert!(format!("{answer:?}").contains("auditlog.v1.AuditLogService"));
+        for name in ["", "auditlog.v1.AuditLogService"] {
+            let check = HealthCheckRequest { service: name.to_owned() };
+            let health = HealthClient::new(channel.clone()).check(check).await.expect("health").into_inner();
+            assert_eq!(health.status, 1, "{name:?} is SERVING");
+        }
+    }
+
+    async fn health_turns_before_a_drain_that_has_a_limit(database: &Database) {
+        let brief = Options { drain_limit: Duration::from_secs(2), ..options() };
+        let service = Service::start_with(database, Clock::system(), brief).await;
+        let key = service.key(Some("org_a"), &BOTH).await;
+        let channel = tonic::transport::Endpoint::from_shared(service.url("")).expect("a URL").connect_lazy();
+        let watch = HealthCheckRequest { service: "auditlog.v1.AuditLogService".to_owned() };
+        let mut health = HealthClient::new(channel).watch(watch).await.expect("a watch").into_inner();
+        assert_eq!(health.message().await.expect("an answer").expect("a status").status, 1);
+        // A write that hangs on another transaction's lock, and is freed while the service drains.
+        let organization = auditlog::domain::OrganizationId::parse("org_a").expect("an id");
+        let blocker = database.store().await.append().await.expect("a transaction");
+        blocker.lock_head(&organization, "00", auditlog::domain::Timestamp::MIN).await.expect("the lock");
+        let mut client = service.grpc().await;
+        let writing = tokio::spawn(async move { client.write_audit_logs(with_key(write(vec![input("log_1")]), &key)).await });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let stopping = tokio::spawn(service.stop());
+        assert_eq!(health.message().await.expect("an answer").expect("a status").status, 2, "NOT_SERVING");
+        assert!(!writing.is_finished(), "the drain waits");
+        blocker.roll_back().await.expect("the lock is given back");
+        writing.await.expect("no panic").expect("a request that was open is answered");
+        stopping.await.expect("the service stops");
+    }
+
+    async fn a_request_that_hangs_is_given_up(database: &Database) {
+        let brief = Options { request_timeout: Duration::from_secs(1), ..options() };
+        let service = Service::start_with(database, Clock::system(), brief).await;
+        let key = service.key(Some("org_a"), &BOTH).await;
+        let organization = auditlog::domain::OrganizationId::parse("org_a").expect("an id");
+        let blocker = database.store().await.append().await.expect("a transaction");
+        blocker.lock_head(&organization, "00", auditlog::domain::Timestamp::MIN).await.expect("the lock");
+        let status = service.grpc().await.write_audit_logs(with_key(write(vec![input("log_1")]), &key)).await.expect_err("late");
+        assert_eq!(shown(&status), (Code::DeadlineExceeded, "TIMEOUT".to_owned(), vec![]));
+        let body = serde_json::json!({"auditLogs": [crate::rest::least("log_1")]});
+        let answer = service.post("/v1/org_a/audit-logs", &key, &body).await;
+        assert_eq!((answer.status, answer.body["error"]["code"].as_str()), (504, Some("timeout")));
+        blocker.roll_back().await.expect("the lock is given back");
+    }
+
+    async fn sigterm_ends_the_process_with_success(database: &Database) {
+        let key = process::create_key(&database.url, &["--organization", "org_a", "--scope", "write"]);
+        let service = Process::serve(&database.url);
+        let body = serde_json::json!({"auditLogs": [crate::rest::least("log_1")]});
+        let request = reqwest::Client::new().post(service.url("/v1/org_a/audit-logs")).bearer_auth(key).json(&body);
+        assert_eq!(request.send().await.expect("an answer").status().as_u16(), 201);
+        let address = service.address.clone();
+        assert_eq!(service.terminate(), Some(0));
+        assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody listens");
+    }
+}

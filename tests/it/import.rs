@@ -1,1 +1,153 @@
-//! x
+//! `auditlog import`: bad lines, forms of input, and a service that comes back.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+
+use crate::support::process::{auditlog, create_key, output, text};
+use crate::support::{Backend, Database, Process, on_every_database};
+
+fn line(id: &str, organization: &str) -> String {
+    let entry = json!({
+        "id": id, "organizationId": organization, "timestamp": "2025-01-20T10:30:00Z", "resourceType": "rule",
+        "resourceId": "r", "action": "created", "userId": "u"
+    });
+    entry.to_string()
+}
+
+/// Exit code, standard output, standard error.
+fn import(service: &Process, key: &str, lines: &[u8], arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut child = auditlog()
+        .args(["import", "-", "--endpoint", &service.url("")])
+        .args(arguments)
+        .env("AUDITLOG_API_KEY", key)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the import starts");
+    let mut input = child.stdin.take().expect("a pipe");
+    input.write_all(lines).expect("it reads");
+    drop(input);
+    let output = child.wait_with_output().expect("it ends");
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+async fn ids(service: &Process, key: &str, organization: &str) -> Vec<String> {
+    let url = service.url(&format!("/v1/{organization}/audit-logs"));
+    let page: Value = reqwest::Client::new()
+        .get(url)
+        .bearer_auth(key)
+        .send()
+        .await
+        .expect("an answer")
+        .json()
+        .await
+        .expect("JSON");
+    let mut entries: Vec<_> = page["auditLogs"].as_array().cloned().unwrap_or_default();
+    entries.sort_by_key(|entry| entry["sequence"].as_i64());
+    entries
+        .iter()
+        .map(|entry| entry["id"].as_str().expect("an id").to_owned())
+        .collect()
+}
+
+fn started(database: &Database) -> (Process, String) {
+    let key = create_key(
+        &database.url,
+        &["--all-organizations", "--scope", "read", "--scope", "write"],
+    );
+    (Process::serve(&database.url), key)
+}
+
+on_every_database! {
+    async fn bad_lines_are_told_by_number_and_skipped(database: &Database) {
+        let (service, key) = started(database);
+        let unknown_action = line("log_5", "a").replace("created", "made");
+        let other_content = line("log_1", "a").replace("\"r\"", "\"s\"");
+        let lines = [
+            line("log_1", "a"), "{".to_owned(), line("log_3", "a"), String::new(), unknown_action, line("log_6", "b"),
+            line("log_7", "a"), other_content, line("log_9", "a").replace("\"organizationId\":\"a\",", ""),
+            line("log_10", "a").replace("userId", "userid"), line("bad id", "a"),
+        ];
+        let (code, summary, told) = import(&service, &key, lines.join("\n").as_bytes(), &[]);
+        assert_eq!(code, Some(0), "{told}");
+        assert!(summary.starts_with("4 written, 0 already there, 6 skipped"), "{summary}");
+        for expected in [
+            "line 2: EOF", "line 5: action: must be one of created", "line 8: id: log_1 is the id of an entry with other content",
+            "line 9: organizationId is missing", "line 10: unknown field `userid`", "line 11: id: must be of",
+        ] {
+            assert!(told.contains(expected), "{expected:?} in {told}");
+        }
+        assert_eq!(ids(&service, &key, "a").await, ["log_1", "log_3", "log_7"]);
+        assert_eq!(ids(&service, &key, "b").await, ["log_6"]);
+    }
+
+    async fn strict_stops_at_the_first_bad_line(database: &Database) {
+        let (service, key) = started(database);
+        for (organization, bad) in [("a", "{".to_owned()), ("b", line("log_3", "b").replace("created", "made"))] {
+            let lines = [line("log_1", organization), line("log_2", organization), bad, line("log_4", organization)].join("\n");
+            let (code, summary, told) = import(&service, &key, lines.as_bytes(), &["--strict"]);
+            assert_eq!((code, summary.as_str()), (Some(1), ""));
+            assert!(told.contains("error: line 3: ") && told.contains("2 written"), "{told}");
+            assert_eq!(ids(&service, &key, organization).await, ["log_1", "log_2"]);
+        }
+    }
+
+    async fn a_file_may_be_packed_and_need_no_ids(database: &Database) {
+        let (service, key) = started(database);
+        let without_id = line("x", "a").replace("\"id\":\"x\",", "");
+        let lines = format!("{without_id}\n{without_id}\n");
+        let path = database.directory.path().join("trail.bin");
+        let mut packed = GzEncoder::new(std::fs::File::create(&path).expect("a file"), Compression::fast());
+        packed.write_all(lines.as_bytes()).expect("it packs");
+        packed.finish().expect("it is whole");
+        let arguments = ["import", "--endpoint", &service.url(""), path.to_str().expect("UTF-8"), "--organization", "b"];
+        let first = output(arguments, &[("AUDITLOG_API_KEY", &key)]);
+        assert!(text(&first.stdout).starts_with("2 written, 0 already there"), "{}", text(&first.stderr));
+        let again = output(arguments, &[("AUDITLOG_API_KEY", &key)]);
+        assert!(text(&again.stdout).starts_with("0 written, 2 already there"), "{}", text(&again.stderr));
+        assert_eq!(ids(&service, &key, "b").await.len(), 2);
+    }
+
+    async fn a_refused_key_ends_the_import(database: &Database) {
+        let (service, _) = started(database);
+        let reader = create_key(&database.url, &["--organization", "a", "--scope", "read"]);
+        let (code, _, told) = import(&service, &reader, line("log_1", "a").as_bytes(), &[]);
+        assert_eq!(code, Some(1));
+        assert!(told.contains("Insufficient permissions to write audit logs"), "{told}");
+    }
+
+    async fn an_import_outlives_a_restart_of_the_service(database: &Database) {
+        let key = create_key(&database.url, &["--all-organizations", "--scope", "read", "--scope", "write"]);
+        let first = Process::serve(&database.url);
+        let address = first.address.clone();
+        let mut child = auditlog()
+            .args(["import", "-", "--endpoint", &first.url("")])
+            .env("AUDITLOG_API_KEY", &key)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the import starts");
+        let mut input = child.stdin.take().expect("a pipe");
+        let lines = |from: usize| (from..from + 600).map(|id| line(&format!("log_{id}"), "a") + "\n").collect::<String>();
+        input.write_all(lines(0).as_bytes()).expect("it reads");
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        first.kill();
+        input.write_all(lines(600).as_bytes()).expect("it reads");
+        drop(input);
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let mut command = auditlog();
+        command.arg("serve").env("AUDITLOG_DATABASE_URL", &database.url).env("AUDITLOG_LISTEN", &address);
+        let _second = Process::spawn(command);
+        let output = child.wait_with_output().expect("it ends");
+        let summary = text(&output.stdout);
+        assert!(output.status.success() && summary.contains("0 skipped"), "{summary}");
+        let counts: Vec<u64> = summary.replace(',', "").split(' ').filter_map(|word| word.parse().ok()).collect();
+        assert_eq!(counts[0] + counts[1], 1_200, "{summary}");
+    }
+}

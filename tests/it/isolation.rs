@@ -1,1 +1,168 @@
-//! x
+//! Invariant 7: no credential ever sees, counts or infers another organization's rows.
+
+use auditlog::access::Scope;
+use auditlog::grpc::pb::{GetAuditLogRequest, GetResourceHistoryRequest, ListAuditLogsRequest, WriteAuditLogsRequest};
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+
+use crate::rest::least;
+use crate::support::service::with_key;
+use crate::support::{Backend, Database, Service, on_every_database};
+
+const BOTH: [Scope; 2] = [Scope::Read, Scope::Write];
+/// What is only in the other organization.
+const SECRET: &str = "only_in_theirs";
+
+/// `ours` with one entry, `theirs` with three, sharing a resource and an entry's id.
+async fn two_organizations(service: &Service) -> (String, String) {
+    let (ours, theirs) = (
+        service.key(Some("ours"), &BOTH).await,
+        service.key(Some("theirs"), &BOTH).await,
+    );
+    let entry = |id: &str, user: &str| {
+        let mut entry = least(id);
+        entry["userId"] = json!(user);
+        entry
+    };
+    let one = json!({"auditLogs": [entry("log_shared", "uid_ours")]});
+    let three = json!({"auditLogs": [entry("log_shared", SECRET), entry(SECRET, SECRET), entry("log_3", SECRET)]});
+    assert_eq!(service.post("/v1/ours/audit-logs", &ours, &one).await.status, 201);
+    assert_eq!(service.post("/v1/theirs/audit-logs", &theirs, &three).await.status, 201);
+    (ours, theirs)
+}
+
+fn ids(answer: &Value) -> Vec<&str> {
+    answer["auditLogs"]
+        .as_array()
+        .expect("entries")
+        .iter()
+        .map(|entry| entry["id"].as_str().expect("an id"))
+        .collect()
+}
+
+/// Every gRPC method on `organization`.
+async fn call_all(service: &Service, key: &str, organization: &str) -> [(&'static str, Result<String, Status>); 4] {
+    let mut client = service.grpc().await;
+    let organization_id = organization.to_owned();
+    let (resource_type, resource_id) = ("rule".to_owned(), "rule_1".to_owned());
+    let input = auditlog::grpc::pb::AuditLogInput {
+        id: "log_shared".to_owned(),
+        resource_type: resource_type.clone(),
+        resource_id: resource_id.clone(),
+        action: "created".to_owned(),
+        user_id: "uid_ours".to_owned(),
+        ..Default::default()
+    };
+    let list = ListAuditLogsRequest {
+        organization_id: organization_id.clone(),
+        ..Default::default()
+    };
+    let history = GetResourceHistoryRequest {
+        organization_id: organization_id.clone(),
+        resource_type,
+        resource_id,
+        ..Default::default()
+    };
+    let get = GetAuditLogRequest {
+        organization_id: organization_id.clone(),
+        id: "log_shared".to_owned(),
+    };
+    let write = WriteAuditLogsRequest {
+        organization_id,
+        audit_logs: vec![input],
+    };
+    fn shown<T: std::fmt::Debug>(outcome: Result<tonic::Response<T>, Status>) -> Result<String, Status> {
+        outcome.map(|response| format!("{:?}", response.into_inner()))
+    }
+    [
+        ("list", shown(client.list_audit_logs(with_key(list, key)).await)),
+        (
+            "history",
+            shown(client.get_resource_history(with_key(history, key)).await),
+        ),
+        ("get", shown(client.get_audit_log(with_key(get, key)).await)),
+        ("write", shown(client.write_audit_logs(with_key(write, key)).await)),
+    ]
+}
+
+on_every_database! {
+    async fn a_bound_key_sees_its_own_rows_alone(database: &Database) {
+        let service = Service::start(database).await;
+        let (ours, _) = two_organizations(&service).await;
+        for path in ["/v1/ours/audit-logs", "/v1/rules/rule_1/history", "/v1/ours/audit-logs?resourceId=rule_1"] {
+            let answer = service.get(path, &ours).await;
+            assert_eq!(ids(&answer.body), ["log_shared"], "{path}");
+            assert_eq!(answer.body["pagination"]["total"], 1, "{path}");
+            assert!(!answer.text.contains(SECRET));
+        }
+        let none = service.get(&format!("/v1/ours/audit-logs?userId={SECRET}"), &ours).await;
+        assert_eq!(none.body["pagination"]["total"], 0);
+        assert_eq!(service.get(&format!("/v1/ours/audit-logs/{SECRET}"), &ours).await.status, 404);
+        assert_eq!(service.get("/v1/ours/audit-logs/log_shared", &ours).await.body["userId"], "uid_ours");
+        for (method, outcome) in call_all(&service, &ours, "ours").await {
+            assert!(!outcome.expect(method).contains(SECRET), "{method}");
+        }
+    }
+
+    async fn a_foreign_and_an_unknown_organization_look_the_same(database: &Database) {
+        let service = Service::start(database).await;
+        let (ours, _) = two_organizations(&service).await;
+        let nothing = service.key(Some("ours"), &[]).await;
+        let reader = service.key(Some("ours"), &[Scope::Read]).await;
+        for key in [&ours, &reader, &nothing] {
+            for path in ["audit-logs", "audit-logs?limit=0", "audit-logs/log_shared", "audit-logs?cursor=x"] {
+                let foreign = service.get(&format!("/v1/theirs/{path}"), key).await;
+                let unknown = service.get(&format!("/v1/unknown/{path}"), key).await;
+                assert_eq!(foreign, unknown, "{path}");
+                let documented = json!({"error": {"message": "Organization not found", "type": "not_found_error", "code": "organization_not_found"}});
+                assert_eq!((foreign.status, foreign.body), (404, documented), "{path}");
+            }
+            let body = json!({"auditLogs": [least("log_new")]});
+            let foreign = service.post("/v1/theirs/audit-logs", key, &body).await;
+            assert_eq!(foreign, service.post("/v1/unknown/audit-logs", key, &body).await);
+            assert_eq!(foreign.status, 404);
+            let foreign = call_all(&service, key, "theirs").await;
+            let unknown = call_all(&service, key, "unknown").await;
+            for ((method, foreign), (_, unknown)) in foreign.into_iter().zip(unknown) {
+                let (foreign, unknown) = (foreign.expect_err(method), unknown.expect_err(method));
+                assert_eq!(foreign.code(), Code::NotFound, "{method}");
+                assert_eq!((foreign.message(), foreign.details()), (unknown.message(), unknown.details()), "{method}");
+            }
+            for header in ["theirs", "unknown"] {
+                let request = service.http.get(service.url("/v1/rules/rule_1/history")).bearer_auth(key);
+                assert_eq!(service.send(request.header("x-organization-id", header)).await.status, 404);
+            }
+        }
+    }
+
+    async fn a_cursor_does_not_cross_over(database: &Database) {
+        let service = Service::start(database).await;
+        let (ours, theirs) = two_organizations(&service).await;
+        let page = service.get("/v1/theirs/audit-logs?limit=1", &theirs).await;
+        let cursor = page.body["pagination"]["nextCursor"].as_str().expect("a cursor");
+        let crossed = service.get(&format!("/v1/ours/audit-logs?cursor={cursor}"), &ours).await;
+        assert_eq!((crossed.status, crossed.body["error"]["code"].as_str()), (400, Some("invalid_parameter")));
+        let both = service.key(None, &BOTH).await;
+        assert_eq!(service.get(&format!("/v1/ours/audit-logs?cursor={cursor}"), &both).await.status, 400);
+        assert_eq!(service.get(&format!("/v1/theirs/audit-logs?cursor={cursor}"), &both).await.status, 200);
+    }
+
+    async fn an_id_is_taken_in_its_own_organization_alone(database: &Database) {
+        let service = Service::start(database).await;
+        let (ours, _) = two_organizations(&service).await;
+        let mut theirs_id = least(SECRET);
+        theirs_id["userId"] = json!("uid_ours");
+        let written = service.post("/v1/ours/audit-logs", &ours, &json!({"auditLogs": [theirs_id]})).await;
+        assert_eq!((written.status, &written.body["auditLogs"][0]["sequence"]), (201, &json!(2)), "{}", written.text);
+        assert_eq!(written.body["auditLogs"][0]["replayed"], false);
+    }
+
+    async fn a_service_wide_key_sees_what_it_names(database: &Database) {
+        let service = Service::start(database).await;
+        two_organizations(&service).await;
+        let key = service.key(None, &BOTH).await;
+        assert_eq!(service.get("/v1/ours/audit-logs", &key).await.body["pagination"]["total"], 1);
+        assert_eq!(service.get("/v1/theirs/audit-logs", &key).await.body["pagination"]["total"], 3);
+        assert_eq!(service.get("/v1/unknown/audit-logs", &key).await.status, 404);
+    }
+}

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
-use indicatif::{HumanCount, HumanDuration, ProgressBar};
+use indicatif::{HumanCount, ProgressBar};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -36,10 +36,10 @@ impl fmt::Display for Summary {
         } = self;
         let rate = (written + there_already) as f64 / elapsed.as_secs_f64().max(0.001);
         let [written, there_already, skipped, rate] = [*written, *there_already, *skipped, rate as u64].map(HumanCount);
-        let elapsed = HumanDuration(*elapsed);
+        let elapsed = elapsed.as_secs_f64();
         write!(
             f,
-            "{written} written, {there_already} already there, {skipped} skipped in {elapsed} ({rate}/s)"
+            "{written} written, {there_already} already there, {skipped} skipped in {elapsed:.1} s ({rate}/s)"
         )
     }
 }

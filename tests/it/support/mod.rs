@@ -1,12 +1,5 @@
 //! What the tests share: databases, services, processes, and the real trail.
 
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
-
 pub mod database;
 pub mod postgres;
 pub mod process;

@@ -95,32 +95,7 @@ fn start(programs: &Path) -> Server {
         bin = programs.display(),
         log = log.display(),
     );
-    let is_root = Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|id| id.stdout == b"0\n");
-    let mut command = if is_root {
-        // PostgreSQL refuses to run as root.
-        let owned = Command::new("chown").arg("postgres").arg(&directory).status();
-        assert!(
-            owned.is_ok_and(|status| status.success()),
-            "the directory goes to the user postgres"
-        );
-        let mut command = Command::new("setpriv");
-        command.args([
-            "--reuid=postgres",
-            "--regid=postgres",
-            "--clear-groups",
-            "sh",
-            "-c",
-            &script,
-        ]);
-        command
-    } else {
-        let mut command = Command::new("sh");
-        command.args(["-c", &script]);
-        command
-    };
+    let mut command = as_postgres(&script, &directory);
     let mut guard = command
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -141,5 +116,35 @@ fn start(programs: &Path) -> Server {
     Server {
         port,
         _guard: Mutex::new((guard, input)),
+    }
+}
+
+/// A shell that runs `script` as a user that PostgreSQL accepts.
+fn as_postgres(script: &str, directory: &Path) -> Command {
+    let is_root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|id| id.stdout == b"0\n");
+    if is_root {
+        // PostgreSQL refuses to run as root.
+        let owned = Command::new("chown").arg("postgres").arg(directory).status();
+        assert!(
+            owned.is_ok_and(|status| status.success()),
+            "the directory goes to the user postgres"
+        );
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--reuid=postgres",
+            "--regid=postgres",
+            "--clear-groups",
+            "sh",
+            "-c",
+            script,
+        ]);
+        command
+    } else {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
     }
 }

@@ -60,6 +60,7 @@ impl Process {
 
     /// Any command that logs where it listens.
     pub fn spawn(mut command: Command) -> Self {
+        #[expect(clippy::zombie_processes, reason = "a process that does not listen fails the test")]
         let mut child = command
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
