@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
 use http::header::CONTENT_TYPE;
@@ -21,7 +21,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::access::{Access, Refuse, authenticate};
 use crate::domain::{Clock, Random};
@@ -110,11 +110,7 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     };
     let router = rest_router.layer(from_fn_with_state(grpc_router, by_protocol));
     let (stop, stopped) = oneshot::channel();
-    let drain = Drain {
-        health,
-        draining,
-        limit: options.drain_limit,
-    };
+    let drain = Drain { health, draining, limit: options.drain_limit };
     info!(%address, rest = options.rest, "listening");
     let server = tokio::spawn(serve(listener, router, stopped, drain, writer, store));
     Ok(Running { address, stop, server })
@@ -122,20 +118,25 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
 
 /// One port: what is gRPC goes to gRPC, all else to REST.
 async fn by_protocol(State(grpc): State<Router>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
     let content_type = request.headers().get(CONTENT_TYPE).map(|value| value.as_bytes());
-    match content_type.is_some_and(|value| value.starts_with(b"application/grpc")) {
+    let is_grpc = content_type.is_some_and(|value| value.starts_with(b"application/grpc"));
+    // The route and not the path, which holds ids of people and things.
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let route = if is_grpc { request.uri().path().to_owned() } else { route.unwrap_or_default() };
+    let response = match is_grpc {
         true => grpc.oneshot(request).await.unwrap_or_else(|never| match never {}),
         false => next.run(request).await,
-    }
+    };
+    debug!(route, status = response.status().as_u16(), elapsed = ?begun.elapsed(), "answered");
+    response
 }
 
 fn rest_router(service: grpc::Service, store: Store, draining: Arc<AtomicBool>, limit: Duration) -> Router {
     let refuse: Refuse = rest::refuse;
     rest::router(service, store, Arc::new(move || draining.load(Ordering::Relaxed)))
         .layer(from_fn_with_state((limit, refuse), in_time))
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
-            refuse_panic(rest::refuse)
-        }))
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| refuse_panic(rest::refuse)))
 }
 
 fn grpc_router<H>(service: grpc::Service, health: H, limit: Duration) -> anyhow::Result<Router>
@@ -165,9 +166,7 @@ where
         .fallback(async || tonic::Status::unimplemented("there is no such method").into_http::<axum::body::Body>())
         .layer(map_response(grpc::status::repair))
         .layer(from_fn_with_state((limit, refuse), in_time))
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
-            refuse_panic(grpc::status::refuse)
-        })))
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| refuse_panic(grpc::status::refuse))))
 }
 
 fn path<S: NamedService>(_: &S) -> String {
@@ -176,9 +175,7 @@ fn path<S: NamedService>(_: &S) -> String {
 
 /// Gives up on a request after `limit`. A write that was queued may still be committed; its id tells.
 async fn in_time(State((limit, refuse)): State<(Duration, Refuse)>, request: Request, next: Next) -> Response {
-    tokio::time::timeout(limit, next.run(request))
-        .await
-        .unwrap_or_else(|_| refuse(Error::Timeout { limit }))
+    tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| refuse(Error::Timeout { limit }))
 }
 
 /// What the panic said may quote an entry, so that only its place is told, by the panic hook.
@@ -197,12 +194,8 @@ impl Drain {
     /// Tells health checks, before anything is refused.
     async fn announce(&self) {
         self.draining.store(true, Ordering::Relaxed);
-        self.health
-            .set_not_serving::<AuditLogServiceServer<grpc::Service>>()
-            .await;
-        self.health
-            .set_service_status("", tonic_health::ServingStatus::NotServing)
-            .await;
+        self.health.set_not_serving::<AuditLogServiceServer<grpc::Service>>().await;
+        self.health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
         info!("draining");
     }
 }
@@ -227,9 +220,7 @@ async fn serve(
         let _ = begins.await;
     };
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let serving = configured()
-        .add_routes(Routes::from(router))
-        .serve_with_incoming_shutdown(incoming, shutdown);
+    let serving = configured().add_routes(Routes::from(router)).serve_with_incoming_shutdown(incoming, shutdown);
     let mut serving = Box::pin(serving);
     let mut writer = writer;
     tokio::select! {

@@ -49,9 +49,7 @@ fn file_named(arguments: &[OsString]) -> Option<PathBuf> {
 
 fn read(path: &Path, command: &Command) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let table: toml::Table = text
-        .parse()
-        .with_context(|| format!("{} is not TOML", path.display()))?;
+    let table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
     let mut known: Vec<_> = options(command).collect();
     known.sort_unstable();
     known.dedup();
@@ -72,10 +70,7 @@ fn read(path: &Path, command: &Command) -> anyhow::Result<BTreeMap<String, Vec<S
 
 /// The options of `command` and of all its subcommands.
 fn options(command: &Command) -> Box<dyn Iterator<Item = String> + '_> {
-    let own = command
-        .get_arguments()
-        .filter(|arg| arg.get_env().is_some())
-        .map(|arg| arg.get_id().to_string());
+    let own = command.get_arguments().filter(|arg| arg.get_env().is_some()).map(|arg| arg.get_id().to_string());
     Box::new(own.chain(command.get_subcommands().flat_map(options)))
 }
 
@@ -84,15 +79,8 @@ fn texts(value: Value) -> anyhow::Result<Vec<String>> {
         Value::String(text) => vec![text],
         Value::Integer(number) => vec![number.to_string()],
         Value::Boolean(flag) => vec![flag.to_string()],
-        Value::Array(values) => values
-            .into_iter()
-            .map(texts)
-            .collect::<anyhow::Result<Vec<_>>>()?
-            .concat(),
-        other => bail!(
-            "must be a string, a number, true, false, or a list of them, got a {}",
-            other.type_str()
-        ),
+        Value::Array(values) => values.into_iter().map(texts).collect::<anyhow::Result<Vec<_>>>()?.concat(),
+        other => bail!("must be a string, a number, true, false, or a list of them, got a {}", other.type_str()),
     })
 }
 
@@ -106,7 +94,5 @@ fn apply(command: Command, values: &BTreeMap<String, Vec<String>>) -> Command {
         Some(values) => arg.required(false).default_values(values.clone()),
         None => arg,
     };
-    command
-        .mut_args(default)
-        .mut_subcommands(|subcommand| apply(subcommand, values))
+    command.mut_args(default).mut_subcommands(|subcommand| apply(subcommand, values))
 }

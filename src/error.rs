@@ -67,18 +67,12 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// One field that breaks its rule.
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self::InvalidParameter(vec![Violation {
-            field: field.into(),
-            description: description.into(),
-        }])
+        Self::InvalidParameter(vec![Violation { field: field.into(), description: description.into() }])
     }
 }
 
 fn describe(violations: &[Violation]) -> String {
-    let lines: Vec<_> = violations
-        .iter()
-        .map(|v| format!("{}: {}", v.field, v.description))
-        .collect();
+    let lines: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
     lines.join("; ")
 }
 

@@ -127,38 +127,16 @@ fn audit_log_indexes() -> Vec<IndexCreateStatement> {
     };
     vec![
         index("audit_logs_id", &[C::OrganizationId, C::Id]).unique().take(),
-        index(
-            "audit_logs_time",
-            &[C::OrganizationId, C::Timestamp, C::Seq, C::ResourceType, C::Action],
-        ),
+        index("audit_logs_time", &[C::OrganizationId, C::Timestamp, C::Seq, C::ResourceType, C::Action]),
         index(
             "audit_logs_user",
-            &[
-                C::OrganizationId,
-                C::UserId,
-                C::Timestamp,
-                C::Seq,
-                C::ResourceType,
-                C::Action,
-                C::ResourceId,
-            ],
+            &[C::OrganizationId, C::UserId, C::Timestamp, C::Seq, C::ResourceType, C::Action, C::ResourceId],
         ),
         index(
             "audit_logs_resource",
-            &[
-                C::OrganizationId,
-                C::ResourceType,
-                C::ResourceId,
-                C::Timestamp,
-                C::Seq,
-                C::Action,
-                C::UserId,
-            ],
+            &[C::OrganizationId, C::ResourceType, C::ResourceId, C::Timestamp, C::Seq, C::Action, C::UserId],
         ),
-        index(
-            "audit_logs_leaf",
-            &[C::OrganizationId, C::ResourceType, C::Action, C::Timestamp, C::Seq],
-        ),
+        index("audit_logs_leaf", &[C::OrganizationId, C::ResourceType, C::Action, C::Timestamp, C::Seq]),
     ]
 }
 
@@ -186,19 +164,8 @@ fn catalogue() -> TableCreateStatement {
         .col(text(C::Name))
         .col(text_null(C::PathSegment))
         .primary_key(Index::create().col(C::Kind).col(C::Code))
-        .index(
-            Index::create()
-                .unique()
-                .name("catalogue_name")
-                .col(C::Kind)
-                .col(C::Name),
-        )
-        .index(
-            Index::create()
-                .unique()
-                .name("catalogue_path_segment")
-                .col(C::PathSegment),
-        )
+        .index(Index::create().unique().name("catalogue_name").col(C::Kind).col(C::Name))
+        .index(Index::create().unique().name("catalogue_path_segment").col(C::PathSegment))
         .take()
 }
 
@@ -217,9 +184,7 @@ fn default_catalogue() -> InsertStatement {
     ];
     let actions = ["created", "updated", "deleted", "accessed", "shared", "archived"].map(|name| (name, None));
     let mut insert = Query::insert();
-    insert
-        .into_table(C::Table)
-        .columns([C::Kind, C::Code, C::Name, C::PathSegment]);
+    insert.into_table(C::Table).columns([C::Kind, C::Code, C::Name, C::PathSegment]);
     for (kind, names) in [("resource_type", &resource_types[..]), ("action", &actions[..])] {
         for (code, (name, segment)) in (0i16..).zip(names) {
             insert.values_panic([kind.into(), code.into(), (*name).into(), (*segment).into()]);

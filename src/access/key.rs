@@ -24,10 +24,7 @@ pub(super) struct Key {
 
 impl Key {
     pub(super) fn generate(random: &Random) -> Self {
-        Self {
-            id: random.base62(ID),
-            secret: random.base62(SECRET),
-        }
+        Self { id: random.base62(ID), secret: random.base62(SECRET) }
     }
 
     /// `None` if `text` has not the form of a key.
@@ -36,10 +33,7 @@ impl Key {
         let (secret, checksum) = rest.split_at_checked(SECRET)?;
         let base62 = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let formed = id.len() == ID && base62(id) && base62(secret);
-        (formed && checksum == checksum_of(id, secret)).then(|| Self {
-            id: id.to_owned(),
-            secret: secret.to_owned(),
-        })
+        (formed && checksum == checksum_of(id, secret)).then(|| Self { id: id.to_owned(), secret: secret.to_owned() })
     }
 
     pub(super) fn id(&self) -> &str {
@@ -98,19 +92,9 @@ mod tests {
         for place in 0..text.len() {
             let mut mistyped = text.clone().into_bytes();
             mistyped[place] = if mistyped[place] == b'x' { b'y' } else { b'x' };
-            assert!(
-                Key::parse(&String::from_utf8(mistyped).expect("ASCII")).is_none(),
-                "at {place}"
-            );
+            assert!(Key::parse(&String::from_utf8(mistyped).expect("ASCII")).is_none(), "at {place}");
         }
-        for text in [
-            "",
-            "al_",
-            "al__",
-            &text[..text.len() - 1],
-            &format!("{text}x"),
-            &text.replace('_', "é"),
-        ] {
+        for text in ["", "al_", "al__", &text[..text.len() - 1], &format!("{text}x"), &text.replace('_', "é")] {
             assert!(Key::parse(text).is_none(), "{text}");
         }
     }

@@ -35,10 +35,7 @@ fn authorization(request: &Request) -> Result<Option<&str>> {
     let mut values = request.headers().get_all(AUTHORIZATION).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => value
-            .to_str()
-            .map(Some)
-            .map_err(|_| Error::InvalidApiKey("Invalid API key")),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| Error::InvalidApiKey("Invalid API key")),
         (Some(_), Some(_)) => Err(Error::InvalidApiKey("Send one Authorization header")),
     }
 }

@@ -52,20 +52,14 @@ impl FromStr for Scope {
     type Err = Invalid;
 
     fn from_str(name: &str) -> std::result::Result<Self, Invalid> {
-        let found = Self::NAMES
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, scope)| *scope);
+        let found = Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, scope)| *scope);
         found.ok_or_else(|| Invalid::new("must be read or write", quoted(name)))
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::NAMES
-            .iter()
-            .find(|(_, scope)| scope == self)
-            .map_or("", |(name, _)| name);
+        let name = Self::NAMES.iter().find(|(_, scope)| scope == self).map_or("", |(name, _)| name);
         f.write_str(name)
     }
 }
@@ -100,9 +94,8 @@ impl Access {
     /// The holder of the key in `authorization`, the value of that header. Errors:
     /// `MissingAuthentication`, `InvalidApiKey`, `ExpiredApiKey`.
     pub async fn caller(&self, authorization: Option<&str>) -> Result<Caller> {
-        let authorization = authorization
-            .filter(|value| !value.trim().is_empty())
-            .ok_or(Error::MissingAuthentication)?;
+        let authorization =
+            authorization.filter(|value| !value.trim().is_empty()).ok_or(Error::MissingAuthentication)?;
         let token = authorization
             .split_once(' ')
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
@@ -132,15 +125,10 @@ impl Access {
 
     async fn known(&self, id: &str) -> Result<Option<Arc<ApiKey>>> {
         let read = async { Ok::<_, Error>(self.store.key(id).await?.map(Arc::new)) };
-        self.recent
-            .try_get_with_by_ref(id, read)
-            .await
-            .map_err(|error| match &*error {
-                Error::StorageUnavailable(cause) => {
-                    Error::StorageUnavailable(anyhow::anyhow!("reading a key: {cause:#}"))
-                }
-                cause => Error::Internal(anyhow::anyhow!("reading a key: {cause:?}")),
-            })
+        self.recent.try_get_with_by_ref(id, read).await.map_err(|error| match &*error {
+            Error::StorageUnavailable(cause) => Error::StorageUnavailable(anyhow::anyhow!("reading a key: {cause:#}")),
+            cause => Error::Internal(anyhow::anyhow!("reading a key: {cause:?}")),
+        })
     }
 
     /// Notes beside the request that the key is in use. The note is not worth failing for.
@@ -148,10 +136,7 @@ impl Access {
         if key.last_used_at.is_some_and(|used| now < used.plus(NOTED)) {
             return;
         }
-        let noted = Arc::new(ApiKey {
-            last_used_at: Some(now),
-            ..ApiKey::clone(key)
-        });
+        let noted = Arc::new(ApiKey { last_used_at: Some(now), ..ApiKey::clone(key) });
         self.recent.insert(key.id.clone(), Some(noted)).await;
         let (store, id) = (self.store.clone(), key.id.clone());
         let note = async move {

@@ -18,12 +18,7 @@ use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 #[derive(Args)]
 pub(super) struct Client {
     /// The service.
-    #[arg(
-        long,
-        env = "AUDITLOG_ENDPOINT",
-        default_value = "http://127.0.0.1:8080",
-        value_name = "URL"
-    )]
+    #[arg(long, env = "AUDITLOG_ENDPOINT", default_value = "http://127.0.0.1:8080", value_name = "URL")]
     pub(super) endpoint: String,
     /// The API key. The file AUDITLOG_API_KEY_FILE may hold it.
     #[arg(
@@ -54,12 +49,7 @@ impl Interceptor for Authorize {
 impl Client {
     /// Prepares the connection, which is made with the first call.
     pub(super) fn connect(&self) -> anyhow::Result<AuditLogs> {
-        let about = || {
-            format!(
-                "the endpoint must be a URL such as http://127.0.0.1:8080, got {:?}",
-                self.endpoint
-            )
-        };
+        let about = || format!("the endpoint must be a URL such as http://127.0.0.1:8080, got {:?}", self.endpoint);
         let mut endpoint = Endpoint::from_shared(self.endpoint.clone())
             .with_context(about)?
             .connect_timeout(Duration::from_secs(5))
@@ -67,9 +57,8 @@ impl Client {
         if self.endpoint.starts_with("https://") {
             endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots())?;
         }
-        let mut authorization: MetadataValue<Ascii> = format!("Bearer {}", self.api_key.expose())
-            .parse()
-            .context("the API key must be printable ASCII")?;
+        let mut authorization: MetadataValue<Ascii> =
+            format!("Bearer {}", self.api_key.expose()).parse().context("the API key must be printable ASCII")?;
         authorization.set_sensitive(true);
         let client = AuditLogServiceClient::with_interceptor(endpoint.connect_lazy(), Authorize(authorization));
         Ok(client.max_decoding_message_size(MAX_RESPONSE))

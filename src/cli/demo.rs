@@ -40,26 +40,16 @@ impl Demo {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let file = fresh(self.file)?;
         let (clock, random) = (Clock::system(), Random::system());
-        let url = format!("sqlite://{}", file.display());
+        let url = format!("sqlite://{}", std::path::absolute(&file)?.display());
         let store = Store::open(&Secret::new(url.clone()), 4).await?;
         let organization = OrganizationId::parse(ORGANIZATION)?;
         keys::ensure(&store, &organization, &clock, &random).await?;
         let scopes = [Scope::Read, Scope::Write].into();
         let key = create_key(&store, &clock, &random, Some(organization.clone()), &scopes, None).await?;
         let running = start(&store, clock, random, self.listen).await?;
-        let client = Client {
-            endpoint: format!("http://{}", running.address),
-            api_key: key.clone(),
-        };
+        let client = Client { endpoint: format!("http://{}", running.address), api_key: key.clone() };
         let entries = Box::new(Cursor::new(ENTRIES));
-        let summary = import::run(
-            client.connect()?,
-            entries,
-            Some(organization),
-            true,
-            ProgressBar::hidden(),
-        )
-        .await?;
+        let summary = import::run(client.connect()?, entries, Some(organization), true, ProgressBar::hidden()).await?;
         println!("{}: {summary}\n", file.display());
         println!("{}", commands(&running.address.to_string(), key.expose(), &url));
         serve::until_signal(running).await
@@ -94,28 +84,11 @@ fn fresh(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
 }
 
 async fn start(store: &Store, clock: Clock, random: Random, listen: Option<String>) -> anyhow::Result<app::Running> {
-    let queue = QueueLimits {
-        entries: 20_000,
-        bytes: 64 * 1024 * 1024,
-    };
+    let queue = QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 };
     let limit = Duration::from_secs(10);
     let start = async |listen: String| {
-        let parts = Parts {
-            store: store.clone(),
-            clock: clock.clone(),
-            random: random.clone(),
-        };
-        app::start(
-            parts,
-            Options {
-                listen,
-                rest: true,
-                request_timeout: limit,
-                drain_limit: limit,
-                queue,
-            },
-        )
-        .await
+        let parts = Parts { store: store.clone(), clock: clock.clone(), random: random.clone() };
+        app::start(parts, Options { listen, rest: true, request_timeout: limit, drain_limit: limit, queue }).await
     };
     match listen {
         Some(listen) => start(listen).await,

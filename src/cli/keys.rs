@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, Subcommand};
 
 use super::Database;
@@ -45,25 +45,18 @@ Examples:
 struct Create {
     #[command(flatten)]
     database: Database,
-    #[command(flatten)]
-    reach: Reach,
-    /// What the key may be used for: read or write. Repeat it for both.
-    #[arg(long = "scope", required = true, value_name = "SCOPE")]
-    scopes: Vec<Scope>,
-    /// When the key stops working by itself, such as 90d or 12h. Without it, when it is revoked.
-    #[arg(long, value_parser = humantime::parse_duration, value_name = "DURATION")]
-    expires_in: Option<Duration>,
-}
-
-#[derive(Args)]
-#[group(required = true, multiple = false)]
-struct Reach {
     /// The one organization that the key is for, created if it is not there.
-    #[arg(long, value_name = "ORG")]
+    #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", conflicts_with = "all_organizations")]
     organization: Option<OrganizationId>,
     /// Make a key for all organizations, for services that write for many.
-    #[arg(long)]
+    #[arg(long, env = "AUDITLOG_ALL_ORGANIZATIONS")]
     all_organizations: bool,
+    /// What the key may be used for: read or write. Repeat it for both.
+    #[arg(long, env = "AUDITLOG_SCOPE", required = true, value_delimiter = ',', value_name = "SCOPE")]
+    scope: Vec<Scope>,
+    /// When the key stops working by itself, such as 90d or 12h. Without it, when it is revoked.
+    #[arg(long, env = "AUDITLOG_EXPIRES_IN", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    expires_in: Option<Duration>,
 }
 
 impl Keys {
@@ -79,10 +72,7 @@ impl Keys {
             Command::Revoke { database, id } => {
                 let store = database.open().await?;
                 // A whole key is understood, but its secret is not needed here.
-                let id = id
-                    .strip_prefix("al_")
-                    .and_then(|key| key.split('_').next())
-                    .unwrap_or(&id);
+                let id = id.strip_prefix("al_").and_then(|key| key.split('_').next()).unwrap_or(&id);
                 if !store.revoke_key(id, Clock::system().now()).await? {
                     bail!("there is no key {id} that could be revoked; `auditlog keys list` shows those there are");
                 }
@@ -96,22 +86,20 @@ impl Keys {
 
 impl Create {
     async fn run(self) -> anyhow::Result<()> {
-        let Self {
-            database,
-            reach,
-            scopes,
-            expires_in,
-        } = self;
+        let Self { database, organization, all_organizations, scope, expires_in } = self;
+        if organization.is_none() && !all_organizations {
+            return Err(super::usage("name an --organization ORG, or say --all-organizations"));
+        }
         let (clock, random) = (Clock::system(), Random::system());
         let expires_at = expires_in.map(|lifetime| later(clock.now(), lifetime)).transpose()?;
         let store = database.open().await?;
-        if let Some(organization) = &reach.organization
+        if let Some(organization) = &organization
             && ensure(&store, organization, &clock, &random).await?
         {
             eprintln!("Created organization {organization}.");
         }
-        let scopes = scopes.into_iter().collect();
-        let key = create_key(&store, &clock, &random, reach.organization, &scopes, expires_at).await?;
+        let scopes = scope.into_iter().collect();
+        let key = create_key(&store, &clock, &random, organization, &scopes, expires_at).await?;
         println!("{}", key.expose());
         eprintln!("Keep the key now: it is not shown again.");
         store.close().await;
@@ -126,30 +114,17 @@ pub(super) async fn ensure(
     clock: &Clock,
     random: &Random,
 ) -> anyhow::Result<bool> {
-    Ok(store
-        .create_organization(organization, &random.hex::<16>(), clock.now())
-        .await?)
+    Ok(store.create_organization(organization, &random.hex::<16>(), clock.now()).await?)
 }
 
 fn later(now: Timestamp, lifetime: Duration) -> anyhow::Result<Timestamp> {
     let micros = i64::try_from(lifetime.as_micros()).ok().filter(|micros| *micros > 0);
-    let expires = micros
-        .map(|micros| now.plus(micros))
-        .filter(|expires| *expires < Timestamp::END);
-    expires.context("--expires-in must be more than 0 and end before the year 10000")
+    let expires = micros.map(|micros| now.plus(micros)).filter(|expires| *expires < Timestamp::END);
+    expires.ok_or_else(|| super::usage("--expires-in must be more than 0 and end before the year 10000"))
 }
 
 fn show(key: &ApiKey) {
-    let ApiKey {
-        id,
-        hash: _,
-        organization,
-        scopes,
-        created_at,
-        expires_at,
-        revoked_at,
-        last_used_at,
-    } = key;
+    let ApiKey { id, hash: _, organization, scopes, created_at, expires_at, revoked_at, last_used_at } = key;
     let organization = organization.as_ref().map_or("(all)", OrganizationId::as_str);
     let time = |time: &Option<Timestamp>| time.map_or("-".to_owned(), |time| time.to_string());
     let times = [expires_at, revoked_at, last_used_at].map(time).join("\t");

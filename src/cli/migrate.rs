@@ -15,10 +15,7 @@ pub struct Migrate {
 
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Database {
-            database_url,
-            database_connections,
-        } = self.database;
+        let Database { database_url, database_connections } = self.database;
         let store = Store::connect(&Secret::new(database_url), database_connections).await?;
         match store.migrate().await? {
             0 => println!("The schema is up to date."),

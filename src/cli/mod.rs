@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::domain::Secret;
@@ -32,13 +33,7 @@ pub struct Cli {
     config: Option<PathBuf>,
     /// What to log to standard error: error, warn, info, debug, trace, or pairs such as
     /// auditlog=debug.
-    #[arg(
-        long,
-        global = true,
-        env = "AUDITLOG_LOG",
-        default_value = "info",
-        value_name = "FILTER"
-    )]
+    #[arg(long, global = true, env = "AUDITLOG_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
 }
 
@@ -108,14 +103,8 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Ok(command) => command,
         Err(error) => return fail(&error, 2),
     };
-    let parsed = command
-        .try_get_matches_from(arguments)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
-    let Cli {
-        command,
-        config: _,
-        log,
-    } = match parsed {
+    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let Cli { command, config: _, log } = match parsed {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
@@ -128,8 +117,16 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     };
     match runtime.block_on(dispatch(command)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, 1),
+        Err(error) => match error.downcast::<clap::Error>() {
+            Ok(usage) => usage.exit(),
+            Err(error) => fail(&error, 1),
+        },
     }
+}
+
+/// Wrong usage that only shows once all options are known.
+fn usage(message: &str) -> anyhow::Error {
+    Cli::command().error(ErrorKind::MissingRequiredArgument, message).into()
 }
 
 /// Boxed, so that `main` is compiled without all that is inside.

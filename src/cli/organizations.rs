@@ -36,10 +36,7 @@ impl Organizations {
             Command::Create { database, organization } => {
                 let store = database.open().await?;
                 let log_id = Random::system().hex::<16>();
-                match store
-                    .create_organization(&organization, &log_id, Clock::system().now())
-                    .await?
-                {
+                match store.create_organization(&organization, &log_id, Clock::system().now()).await? {
                     true => eprintln!("Created organization {organization}."),
                     false => eprintln!("Organization {organization} is there already."),
                 }
@@ -48,10 +45,7 @@ impl Organizations {
             Command::List { database } => {
                 let store = database.open().await?;
                 for organization in store.organizations().await? {
-                    println!(
-                        "{}\t{}\t{}",
-                        organization.id, organization.head_seq, organization.created_at
-                    );
+                    println!("{}\t{}\t{}", organization.id, organization.head_seq, organization.created_at);
                 }
                 store.close().await;
             }

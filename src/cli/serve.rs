@@ -22,12 +22,7 @@ pub struct Serve {
     #[command(flatten)]
     database: Database,
     /// Where to listen, host:port; port 0 takes a free one and logs it.
-    #[arg(
-        long,
-        env = "AUDITLOG_LISTEN",
-        default_value = "127.0.0.1:8080",
-        value_name = "ADDRESS"
-    )]
+    #[arg(long, env = "AUDITLOG_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     listen: String,
     /// Whether to serve REST beside gRPC.
     #[arg(long, env = "AUDITLOG_REST", default_value = "on", value_enum)]
@@ -61,35 +56,12 @@ struct Limits {
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Self {
-            database,
-            listen,
-            rest,
-            limits,
-        } = self;
-        let Limits {
-            request_timeout,
-            drain_limit,
-            queue_entries,
-            queue_mib,
-        } = limits;
+        let Self { database, listen, rest, limits } = self;
+        let Limits { request_timeout, drain_limit, queue_entries, queue_mib } = limits;
         let store = database.open().await?;
-        let parts = Parts {
-            store,
-            clock: Clock::system(),
-            random: Random::system(),
-        };
-        let queue = QueueLimits {
-            entries: queue_entries as usize,
-            bytes: queue_mib as usize * 1024 * 1024,
-        };
-        let options = Options {
-            listen,
-            rest: rest == Switch::On,
-            request_timeout,
-            drain_limit,
-            queue,
-        };
+        let parts = Parts { store, clock: Clock::system(), random: Random::system() };
+        let queue = QueueLimits { entries: queue_entries as usize, bytes: queue_mib as usize * 1024 * 1024 };
+        let options = Options { listen, rest: rest == Switch::On, request_timeout, drain_limit, queue };
         until_signal(app::start(parts, options).await?).await
     }
 }

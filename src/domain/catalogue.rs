@@ -53,14 +53,10 @@ impl Catalogue {
 }
 
 fn code<C: Copy>(known: &[Named<C>], name: &str) -> Result<C, Invalid> {
-    known
-        .iter()
-        .find(|one| one.name == name)
-        .map(|one| one.code)
-        .ok_or_else(|| {
-            let names: Vec<_> = known.iter().map(|one| one.name.as_str()).collect();
-            Invalid::new(format_args!("must be one of {}", names.join(", ")), quoted(name))
-        })
+    known.iter().find(|one| one.name == name).map(|one| one.code).ok_or_else(|| {
+        let names: Vec<_> = known.iter().map(|one| one.name.as_str()).collect();
+        Invalid::new(format_args!("must be one of {}", names.join(", ")), quoted(name))
+    })
 }
 
 fn name<C: PartialEq>(known: &[Named<C>], code: C) -> Option<&str> {

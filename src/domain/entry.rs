@@ -94,10 +94,9 @@ impl Content {
     /// Refuses what is larger than [`MAX_ENTRY_BYTES`].
     pub fn check_size(&self) -> Result<(), Invalid> {
         match self.size() {
-            size if size > MAX_ENTRY_BYTES => Err(Invalid::new(
-                format_args!("must be at most {MAX_ENTRY_BYTES} bytes"),
-                size,
-            )),
+            size if size > MAX_ENTRY_BYTES => {
+                Err(Invalid::new(format_args!("must be at most {MAX_ENTRY_BYTES} bytes"), size))
+            }
             _ => Ok(()),
         }
     }

@@ -39,13 +39,7 @@ impl Filter {
 
     /// Feeds the filter of `organization` to `hash`, each part with its length before it.
     pub fn digest(&self, organization: &OrganizationId, hash: &mut Sha256) {
-        let Self {
-            resource_types,
-            resource_ids,
-            actions,
-            user_ids,
-            time,
-        } = self;
+        let Self { resource_types, resource_ids, actions, user_ids, time } = self;
         let mut part = |values: Vec<&[u8]>| {
             hash.update((values.len() as u64).to_be_bytes());
             for value in values {

@@ -126,17 +126,7 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_refused() {
-        for text in [
-            "",
-            "nul",
-            "{'a':1}",
-            "1 2",
-            "01",
-            "[1,]",
-            "\"\n\"",
-            "\"a\0b\"",
-            "\u{feff}1",
-        ] {
+        for text in ["", "nul", "{'a':1}", "1 2", "01", "[1,]", "\"\n\"", "\"a\0b\"", "\u{feff}1"] {
             assert!(JsonText::parse(text).is_err(), "{text:?}");
         }
     }

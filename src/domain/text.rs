@@ -85,10 +85,7 @@ const MAX_NAME: usize = 512;
 
 fn identifier(text: &str) -> Result<(), Invalid> {
     if text.is_empty() || text.len() > MAX_IDENTIFIER {
-        return Err(Invalid::new(
-            format_args!("must be 1 to {MAX_IDENTIFIER} bytes"),
-            text.len(),
-        ));
+        return Err(Invalid::new(format_args!("must be 1 to {MAX_IDENTIFIER} bytes"), text.len()));
     }
     if text.chars().any(char::is_control) {
         return Err(Invalid::new("must be printable", quoted(text)));

@@ -33,27 +33,17 @@ impl Timestamp {
         if !(0..1_000_000_000).contains(&nanos) {
             return Err(Invalid::new("nanos must be 0 to 999999999", nanos));
         }
-        let out_of_range = || {
-            Invalid::new(
-                "must be of the years 1 to 9999",
-                format_args!("{seconds} seconds since 1970"),
-            )
-        };
+        let out_of_range =
+            || Invalid::new("must be of the years 1 to 9999", format_args!("{seconds} seconds since 1970"));
         let micros = seconds.checked_mul(SECOND).ok_or_else(out_of_range)? + i64::from(nanos / 1_000);
         let instant = Self(micros);
-        (Self::MIN <= instant && instant <= Self::END)
-            .then_some(instant)
-            .ok_or_else(out_of_range)
+        (Self::MIN <= instant && instant <= Self::END).then_some(instant).ok_or_else(out_of_range)
     }
 
     /// From an RFC 3339 date-time with an offset.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let instant = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| {
-            Invalid::new(
-                "must be an RFC 3339 date-time such as 2025-01-31T23:59:59Z",
-                quoted(text),
-            )
-        })?;
+        let instant = OffsetDateTime::parse(text, &Rfc3339)
+            .map_err(|_| Invalid::new("must be an RFC 3339 date-time such as 2025-01-31T23:59:59Z", quoted(text)))?;
         Self::from_offset(instant).ok_or_else(|| Invalid::new("must be of the years 1 to 9999 in UTC", quoted(text)))
     }
 
@@ -121,9 +111,7 @@ fn span(text: &str) -> Result<(Timestamp, i64), Invalid> {
     let written = OffsetDateTime::parse(&text, &Rfc3339)
         .or_else(|_| OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339))
         .map_err(|_| refuse())?;
-    let digits = text
-        .split_once('.')
-        .map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
+    let digits = text.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
     let length = (digits..6).fold(1, |length, _| length * 10);
     let Timestamp(instant) = Timestamp::from_offset(written).ok_or_else(refuse)?;
     // A leap second parses to the last nanosecond before it, so go back to where the span begins.
@@ -132,11 +120,7 @@ fn span(text: &str) -> Result<(Timestamp, i64), Invalid> {
 
 /// `…T10:00:00 02:00` is what a server sees of `…T10:00:00+02:00` in a query that nobody encoded.
 fn restore_plus(text: &str) -> String {
-    match text
-        .len()
-        .checked_sub("+02:00".len())
-        .and_then(|place| text.split_at_checked(place))
-    {
+    match text.len().checked_sub("+02:00".len()).and_then(|place| text.split_at_checked(place)) {
         Some((time, offset)) if time.contains(['T', 't']) && offset.starts_with(' ') => {
             format!("{time}+{}", &offset[1..])
         }
@@ -159,35 +143,14 @@ mod tests {
             ("2025-01-31", "2025-01-31T00:00:00Z to 2025-02-01T00:00:00Z"),
             ("2025-01-31T23:59:59Z", "2025-01-31T23:59:59Z to 2025-02-01T00:00:00Z"),
             ("2025-01-31T23:59:59", "2025-01-31T23:59:59Z to 2025-02-01T00:00:00Z"),
-            (
-                "2025-01-31T23:59:59.5Z",
-                "2025-01-31T23:59:59.500000Z to 2025-01-31T23:59:59.600000Z",
-            ),
-            (
-                "2025-01-31T23:59:59.123456Z",
-                "2025-01-31T23:59:59.123456Z to 2025-01-31T23:59:59.123457Z",
-            ),
-            (
-                "2025-01-31T23:59:59.1234569Z",
-                "2025-01-31T23:59:59.123456Z to 2025-01-31T23:59:59.123457Z",
-            ),
-            (
-                "2025-01-31T23:59:59+02:00",
-                "2025-01-31T21:59:59Z to 2025-01-31T22:00:00Z",
-            ),
-            (
-                "2025-01-31T23:59:59 02:00",
-                "2025-01-31T21:59:59Z to 2025-01-31T22:00:00Z",
-            ),
-            (
-                "2025-01-31T23:59:59.25-02:00",
-                "2025-02-01T01:59:59.250000Z to 2025-02-01T01:59:59.260000Z",
-            ),
+            ("2025-01-31T23:59:59.5Z", "2025-01-31T23:59:59.500000Z to 2025-01-31T23:59:59.600000Z"),
+            ("2025-01-31T23:59:59.123456Z", "2025-01-31T23:59:59.123456Z to 2025-01-31T23:59:59.123457Z"),
+            ("2025-01-31T23:59:59.1234569Z", "2025-01-31T23:59:59.123456Z to 2025-01-31T23:59:59.123457Z"),
+            ("2025-01-31T23:59:59+02:00", "2025-01-31T21:59:59Z to 2025-01-31T22:00:00Z"),
+            ("2025-01-31T23:59:59 02:00", "2025-01-31T21:59:59Z to 2025-01-31T22:00:00Z"),
+            ("2025-01-31T23:59:59.25-02:00", "2025-02-01T01:59:59.250000Z to 2025-02-01T01:59:59.260000Z"),
             ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z to 2017-01-01T00:00:00Z"),
-            (
-                "1969-12-31T23:59:59.9Z",
-                "1969-12-31T23:59:59.900000Z to 1970-01-01T00:00:00Z",
-            ),
+            ("1969-12-31T23:59:59.9Z", "1969-12-31T23:59:59.900000Z to 1970-01-01T00:00:00Z"),
             ("0001-01-01", "0001-01-01T00:00:00Z to 0001-01-02T00:00:00Z"),
             ("9999-12-31", "9999-12-31T00:00:00Z to 10000-01-01T00:00:00Z"),
         ] {
@@ -225,12 +188,7 @@ mod tests {
 
     #[test]
     fn parts_and_micros_agree_on_both_sides_of_1970() {
-        for (seconds, nanos, micros) in [
-            (0, 0, 0),
-            (-1, 999_999_999, -1),
-            (1, 1_999, 1_000_001),
-            (-2, 0, -2_000_000),
-        ] {
+        for (seconds, nanos, micros) in [(0, 0, 0), (-1, 999_999_999, -1), (1, 1_999, 1_000_001), (-2, 0, -2_000_000)] {
             let instant = Timestamp::from_parts(seconds, nanos).expect("in range");
             assert_eq!(instant.micros(), micros);
             assert_eq!(instant.parts(), (seconds, nanos / 1_000 * 1_000));

@@ -59,32 +59,20 @@ impl Service {
 }
 
 fn caller<T>(request: &Request<T>) -> Result<Caller> {
-    request
-        .extensions()
-        .get::<Caller>()
-        .cloned()
-        .ok_or(Error::MissingAuthentication)
+    request.extensions().get::<Caller>().cloned().ok_or(Error::MissingAuthentication)
 }
 
 /// The organization that the request names, in its field, its header, or both alike.
 fn agreed<T>(request: &Request<T>, field: &str) -> Result<Option<String>> {
     let mut headers = request.metadata().get_all(ORGANIZATION_HEADER).iter();
-    let header = headers.next().map(|value| {
-        value
-            .to_str()
-            .map_err(|_| missing("must be ASCII in x-organization-id"))
-    });
+    let header = headers.next().map(|value| value.to_str().map_err(|_| missing("must be ASCII in x-organization-id")));
     match (header.transpose()?, field) {
         (Some(_), _) if headers.next().is_some() => Err(missing("must come in one x-organization-id")),
         (None, "") => Ok(None),
         (None, field) => Ok(Some(field.to_owned())),
         (Some(header), field) if field.is_empty() || header == field => Ok(Some(header.to_owned())),
         (Some(header), field) => {
-            let description = format!(
-                "must agree with x-organization-id {}, got {}",
-                quoted(header),
-                quoted(field)
-            );
+            let description = format!("must agree with x-organization-id {}, got {}", quoted(header), quoted(field));
             Err(Error::invalid("organization_id", description))
         }
     }
@@ -100,16 +88,11 @@ impl AuditLogService for Service {
         &self,
         request: Request<pb::ListAuditLogsRequest>,
     ) -> std::result::Result<Response<pb::ListAuditLogsResponse>, Status> {
-        let (_, organization) = self
-            .enter(&request, &request.get_ref().organization_id, Scope::Read)
-            .await?;
+        let (_, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
         let (filter, start, limit) = wire::listing(request.into_inner(), &self.catalogue)?;
         let page = self.query.list(&organization, &filter, start, limit).await?;
         let (audit_logs, pagination) = wire::page(page, &organization, &self.catalogue)?;
-        Ok(Response::new(pb::ListAuditLogsResponse {
-            audit_logs,
-            pagination: Some(pagination),
-        }))
+        Ok(Response::new(pb::ListAuditLogsResponse { audit_logs, pagination: Some(pagination) }))
     }
 
     async fn get_resource_history(
@@ -124,19 +107,14 @@ impl AuditLogService for Service {
         let (filter, start, limit) = wire::history(request.into_inner(), &self.catalogue)?;
         let page = self.query.list(&organization, &filter, start, limit).await?;
         let (audit_logs, pagination) = wire::page(page, &organization, &self.catalogue)?;
-        Ok(Response::new(pb::GetResourceHistoryResponse {
-            audit_logs,
-            pagination: Some(pagination),
-        }))
+        Ok(Response::new(pb::GetResourceHistoryResponse { audit_logs, pagination: Some(pagination) }))
     }
 
     async fn get_audit_log(
         &self,
         request: Request<pb::GetAuditLogRequest>,
     ) -> std::result::Result<Response<pb::GetAuditLogResponse>, Status> {
-        let (_, organization) = self
-            .enter(&request, &request.get_ref().organization_id, Scope::Read)
-            .await?;
+        let (_, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
         let id = EntryId::parse(request.into_inner().id).at("id")?;
         let entry = self.query.get(&organization, &id).await?;
         let audit_log = Some(wire::audit_log(entry, &organization, &self.catalogue)?);
@@ -147,20 +125,11 @@ impl AuditLogService for Service {
         &self,
         request: Request<pb::WriteAuditLogsRequest>,
     ) -> std::result::Result<Response<pb::WriteAuditLogsResponse>, Status> {
-        let (caller, organization) = self
-            .enter(&request, &request.get_ref().organization_id, Scope::Write)
-            .await?;
-        let pb::WriteAuditLogsRequest {
-            organization_id: _,
-            audit_logs,
-        } = request.into_inner();
+        let (caller, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Write).await?;
+        let pb::WriteAuditLogsRequest { organization_id: _, audit_logs } = request.into_inner();
         let now = self.clock.now();
         let entries = wire::new_entries(audit_logs, &self.catalogue, now, &self.random)?;
-        let batch = Batch {
-            organization,
-            key_id: caller.key_id,
-            entries,
-        };
+        let batch = Batch { organization, key_id: caller.key_id, entries };
         let written = self.ingest.write(batch).await?;
         let audit_logs = written.into_iter().map(wire::written).collect();
         Ok(Response::new(pb::WriteAuditLogsResponse { audit_logs }))

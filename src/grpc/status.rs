@@ -33,13 +33,9 @@ impl From<Error> for Status {
             Error::OrganizationNotFound => status(Code::NotFound, "ORGANIZATION_NOT_FOUND", message),
             Error::AuditLogNotFound => status(Code::NotFound, "AUDIT_LOG_NOT_FOUND", message),
             Error::IdConflict(violation) => violated(Code::AlreadyExists, "ID_CONFLICT", message, vec![violation]),
-            Error::Overloaded { retry_after } => detailed(
-                Code::ResourceExhausted,
-                "OVERLOADED",
-                message,
-                Vec::new(),
-                Some(retry_after),
-            ),
+            Error::Overloaded { retry_after } => {
+                detailed(Code::ResourceExhausted, "OVERLOADED", message, Vec::new(), Some(retry_after))
+            }
             Error::StorageUnavailable(cause) => {
                 error!(error = format!("{cause:#}"), "storage is unavailable");
                 status(Code::Unavailable, "STORAGE_UNAVAILABLE", message)
@@ -48,11 +44,7 @@ impl From<Error> for Status {
             Error::Internal(cause) => {
                 let request_id = REQUEST_IDS.hex::<8>();
                 error!(request_id, error = format!("{cause:#}"), "a request failed");
-                status(
-                    Code::Internal,
-                    "INTERNAL",
-                    format!("{message}; request id {request_id}"),
-                )
+                status(Code::Internal, "INTERNAL", format!("{message}; request id {request_id}"))
             }
         }
     }

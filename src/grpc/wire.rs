@@ -91,10 +91,7 @@ fn values<T>(
         let description = format!("must be given at most {MAX_VALUES} times, got {}", values.len());
         return Err(Error::invalid(field, description));
     }
-    let parsed = values
-        .into_iter()
-        .enumerate()
-        .map(|(place, value)| parse(value).at(format!("{field}[{place}]")));
+    let parsed = values.into_iter().enumerate().map(|(place, value)| parse(value).at(format!("{field}[{place}]")));
     parsed.collect()
 }
 
@@ -172,66 +169,39 @@ fn new_entry(
     };
     content.check_size().at(path)?;
     let timestamp = time.map(|time| past(time, now)).transpose().at(at("timestamp"))?;
-    Ok(NewEntry {
-        timestamp,
-        content: Arc::new(content),
-    })
+    Ok(NewEntry { timestamp, content: Arc::new(content) })
 }
 
 fn past(time: prost_types::Timestamp, now: Timestamp) -> std::result::Result<Timestamp, Invalid> {
     let time = timestamp(time)?;
     match time > now.plus(AHEAD) {
-        true => Err(Invalid::new(
-            format_args!("must be at most 5 minutes ahead of the server's {now}"),
-            time,
-        )),
+        true => Err(Invalid::new(format_args!("must be at most 5 minutes ahead of the server's {now}"), time)),
         false => Ok(time),
     }
 }
 
 fn new_changes(changes: Vec<pb::Change>, path: &str) -> Result<Vec<Change>> {
     if changes.len() > MAX_CHANGES {
-        return Err(Error::invalid(
-            path,
-            format!("must be at most {MAX_CHANGES}, got {}", changes.len()),
-        ));
+        return Err(Error::invalid(path, format!("must be at most {MAX_CHANGES}, got {}", changes.len())));
     }
     let value = |json: Option<String>| json.map_or_else(|| Ok(JsonText::null()), |json| JsonText::parse(&json));
     let change = |(place, change): (usize, pb::Change)| {
-        let pb::Change {
-            field,
-            old_value_json,
-            new_value_json,
-        } = change;
+        let pb::Change { field, old_value_json, new_value_json } = change;
         let at = |field: &str| format!("{path}[{place}].{field}");
         if field.contains('\0') {
             return Err(Invalid::new("must not contain NUL", quoted(&field))).at(at("field"));
         }
         let old_value = value(old_value_json).at(at("old_value_json"))?;
         let new_value = value(new_value_json).at(at("new_value_json"))?;
-        Ok(Change {
-            field,
-            old_value,
-            new_value,
-        })
+        Ok(Change { field, old_value, new_value })
     };
     changes.into_iter().enumerate().map(change).collect()
 }
 
 /// What became of an entry.
 pub fn written(written: Written) -> pb::WrittenAuditLog {
-    let Written {
-        id,
-        seq,
-        recorded_at,
-        replayed,
-    } = written;
-    pb::WrittenAuditLog {
-        id: id.into(),
-        sequence: seq,
-        recorded_at: Some(time(recorded_at)),
-        replayed,
-    }
+    let Written { id, seq, recorded_at, replayed } = written;
+    pb::WrittenAuditLog { id: id.into(), sequence: seq, recorded_at: Some(time(recorded_at)), replayed }
 }
 
 /// A page and where it stands.
@@ -240,36 +210,16 @@ pub fn page(
     organization: &OrganizationId,
     catalogue: &Catalogue,
 ) -> Result<(Vec<pb::AuditLog>, pb::Pagination)> {
-    let Page {
-        entries,
-        total,
-        limit,
-        offset,
-        next_cursor,
-    } = page;
-    let pagination = pb::Pagination {
-        total,
-        limit: i32::from(limit.get()),
-        offset,
-        has_more: next_cursor.is_some(),
-        next_cursor,
-    };
-    let entries: Result<Vec<_>> = entries
-        .into_iter()
-        .map(|entry| audit_log(entry, organization, catalogue))
-        .collect();
+    let Page { entries, total, limit, offset, next_cursor } = page;
+    let pagination =
+        pb::Pagination { total, limit: i32::from(limit.get()), offset, has_more: next_cursor.is_some(), next_cursor };
+    let entries: Result<Vec<_>> = entries.into_iter().map(|entry| audit_log(entry, organization, catalogue)).collect();
     Ok((entries?, pagination))
 }
 
 /// An entry as readers see it.
 pub fn audit_log(entry: Entry, organization: &OrganizationId, catalogue: &Catalogue) -> Result<pb::AuditLog> {
-    let Entry {
-        seq,
-        timestamp,
-        recorded_at,
-        writer_key_id: _,
-        content,
-    } = entry;
+    let Entry { seq, timestamp, recorded_at, writer_key_id: _, content } = entry;
     let Content {
         id,
         resource_type,
@@ -290,10 +240,7 @@ pub fn audit_log(entry: Entry, organization: &OrganizationId, catalogue: &Catalo
         sequence: seq,
         timestamp: Some(time(timestamp)),
         recorded_at: Some(time(recorded_at)),
-        resource_type: catalogue
-            .resource_type_name(resource_type)
-            .ok_or_else(unnamed)?
-            .to_owned(),
+        resource_type: catalogue.resource_type_name(resource_type).ok_or_else(unnamed)?.to_owned(),
         resource_id: resource_id.into(),
         resource_name: resource_name.map(Into::into),
         action: catalogue.action_name(action).ok_or_else(unnamed)?.to_owned(),
@@ -308,17 +255,9 @@ pub fn audit_log(entry: Entry, organization: &OrganizationId, catalogue: &Catalo
 }
 
 fn change(change: Change) -> pb::Change {
-    let Change {
-        field,
-        old_value,
-        new_value,
-    } = change;
+    let Change { field, old_value, new_value } = change;
     let json = |value: JsonText| (value != JsonText::null()).then(|| value.into());
-    pb::Change {
-        field,
-        old_value_json: json(old_value),
-        new_value_json: json(new_value),
-    }
+    pb::Change { field, old_value_json: json(old_value), new_value_json: json(new_value) }
 }
 
 fn time(time: Timestamp) -> prost_types::Timestamp {

@@ -78,23 +78,12 @@ impl Writer {
         let outcomes = match self.commit_patiently(&group).await {
             Ok(outcomes) => outcomes,
             Err(Error::StorageUnavailable(cause)) => {
-                error!(
-                    error = format!("{cause:#}"),
-                    requests = group.len(),
-                    "storage is unavailable; writes fail"
-                );
-                group
-                    .iter()
-                    .map(|_| Err(Error::StorageUnavailable(anyhow::anyhow!("{cause:#}"))))
-                    .collect()
+                error!(error = format!("{cause:#}"), requests = group.len(), "storage is unavailable; writes fail");
+                group.iter().map(|_| Err(Error::StorageUnavailable(anyhow::anyhow!("{cause:#}")))).collect()
             }
             // The fault is one request's own, so that the others must not suffer from it.
             Err(error) if group.len() > 1 => {
-                warn!(
-                    ?error,
-                    requests = group.len(),
-                    "a group failed; each of its requests is tried alone"
-                );
+                warn!(?error, requests = group.len(), "a group failed; each of its requests is tried alone");
                 let mut outcomes = Vec::new();
                 for job in &group {
                     let alone = self.commit_patiently(std::slice::from_ref(job)).await;
@@ -133,10 +122,7 @@ impl Writer {
         let append = self.store.append().await?;
         match self.fill(&append, group).await {
             Ok(outcomes) => {
-                append
-                    .commit()
-                    .await
-                    .map_err(|CommitFailed(error)| Failure::Unknown(error))?;
+                append.commit().await.map_err(|CommitFailed(error)| Failure::Unknown(error))?;
                 Ok(outcomes)
             }
             Err(error) => {

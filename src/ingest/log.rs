@@ -25,17 +25,8 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn new(head: Head, now: Timestamp, stored: Vec<Entry>) -> Self {
         let recorded_at = now.max(head.last_recorded_at);
-        let stored = stored
-            .into_iter()
-            .map(|entry| (entry.content.id.clone(), entry))
-            .collect();
-        Self {
-            head,
-            recorded_at,
-            stored,
-            fresh: Vec::new(),
-            places: HashMap::new(),
-        }
+        let stored = stored.into_iter().map(|entry| (entry.content.id.clone(), entry)).collect();
+        Self { head, recorded_at, stored, fresh: Vec::new(), places: HashMap::new() }
     }
 
     /// Admits all of `batch`, or nothing. Errors: `IdConflict`, with the entry's place.
@@ -59,11 +50,7 @@ impl Log {
     /// `None` if the id is taken by an entry with other content.
     fn admit_entry(&mut self, new: &NewEntry, key_id: &str) -> Option<Written> {
         let id = &new.content.id;
-        let known = self
-            .places
-            .get(id)
-            .map(|place| &self.fresh[*place])
-            .or_else(|| self.stored.get(id));
+        let known = self.places.get(id).map(|place| &self.fresh[*place]).or_else(|| self.stored.get(id));
         let (entry, replayed) = match known {
             Some(entry) if entry.is_replayed_by(new) => (entry, true),
             Some(_) => return None,
@@ -74,12 +61,7 @@ impl Log {
                 (self.fresh.last()?, false)
             }
         };
-        Some(Written {
-            id: id.clone(),
-            seq: entry.seq,
-            recorded_at: entry.recorded_at,
-            replayed,
-        })
+        Some(Written { id: id.clone(), seq: entry.seq, recorded_at: entry.recorded_at, replayed })
     }
 
     /// The entry as the log will have it for ever. Its leaf is a function of what is known here, under
@@ -97,18 +79,9 @@ impl Log {
 
     /// Writes what was admitted; an organization that was made for nothing goes again.
     pub(super) async fn write(self, append: &Append, organization: &OrganizationId) -> Result<()> {
-        let Self {
-            head,
-            recorded_at,
-            fresh,
-            ..
-        } = self;
+        let Self { head, recorded_at, fresh, .. } = self;
         let Some(last) = fresh.last() else {
-            return if head.is_new {
-                append.forget(organization).await
-            } else {
-                Ok(())
-            };
+            return if head.is_new { append.forget(organization).await } else { Ok(()) };
         };
         append.insert(organization, &fresh).await?;
         append.move_head(organization, last.seq, recorded_at).await

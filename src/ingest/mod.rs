@@ -83,31 +83,16 @@ impl Ingest {
     /// Writes `batch` and answers once it is durable, one answer an entry. Errors: `Overloaded` at
     /// once when the queue is full, `IdConflict`, `StorageUnavailable`.
     pub async fn write(&self, batch: Batch) -> Result<Vec<Written>> {
-        let size = batch
-            .entries
-            .iter()
-            .map(|entry| entry.content.size() + ENTRY_OVERHEAD)
-            .sum();
+        let size = batch.entries.iter().map(|entry| entry.content.size() + ENTRY_OVERHEAD).sum();
         let place = [take(&self.entries, batch.entries.len())?, take(&self.bytes, size)?];
         let (reply, answer) = oneshot::channel();
         let gone = || Error::Internal(anyhow::anyhow!("the writer has ended"));
-        self.jobs
-            .send(Job {
-                batch,
-                reply,
-                size,
-                _place: place,
-            })
-            .map_err(|_| gone())?;
+        self.jobs.send(Job { batch, reply, size, _place: place }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
 
 fn take(places: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit> {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
-    Arc::clone(places)
-        .try_acquire_many_owned(count)
-        .map_err(|_| Error::Overloaded {
-            retry_after: RETRY_AFTER,
-        })
+    Arc::clone(places).try_acquire_many_owned(count).map_err(|_| Error::Overloaded { retry_after: RETRY_AFTER })
 }

@@ -26,12 +26,7 @@ pub(super) struct Cursor {
 
 impl Cursor {
     pub(super) fn text(&self, organization: &OrganizationId, filter: &Filter) -> String {
-        let Self {
-            head,
-            total,
-            walked,
-            last: Position { timestamp, seq },
-        } = self;
+        let Self { head, total, walked, last: Position { timestamp, seq } } = self;
         let mut bytes = vec![VERSION];
         for number in [*head, *total, *walked, timestamp.micros(), *seq] {
             bytes.extend(number.to_be_bytes());
@@ -69,16 +64,10 @@ impl Cursor {
             head: number()?,
             total: number()?,
             walked: number()?,
-            last: Position {
-                timestamp: Timestamp::saturating(number()?),
-                seq: number()?,
-            },
+            last: Position { timestamp: Timestamp::saturating(number()?), seq: number()? },
         };
         if cursor.head > head {
-            return Err(Invalid::new(
-                format_args!("must be of this log, which ends at {head}"),
-                cursor.head,
-            ));
+            return Err(Invalid::new(format_args!("must be of this log, which ends at {head}"), cursor.head));
         }
         Ok(cursor)
     }

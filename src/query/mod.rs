@@ -97,34 +97,14 @@ async fn page(
     limit: Limit,
 ) -> Result<Page> {
     let head = snapshot.head(organization).await?.ok_or(Error::OrganizationNotFound)?;
-    let Place {
-        head,
-        total,
-        offset,
-        from,
-    } = match start {
+    let Place { head, total, offset, from } = match start {
         Start::Offset(offset) => {
             let total = snapshot.count(organization, filter, head).await?;
-            Place {
-                head,
-                total,
-                offset: offset.get(),
-                from: From::Offset(offset.get()),
-            }
+            Place { head, total, offset: offset.get(), from: From::Offset(offset.get()) }
         }
         Start::Cursor(text) => {
-            let Cursor {
-                head,
-                total,
-                walked,
-                last,
-            } = Cursor::parse(&text, organization, filter, head).at("cursor")?;
-            Place {
-                head,
-                total,
-                offset: walked,
-                from: From::After(last),
-            }
+            let Cursor { head, total, walked, last } = Cursor::parse(&text, organization, filter, head).at("cursor")?;
+            Place { head, total, offset: walked, from: From::After(last) }
         }
     };
     let entries = match offset < total {
@@ -137,17 +117,8 @@ async fn page(
         head,
         total,
         walked,
-        last: Position {
-            timestamp: last.timestamp,
-            seq: last.seq,
-        },
+        last: Position { timestamp: last.timestamp, seq: last.seq },
     });
     let next_cursor = next.map(|next| next.text(organization, filter));
-    Ok(Page {
-        entries,
-        total,
-        limit,
-        offset,
-        next_cursor,
-    })
+    Ok(Page { entries, total, limit, offset, next_cursor })
 }

@@ -70,12 +70,7 @@ impl<'de> Deserialize<'de> for Metadata {
                     }
                     pairs.insert(key, value);
                 }
-                Ok(Metadata(
-                    pairs
-                        .into_iter()
-                        .filter_map(|(key, value)| Some((key, value?)))
-                        .collect(),
-                ))
+                Ok(Metadata(pairs.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()))
             }
         }
         deserializer.deserialize_map(Pairs)
@@ -129,17 +124,9 @@ pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), String> 
         prost_types::Timestamp { seconds, nanos }
     });
     let change = |change: Change<'_>| {
-        let Change {
-            field,
-            old_value,
-            new_value,
-        } = change;
+        let Change { field, old_value, new_value } = change;
         let json = |value: &RawValue| value.get().to_owned();
-        pb::Change {
-            field,
-            old_value_json: old_value.map(json),
-            new_value_json: new_value.map(json),
-        }
+        pb::Change { field, old_value_json: old_value.map(json), new_value_json: new_value.map(json) }
     };
     let input = pb::AuditLogInput {
         id: id.unwrap_or_default(),

@@ -19,11 +19,7 @@ use crate::grpc::MAX_REQUEST;
 const CODES: [(&str, StatusCode, &str); 15] = [
     ("invalid_parameter", StatusCode::BAD_REQUEST, INVALID),
     ("invalid_body", StatusCode::BAD_REQUEST, INVALID),
-    (
-        "missing_authentication",
-        StatusCode::UNAUTHORIZED,
-        "authentication_error",
-    ),
+    ("missing_authentication", StatusCode::UNAUTHORIZED, "authentication_error"),
     ("invalid_api_key", StatusCode::UNAUTHORIZED, "authentication_error"),
     ("expired_api_key", StatusCode::UNAUTHORIZED, "authentication_error"),
     ("insufficient_permissions", StatusCode::FORBIDDEN, "permission_error"),
@@ -59,16 +55,8 @@ struct Body {
 
 impl Failure {
     fn new(status: StatusCode, kind: &'static str, code: &str, message: impl Into<String>) -> Self {
-        let error = Body {
-            message: message.into(),
-            r#type: kind,
-            code: code.to_owned(),
-        };
-        Self {
-            status,
-            error,
-            retry_after: None,
-        }
+        let error = Body { message: message.into(), r#type: kind, code: code.to_owned() };
+        Self { status, error, retry_after: None }
     }
 
     /// A parameter that breaks its rule.
@@ -79,11 +67,7 @@ impl Failure {
 
     /// A parameter that there is not.
     pub(super) fn unknown_parameter(name: &str, allowed: &[&str]) -> Self {
-        let allowed = if allowed.is_empty() {
-            "none".to_owned()
-        } else {
-            allowed.join(", ")
-        };
+        let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
         let message = format!("{} is not a parameter of this path; allowed: {allowed}", quoted(name));
         Self::new(StatusCode::BAD_REQUEST, INVALID, "unknown_parameter", message)
     }
@@ -96,12 +80,7 @@ impl Failure {
     pub(super) fn media_type(sent: Option<&str>) -> Self {
         let sent = sent.map_or("none".to_owned(), quoted);
         let message = format!("Content-Type must be application/json, got {sent}");
-        Self::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            INVALID,
-            "unsupported_media_type",
-            message,
-        )
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, INVALID, "unsupported_media_type", message)
     }
 
     pub(super) fn no_route(request: &Request) -> Self {
@@ -110,40 +89,24 @@ impl Failure {
     }
 
     pub(super) fn no_method(request: &Request) -> Self {
-        let message = format!(
-            "{} is not allowed on this path; the Allow header says what is",
-            request.method()
-        );
+        let message = format!("{} is not allowed on this path; the Allow header says what is", request.method());
         Self::new(StatusCode::METHOD_NOT_ALLOWED, INVALID, "method_not_allowed", message)
     }
 
     pub(super) fn unavailable(message: &str) -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            UNAVAILABLE,
-            "storage_unavailable",
-            message,
-        )
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "storage_unavailable", message)
     }
 }
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let details = status.get_error_details();
-        let code = details
-            .error_info()
-            .map_or_else(String::new, |info| info.reason.to_lowercase());
+        let code = details.error_info().map_or_else(String::new, |info| info.reason.to_lowercase());
         let known = CODES.iter().find(|(known, ..)| *known == code);
         let (code, http, kind) = *known.unwrap_or(&foreign(status.code()));
         let message = in_rest_names(&details).unwrap_or_else(|| status.message().to_owned());
-        let retry_after = details
-            .retry_info()
-            .and_then(|retry| retry.retry_delay)
-            .map(|delay| delay.as_secs().max(1));
-        Self {
-            retry_after,
-            ..Self::new(http, kind, code, message)
-        }
+        let retry_after = details.retry_info().and_then(|retry| retry.retry_delay).map(|delay| delay.as_secs().max(1));
+        Self { retry_after, ..Self::new(http, kind, code, message) }
     }
 }
 
@@ -159,9 +122,7 @@ fn foreign(code: Code) -> (&'static str, StatusCode, &'static str) {
 /// The message of a status about fields, with the fields called as they are here.
 fn in_rest_names(details: &ErrorDetails) -> Option<String> {
     let violations = details.bad_request()?.field_violations.iter();
-    let lines: Vec<_> = violations
-        .map(|one| format!("{}: {}", rest_name(&one.field), one.description))
-        .collect();
+    let lines: Vec<_> = violations.map(|one| format!("{}: {}", rest_name(&one.field), one.description)).collect();
     (!lines.is_empty()).then(|| lines.join("; "))
 }
 
@@ -211,19 +172,13 @@ impl IntoResponse for Failure {
         struct Envelope {
             error: Body,
         }
-        let Self {
-            status,
-            error,
-            retry_after,
-        } = self;
+        let Self { status, error, retry_after } = self;
         let mut response = json::ok(status, &Envelope { error });
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::UNAUTHORIZED {
-            response
-                .headers_mut()
-                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -255,10 +210,7 @@ mod tests {
             ("organization_id", "organization_id"),
             ("audit_logs", "auditLogs"),
             ("audit_logs[3].user_id", "auditLogs[3].userId"),
-            (
-                "audit_logs[3].changes[0].old_value_json",
-                "auditLogs[3].changes[0].oldValue",
-            ),
+            ("audit_logs[3].changes[0].old_value_json", "auditLogs[3].changes[0].oldValue"),
         ] {
             assert_eq!(rest_name(field), name);
         }

@@ -105,20 +105,8 @@ struct WrittenAuditLog {
 }
 
 pub(super) fn page(audit_logs: Vec<pb::AuditLog>, pagination: Option<pb::Pagination>) -> Result<Response, Failure> {
-    let pb::Pagination {
-        total,
-        limit,
-        offset,
-        has_more,
-        next_cursor,
-    } = pagination.unwrap_or_default();
-    let pagination = Pagination {
-        total,
-        limit,
-        offset,
-        has_more,
-        next_cursor,
-    };
+    let pb::Pagination { total, limit, offset, has_more, next_cursor } = pagination.unwrap_or_default();
+    let pagination = Pagination { total, limit, offset, has_more, next_cursor };
     let audit_logs = audit_logs.into_iter().map(audit_log).collect::<Result<_, _>>()?;
     Ok(ok(StatusCode::OK, &Page { audit_logs, pagination }))
 }
@@ -129,25 +117,10 @@ pub(super) fn one(entry: Option<pb::AuditLog>) -> Result<Response, Failure> {
 
 pub(super) fn written(entries: Vec<pb::WrittenAuditLog>) -> Response {
     let entry = |written: pb::WrittenAuditLog| {
-        let pb::WrittenAuditLog {
-            id,
-            sequence,
-            recorded_at,
-            replayed,
-        } = written;
-        WrittenAuditLog {
-            id,
-            sequence,
-            recorded_at: time(recorded_at),
-            replayed,
-        }
+        let pb::WrittenAuditLog { id, sequence, recorded_at, replayed } = written;
+        WrittenAuditLog { id, sequence, recorded_at: time(recorded_at), replayed }
     };
-    ok(
-        StatusCode::CREATED,
-        &Written {
-            audit_logs: entries.into_iter().map(entry).collect(),
-        },
-    )
+    ok(StatusCode::CREATED, &Written { audit_logs: entries.into_iter().map(entry).collect() })
 }
 
 fn audit_log(entry: pb::AuditLog) -> Result<AuditLog, Failure> {
@@ -189,22 +162,11 @@ fn audit_log(entry: pb::AuditLog) -> Result<AuditLog, Failure> {
 }
 
 fn change(change: pb::Change) -> Result<Change, Failure> {
-    let pb::Change {
-        field,
-        old_value_json,
-        new_value_json,
-    } = change;
+    let pb::Change { field, old_value_json, new_value_json } = change;
     let raw = |json: Option<String>| json.map(RawValue::from_string).transpose();
     let damaged = |error: serde_json::Error| Failure::from(Status::from(Error::Internal(error.into())));
-    let (old_value, new_value) = (
-        raw(old_value_json).map_err(damaged)?,
-        raw(new_value_json).map_err(damaged)?,
-    );
-    Ok(Change {
-        field,
-        old_value,
-        new_value,
-    })
+    let (old_value, new_value) = (raw(old_value_json).map_err(damaged)?, raw(new_value_json).map_err(damaged)?);
+    Ok(Change { field, old_value, new_value })
 }
 
 fn time(time: Option<prost_types::Timestamp>) -> Option<String> {

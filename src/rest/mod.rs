@@ -55,10 +55,7 @@ pub fn router(service: grpc::Service, store: Store, is_draining: Arc<dyn Fn() ->
     let refuse: Refuse = refuse;
     let ready = move || readiness(store.clone(), is_draining());
     api.route_layer(from_fn_with_state((access, refuse), authenticate))
-        .route(
-            "/livez",
-            get(async || json::ok(StatusCode::OK, &json::Alive::default())),
-        )
+        .route("/livez", get(async || json::ok(StatusCode::OK, &json::Alive::default())))
         .route("/readyz", get(ready))
         .fallback(|request: Request| async move { Failure::no_route(&request) })
         .method_not_allowed_fallback(|request: Request| async move { Failure::no_method(&request) })
@@ -95,12 +92,7 @@ impl<P: DeserializeOwned + Send> FromRequestParts<Api> for Call<P> {
             .map_err(|rejection| Failure::parameter("path", rejection.body_text()))?;
         let caller = parts.extensions.get::<Caller>().cloned();
         let caller = caller.ok_or_else(|| Status::from(Error::MissingAuthentication))?;
-        Ok(Self {
-            path,
-            query: parts.uri.query().map(str::to_owned),
-            caller,
-            headers: parts.headers.clone(),
-        })
+        Ok(Self { path, query: parts.uri.query().map(str::to_owned), caller, headers: parts.headers.clone() })
     }
 }
 
@@ -130,18 +122,12 @@ async fn after_access<T>(fault: Failure, call: impl Future<Output = Result<T, St
 }
 
 async fn list(State(Api { service }): State<Api>, call: Call<String>) -> Answer {
-    let params = call
-        .params(&params::LIST)
-        .and_then(|params| params.list(call.path.clone()));
+    let params = call.params(&params::LIST).and_then(|params| params.list(call.path.clone()));
     let message = match params {
         Ok(message) => message,
         Err(fault) => {
             let organization_id = call.path.clone();
-            let invalid = pb::ListAuditLogsRequest {
-                organization_id,
-                limit: Some(0),
-                ..Default::default()
-            };
+            let invalid = pb::ListAuditLogsRequest { organization_id, limit: Some(0), ..Default::default() };
             return Err(after_access(fault, service.list_audit_logs(call.request(invalid))).await);
         }
     };
@@ -154,16 +140,11 @@ async fn history(
     Extension(ResourceTypeName(resource_type)): Extension<ResourceTypeName>,
     call: Call<String>,
 ) -> Answer {
-    let params = call
-        .params(&params::HISTORY)
-        .and_then(|params| params.history(resource_type, call.path.clone()));
+    let params = call.params(&params::HISTORY).and_then(|params| params.history(resource_type, call.path.clone()));
     let message = match params {
         Ok(message) => message,
         Err(fault) => {
-            let invalid = pb::GetResourceHistoryRequest {
-                limit: Some(0),
-                ..Default::default()
-            };
+            let invalid = pb::GetResourceHistoryRequest { limit: Some(0), ..Default::default() };
             return Err(after_access(fault, service.get_resource_history(call.request(invalid))).await);
         }
     };
@@ -174,10 +155,7 @@ async fn history(
 async fn one(State(Api { service }): State<Api>, call: Call<(String, String)>) -> Answer {
     let (organization_id, id) = call.path.clone();
     if let Err(fault) = call.params(&[]) {
-        let invalid = pb::GetAuditLogRequest {
-            organization_id,
-            id: String::new(),
-        };
+        let invalid = pb::GetAuditLogRequest { organization_id, id: String::new() };
         return Err(after_access(fault, service.get_audit_log(call.request(invalid))).await);
     }
     let message = pb::GetAuditLogRequest { organization_id, id };
@@ -195,17 +173,11 @@ async fn write(State(Api { service }): State<Api>, call: Call<String>, body: Res
     let audit_logs = match decoded {
         Ok(audit_logs) => audit_logs,
         Err(fault) => {
-            let invalid = pb::WriteAuditLogsRequest {
-                organization_id,
-                audit_logs: Vec::new(),
-            };
+            let invalid = pb::WriteAuditLogsRequest { organization_id, audit_logs: Vec::new() };
             return Err(after_access(fault, service.write_audit_logs(call.request(invalid))).await);
         }
     };
-    let message = pb::WriteAuditLogsRequest {
-        organization_id,
-        audit_logs,
-    };
+    let message = pb::WriteAuditLogsRequest { organization_id, audit_logs };
     let written = service.write_audit_logs(call.request(message)).await?.into_inner();
     Ok(json::written(written.audit_logs))
 }

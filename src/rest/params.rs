@@ -7,17 +7,8 @@ use crate::domain::{Invalid, Timestamp, end_of_span, quoted, start_of_span};
 use crate::grpc::pb;
 
 /// The parameters of a list.
-pub(super) const LIST: [&str; 9] = [
-    "resourceType",
-    "resourceId",
-    "action",
-    "userId",
-    "startDate",
-    "endDate",
-    "limit",
-    "offset",
-    "cursor",
-];
+pub(super) const LIST: [&str; 9] =
+    ["resourceType", "resourceId", "action", "userId", "startDate", "endDate", "limit", "offset", "cursor"];
 /// The parameters of a history, whose resource the path fixes.
 pub(super) const HISTORY: [&str; 7] = ["action", "userId", "startDate", "endDate", "limit", "offset", "cursor"];
 
@@ -99,36 +90,21 @@ impl Params {
     }
 
     fn all(&self, name: &str) -> Vec<String> {
-        self.0
-            .iter()
-            .filter(|(known, _)| known == name)
-            .map(|(_, value)| value.clone())
-            .collect()
+        self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
     }
 
     fn one(&self, name: &str) -> Result<Option<&str>, Failure> {
-        let mut values = self
-            .0
-            .iter()
-            .filter(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str());
+        let mut values = self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
         match (values.next(), values.count()) {
             (value, 0) => Ok(value),
-            (_, more) => Err(Failure::parameter(
-                name,
-                format_args!("must be given once, got {} times", more + 1),
-            )),
+            (_, more) => Err(Failure::parameter(name, format_args!("must be given once, got {} times", more + 1))),
         }
     }
 
     fn number<N: std::str::FromStr>(&self, name: &str, allowed: &str) -> Result<Option<N>, Failure> {
         let number = |text: &str| {
             // Stricter than Rust, which takes +5.
-            let digits = text
-                .strip_prefix('-')
-                .unwrap_or(text)
-                .bytes()
-                .all(|byte| byte.is_ascii_digit());
+            let digits = text.strip_prefix('-').unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit());
             let number = text.parse().ok().filter(|_| digits);
             number.ok_or_else(|| Failure::parameter(name, format_args!("must be {allowed}, got {}", quoted(text))))
         };

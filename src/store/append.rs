@@ -45,10 +45,7 @@ impl Append {
     }
 
     async fn locked(&self, organization: &OrganizationId, is_new: bool) -> Result<Option<Head>> {
-        let row = organization::Entity::find_by_id(organization.as_str())
-            .lock_exclusive()
-            .one(&self.0)
-            .await?;
+        let row = organization::Entity::find_by_id(organization.as_str()).lock_exclusive().one(&self.0).await?;
         Ok(row.map(|row| Head {
             seq: row.head_seq,
             last_recorded_at: Timestamp::saturating(row.last_recorded_at),
@@ -70,13 +67,8 @@ impl Append {
     /// Inserts `entries` of `organization`.
     pub async fn insert(&self, organization: &OrganizationId, entries: &[Entry]) -> Result<()> {
         for chunk in entries.chunks(ROWS) {
-            let rows = chunk
-                .iter()
-                .map(|entry| rows::row(organization, entry))
-                .collect::<Result<Vec<_>>>()?;
-            audit_log::Entity::insert_many(rows)
-                .exec_without_returning(&self.0)
-                .await?;
+            let rows = chunk.iter().map(|entry| rows::row(organization, entry)).collect::<Result<Vec<_>>>()?;
+            audit_log::Entity::insert_many(rows).exec_without_returning(&self.0).await?;
         }
         Ok(())
     }
@@ -99,9 +91,7 @@ impl Append {
 
     /// Takes back an organization that this transaction made and that got no entry.
     pub async fn forget(&self, organization: &OrganizationId) -> Result<()> {
-        organization::Entity::delete_by_id(organization.as_str())
-            .exec(&self.0)
-            .await?;
+        organization::Entity::delete_by_id(organization.as_str()).exec(&self.0).await?;
         Ok(())
     }
 

@@ -59,9 +59,7 @@ async fn connect_sqlite(url: &str, connections: u32) -> anyhow::Result<(Database
                 .busy_timeout(PATIENCE)
                 .pragma("query_only", if writes { "off" } else { "on" })
         });
-        Database::connect(options)
-            .await
-            .with_context(|| format!("cannot open {url}"))
+        Database::connect(options).await.with_context(|| format!("cannot open {url}"))
     };
     let writers = open(1, true).await?;
     Ok((open(connections, false).await?, writers))
@@ -76,22 +74,15 @@ async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<(Databa
             ("max_parallel_workers_per_gather", "0"),
         ])
     });
-    let connection = Database::connect(options)
-        .await
-        .context("cannot connect to PostgreSQL")?;
+    let connection = Database::connect(options).await.context("cannot connect to PostgreSQL")?;
     let setting = async |name: &str| -> anyhow::Result<String> {
-        let row = connection.query_one_raw(sea_orm::Statement::from_string(
-            DbBackend::Postgres,
-            format!("SHOW {name}"),
-        ));
+        let row =
+            connection.query_one_raw(sea_orm::Statement::from_string(DbBackend::Postgres, format!("SHOW {name}")));
         Ok(row.await?.context("SHOW gives a row")?.try_get_by_index(0)?)
     };
     let version = setting("server_version_num").await?;
     if version.parse::<i32>()? < OLDEST_POSTGRES {
-        bail!(
-            "PostgreSQL must be 15 or newer, got {}",
-            setting("server_version").await?
-        );
+        bail!("PostgreSQL must be 15 or newer, got {}", setting("server_version").await?);
     }
     let commit = setting("synchronous_commit").await?;
     if !["on", "remote_apply"].contains(&commit.as_str()) {
@@ -126,10 +117,7 @@ pub(super) fn append(backend: DbBackend) -> TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         },
-        _ => TransactionOptions {
-            isolation_level: Some(IsolationLevel::ReadCommitted),
-            ..Default::default()
-        },
+        _ => TransactionOptions { isolation_level: Some(IsolationLevel::ReadCommitted), ..Default::default() },
     }
 }
 
@@ -140,10 +128,7 @@ pub(super) async fn lock_migrations(transaction: &DatabaseTransaction) -> Result
         DbBackend::Sqlite => Ok(()),
         backend => {
             let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
-            transaction
-                .execute_raw(sea_orm::Statement::from_string(backend, lock))
-                .await
-                .map(|_| ())
+            transaction.execute_raw(sea_orm::Statement::from_string(backend, lock)).await.map(|_| ())
         }
     }
 }

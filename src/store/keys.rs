@@ -29,16 +29,7 @@ pub struct ApiKey {
 }
 
 fn key(row: api_key::Model) -> ApiKey {
-    let api_key::Model {
-        id,
-        hash,
-        organization_id,
-        scopes,
-        created_at,
-        expires_at,
-        revoked_at,
-        last_used_at,
-    } = row;
+    let api_key::Model { id, hash, organization_id, scopes, created_at, expires_at, revoked_at, last_used_at } = row;
     ApiKey {
         id,
         hash,
@@ -54,16 +45,7 @@ fn key(row: api_key::Model) -> ApiKey {
 impl Store {
     /// Stores a new key.
     pub async fn create_key(&self, key: ApiKey) -> Result<()> {
-        let ApiKey {
-            id,
-            hash,
-            organization,
-            scopes,
-            created_at,
-            expires_at,
-            revoked_at,
-            last_used_at,
-        } = key;
+        let ApiKey { id, hash, organization, scopes, created_at, expires_at, revoked_at, last_used_at } = key;
         let row = api_key::Model {
             id,
             hash,
@@ -74,9 +56,7 @@ impl Store {
             revoked_at: revoked_at.map(Timestamp::micros),
             last_used_at: last_used_at.map(Timestamp::micros),
         };
-        api_key::Entity::insert(row.into_active_model())
-            .exec_without_returning(&self.writers)
-            .await?;
+        api_key::Entity::insert(row.into_active_model()).exec_without_returning(&self.writers).await?;
         Ok(())
     }
 
@@ -87,19 +67,13 @@ impl Store {
 
     /// All keys, oldest first.
     pub async fn keys(&self) -> Result<Vec<ApiKey>> {
-        let rows = api_key::Entity::find()
-            .order_by_asc(api_key::Column::CreatedAt)
-            .all(&self.readers)
-            .await?;
+        let rows = api_key::Entity::find().order_by_asc(api_key::Column::CreatedAt).all(&self.readers).await?;
         Ok(rows.into_iter().map(key).collect())
     }
 
     /// Ends a key; `false` if it was ended already or never was.
     pub async fn revoke_key(&self, id: &str, now: Timestamp) -> Result<bool> {
-        let ended = api_key::ActiveModel {
-            revoked_at: ActiveValue::Set(Some(now.micros())),
-            ..Default::default()
-        };
+        let ended = api_key::ActiveModel { revoked_at: ActiveValue::Set(Some(now.micros())), ..Default::default() };
         let updated = api_key::Entity::update_many()
             .set(ended)
             .filter(api_key::Column::Id.eq(id))
@@ -111,15 +85,8 @@ impl Store {
 
     /// Notes that a key was used.
     pub async fn touch_key(&self, id: &str, now: Timestamp) -> Result<()> {
-        let used = api_key::ActiveModel {
-            last_used_at: ActiveValue::Set(Some(now.micros())),
-            ..Default::default()
-        };
-        api_key::Entity::update_many()
-            .set(used)
-            .filter(api_key::Column::Id.eq(id))
-            .exec(&self.writers)
-            .await?;
+        let used = api_key::ActiveModel { last_used_at: ActiveValue::Set(Some(now.micros())), ..Default::default() };
+        api_key::Entity::update_many().set(used).filter(api_key::Column::Id.eq(id)).exec(&self.writers).await?;
         Ok(())
     }
 }

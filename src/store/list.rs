@@ -37,18 +37,13 @@ impl Snapshot {
 
     /// The last number of `organization`; `None` if there is no such organization.
     pub async fn head(&self, organization: &OrganizationId) -> Result<Option<Seq>> {
-        let row = organization::Entity::find_by_id(organization.as_str())
-            .one(&self.0)
-            .await?;
+        let row = organization::Entity::find_by_id(organization.as_str()).one(&self.0).await?;
         Ok(row.map(|row| row.head_seq))
     }
 
     /// Entries up to number `head` that match.
     pub async fn count(&self, organization: &OrganizationId, filter: &Filter, head: Seq) -> Result<i64> {
-        let total = Entity::find()
-            .filter(matching(organization, filter, head))
-            .count(&self.0)
-            .await?;
+        let total = Entity::find().filter(matching(organization, filter, head)).count(&self.0).await?;
         // A count of rows numbered by i64.
         Ok(i64::try_from(total).unwrap_or(i64::MAX))
     }
@@ -95,13 +90,7 @@ impl Snapshot {
 }
 
 fn matching(organization: &OrganizationId, filter: &Filter, head: Seq) -> Condition {
-    let Filter {
-        resource_types,
-        resource_ids,
-        actions,
-        user_ids,
-        time,
-    } = filter;
+    let Filter { resource_types, resource_ids, actions, user_ids, time } = filter;
     fn any_of<V: Into<sea_orm::Value>>(column: Column, values: impl ExactSizeIterator<Item = V>) -> Option<Expr> {
         (values.len() > 0).then(|| column.is_in(values))
     }

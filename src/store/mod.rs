@@ -52,40 +52,19 @@ impl Store {
 
     /// The resource types and actions that there are.
     pub async fn catalogue(&self) -> Result<Catalogue> {
-        let rows = catalogue::Entity::find()
-            .order_by_asc(catalogue::Column::Code)
-            .all(&self.readers)
-            .await?;
+        let rows = catalogue::Entity::find().order_by_asc(catalogue::Column::Code).all(&self.readers).await?;
         let (mut resource_types, mut actions) = (Vec::new(), Vec::new());
         for row in rows {
-            let catalogue::Model {
-                kind,
-                code,
-                name,
-                path_segment,
-            } = row;
+            let catalogue::Model { kind, code, name, path_segment } = row;
             match kind.as_str() {
-                "resource_type" => resource_types.push(Named {
-                    code: ResourceType(code),
-                    name,
-                    path_segment,
-                }),
-                "action" => actions.push(Named {
-                    code: Action(code),
-                    name,
-                    path_segment,
-                }),
+                "resource_type" => resource_types.push(Named { code: ResourceType(code), name, path_segment }),
+                "action" => actions.push(Named { code: Action(code), name, path_segment }),
                 _ => {
-                    return Err(Error::Internal(anyhow::anyhow!(
-                        "the catalogue has an unknown kind {kind:?}"
-                    )));
+                    return Err(Error::Internal(anyhow::anyhow!("the catalogue has an unknown kind {kind:?}")));
                 }
             }
         }
-        Ok(Catalogue {
-            resource_types,
-            actions,
-        })
+        Ok(Catalogue { resource_types, actions })
     }
 
     /// Begins to read: everything that the snapshot gives was true at one moment.

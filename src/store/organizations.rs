@@ -34,10 +34,8 @@ pub(super) async fn insert<C: ConnectionTrait>(
         created_at: Set(now.micros()),
     };
     let unless_there = OnConflict::column(organization::Column::Id).do_nothing().to_owned();
-    let inserted = organization::Entity::insert(row)
-        .on_conflict(unless_there)
-        .exec_without_returning(connection)
-        .await?;
+    let inserted =
+        organization::Entity::insert(row).on_conflict(unless_there).exec_without_returning(connection).await?;
     Ok(inserted == 1)
 }
 
@@ -54,18 +52,12 @@ impl Store {
 
     /// Whether there is such an organization.
     pub async fn has_organization(&self, organization: &OrganizationId) -> Result<bool> {
-        Ok(organization::Entity::find_by_id(organization.as_str())
-            .count(&self.readers)
-            .await?
-            > 0)
+        Ok(organization::Entity::find_by_id(organization.as_str()).count(&self.readers).await? > 0)
     }
 
     /// All organizations, by id.
     pub async fn organizations(&self) -> Result<Vec<Organization>> {
-        let rows = organization::Entity::find()
-            .order_by_asc(organization::Column::Id)
-            .all(&self.readers)
-            .await?;
+        let rows = organization::Entity::find().order_by_asc(organization::Column::Id).all(&self.readers).await?;
         let shown = |row: organization::Model| Organization {
             id: row.id,
             head_seq: row.head_seq,

@@ -26,13 +26,7 @@ struct ChangeRow<'a> {
 }
 
 pub(super) fn row(organization: &OrganizationId, entry: &Entry) -> Result<ActiveModel> {
-    let Entry {
-        seq,
-        timestamp,
-        recorded_at,
-        writer_key_id,
-        content,
-    } = entry;
+    let Entry { seq, timestamp, recorded_at, writer_key_id, content } = entry;
     let Content {
         id,
         resource_type,
@@ -104,22 +98,12 @@ pub(super) fn entry(row: Model) -> Result<Entry> {
         trace_id: trace_id.map(Identifier::stored),
     };
     let [timestamp, recorded_at] = [timestamp, recorded_at].map(Timestamp::saturating);
-    Ok(Entry {
-        seq,
-        timestamp,
-        recorded_at,
-        writer_key_id,
-        content: Arc::new(content),
-    })
+    Ok(Entry { seq, timestamp, recorded_at, writer_key_id, content: Arc::new(content) })
 }
 
 fn changes_text(changes: &[Change]) -> serde_json::Result<String> {
     let rows = changes.iter().map(|change| {
-        let Change {
-            field,
-            old_value,
-            new_value,
-        } = change;
+        let Change { field, old_value, new_value } = change;
         Ok(ChangeRow {
             field: field.clone(),
             old_value: serde_json::from_str(old_value.as_str())?,
@@ -131,19 +115,12 @@ fn changes_text(changes: &[Change]) -> serde_json::Result<String> {
 
 fn changes_read(text: &str) -> serde_json::Result<Vec<Change>> {
     let value = |raw: &RawValue| JsonText::stored(raw.get().to_owned());
-    let change = |ChangeRow {
-                      field,
-                      old_value,
-                      new_value,
-                  }: ChangeRow<'_>| Change {
+    let change = |ChangeRow { field, old_value, new_value }: ChangeRow<'_>| Change {
         field,
         old_value: value(old_value),
         new_value: value(new_value),
     };
-    Ok(serde_json::from_str::<Vec<ChangeRow<'_>>>(text)?
-        .into_iter()
-        .map(change)
-        .collect())
+    Ok(serde_json::from_str::<Vec<ChangeRow<'_>>>(text)?.into_iter().map(change).collect())
 }
 
 fn damaged(error: serde_json::Error) -> Error {

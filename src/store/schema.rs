@@ -12,18 +12,10 @@ impl Store {
     /// that start together take turns, so each step is applied once. Gives the steps applied.
     pub async fn migrate(&self) -> anyhow::Result<usize> {
         let options = dialect::append(self.writers.get_database_backend());
-        let transaction = self
-            .writers
-            .begin_with_options(options)
-            .await
-            .context("cannot lock the schema")?;
-        dialect::lock_migrations(&transaction)
-            .await
-            .context("cannot lock the schema")?;
+        let transaction = self.writers.begin_with_options(options).await.context("cannot lock the schema")?;
+        dialect::lock_migrations(&transaction).await.context("cannot lock the schema")?;
         let before = applied(&transaction).await?.len();
-        Migrator::up(&transaction, None)
-            .await
-            .context("cannot create the schema")?;
+        Migrator::up(&transaction, None).await.context("cannot create the schema")?;
         check_tables(&transaction).await?;
         let steps = applied(&transaction).await?.len() - before;
         transaction.commit().await.context("cannot create the schema")?;
@@ -33,14 +25,9 @@ impl Store {
 
 /// The steps that the database has, if they are the first of those that this version knows.
 async fn applied(transaction: &DatabaseTransaction) -> anyhow::Result<Vec<String>> {
-    let rows = Migrator::get_migration_models(transaction)
-        .await
-        .context("cannot read the schema's version")?;
+    let rows = Migrator::get_migration_models(transaction).await.context("cannot read the schema's version")?;
     let applied: Vec<_> = rows.into_iter().map(|row| row.version).collect();
-    let known: Vec<_> = Migrator::migrations()
-        .iter()
-        .map(|step| step.name().to_owned())
-        .collect();
+    let known: Vec<_> = Migrator::migrations().iter().map(|step| step.name().to_owned()).collect();
     if let Some(unknown) = applied.iter().find(|step| !known.contains(step)) {
         bail!(
             "the database's schema is newer than this auditlog: it has the step {unknown}, and this version ends with \
@@ -60,10 +47,7 @@ async fn check_tables(transaction: &DatabaseTransaction) -> anyhow::Result<()> {
         let table = E::default();
         let probe = E::find().limit(0).all(transaction).await;
         probe.map(|_| ()).with_context(|| {
-            format!(
-                "the database's schema is damaged: cannot read table {}; restore a backup",
-                table.table_name()
-            )
+            format!("the database's schema is damaged: cannot read table {}; restore a backup", table.table_name())
         })
     }
     check::<organization::Entity>(transaction).await?;

@@ -16,10 +16,7 @@ use crate::support::{Backend, Database, Service, on_every_database};
 const LIST: &str = "/v1/org_a/audit-logs";
 
 fn list(organization_id: &str) -> pb::ListAuditLogsRequest {
-    pb::ListAuditLogsRequest {
-        organization_id: organization_id.to_owned(),
-        ..Default::default()
-    }
+    pb::ListAuditLogsRequest { organization_id: organization_id.to_owned(), ..Default::default() }
 }
 
 fn reason(status: &tonic::Status) -> (Code, String) {

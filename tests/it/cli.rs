@@ -1,1 +1,196 @@
-//! x
+//! The command line: exit codes, where options come from, keys, and what is never logged.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::support::process::{auditlog, create_key, output, text};
+use crate::support::{Backend, Database, Process, database, on_every_database};
+
+/// Exit code, standard output, standard error.
+fn ran(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let output = output(arguments, environment);
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in(database::temporary()).expect("a directory")
+}
+
+fn write(directory: &Path, name: &str, content: &str) -> String {
+    let path = directory.join(name);
+    fs::write(&path, content).expect("a file");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn wrong_usage_exits_2_and_says_what_is_allowed() {
+    for (arguments, told) in [
+        (&["serv"][..], "a similar subcommand exists: 'serve'"),
+        (&["serve", "--rest", "maybe"], "[possible values: on, off]"),
+        (&["serve", "--queue-entries", "1"], "1 is not in 1000.."),
+        (&["keys", "create", "--organization", "a", "--scope", "admin"], "must be read or write, got \"admin\""),
+        (&["keys", "create", "--scope", "read"], "name an --organization ORG, or say --all-organizations"),
+        (&["keys", "create", "--organization", "a"], "--scope"),
+        (&["keys", "create", "--organization", "", "--scope", "read"], "must be 1 to 256 bytes, got 0"),
+        (&["keys", "create", "--organization", "a", "--scope", "read", "--expires-in", "soon"], "--expires-in"),
+        (&["import"], "<FILE|->"),
+        (&["import", "x"], "--api-key"),
+        (&["serve", "--log", "loud=quiet=x"], "the log filter must be a level"),
+        (&["--config", "/nowhere.toml", "migrate"], "cannot read /nowhere.toml"),
+    ] {
+        let (code, _, stderr) = ran(arguments, &[]);
+        assert_eq!(code, Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(told), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn failures_exit_1_and_name_their_cause() {
+    let gone = "postgres://nobody:hunter2@127.0.0.1:1/none";
+    let not_a_database =
+        format!("sqlite://{}", write(directory().keep().as_path(), "text", "this is no database file, just text"));
+    for (arguments, url, told) in [
+        (&["migrate"][..], gone, "cannot connect to PostgreSQL"),
+        (&["migrate"], "mysql://host/db", "must start with sqlite:// or postgres://, got \"mysql\""),
+        (&["migrate"], "sqlite::memory:", "must start with sqlite://"),
+        (&["migrate"], "sqlite://:memory:", "would be lost with the process"),
+        (&["migrate"], "sqlite:///nowhere/at/all.db", "cannot open sqlite:///nowhere/at/all.db"),
+        (&["migrate"], &not_a_database, "not a database"),
+    ] {
+        let (code, stdout, stderr) = ran(arguments, &[("AUDITLOG_DATABASE_URL", url)]);
+        assert_eq!((code, stdout.as_str()), (Some(1), ""), "{url}: {stderr}");
+        assert!(stderr.contains(told), "{url}: {stderr}");
+        assert!(!stderr.contains("hunter2"), "{stderr}");
+    }
+    let (code, _, stderr) = ran(&["import", "/nowhere.ndjson"], &[("AUDITLOG_API_KEY", "x")]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("cannot read /nowhere.ndjson"), "{stderr}");
+}
+
+#[test]
+fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
+    let directory = directory();
+    let url = |name: &str| format!("sqlite://{}", directory.path().join(name).display());
+    let config = write(
+        directory.path(),
+        "auditlog.toml",
+        &format!("database_url = \"{}\"\ndatabase_connections = 3\n", url("file.db")),
+    );
+    let used = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let (code, _, stderr) = ran(arguments, environment);
+        assert_eq!(code, Some(0), "{stderr}");
+        let names = ["flag.db", "environment.db", "file.db", "secret.db"];
+        let found: Vec<_> = names.into_iter().filter(|name| directory.path().join(name).exists()).collect();
+        for name in &found {
+            fs::remove_file(directory.path().join(name)).expect("it can go");
+        }
+        found
+    };
+    let (flag, environment) = (url("flag.db"), url("environment.db"));
+    let in_environment = [("AUDITLOG_CONFIG", config.as_str()), ("AUDITLOG_DATABASE_URL", &environment)];
+    assert_eq!(used(&["migrate", "--database-url", &flag], &in_environment), ["flag.db"]);
+    assert_eq!(used(&["migrate"], &in_environment), ["environment.db"]);
+    assert_eq!(used(&["migrate"], &in_environment[..1]), ["file.db"]);
+    assert_eq!(used(&["migrate", "--config", &config], &[]), ["file.db"]);
+    let secret = write(directory.path(), "secret", &format!("{}\n", url("secret.db")));
+    let from_file = [("AUDITLOG_CONFIG", config.as_str()), ("AUDITLOG_DATABASE_URL_FILE", &secret)];
+    assert_eq!(used(&["migrate"], &from_file), ["secret.db"], "the environment beats the file");
+    let both = [("AUDITLOG_DATABASE_URL", flag.as_str()), ("AUDITLOG_DATABASE_URL_FILE", &secret)];
+    let (code, _, stderr) = ran(&["migrate"], &both);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("AUDITLOG_DATABASE_URL and AUDITLOG_DATABASE_URL_FILE are both set"), "{stderr}");
+}
+
+#[test]
+fn a_misspelt_option_in_the_file_is_refused() {
+    let directory = directory();
+    let config = write(directory.path(), "auditlog.toml", "listne = \"127.0.0.1:1\"\n");
+    let (code, _, stderr) = ran(&["serve", "--config", &config], &[]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("listne is not an option; allowed: api_key, ") && stderr.contains("listen"), "{stderr}");
+}
+
+#[test]
+fn every_option_can_come_from_the_environment() {
+    let commands: [&[&str]; 9] = [
+        &["serve"],
+        &["demo"],
+        &["migrate"],
+        &["import"],
+        &["keys", "create"],
+        &["keys", "list"],
+        &["keys", "revoke"],
+        &["organizations", "create"],
+        &["organizations", "list"],
+    ];
+    for command in commands {
+        let (code, help, _) = ran(&[command, &["--help"]].concat(), &[]);
+        assert_eq!(code, Some(0));
+        let options: Vec<_> = help.split("\n      --").skip(1).collect();
+        assert!(!options.is_empty(), "{help}");
+        for option in options {
+            let words = option.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words.contains("[env: AUDITLOG_"), "{command:?} --{words}");
+        }
+    }
+}
+
+on_every_database! {
+    async fn keys_are_made_listed_and_revoked(database: &Database) {
+        let environment = [("AUDITLOG_DATABASE_URL", database.url.as_str())];
+        let made = ran(&["keys", "create", "--organization", "org_a", "--scope", "read", "--expires-in", "90d"], &environment);
+        let key = made.1.trim_end();
+        assert_eq!((made.0, made.1.lines().count(), key.len()), (Some(0), 1, 65), "{}", made.1);
+        assert!(made.2.contains("Created organization org_a.") && !made.2.contains(key));
+        let again = ran(&["keys", "create", "--organization", "org_a", "--scope", "write"], &environment);
+        assert!(!again.2.contains("Created organization"), "{}", again.2);
+        let (_, listed, _) = ran(&["keys", "list"], &environment);
+        let id = &key[3..15];
+        assert!(listed.lines().any(|line| line.starts_with(&format!("{id}\torg_a\tread\t"))), "{listed}");
+        assert!(!listed.contains(&key[16..]));
+        assert_eq!(ran(&["keys", "revoke", id], &environment).0, Some(0));
+        let (code, _, stderr) = ran(&["keys", "revoke", id], &environment);
+        assert_eq!(code, Some(1));
+        assert!(stderr.contains("auditlog keys list"), "{stderr}");
+    }
+
+    async fn organizations_are_made_and_listed(database: &Database) {
+        let environment = [("AUDITLOG_DATABASE_URL", database.url.as_str())];
+        assert_eq!(ran(&["organizations", "create", "org_b"], &environment).0, Some(0));
+        assert!(ran(&["organizations", "create", "org_b"], &environment).2.contains("is there already"));
+        let (_, listed, _) = ran(&["organizations", "list"], &environment);
+        assert!(listed.starts_with("org_b\t0\t"), "{listed}");
+    }
+
+    async fn logs_never_show_what_an_entry_says(database: &Database) {
+        let key = create_key(&database.url, &["--organization", "org_a", "--scope", "read", "--scope", "write"]);
+        let mut command = auditlog();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log", "trace"]).env("AUDITLOG_DATABASE_URL", &database.url);
+        let service = Process::spawn(command);
+        let secret = "Zaphod-Beeblebrox";
+        let entry = |id: &str, action: &str| json!({
+            "id": id, "resourceType": "rule", "resourceId": secret, "resourceName": secret, "action": action, "userId": secret,
+            "userEmail": secret, "changes": [{"field": secret, "newValue": secret}], "metadata": {"source": secret}
+        });
+        let http = reqwest::Client::new();
+        for (entries, status) in [
+            (json!([entry("log_1", "created")]), 201),
+            (json!([entry("log_1", "updated")]), 409),
+            (json!([entry("log_2", "made")]), 400),
+            (json!([secret]), 400),
+        ] {
+            let request = http.post(service.url("/v1/org_a/audit-logs")).bearer_auth(&key).json(&json!({"auditLogs": entries}));
+            assert_eq!(request.send().await.expect("an answer").status().as_u16(), status);
+        }
+        let page = http.get(service.url("/v1/org_a/audit-logs")).bearer_auth(&key).send().await.expect("an answer");
+        assert!(page.text().await.expect("text").contains(secret));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let lines: Vec<_> = service.log.try_iter().collect();
+        assert!(lines.iter().any(|line| line.contains("answered")), "it logs");
+        for line in lines {
+            assert!(!line.contains(secret) && !line.contains(&key[16..]), "{line}");
+        }
+    }
+}

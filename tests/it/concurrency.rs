@@ -49,33 +49,20 @@ struct Writer {
 impl Writer {
     async fn write(&self, to: &str, entries: Vec<NewEntry>) -> Result<Vec<Written>, Error> {
         let replica = &self.replicas[(self.number as usize + self.acknowledged.len()) % self.replicas.len()];
-        replica
-            .write(Batch {
-                organization: organization(to),
-                key_id: format!("key{}", self.number),
-                entries,
-            })
-            .await
+        replica.write(Batch { organization: organization(to), key_id: format!("key{}", self.number), entries }).await
     }
 
     fn new_entry(&mut self, request: u64, place: u64) -> NewEntry {
-        let fresh = entry(
-            &format!("w{}_{request}_{place}", self.number),
-            self.random.random_range(0..1_000),
-        );
+        let fresh = entry(&format!("w{}_{request}_{place}", self.number), self.random.random_range(0..1_000));
         let late = Timestamp::saturating(1_700_000_000_000_000 + self.random.random_range(0..50));
-        NewEntry {
-            timestamp: self.random.random_bool(0.3).then_some(late),
-            ..fresh
-        }
+        NewEntry { timestamp: self.random.random_bool(0.3).then_some(late), ..fresh }
     }
 
     async fn run(mut self) -> Self {
         for request in 0..REQUESTS {
             let to = *ORGANIZATIONS.choose(&mut self.random).expect("three");
-            let mut entries: Vec<_> = (0..self.random.random_range(1..=4))
-                .map(|place| self.new_entry(request, place))
-                .collect();
+            let mut entries: Vec<_> =
+                (0..self.random.random_range(1..=4)).map(|place| self.new_entry(request, place)).collect();
             match self.random.random_range(0..10) {
                 // A duplicate inside the request.
                 0 => entries.push(entries[0].clone()),
@@ -93,8 +80,7 @@ impl Writer {
                         let outcome = self.write(to, entries.clone()).await;
                         assert!(matches!(outcome, Err(Error::IdConflict(_))), "{outcome:?}");
                         entries.pop();
-                        self.refused
-                            .extend(entries.into_iter().map(|entry| (to, entry.content.id.clone())));
+                        self.refused.extend(entries.into_iter().map(|entry| (to, entry.content.id.clone())));
                         continue;
                     }
                 }
@@ -107,13 +93,7 @@ impl Writer {
                 let (again, twice) = tokio::join!(self.write(to, entries.clone()), self.write(to, entries.clone()));
                 for retried in [again.expect("a replay"), twice.expect("a replay")] {
                     for (first, second) in written.iter().zip(retried) {
-                        assert_eq!(
-                            second,
-                            Written {
-                                replayed: true,
-                                ..first.clone()
-                            }
-                        );
+                        assert_eq!(second, Written { replayed: true, ..first.clone() });
                     }
                 }
             }
@@ -129,11 +109,7 @@ impl Writer {
     /// Invariant 1: what is acknowledged is there, for everybody, at once.
     async fn read_own(&self, to: &str, written: &[Written]) {
         for one in written {
-            let read = self
-                .query
-                .get(&organization(to), &one.id)
-                .await
-                .expect("acknowledged means readable");
+            let read = self.query.get(&organization(to), &one.id).await.expect("acknowledged means readable");
             assert_eq!((read.seq, read.recorded_at), (one.seq, one.recorded_at));
         }
     }
@@ -150,12 +126,7 @@ struct Walk {
 
 async fn walk(query: &Query, of: &'static str, filter: Filter, random: &mut StdRng) -> Option<Walk> {
     let mut start = Start::Offset(Offset::default());
-    let mut walk = Walk {
-        organization: of,
-        filter,
-        total: 0,
-        seen: Vec::new(),
-    };
+    let mut walk = Walk { organization: of, filter, total: 0, seen: Vec::new() };
     loop {
         let limit = Limit::parse(Some(random.random_range(1..=40))).expect("a limit");
         let page = match query.list(&organization(of), &walk.filter, start, limit).await {
@@ -165,8 +136,7 @@ async fn walk(query: &Query, of: &'static str, filter: Filter, random: &mut StdR
         };
         walk.total = page.total;
         assert_eq!(page.offset, walk.seen.len() as i64);
-        walk.seen
-            .extend(page.entries.iter().map(|entry| (entry.timestamp, entry.seq)));
+        walk.seen.extend(page.entries.iter().map(|entry| (entry.timestamp, entry.seq)));
         match page.next_cursor {
             Some(cursor) => start = Start::Cursor(cursor),
             None => return Some(walk),
@@ -183,10 +153,9 @@ async fn read(query: Query, seed: u64, done: Arc<AtomicBool>, walks: Arc<AtomicU
         let of = *ORGANIZATIONS.choose(&mut random).expect("three");
         let filter = match random.random_bool(0.5) {
             true => Filter::default(),
-            false => Filter {
-                actions: vec![auditlog::domain::Action(1), auditlog::domain::Action(2)],
-                ..Filter::default()
-            },
+            false => {
+                Filter { actions: vec![auditlog::domain::Action(1), auditlog::domain::Action(2)], ..Filter::default() }
+            }
         };
         if let Some(walk) = walk(&query, of, filter, &mut random).await {
             walks.fetch_add(1, Ordering::SeqCst);
@@ -213,24 +182,16 @@ fn check_log(of: &str, entries: &[Entry], acknowledged: &HashMap<(&str, EntryId)
     in_order.sort_by_key(|entry| entry.seq);
     let seqs: Vec<_> = in_order.iter().map(|entry| entry.seq).collect();
     assert_eq!(seqs, (1..=entries.len() as i64).collect::<Vec<_>>(), "{of}");
-    assert!(
-        in_order.is_sorted_by_key(|entry| entry.recorded_at),
-        "{of}: recorded_at falls"
-    );
+    assert!(in_order.is_sorted_by_key(|entry| entry.recorded_at), "{of}: recorded_at falls");
     // Invariants 3 and 6.
     for entry in entries {
         let key = (of, entry.content.id.clone());
-        let (sent, written) = acknowledged
-            .get(&key)
-            .unwrap_or_else(|| panic!("{of} has {key:?}, which nobody wrote"));
+        let (sent, written) = acknowledged.get(&key).unwrap_or_else(|| panic!("{of} has {key:?}, which nobody wrote"));
         assert_eq!(entry.content, sent.content);
         assert_eq!(entry.timestamp, sent.timestamp.unwrap_or(written.recorded_at));
         assert_eq!((entry.seq, entry.recorded_at), (written.seq, written.recorded_at));
     }
-    let expected = acknowledged
-        .keys()
-        .filter(|(organization, _)| *organization == of)
-        .count();
+    let expected = acknowledged.keys().filter(|(organization, _)| *organization == of).count();
     assert_eq!(entries.len(), expected, "{of}: acknowledged and stored");
 }
 
@@ -238,12 +199,7 @@ fn check_log(of: &str, entries: &[Entry], acknowledged: &HashMap<(&str, EntryId)
 fn check_walk(walk: &Walk, entries: &[Entry]) {
     let matches = |entry: &Entry| walk.filter.actions.is_empty() || walk.filter.actions.contains(&entry.content.action);
     let (timestamp, seq) = (|entry: &Entry| entry.timestamp, |entry: &Entry| entry.seq);
-    assert_eq!(
-        walk.seen.len() as i64,
-        walk.total,
-        "{}: total and walked",
-        walk.organization
-    );
+    assert_eq!(walk.seen.len() as i64, walk.total, "{}: total and walked", walk.organization);
     let mut in_order: Vec<_> = entries.iter().filter(|entry| matches(entry)).map(seq).collect();
     in_order.sort_unstable();
     // The matching entry with the total-th number was the last of the walk's first moment.

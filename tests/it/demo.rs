@@ -1,1 +1,67 @@
-//! x
+//! `auditlog demo`: what it prints works when it is pasted.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{ChildStdout, Command, Stdio};
+
+use crate::support::process::{auditlog, text};
+use crate::support::{Process, database};
+
+/// A demo in `directory`, and the lines of its standard output up to the last.
+fn demo(directory: &Path, arguments: &[&str]) -> (Process, Vec<String>) {
+    let mut command = auditlog();
+    command.arg("demo").args(["--listen", "127.0.0.1:0"]).args(arguments).current_dir(directory).stdout(Stdio::piped());
+    let mut process = Process::spawn(command);
+    let output: ChildStdout = process.child.stdout.take().expect("a pipe");
+    let mut lines = Vec::new();
+    for line in BufReader::new(output).lines().map_while(Result::ok) {
+        let last = line.starts_with("Ctrl-C");
+        lines.push(line);
+        if last {
+            break;
+        }
+    }
+    (process, lines)
+}
+
+#[test]
+fn its_commands_work_when_they_are_pasted() {
+    let directory = tempfile::tempdir_in(database::temporary()).expect("a directory");
+    let (_process, lines) = demo(directory.path(), &[]);
+    assert!(lines[0].contains("402 written"), "{lines:?}");
+    let exports: Vec<_> = lines.iter().filter(|line| line.starts_with("export ")).map(String::as_str).collect();
+    let commands: Vec<_> =
+        lines.iter().filter(|line| ["curl ", "echo ", "/"].iter().any(|start| line.starts_with(start))).collect();
+    assert_eq!((exports.len(), commands.len()), (2, 6), "{lines:?}");
+    for command in commands {
+        let script = format!("set -o pipefail; {}; {command}", exports.join("; "));
+        // From another directory, as from another terminal.
+        let run = Command::new("bash")
+            .args(["-c", &script])
+            .current_dir("/")
+            .env("AUDITLOG_LOG", "off")
+            .output()
+            .expect("bash runs");
+        let printed = text(&run.stdout);
+        assert!(run.status.success(), "{command}: {}", text(&run.stderr));
+        let expected = ["\"auditLogs\":[{", "1 written", "org_abc123\tread,write"];
+        assert!(expected.iter().any(|expected| printed.contains(expected)), "{command} printed {printed}");
+    }
+}
+
+#[test]
+fn no_file_is_overwritten() {
+    let directory = tempfile::tempdir_in(database::temporary()).expect("a directory");
+    std::fs::write(directory.path().join("auditlog-demo.db"), "somebody's").expect("a file");
+    let (process, lines) = demo(directory.path(), &[]);
+    assert!(lines[0].contains("auditlog-demo-2.db"), "{lines:?}");
+    drop(process);
+    assert_eq!(std::fs::read(directory.path().join("auditlog-demo.db")).expect("it is there"), b"somebody's");
+    let named = auditlog()
+        .args(["demo", "--file", "auditlog-demo.db"])
+        .current_dir(directory.path())
+        .output()
+        .expect("it runs");
+    assert_eq!(named.status.code(), Some(1));
+    assert!(text(&named.stderr).contains("overwrites nothing"), "{}", text(&named.stderr));
+}

@@ -1,1 +1,175 @@
-//! x
+//! The snippets of the public documentation and of the README, with nothing changed but host and key,
+//! run by their own languages against a real process.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::support::process::{create_key, output, text};
+use crate::support::{Backend, Database, Process, on_every_database, say};
+
+const HOST: &str = "https://api.freddy.aitronos.com";
+const SNIPPETS: [&str; 4] = ["all_logs", "by_resource_type", "by_specific_resource", "by_date_range"];
+
+fn file(path: &str) -> String {
+    fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)).expect("the file is there")
+}
+
+/// The code blocks of a page in one language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let fences = page.split("```").skip(1).step_by(2);
+    fences.filter_map(|block| block.strip_prefix(&format!("{language}\n"))).map(|code| code.trim().to_owned()).collect()
+}
+
+fn documentation(language: &str) -> Vec<String> {
+    blocks(&file("tests/data/list-audit-logs.md"), language)
+}
+
+/// A service with the documentation's entries, and a key for it.
+fn started(database: &Database) -> (Process, String) {
+    let key = create_key(&database.url, &["--organization", "org_abc123", "--scope", "read", "--scope", "write"]);
+    let service = Process::serve(&database.url);
+    let entries = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("assets/demo.ndjson.gz");
+    let endpoint = service.url("");
+    let arguments = ["import", "--strict", "--endpoint", &endpoint, entries.to_str().expect("UTF-8")];
+    let imported = output(arguments, &[("AUDITLOG_API_KEY", &key)]);
+    assert!(imported.status.success(), "{}", text(&imported.stderr));
+    (service, key)
+}
+
+/// The first of `programs` that `check` succeeds with. A missing one is told, and an error where
+/// `AUDITLOG_TEST_CLIENTS=required`.
+fn program<'a>(programs: &[&'a str], check: &[&str]) -> Option<&'a str> {
+    let works =
+        |program: &&&str| Command::new(program).args(check).output().is_ok_and(|output| output.status.success());
+    let found = programs.iter().find(works).copied();
+    if found.is_none() {
+        let required = std::env::var("AUDITLOG_TEST_CLIENTS").is_ok_and(|value| value == "required");
+        assert!(!required, "AUDITLOG_TEST_CLIENTS=required, and there is no {programs:?} that runs {check:?}");
+        say(&format!("{}: NOT TESTED (no program that runs {check:?})", programs[0]));
+    }
+    found
+}
+
+fn succeeded(output: Output) -> String {
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// What the entries of each snippet's request make it print.
+fn check_printed(snippet: &str, printed: &str) {
+    let expected = match snippet {
+        "all_logs" => "Found 402 audit logs\n",
+        "by_resource_type" => "Found 48 assistant changes",
+        "by_specific_resource" => {
+            "2025-01-20T10:30:00Z: updated\n - temperature: 0.7 → 0.9\n - tools.webSearch: False → True\n - instructions: \
+             You are a helpful assistant. → You are a helpful customer support assistant.\n"
+        }
+        _ => " logs in January 2025",
+    };
+    let (printed, expected) = (printed.to_lowercase(), expected.to_lowercase());
+    assert!(printed.contains(&expected), "{snippet} printed {printed}");
+    if snippet == "all_logs" {
+        assert_eq!(printed.lines().count(), 21, "20 entries follow");
+    }
+}
+
+on_every_database! {
+    async fn curl_snippets_work(database: &Database) {
+        let (service, key) = started(database);
+        let Some(bash) = program(&["bash"], &["-c", "curl --version"]) else { return };
+        let snippets = documentation("bash");
+        assert_eq!(snippets.len(), SNIPPETS.len());
+        for (snippet, name) in snippets.iter().zip(SNIPPETS) {
+            // The page lost the line break that followed each backslash.
+            let script = snippet.replace(HOST, &service.url("")).replace("\\ -H", "\\\n  -H");
+            let run = Command::new(bash).args(["-c", &script]).env("FREDDY_API_KEY", &key).output().expect("it runs");
+            let page: Value = serde_json::from_str(&succeeded(run)).expect("JSON");
+            let total = page["pagination"]["total"].as_u64().expect("a total");
+            match name {
+                "all_logs" => assert_eq!((total, page["auditLogs"].as_array().map(Vec::len)), (402, Some(20))),
+                "by_resource_type" => assert_eq!(total, 48),
+                "by_specific_resource" => assert_eq!((total, &page["auditLogs"][0]["id"]), (1, &Value::from("log_abc123"))),
+                _ => assert!(total >= 2),
+            }
+        }
+    }
+
+    async fn python_snippets_work(database: &Database) {
+        let (service, key) = started(database);
+        let Some(python) = program(&["python3", "/usr/bin/python3"], &["-c", "import requests"]) else { return };
+        let blocks = documentation("python");
+        assert_eq!(blocks.len(), SNIPPETS.len());
+        for (block, name) in blocks.iter().zip(SNIPPETS) {
+            // The page lost its line breaks, without which it is no Python; the file has them again.
+            let snippet = file(&format!("tests/data/snippets/{name}.py"));
+            let squeezed = |text: &str| text.split_whitespace().collect::<String>();
+            assert_eq!(squeezed(&snippet), squeezed(block), "{name} is the documentation's");
+            let script = format!("import os\napi_key = os.environ['KEY']\n{}", snippet.replace(HOST, &service.url("")));
+            let run = Command::new(python).args(["-c", &script]).env("KEY", &key).env("PYTHONIOENCODING", "utf-8").output();
+            check_printed(name, &succeeded(run.expect("it runs")));
+        }
+    }
+
+    async fn javascript_snippets_work(database: &Database) {
+        let (service, key) = started(database);
+        let Some(node) = program(&["node", "nodejs"], &["-e", "fetch"]) else { return };
+        let snippets = documentation("javascript");
+        assert_eq!(snippets.len(), SNIPPETS.len());
+        for (snippet, name) in snippets.iter().zip(SNIPPETS) {
+            let script = format!("const apiKey = process.env.KEY; {}", snippet.replace(HOST, &service.url("")));
+            let run = Command::new(node).args(["--input-type=module", "-e", &script]).env("KEY", &key).output();
+            check_printed(name, &succeeded(run.expect("it runs")));
+        }
+    }
+
+    async fn the_three_error_bodies_are_those_of_the_documentation(database: &Database) {
+        let (service, key) = started(database);
+        let writer = create_key(&database.url, &["--organization", "org_abc123", "--scope", "write"]);
+        let documented: Vec<Value> = documentation("json")
+            .iter()
+            .filter_map(|block| block.split_once('{').filter(|(status, _)| !status.is_empty()))
+            .map(|(_, body)| serde_json::from_str(&format!("{{{body}")).expect("JSON"))
+            .collect();
+        assert_eq!(documented.len(), 3);
+        let calls = [(404, "org_none", Some(&key)), (401, "org_abc123", None), (403, "org_abc123", Some(&writer))];
+        for ((status, organization, key), documented) in calls.into_iter().zip(documented) {
+            let mut request = reqwest::Client::new().get(service.url(&format!("/v1/{organization}/audit-logs")));
+            if let Some(key) = key {
+                request = request.bearer_auth(key);
+            }
+            let response = request.send().await.expect("an answer");
+            assert_eq!(response.status().as_u16(), status);
+            assert_eq!(response.json::<Value>().await.expect("JSON"), documented);
+        }
+    }
+
+    async fn the_readme_writes_and_reads_in_each_language(database: &Database) {
+        let (service, key) = started(database);
+        let readme = file("README.md");
+        let endpoint = service.url("");
+        let runners: [(&str, &[&str], &[&str], &[&str]); 3] = [
+            ("bash", &["bash"], &["-c", "curl --version"], &["-c"]),
+            ("python", &["python3", "/usr/bin/python3"], &["-c", "import requests"], &["-c"]),
+            ("javascript", &["node", "nodejs"], &["-e", "fetch"], &["--input-type=module", "-e"]),
+        ];
+        for (language, programs, check, arguments) in runners {
+            let Some(found) = program(programs, check) else { continue };
+            let snippets: Vec<_> = blocks(&readme, language).into_iter().filter(|code| code.contains("/audit-logs")).collect();
+            assert!(!snippets.is_empty(), "the README shows {language}");
+            for snippet in snippets {
+                let run = Command::new(found)
+                    .args(arguments)
+                    .arg(&snippet)
+                    .env("AUDITLOG_ENDPOINT", &endpoint)
+                    .env("AUDITLOG_API_KEY", &key)
+                    .output()
+                    .expect("it runs");
+                let printed = succeeded(run);
+                assert!(printed.contains("log_readme_"), "{language} printed {printed}");
+            }
+        }
+    }
+}

@@ -32,19 +32,14 @@ fn input(id: &str) -> AuditLogInput {
 }
 
 fn write(audit_logs: Vec<AuditLogInput>) -> WriteAuditLogsRequest {
-    WriteAuditLogsRequest {
-        organization_id: "org_a".to_owned(),
-        audit_logs,
-    }
+    WriteAuditLogsRequest { organization_id: "org_a".to_owned(), audit_logs }
 }
 
 /// Code, reason and violated fields.
 fn shown(status: &Status) -> (Code, String, Vec<String>) {
     let details = status.get_error_details();
     let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
-    let fields = details
-        .bad_request()
-        .map(|bad| bad.field_violations.iter().map(|one| one.field.clone()).collect());
+    let fields = details.bad_request().map(|bad| bad.field_violations.iter().map(|one| one.field.clone()).collect());
     (status.code(), reason, fields.unwrap_or_default())
 }
 

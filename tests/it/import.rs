@@ -38,28 +38,15 @@ fn import(service: &Process, key: &str, lines: &[u8], arguments: &[&str]) -> (Op
 
 async fn ids(service: &Process, key: &str, organization: &str) -> Vec<String> {
     let url = service.url(&format!("/v1/{organization}/audit-logs"));
-    let page: Value = reqwest::Client::new()
-        .get(url)
-        .bearer_auth(key)
-        .send()
-        .await
-        .expect("an answer")
-        .json()
-        .await
-        .expect("JSON");
+    let page: Value =
+        reqwest::Client::new().get(url).bearer_auth(key).send().await.expect("an answer").json().await.expect("JSON");
     let mut entries: Vec<_> = page["auditLogs"].as_array().cloned().unwrap_or_default();
     entries.sort_by_key(|entry| entry["sequence"].as_i64());
-    entries
-        .iter()
-        .map(|entry| entry["id"].as_str().expect("an id").to_owned())
-        .collect()
+    entries.iter().map(|entry| entry["id"].as_str().expect("an id").to_owned()).collect()
 }
 
 fn started(database: &Database) -> (Process, String) {
-    let key = create_key(
-        &database.url,
-        &["--all-organizations", "--scope", "read", "--scope", "write"],
-    );
+    let key = create_key(&database.url, &["--all-organizations", "--scope", "read", "--scope", "write"]);
     (Process::serve(&database.url), key)
 }
 

@@ -14,10 +14,7 @@ use auditlog::store::Store;
 
 use crate::support::{Backend, Database, on_every_database};
 
-pub const LIMITS: QueueLimits = QueueLimits {
-    entries: 20_000,
-    bytes: 64 * 1024 * 1024,
-};
+pub const LIMITS: QueueLimits = QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 };
 
 pub fn organization(id: &str) -> OrganizationId {
     OrganizationId::parse(id).expect("an id")
@@ -44,10 +41,7 @@ pub fn entry(id: &str, variant: u64) -> NewEntry {
         metadata: Metadata::parse([("source".to_owned(), String::new())].into()).expect("metadata"),
         trace_id: None,
     };
-    NewEntry {
-        timestamp: None,
-        content: Arc::new(content),
-    }
+    NewEntry { timestamp: None, content: Arc::new(content) }
 }
 
 pub fn start(store: &Store, clock: Clock) -> Ingest {
@@ -60,13 +54,7 @@ pub async fn query(store: &Store) -> Query {
 }
 
 async fn write(ingest: &Ingest, to: &str, entries: Vec<NewEntry>) -> Result<Vec<Written>, Error> {
-    ingest
-        .write(Batch {
-            organization: organization(to),
-            key_id: "key".to_owned(),
-            entries,
-        })
-        .await
+    ingest.write(Batch { organization: organization(to), key_id: "key".to_owned(), entries }).await
 }
 
 /// All entries, newest first.
@@ -75,10 +63,7 @@ pub async fn all(store: &Store, of: &str) -> Vec<auditlog::domain::Entry> {
     let mut start = Start::Offset(Offset::default());
     let mut entries = Vec::new();
     loop {
-        let page = query
-            .list(&organization(of), &Filter::default(), start, limit)
-            .await
-            .expect("a page");
+        let page = query.list(&organization(of), &Filter::default(), start, limit).await.expect("a page");
         entries.extend(page.entries);
         match page.next_cursor {
             Some(cursor) => start = Start::Cursor(cursor),
@@ -91,10 +76,7 @@ pub async fn all(store: &Store, of: &str) -> Vec<auditlog::domain::Entry> {
 fn set_clock(at: i64) -> (Clock, Arc<AtomicI64>) {
     let hand = Arc::new(AtomicI64::new(at));
     let read = Arc::clone(&hand);
-    (
-        Clock::from_fn(move || Timestamp::saturating(read.load(Ordering::SeqCst))),
-        hand,
-    )
+    (Clock::from_fn(move || Timestamp::saturating(read.load(Ordering::SeqCst))), hand)
 }
 
 on_every_database! {

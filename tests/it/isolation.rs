@@ -15,10 +15,7 @@ const SECRET: &str = "only_in_theirs";
 
 /// `ours` with one entry, `theirs` with three, sharing a resource and an entry's id.
 async fn two_organizations(service: &Service) -> (String, String) {
-    let (ours, theirs) = (
-        service.key(Some("ours"), &BOTH).await,
-        service.key(Some("theirs"), &BOTH).await,
-    );
+    let (ours, theirs) = (service.key(Some("ours"), &BOTH).await, service.key(Some("theirs"), &BOTH).await);
     let entry = |id: &str, user: &str| {
         let mut entry = least(id);
         entry["userId"] = json!(user);
@@ -32,12 +29,7 @@ async fn two_organizations(service: &Service) -> (String, String) {
 }
 
 fn ids(answer: &Value) -> Vec<&str> {
-    answer["auditLogs"]
-        .as_array()
-        .expect("entries")
-        .iter()
-        .map(|entry| entry["id"].as_str().expect("an id"))
-        .collect()
+    answer["auditLogs"].as_array().expect("entries").iter().map(|entry| entry["id"].as_str().expect("an id")).collect()
 }
 
 /// Every gRPC method on `organization`.
@@ -53,33 +45,21 @@ async fn call_all(service: &Service, key: &str, organization: &str) -> [(&'stati
         user_id: "uid_ours".to_owned(),
         ..Default::default()
     };
-    let list = ListAuditLogsRequest {
-        organization_id: organization_id.clone(),
-        ..Default::default()
-    };
+    let list = ListAuditLogsRequest { organization_id: organization_id.clone(), ..Default::default() };
     let history = GetResourceHistoryRequest {
         organization_id: organization_id.clone(),
         resource_type,
         resource_id,
         ..Default::default()
     };
-    let get = GetAuditLogRequest {
-        organization_id: organization_id.clone(),
-        id: "log_shared".to_owned(),
-    };
-    let write = WriteAuditLogsRequest {
-        organization_id,
-        audit_logs: vec![input],
-    };
+    let get = GetAuditLogRequest { organization_id: organization_id.clone(), id: "log_shared".to_owned() };
+    let write = WriteAuditLogsRequest { organization_id, audit_logs: vec![input] };
     fn shown<T: std::fmt::Debug>(outcome: Result<tonic::Response<T>, Status>) -> Result<String, Status> {
         outcome.map(|response| format!("{:?}", response.into_inner()))
     }
     [
         ("list", shown(client.list_audit_logs(with_key(list, key)).await)),
-        (
-            "history",
-            shown(client.get_resource_history(with_key(history, key)).await),
-        ),
+        ("history", shown(client.get_resource_history(with_key(history, key)).await)),
         ("get", shown(client.get_audit_log(with_key(get, key)).await)),
         ("write", shown(client.write_audit_logs(with_key(write, key)).await)),
     ]

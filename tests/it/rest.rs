@@ -32,21 +32,10 @@ pub fn least(id: &str) -> Value {
 
 fn code(answer: &Answer) -> (u16, String) {
     let error = &answer.body["error"];
-    let keys: Vec<_> = answer
-        .body
-        .as_object()
-        .map(|body| body.keys().cloned().collect())
-        .unwrap_or_default();
+    let keys: Vec<_> = answer.body.as_object().map(|body| body.keys().cloned().collect()).unwrap_or_default();
     assert_eq!(keys, ["error"], "{}", answer.text);
     assert_eq!(error.as_object().map(|error| error.len()), Some(3), "{}", answer.text);
-    (
-        answer.status,
-        format!(
-            "{} {}",
-            error["type"].as_str().expect("type"),
-            error["code"].as_str().expect("code")
-        ),
-    )
+    (answer.status, format!("{} {}", error["type"].as_str().expect("type"), error["code"].as_str().expect("code")))
 }
 
 async fn started(database: &Database) -> (Service, String) {

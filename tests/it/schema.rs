@@ -7,18 +7,12 @@ use crate::support::{Backend, Database, on_every_database};
 
 async fn execute(database: &Database, statement: &str) {
     let connection = Connections::connect(&database.url).await.expect("the database opens");
-    connection
-        .execute_unprepared(statement)
-        .await
-        .expect("the statement runs");
+    connection.execute_unprepared(statement).await.expect("the statement runs");
     connection.close().await.expect("it closes");
 }
 
 async fn refusal(database: &Database) -> String {
-    let refused = Store::open(&database.secret(), 2)
-        .await
-        .err()
-        .expect("the schema is refused");
+    let refused = Store::open(&database.secret(), 2).await.err().expect("the schema is refused");
     format!("{refused:#}")
 }
 

@@ -73,23 +73,12 @@ const SEGMENTS: [(&str, &str); 5] = [
     ("rule", "rules"),
     ("mcp_configuration", "mcp-configurations"),
 ];
-const TYPES: [&str; 7] = [
-    "assistant",
-    "thread",
-    "vector_store",
-    "rule",
-    "mcp_configuration",
-    "user",
-    "organization",
-];
+const TYPES: [&str; 7] = ["assistant", "thread", "vector_store", "rule", "mcp_configuration", "user", "organization"];
 const ACTIONS: [&str; 6] = ["created", "updated", "deleted", "accessed", "shared", "archived"];
 
 impl Asked {
     fn random(random: &mut StdRng, rows: &[Row]) -> Self {
-        let mut asked = Self {
-            limit: 50,
-            ..Self::default()
-        };
+        let mut asked = Self { limit: 50, ..Self::default() };
         let some = |random: &mut StdRng| random.random_bool(0.35);
         if random.random_bool(0.15) {
             let row = rows.choose(random).expect("rows");
@@ -102,16 +91,13 @@ impl Asked {
         let mut repeated = |random: &mut StdRng, name: &str, pick: &dyn Fn(&mut StdRng) -> String| {
             let most = *[1, 1, 1, 2, 3, 20, 100].choose(random).expect("counts");
             let values: Vec<_> = (0..random.random_range(1..=most)).map(|_| pick(random)).collect();
-            asked
-                .query
-                .extend(values.iter().map(|value| (name.to_owned(), value.clone())));
+            asked.query.extend(values.iter().map(|value| (name.to_owned(), value.clone())));
             values
         };
         if asked.history.is_none() {
             if some(random) {
-                asked.resource_types = repeated(random, "resourceType", &|random| {
-                    TYPES.choose(random).expect("a type").to_string()
-                });
+                asked.resource_types =
+                    repeated(random, "resourceType", &|random| TYPES.choose(random).expect("a type").to_string());
             }
             if some(random) {
                 asked.resource_ids = repeated(random, "resourceId", &|random| match random.random_bool(0.9) {
@@ -121,14 +107,11 @@ impl Asked {
             }
         }
         if some(random) {
-            asked.actions = repeated(random, "action", &|random| {
-                ACTIONS.choose(random).expect("an action").to_string()
-            });
+            asked.actions =
+                repeated(random, "action", &|random| ACTIONS.choose(random).expect("an action").to_string());
         }
         if some(random) {
-            asked.user_ids = repeated(random, "userId", &|random| {
-                rows.choose(random).expect("rows").user_id.clone()
-            });
+            asked.user_ids = repeated(random, "userId", &|random| rows.choose(random).expect("rows").user_id.clone());
         }
         asked.times(random, rows);
         if random.random_bool(0.6) {
@@ -173,11 +156,7 @@ impl Asked {
     fn path(&self) -> String {
         let encode =
             |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
-        let query: Vec<_> = self
-            .query
-            .iter()
-            .map(|(name, value)| format!("{name}={}", encode(value)))
-            .collect();
+        let query: Vec<_> = self.query.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
         let path = match &self.history {
             Some((segment, id)) => format!("/v1/{segment}/{}/history", encode(id)),
             None => format!("/v1/{ORGANIZATION}/audit-logs"),
@@ -190,10 +169,7 @@ impl Asked {
 /// and the first after.
 fn written(random: &mut StdRng, micros: i64) -> (String, i64, i64) {
     let floor = |span: i64| micros - micros.rem_euclid(span);
-    let second = Timestamp::saturating(floor(1_000_000))
-        .to_string()
-        .trim_end_matches('Z')
-        .to_owned();
+    let second = Timestamp::saturating(floor(1_000_000)).to_string().trim_end_matches('Z').to_owned();
     let fraction = format!("{:06}", micros.rem_euclid(1_000_000));
     let spanned = |text: String, span: i64| (text, floor(span), floor(span) + span);
     match random.random_range(0..8) {
@@ -240,12 +216,7 @@ async fn ask(service: &Service, key: &str, rows: &[Row], random: &mut StdRng) {
     for _ in 0..3 {
         let path = asked.path();
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
-        let expected: Vec<_> = matching
-            .iter()
-            .skip(at)
-            .take(limit)
-            .map(|row| row.id.as_str())
-            .collect();
+        let expected: Vec<_> = matching.iter().skip(at).take(limit).map(|row| row.id.as_str()).collect();
         let got: Vec<_> = answer.body["auditLogs"]
             .as_array()
             .expect("entries")
@@ -274,13 +245,8 @@ fn oracle(backend: Backend) {
         let Some(database) = trail::database(backend).await else {
             return;
         };
-        let seed = std::env::var("AUDITLOG_TEST_SEED")
-            .ok()
-            .and_then(|seed| seed.parse().ok())
-            .unwrap_or(2_026);
-        say(&format!(
-            "{backend:?}: {REQUESTS} random requests, AUDITLOG_TEST_SEED={seed}"
-        ));
+        let seed = std::env::var("AUDITLOG_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(2_026);
+        say(&format!("{backend:?}: {REQUESTS} random requests, AUDITLOG_TEST_SEED={seed}"));
         let service = Service::start(database).await;
         let key = service.key(Some(ORGANIZATION), &[Scope::Read]).await;
         let rows = model();
@@ -320,9 +286,7 @@ fn walk(backend: Backend) {
         let mut cursor = String::new();
         let mut seqs = vec![false; ENTRIES + 1];
         loop {
-            let page = service
-                .get(&format!("/v1/{ORGANIZATION}/audit-logs?limit=100{cursor}"), &key)
-                .await;
+            let page = service.get(&format!("/v1/{ORGANIZATION}/audit-logs?limit=100{cursor}"), &key).await;
             let entries: BTreeMap<&str, Box<RawValue>> = serde_json::from_str(&page.text).expect("a page");
             let entries: Vec<BTreeMap<&str, &RawValue>> =
                 serde_json::from_str(entries["auditLogs"].get()).expect("entries");
@@ -346,10 +310,7 @@ fn walk(backend: Backend) {
             }
         }
         assert_eq!(walked, ENTRIES);
-        assert!(
-            seqs[1..].iter().all(|seen| *seen),
-            "numbers 1 to {ENTRIES} without a gap"
-        );
+        assert!(seqs[1..].iter().all(|seen| *seen), "numbers 1 to {ENTRIES} without a gap");
     });
 }
 

@@ -71,15 +71,7 @@ pub(super) fn read(
         {
             return Ok(());
         }
-        let (open, bytes) = batch.get_or_insert_with(|| {
-            (
-                Batch {
-                    organization: named,
-                    entries: Vec::new(),
-                },
-                0,
-            )
-        });
+        let (open, bytes) = batch.get_or_insert_with(|| (Batch { organization: named, entries: Vec::new() }, 0));
         open.entries.push((line, entry));
         *bytes += size;
     }
@@ -98,11 +90,7 @@ fn unpacked(mut source: Box<dyn Read + Send>) -> io::Result<Box<dyn Read>> {
     source.by_ref().take(2).read_to_end(&mut magic)?;
     let packed = magic == [0x1f, 0x8b];
     let whole: Begun = Cursor::new(magic).chain(source);
-    Ok(if packed {
-        Box::new(MultiGzDecoder::new(whole))
-    } else {
-        Box::new(whole)
-    })
+    Ok(if packed { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) })
 }
 
 /// Passes over what is left of a line that was too long to be read whole.
@@ -130,7 +118,5 @@ fn entry(text: &[u8], line: usize, organization: Option<&str>) -> Result<(String
 /// The same for the same line of the same file, so that an import can be repeated.
 fn own_id(line: usize, text: &str) -> String {
     let digest = Sha256::digest(format!("{line} {}", text.trim_ascii()));
-    digest[..16]
-        .iter()
-        .fold("imp_".to_owned(), |id, byte| format!("{id}{byte:02x}"))
+    digest[..16].iter().fold("imp_".to_owned(), |id, byte| format!("{id}{byte:02x}"))
 }

@@ -41,21 +41,16 @@ pub struct Import {
     #[arg(value_name = "FILE|-")]
     file: PathBuf,
     /// Write all entries to this organization, whatever their lines say.
-    #[arg(long, value_name = "ORG")]
+    #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG")]
     organization: Option<OrganizationId>,
     /// Stop at the first bad line, instead of skipping it.
-    #[arg(long)]
+    #[arg(long, env = "AUDITLOG_STRICT")]
     strict: bool,
 }
 
 impl Import {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Self {
-            client,
-            file,
-            organization,
-            strict,
-        } = self;
+        let Self { client, file, organization, strict } = self;
         let (source, progress): (Box<dyn Read + Send>, _) = if file.as_os_str() == "-" {
             let progress = ProgressBar::new_spinner();
             progress.set_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})")?);
@@ -67,9 +62,7 @@ impl Import {
                 bail!("{} is a directory", file.display());
             }
             let progress = ProgressBar::new(metadata.len());
-            progress.set_style(ProgressStyle::with_template(
-                "{bar:30} {percent:>3} % {msg}, {eta} left",
-            )?);
+            progress.set_style(ProgressStyle::with_template("{bar:30} {percent:>3} % {msg}, {eta} left")?);
             (Box::new(progress.wrap_read(opened)), progress)
         };
         let summary = run(client.connect()?, source, organization, strict, progress).await?;

@@ -28,19 +28,11 @@ pub(in crate::cli) struct Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            written,
-            there_already,
-            skipped,
-            elapsed,
-        } = self;
+        let Self { written, there_already, skipped, elapsed } = self;
         let rate = (written + there_already) as f64 / elapsed.as_secs_f64().max(0.001);
         let [written, there_already, skipped, rate] = [*written, *there_already, *skipped, rate as u64].map(HumanCount);
         let elapsed = elapsed.as_secs_f64();
-        write!(
-            f,
-            "{written} written, {there_already} already there, {skipped} skipped in {elapsed:.1} s ({rate}/s)"
-        )
+        write!(f, "{written} written, {there_already} already there, {skipped} skipped in {elapsed:.1} s ({rate}/s)")
     }
 }
 
@@ -59,16 +51,7 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(client: AuditLogs, strict: bool, progress: ProgressBar) -> Self {
-        Self {
-            client,
-            strict,
-            progress,
-            begun: Instant::now(),
-            written: 0,
-            there_already: 0,
-            skipped: 0,
-            last_line: 0,
-        }
+        Self { client, strict, progress, begun: Instant::now(), written: 0, there_already: 0, skipped: 0, last_line: 0 }
     }
 
     /// Writes `batch`. Lines that the service refuses are bad; the others are written without them.
@@ -82,10 +65,7 @@ impl Sender {
                 Err(status) => status,
             };
             let refused = refused(&status);
-            let Some((first, _)) = refused
-                .first_key_value()
-                .filter(|(place, _)| **place < batch.entries.len())
-            else {
+            let Some((first, _)) = refused.first_key_value().filter(|(place, _)| **place < batch.entries.len()) else {
                 bail!("{}", self.gave_up(&status));
             };
             if self.strict {
@@ -121,19 +101,8 @@ impl Sender {
 
     pub(super) fn finish(self) -> Summary {
         self.progress.finish_and_clear();
-        let Self {
-            written,
-            there_already,
-            skipped,
-            begun,
-            ..
-        } = self;
-        Summary {
-            written,
-            there_already,
-            skipped,
-            elapsed: begun.elapsed(),
-        }
+        let Self { written, there_already, skipped, begun, .. } = self;
+        Summary { written, there_already, skipped, elapsed: begun.elapsed() }
     }
 
     /// One request, again while the service is away or busy: the ids make that safe.
@@ -148,8 +117,7 @@ impl Sender {
             match self.client.write_audit_logs(request).await {
                 Ok(response) => return Ok(response.into_inner().audit_logs),
                 Err(status) if is_passing(&status) && begun.elapsed() < PATIENCE => {
-                    self.progress
-                        .set_message(format!("waiting for the service ({})", status.message()));
+                    self.progress.set_message(format!("waiting for the service ({})", status.message()));
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(Duration::from_secs(1));
                 }
@@ -165,18 +133,11 @@ impl Sender {
         self.last_line = batch.entries.last().map_or(self.last_line, |(line, _)| *line);
         let done = self.written + self.there_already;
         let rate = done as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
-        self.progress
-            .set_message(format!("{} entries, {}/s", HumanCount(done), HumanCount(rate as u64)));
+        self.progress.set_message(format!("{} entries, {}/s", HumanCount(done), HumanCount(rate as u64)));
     }
 
     fn so_far(&self) -> String {
-        let Self {
-            written,
-            there_already,
-            skipped,
-            last_line,
-            ..
-        } = self;
+        let Self { written, there_already, skipped, last_line, .. } = self;
         format!(
             "up to line {last_line}: {written} written, {there_already} already there, {skipped} skipped. \
              The same import again goes on from there"
@@ -184,33 +145,20 @@ impl Sender {
     }
 
     fn gave_up(&self, status: &Status) -> String {
-        format!(
-            "the service answered {:?}: {}; {}",
-            status.code(),
-            status.message(),
-            self.so_far()
-        )
+        format!("the service answered {:?}: {}; {}", status.code(), status.message(), self.so_far())
     }
 }
 
 fn is_passing(status: &Status) -> bool {
     // A connection that breaks in the middle of a call is UNKNOWN.
-    const PASSING: [Code; 5] = [
-        Code::Unavailable,
-        Code::ResourceExhausted,
-        Code::DeadlineExceeded,
-        Code::Cancelled,
-        Code::Unknown,
-    ];
+    const PASSING: [Code; 5] =
+        [Code::Unavailable, Code::ResourceExhausted, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown];
     PASSING.contains(&status.code())
 }
 
 /// Why the service refused which entries, by their places in the request.
 fn refused(status: &Status) -> BTreeMap<usize, String> {
-    let violations = status
-        .get_details_bad_request()
-        .map(|request| request.field_violations)
-        .unwrap_or_default();
+    let violations = status.get_details_bad_request().map(|request| request.field_violations).unwrap_or_default();
     let place = |field: &str| field.strip_prefix("audit_logs[")?.split(']').next()?.parse().ok();
     let refused = violations.into_iter().filter_map(|one| {
         let field = one.field.split_once("].").map_or("entry", |(_, field)| field);

@@ -30,11 +30,7 @@ impl Database {
             Backend::Sqlite => format!("sqlite://{}", directory.path().join("test.db").display()),
             Backend::Postgres => postgres::create_database().await?,
         };
-        Some(Self {
-            backend,
-            url,
-            directory,
-        })
+        Some(Self { backend, url, directory })
     }
 
     /// The database with its schema.

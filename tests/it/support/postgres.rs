@@ -31,10 +31,7 @@ pub async fn create_database() -> Option<String> {
     let url = |name: &str| format!("postgres://postgres@127.0.0.1:{port}/{name}");
     let name = format!("test_{}", NAMES.fetch_add(1, Ordering::Relaxed));
     let administration = Database::connect(url("postgres")).await.expect("PostgreSQL answers");
-    administration
-        .execute_unprepared(&format!("CREATE DATABASE {name}"))
-        .await
-        .expect("a database is created");
+    administration.execute_unprepared(&format!("CREATE DATABASE {name}")).await.expect("a database is created");
     administration.close().await.expect("the connection closes");
     Some(url(&name))
 }
@@ -72,15 +69,8 @@ fn programs() -> Option<PathBuf> {
 }
 
 fn start(programs: &Path) -> Server {
-    let directory = tempfile::Builder::new()
-        .prefix("auditlog-pg-")
-        .tempdir()
-        .expect("a directory")
-        .keep();
-    let port = TcpListener::bind("127.0.0.1:0")
-        .and_then(|free| free.local_addr())
-        .expect("a free port")
-        .port();
+    let directory = tempfile::Builder::new().prefix("auditlog-pg-").tempdir().expect("a directory").keep();
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
     let log = directory.join("log");
     // Tests need no durability against a crash of the machine; synchronous_commit stays on.
     let options = format!(
@@ -96,11 +86,7 @@ fn start(programs: &Path) -> Server {
         log = log.display(),
     );
     let mut command = as_postgres(&script, &directory);
-    let mut guard = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("the server's shell starts");
+    let mut guard = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the server's shell starts");
     let mut input = guard.stdin.take().expect("its input is a pipe");
     input.flush().expect("the pipe is open");
     let begun = Instant::now();
@@ -113,34 +99,18 @@ fn start(programs: &Path) -> Server {
         );
         std::thread::sleep(Duration::from_millis(20));
     }
-    Server {
-        port,
-        _guard: Mutex::new((guard, input)),
-    }
+    Server { port, _guard: Mutex::new((guard, input)) }
 }
 
 /// A shell that runs `script` as a user that PostgreSQL accepts.
 fn as_postgres(script: &str, directory: &Path) -> Command {
-    let is_root = Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|id| id.stdout == b"0\n");
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
     if is_root {
         // PostgreSQL refuses to run as root.
         let owned = Command::new("chown").arg("postgres").arg(directory).status();
-        assert!(
-            owned.is_ok_and(|status| status.success()),
-            "the directory goes to the user postgres"
-        );
+        assert!(owned.is_ok_and(|status| status.success()), "the directory goes to the user postgres");
         let mut command = Command::new("setpriv");
-        command.args([
-            "--reuid=postgres",
-            "--regid=postgres",
-            "--clear-groups",
-            "sh",
-            "-c",
-            script,
-        ]);
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "sh", "-c", script]);
         command
     } else {
         let mut command = Command::new("sh");

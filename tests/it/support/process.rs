@@ -25,12 +25,7 @@ pub fn auditlog() -> Command {
 
 /// Runs a command to its end.
 pub fn output<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>, environment: &[(&str, &str)]) -> Output {
-    auditlog()
-        .args(arguments)
-        .envs(environment.iter().copied())
-        .stdin(Stdio::null())
-        .output()
-        .expect("it runs")
+    auditlog().args(arguments).envs(environment.iter().copied()).stdin(Stdio::null()).output().expect("it runs")
 }
 
 pub fn text(bytes: &[u8]) -> String {
@@ -39,10 +34,7 @@ pub fn text(bytes: &[u8]) -> String {
 
 /// A key from `auditlog keys create`.
 pub fn create_key(url: &str, arguments: &[&str]) -> String {
-    let output = output(
-        [["keys", "create"].as_slice(), arguments].concat(),
-        &[("AUDITLOG_DATABASE_URL", url)],
-    );
+    let output = output([["keys", "create"].as_slice(), arguments].concat(), &[("AUDITLOG_DATABASE_URL", url)]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     text(&output.stdout).trim_end().to_owned()
 }
@@ -51,21 +43,14 @@ impl Process {
     /// `auditlog serve` on a free port.
     pub fn serve(url: &str) -> Self {
         let mut command = auditlog();
-        command
-            .arg("serve")
-            .env("AUDITLOG_DATABASE_URL", url)
-            .env("AUDITLOG_LISTEN", "127.0.0.1:0");
+        command.arg("serve").env("AUDITLOG_DATABASE_URL", url).env("AUDITLOG_LISTEN", "127.0.0.1:0");
         Self::spawn(command)
     }
 
     /// Any command that logs where it listens.
     pub fn spawn(mut command: Command) -> Self {
         #[expect(clippy::zombie_processes, reason = "a process that does not listen fails the test")]
-        let mut child = command
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
         let stderr = BufReader::new(child.stderr.take().expect("stderr is a pipe"));
         let (lines, log) = mpsc::channel();
         std::thread::spawn(move || {
@@ -75,9 +60,7 @@ impl Process {
         });
         let mut said = Vec::new();
         loop {
-            let line = log
-                .recv_timeout(Duration::from_secs(60))
-                .unwrap_or_else(|_| panic!("it listens: {said:?}"));
+            let line = log.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("it listens: {said:?}"));
             let event: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
             if event["message"] == "listening" {
                 let address = event["address"].as_str().expect("an address").to_owned();
@@ -99,9 +82,7 @@ impl Process {
 
     /// SIGTERM, and its exit code.
     pub fn terminate(mut self) -> Option<i32> {
-        let killed = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
-            .status();
+        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         assert!(killed.is_ok_and(|status| status.success()));
         self.child.wait().expect("it ends").code()
     }

@@ -37,10 +37,7 @@ pub fn options() -> Options {
         rest: true,
         request_timeout: Duration::from_secs(30),
         drain_limit: Duration::from_secs(5),
-        queue: QueueLimits {
-            entries: 20_000,
-            bytes: 64 * 1024 * 1024,
-        },
+        queue: QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 },
     }
 }
 
@@ -52,19 +49,9 @@ impl Service {
     pub async fn start_with(database: &Database, clock: Clock, options: Options) -> Self {
         let store = database.store().await;
         let random = Random::system();
-        let parts = Parts {
-            store: store.clone(),
-            clock: clock.clone(),
-            random: random.clone(),
-        };
+        let parts = Parts { store: store.clone(), clock: clock.clone(), random: random.clone() };
         let running = app::start(parts, options).await.expect("the service starts");
-        Self {
-            running,
-            store,
-            http: reqwest::Client::new(),
-            clock,
-            random,
-        }
+        Self { running, store, http: reqwest::Client::new(), clock, random }
     }
 
     /// A new key; `None` for a service-wide one. Its organization is made.
@@ -72,10 +59,7 @@ impl Service {
         let organization = organization.map(|id| OrganizationId::parse(id).expect("an id"));
         if let Some(organization) = &organization {
             let log_id = self.random.hex::<16>();
-            self.store
-                .create_organization(organization, &log_id, self.clock.now())
-                .await
-                .expect("it is made");
+            self.store.create_organization(organization, &log_id, self.clock.now()).await.expect("it is made");
         }
         let scopes: BTreeSet<_> = scopes.iter().copied().collect();
         let key = create_key(&self.store, &self.clock, &self.random, organization, &scopes, None).await;
@@ -91,8 +75,7 @@ impl Service {
     }
 
     pub async fn post(&self, path: &str, key: &str, body: &Value) -> Answer {
-        self.send(self.http.post(self.url(path)).bearer_auth(key).json(body))
-            .await
+        self.send(self.http.post(self.url(path)).bearer_auth(key).json(body)).await
     }
 
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
@@ -105,12 +88,8 @@ impl Service {
 
     /// A gRPC client that shows no key by itself.
     pub async fn grpc(&self) -> AuditLogServiceClient<Channel> {
-        let client = AuditLogServiceClient::connect(self.url(""))
-            .await
-            .expect("the service accepts");
-        client
-            .max_decoding_message_size(auditlog::grpc::MAX_RESPONSE)
-            .max_encoding_message_size(64 * 1024 * 1024)
+        let client = AuditLogServiceClient::connect(self.url("")).await.expect("the service accepts");
+        client.max_decoding_message_size(auditlog::grpc::MAX_RESPONSE).max_encoding_message_size(64 * 1024 * 1024)
     }
 
     pub async fn stop(self) {
@@ -121,8 +100,6 @@ impl Service {
 /// `message` with a key.
 pub fn with_key<T>(message: T, key: &str) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
-    request
-        .metadata_mut()
-        .insert("authorization", format!("Bearer {key}").parse().expect("ASCII"));
+    request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().expect("ASCII"));
     request
 }

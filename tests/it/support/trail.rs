@@ -27,9 +27,7 @@ pub fn lines() -> &'static [String] {
     LINES.get_or_init(|| {
         let mut text = String::new();
         let packed = fs::File::open(path()).expect("the trail is there");
-        GzDecoder::new(packed)
-            .read_to_string(&mut text)
-            .expect("the trail is gzip");
+        GzDecoder::new(packed).read_to_string(&mut text).expect("the trail is gzip");
         text.lines().map(str::to_owned).collect()
     })
 }
@@ -60,10 +58,7 @@ pub async fn database(backend: Backend) -> Option<&'static Database> {
 
 /// Imports the trail while the service is killed in the middle, restarted, and fed again.
 fn import_through_a_kill(url: &str) {
-    let key = create_key(
-        url,
-        &["--organization", ORGANIZATION, "--scope", "read", "--scope", "write"],
-    );
+    let key = create_key(url, &["--organization", ORGANIZATION, "--scope", "read", "--scope", "write"]);
     let service = Process::serve(url);
     let mut import = auditlog()
         .args(["import", "--endpoint", &service.url("")])
@@ -86,12 +81,7 @@ fn import_through_a_kill(url: &str) {
     let before = stored(&service, &key);
     assert!((10_000..ENTRIES).contains(&before), "killed in the middle, at {before}");
     let again = output(
-        [
-            "import",
-            "--endpoint",
-            &service.url(""),
-            path().to_str().expect("UTF-8"),
-        ],
+        ["import", "--endpoint", &service.url(""), path().to_str().expect("UTF-8")],
         &[("AUDITLOG_API_KEY", &key)],
     );
     assert!(again.status.success(), "{}", text(&again.stderr));
@@ -99,19 +89,11 @@ fn import_through_a_kill(url: &str) {
     let expected = format!("{} written {before} already there 0 skipped", ENTRIES - before);
     assert!(summary.starts_with(&expected), "{summary:?} begins with {expected:?}");
     let third = output(
-        [
-            "import",
-            "--endpoint",
-            &service.url(""),
-            path().to_str().expect("UTF-8"),
-        ],
+        ["import", "--endpoint", &service.url(""), path().to_str().expect("UTF-8")],
         &[("AUDITLOG_API_KEY", &key)],
     );
     let summary = text(&third.stdout).replace(',', "");
-    assert!(
-        summary.starts_with(&format!("0 written {ENTRIES} already there 0 skipped")),
-        "{summary:?}"
-    );
+    assert!(summary.starts_with(&format!("0 written {ENTRIES} already there 0 skipped")), "{summary:?}");
     assert_eq!(service.terminate(), Some(0));
 }
 
@@ -119,15 +101,7 @@ fn import_through_a_kill(url: &str) {
 fn stored(service: &Process, key: &str) -> usize {
     let url = service.url(&format!("/v1/{ORGANIZATION}/audit-logs?limit=1"));
     let page: Value = tokio::runtime::Handle::current().block_on(async {
-        reqwest::Client::new()
-            .get(url)
-            .bearer_auth(key)
-            .send()
-            .await
-            .expect("an answer")
-            .json()
-            .await
-            .expect("JSON")
+        reqwest::Client::new().get(url).bearer_auth(key).send().await.expect("an answer").json().await.expect("JSON")
     });
     page["pagination"]["total"].as_u64().expect("a total") as usize
 }
