@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::domain::{Invalid, Timestamp};
 
+/// The most faults that one answer names; they travel in a header.
+pub const MAX_VIOLATIONS: usize = 8;
+
 /// One thing that is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -38,9 +41,9 @@ pub enum Error {
     /// No such entry in the organization.
     #[error("Audit log not found")]
     AuditLogNotFound,
-    /// An id is taken by an entry with other content.
-    #[error("{}: {}", .0.field, .0.description)]
-    IdConflict(Violation),
+    /// Ids that are taken by entries with other content, at least one.
+    #[error("{}", describe(.0))]
+    IdConflict(Vec<Violation>),
     /// The queue of writes is full.
     #[error("Too many writes are waiting; try again after {} s", .retry_after.as_secs())]
     Overloaded {

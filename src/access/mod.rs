@@ -82,13 +82,16 @@ pub struct Access {
     clock: Clock,
     /// By key id; `None` for an id that there is not, so that guesses cost the database nothing.
     recent: Cache<String, Option<Arc<ApiKey>>>,
+    /// When a key's use was last noted. Apart from `recent`, which must show a revocation in time.
+    noted: Cache<String, Timestamp>,
 }
 
 impl Access {
     /// Checks keys against `store`.
     pub fn new(store: Store, clock: Clock) -> Self {
         let recent = Cache::builder().max_capacity(REMEMBERED).time_to_live(FRESH).build();
-        Self { store, clock, recent }
+        let noted = Cache::new(REMEMBERED);
+        Self { store, clock, recent, noted }
     }
 
     /// The holder of the key in `authorization`, the value of that header. Errors:
@@ -132,12 +135,12 @@ impl Access {
     }
 
     /// Notes beside the request that the key is in use. The note is not worth failing for.
-    async fn note_use(&self, key: &Arc<ApiKey>, now: Timestamp) {
-        if key.last_used_at.is_some_and(|used| now < used.plus(NOTED)) {
+    async fn note_use(&self, key: &ApiKey, now: Timestamp) {
+        let is_noted = |used: Timestamp| now < used.plus(NOTED);
+        if key.last_used_at.is_some_and(is_noted) || self.noted.get(&key.id).await.is_some_and(is_noted) {
             return;
         }
-        let noted = Arc::new(ApiKey { last_used_at: Some(now), ..ApiKey::clone(key) });
-        self.recent.insert(key.id.clone(), Some(noted)).await;
+        self.noted.insert(key.id.clone(), now).await;
         let (store, id) = (self.store.clone(), key.id.clone());
         let note = async move {
             if let Err(error) = store.touch_key(&id, now).await {
@@ -152,25 +155,20 @@ impl Access {
     /// not for, then `InsufficientPermissions`.
     pub async fn enter(&self, caller: &Caller, named: &str, scope: Scope) -> Result<OrganizationId> {
         let organization = match &caller.organization {
-            Some(own) if own.as_str() == named => own.clone(),
+            Some(own) if own.as_str() == named => Ok(own.clone()),
             Some(_) => return Err(Error::OrganizationNotFound),
-            None => self.enter_any(named, scope).await?,
+            None => OrganizationId::parse(named).at("organization_id"),
         };
-        match caller.scopes.contains(&scope) {
-            true => Ok(organization),
-            false => Err(Error::InsufficientPermissions(scope.purpose())),
+        // The first write with a service-wide key makes the organization.
+        if caller.organization.is_none() && scope == Scope::Read {
+            match &organization {
+                Ok(organization) if self.store.has_organization(organization).await? => {}
+                _ => return Err(Error::OrganizationNotFound),
+            }
         }
-    }
-
-    async fn enter_any(&self, named: &str, scope: Scope) -> Result<OrganizationId> {
-        let organization = OrganizationId::parse(named);
-        match scope {
-            // The first write makes the organization.
-            Scope::Write => organization.at("organization_id"),
-            Scope::Read => match organization {
-                Ok(organization) if self.store.has_organization(&organization).await? => Ok(organization),
-                _ => Err(Error::OrganizationNotFound),
-            },
+        match caller.scopes.contains(&scope) {
+            true => organization,
+            false => Err(Error::InsufficientPermissions(scope.purpose())),
         }
     }
 }

@@ -65,7 +65,8 @@ fn caller<T>(request: &Request<T>) -> Result<Caller> {
 /// The organization that the request names, in its field, its header, or both alike.
 fn agreed<T>(request: &Request<T>, field: &str) -> Result<Option<String>> {
     let mut headers = request.metadata().get_all(ORGANIZATION_HEADER).iter();
-    let header = headers.next().map(|value| value.to_str().map_err(|_| missing("must be ASCII in x-organization-id")));
+    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| missing("must be UTF-8 in x-organization-id"));
+    let header = headers.next().map(|value| text(value.as_encoded_bytes()));
     match (header.transpose()?, field) {
         (Some(_), _) if headers.next().is_some() => Err(missing("must come in one x-organization-id")),
         (None, "") => Ok(None),

@@ -8,7 +8,7 @@ use crate::domain::{
     Catalogue, Change, Content, Entry, EntryId, Filter, Identifier, Invalid, JsonText, Limit, MAX_CHANGES, MAX_VALUES,
     Metadata, Name, NewEntry, Offset, OrganizationId, Random, TimeRange, Timestamp, field_path, quoted,
 };
-use crate::error::{AtField, Error, Result};
+use crate::error::{AtField, Error, MAX_VIOLATIONS, Result};
 use crate::ingest::Written;
 use crate::query::{Page, Start};
 
@@ -16,8 +16,6 @@ use crate::query::{Page, Start};
 const MAX_ENTRIES: usize = 1_000;
 /// How far ahead of the server a timestamp may be. Microseconds.
 const AHEAD: i64 = 5 * 60 * 1_000_000;
-/// The most faults that one answer names; they travel in a header.
-const MAX_VIOLATIONS: usize = 8;
 
 /// A filter, where its page begins, and the page's size.
 pub fn listing(request: pb::ListAuditLogsRequest, catalogue: &Catalogue) -> Result<(Filter, Start, Limit)> {
@@ -260,7 +258,8 @@ fn change(change: Change) -> pb::Change {
     pb::Change { field, old_value_json: json(old_value), new_value_json: json(new_value) }
 }
 
-fn time(time: Timestamp) -> prost_types::Timestamp {
+/// An instant as protobuf has it.
+pub fn time(time: Timestamp) -> prost_types::Timestamp {
     let (seconds, nanos) = time.parts();
     prost_types::Timestamp { seconds, nanos }
 }

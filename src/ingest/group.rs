@@ -40,6 +40,14 @@ impl From<Error> for Failure {
     }
 }
 
+/// The error and its causes, without the rows that a database quotes beside them.
+fn described(error: &Error) -> String {
+    match error {
+        Error::StorageUnavailable(cause) | Error::Internal(cause) => format!("{cause:#}"),
+        other => other.to_string(),
+    }
+}
+
 type Outcome = Result<Vec<Written>>;
 
 impl Writer {
@@ -69,7 +77,9 @@ impl Writer {
             }
             // Work whose caller has gone is not begun.
             group.retain(|job| !job.reply.is_closed());
-            self.answer(group).await;
+            if !group.is_empty() {
+                self.answer(group).await;
+            }
         }
     }
 
@@ -83,7 +93,11 @@ impl Writer {
             }
             // The fault is one request's own, so that the others must not suffer from it.
             Err(error) if group.len() > 1 => {
-                warn!(?error, requests = group.len(), "a group failed; each of its requests is tried alone");
+                warn!(
+                    error = described(&error),
+                    requests = group.len(),
+                    "a group failed; each of its requests is tried alone"
+                );
                 let mut outcomes = Vec::new();
                 for job in &group {
                     let alone = self.commit_patiently(std::slice::from_ref(job)).await;
@@ -112,7 +126,7 @@ impl Writer {
             if tries == TRIES {
                 return Err(error);
             }
-            warn!(?error, tries, "a commit failed; trying again");
+            warn!(error = described(&error), tries, "a commit failed; trying again");
             tokio::time::sleep(WAIT * 2u32.pow(tries - 1)).await;
             tries += 1;
         }
@@ -126,7 +140,10 @@ impl Writer {
                 Ok(outcomes)
             }
             Err(error) => {
-                append.roll_back().await?;
+                // Where it fails, the database has rolled back by itself, or will with the connection.
+                if let Err(second) = append.roll_back().await {
+                    warn!(error = %described(&second), "a rollback failed");
+                }
                 Err(Failure::RolledBack(error))
             }
         }

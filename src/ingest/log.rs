@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Batch, Written};
 use crate::domain::{Entry, EntryId, NewEntry, OrganizationId, Timestamp};
-use crate::error::{Error, Result, Violation};
+use crate::error::{Error, MAX_VIOLATIONS, Result, Violation};
 use crate::store::{Append, Head};
 
 /// The log under its head's lock.
@@ -29,22 +29,25 @@ impl Log {
         Self { head, recorded_at, stored, fresh: Vec::new(), places: HashMap::new() }
     }
 
-    /// Admits all of `batch`, or nothing. Errors: `IdConflict`, with the entry's place.
+    /// Admits all of `batch`, or nothing. Errors: `IdConflict`, with the places of up to eight entries.
     pub(super) fn admit(&mut self, batch: &Batch) -> Result<Vec<Written>> {
         let before = self.fresh.len();
         let mut answers = Vec::with_capacity(batch.entries.len());
+        let mut conflicts = Vec::new();
         for (place, new) in batch.entries.iter().enumerate() {
             match self.admit_entry(new, &batch.key_id) {
                 Some(written) => answers.push(written),
-                None => {
-                    for refused in self.fresh.drain(before..) {
-                        self.places.remove(&refused.content.id);
-                    }
-                    return Err(conflict(place, &new.content.id));
-                }
+                None if conflicts.len() < MAX_VIOLATIONS => conflicts.push(conflict(place, &new.content.id)),
+                None => break,
             }
         }
-        Ok(answers)
+        if conflicts.is_empty() {
+            return Ok(answers);
+        }
+        for refused in self.fresh.drain(before..) {
+            self.places.remove(&refused.content.id);
+        }
+        Err(Error::IdConflict(conflicts))
     }
 
     /// `None` if the id is taken by an entry with other content.
@@ -88,11 +91,7 @@ impl Log {
     }
 }
 
-fn conflict(place: usize, id: &EntryId) -> Error {
-    Error::IdConflict(Violation {
-        field: format!("audit_logs[{place}].id"),
-        description: format!(
-            "{id} is the id of an entry with other content; send the same content again, or another id"
-        ),
-    })
+fn conflict(place: usize, id: &EntryId) -> Violation {
+    let why = "is the id of an entry with other content; send the same content again, or another id";
+    Violation { field: format!("audit_logs[{place}].id"), description: format!("{id} {why}") }
 }

@@ -17,8 +17,9 @@ use group::Writer;
 
 /// What a caller does when the queue is full.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Bytes that an entry takes in the queue beside its content.
+/// Bytes that an entry and a change take in memory beside their content.
 const ENTRY_OVERHEAD: usize = 512;
+const CHANGE_OVERHEAD: usize = 80;
 
 /// What may wait at once.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +28,12 @@ pub struct QueueLimits {
     pub entries: usize,
     /// Bytes, at least those of one request.
     pub bytes: usize,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self { entries: 20_000, bytes: 64 * 1024 * 1024 }
+    }
 }
 
 /// An entry that is durable.
@@ -69,6 +76,7 @@ pub struct Ingest {
     jobs: mpsc::UnboundedSender<Job>,
     entries: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    limits: QueueLimits,
 }
 
 impl Ingest {
@@ -77,19 +85,25 @@ impl Ingest {
         let (jobs, waiting) = mpsc::unbounded_channel();
         let writer = tokio::spawn(Writer::new(store, clock, random).run(waiting));
         let [entries, bytes] = [limits.entries, limits.bytes].map(|places| Arc::new(Semaphore::new(places)));
-        (Self { jobs, entries, bytes }, writer)
+        (Self { jobs, entries, bytes, limits }, writer)
     }
 
     /// Writes `batch` and answers once it is durable, one answer an entry. Errors: `Overloaded` at
     /// once when the queue is full, `IdConflict`, `StorageUnavailable`.
     pub async fn write(&self, batch: Batch) -> Result<Vec<Written>> {
-        let size = batch.entries.iter().map(|entry| entry.content.size() + ENTRY_OVERHEAD).sum();
-        let place = [take(&self.entries, batch.entries.len())?, take(&self.bytes, size)?];
+        let size: usize = batch.entries.iter().map(size).sum();
+        // A request that is larger than the queue has it for itself.
+        let QueueLimits { entries, bytes } = self.limits;
+        let place = [take(&self.entries, batch.entries.len().min(entries))?, take(&self.bytes, size.min(bytes))?];
         let (reply, answer) = oneshot::channel();
         let gone = || Error::Internal(anyhow::anyhow!("the writer has ended"));
         self.jobs.send(Job { batch, reply, size, _place: place }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
+}
+
+fn size(entry: &NewEntry) -> usize {
+    entry.content.size() + ENTRY_OVERHEAD + entry.content.changes.len() * CHANGE_OVERHEAD
 }
 
 fn take(places: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit> {

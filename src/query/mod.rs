@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::domain::{Catalogue, Entry, EntryId, Filter, Limit, Offset, OrganizationId};
 use crate::error::{AtField, Error, Result};
-use crate::store::{From, Position, Snapshot, Store};
+use crate::store::{Begin, Position, Snapshot, Store};
 use cursor::Cursor;
 
 /// Where a page begins, as a reader says it.
@@ -56,7 +56,7 @@ impl Query {
         limit: Limit,
     ) -> Result<Page> {
         let snapshot = self.store.snapshot().await?;
-        let page = page(&snapshot, organization, &self.indexed(filter), start, limit).await;
+        let page = self.page(&snapshot, organization, filter, start, limit).await;
         snapshot.close().await?;
         page
     }
@@ -73,10 +73,7 @@ impl Query {
 
     /// One entry. Errors: `AuditLogNotFound`.
     pub async fn get(&self, organization: &OrganizationId, id: &EntryId) -> Result<Entry> {
-        let snapshot = self.store.snapshot().await?;
-        let entry = snapshot.entry(organization, id).await;
-        snapshot.close().await?;
-        entry?.ok_or(Error::AuditLogNotFound)
+        self.store.entry(organization, id).await?.ok_or(Error::AuditLogNotFound)
     }
 }
 
@@ -86,39 +83,44 @@ struct Place {
     head: i64,
     total: i64,
     offset: i64,
-    from: From,
+    begin: Begin,
 }
 
-async fn page(
-    snapshot: &Snapshot,
-    organization: &OrganizationId,
-    filter: &Filter,
-    start: Start,
-    limit: Limit,
-) -> Result<Page> {
-    let head = snapshot.head(organization).await?.ok_or(Error::OrganizationNotFound)?;
-    let Place { head, total, offset, from } = match start {
-        Start::Offset(offset) => {
-            let total = snapshot.count(organization, filter, head).await?;
-            Place { head, total, offset: offset.get(), from: From::Offset(offset.get()) }
-        }
-        Start::Cursor(text) => {
-            let Cursor { head, total, walked, last } = Cursor::parse(&text, organization, filter, head).at("cursor")?;
-            Place { head, total, offset: walked, from: From::After(last) }
-        }
-    };
-    let entries = match offset < total {
-        true => snapshot.page(organization, filter, head, from, limit).await?,
-        false => Vec::new(),
-    };
-    // A page holds at most 100 entries.
-    let walked = offset.saturating_add(entries.len() as i64);
-    let next = entries.last().filter(|_| walked < total).map(|last| Cursor {
-        head,
-        total,
-        walked,
-        last: Position { timestamp: last.timestamp, seq: last.seq },
-    });
-    let next_cursor = next.map(|next| next.text(organization, filter));
-    Ok(Page { entries, total, limit, offset, next_cursor })
+impl Query {
+    async fn page(
+        &self,
+        snapshot: &Snapshot,
+        organization: &OrganizationId,
+        filter: &Filter,
+        start: Start,
+        limit: Limit,
+    ) -> Result<Page> {
+        let indexed = self.indexed(filter);
+        let head = snapshot.head(organization).await?.ok_or(Error::OrganizationNotFound)?;
+        let Place { head, total, offset, begin } = match start {
+            Start::Offset(offset) => {
+                let total = snapshot.count(organization, &indexed, head).await?;
+                Place { head, total, offset: offset.get(), begin: Begin::Offset(offset.get()) }
+            }
+            Start::Cursor(text) => {
+                let Cursor { head, total, walked, last } =
+                    Cursor::parse(&text, organization, filter, head).at("cursor")?;
+                Place { head, total, offset: walked, begin: Begin::After(last) }
+            }
+        };
+        let entries = match offset < total {
+            true => snapshot.page(organization, &indexed, head, begin, limit).await?,
+            false => Vec::new(),
+        };
+        // A page holds at most 100 entries.
+        let walked = offset.saturating_add(entries.len() as i64);
+        let next = entries.last().filter(|_| walked < total).map(|last| Cursor {
+            head,
+            total,
+            walked,
+            last: Position { timestamp: last.timestamp, seq: last.seq },
+        });
+        let next_cursor = next.map(|next| next.text(organization, filter));
+        Ok(Page { entries, total, limit, offset, next_cursor })
+    }
 }

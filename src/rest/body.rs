@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::Failure;
 use crate::domain::{Timestamp, quoted};
-use crate::grpc::pb;
+use crate::grpc::{pb, wire};
 
 /// `{"auditLogs":[…]}`.
 #[derive(Deserialize)]
@@ -119,10 +119,7 @@ pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), String> 
         trace_id,
     } = serde_json::from_str(json).map_err(|error| error.to_string())?;
     let time = |text: String| Timestamp::parse(&text).map_err(|why| format!("timestamp: {why}"));
-    let timestamp = timestamp.map(time).transpose()?.map(|time| {
-        let (seconds, nanos) = time.parts();
-        prost_types::Timestamp { seconds, nanos }
-    });
+    let timestamp = timestamp.map(time).transpose()?.map(wire::time);
     let change = |change: Change<'_>| {
         let Change { field, old_value, new_value } = change;
         let json = |value: &RawValue| value.get().to_owned();

@@ -4,7 +4,7 @@ use percent_encoding::percent_decode_str;
 
 use super::Failure;
 use crate::domain::{Invalid, Timestamp, end_of_span, quoted, start_of_span};
-use crate::grpc::pb;
+use crate::grpc::{pb, wire};
 
 /// The parameters of a list.
 pub(super) const LIST: [&str; 9] =
@@ -126,10 +126,6 @@ impl Params {
             let description = format!("must not be after endDate {}, got {from}", quoted(written));
             return Err(Failure::parameter("startDate", description));
         }
-        let sent = |time: Timestamp| {
-            let (seconds, nanos) = time.parts();
-            prost_types::Timestamp { seconds, nanos }
-        };
-        Ok((start.map(sent), end.map(sent)))
+        Ok((start.map(wire::time), end.map(wire::time)))
     }
 }

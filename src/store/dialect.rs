@@ -1,9 +1,12 @@
 //! Where SQLite and PostgreSQL differ. Every `match` on the database stands here.
 
+use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use anyhow::{Context, anyhow, bail};
+use sea_orm::sqlx::Connection;
+use sea_orm::sqlx::postgres::PgConnectOptions;
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
     IsolationLevel, RuntimeErr, SqliteTransactionMode, TransactionOptions, sqlx,
@@ -19,10 +22,24 @@ const IDLE: Duration = Duration::from_secs(10);
 const MIGRATION_LOCK: i64 = 0x6175_6469_746c_6f67;
 const OLDEST_POSTGRES: i32 = 150_000;
 
+/// Connections to write with on PostgreSQL: for the writer, and for notes beside it.
+const WRITERS: u32 = 3;
+
+/// What to do where there is no SQLite file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    Create,
+    Refuse,
+}
+
 /// Connections to read and to write with.
-pub(super) async fn connect(url: &str, connections: u32) -> anyhow::Result<(DatabaseConnection, DatabaseConnection)> {
+pub(super) async fn connect(
+    url: &str,
+    connections: u32,
+    missing: Missing,
+) -> anyhow::Result<(DatabaseConnection, DatabaseConnection)> {
     match url.split_once("://").map(|(scheme, _)| scheme) {
-        Some("sqlite") => connect_sqlite(url, connections).await,
+        Some("sqlite") => connect_sqlite(url, connections, missing).await,
         Some("postgres" | "postgresql") => connect_postgres(url, connections).await,
         scheme => bail!(
             "the database URL must start with sqlite:// or postgres://, got {}",
@@ -45,7 +62,17 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
     options
 }
 
-async fn connect_sqlite(url: &str, connections: u32) -> anyhow::Result<(DatabaseConnection, DatabaseConnection)> {
+/// The drivers' own errors show the whole URL, and the password with it.
+fn check_url<O: FromStr>(url: &str, example: &str) -> anyhow::Result<()> {
+    url.parse::<O>().map(|_| ()).map_err(|_| anyhow!("the database URL cannot be read; it must be like {example}"))
+}
+
+async fn connect_sqlite(
+    url: &str,
+    connections: u32,
+    missing: Missing,
+) -> anyhow::Result<(DatabaseConnection, DatabaseConnection)> {
+    check_url::<SqliteConnectOptions>(url, "sqlite://auditlog.db")?;
     if url.contains(":memory:") || url.contains("mode=memory") {
         bail!("{url} would be lost with the process; name a file, such as sqlite://auditlog.db");
     }
@@ -53,11 +80,17 @@ async fn connect_sqlite(url: &str, connections: u32) -> anyhow::Result<(Database
         let mut options = options(url, connections);
         options.map_sqlx_sqlite_opts(move |sqlite| {
             sqlite
-                .create_if_missing(writes)
+                .create_if_missing(writes && missing == Missing::Create)
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full)
                 .busy_timeout(PATIENCE)
                 .pragma("query_only", if writes { "off" } else { "on" })
+        });
+        // After a failed COMMIT, SQLite has ended the transaction and the driver thinks that it goes on:
+        // the next one would be a savepoint inside it, whose COMMIT commits nothing.
+        options.map_sqlx_sqlite_before_acquire(|connection, _| {
+            let is_clean = !connection.is_in_transaction();
+            Box::pin(async move { Ok(is_clean) })
         });
         Database::connect(options).await.with_context(|| format!("cannot open {url}"))
     };
@@ -66,15 +99,26 @@ async fn connect_sqlite(url: &str, connections: u32) -> anyhow::Result<(Database
 }
 
 async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<(DatabaseConnection, DatabaseConnection)> {
-    let mut options = options(url, connections);
-    options.map_sqlx_postgres_opts(|postgres| {
-        postgres.application_name("auditlog").options([
-            // A generic plan turned 0.25 ms into 9 to 73 ms on rare filters.
-            ("plan_cache_mode", "force_custom_plan"),
-            ("max_parallel_workers_per_gather", "0"),
-        ])
-    });
-    let connection = Database::connect(options).await.context("cannot connect to PostgreSQL")?;
+    check_url::<PgConnectOptions>(
+        url,
+        "postgres://user:password@host/database, with / and @ in a password as %2F and %40",
+    )?;
+    let open = async |connections| {
+        let mut options = options(url, connections);
+        options.map_sqlx_postgres_opts(|postgres| {
+            postgres.application_name("auditlog").options([
+                // A generic plan turned 0.25 ms into 9 to 73 ms on rare filters.
+                ("plan_cache_mode", "force_custom_plan"),
+                ("max_parallel_workers_per_gather", "0"),
+                // Another process that hangs in its transaction must not stop all writes for ever.
+                ("lock_timeout", "10s"),
+                ("idle_in_transaction_session_timeout", "30s"),
+            ])
+        });
+        Database::connect(options).await.context("cannot connect to PostgreSQL")
+    };
+    // Writes have connections of their own, so that slow reads do not keep them waiting.
+    let (connection, writers) = (open(connections).await?, open(WRITERS).await?);
     let setting = async |name: &str| -> anyhow::Result<String> {
         let row =
             connection.query_one_raw(sea_orm::Statement::from_string(DbBackend::Postgres, format!("SHOW {name}")));
@@ -93,7 +137,7 @@ async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<(Databa
             tracing::warn!("PostgreSQL runs with {durable}=off: a crash of its machine can lose or damage the log");
         }
     }
-    Ok((connection.clone(), connection))
+    Ok((connection, writers))
 }
 
 /// A transaction whose statements all see the same rows.
@@ -127,6 +171,9 @@ pub(super) async fn lock_migrations(transaction: &DatabaseTransaction) -> Result
         // BEGIN IMMEDIATE has waited already.
         DbBackend::Sqlite => Ok(()),
         backend => {
+            // Another process may take its time to migrate.
+            let patience = sea_orm::Statement::from_string(backend, "SET LOCAL lock_timeout = 0");
+            transaction.execute_raw(patience).await?;
             let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
             transaction.execute_raw(sea_orm::Statement::from_string(backend, lock)).await.map(|_| ())
         }

@@ -5,7 +5,7 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, Que
 
 use super::entities::audit_log::{Column, Entity};
 use super::entities::organization;
-use super::rows;
+use super::{Store, rows};
 use crate::domain::{Entry, EntryId, Filter, Identifier, Limit, OrganizationId, Seq, Timestamp};
 use crate::error::Result;
 
@@ -23,7 +23,7 @@ pub struct Position {
 
 /// Where a page begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
+pub enum Begin {
     /// After so many entries.
     Offset(i64),
     /// After this entry.
@@ -54,7 +54,7 @@ impl Snapshot {
         organization: &OrganizationId,
         filter: &Filter,
         head: Seq,
-        from: From,
+        begin: Begin,
         limit: Limit,
     ) -> Result<Vec<Entry>> {
         let mut query = Entity::find()
@@ -62,9 +62,9 @@ impl Snapshot {
             .order_by_desc(Column::Timestamp)
             .order_by_desc(Column::Seq)
             .limit(u64::from(limit.get()));
-        query = match from {
-            From::Offset(offset) => query.offset(u64::try_from(offset).unwrap_or(0)),
-            From::After(Position { timestamp, seq }) => {
+        query = match begin {
+            Begin::Offset(offset) => query.offset(u64::try_from(offset).unwrap_or(0)),
+            Begin::After(Position { timestamp, seq }) => {
                 // As a row value, which is an index range; `a < x OR (a = x AND b < y)` is none.
                 let place = Expr::tuple([Expr::col(Column::Timestamp), Expr::col(Column::Seq)]);
                 query.filter(place.lt(Expr::tuple([timestamp.micros().into(), seq.into()])))
@@ -73,19 +73,21 @@ impl Snapshot {
         query.all(&self.0).await?.into_iter().map(rows::entry).collect()
     }
 
-    /// One entry.
+    /// Ends the transaction, so that its connection serves the next one.
+    pub async fn close(self) -> Result<()> {
+        Ok(self.0.commit().await?)
+    }
+}
+
+impl Store {
+    /// One entry, committed before this call.
     pub async fn entry(&self, organization: &OrganizationId, id: &EntryId) -> Result<Option<Entry>> {
         let row = Entity::find()
             .filter(Column::OrganizationId.eq(organization.as_str()))
             .filter(Column::Id.eq(id.as_str()))
-            .one(&self.0)
+            .one(&self.readers)
             .await?;
         row.map(rows::entry).transpose()
-    }
-
-    /// Ends the transaction, so that its connection serves the next one.
-    pub async fn close(self) -> Result<()> {
-        Ok(self.0.commit().await?)
     }
 }
 

@@ -10,16 +10,22 @@ mod organizations;
 mod rows;
 mod schema;
 
+use std::time::Duration;
+
 use sea_orm::{DatabaseConnection, EntityTrait, QueryOrder, TransactionTrait};
 
 use crate::domain::{Action, Catalogue, Named, ResourceType, Secret};
 use crate::error::{Error, Result};
+use dialect::Missing;
 use entities::catalogue;
 
 pub use append::{Append, CommitFailed, Head};
 pub use keys::ApiKey;
-pub use list::{From, Position, Snapshot};
+pub use list::{Begin, Position, Snapshot};
 pub use organizations::Organization;
+
+/// How long a connection in use may delay the end.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// A database with the schema of this version.
 #[derive(Clone)]
@@ -31,10 +37,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// Connects to `url`, `sqlite://path` or `postgres://…`, with at most `connections` connections,
-    /// and refuses a database that cannot keep what it acknowledges. The schema is left as it is.
+    /// Connects to `url`, `sqlite://path` or `postgres://…`, with at most `connections` connections to
+    /// read with, and refuses a database that cannot keep what it acknowledges. The schema is left as
+    /// it is.
     pub async fn connect(url: &Secret, connections: u32) -> anyhow::Result<Self> {
-        let (readers, writers) = dialect::connect(url.expose(), connections).await?;
+        let (readers, writers) = dialect::connect(url.expose(), connections, Missing::Create).await?;
         Ok(Self { readers, writers })
     }
 
@@ -42,6 +49,14 @@ impl Store {
     pub async fn open(url: &Secret, connections: u32) -> anyhow::Result<Self> {
         let store = Self::connect(url, connections).await?;
         store.migrate().await?;
+        Ok(store)
+    }
+
+    /// Connects to a database that is there with the schema of this version, and creates nothing.
+    pub async fn open_existing(url: &Secret, connections: u32) -> anyhow::Result<Self> {
+        let (readers, writers) = dialect::connect(url.expose(), connections, Missing::Refuse).await?;
+        let store = Self { readers, writers };
+        store.check().await?;
         Ok(store)
     }
 
@@ -79,12 +94,15 @@ impl Store {
         Ok(Append::new(self.writers.begin_with_options(options).await?))
     }
 
-    /// Closes the connections, so that SQLite folds its log into the file.
+    /// Closes the connections, so that SQLite folds its log into the file. One that is in use for long
+    /// is left to the end of the process.
     pub async fn close(self) {
         let Self { readers, writers } = self;
         for connection in [readers, writers] {
-            if let Err(error) = connection.close().await {
-                tracing::warn!(%error, "closing the database failed");
+            match tokio::time::timeout(CLOSING, connection.close()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "closing the database failed"),
+                Err(_) => tracing::warn!("the database was still in use when the service ended"),
             }
         }
     }

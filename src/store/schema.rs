@@ -23,6 +23,20 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Refuses a database that has not just the steps of this version.
+    pub(super) async fn check(&self) -> anyhow::Result<()> {
+        let transaction = self.readers.begin().await.context("cannot read the schema")?;
+        let advice = "there is no schema of auditlog here; `auditlog migrate` makes it";
+        let applied = applied(&transaction).await.context(advice)?;
+        if applied.len() < Migrator::migrations().len() {
+            bail!("the schema is older than this auditlog; `auditlog migrate` brings it up to date");
+        }
+        check_tables(&transaction).await?;
+        transaction.rollback().await.context("cannot read the schema")
+    }
+}
+
 /// The steps that the database has, if they are the first of those that this version knows.
 async fn applied(transaction: &DatabaseTransaction) -> anyhow::Result<Vec<String>> {
     let rows = Migrator::get_migration_models(transaction).await.context("cannot read the schema's version")?;
