@@ -33,6 +33,9 @@ use crate::query::Query;
 use crate::rest;
 use crate::store::Store;
 
+/// Finds peers that are gone.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+
 /// How the service runs.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -42,7 +45,9 @@ pub struct Options {
     pub rest: bool,
     /// The longest that one request may take.
     pub request_timeout: Duration,
-    /// The longest that open requests may take once the service stops.
+    /// How long health checks say NOT_SERVING before connections are refused.
+    pub drain_delay: Duration,
+    /// The longest that open requests may take after that.
     pub drain_limit: Duration,
     /// What may wait to be written.
     pub queue: QueueLimits,
@@ -106,11 +111,11 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let grpc_router = grpc_router(service.clone(), health_service, options.request_timeout)?;
     let rest_router = match options.rest {
         true => rest_router(service, store.clone(), Arc::clone(&draining), options.request_timeout),
-        false => Router::new().fallback(async || rest::switched_off()),
+        false => rest::switched_off(),
     };
     let router = rest_router.layer(from_fn_with_state(grpc_router, by_protocol));
     let (stop, stopped) = oneshot::channel();
-    let drain = Drain { health, draining, limit: options.drain_limit };
+    let drain = Drain { health, draining, delay: options.drain_delay, limit: options.drain_limit };
     info!(%address, rest = options.rest, "listening");
     let server = tokio::spawn(serve(listener, router, stopped, drain, writer, store));
     Ok(Running { address, stop, server })
@@ -134,7 +139,7 @@ async fn by_protocol(State(grpc): State<Router>, request: Request, next: Next) -
 
 fn rest_router(service: grpc::Service, store: Store, draining: Arc<AtomicBool>, limit: Duration) -> Router {
     let refuse: Refuse = rest::refuse;
-    rest::router(service, store, Arc::new(move || draining.load(Ordering::Relaxed)))
+    rest::router(service, store, draining)
         .layer(from_fn_with_state((limit, refuse), in_time))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| refuse_panic(rest::refuse)))
 }
@@ -178,7 +183,7 @@ async fn in_time(State((limit, refuse)): State<(Duration, Refuse)>, request: Req
     tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| refuse(Error::Timeout { limit }))
 }
 
-/// What the panic said may quote an entry, so that only its place is told, by the panic hook.
+/// What the panic said may quote an entry, so that only its place is told, by telemetry's hook.
 fn refuse_panic(refuse: Refuse) -> Response {
     refuse(Error::Internal(anyhow!("a request panicked")))
 }
@@ -187,6 +192,7 @@ fn refuse_panic(refuse: Refuse) -> Response {
 struct Drain {
     health: HealthReporter,
     draining: Arc<AtomicBool>,
+    delay: Duration,
     limit: Duration,
 }
 
@@ -197,6 +203,7 @@ impl Drain {
         self.health.set_not_serving::<AuditLogServiceServer<grpc::Service>>().await;
         self.health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
         info!("draining");
+        tokio::time::sleep(self.delay).await;
     }
 }
 
@@ -219,10 +226,9 @@ async fn serve(
     let shutdown = async {
         let _ = begins.await;
     };
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(TCP_KEEPALIVE));
     let serving = configured().add_routes(Routes::from(router)).serve_with_incoming_shutdown(incoming, shutdown);
-    let mut serving = Box::pin(serving);
-    let mut writer = writer;
+    let (mut serving, mut writer) = (Box::pin(serving), writer);
     tokio::select! {
         ended = &mut serving => ended.context("the server failed")?,
         _ = &mut writer => return Err(anyhow!("the writer ended; entries can no longer be written")),
@@ -230,15 +236,16 @@ async fn serve(
             // Streams of health checks have no end of their own.
             drain.health.clear_service_status(AuditLogServiceServer::<grpc::Service>::NAME).await;
             drain.health.clear_service_status("").await;
-            match tokio::time::timeout(limit, &mut serving).await {
-                Ok(ended) => ended.context("the server failed")?,
-                Err(_) => warn!(limit = ?limit, "requests were still open at the drain limit"),
+            let drained = async {
+                serving.await.context("the server failed")?;
+                // It ends when no connection is left that could queue a write.
+                writer.await.context("the writer failed")
+            };
+            match tokio::time::timeout(limit, drained).await {
+                Ok(drained) => drained?,
+                Err(_) => warn!(?limit, "requests were open at the drain limit; they are dropped unacknowledged"),
             }
         }
-    }
-    drop(serving);
-    if tokio::time::timeout(limit, writer).await.is_err() {
-        warn!("requests that were open at the drain limit are dropped unacknowledged");
     }
     store.close().await;
     info!("stopped");
@@ -258,5 +265,7 @@ fn configured() -> Server {
         .http2_max_pending_accept_reset_streams(Some(32))
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        .tcp_keepalive(Some(Duration::from_secs(60)))
+        // Now and then a client asks again who serves, so that load spreads over new replicas.
+        .max_connection_age(Duration::from_secs(30 * 60))
+        .max_connection_age_grace(Duration::from_secs(60))
 }

@@ -70,7 +70,10 @@ fn read(path: &Path, command: &Command) -> anyhow::Result<BTreeMap<String, Vec<S
 
 /// The options of `command` and of all its subcommands.
 fn options(command: &Command) -> Box<dyn Iterator<Item = String> + '_> {
-    let own = command.get_arguments().filter(|arg| arg.get_env().is_some()).map(|arg| arg.get_id().to_string());
+    let own = command
+        .get_arguments()
+        .filter(|arg| arg.get_env().is_some() && arg.get_id() != "config")
+        .map(|arg| arg.get_id().to_string());
     Box::new(own.chain(command.get_subcommands().flat_map(options)))
 }
 
@@ -86,7 +89,7 @@ fn texts(value: Value) -> anyhow::Result<Vec<String>> {
 
 fn first_line(path: &Path) -> anyhow::Result<String> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 fn apply(command: Command, values: &BTreeMap<String, Vec<String>>) -> Command {

@@ -1,4 +1,16 @@
-//! auditlog
+//! An audit log service. Modules use only those below them, which a test holds them to:
+//!
+//! ```text
+//! cli                        one file a subcommand
+//! app, config, telemetry     bind, assemble, drain; where options come from; logs
+//! rest                       HTTP and JSON to the calls of gRPC, and their answers back
+//! grpc                       decode, call, encode; errors to statuses
+//! access, ingest, query      what the service can do: keys, writes, reads; they never use each other
+//! store                      the database; the only place that names sea-orm
+//! error                      the one error enum; knows neither gRPC nor HTTP
+//! domain                     plain data and pure functions
+//! ```
+
 pub mod access;
 pub mod app;
 pub mod cli;

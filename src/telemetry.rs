@@ -16,5 +16,10 @@ pub fn init(filter: &str) -> anyhow::Result<()> {
         true => log.init(),
         false => log.json().flatten_event(true).init(),
     }
+    // The message of a panic may quote what it panicked on, so that only its place is logged.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "panicked");
+    }));
     Ok(())
 }

@@ -10,7 +10,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
-use crate::domain::Secret;
+use crate::domain::{Invalid, Secret, quoted};
 use crate::grpc::MAX_RESPONSE;
 use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 
@@ -18,8 +18,8 @@ use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 #[derive(Args)]
 pub(super) struct Client {
     /// The service.
-    #[arg(long, env = "AUDITLOG_ENDPOINT", default_value = "http://127.0.0.1:8080", value_name = "URL")]
-    pub(super) endpoint: String,
+    #[arg(long, env = "AUDITLOG_ENDPOINT", default_value = "http://127.0.0.1:8080", value_parser = endpoint, value_name = "URL")]
+    pub(super) endpoint: Endpoint,
     /// The API key. The file AUDITLOG_API_KEY_FILE may hold it.
     #[arg(
         long,
@@ -30,6 +30,13 @@ pub(super) struct Client {
         required = true
     )]
     pub(super) api_key: Secret,
+}
+
+/// Where a service listens.
+pub(super) fn endpoint(url: &str) -> Result<Endpoint, Invalid> {
+    let known = ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
+    let parsed = Endpoint::from_shared(url.to_owned()).ok().filter(|_| known);
+    parsed.ok_or_else(|| Invalid::new("must be a URL such as http://127.0.0.1:8080", quoted(url)))
 }
 
 /// A connected client.
@@ -49,12 +56,13 @@ impl Interceptor for Authorize {
 impl Client {
     /// Prepares the connection, which is made with the first call.
     pub(super) fn connect(&self) -> anyhow::Result<AuditLogs> {
-        let about = || format!("the endpoint must be a URL such as http://127.0.0.1:8080, got {:?}", self.endpoint);
-        let mut endpoint = Endpoint::from_shared(self.endpoint.clone())
-            .with_context(about)?
+        let mut endpoint = self
+            .endpoint
+            .clone()
             .connect_timeout(Duration::from_secs(5))
+            .http2_keep_alive_interval(Duration::from_secs(30))
             .timeout(Duration::from_secs(60));
-        if self.endpoint.starts_with("https://") {
+        if endpoint.uri().scheme_str() == Some("https") {
             endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots())?;
         }
         let mut authorization: MetadataValue<Ascii> =

@@ -8,8 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use indicatif::ProgressBar;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::client::Client;
+use super::client::{Client, endpoint};
 use super::{import, keys, serve};
 use crate::access::{Scope, create_key};
 use crate::app::{self, Options, Parts};
@@ -21,6 +22,8 @@ use crate::store::Store;
 const ENTRIES: &[u8] = include_bytes!("../../assets/demo.ndjson.gz");
 const ORGANIZATION: &str = "org_abc123";
 const FILE: &str = "auditlog-demo.db";
+/// What a path must not hold plainly in a URL.
+const IN_URL: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#').add(b'\'');
 const LISTEN: &str = "127.0.0.1:8080";
 
 /// Serves a fresh SQLite database with the entries of the public documentation and a few hundred of
@@ -40,14 +43,15 @@ impl Demo {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let file = fresh(self.file)?;
         let (clock, random) = (Clock::system(), Random::system());
-        let url = format!("sqlite://{}", std::path::absolute(&file)?.display());
+        let path = std::path::absolute(&file)?.display().to_string();
+        let url = format!("sqlite://{}", utf8_percent_encode(&path, IN_URL));
         let store = Store::open(&Secret::new(url.clone()), 4).await?;
         let organization = OrganizationId::parse(ORGANIZATION)?;
         keys::ensure(&store, &organization, &clock, &random).await?;
         let scopes = [Scope::Read, Scope::Write].into();
         let key = create_key(&store, &clock, &random, Some(organization.clone()), &scopes, None).await?;
         let running = start(&store, clock, random, self.listen).await?;
-        let client = Client { endpoint: format!("http://{}", running.address), api_key: key.clone() };
+        let client = Client { endpoint: endpoint(&format!("http://{}", running.address))?, api_key: key.clone() };
         let entries = Box::new(Cursor::new(ENTRIES));
         let summary = import::run(client.connect()?, entries, Some(organization), true, ProgressBar::hidden()).await?;
         println!("{}: {summary}\n", file.display());
@@ -84,11 +88,21 @@ fn fresh(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
 }
 
 async fn start(store: &Store, clock: Clock, random: Random, listen: Option<String>) -> anyhow::Result<app::Running> {
-    let queue = QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 };
     let limit = Duration::from_secs(10);
     let start = async |listen: String| {
         let parts = Parts { store: store.clone(), clock: clock.clone(), random: random.clone() };
-        app::start(parts, Options { listen, rest: true, request_timeout: limit, drain_limit: limit, queue }).await
+        app::start(
+            parts,
+            Options {
+                listen,
+                rest: true,
+                request_timeout: limit,
+                drain_delay: Duration::ZERO,
+                drain_limit: limit,
+                queue: QueueLimits::default(),
+            },
+        )
+        .await
     };
     match listen {
         Some(listen) => start(listen).await,
@@ -118,8 +132,8 @@ grpcurl -plaintext {address} list
 grpcurl -plaintext -H "authorization: Bearer $AUDITLOG_API_KEY" -d '{{"organization_id":"{ORGANIZATION}","limit":2}}' {address} auditlog.v1.AuditLogService/ListAuditLogs
 
 # Command line
-echo '{{"id":"log_demo_2","organizationId":"{ORGANIZATION}","resourceType":"user","resourceId":"uid_user456","action":"accessed","userId":"uid_user123"}}' | {program} import -
-{program} keys list --database-url {url}
+echo '{{"id":"log_demo_2","organizationId":"{ORGANIZATION}","resourceType":"user","resourceId":"uid_user456","action":"accessed","userId":"uid_user123"}}' | '{program}' import -
+'{program}' keys list --database-url '{url}'
 
 Ctrl-C stops it; the database stays."#
     )

@@ -1,5 +1,6 @@
 //! `auditlog keys`.
 
+use std::io::{Write, stdout};
 use std::time::Duration;
 
 use anyhow::bail;
@@ -55,7 +56,7 @@ struct Create {
     #[arg(long, env = "AUDITLOG_SCOPE", required = true, value_delimiter = ',', value_name = "SCOPE")]
     scope: Vec<Scope>,
     /// When the key stops working by itself, such as 90d or 12h. Without it, when it is revoked.
-    #[arg(long, env = "AUDITLOG_EXPIRES_IN", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    #[arg(long, env = "AUDITLOG_EXPIRES_IN", value_parser = super::positive, value_name = "DURATION")]
     expires_in: Option<Duration>,
 }
 
@@ -64,13 +65,15 @@ impl Keys {
         match self.command {
             Command::Create(create) => create.run().await,
             Command::List { database } => {
-                let store = database.open().await?;
-                store.keys().await?.iter().for_each(show);
+                let store = database.open_existing().await?;
+                for key in store.keys().await? {
+                    writeln!(stdout(), "{}", shown(&key))?;
+                }
                 store.close().await;
                 Ok(())
             }
             Command::Revoke { database, id } => {
-                let store = database.open().await?;
+                let store = database.open_existing().await?;
                 // A whole key is understood, but its secret is not needed here.
                 let id = id.strip_prefix("al_").and_then(|key| key.split('_').next()).unwrap_or(&id);
                 if !store.revoke_key(id, Clock::system().now()).await? {
@@ -118,15 +121,16 @@ pub(super) async fn ensure(
 }
 
 fn later(now: Timestamp, lifetime: Duration) -> anyhow::Result<Timestamp> {
-    let micros = i64::try_from(lifetime.as_micros()).ok().filter(|micros| *micros > 0);
+    let micros = i64::try_from(lifetime.as_micros()).ok();
     let expires = micros.map(|micros| now.plus(micros)).filter(|expires| *expires < Timestamp::END);
-    expires.ok_or_else(|| super::usage("--expires-in must be more than 0 and end before the year 10000"))
+    expires.ok_or_else(|| super::usage("--expires-in must end before the year 10000"))
 }
 
-fn show(key: &ApiKey) {
+/// A line of the list.
+fn shown(key: &ApiKey) -> String {
     let ApiKey { id, hash: _, organization, scopes, created_at, expires_at, revoked_at, last_used_at } = key;
     let organization = organization.as_ref().map_or("(all)", OrganizationId::as_str);
     let time = |time: &Option<Timestamp>| time.map_or("-".to_owned(), |time| time.to_string());
     let times = [expires_at, revoked_at, last_used_at].map(time).join("\t");
-    println!("{id}\t{organization}\t{}\t{created_at}\t{times}", scopes.join(","));
+    format!("{id}\t{organization}\t{}\t{created_at}\t{times}", scopes.join(","))
 }

@@ -3,7 +3,6 @@
 use clap::Args;
 
 use super::Database;
-use crate::domain::Secret;
 use crate::store::Store;
 
 /// Brings the database's schema up to date; processes that start together take turns.
@@ -16,7 +15,7 @@ pub struct Migrate {
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Database { database_url, database_connections } = self.database;
-        let store = Store::connect(&Secret::new(database_url), database_connections).await?;
+        let store = Store::connect(&database_url.0, database_connections).await?;
         match store.migrate().await? {
             0 => println!("The schema is up to date."),
             steps => println!("The schema is up to date; steps applied: {steps}."),

@@ -10,14 +10,17 @@ mod serve;
 
 use std::ffi::OsString;
 use std::future::Future;
+use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::domain::Secret;
+use crate::domain::{Invalid, Secret, quoted};
 use crate::store::Store;
 use crate::{config, telemetry};
 
@@ -78,7 +81,7 @@ struct Database {
         hide_default_value = true,
         value_name = "URL"
     )]
-    database_url: String,
+    database_url: DatabaseUrl,
     /// The most connections to the database.
     #[arg(
         long,
@@ -93,8 +96,37 @@ struct Database {
 impl Database {
     /// Connects, with the schema up to date.
     async fn open(&self) -> anyhow::Result<Store> {
-        Store::open(&Secret::new(self.database_url.clone()), self.database_connections).await
+        Store::open(&self.database_url.0, self.database_connections).await
     }
+
+    /// Connects to a database that is there, and changes nothing of it.
+    async fn open_existing(&self) -> anyhow::Result<Store> {
+        Store::open_existing(&self.database_url.0, self.database_connections).await
+    }
+}
+
+/// A URL of a database that we know, with its password.
+#[derive(Clone)]
+struct DatabaseUrl(Secret);
+
+impl FromStr for DatabaseUrl {
+    type Err = Invalid;
+
+    fn from_str(url: &str) -> Result<Self, Invalid> {
+        let scheme = url.split_once("://").map_or("no scheme", |(scheme, _)| scheme);
+        match scheme {
+            "sqlite" | "postgres" | "postgresql" => Ok(Self(Secret::new(url.to_owned()))),
+            // Not the URL, which may hold a password.
+            scheme => Err(Invalid::new("must start with sqlite:// or postgres://", quoted(scheme))),
+        }
+    }
+}
+
+/// A duration above zero.
+fn positive(text: &str) -> Result<Duration, Invalid> {
+    let allowed = "must be a duration above 0 such as 30s, 5m or 90d";
+    let duration = humantime::parse_duration(text).map_err(|_| Invalid::new(allowed, quoted(text)))?;
+    if duration.is_zero() { Err(Invalid::new(allowed, quoted(text))) } else { Ok(duration) }
 }
 
 /// Parses the arguments and runs the command. Exit codes: 0 success, 2 wrong usage, 1 otherwise.
@@ -115,12 +147,17 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into(), 1),
     };
-    match runtime.block_on(dispatch(command)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => match error.downcast::<clap::Error>() {
-            Ok(usage) => usage.exit(),
-            Err(error) => fail(&error, 1),
-        },
+    let outcome = runtime.block_on(dispatch(command));
+    // A thread may still wait for standard input.
+    runtime.shutdown_background();
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    // Whoever reads our output, such as `head`, may have enough.
+    if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    match error.downcast::<clap::Error>() {
+        Ok(usage) => usage.exit(),
+        Err(error) => fail(&error, 1),
     }
 }
 

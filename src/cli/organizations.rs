@@ -1,8 +1,10 @@
 //! `auditlog organizations`.
 
+use std::io::{Write, stdout};
+
 use clap::{Args, Subcommand};
 
-use super::Database;
+use super::{Database, keys};
 use crate::domain::{Clock, OrganizationId, Random};
 
 /// Creates and lists organizations.
@@ -35,17 +37,16 @@ impl Organizations {
         match self.command {
             Command::Create { database, organization } => {
                 let store = database.open().await?;
-                let log_id = Random::system().hex::<16>();
-                match store.create_organization(&organization, &log_id, Clock::system().now()).await? {
+                match keys::ensure(&store, &organization, &Clock::system(), &Random::system()).await? {
                     true => eprintln!("Created organization {organization}."),
                     false => eprintln!("Organization {organization} is there already."),
                 }
                 store.close().await;
             }
             Command::List { database } => {
-                let store = database.open().await?;
+                let store = database.open_existing().await?;
                 for organization in store.organizations().await? {
-                    println!("{}\t{}\t{}", organization.id, organization.head_seq, organization.created_at);
+                    writeln!(stdout(), "{}\t{}\t{}", organization.id, organization.head_seq, organization.created_at)?;
                 }
                 store.close().await;
             }

@@ -41,9 +41,12 @@ enum Switch {
 #[derive(Args)]
 struct Limits {
     /// The longest that one request may take.
-    #[arg(long, env = "AUDITLOG_REQUEST_TIMEOUT", default_value = "30s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    #[arg(long, env = "AUDITLOG_REQUEST_TIMEOUT", default_value = "30s", value_parser = super::positive, value_name = "DURATION")]
     request_timeout: Duration,
-    /// The longest that open requests may take after SIGTERM.
+    /// How long health checks say NOT_SERVING after SIGTERM, before connections are refused.
+    #[arg(long, env = "AUDITLOG_DRAIN_DELAY", default_value = "1s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    drain_delay: Duration,
+    /// The longest that open requests may take after that.
     #[arg(long, env = "AUDITLOG_DRAIN_LIMIT", default_value = "30s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     drain_limit: Duration,
     /// Entries that may wait to be written; more are refused as overloaded.
@@ -57,11 +60,11 @@ struct Limits {
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { database, listen, rest, limits } = self;
-        let Limits { request_timeout, drain_limit, queue_entries, queue_mib } = limits;
+        let Limits { request_timeout, drain_delay, drain_limit, queue_entries, queue_mib } = limits;
         let store = database.open().await?;
         let parts = Parts { store, clock: Clock::system(), random: Random::system() };
         let queue = QueueLimits { entries: queue_entries as usize, bytes: queue_mib as usize * 1024 * 1024 };
-        let options = Options { listen, rest: rest == Switch::On, request_timeout, drain_limit, queue };
+        let options = Options { listen, rest: rest == Switch::On, request_timeout, drain_delay, drain_limit, queue };
         until_signal(app::start(parts, options).await?).await
     }
 }

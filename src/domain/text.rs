@@ -23,14 +23,6 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
-/// The path of a field below `parent`: `audit_logs[3]` and `id` give `audit_logs[3].id`.
-pub fn field_path(parent: &str, field: &str) -> String {
-    match parent {
-        "" => field.to_owned(),
-        _ => format!("{parent}.{field}"),
-    }
-}
-
 macro_rules! text_type {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
         $(#[$doc])*

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::pb;
 use crate::domain::{
     Catalogue, Change, Content, Entry, EntryId, Filter, Identifier, Invalid, JsonText, Limit, MAX_CHANGES, MAX_VALUES,
-    Metadata, Name, NewEntry, Offset, OrganizationId, Random, TimeRange, Timestamp, field_path, quoted,
+    Metadata, Name, NewEntry, Offset, OrganizationId, Random, TimeRange, Timestamp, quoted,
 };
 use crate::error::{AtField, Error, MAX_VIOLATIONS, Result};
 use crate::ingest::Written;
@@ -147,7 +147,7 @@ fn new_entry(
         metadata,
         trace_id,
     } = input;
-    let at = |field: &str| field_path(path, field);
+    let at = |field: &str| format!("{path}.{field}");
     let id = match id.is_empty() {
         true => EntryId::generate(now, random),
         false => EntryId::from_writer(id).at(at("id"))?,

@@ -93,6 +93,11 @@ impl Failure {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, INVALID, "method_not_allowed", message)
     }
 
+    pub(super) fn switched_off() -> Self {
+        let message = "This service speaks gRPC alone; its REST surface is switched off";
+        Self::new(StatusCode::NOT_FOUND, NOT_FOUND, "route_not_found", message)
+    }
+
     pub(super) fn unavailable(message: &str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "storage_unavailable", message)
     }
@@ -173,7 +178,7 @@ impl IntoResponse for Failure {
             error: Body,
         }
         let Self { status, error, retry_after } = self;
-        let mut response = json::ok(status, &Envelope { error });
+        let mut response = json::answer(status, &Envelope { error });
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -187,12 +192,6 @@ impl IntoResponse for Failure {
 /// Answers a REST call with `error`.
 pub fn refuse(error: Error) -> Response {
     Failure::from(Status::from(error)).into_response()
-}
-
-/// Answers an HTTP call to a service that serves gRPC alone.
-pub fn switched_off() -> Response {
-    let message = "This service speaks gRPC alone; its REST surface is switched off";
-    Failure::new(StatusCode::NOT_FOUND, NOT_FOUND, "route_not_found", message).into_response()
 }
 
 #[cfg(test)]

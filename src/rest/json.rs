@@ -21,11 +21,7 @@ pub(super) struct Alive {
     status: &'static str,
 }
 
-impl Default for Alive {
-    fn default() -> Self {
-        Self { status: "ok" }
-    }
-}
+pub(super) const ALIVE: Alive = Alive { status: "ok" };
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -108,11 +104,11 @@ pub(super) fn page(audit_logs: Vec<pb::AuditLog>, pagination: Option<pb::Paginat
     let pb::Pagination { total, limit, offset, has_more, next_cursor } = pagination.unwrap_or_default();
     let pagination = Pagination { total, limit, offset, has_more, next_cursor };
     let audit_logs = audit_logs.into_iter().map(audit_log).collect::<Result<_, _>>()?;
-    Ok(ok(StatusCode::OK, &Page { audit_logs, pagination }))
+    Ok(answer(StatusCode::OK, &Page { audit_logs, pagination }))
 }
 
 pub(super) fn one(entry: Option<pb::AuditLog>) -> Result<Response, Failure> {
-    Ok(ok(StatusCode::OK, &audit_log(entry.unwrap_or_default())?))
+    Ok(answer(StatusCode::OK, &audit_log(entry.unwrap_or_default())?))
 }
 
 pub(super) fn written(entries: Vec<pb::WrittenAuditLog>) -> Response {
@@ -120,7 +116,7 @@ pub(super) fn written(entries: Vec<pb::WrittenAuditLog>) -> Response {
         let pb::WrittenAuditLog { id, sequence, recorded_at, replayed } = written;
         WrittenAuditLog { id, sequence, recorded_at: time(recorded_at), replayed }
     };
-    ok(StatusCode::CREATED, &Written { audit_logs: entries.into_iter().map(entry).collect() })
+    answer(StatusCode::CREATED, &Written { audit_logs: entries.into_iter().map(entry).collect() })
 }
 
 fn audit_log(entry: pb::AuditLog) -> Result<AuditLog, Failure> {
@@ -175,7 +171,7 @@ fn time(time: Option<prost_types::Timestamp>) -> Option<String> {
 }
 
 /// `body` as an answer that nobody keeps.
-pub(super) fn ok(status: StatusCode, body: &impl Serialize) -> Response {
+pub(super) fn answer(status: StatusCode, body: &impl Serialize) -> Response {
     match serde_json::to_vec(body) {
         Ok(bytes) => {
             let headers = [

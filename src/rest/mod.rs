@@ -8,6 +8,7 @@ mod params;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -29,7 +30,7 @@ use crate::error::Error;
 use crate::grpc::pb::audit_log_service_server::AuditLogService;
 use crate::grpc::{self, MAX_REQUEST, ORGANIZATION_HEADER, pb};
 use crate::store::Store;
-pub use envelope::{Failure, refuse, switched_off};
+pub use envelope::{Failure, refuse};
 use params::Params;
 
 /// What an answer needs.
@@ -41,7 +42,7 @@ struct Api {
 type Answer = Result<Response, Failure>;
 
 /// All paths.
-pub fn router(service: grpc::Service, store: Store, is_draining: Arc<dyn Fn() -> bool + Send + Sync>) -> Router {
+pub fn router(service: grpc::Service, store: Store, draining: Arc<AtomicBool>) -> Router {
     let access = service.access.clone();
     let mut api = Router::new()
         .route("/v1/{organization_id}/audit-logs", get(list).post(write))
@@ -53,14 +54,19 @@ pub fn router(service: grpc::Service, store: Store, is_draining: Arc<dyn Fn() ->
         }
     }
     let refuse: Refuse = refuse;
-    let ready = move || readiness(store.clone(), is_draining());
+    let ready = move || readiness(store.clone(), draining.load(Ordering::Relaxed));
     api.route_layer(from_fn_with_state((access, refuse), authenticate))
-        .route("/livez", get(async || json::ok(StatusCode::OK, &json::Alive::default())))
+        .route("/livez", get(async || json::answer(StatusCode::OK, &json::ALIVE)))
         .route("/readyz", get(ready))
         .fallback(|request: Request| async move { Failure::no_route(&request) })
         .method_not_allowed_fallback(|request: Request| async move { Failure::no_method(&request) })
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .with_state(Api { service })
+}
+
+/// What answers beside gRPC where REST is switched off.
+pub fn switched_off() -> Router {
+    Router::new().fallback(async || Failure::switched_off())
 }
 
 /// The resource type that a history's path stands for.
@@ -72,7 +78,7 @@ async fn readiness(store: Store, is_draining: bool) -> Answer {
         return Err(Failure::unavailable("The service is shutting down"));
     }
     store.ping().await.map_err(Status::from)?;
-    Ok(json::ok(StatusCode::OK, &json::Alive::default()))
+    Ok(json::answer(StatusCode::OK, &json::ALIVE))
 }
 
 /// What every call takes from its HTTP request beside the body.

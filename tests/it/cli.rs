@@ -37,6 +37,16 @@ fn wrong_usage_exits_2_and_says_what_is_allowed() {
         (&["keys", "create", "--organization", "a", "--scope", "read", "--expires-in", "soon"], "--expires-in"),
         (&["import"], "<FILE|->"),
         (&["import", "x"], "--api-key"),
+        (
+            &["import", "x", "--api-key", "y", "--endpoint", "nowhere"],
+            "must be a URL such as http://127.0.0.1:8080, got \"nowhere\"",
+        ),
+        (&["migrate", "--database-url", "mysql://host/db"], "must start with sqlite:// or postgres://, got \"mysql\""),
+        (
+            &["migrate", "--database-url", "sqlite::memory:"],
+            "must start with sqlite:// or postgres://, got \"no scheme\"",
+        ),
+        (&["serve", "--request-timeout", "0s"], "must be a duration above 0"),
         (&["serve", "--log", "loud=quiet=x"], "the log filter must be a level"),
         (&["--config", "/nowhere.toml", "migrate"], "cannot read /nowhere.toml"),
     ] {
@@ -53,8 +63,8 @@ fn failures_exit_1_and_name_their_cause() {
         format!("sqlite://{}", write(directory().keep().as_path(), "text", "this is no database file, just text"));
     for (arguments, url, told) in [
         (&["migrate"][..], gone, "cannot connect to PostgreSQL"),
-        (&["migrate"], "mysql://host/db", "must start with sqlite:// or postgres://, got \"mysql\""),
-        (&["migrate"], "sqlite::memory:", "must start with sqlite://"),
+        (&["keys", "list"], "sqlite:///tmp/not-there.db", "cannot open sqlite:///tmp/not-there.db"),
+        (&["migrate"], "postgres://u:pass/hunter2@host/db", "the database URL cannot be read"),
         (&["migrate"], "sqlite://:memory:", "would be lost with the process"),
         (&["migrate"], "sqlite:///nowhere/at/all.db", "cannot open sqlite:///nowhere/at/all.db"),
         (&["migrate"], &not_a_database, "not a database"),
@@ -109,7 +119,7 @@ fn a_misspelt_option_in_the_file_is_refused() {
     let config = write(directory.path(), "auditlog.toml", "listne = \"127.0.0.1:1\"\n");
     let (code, _, stderr) = ran(&["serve", "--config", &config], &[]);
     assert_eq!(code, Some(2));
-    assert!(stderr.contains("listne is not an option; allowed: api_key, ") && stderr.contains("listen"), "{stderr}");
+    assert!(stderr.contains("listne is not an option; allowed: all_organizations, api_key, ") && stderr.contains("listen"), "{stderr}");
 }
 
 #[test]

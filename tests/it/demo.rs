@@ -31,7 +31,7 @@ fn its_commands_work_when_they_are_pasted() {
     assert!(lines[0].contains("402 written"), "{lines:?}");
     let exports: Vec<_> = lines.iter().filter(|line| line.starts_with("export ")).map(String::as_str).collect();
     let commands: Vec<_> =
-        lines.iter().filter(|line| ["curl ", "echo ", "/"].iter().any(|start| line.starts_with(start))).collect();
+        lines.iter().filter(|line| ["curl ", "echo ", "'/"].iter().any(|start| line.starts_with(start))).collect();
     assert_eq!((exports.len(), commands.len()), (2, 6), "{lines:?}");
     for command in commands {
         let script = format!("set -o pipefail; {}; {command}", exports.join("; "));

@@ -1,5 +1,6 @@
 //! Writes: numbering, replays, conflicts, and what a refused request leaves behind.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -12,7 +13,8 @@ use auditlog::ingest::{Batch, Ingest, QueueLimits, Written};
 use auditlog::query::{Query, Start};
 use auditlog::store::Store;
 
-use crate::support::{Backend, Database, on_every_database};
+use crate::support::process::create_key;
+use crate::support::{Backend, Database, Process, on_every_database, run};
 
 pub const LIMITS: QueueLimits = QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 };
 
@@ -158,8 +160,8 @@ on_every_database! {
         let twice: Vec<_> = twice.expect("written").iter().map(|one| (one.seq, one.replayed)).collect();
         assert_eq!(twice, [(1, false), (2, false), (1, true)]);
         let torn = write(&ingest, "org", vec![entry("log_3", 3), entry("log_4", 4), entry("log_3", 5)]).await;
-        let Err(Error::IdConflict(violation)) = torn else { panic!("{torn:?}") };
-        assert_eq!(violation.field, "audit_logs[2].id");
+        let Err(Error::IdConflict(violations)) = torn else { panic!("{torn:?}") };
+        assert_eq!(violations[0].field, "audit_logs[2].id");
         assert_eq!(all(&store, "org").await.len(), 2);
         let next = write(&ingest, "org", vec![entry("log_4", 6)]).await.expect("its id is free");
         assert_eq!(next[0].seq, 3);
@@ -265,4 +267,59 @@ on_every_database! {
         first.await.expect("no panic").expect("written");
         assert_eq!(write(&ingest, "org", vec![entry("log_3", 1)]).await.expect("written")[0].seq, 2);
     }
+}
+
+/// A file system that is full, and then is not: what was acknowledged is there, and writes go on.
+#[test]
+fn a_full_disk_loses_nothing_that_was_acknowledged() {
+    run(async {
+        let Some(database) = Database::fresh(Backend::Sqlite).await else { return };
+        let key = create_key(&database.url, &["--organization", "org", "--scope", "read", "--scope", "write"]);
+        // A limit on the size of files stands in for the disk; in blocks of 1,024 bytes.
+        let mut limited = Command::new("bash");
+        let script = r#"trap '' XFSZ; ulimit -Sf 600; exec "$0" serve"#;
+        limited.args(["-c", script, env!("CARGO_BIN_EXE_auditlog")]);
+        limited.env("AUDITLOG_DATABASE_URL", &database.url).env("AUDITLOG_LISTEN", "127.0.0.1:0");
+        let service = Process::spawn(limited);
+        let http = reqwest::Client::new();
+        let write = async |id: String| {
+            let mut entry = crate::rest::least(&id);
+            entry["changes"] = serde_json::json!([{"field": "f", "newValue": "x".repeat(20_000)}]);
+            let request = http.post(service.url("/v1/org/audit-logs")).bearer_auth(&key);
+            let response = request.json(&serde_json::json!({"auditLogs": [entry]})).send().await.expect("an answer");
+            (response.status().as_u16(), response.text().await.expect("text"))
+        };
+        let mut acknowledged = Vec::new();
+        let mut refused = 0;
+        for number in 0..60 {
+            match write(format!("log_{number}")).await {
+                (201, _) => acknowledged.push(format!("log_{number}")),
+                (503, text) => {
+                    assert!(text.contains("storage_unavailable"), "{text}");
+                    refused += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+            if refused == 3 {
+                break;
+            }
+        }
+        assert!(refused == 3 && acknowledged.len() > 5, "{refused} refused, {} acknowledged", acknowledged.len());
+        let freed =
+            Command::new("prlimit").args(["--fsize=unlimited", "--pid", &service.child.id().to_string()]).status();
+        assert!(freed.is_ok_and(|status| status.success()), "the limit is lifted");
+        for number in 100..120 {
+            let (status, text) = write(format!("log_{number}")).await;
+            assert_eq!(status, 201, "{text}");
+            acknowledged.push(format!("log_{number}"));
+        }
+        service.kill();
+        let entries = all(&database.store().await, "org").await;
+        for id in acknowledged {
+            assert!(entries.iter().any(|entry| entry.content.id.as_str() == id), "{id} was acknowledged");
+        }
+        let mut seqs: Vec<_> = entries.iter().map(|entry| entry.seq).collect();
+        seqs.sort_unstable();
+        assert_eq!(seqs, (1..=entries.len() as i64).collect::<Vec<_>>());
+    });
 }

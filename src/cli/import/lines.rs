@@ -7,6 +7,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use crate::domain::OrganizationId;
 use crate::grpc::MAX_REQUEST;
 use crate::grpc::pb::AuditLogInput;
 use crate::rest::body;
@@ -42,9 +43,11 @@ pub(super) fn read(
     for line in 1.. {
         text.clear();
         // One byte more than allowed tells a line that is too long.
-        let read = (&mut lines).take(MAX_REQUEST as u64 + 1).read_until(b'\n', &mut text)?;
-        if read == 0 {
-            break;
+        let read = (&mut lines).take(MAX_REQUEST as u64 + 1).read_until(b'\n', &mut text);
+        if !matches!(read, Ok(1..)) {
+            // What was read before a fault is good.
+            flush(batch.take(), pieces);
+            return read.map(|_| ());
         }
         if text.trim_ascii().is_empty() {
             continue;
@@ -75,11 +78,14 @@ pub(super) fn read(
         open.entries.push((line, entry));
         *bytes += size;
     }
+    Ok(())
+}
+
+/// Hands on the open batch. A closed channel means that the import has failed elsewhere.
+fn flush(batch: Option<(Batch, usize)>, pieces: &mpsc::Sender<Piece>) {
     if let Some((last, _)) = batch {
-        // A closed channel means that the import has failed elsewhere.
         let _ = pieces.blocking_send(Piece::Batch(last));
     }
-    Ok(())
 }
 
 type Begun = Chain<Cursor<Vec<u8>>, Box<dyn Read + Send>>;
@@ -109,6 +115,7 @@ fn entry(text: &[u8], line: usize, organization: Option<&str>) -> Result<(String
     let (named, mut entry) = body::entry(text)?;
     let organization = organization.map(str::to_owned).or(named);
     let organization = organization.ok_or("organizationId is missing; add it, or name one with --organization")?;
+    OrganizationId::parse(organization.as_str()).map_err(|why| format!("organizationId: {why}"))?;
     if entry.id.is_empty() {
         entry.id = own_id(line, text);
     }

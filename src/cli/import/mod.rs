@@ -89,6 +89,6 @@ pub(super) async fn run(
             Piece::Bad { line, why } => sender.bad(line, &why)?,
         }
     }
-    reader.await?.context("reading stopped")?;
+    reader.await?.with_context(|| format!("reading stopped; {}", sender.so_far()))?;
     Ok(sender.finish())
 }

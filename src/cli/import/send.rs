@@ -66,7 +66,7 @@ impl Sender {
             };
             let refused = refused(&status);
             let Some((first, _)) = refused.first_key_value().filter(|(place, _)| **place < batch.entries.len()) else {
-                bail!("{}", self.gave_up(&status));
+                bail!("{}", self.gave_up(&batch, &status));
             };
             if self.strict {
                 let (line, why) = (batch.entries[*first].0, refused[first].clone());
@@ -107,7 +107,7 @@ impl Sender {
 
     /// One request, again while the service is away or busy: the ids make that safe.
     async fn call(&mut self, batch: &Batch) -> Result<Vec<WrittenAuditLog>, Status> {
-        let begun = Instant::now();
+        let mut failing_since = None;
         let mut wait = WAIT;
         loop {
             let request = WriteAuditLogsRequest {
@@ -116,7 +116,9 @@ impl Sender {
             };
             match self.client.write_audit_logs(request).await {
                 Ok(response) => return Ok(response.into_inner().audit_logs),
-                Err(status) if is_passing(&status) && begun.elapsed() < PATIENCE => {
+                Err(status)
+                    if is_passing(&status) && failing_since.get_or_insert_with(Instant::now).elapsed() < PATIENCE =>
+                {
                     self.progress.set_message(format!("waiting for the service ({})", status.message()));
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(Duration::from_secs(1));
@@ -136,7 +138,8 @@ impl Sender {
         self.progress.set_message(format!("{} entries, {}/s", HumanCount(done), HumanCount(rate as u64)));
     }
 
-    fn so_far(&self) -> String {
+    /// How far it got.
+    pub(super) fn so_far(&self) -> String {
         let Self { written, there_already, skipped, last_line, .. } = self;
         format!(
             "up to line {last_line}: {written} written, {there_already} already there, {skipped} skipped. \
@@ -144,8 +147,9 @@ impl Sender {
         )
     }
 
-    fn gave_up(&self, status: &Status) -> String {
-        format!("the service answered {:?}: {}; {}", status.code(), status.message(), self.so_far())
+    fn gave_up(&self, batch: &Batch, status: &Status) -> String {
+        let line = batch.entries.first().map_or(0, |(line, _)| *line);
+        format!("from line {line} on the service answered {:?}: {}; {}", status.code(), status.message(), self.so_far())
     }
 }
 

@@ -36,6 +36,7 @@ pub fn options() -> Options {
         listen: "127.0.0.1:0".to_owned(),
         rest: true,
         request_timeout: Duration::from_secs(30),
+        drain_delay: Duration::ZERO,
         drain_limit: Duration::from_secs(5),
         queue: QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 },
     }
