@@ -65,7 +65,7 @@ enum Command {
     /// Create and list organizations.
     Organizations(organizations::Organizations),
     /// Write the entries of an NDJSON file through a running service.
-    Import(import::Import),
+    Import(Box<import::Import>),
 }
 
 /// The database of `serve`, and of the commands that administer it.

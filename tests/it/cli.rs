@@ -119,7 +119,10 @@ fn a_misspelt_option_in_the_file_is_refused() {
     let config = write(directory.path(), "auditlog.toml", "listne = \"127.0.0.1:1\"\n");
     let (code, _, stderr) = ran(&["serve", "--config", &config], &[]);
     assert_eq!(code, Some(2));
-    assert!(stderr.contains("listne is not an option; allowed: all_organizations, api_key, ") && stderr.contains("listen"), "{stderr}");
+    assert!(
+        stderr.contains("listne is not an option; allowed: all_organizations, api_key, ") && stderr.contains("listen"),
+        "{stderr}"
+    );
 }
 
 #[test]

@@ -150,7 +150,8 @@ on_every_database! {
         let (service, key) = started(database);
         let readme = file("README.md");
         let endpoint = service.url("");
-        let runners: [(&str, &[&str], &[&str], &[&str]); 3] = [
+        type Words = &'static [&'static str];
+        let runners: [(&str, Words, Words, Words); 3] = [
             ("bash", &["bash"], &["-c", "curl --version"], &["-c"]),
             ("python", &["python3", "/usr/bin/python3"], &["-c", "import requests"], &["-c"]),
             ("javascript", &["node", "nodejs"], &["-e", "fetch"], &["--input-type=module", "-e"]),

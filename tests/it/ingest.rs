@@ -235,11 +235,18 @@ on_every_database! {
 
     async fn queued_bytes_are_bounded_too(database: &Database) {
         let store = database.store().await;
-        let limits = QueueLimits { entries: 1_000, bytes: 1_500 };
+        let limits = QueueLimits { entries: 1_000, bytes: 2_000 };
         let (ingest, _) = Ingest::start(store.clone(), Clock::system(), Random::system(), limits);
-        write(&ingest, "org", vec![entry("log_1", 1), entry("log_2", 2)]).await.expect("written");
-        let large = write(&ingest, "org", vec![entry("a", 1), entry("b", 2), entry("c", 3)]).await;
-        assert!(matches!(large, Err(Error::Overloaded { .. })), "{large:?}");
+        let blocker = store.append().await.expect("a transaction");
+        blocker.lock_head(&organization("org"), "00", Timestamp::MIN).await.expect("the lock");
+        let waiting = tokio::spawn({ let ingest = ingest.clone(); async move { write(&ingest, "org", vec![entry("a", 1), entry("b", 2)]).await } });
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let refused = write(&ingest, "org", vec![entry("c", 3), entry("d", 4)]).await;
+        assert!(matches!(refused, Err(Error::Overloaded { .. })), "{refused:?}");
+        blocker.roll_back().await.expect("the lock is given back");
+        waiting.await.expect("no panic").expect("written");
+        let large = (0..10u64).map(|number| entry(&format!("log_{number}"), number)).collect();
+        write(&ingest, "org", large).await.expect("a request larger than the queue has it for itself");
     }
 
     async fn many_rows_go_into_one_request(database: &Database) {
