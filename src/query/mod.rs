@@ -75,18 +75,7 @@ impl Query {
     pub async fn get(&self, organization: &OrganizationId, id: &EntryId) -> Result<Entry> {
         self.store.entry(organization, id).await?.ok_or(Error::AuditLogNotFound)
     }
-}
 
-/// What a page needs to know before it is read.
-struct Place {
-    /// Entries with higher numbers came after the list was begun.
-    head: i64,
-    total: i64,
-    offset: i64,
-    begin: Begin,
-}
-
-impl Query {
     async fn page(
         &self,
         snapshot: &Snapshot,
@@ -123,4 +112,13 @@ impl Query {
         let next_cursor = next.map(|next| next.text(organization, filter));
         Ok(Page { entries, total, limit, offset, next_cursor })
     }
+}
+
+/// What a page needs to know before it is read.
+struct Place {
+    /// Entries with higher numbers came after the list was begun.
+    head: i64,
+    total: i64,
+    offset: i64,
+    begin: Begin,
 }

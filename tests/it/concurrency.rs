@@ -48,8 +48,30 @@ struct Writer {
 
 impl Writer {
     async fn write(&self, to: &str, entries: Vec<NewEntry>) -> Result<Vec<Written>, Error> {
-        let replica = &self.replicas[(self.number as usize + self.acknowledged.len()) % self.replicas.len()];
+        self.write_by(self.number as usize + self.acknowledged.len(), to, entries).await
+    }
+
+    async fn write_by(&self, replica: usize, to: &str, entries: Vec<NewEntry>) -> Result<Vec<Written>, Error> {
+        let replica = &self.replicas[replica % self.replicas.len()];
         replica.write(Batch { organization: organization(to), key_id: format!("key{}", self.number), entries }).await
+    }
+
+    /// The same request to all replicas at once, as from a client that is quick to retry: one of them
+    /// writes, the others say what it wrote.
+    async fn write_everywhere(&self, to: &str, entries: &[NewEntry]) -> Vec<Written> {
+        let tries = (0..self.replicas.len()).map(|replica| self.write_by(replica, to, entries.to_vec()));
+        let outcomes: Vec<_> =
+            futures::future::join_all(tries).await.into_iter().map(|one| one.expect("written")).collect();
+        let first = outcomes.iter().find(|written| written.iter().any(|one| !one.replayed)).unwrap_or(&outcomes[0]);
+        for (place, one) in first.iter().enumerate() {
+            let same = outcomes.iter().map(|written| &written[place]);
+            assert!(
+                same.clone().all(|other| (other.seq, other.recorded_at) == (one.seq, one.recorded_at)),
+                "{outcomes:?}"
+            );
+            assert!(same.filter(|other| !other.replayed).count() <= 1, "written twice: {outcomes:?}");
+        }
+        first.clone()
     }
 
     fn new_entry(&mut self, request: u64, place: u64) -> NewEntry {
@@ -86,7 +108,10 @@ impl Writer {
                 }
                 _ => {}
             }
-            let written = self.write(to, entries.clone()).await.expect("written");
+            let written = match self.random.random_bool(0.3) {
+                true => self.write_everywhere(to, &entries).await,
+                false => self.write(to, entries.clone()).await.expect("written"),
+            };
             self.read_own(to, &written).await;
             // A retry after an outcome that the writer did not learn: by another replica, and twice at once.
             if self.random.random_bool(0.3) {

@@ -258,6 +258,22 @@ on_every_database! {
         assert_eq!(seqs, (1..=1_000).collect::<Vec<_>>());
     }
 
+    async fn a_second_writer_waits_for_the_first(database: &Database) {
+        let (first, second) = (database.store().await, database.store().await);
+        first.create_organization(&organization("org"), "00", Timestamp::MIN).await.expect("made");
+        let holder = first.append().await.expect("a transaction");
+        holder.lock_head(&organization("org"), "00", Timestamp::MIN).await.expect("the lock");
+        let waiting = tokio::spawn(async move {
+            let append = second.append().await.expect("a transaction");
+            append.lock_head(&organization("org"), "00", Timestamp::MIN).await.expect("the lock").seq
+        });
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        assert!(!waiting.is_finished(), "two hold the same head");
+        holder.move_head(&organization("org"), 7, Timestamp::MIN).await.expect("it moves");
+        holder.commit().await.expect("committed");
+        assert_eq!(waiting.await.expect("no panic"), 7, "the waiter sees what it waited for");
+    }
+
     async fn work_whose_caller_has_gone_is_not_begun(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
