@@ -126,9 +126,13 @@ async fn by_protocol(State(grpc): State<Router>, request: Request, next: Next) -
     let begun = Instant::now();
     let content_type = request.headers().get(CONTENT_TYPE).map(|value| value.as_bytes());
     let is_grpc = content_type.is_some_and(|value| value.starts_with(b"application/grpc"));
-    // The route and not the path, which holds ids of people and things.
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let route = if is_grpc { request.uri().path().to_owned() } else { route.unwrap_or_default() };
+    // The route and not the path, which holds ids of people and things; gRPC's paths hold none.
+    let path = request.uri().path();
+    let route = match request.extensions().get::<MatchedPath>() {
+        Some(matched) => matched.as_str().to_owned(),
+        None if is_grpc && path.matches('/').count() == 2 => path.to_owned(),
+        None => String::new(),
+    };
     let response = match is_grpc {
         true => grpc.oneshot(request).await.unwrap_or_else(|never| match never {}),
         false => next.run(request).await,

@@ -17,11 +17,18 @@ const SECRETS: [&str; 2] = ["api_key", "database_url"];
 
 /// `command` with the defaults that `--config` or `AUDITLOG_CONFIG` give.
 pub fn with_file(command: Command, arguments: &[OsString]) -> anyhow::Result<Command> {
+    // Help must not depend on a file that may be what is wrong.
+    let is_help = |argument: &OsString| ["--help", "-h", "--version", "-V"].iter().any(|help| argument == help);
+    if arguments.iter().any(is_help) || arguments.get(1).is_some_and(|argument| argument == "help") {
+        return Ok(command);
+    }
+    let invoked = arguments.iter().find_map(|argument| command.find_subcommand(argument));
+    let needed: Vec<_> = invoked.map(options).into_iter().flatten().collect();
     let mut values = match file_named(arguments) {
         Some(path) => read(&path, &command)?,
         None => BTreeMap::new(),
     };
-    for secret in SECRETS {
+    for secret in SECRETS.into_iter().filter(|secret| needed.iter().any(|option| option == secret)) {
         let variable = format!("AUDITLOG_{}", secret.to_uppercase());
         let Some(path) = env::var_os(format!("{variable}_FILE")) else {
             continue;

@@ -1,7 +1,7 @@
 //! `auditlog demo`.
 
-use std::fs::OpenOptions;
-use std::io::{Cursor, ErrorKind};
+use std::fs::{self, OpenOptions};
+use std::io::{Cursor, ErrorKind, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,29 +35,44 @@ pub struct Demo {
     #[arg(long, env = "AUDITLOG_DEMO_FILE", value_name = "FILE")]
     file: Option<PathBuf>,
     /// Where to listen, host:port. Without it, 127.0.0.1:8080, or a free port where that is taken.
-    #[arg(long, env = "AUDITLOG_LISTEN", value_name = "ADDRESS")]
+    #[arg(long, env = "AUDITLOG_DEMO_LISTEN", value_name = "ADDRESS")]
     listen: Option<String>,
 }
 
 impl Demo {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let file = fresh(self.file)?;
-        let (clock, random) = (Clock::system(), Random::system());
-        let path = std::path::absolute(&file)?.display().to_string();
-        let url = format!("sqlite://{}", utf8_percent_encode(&path, IN_URL));
-        let store = Store::open(&Secret::new(url.clone()), 4).await?;
-        let organization = OrganizationId::parse(ORGANIZATION)?;
-        keys::ensure(&store, &organization, &clock, &random).await?;
-        let scopes = [Scope::Read, Scope::Write].into();
-        let key = create_key(&store, &clock, &random, Some(organization.clone()), &scopes, None).await?;
-        let running = start(&store, clock, random, self.listen).await?;
-        let client = Client { endpoint: endpoint(&format!("http://{}", running.address))?, api_key: key.clone() };
-        let entries = Box::new(Cursor::new(ENTRIES));
-        let summary = import::run(client.connect()?, entries, Some(organization), true, ProgressBar::hidden()).await?;
-        println!("{}: {summary}\n", file.display());
-        println!("{}", commands(&running.address.to_string(), key.expose(), &url));
+        let (running, said) = match filled(&file, self.listen).await {
+            Ok(filled) => filled,
+            Err(error) => {
+                // It was made a moment ago, and holds nothing that anybody knows of.
+                for end in ["", "-wal", "-shm"] {
+                    let _ = fs::remove_file(format!("{}{end}", file.display()));
+                }
+                return Err(error);
+            }
+        };
+        writeln!(stdout(), "{said}")?;
         serve::until_signal(running).await
     }
+}
+
+/// A service with the entries in `file`, and what to say of it.
+async fn filled(file: &Path, listen: Option<String>) -> anyhow::Result<(app::Running, String)> {
+    let (clock, random) = (Clock::system(), Random::system());
+    let path = std::path::absolute(file)?.display().to_string();
+    let url = format!("sqlite://{}", utf8_percent_encode(&path, IN_URL));
+    let store = Store::open(&Secret::new(url.clone()), 4).await?;
+    let organization = OrganizationId::parse(ORGANIZATION)?;
+    keys::ensure(&store, &organization, &clock, &random).await?;
+    let scopes = [Scope::Read, Scope::Write].into();
+    let key = create_key(&store, &clock, &random, Some(organization.clone()), &scopes, None).await?;
+    let running = start(&store, clock, random, listen).await?;
+    let client = Client { endpoint: endpoint(&format!("http://{}", running.address))?, api_key: key.clone() };
+    let entries = Box::new(Cursor::new(ENTRIES));
+    let summary = import::run(client.connect()?, entries, Some(organization), true, ProgressBar::hidden()).await?;
+    let commands = commands(&running.address.to_string(), key.expose(), &url);
+    Ok((running, format!("{}: {summary}\n\n{commands}", file.display())))
 }
 
 /// Makes the file, so that nobody else's is used.

@@ -3,7 +3,8 @@
 use std::io::{Write, stdout};
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
+use clap::builder::BoolishValueParser;
 use clap::{Args, Subcommand};
 
 use super::Database;
@@ -47,16 +48,34 @@ struct Create {
     #[command(flatten)]
     database: Database,
     /// The one organization that the key is for, created if it is not there.
-    #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", conflicts_with = "all_organizations")]
+    #[arg(id = "key_organization", long = "organization", env = "AUDITLOG_KEY_ORGANIZATION", value_name = "ORG")]
     organization: Option<OrganizationId>,
     /// Make a key for all organizations, for services that write for many.
-    #[arg(long, env = "AUDITLOG_ALL_ORGANIZATIONS")]
+    #[arg(
+        id = "key_all_organizations",
+        long = "all-organizations",
+        env = "AUDITLOG_KEY_ALL_ORGANIZATIONS",
+        value_parser = BoolishValueParser::new()
+    )]
     all_organizations: bool,
     /// What the key may be used for: read or write. Repeat it for both.
-    #[arg(long, env = "AUDITLOG_SCOPE", required = true, value_delimiter = ',', value_name = "SCOPE")]
+    #[arg(
+        id = "key_scope",
+        long = "scope",
+        env = "AUDITLOG_KEY_SCOPE",
+        required = true,
+        value_delimiter = ',',
+        value_name = "SCOPE"
+    )]
     scope: Vec<Scope>,
     /// When the key stops working by itself, such as 90d or 12h. Without it, when it is revoked.
-    #[arg(long, env = "AUDITLOG_EXPIRES_IN", value_parser = super::positive, value_name = "DURATION")]
+    #[arg(
+        id = "key_expires_in",
+        long = "expires-in",
+        env = "AUDITLOG_KEY_EXPIRES_IN",
+        value_parser = super::positive,
+        value_name = "DURATION"
+    )]
     expires_in: Option<Duration>,
 }
 
@@ -90,8 +109,11 @@ impl Keys {
 impl Create {
     async fn run(self) -> anyhow::Result<()> {
         let Self { database, organization, all_organizations, scope, expires_in } = self;
-        if organization.is_none() && !all_organizations {
-            return Err(super::usage("name an --organization ORG, or say --all-organizations"));
+        // Not clap's, which does not see that one of the two comes from the configuration file.
+        match (&organization, all_organizations) {
+            (None, false) => return Err(super::usage("name an --organization ORG, or say --all-organizations")),
+            (Some(_), true) => return Err(super::usage("--organization and --all-organizations exclude each other")),
+            _ => {}
         }
         let (clock, random) = (Clock::system(), Random::system());
         let expires_at = expires_in.map(|lifetime| later(clock.now(), lifetime)).transpose()?;
@@ -103,7 +125,8 @@ impl Create {
         }
         let scopes = scope.into_iter().collect();
         let key = create_key(&store, &clock, &random, organization, &scopes, expires_at).await?;
-        println!("{}", key.expose());
+        let printed = writeln!(stdout(), "{}", key.expose()).and_then(|()| stdout().flush());
+        printed.map_err(|error| anyhow!("the key was made and could not be printed ({error}); revoke it"))?;
         eprintln!("Keep the key now: it is not shown again.");
         store.close().await;
         Ok(())

@@ -1,5 +1,7 @@
 //! `auditlog migrate`.
 
+use std::io::{Write, stdout};
+
 use clap::Args;
 
 use super::Database;
@@ -17,8 +19,8 @@ impl Migrate {
         let Database { database_url, database_connections } = self.database;
         let store = Store::connect(&database_url.0, database_connections).await?;
         match store.migrate().await? {
-            0 => println!("The schema is up to date."),
-            steps => println!("The schema is up to date; steps applied: {steps}."),
+            0 => writeln!(stdout(), "The schema is up to date.")?,
+            steps => writeln!(stdout(), "The schema is up to date; steps applied: {steps}.")?,
         }
         store.close().await;
         Ok(())

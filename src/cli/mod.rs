@@ -82,7 +82,7 @@ struct Database {
         value_name = "URL"
     )]
     database_url: DatabaseUrl,
-    /// The most connections to the database.
+    /// The most connections to read with; a few more write.
     #[arg(
         long,
         env = "AUDITLOG_DATABASE_CONNECTIONS",

@@ -25,14 +25,14 @@ pub use list::{Begin, Position, Snapshot};
 pub use organizations::Organization;
 
 /// How long a connection in use may delay the end.
-const CLOSING: Duration = Duration::from_secs(5);
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// A database with the schema of this version.
 #[derive(Clone)]
 pub struct Store {
     /// Many connections on either database.
     readers: DatabaseConnection,
-    /// One connection on SQLite, which has one writer; the same pool as `readers` on PostgreSQL.
+    /// One connection on SQLite, which has one writer; a few on PostgreSQL.
     writers: DatabaseConnection,
 }
 

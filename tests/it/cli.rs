@@ -33,6 +33,7 @@ fn wrong_usage_exits_2_and_says_what_is_allowed() {
         (&["keys", "create", "--organization", "a", "--scope", "admin"], "must be read or write, got \"admin\""),
         (&["keys", "create", "--scope", "read"], "name an --organization ORG, or say --all-organizations"),
         (&["keys", "create", "--organization", "a"], "--scope"),
+        (&["keys", "create", "--organization", "a", "--all-organizations", "--scope", "read"], "exclude each other"),
         (&["keys", "create", "--organization", "", "--scope", "read"], "must be 1 to 256 bytes, got 0"),
         (&["keys", "create", "--organization", "a", "--scope", "read", "--expires-in", "soon"], "--expires-in"),
         (&["import"], "<FILE|->"),
@@ -59,11 +60,11 @@ fn wrong_usage_exits_2_and_says_what_is_allowed() {
 #[test]
 fn failures_exit_1_and_name_their_cause() {
     let gone = "postgres://nobody:hunter2@127.0.0.1:1/none";
-    let not_a_database =
-        format!("sqlite://{}", write(directory().keep().as_path(), "text", "this is no database file, just text"));
+    let kept = directory();
+    let not_a_database = format!("sqlite://{}", write(kept.path(), "text", "this is no database file, just text"));
     for (arguments, url, told) in [
         (&["migrate"][..], gone, "cannot connect to PostgreSQL"),
-        (&["keys", "list"], "sqlite:///tmp/not-there.db", "cannot open sqlite:///tmp/not-there.db"),
+        (&["keys", "list"], "sqlite:///nowhere/not-there.db", "cannot open sqlite:///nowhere/not-there.db"),
         (&["migrate"], "postgres://u:pass/hunter2@host/db", "the database URL cannot be read"),
         (&["migrate"], "sqlite://:memory:", "would be lost with the process"),
         (&["migrate"], "sqlite:///nowhere/at/all.db", "cannot open sqlite:///nowhere/at/all.db"),
@@ -119,10 +120,7 @@ fn a_misspelt_option_in_the_file_is_refused() {
     let config = write(directory.path(), "auditlog.toml", "listne = \"127.0.0.1:1\"\n");
     let (code, _, stderr) = ran(&["serve", "--config", &config], &[]);
     assert_eq!(code, Some(2));
-    assert!(
-        stderr.contains("listne is not an option; allowed: all_organizations, api_key, ") && stderr.contains("listen"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("listne is not an option; allowed: api_key, ") && stderr.contains("listen"), "{stderr}");
 }
 
 #[test]
@@ -197,6 +195,11 @@ on_every_database! {
             let request = http.post(service.url("/v1/org_a/audit-logs")).bearer_auth(&key).json(&json!({"auditLogs": entries}));
             assert_eq!(request.send().await.expect("an answer").status().as_u16(), status);
         }
+        let path = service.url(&format!("/v1/org_a/audit-logs/{secret}"));
+        let odd = http.post(&path).header("content-type", "application/grpc");
+        odd.send().await.expect("an answer");
+        let missing = http.get(&path).bearer_auth(&key).send().await.expect("an answer");
+        assert_eq!(missing.status().as_u16(), 404);
         let page = http.get(service.url("/v1/org_a/audit-logs")).bearer_auth(&key).send().await.expect("an answer");
         assert!(page.text().await.expect("text").contains(secret));
         std::thread::sleep(std::time::Duration::from_millis(300));
@@ -206,4 +209,42 @@ on_every_database! {
             assert!(!line.contains(secret) && !line.contains(&key[16..]), "{line}");
         }
     }
+}
+
+#[test]
+fn what_the_file_says_of_a_key_never_outdoes_a_flag_in_silence() {
+    let directory = directory();
+    let config = write(directory.path(), "auditlog.toml", "key_organization = \"org_file\"\nkey_scope = \"read\"\n");
+    let url = format!("sqlite://{}", directory.path().join("test.db").display());
+    let environment = [("AUDITLOG_CONFIG", config.as_str()), ("AUDITLOG_DATABASE_URL", &url)];
+    let (code, _, stderr) = ran(&["keys", "create", "--all-organizations"], &environment);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert_eq!(ran(&["keys", "create"], &environment).0, Some(0));
+    assert_eq!(ran(&["keys", "create", "--organization", "org_flag"], &environment).0, Some(0));
+    let (_, listed, _) = ran(&["keys", "list"], &environment);
+    assert!(listed.contains("\torg_file\tread\t") && listed.contains("\torg_flag\tread\t"), "{listed}");
+}
+
+#[test]
+fn help_needs_no_file() {
+    let missing = [("AUDITLOG_CONFIG", "/nowhere.toml"), ("AUDITLOG_API_KEY_FILE", "/nowhere")];
+    assert_eq!(ran(&["--help"], &missing).0, Some(0));
+    assert_eq!(ran(&["help", "serve"], &missing).0, Some(0));
+    let directory = directory();
+    let url = format!("sqlite://{}", directory.path().join("test.db").display());
+    let unneeded = [("AUDITLOG_API_KEY_FILE", "/nowhere"), ("AUDITLOG_DATABASE_URL", url.as_str())];
+    assert_eq!(ran(&["migrate"], &unneeded).0, Some(0), "a command that takes no key reads none");
+    assert_eq!(ran(&["import", "x"], &missing[1..]).0, Some(2));
+}
+
+#[test]
+fn a_key_that_cannot_be_printed_is_an_error() {
+    let directory = directory();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("it is there");
+    let mut command = auditlog();
+    command.args(["keys", "create", "--all-organizations", "--scope", "read"]).stdout(full);
+    let url = format!("sqlite://{}", directory.path().join("test.db").display());
+    let output = command.env("AUDITLOG_DATABASE_URL", url).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("could not be printed"), "{}", text(&output.stderr));
 }

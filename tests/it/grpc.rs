@@ -165,13 +165,56 @@ on_every_database! {
         blocker.lock_head(&organization, "00", auditlog::domain::Timestamp::MIN).await.expect("the lock");
         let mut client = service.grpc().await;
         let writing = tokio::spawn(async move { client.write_audit_logs(with_key(write(vec![input("log_1")]), &key)).await });
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let stopping = tokio::spawn(service.stop());
         assert_eq!(health.message().await.expect("an answer").expect("a status").status, 2, "NOT_SERVING");
         assert!(!writing.is_finished(), "the drain waits");
         blocker.roll_back().await.expect("the lock is given back");
         writing.await.expect("no panic").expect("a request that was open is answered");
         stopping.await.expect("the service stops");
+    }
+
+    async fn a_drain_ends_at_its_limit(database: &Database) {
+        let brief = Options { drain_limit: Duration::from_secs(1), ..options() };
+        let service = Service::start_with(database, Clock::system(), brief).await;
+        let key = service.key(Some("org_a"), &BOTH).await;
+        let organization = auditlog::domain::OrganizationId::parse("org_a").expect("an id");
+        let blocker = database.store().await.append().await.expect("a transaction");
+        blocker.lock_head(&organization, "00", auditlog::domain::Timestamp::MIN).await.expect("the lock");
+        let mut client = service.grpc().await;
+        let writing = tokio::spawn(async move { client.write_audit_logs(with_key(write(vec![input("log_1")]), &key)).await });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let stopped = tokio::time::timeout(Duration::from_secs(10), service.stop()).await;
+        stopped.expect("the limit ends the drain, and not the lock");
+        assert!(!writing.is_finished() || writing.await.expect("no panic").is_err(), "nothing is acknowledged");
+        blocker.roll_back().await.expect("the lock is given back");
+    }
+
+    async fn readiness_turns_while_connections_are_still_taken(database: &Database) {
+        let slow = Options { drain_delay: Duration::from_secs(3), ..options() };
+        let service = Service::start_with(database, Clock::system(), slow).await;
+        let (http, ready) = (service.http.clone(), service.url("/readyz"));
+        let stopping = tokio::spawn(service.stop());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let answer = http.get(ready).header("connection", "close").send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 503);
+        assert!(answer.text().await.expect("text").contains("shutting down"));
+        stopping.await.expect("the service stops");
+    }
+
+    async fn a_second_signal_ends_the_process_at_once(database: &Database) {
+        let mut command = process::auditlog();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--drain-delay", "60s"]).env("AUDITLOG_DATABASE_URL", &database.url);
+        let mut service = Process::spawn(command);
+        service.signal("INT");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(service.child.try_wait().expect("it can be asked").is_none(), "it drains");
+        service.signal("INT");
+        let begun = std::time::Instant::now();
+        while service.child.try_wait().expect("it can be asked").is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it goes on");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn a_request_that_hangs_is_given_up(database: &Database) {

@@ -123,7 +123,10 @@ on_every_database! {
         let mut input = child.stdin.take().expect("a pipe");
         let lines = |from: usize| (from..from + 600).map(|id| line(&format!("log_{id}"), "a") + "\n").collect::<String>();
         input.write_all(lines(0).as_bytes()).expect("it reads");
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        // The import sends full batches while it waits for more.
+        while ids(&first, &key, "a").await.is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
         first.kill();
         input.write_all(lines(600).as_bytes()).expect("it reads");
         drop(input);

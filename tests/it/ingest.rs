@@ -13,6 +13,7 @@ use auditlog::ingest::{Batch, Ingest, QueueLimits, Written};
 use auditlog::query::{Query, Start};
 use auditlog::store::Store;
 
+use crate::schema::execute;
 use crate::support::process::create_key;
 use crate::support::{Backend, Database, Process, on_every_database, run};
 
@@ -216,18 +217,16 @@ on_every_database! {
         // The lock of another transaction keeps the writer waiting.
         let blocker = store.append().await.expect("a transaction");
         blocker.lock_head(&organization("org"), "00", Timestamp::MIN).await.expect("the lock");
-        let waiting: Vec<_> = (0..10u64)
-            .map(|number| {
-                let ingest = ingest.clone();
-                tokio::spawn(async move { write(&ingest, "org", vec![entry(&format!("log_{number}"), number)]).await })
-            })
-            .collect();
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        let requests = (0..10u64).map(|number| Box::pin(write(&ingest, "org", vec![entry(&format!("log_{number}"), number)])));
+        let mut waiting: Vec<_> = requests.collect();
+        for request in &mut waiting {
+            assert!(futures::poll!(request).is_pending(), "it is queued by its first poll");
+        }
         let refused = write(&ingest, "org", vec![entry("log_x", 1)]).await;
         assert!(matches!(refused, Err(Error::Overloaded { .. })), "{refused:?}");
         blocker.roll_back().await.expect("the lock is given back");
-        for request in waiting {
-            request.await.expect("no panic").expect("written");
+        for outcome in futures::future::join_all(waiting).await {
+            outcome.expect("written");
         }
         write(&ingest, "org", vec![entry("log_x", 1)]).await.expect("there is room again");
         assert_eq!(all(&store, "org").await.len(), 11);
@@ -239,12 +238,12 @@ on_every_database! {
         let (ingest, _) = Ingest::start(store.clone(), Clock::system(), Random::system(), limits);
         let blocker = store.append().await.expect("a transaction");
         blocker.lock_head(&organization("org"), "00", Timestamp::MIN).await.expect("the lock");
-        let waiting = tokio::spawn({ let ingest = ingest.clone(); async move { write(&ingest, "org", vec![entry("a", 1), entry("b", 2)]).await } });
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let mut waiting = Box::pin(write(&ingest, "org", vec![entry("a", 1), entry("b", 2)]));
+        assert!(futures::poll!(&mut waiting).is_pending());
         let refused = write(&ingest, "org", vec![entry("c", 3), entry("d", 4)]).await;
         assert!(matches!(refused, Err(Error::Overloaded { .. })), "{refused:?}");
         blocker.roll_back().await.expect("the lock is given back");
-        waiting.await.expect("no panic").expect("written");
+        waiting.await.expect("written");
         let large = (0..10u64).map(|number| entry(&format!("log_{number}"), number)).collect();
         write(&ingest, "org", large).await.expect("a request larger than the queue has it for itself");
     }
@@ -279,17 +278,92 @@ on_every_database! {
         let ingest = start(&store, Clock::system());
         let blocker = store.append().await.expect("a transaction");
         blocker.lock_head(&organization("org"), "00", Timestamp::MIN).await.expect("the lock");
-        // The first is in the writer's hands, the second waits behind it.
-        let first = tokio::spawn({ let ingest = ingest.clone(); async move { write(&ingest, "org", vec![entry("log_1", 1)]).await } });
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        let second = tokio::spawn({ let ingest = ingest.clone(); async move { write(&ingest, "org", vec![entry("log_2", 1)]).await } });
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        second.abort();
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        // The first is in the writer's hands or waits for it; the second is given up before the lock is free.
+        let mut first = Box::pin(write(&ingest, "org", vec![entry("log_1", 1)]));
+        assert!(futures::poll!(&mut first).is_pending());
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        let mut second = Box::pin(write(&ingest, "org", vec![entry("log_2", 1)]));
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(second);
         blocker.roll_back().await.expect("the lock is given back");
-        first.await.expect("no panic").expect("written");
+        first.await.expect("written");
         assert_eq!(write(&ingest, "org", vec![entry("log_3", 1)]).await.expect("written")[0].seq, 2);
     }
+
+    async fn a_request_with_a_fault_of_its_own_fails_alone(database: &Database) {
+        let store = database.store().await;
+        // Stands in for whatever a database may refuse of one row.
+        let poison = match database.backend {
+            Backend::Sqlite => "CREATE TRIGGER poison BEFORE INSERT ON audit_logs WHEN NEW.user_name = 'poison' BEGIN SELECT RAISE(ABORT, 'poison'); END",
+            Backend::Postgres => "ALTER TABLE audit_logs ADD CHECK (user_name <> 'poison')",
+        };
+        execute(database, poison).await;
+        let ingest = start(&store, Clock::system());
+        let requests = (0..50u64).map(|number| {
+            let mut content = Content::clone(&entry(&format!("log_{number}"), number).content);
+            if number == 17 {
+                content.user_name = Name::optional("poison".to_owned()).expect("a name");
+            }
+            write(&ingest, "org", vec![NewEntry { timestamp: None, content: Arc::new(content) }])
+        });
+        for (number, outcome) in futures::future::join_all(requests).await.into_iter().enumerate() {
+            match number {
+                17 => assert!(matches!(outcome, Err(Error::Internal(_))), "{outcome:?}"),
+                _ => assert!(!outcome.expect("written")[0].replayed),
+            }
+        }
+        assert_eq!(all(&store, "org").await.len(), 49);
+    }
+}
+
+/// PostgreSQL's connections are cut again and again while all write.
+#[test]
+fn cut_connections_lose_nothing_that_was_acknowledged() {
+    run(async {
+        let Some(database) = Database::fresh(Backend::Postgres).await else { return };
+        let store = database.store().await;
+        let ingest = start(&store, Clock::system());
+        let writers = (0..8u64).map(|writer| {
+            let ingest = ingest.clone();
+            tokio::spawn(async move {
+                let mut acknowledged = Vec::new();
+                for number in 0..60u64 {
+                    let id = format!("log_{writer}_{number}");
+                    // A client that is told to try again does, with the same id.
+                    for _ in 0..20 {
+                        match write(&ingest, "org", vec![entry(&id, number)]).await {
+                            Ok(_) => {
+                                acknowledged.push(id.clone());
+                                break;
+                            }
+                            Err(Error::StorageUnavailable(_)) => {}
+                            Err(error) => panic!("{error:?}"),
+                        }
+                    }
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+                acknowledged
+            })
+        });
+        let writing = futures::future::join_all(writers);
+        let cutting = async {
+            for _ in 0..10 {
+                tokio::time::sleep(std::time::Duration::from_millis(40)).await;
+                let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+                execute(&database, cut).await;
+            }
+        };
+        let (written, ()) = tokio::join!(writing, cutting);
+        let acknowledged: Vec<_> = written.into_iter().flat_map(|ids| ids.expect("no panic")).collect();
+        assert_eq!(acknowledged.len(), 480);
+        let entries = all(&database.store().await, "org").await;
+        assert_eq!(entries.len(), 480, "each once");
+        let stored: std::collections::HashSet<_> = entries.iter().map(|entry| entry.content.id.as_str()).collect();
+        assert!(acknowledged.iter().all(|id| stored.contains(id.as_str())));
+        let mut seqs: Vec<_> = entries.iter().map(|entry| entry.seq).collect();
+        seqs.sort_unstable();
+        assert_eq!(seqs, (1..=480).collect::<Vec<_>>());
+    });
 }
 
 /// A file system that is full, and then is not: what was acknowledged is there, and writes go on.

@@ -144,5 +144,23 @@ on_every_database! {
         assert_eq!(service.get("/v1/ours/audit-logs", &key).await.body["pagination"]["total"], 1);
         assert_eq!(service.get("/v1/theirs/audit-logs", &key).await.body["pagination"]["total"], 3);
         assert_eq!(service.get("/v1/unknown/audit-logs", &key).await.status, 404);
+        for (method, outcome) in call_all(&service, &key, "ours").await {
+            let shown = outcome.expect(method);
+            assert!(shown.contains("log_shared") && !shown.contains(SECRET), "{method}: {shown}");
+        }
+        let mut client = service.grpc().await;
+        let unnamed = client.list_audit_logs(with_key(ListAuditLogsRequest::default(), &key)).await.expect_err("unnamed");
+        assert_eq!(unnamed.code(), Code::InvalidArgument);
+        let mut torn = with_key(ListAuditLogsRequest { organization_id: "ours".to_owned(), ..Default::default() }, &key);
+        torn.metadata_mut().insert("x-organization-id", "theirs".parse().expect("ASCII"));
+        assert_eq!(client.list_audit_logs(torn).await.expect_err("torn").code(), Code::InvalidArgument);
+        let history = || GetResourceHistoryRequest { resource_type: "rule".to_owned(), resource_id: "rule_1".to_owned(), limit: Some(1), ..Default::default() };
+        let mut named = with_key(history(), &key);
+        named.metadata_mut().insert("x-organization-id", "theirs".parse().expect("ASCII"));
+        let page = client.get_resource_history(named).await.expect("a history").into_inner().pagination.expect("pagination");
+        assert_eq!(page.total, 3);
+        let mut crossed = with_key(GetResourceHistoryRequest { cursor: page.next_cursor, ..history() }, &key);
+        crossed.metadata_mut().insert("x-organization-id", "ours".parse().expect("ASCII"));
+        assert_eq!(client.get_resource_history(crossed).await.expect_err("another's cursor").code(), Code::InvalidArgument);
     }
 }

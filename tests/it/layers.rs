@@ -72,3 +72,16 @@ fn only_the_store_names_sea_orm() {
         assert!(!source.contains("sea_orm::"), "{} names sea_orm", path.display());
     }
 }
+
+#[test]
+fn what_lies_below_knows_no_protocol() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let below = ["domain", "error.rs", "store", "query", "ingest"].map(|name| root.join(name));
+    let files = below.iter().flat_map(|path| if path.is_file() { vec![path.clone()] } else { sources(path) });
+    for path in files {
+        let source = fs::read_to_string(&path).expect("a source file");
+        for protocol in ["tonic::", "axum::", "prost::", "http::"] {
+            assert!(!source.contains(protocol), "{} names {protocol}", path.display());
+        }
+    }
+}

@@ -5,7 +5,8 @@ use sea_orm::{ConnectionTrait, Database as Connections};
 
 use crate::support::{Backend, Database, on_every_database};
 
-async fn execute(database: &Database, statement: &str) {
+/// Runs one statement on a connection of its own.
+pub async fn execute(database: &Database, statement: &str) {
     let connection = Connections::connect(&database.url).await.expect("the database opens");
     connection.execute_unprepared(statement).await.expect("the statement runs");
     connection.close().await.expect("it closes");

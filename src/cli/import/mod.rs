@@ -4,11 +4,12 @@ mod lines;
 mod send;
 
 use std::fs::File;
-use std::io::{Read, stdin};
+use std::io::{Read, Write, stdin, stdout};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 
@@ -41,10 +42,15 @@ pub struct Import {
     #[arg(value_name = "FILE|-")]
     file: PathBuf,
     /// Write all entries to this organization, whatever their lines say.
-    #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG")]
+    #[arg(id = "import_organization", long = "organization", env = "AUDITLOG_IMPORT_ORGANIZATION", value_name = "ORG")]
     organization: Option<OrganizationId>,
     /// Stop at the first bad line, instead of skipping it.
-    #[arg(long, env = "AUDITLOG_STRICT")]
+    #[arg(
+        id = "import_strict",
+        long = "strict",
+        env = "AUDITLOG_IMPORT_STRICT",
+        value_parser = BoolishValueParser::new()
+    )]
     strict: bool,
 }
 
@@ -66,7 +72,7 @@ impl Import {
             (Box::new(progress.wrap_read(opened)), progress)
         };
         let summary = run(client.connect()?, source, organization, strict, progress).await?;
-        println!("{summary}");
+        writeln!(stdout(), "{summary}")?;
         Ok(())
     }
 }

@@ -119,7 +119,10 @@ impl Sender {
                 Err(status)
                     if is_passing(&status) && failing_since.get_or_insert_with(Instant::now).elapsed() < PATIENCE =>
                 {
-                    self.progress.set_message(format!("waiting for the service ({})", status.message()));
+                    if wait == WAIT {
+                        let why = format!("{:?}: {}", status.code(), status.message());
+                        self.progress.suspend(|| eprintln!("the service does not take it ({why}); trying again"));
+                    }
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(Duration::from_secs(1));
                 }

@@ -38,7 +38,12 @@ pub async fn create_database() -> Option<String> {
 
 fn start_or_say() -> Option<Server> {
     let Some(programs) = programs() else {
-        let required = env::var("AUDITLOG_TEST_POSTGRES").is_ok_and(|value| value == "required");
+        let asked = env::var("AUDITLOG_TEST_POSTGRES").unwrap_or_default();
+        assert!(
+            ["", "required"].contains(&asked.as_str()),
+            "AUDITLOG_TEST_POSTGRES must be required or unset, got {asked}"
+        );
+        let required = asked == "required";
         assert!(
             !required,
             "AUDITLOG_TEST_POSTGRES=required, and there is no PostgreSQL: set PG_BIN to its bin directory"
@@ -78,9 +83,9 @@ fn start(programs: &Path) -> Server {
         d = directory.display()
     );
     let script = format!(
-        "set -e; cd {d}; {bin}/initdb -D {d}/data -A trust -U postgres --no-sync -E UTF8 >{log} 2>&1; \
+        "set -e; trap 'rm -rf {d}' EXIT; cd {d}; {bin}/initdb -D {d}/data -A trust -U postgres --no-sync -E UTF8 --locale=C >{log} 2>&1; \
          {bin}/pg_ctl -D {d}/data -w -l {log} -o '{options}' start >>{log} 2>&1; touch {d}/ready; \
-         trap '' INT TERM; cat >/dev/null; {bin}/pg_ctl -D {d}/data -m immediate stop >/dev/null 2>&1; rm -rf {d}",
+         trap '' INT TERM; cat >/dev/null; {bin}/pg_ctl -D {d}/data -m immediate stop >/dev/null 2>&1",
         d = directory.display(),
         bin = programs.display(),
         log = log.display(),

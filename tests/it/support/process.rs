@@ -6,6 +6,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::say;
+
 /// A running `auditlog serve` or `auditlog demo`, killed with this value.
 pub struct Process {
     pub child: Child,
@@ -82,9 +84,13 @@ impl Process {
 
     /// SIGTERM, and its exit code.
     pub fn terminate(mut self) -> Option<i32> {
-        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
-        assert!(killed.is_ok_and(|status| status.success()));
+        self.signal("TERM");
         self.child.wait().expect("it ends").code()
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let killed = Command::new("bash").args(["-c", &format!("kill -{signal} {}", self.child.id())]).status();
+        assert!(killed.is_ok_and(|status| status.success()));
     }
 }
 
@@ -93,4 +99,18 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The first of `programs` that `check` succeeds with. A missing one is told, and an error where
+/// `AUDITLOG_TEST_CLIENTS=required`.
+pub fn program<'a>(programs: &[&'a str], check: &[&str]) -> Option<&'a str> {
+    let works =
+        |program: &&&str| Command::new(program).args(check).output().is_ok_and(|output| output.status.success());
+    let found = programs.iter().find(works).copied();
+    if found.is_none() {
+        let required = std::env::var("AUDITLOG_TEST_CLIENTS").is_ok_and(|value| value == "required");
+        assert!(!required, "AUDITLOG_TEST_CLIENTS=required, and there is no {programs:?} that runs {check:?}");
+        say(&format!("{}: NOT TESTED (no program that runs {check:?})", programs[0]));
+    }
+    found
 }
