@@ -26,8 +26,7 @@ const FILE: &str = "auditlog-demo.db";
 const IN_URL: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#').add(b'\'');
 const LISTEN: &str = "127.0.0.1:8080";
 
-/// Serves a fresh SQLite database with the entries of the public documentation and a few hundred of
-/// a real audit trail, and prints commands to try on it.
+/// What to make, and where to serve it.
 #[derive(Args)]
 pub struct Demo {
     /// The new database file. Without it, auditlog-demo.db, or auditlog-demo-2.db and so on where that

@@ -7,7 +7,7 @@ use clap::Args;
 use super::Database;
 use crate::store::Store;
 
-/// Brings the database's schema up to date; processes that start together take turns.
+/// Which database to bring up to date.
 #[derive(Args)]
 pub struct Migrate {
     #[command(flatten)]

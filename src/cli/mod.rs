@@ -54,25 +54,34 @@ Fill it:
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve gRPC and REST.
+    /// Serve gRPC and REST on one port, until SIGTERM or SIGINT.
     Serve(serve::Serve),
     /// Serve a fresh database with example entries, and print commands to try on it.
+    ///
+    /// The entries are those of the public documentation and 400 of a real audit trail. The database is
+    /// a new SQLite file each time; none is overwritten.
     Demo(demo::Demo),
     /// Bring the database's schema up to date. `serve` does so too.
+    ///
+    /// Processes that start together take turns. A schema that is newer or damaged is refused.
     Migrate(migrate::Migrate),
     /// Create, list and revoke API keys.
     Keys(keys::Keys),
     /// Create and list organizations.
     Organizations(organizations::Organizations),
     /// Write the entries of an NDJSON file through a running service.
+    ///
+    /// In the order of the file, and safe to repeat: entries that are there already are counted and left
+    /// alone. A line without an id gets one from its number and text. Bad lines are told by number and
+    /// skipped. While the service is away, the import waits for it up to 20 seconds.
     Import(Box<import::Import>),
 }
 
 /// The database of `serve`, and of the commands that administer it.
 #[derive(Args)]
 struct Database {
-    /// sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE. The file AUDITLOG_DATABASE_URL_FILE may
-    /// hold it.
+    /// sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE; without it, sqlite://auditlog.db. The
+    /// file AUDITLOG_DATABASE_URL_FILE may hold it.
     #[arg(
         long,
         env = "AUDITLOG_DATABASE_URL",

@@ -11,7 +11,7 @@ use crate::app::{self, Options, Parts, Running};
 use crate::domain::{Clock, Random};
 use crate::ingest::QueueLimits;
 
-/// Serves gRPC and REST on one port, until SIGTERM or SIGINT.
+/// What to serve, and how.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -292,12 +292,7 @@ on_every_database! {
 
     async fn a_request_with_a_fault_of_its_own_fails_alone(database: &Database) {
         let store = database.store().await;
-        // Stands in for whatever a database may refuse of one row.
-        let poison = match database.backend {
-            Backend::Sqlite => "CREATE TRIGGER poison BEFORE INSERT ON audit_logs WHEN NEW.user_name = 'poison' BEGIN SELECT RAISE(ABORT, 'poison'); END",
-            Backend::Postgres => "ALTER TABLE audit_logs ADD CHECK (user_name <> 'poison')",
-        };
-        execute(database, poison).await;
+        poison(database).await;
         let ingest = start(&store, Clock::system());
         let requests = (0..50u64).map(|number| {
             let mut content = Content::clone(&entry(&format!("log_{number}"), number).content);
@@ -364,6 +359,19 @@ fn cut_connections_lose_nothing_that_was_acknowledged() {
         seqs.sort_unstable();
         assert_eq!(seqs, (1..=480).collect::<Vec<_>>());
     });
+}
+
+/// Makes the database refuse entries of a user called `poison`, which stands in for whatever it may
+/// refuse of one row.
+pub async fn poison(database: &Database) {
+    let statement = match database.backend {
+        Backend::Sqlite => {
+            "CREATE TRIGGER poison BEFORE INSERT ON audit_logs WHEN NEW.user_name = 'poison' \
+             BEGIN SELECT RAISE(ABORT, 'bitter'); END"
+        }
+        Backend::Postgres => "ALTER TABLE audit_logs ADD CONSTRAINT bitter CHECK (user_name <> 'poison')",
+    };
+    execute(database, statement).await;
 }
 
 /// A file system that is full, and then is not: what was acknowledged is there, and writes go on.

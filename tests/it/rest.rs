@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::support::service::{Answer, options};
 use crate::support::{Backend, Database, Service, on_every_database};
 use auditlog::domain::Clock;
+use auditlog::ingest::QueueLimits;
 
 const LIST: &str = "/v1/org_abc123/audit-logs";
 const BOTH: [Scope; 2] = [Scope::Read, Scope::Write];
@@ -192,6 +193,38 @@ on_every_database! {
         damaged[20] = if damaged[20] == b'A' { b'B' } else { b'A' };
         let damaged = String::from_utf8(damaged).expect("ASCII");
         assert_eq!(service.get(&format!("{LIST}?action=created&cursor={damaged}"), &key).await.status, 400);
+    }
+
+    async fn an_overloaded_service_says_when_to_come_back(database: &Database) {
+        let small = auditlog::app::Options { queue: QueueLimits { entries: 1, ..QueueLimits::default() }, ..options() };
+        let service = Service::start_with(database, Clock::system(), small).await;
+        let key = service.key(Some("org_abc123"), &BOTH).await;
+        let organization = auditlog::domain::OrganizationId::parse("org_abc123").expect("an id");
+        let blocker = database.store().await.append().await.expect("a transaction");
+        blocker.lock_head(&organization, "00", auditlog::domain::Timestamp::MIN).await.expect("the lock");
+        let body = |id: &str| json!({"auditLogs": [least(id)]});
+        let (http, url) = (service.http.clone(), service.url(LIST));
+        let waiting = http.post(&url).bearer_auth(&key).json(&body("log_1")).send();
+        let waiting = tokio::spawn(waiting);
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let refused = http.post(&url).bearer_auth(&key).json(&body("log_2")).send().await.expect("an answer");
+        assert_eq!(refused.status().as_u16(), 429);
+        assert_eq!(refused.headers()["retry-after"], "1");
+        let error: Value = refused.json().await.expect("JSON");
+        assert_eq!(error["error"]["code"], "overloaded");
+        blocker.roll_back().await.expect("the lock is given back");
+        assert_eq!(waiting.await.expect("no panic").expect("an answer").status().as_u16(), 201);
+    }
+
+    async fn a_fault_of_ours_tells_a_request_id_and_nothing_of_its_cause(database: &Database) {
+        let (service, key) = started(database).await;
+        crate::ingest::poison(database).await;
+        let mut entry = least("log_1");
+        entry["userName"] = json!("poison");
+        let answer = service.post(LIST, &key, &json!({"auditLogs": [entry]})).await;
+        assert_eq!(code(&answer), (500, "internal_error internal".to_owned()));
+        let message = answer.body["error"]["message"].as_str().expect("a message");
+        assert!(message.starts_with("Internal error; request id ") && !answer.text.contains("bitter"), "{message}");
     }
 
     async fn liveness_and_readiness_need_no_key(database: &Database) {

@@ -22,9 +22,7 @@ pub(super) use send::Summary;
 /// Pieces read ahead while one is being written.
 const AHEAD: usize = 2;
 
-/// Writes the entries of an NDJSON file through the API of a running service, in the order of the
-/// file. Safe to repeat: entries that are there already are counted and left alone. A line without an
-/// id gets one from its number and text.
+/// What to import, and where to.
 #[derive(Args)]
 #[command(after_help = "\
 A line is an entry as REST takes it, and names its organization:
