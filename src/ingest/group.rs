@@ -107,9 +107,11 @@ impl Writer {
             }
             Err(error) => vec![Err(error)],
         };
-        for (job, outcome) in group.into_iter().zip(outcomes) {
+        for (Job { reply, place, .. }, outcome) in group.into_iter().zip(outcomes) {
+            // Before the answer, so that whoever writes again at once finds room.
+            drop(place);
             // A caller that has gone misses its answer; with an id it can ask again.
-            let _ = job.reply.send(outcome);
+            let _ = reply.send(outcome);
         }
     }
 

@@ -66,8 +66,8 @@ struct Job {
     /// Dropped by a caller that has gone.
     reply: oneshot::Sender<Result<Vec<Written>>>,
     size: usize,
-    /// The batch's place in the queue, given back with the job.
-    _place: [OwnedSemaphorePermit; 2],
+    /// The batch's place in the queue, given back by being dropped.
+    place: [OwnedSemaphorePermit; 2],
 }
 
 /// The queue's open end.
@@ -97,7 +97,7 @@ impl Ingest {
         let place = [take(&self.entries, batch.entries.len().min(entries))?, take(&self.bytes, size.min(bytes))?];
         let (reply, answer) = oneshot::channel();
         let gone = || Error::Internal(anyhow::anyhow!("the writer has ended"));
-        self.jobs.send(Job { batch, reply, size, _place: place }).map_err(|_| gone())?;
+        self.jobs.send(Job { batch, reply, size, place }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
