@@ -29,7 +29,11 @@ on_every_database! {
     async fn each_wrong_credential_has_its_error(database: &Database) {
         let service = Service::start(database).await;
         let good = service.key(Some("org_a"), &[Scope::Read]).await;
-        let mistyped = format!("{}x", &good[..good.len() - 1]);
+        let other_end = if good.ends_with('x') { 'y' } else { 'x' };
+        let mistyped = format!("{}{other_end}", &good[..good.len() - 1]);
+        // Well formed, and of another service.
+        let elsewhere = Database::fresh(Backend::Sqlite).await.expect("SQLite is always there");
+        let foreign = Service::start(&elsewhere).await.key(Some("org_a"), &[Scope::Read]).await;
         let other_id = Random::seeded(9).base62(12);
         let forged = format!("al_{other_id}{}", &good["al_".len() + 12..]);
         for (header, code) in [
@@ -41,6 +45,7 @@ on_every_database! {
             (Some("Bearer al_".to_owned()), "invalid_api_key"),
             (Some(format!("Bearer {mistyped}")), "invalid_api_key"),
             (Some(format!("Bearer {forged}")), "invalid_api_key"),
+            (Some(format!("Bearer {foreign}")), "invalid_api_key"),
         ] {
             let mut request = service.http.get(service.url(LIST));
             let mut call = tonic::Request::new(list("org_a"));
