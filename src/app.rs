@@ -142,10 +142,7 @@ async fn by_protocol(State(grpc): State<Router>, request: Request, next: Next) -
 }
 
 fn rest_router(service: grpc::Service, store: Store, draining: Arc<AtomicBool>, limit: Duration) -> Router {
-    let refuse: Refuse = rest::refuse;
-    rest::router(service, store, draining)
-        .layer(from_fn_with_state((limit, refuse), in_time))
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| refuse_panic(rest::refuse)))
+    guarded(rest::router(service, store, draining), limit, rest::refuse)
 }
 
 fn grpc_router<H>(service: grpc::Service, health: H, limit: Duration) -> anyhow::Result<Router>
@@ -168,14 +165,20 @@ where
         .route_service(&path(&audit_logs), audit_logs.clone())
         .layer(from_fn_with_state((access, refuse), authenticate));
     let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
-    Ok(router
+    let router = router
         .route_service(&path(&health), health.clone())
         .route_service(&path(&v1), v1.clone())
         .route_service(&path(&v1alpha), v1alpha.clone())
         .fallback(async || tonic::Status::unimplemented("there is no such method").into_http::<axum::body::Body>())
-        .layer(map_response(grpc::status::repair))
-        .layer(from_fn_with_state((limit, refuse), in_time))
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| refuse_panic(grpc::status::refuse))))
+        .layer(map_response(grpc::status::repair));
+    Ok(guarded(router, limit, refuse))
+}
+
+/// `router` with an end to what hangs or panics in it.
+fn guarded(router: Router, limit: Duration, refuse: Refuse) -> Router {
+    // What the panic said may quote an entry, so that only its place is told, by telemetry's hook.
+    let panicked = move |_: Box<dyn std::any::Any + Send>| refuse(Error::Internal(anyhow!("a request panicked")));
+    router.layer(from_fn_with_state((limit, refuse), in_time)).layer(CatchPanicLayer::custom(panicked))
 }
 
 fn path<S: NamedService>(_: &S) -> String {
@@ -185,11 +188,6 @@ fn path<S: NamedService>(_: &S) -> String {
 /// Gives up on a request after `limit`. A write that was queued may still be committed; its id tells.
 async fn in_time(State((limit, refuse)): State<(Duration, Refuse)>, request: Request, next: Next) -> Response {
     tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| refuse(Error::Timeout { limit }))
-}
-
-/// What the panic said may quote an entry, so that only its place is told, by telemetry's hook.
-fn refuse_panic(refuse: Refuse) -> Response {
-    refuse(Error::Internal(anyhow!("a request panicked")))
 }
 
 /// How the service stops.
@@ -216,7 +214,7 @@ async fn serve(
     router: Router,
     stopped: oneshot::Receiver<()>,
     mut drain: Drain,
-    writer: JoinHandle<()>,
+    mut writer: JoinHandle<()>,
     store: Store,
 ) -> anyhow::Result<()> {
     let (begun, begins) = oneshot::channel();
@@ -232,7 +230,7 @@ async fn serve(
     };
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(TCP_KEEPALIVE));
     let serving = configured().add_routes(Routes::from(router)).serve_with_incoming_shutdown(incoming, shutdown);
-    let (mut serving, mut writer) = (Box::pin(serving), writer);
+    let mut serving = Box::pin(serving);
     tokio::select! {
         ended = &mut serving => ended.context("the server failed")?,
         _ = &mut writer => return Err(anyhow!("the writer ended; entries can no longer be written")),

@@ -68,6 +68,14 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// The error and its causes for a log, without the rows that a database quotes beside them.
+    pub fn with_causes(&self) -> String {
+        match self {
+            Self::StorageUnavailable(cause) | Self::Internal(cause) => format!("{self}: {cause:#}"),
+            other => other.to_string(),
+        }
+    }
+
     /// One field that breaks its rule.
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::InvalidParameter(vec![Violation { field: field.into(), description: description.into() }])

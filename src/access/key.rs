@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::domain::{BASE62, Random};
+use crate::domain::{BASE62, Random, hex};
 
 const PREFIX: &str = "al_";
 /// 71 bits, enough that no two keys share one.
@@ -47,9 +47,7 @@ impl Key {
 
     /// What the database keeps of the secret.
     pub(super) fn hash(&self) -> String {
-        let digest = Sha256::digest(self.secret.as_bytes());
-        let hex = digest.iter().map(|byte| format!("{byte:02x}"));
-        VERSION.chars().map(String::from).chain(hex).collect()
+        format!("{VERSION}{}", hex(&Sha256::digest(self.secret.as_bytes())))
     }
 
     /// Whether `stored` is the hash of this secret. Takes as long where nothing is stored.

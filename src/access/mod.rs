@@ -130,7 +130,7 @@ impl Access {
         let read = async { Ok::<_, Error>(self.store.key(id).await?.map(Arc::new)) };
         self.recent.try_get_with_by_ref(id, read).await.map_err(|error| match &*error {
             Error::StorageUnavailable(cause) => Error::StorageUnavailable(anyhow::anyhow!("reading a key: {cause:#}")),
-            cause => Error::Internal(anyhow::anyhow!("reading a key: {cause:?}")),
+            cause => Error::Internal(anyhow::anyhow!("reading a key: {}", cause.with_causes())),
         })
     }
 
@@ -144,7 +144,7 @@ impl Access {
         let (store, id) = (self.store.clone(), key.id.clone());
         let note = async move {
             if let Err(error) = store.touch_key(&id, now).await {
-                warn!(key = id, ?error, "noting a key's use failed");
+                warn!(key = id, error = error.with_causes(), "noting a key's use failed");
             }
         };
         tokio::spawn(note.instrument(debug_span!("note_use")));

@@ -18,5 +18,5 @@ pub use filter::{Filter, Limit, MAX_VALUES, Offset, TimeRange};
 pub use id::EntryId;
 pub use json::{JsonText, MAX_DEPTH};
 pub use random::{BASE62, Random};
-pub use text::{Identifier, Invalid, Metadata, Name, OrganizationId, Secret, quoted};
+pub use text::{Identifier, Invalid, Metadata, Name, OrganizationId, Secret, hex, quoted};
 pub use timestamp::{Timestamp, end_of_span, start_of_span};

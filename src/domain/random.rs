@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::hex;
+
 /// The digits of base62, by value.
 pub const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -34,7 +36,7 @@ impl Random {
 
     /// `N` random bytes as lower-case hex digits.
     pub fn hex<const N: usize>(&self) -> String {
-        self.bytes::<N>().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.bytes::<N>())
     }
 
     /// `length` random characters of `0-9A-Za-z`, each equally likely.

@@ -40,14 +40,6 @@ impl From<Error> for Failure {
     }
 }
 
-/// The error and its causes, without the rows that a database quotes beside them.
-fn described(error: &Error) -> String {
-    match error {
-        Error::StorageUnavailable(cause) | Error::Internal(cause) => format!("{cause:#}"),
-        other => other.to_string(),
-    }
-}
-
 type Outcome = Result<Vec<Written>>;
 
 impl Writer {
@@ -94,7 +86,7 @@ impl Writer {
             // The fault is one request's own, so that the others must not suffer from it.
             Err(error) if group.len() > 1 => {
                 warn!(
-                    error = described(&error),
+                    error = error.with_causes(),
                     requests = group.len(),
                     "a group failed; each of its requests is tried alone"
                 );
@@ -128,7 +120,7 @@ impl Writer {
             if tries == TRIES {
                 return Err(error);
             }
-            warn!(error = described(&error), tries, "a commit failed; trying again");
+            warn!(error = error.with_causes(), tries, "a commit failed; trying again");
             tokio::time::sleep(WAIT * 2u32.pow(tries - 1)).await;
             tries += 1;
         }
@@ -144,7 +136,7 @@ impl Writer {
             Err(error) => {
                 // Where it fails, the database has rolled back by itself, or will with the connection.
                 if let Err(second) = append.roll_back().await {
-                    warn!(error = %described(&second), "a rollback failed");
+                    warn!(error = second.with_causes(), "a rollback failed");
                 }
                 Err(Failure::RolledBack(error))
             }

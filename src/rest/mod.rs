@@ -7,6 +7,7 @@ mod json;
 mod params;
 
 use std::future::Future;
+use std::mem::take;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -98,7 +99,7 @@ impl<P: DeserializeOwned + Send> FromRequestParts<Api> for Call<P> {
             .map_err(|rejection| Failure::parameter("path", rejection.body_text()))?;
         let caller = parts.extensions.get::<Caller>().cloned();
         let caller = caller.ok_or_else(|| Status::from(Error::MissingAuthentication))?;
-        Ok(Self { path, query: parts.uri.query().map(str::to_owned), caller, headers: parts.headers.clone() })
+        Ok(Self { path, query: parts.uri.query().map(str::to_owned), caller, headers: take(&mut parts.headers) })
     }
 }
 

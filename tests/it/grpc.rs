@@ -15,6 +15,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
 use tonic_types::StatusExt;
 
+use crate::support::database::hold_head;
 use crate::support::service::{options, with_key};
 use crate::support::{Backend, Database, Process, Service, on_every_database, process};
 
@@ -160,9 +161,7 @@ on_every_database! {
         let mut health = HealthClient::new(channel).watch(watch).await.expect("a watch").into_inner();
         assert_eq!(health.message().await.expect("an answer").expect("a status").status, 1);
         // A write that hangs on another transaction's lock, and is freed while the service drains.
-        let organization = auditlog::domain::OrganizationId::parse("org_a").expect("an id");
-        let blocker = database.store().await.append().await.expect("a transaction");
-        blocker.lock_head(&organization, "00", auditlog::domain::Timestamp::MIN).await.expect("the lock");
+        let blocker = hold_head(&database.store().await, "org_a").await;
         let mut client = service.grpc().await;
         let writing = tokio::spawn(async move { client.write_audit_logs(with_key(write(vec![input("log_1")]), &key)).await });
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -178,9 +177,7 @@ on_every_database! {
         let brief = Options { drain_limit: Duration::from_secs(1), ..options() };
         let service = Service::start_with(database, Clock::system(), brief).await;
         let key = service.key(Some("org_a"), &BOTH).await;
-        let organization = auditlog::domain::OrganizationId::parse("org_a").expect("an id");
-        let blocker = database.store().await.append().await.expect("a transaction");
-        blocker.lock_head(&organization, "00", auditlog::domain::Timestamp::MIN).await.expect("the lock");
+        let blocker = hold_head(&database.store().await, "org_a").await;
         let mut client = service.grpc().await;
         let writing = tokio::spawn(async move { client.write_audit_logs(with_key(write(vec![input("log_1")]), &key)).await });
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -221,9 +218,7 @@ on_every_database! {
         let brief = Options { request_timeout: Duration::from_secs(1), ..options() };
         let service = Service::start_with(database, Clock::system(), brief).await;
         let key = service.key(Some("org_a"), &BOTH).await;
-        let organization = auditlog::domain::OrganizationId::parse("org_a").expect("an id");
-        let blocker = database.store().await.append().await.expect("a transaction");
-        blocker.lock_head(&organization, "00", auditlog::domain::Timestamp::MIN).await.expect("the lock");
+        let blocker = hold_head(&database.store().await, "org_a").await;
         let status = service.grpc().await.write_audit_logs(with_key(write(vec![input("log_1")]), &key)).await.expect_err("late");
         assert_eq!(shown(&status), (Code::DeadlineExceeded, "TIMEOUT".to_owned(), vec![]));
         let body = serde_json::json!({"auditLogs": [crate::rest::least("log_1")]});

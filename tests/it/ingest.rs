@@ -14,6 +14,7 @@ use auditlog::query::{Query, Start};
 use auditlog::store::Store;
 
 use crate::schema::execute;
+use crate::support::database::hold_head;
 use crate::support::process::create_key;
 use crate::support::{Backend, Database, Process, on_every_database, run};
 
@@ -215,8 +216,7 @@ on_every_database! {
         let limits = QueueLimits { entries: 10, bytes: 1_000_000 };
         let (ingest, _) = Ingest::start(store.clone(), Clock::system(), Random::system(), limits);
         // The lock of another transaction keeps the writer waiting.
-        let blocker = store.append().await.expect("a transaction");
-        blocker.lock_head(&organization("org"), "00", Timestamp::MIN).await.expect("the lock");
+        let blocker = hold_head(&store, "org").await;
         let requests = (0..10u64).map(|number| Box::pin(write(&ingest, "org", vec![entry(&format!("log_{number}"), number)])));
         let mut waiting: Vec<_> = requests.collect();
         for request in &mut waiting {
@@ -236,8 +236,7 @@ on_every_database! {
         let store = database.store().await;
         let limits = QueueLimits { entries: 1_000, bytes: 2_000 };
         let (ingest, _) = Ingest::start(store.clone(), Clock::system(), Random::system(), limits);
-        let blocker = store.append().await.expect("a transaction");
-        blocker.lock_head(&organization("org"), "00", Timestamp::MIN).await.expect("the lock");
+        let blocker = hold_head(&store, "org").await;
         let mut waiting = Box::pin(write(&ingest, "org", vec![entry("a", 1), entry("b", 2)]));
         assert!(futures::poll!(&mut waiting).is_pending());
         let refused = write(&ingest, "org", vec![entry("c", 3), entry("d", 4)]).await;
@@ -260,8 +259,7 @@ on_every_database! {
     async fn a_second_writer_waits_for_the_first(database: &Database) {
         let (first, second) = (database.store().await, database.store().await);
         first.create_organization(&organization("org"), "00", Timestamp::MIN).await.expect("made");
-        let holder = first.append().await.expect("a transaction");
-        holder.lock_head(&organization("org"), "00", Timestamp::MIN).await.expect("the lock");
+        let holder = hold_head(&first, "org").await;
         let waiting = tokio::spawn(async move {
             let append = second.append().await.expect("a transaction");
             append.lock_head(&organization("org"), "00", Timestamp::MIN).await.expect("the lock").seq
@@ -276,8 +274,7 @@ on_every_database! {
     async fn work_whose_caller_has_gone_is_not_begun(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
-        let blocker = store.append().await.expect("a transaction");
-        blocker.lock_head(&organization("org"), "00", Timestamp::MIN).await.expect("the lock");
+        let blocker = hold_head(&store, "org").await;
         // The first is in the writer's hands or waits for it; the second is given up before the lock is free.
         let mut first = Box::pin(write(&ingest, "org", vec![entry("log_1", 1)]));
         assert!(futures::poll!(&mut first).is_pending());

@@ -4,6 +4,7 @@ use auditlog::access::Scope;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::database::hold_head;
 use crate::support::service::{Answer, options};
 use crate::support::{Backend, Database, Service, on_every_database};
 use auditlog::domain::Clock;
@@ -199,9 +200,7 @@ on_every_database! {
         let small = auditlog::app::Options { queue: QueueLimits { entries: 1, ..QueueLimits::default() }, ..options() };
         let service = Service::start_with(database, Clock::system(), small).await;
         let key = service.key(Some("org_abc123"), &BOTH).await;
-        let organization = auditlog::domain::OrganizationId::parse("org_abc123").expect("an id");
-        let blocker = database.store().await.append().await.expect("a transaction");
-        blocker.lock_head(&organization, "00", auditlog::domain::Timestamp::MIN).await.expect("the lock");
+        let blocker = hold_head(&database.store().await, "org_abc123").await;
         let body = |id: &str| json!({"auditLogs": [least(id)]});
         let (http, url) = (service.http.clone(), service.url(LIST));
         let waiting = http.post(&url).bearer_auth(&key).json(&body("log_1")).send();

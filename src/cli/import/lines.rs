@@ -7,7 +7,7 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use crate::domain::OrganizationId;
+use crate::domain::{OrganizationId, hex};
 use crate::grpc::MAX_REQUEST;
 use crate::grpc::pb::AuditLogInput;
 use crate::rest::body;
@@ -125,5 +125,5 @@ fn entry(text: &[u8], line: usize, organization: Option<&str>) -> Result<(String
 /// The same for the same line of the same file, so that an import can be repeated.
 fn own_id(line: usize, text: &str) -> String {
     let digest = Sha256::digest(format!("{line} {}", text.trim_ascii()));
-    digest[..16].iter().fold("imp_".to_owned(), |id, byte| format!("{id}{byte:02x}"))
+    format!("imp_{}", hex(&digest[..16]))
 }

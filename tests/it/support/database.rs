@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use auditlog::domain::Secret;
-use auditlog::store::Store;
+use auditlog::domain::{OrganizationId, Secret, Timestamp};
+use auditlog::store::{Append, Store};
 use tempfile::TempDir;
 
 use super::postgres;
@@ -41,6 +41,14 @@ impl Database {
     pub fn secret(&self) -> Secret {
         Secret::new(self.url.clone())
     }
+}
+
+/// A transaction that holds the head of `organization`, made if it is not there, so that its writers wait.
+pub async fn hold_head(store: &Store, organization: &str) -> Append {
+    let organization = OrganizationId::parse(organization).expect("an id");
+    let holder = store.append().await.expect("a transaction");
+    holder.lock_head(&organization, "00", Timestamp::MIN).await.expect("the lock");
+    holder
 }
 
 /// On the build's disk, since /tmp may be small.
