@@ -41,6 +41,9 @@ pub enum Error {
     /// No such entry in the organization.
     #[error("Audit log not found")]
     AuditLogNotFound,
+    /// No resource type has such a path for its histories; the text lists those that there are.
+    #[error("There is no such history: {0}")]
+    NoSuchHistory(Invalid),
     /// Ids that are taken by entries with other content, at least one.
     #[error("{}", describe(.0))]
     IdConflict(Vec<Violation>),
@@ -54,7 +57,7 @@ pub enum Error {
     #[error("Storage is unavailable; try again")]
     StorageUnavailable(#[source] anyhow::Error),
     /// The work took longer than the service allows.
-    #[error("The request took longer than {} s", .limit.as_secs())]
+    #[error("The request took longer than {} s", .limit.as_secs_f64())]
     Timeout {
         /// What it allows.
         limit: Duration,
@@ -73,6 +76,14 @@ impl Error {
         match self {
             Self::StorageUnavailable(cause) | Self::Internal(cause) => format!("{self}: {cause:#}"),
             other => other.to_string(),
+        }
+    }
+
+    /// The same for another request that waited for the same work, which was `doing` something.
+    pub fn again(&self, doing: &str) -> Self {
+        match self {
+            Self::StorageUnavailable(cause) => Self::StorageUnavailable(anyhow::anyhow!("{doing}: {cause:#}")),
+            cause => Self::Internal(anyhow::anyhow!("{doing}: {}", cause.with_causes())),
         }
     }
 

@@ -5,7 +5,8 @@
 //! app, config, telemetry     bind, assemble, drain; where options come from; logs
 //! rest                       HTTP and JSON to the calls of gRPC, and their answers back
 //! grpc                       decode, call, encode; errors to statuses
-//! access, ingest, query      what the service can do: keys, writes, reads; they never use each other
+//! access, catalogue,          what the service can do: keys, names, writes, reads;
+//! ingest, query              they never use each other
 //! store                      the database; the only place that names sea-orm
 //! error                      the one error enum; knows neither gRPC nor HTTP
 //! domain                     plain data and pure functions
@@ -13,6 +14,7 @@
 
 pub mod access;
 pub mod app;
+pub mod catalogue;
 pub mod cli;
 pub mod config;
 pub mod domain;

@@ -63,6 +63,7 @@ enum Catalogue {
     Code,
     Name,
     PathSegment,
+    RemovedAt,
 }
 
 #[async_trait::async_trait]
@@ -169,6 +170,7 @@ fn catalogue() -> TableCreateStatement {
         .col(small_integer(C::Code))
         .col(text(C::Name))
         .col(text_null(C::PathSegment))
+        .col(big_integer_null(C::RemovedAt))
         .primary_key(Index::create().col(C::Kind).col(C::Code))
         .index(Index::create().unique().name("catalogue_name").col(C::Kind).col(C::Name))
         .index(Index::create().unique().name("catalogue_path_segment").col(C::PathSegment))

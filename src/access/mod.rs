@@ -128,10 +128,7 @@ impl Access {
 
     async fn known(&self, id: &str) -> Result<Option<Arc<ApiKey>>> {
         let read = async { Ok::<_, Error>(self.store.key(id).await?.map(Arc::new)) };
-        self.recent.try_get_with_by_ref(id, read).await.map_err(|error| match &*error {
-            Error::StorageUnavailable(cause) => Error::StorageUnavailable(anyhow::anyhow!("reading a key: {cause:#}")),
-            cause => Error::Internal(anyhow::anyhow!("reading a key: {}", cause.with_causes())),
-        })
+        self.recent.try_get_with_by_ref(id, read).await.map_err(|error| error.again("reading a key"))
     }
 
     /// Notes beside the request that the key is in use. The note is not worth failing for.

@@ -1,5 +1,6 @@
 //! What the commands that talk to a running service share.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,10 +10,14 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
+use tracing::warn;
 
 use crate::domain::{Invalid, Secret, quoted};
 use crate::grpc::MAX_RESPONSE;
 use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
+
+/// How long one call may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The service to talk to, and the key to show it.
 #[derive(Args)]
@@ -56,19 +61,34 @@ impl Interceptor for Authorize {
 impl Client {
     /// Prepares the connection, which is made with the first call.
     pub(super) fn connect(&self) -> anyhow::Result<AuditLogs> {
-        let mut endpoint = self
-            .endpoint
-            .clone()
-            .connect_timeout(Duration::from_secs(5))
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .timeout(Duration::from_secs(60));
-        if endpoint.uri().scheme_str() == Some("https") {
-            endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots())?;
-        }
         let mut authorization: MetadataValue<Ascii> =
             format!("Bearer {}", self.api_key.expose()).parse().context("the API key must be printable ASCII")?;
         authorization.set_sensitive(true);
-        let client = AuditLogServiceClient::with_interceptor(endpoint.connect_lazy(), Authorize(authorization));
+        let channel = prepared(&self.endpoint)?.timeout(PATIENCE).connect_lazy();
+        let client = AuditLogServiceClient::with_interceptor(channel, Authorize(authorization));
         Ok(client.max_decoding_message_size(MAX_RESPONSE))
     }
+}
+
+/// `endpoint` with what every connection to the service needs; warns where keys would travel in the clear.
+pub(super) fn prepared(endpoint: &Endpoint) -> anyhow::Result<Endpoint> {
+    let uri = endpoint.uri();
+    let prepared = endpoint
+        .clone()
+        .connect_timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true);
+    if uri.scheme_str() == Some("https") {
+        return Ok(prepared.tls_config(ClientTlsConfig::new().with_native_roots())?);
+    }
+    if !uri.host().is_some_and(is_this_machine) {
+        warn!(endpoint = %uri, "plain HTTP to another host shows API keys and entries to the network; use https");
+    }
+    Ok(prepared)
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    host == "localhost" || host.ends_with(".localhost") || address.is_some_and(|address| address.is_loopback())
 }

@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::client::{Client, endpoint};
 use super::{import, keys, serve};
 use crate::access::{Scope, create_key};
-use crate::app::{self, Options, Parts};
+use crate::app::{self, Options, Parts, Serving};
 use crate::domain::{Clock, OrganizationId, Random, Secret};
 use crate::ingest::QueueLimits;
 use crate::store::Store;
@@ -103,18 +103,18 @@ fn fresh(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
 
 async fn start(store: &Store, clock: Clock, random: Random, listen: Option<String>) -> anyhow::Result<app::Running> {
     let limit = Duration::from_secs(10);
+    let serving = Serving {
+        listen: String::new(),
+        request_timeout: limit,
+        drain_delay: Duration::ZERO,
+        drain_limit: limit,
+        cors_origins: Vec::new(),
+    };
     let start = async |listen: String| {
         let parts = Parts { store: store.clone(), clock: clock.clone(), random: random.clone() };
         app::start(
             parts,
-            Options {
-                listen,
-                rest: true,
-                request_timeout: limit,
-                drain_delay: Duration::ZERO,
-                drain_limit: limit,
-                queue: QueueLimits::default(),
-            },
+            Options { serving: Serving { listen, ..serving.clone() }, rest: true, queue: QueueLimits::default() },
         )
         .await
     };

@@ -1,7 +1,9 @@
 //! The command line: one file a subcommand.
 
+mod catalogue;
 mod client;
 mod demo;
+mod gateway;
 mod import;
 mod keys;
 mod migrate;
@@ -56,6 +58,8 @@ Fill it:
 enum Command {
     /// Serve gRPC and REST on one port, until SIGTERM or SIGINT.
     Serve(serve::Serve),
+    /// Serve REST for a gRPC service elsewhere.
+    Gateway(gateway::Gateway),
     /// Serve a fresh database with example entries, and print commands to try on it.
     ///
     /// The entries are those of the public documentation and 400 of a real audit trail. The database is
@@ -69,6 +73,8 @@ enum Command {
     Keys(keys::Keys),
     /// Create and list organizations.
     Organizations(organizations::Organizations),
+    /// List the resource types and actions, and add and remove resource types.
+    Catalogue(catalogue::Catalogue),
     /// Write the entries of an NDJSON file through a running service.
     ///
     /// In the order of the file, and safe to repeat: entries that are there already are counted and left
@@ -179,10 +185,12 @@ fn usage(message: &str) -> anyhow::Error {
 fn dispatch(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>>> {
     match command {
         Command::Serve(serve) => Box::pin(serve.run()),
+        Command::Gateway(gateway) => Box::pin(gateway.run()),
         Command::Demo(demo) => Box::pin(demo.run()),
         Command::Migrate(migrate) => Box::pin(migrate.run()),
         Command::Keys(keys) => Box::pin(keys.run()),
         Command::Organizations(organizations) => Box::pin(organizations.run()),
+        Command::Catalogue(catalogue) => Box::pin(catalogue.run()),
         Command::Import(import) => Box::pin(import.run()),
     }
 }

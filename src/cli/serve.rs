@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use http::HeaderValue;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::Database;
 use crate::app::{self, Options, Parts, Running};
-use crate::domain::{Clock, Random};
+use crate::domain::{Clock, Invalid, Random, quoted};
 use crate::ingest::QueueLimits;
 
 /// What to serve, and how.
@@ -17,7 +18,8 @@ use crate::ingest::QueueLimits;
 Examples:
   auditlog serve
   auditlog serve --database-url postgres://auditlog@localhost/auditlog --listen 0.0.0.0:8080
-  auditlog serve --rest off")]
+  auditlog serve --rest off
+  auditlog serve --cors-origin https://viewer.example.com")]
 pub struct Serve {
     #[command(flatten)]
     database: Database,
@@ -28,27 +30,7 @@ pub struct Serve {
     #[arg(long, env = "AUDITLOG_REST", default_value = "on", value_enum)]
     rest: Switch,
     #[command(flatten)]
-    limits: Limits,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Switch {
-    On,
-    Off,
-}
-
-/// What the service takes on at most.
-#[derive(Args)]
-struct Limits {
-    /// The longest that one request may take.
-    #[arg(long, env = "AUDITLOG_REQUEST_TIMEOUT", default_value = "30s", value_parser = super::positive, value_name = "DURATION")]
-    request_timeout: Duration,
-    /// How long health checks say NOT_SERVING after SIGTERM, before connections are refused.
-    #[arg(long, env = "AUDITLOG_DRAIN_DELAY", default_value = "1s", value_parser = humantime::parse_duration, value_name = "DURATION")]
-    drain_delay: Duration,
-    /// The longest that open requests may take after that.
-    #[arg(long, env = "AUDITLOG_DRAIN_LIMIT", default_value = "30s", value_parser = humantime::parse_duration, value_name = "DURATION")]
-    drain_limit: Duration,
+    serving: Serving,
     /// Entries that may wait to be written; more are refused as overloaded.
     #[arg(long, env = "AUDITLOG_QUEUE_ENTRIES", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..), value_name = "N")]
     queue_entries: u32,
@@ -57,19 +39,60 @@ struct Limits {
     queue_mib: u32,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+/// How `serve` and `gateway` are served.
+#[derive(Args)]
+pub(super) struct Serving {
+    /// The longest that one request may take. A caller's own `grpc-timeout` may be shorter.
+    #[arg(long, env = "AUDITLOG_REQUEST_TIMEOUT", default_value = "30s", value_parser = super::positive, value_name = "DURATION")]
+    request_timeout: Duration,
+    /// How long health checks say NOT_SERVING after SIGTERM, before connections are refused.
+    #[arg(long, env = "AUDITLOG_DRAIN_DELAY", default_value = "1s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    drain_delay: Duration,
+    /// The longest that open requests may take after that.
+    #[arg(long, env = "AUDITLOG_DRAIN_LIMIT", default_value = "30s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    drain_limit: Duration,
+    /// An origin whose pages may call from a browser, such as https://viewer.example.com, or * for any.
+    /// Repeat it for more; without it, none but its own.
+    #[arg(long, env = "AUDITLOG_CORS_ORIGIN", value_parser = origin, value_delimiter = ',', value_name = "ORIGIN")]
+    cors_origin: Vec<HeaderValue>,
+}
+
+impl Serving {
+    pub(super) fn at(self, listen: String) -> app::Serving {
+        let Self { request_timeout, drain_delay, drain_limit, cors_origin } = self;
+        app::Serving { listen, request_timeout, drain_delay, drain_limit, cors_origins: cors_origin }
+    }
+}
+
+/// What a browser sends as `Origin`: scheme, host and port, and nothing after.
+fn origin(text: &str) -> Result<HeaderValue, Invalid> {
+    let refuse = || Invalid::new("must be * or an origin such as https://viewer.example.com", quoted(text));
+    let after_scheme = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    let is_origin = after_scheme.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '?', '#', '@', ' ']));
+    match is_origin || text == "*" {
+        true => HeaderValue::from_str(text).map_err(|_| refuse()),
+        false => Err(refuse()),
+    }
+}
+
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Self { database, listen, rest, limits } = self;
-        let Limits { request_timeout, drain_delay, drain_limit, queue_entries, queue_mib } = limits;
+        let Self { database, listen, rest, serving, queue_entries, queue_mib } = self;
         let store = database.open().await?;
         let parts = Parts { store, clock: Clock::system(), random: Random::system() };
         let queue = QueueLimits { entries: queue_entries as usize, bytes: queue_mib as usize * 1024 * 1024 };
-        let options = Options { listen, rest: rest == Switch::On, request_timeout, drain_delay, drain_limit, queue };
+        let options = Options { serving: serving.at(listen), rest: rest == Switch::On, queue };
         until_signal(app::start(parts, options).await?).await
     }
 }
 
-/// Runs the service until SIGTERM or SIGINT, and then drains it; a second signal ends it at once.
+/// Runs a server until SIGTERM or SIGINT, and then drains it; a second signal ends it at once.
 pub(super) async fn until_signal(mut running: Running) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

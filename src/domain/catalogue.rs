@@ -1,6 +1,7 @@
 //! The known resource types and actions.
 
-use super::{Invalid, quoted};
+use super::text::text_type;
+use super::{Invalid, did_you_mean, quoted};
 
 /// The code of a resource type. Codes are kept in the database and never change meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -10,15 +11,43 @@ pub struct ResourceType(pub i16);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Action(pub i16);
 
+const MAX_NAME: usize = 64;
+
+/// A word of `a-z 0-9` and `joint`, which begins with a letter.
+fn word(text: &str, joint: char) -> Result<(), Invalid> {
+    let allowed = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == joint;
+    let is_word = text.starts_with(|first: char| first.is_ascii_lowercase()) && text.chars().all(allowed);
+    match is_word && text.len() <= MAX_NAME {
+        true => Ok(()),
+        false => {
+            let rule = format!("must be a letter and then at most {} of a-z 0-9 {joint}", MAX_NAME - 1);
+            Err(Invalid::new(rule, quoted(text)))
+        }
+    }
+}
+
+text_type! {
+    /// What a resource type or an action is called: 1 to 64 bytes of `[a-z0-9_]`, a letter first.
+    CatalogueName, |text| word(text, '_')
+}
+
+text_type! {
+    /// What a resource type is called in the path of its histories: 1 to 64 bytes of `[a-z0-9-]`, a
+    /// letter first.
+    PathSegment, |text| word(text, '-')
+}
+
 /// A code and what it is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named<C> {
     /// What the database stores.
     pub code: C,
     /// What everybody else sees.
-    pub name: String,
+    pub name: CatalogueName,
     /// The first segment of its history's path, for resource types that have one.
-    pub path_segment: Option<String>,
+    pub path_segment: Option<PathSegment>,
+    /// Whether it was removed: it is still what its code means, and new entries cannot have it.
+    pub is_removed: bool,
 }
 
 /// All resource types and actions, as the database has them.
@@ -41,6 +70,16 @@ impl Catalogue {
         code(&self.actions, name)
     }
 
+    /// The name of the resource type whose histories have `segment` in their path. Errors list the
+    /// segments that there are.
+    pub fn with_path_segment(&self, segment: &str) -> Result<&str, Invalid> {
+        let known = || {
+            self.resource_types.iter().filter_map(|one| Some((one.path_segment.as_ref()?.as_str(), one.name.as_str())))
+        };
+        let found = known().find(|(known, _)| *known == segment).map(|(_, name)| name);
+        found.ok_or_else(|| unknown(segment, known().map(|(segment, _)| segment)))
+    }
+
     /// What `code` is called; `None` if this catalogue is older than the database.
     pub fn resource_type_name(&self, code: ResourceType) -> Option<&str> {
         name(&self.resource_types, code)
@@ -53,10 +92,15 @@ impl Catalogue {
 }
 
 fn code<C: Copy>(known: &[Named<C>], name: &str) -> Result<C, Invalid> {
-    known.iter().find(|one| one.name == name).map(|one| one.code).ok_or_else(|| {
-        let names: Vec<_> = known.iter().map(|one| one.name.as_str()).collect();
-        Invalid::new(format_args!("must be one of {}", names.join(", ")), quoted(name))
-    })
+    let known = || known.iter().filter(|one| !one.is_removed);
+    let found = known().find(|one| one.name.as_str() == name).map(|one| one.code);
+    found.ok_or_else(|| unknown(name, known().map(|one| one.name.as_str())))
+}
+
+fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Invalid {
+    let known: Vec<_> = known.collect();
+    let hint = did_you_mean(name, known.iter().copied());
+    Invalid::new(format_args!("must be one of {}", known.join(", ")), format_args!("{}{hint}", quoted(name)))
 }
 
 fn name<C: PartialEq>(known: &[Named<C>], code: C) -> Option<&str> {

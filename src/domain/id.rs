@@ -1,7 +1,5 @@
 //! The ids of entries.
 
-use std::fmt;
-
 use uuid::Uuid;
 
 use super::text::text_type;

@@ -11,12 +11,12 @@ mod random;
 mod text;
 mod timestamp;
 
-pub use catalogue::{Action, Catalogue, Named, ResourceType};
+pub use catalogue::{Action, Catalogue, CatalogueName, Named, PathSegment, ResourceType};
 pub use clock::Clock;
 pub use entry::{Change, Content, Entry, MAX_CHANGES, MAX_ENTRY_BYTES, NewEntry, Seq};
 pub use filter::{Filter, Limit, MAX_VALUES, Offset, TimeRange};
 pub use id::EntryId;
 pub use json::{JsonText, MAX_DEPTH};
 pub use random::{BASE62, Random};
-pub use text::{Identifier, Invalid, Metadata, Name, OrganizationId, Secret, hex, quoted};
+pub use text::{Identifier, Invalid, Metadata, Name, OrganizationId, Secret, did_you_mean, hex, quoted};
 pub use timestamp::{Timestamp, end_of_span, start_of_span};

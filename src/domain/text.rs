@@ -23,6 +23,18 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
+/// `; did you mean rule?` where one of `known` is close to `word`, and else nothing. Letter case, `_` and
+/// `-` do not count.
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    /// Below it, words share some letters by chance.
+    const CLOSE: f64 = 0.87;
+    let plain = |word: &str| word.replace(['_', '-'], "").to_lowercase();
+    let word = plain(word);
+    let rated = known.into_iter().map(|known| (strsim::jaro_winkler(&word, &plain(known)), known));
+    let nearest = rated.filter(|(closeness, _)| *closeness >= CLOSE).max_by(|a, b| a.0.total_cmp(&b.0));
+    nearest.map_or_else(String::new, |(_, known)| format!("; did you mean {known}?"))
+}
+
 /// `bytes` as lower-case hex digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -68,8 +80,8 @@ macro_rules! text_type {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
             }
         }

@@ -12,15 +12,17 @@ pub mod pb {
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/auditlog.v1.binpb"));
 }
 
-use std::sync::Arc;
+use std::pin::Pin;
 
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tonic::{Request, Response, Status};
 
 use crate::access::{Access, Caller, Scope};
-use crate::domain::{Catalogue, Clock, EntryId, OrganizationId, Random, quoted};
+use crate::catalogue::Catalogues;
+use crate::domain::{Clock, EntryId, OrganizationId, Random, quoted};
 use crate::error::{AtField, Error, Result};
 use crate::ingest::{Batch, Ingest};
-use crate::query::Query;
+use crate::query::{Page, Piece, Query};
 use pb::audit_log_service_server::AuditLogService;
 
 /// The most bytes of a request.
@@ -40,7 +42,7 @@ pub struct Service {
     /// Takes writes.
     pub ingest: Ingest,
     /// Names types and actions.
-    pub catalogue: Arc<Catalogue>,
+    pub catalogues: Catalogues,
     /// Tells which timestamps lie ahead.
     pub clock: Clock,
     /// For ids that the writer left out.
@@ -55,6 +57,18 @@ impl Service {
         let named = agreed(request, named)?.ok_or_else(|| missing("is required"))?;
         let organization = self.access.enter(&caller, &named, scope).await?;
         Ok((caller, organization))
+    }
+
+    /// A page as it goes out.
+    async fn page(&self, page: Page, organization: &OrganizationId) -> Result<(Vec<pb::AuditLog>, pb::Pagination)> {
+        let catalogue = self.catalogues.naming(&page.entries).await?;
+        wire::page(page, organization, &catalogue)
+    }
+
+    /// A piece of an export as it goes out.
+    async fn pieces(&self, piece: Piece, organization: &OrganizationId) -> Result<Vec<pb::ExportAuditLogsResponse>> {
+        let catalogue = self.catalogues.naming(&piece.entries).await?;
+        wire::pieces(piece, organization, &catalogue)
     }
 }
 
@@ -90,9 +104,9 @@ impl AuditLogService for Service {
         request: Request<pb::ListAuditLogsRequest>,
     ) -> std::result::Result<Response<pb::ListAuditLogsResponse>, Status> {
         let (_, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
-        let (filter, start, limit) = wire::listing(request.into_inner(), &self.catalogue)?;
+        let (filter, start, limit) = wire::listing(request.into_inner(), &*self.catalogues.current().await?)?;
         let page = self.query.list(&organization, &filter, start, limit).await?;
-        let (audit_logs, pagination) = wire::page(page, &organization, &self.catalogue)?;
+        let (audit_logs, pagination) = self.page(page, &organization).await?;
         Ok(Response::new(pb::ListAuditLogsResponse { audit_logs, pagination: Some(pagination) }))
     }
 
@@ -105,9 +119,9 @@ impl AuditLogService for Service {
         let named = agreed(&request, &request.get_ref().organization_id)?.or_else(own);
         let named = named.ok_or_else(|| missing("is required with a service-wide key: send x-organization-id"))?;
         let organization = self.access.enter(&caller, &named, Scope::Read).await?;
-        let (filter, start, limit) = wire::history(request.into_inner(), &self.catalogue)?;
+        let (filter, start, limit) = wire::history(request.into_inner(), &*self.catalogues.current().await?)?;
         let page = self.query.list(&organization, &filter, start, limit).await?;
-        let (audit_logs, pagination) = wire::page(page, &organization, &self.catalogue)?;
+        let (audit_logs, pagination) = self.page(page, &organization).await?;
         Ok(Response::new(pb::GetResourceHistoryResponse { audit_logs, pagination: Some(pagination) }))
     }
 
@@ -118,7 +132,8 @@ impl AuditLogService for Service {
         let (_, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
         let id = EntryId::parse(request.into_inner().id).at("id")?;
         let entry = self.query.get(&organization, &id).await?;
-        let audit_log = Some(wire::audit_log(entry, &organization, &self.catalogue)?);
+        let catalogue = self.catalogues.naming(std::slice::from_ref(&entry)).await?;
+        let audit_log = Some(wire::audit_log(entry, &organization, &catalogue)?);
         Ok(Response::new(pb::GetAuditLogResponse { audit_log }))
     }
 
@@ -129,10 +144,33 @@ impl AuditLogService for Service {
         let (caller, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Write).await?;
         let pb::WriteAuditLogsRequest { organization_id: _, audit_logs } = request.into_inner();
         let now = self.clock.now();
-        let entries = wire::new_entries(audit_logs, &self.catalogue, now, &self.random)?;
+        let entries = wire::new_entries(audit_logs, &*self.catalogues.current().await?, now, &self.random)?;
         let batch = Batch { organization, key_id: caller.key_id, entries };
         let written = self.ingest.write(batch).await?;
         let audit_logs = written.into_iter().map(wire::written).collect();
         Ok(Response::new(pb::WriteAuditLogsResponse { audit_logs }))
+    }
+
+    type ExportAuditLogsStream =
+        Pin<Box<dyn Stream<Item = std::result::Result<pb::ExportAuditLogsResponse, Status>> + Send>>;
+
+    async fn export_audit_logs(
+        &self,
+        request: Request<pb::ExportAuditLogsRequest>,
+    ) -> std::result::Result<Response<Self::ExportAuditLogsStream>, Status> {
+        let (_, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
+        let (filter, after, through) = wire::export(request.into_inner(), &*self.catalogues.current().await?)?;
+        let export = self.query.export(organization.clone(), filter, after, through).await?;
+        // Pulled by the reader, so that a slow one keeps nothing waiting but itself.
+        let pieces = stream::try_unfold(export, async |mut export| {
+            Ok::<_, Error>(export.next().await?.map(|piece| (piece, export)))
+        });
+        let service = self.clone();
+        let messages = pieces.and_then(move |piece| {
+            let (service, organization) = (service.clone(), organization.clone());
+            async move { service.pieces(piece, &organization).await }
+        });
+        let messages = messages.map_ok(|messages| stream::iter(messages).map(Ok::<_, Error>)).try_flatten();
+        Ok(Response::new(messages.map_err(Status::from).boxed()))
     }
 }

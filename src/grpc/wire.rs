@@ -3,17 +3,21 @@
 
 use std::sync::Arc;
 
+use prost::Message;
+
 use super::pb;
 use crate::domain::{
     Catalogue, Change, Content, Entry, EntryId, Filter, Identifier, Invalid, JsonText, Limit, MAX_CHANGES, MAX_VALUES,
-    Metadata, Name, NewEntry, Offset, OrganizationId, Random, TimeRange, Timestamp, quoted,
+    Metadata, Name, NewEntry, Offset, OrganizationId, Random, Seq, TimeRange, Timestamp, quoted,
 };
 use crate::error::{AtField, Error, MAX_VIOLATIONS, Result};
 use crate::ingest::Written;
-use crate::query::{Page, Start};
+use crate::query::{Page, Piece, Start};
 
 /// The most entries of one write.
 const MAX_ENTRIES: usize = 1_000;
+/// Bytes of a message of an export; one entry may go beyond.
+const MAX_PIECE: usize = 1024 * 1024;
 /// How far ahead of the server a timestamp may be. Microseconds.
 const AHEAD: i64 = 5 * 60 * 1_000_000;
 
@@ -62,7 +66,15 @@ pub fn history(request: pb::GetResourceHistoryRequest, catalogue: &Catalogue) ->
         limit,
         offset,
         cursor,
+        path_segment,
     } = request;
+    let resource_type = match (resource_type, path_segment) {
+        (resource_type, segment) if segment.is_empty() => resource_type,
+        (resource_type, segment) if resource_type.is_empty() => {
+            catalogue.with_path_segment(&segment).map_err(Error::NoSuchHistory)?.to_owned()
+        }
+        _ => return Err(Error::invalid("path_segment", "must not come together with resource_type")),
+    };
     catalogue.resource_type(&resource_type).at("resource_type")?;
     Identifier::parse(resource_id.as_str()).at("resource_id")?;
     let listed = pb::ListAuditLogsRequest {
@@ -78,6 +90,35 @@ pub fn history(request: pb::GetResourceHistoryRequest, catalogue: &Catalogue) ->
         cursor,
     };
     listing(listed, catalogue)
+}
+
+/// What to export: a filter, the number after which to begin, and that to end with.
+pub fn export(request: pb::ExportAuditLogsRequest, catalogue: &Catalogue) -> Result<(Filter, Seq, Option<Seq>)> {
+    let pb::ExportAuditLogsRequest {
+        organization_id,
+        resource_types,
+        resource_ids,
+        actions,
+        user_ids,
+        start_time,
+        end_time,
+        after_sequence,
+        through_sequence,
+    } = request;
+    let listed = pb::ListAuditLogsRequest {
+        organization_id,
+        resource_types,
+        resource_ids,
+        actions,
+        user_ids,
+        start_time,
+        end_time,
+        limit: None,
+        offset: None,
+        cursor: None,
+    };
+    let (filter, ..) = listing(listed, catalogue)?;
+    Ok((filter, after_sequence, through_sequence))
 }
 
 fn values<T>(
@@ -213,6 +254,33 @@ pub fn page(
         pb::Pagination { total, limit: i32::from(limit.get()), offset, has_more: next_cursor.is_some(), next_cursor };
     let entries: Result<Vec<_>> = entries.into_iter().map(|entry| audit_log(entry, organization, catalogue)).collect();
     Ok((entries?, pagination))
+}
+
+/// A piece of an export, in messages that a client with gRPC's default limit can receive.
+pub fn pieces(
+    piece: Piece,
+    organization: &OrganizationId,
+    catalogue: &Catalogue,
+) -> Result<Vec<pb::ExportAuditLogsResponse>> {
+    let Piece { entries, sequence, head } = piece;
+    let mut messages = vec![pb::ExportAuditLogsResponse { head_sequence: head, ..Default::default() }];
+    let mut bytes = 0;
+    for entry in entries {
+        let entry = audit_log(entry, organization, catalogue)?;
+        bytes += entry.encoded_len();
+        if bytes > MAX_PIECE && messages.last().is_some_and(|open| !open.audit_logs.is_empty()) {
+            messages.push(pb::ExportAuditLogsResponse { head_sequence: head, ..Default::default() });
+            bytes = entry.encoded_len();
+        }
+        if let Some(open) = messages.last_mut() {
+            open.sequence = entry.sequence;
+            open.audit_logs.push(entry);
+        }
+    }
+    if let Some(last) = messages.last_mut() {
+        last.sequence = sequence;
+    }
+    Ok(messages)
 }
 
 /// An entry as readers see it.

@@ -1,13 +1,13 @@
 //! Lists, histories and single entries: exact, and each answer from one moment.
 
 mod cursor;
+mod export;
 
-use std::sync::Arc;
-
-use crate::domain::{Catalogue, Entry, EntryId, Filter, Limit, Offset, OrganizationId};
+use crate::domain::{Entry, EntryId, Filter, Limit, Offset, OrganizationId, Seq};
 use crate::error::{AtField, Error, Result};
 use crate::store::{Begin, Position, Snapshot, Store};
 use cursor::Cursor;
+pub use export::{Export, Piece};
 
 /// Where a page begins, as a reader says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,13 +37,12 @@ pub struct Page {
 #[derive(Clone)]
 pub struct Query {
     store: Store,
-    catalogue: Arc<Catalogue>,
 }
 
 impl Query {
-    /// Reads from `store`, whose catalogue is `catalogue`.
-    pub fn new(store: Store, catalogue: Arc<Catalogue>) -> Self {
-        Self { store, catalogue }
+    /// Reads from `store`.
+    pub fn new(store: Store) -> Self {
+        Self { store }
     }
 
     /// A page of the entries of `organization` that match `filter`. Errors: `InvalidParameter` for a
@@ -61,19 +60,21 @@ impl Query {
         page
     }
 
-    /// The same filter as the indexes serve it: a resource is found by its type and id, so that an id
-    /// without a type is looked for in all of them.
-    fn indexed(&self, filter: &Filter) -> Filter {
-        let mut filter = filter.clone();
-        if filter.resource_types.is_empty() && !filter.resource_ids.is_empty() {
-            filter.resource_types = self.catalogue.resource_types.iter().map(|named| named.code).collect();
-        }
-        filter
-    }
-
     /// One entry. Errors: `AuditLogNotFound`.
     pub async fn get(&self, organization: &OrganizationId, id: &EntryId) -> Result<Entry> {
         self.store.entry(organization, id).await?.ok_or(Error::AuditLogNotFound)
+    }
+
+    /// Begins an export of the entries numbered above `after`, up to `through` or, without it, to the last
+    /// one now. Errors: `OrganizationNotFound`; `InvalidParameter` for numbers that the log does not have.
+    pub async fn export(
+        &self,
+        organization: OrganizationId,
+        filter: Filter,
+        after: Seq,
+        through: Option<Seq>,
+    ) -> Result<Export> {
+        Export::begin(self.store.clone(), organization, filter, after, through).await
     }
 
     async fn page(
@@ -84,7 +85,7 @@ impl Query {
         start: Start,
         limit: Limit,
     ) -> Result<Page> {
-        let indexed = self.indexed(filter);
+        let indexed = indexed(snapshot, filter).await?;
         let head = snapshot.head(organization).await?.ok_or(Error::OrganizationNotFound)?;
         let Place { head, total, offset, begin } = match start {
             Start::Offset(offset) => {
@@ -112,6 +113,16 @@ impl Query {
         let next_cursor = next.map(|next| next.text(organization, filter));
         Ok(Page { entries, total, limit, offset, next_cursor })
     }
+}
+
+/// The same filter as the indexes serve it: a resource is found by its type and id, so that an id without
+/// a type is looked for in all of them, those of this moment.
+async fn indexed(snapshot: &Snapshot, filter: &Filter) -> Result<Filter> {
+    let mut filter = filter.clone();
+    if filter.resource_types.is_empty() && !filter.resource_ids.is_empty() {
+        filter.resource_types = snapshot.resource_types().await?;
+    }
+    Ok(filter)
 }
 
 /// What a page needs to know before it is read.

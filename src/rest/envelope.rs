@@ -11,12 +11,12 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::json;
-use crate::domain::quoted;
+use crate::domain::{did_you_mean, quoted};
 use crate::error::Error;
 use crate::grpc::MAX_REQUEST;
 
 /// Code, HTTP status and type of every error that gRPC has too.
-const CODES: [(&str, StatusCode, &str); 15] = [
+const CODES: [(&str, StatusCode, &str); 16] = [
     ("invalid_parameter", StatusCode::BAD_REQUEST, INVALID),
     ("invalid_body", StatusCode::BAD_REQUEST, INVALID),
     ("missing_authentication", StatusCode::UNAUTHORIZED, "authentication_error"),
@@ -25,6 +25,7 @@ const CODES: [(&str, StatusCode, &str); 15] = [
     ("insufficient_permissions", StatusCode::FORBIDDEN, "permission_error"),
     ("organization_not_found", StatusCode::NOT_FOUND, NOT_FOUND),
     ("audit_log_not_found", StatusCode::NOT_FOUND, NOT_FOUND),
+    ("route_not_found", StatusCode::NOT_FOUND, NOT_FOUND),
     ("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE, INVALID),
     ("id_conflict", StatusCode::CONFLICT, "conflict_error"),
     ("rate_limited", StatusCode::TOO_MANY_REQUESTS, "rate_limit_error"),
@@ -67,8 +68,9 @@ impl Failure {
 
     /// A parameter that there is not.
     pub(super) fn unknown_parameter(name: &str, allowed: &[&str]) -> Self {
+        let hint = did_you_mean(name, allowed.iter().copied());
         let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
-        let message = format!("{} is not a parameter of this path; allowed: {allowed}", quoted(name));
+        let message = format!("{} is not a parameter of this path; allowed: {allowed}{hint}", quoted(name));
         Self::new(StatusCode::BAD_REQUEST, INVALID, "unknown_parameter", message)
     }
 
@@ -96,10 +98,6 @@ impl Failure {
     pub(super) fn switched_off() -> Self {
         let message = "This service speaks gRPC alone; its REST surface is switched off";
         Self::new(StatusCode::NOT_FOUND, NOT_FOUND, "route_not_found", message)
-    }
-
-    pub(super) fn unavailable(message: &str) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "storage_unavailable", message)
     }
 }
 

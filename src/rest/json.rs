@@ -26,13 +26,14 @@ pub(super) const ALIVE: Alive = Alive { status: "ok" };
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Page {
-    audit_logs: Vec<AuditLog>,
+    audit_logs: Vec<Entry>,
     pagination: Pagination,
 }
 
+/// An entry as the public documentation shows it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct AuditLog {
+pub struct Entry {
     id: String,
     timestamp: Option<String>,
     resource_type: String,
@@ -103,66 +104,73 @@ struct WrittenAuditLog {
 pub(super) fn page(audit_logs: Vec<pb::AuditLog>, pagination: Option<pb::Pagination>) -> Result<Response, Failure> {
     let pb::Pagination { total, limit, offset, has_more, next_cursor } = pagination.unwrap_or_default();
     let pagination = Pagination { total, limit, offset, has_more, next_cursor };
-    let audit_logs = audit_logs.into_iter().map(audit_log).collect::<Result<_, _>>()?;
+    let audit_logs = audit_logs.into_iter().map(entry).collect::<Result<_, _>>()?;
     Ok(answer(StatusCode::OK, &Page { audit_logs, pagination }))
 }
 
-pub(super) fn one(entry: Option<pb::AuditLog>) -> Result<Response, Failure> {
-    Ok(answer(StatusCode::OK, &audit_log(entry.unwrap_or_default())?))
+pub(super) fn one(audit_log: Option<pb::AuditLog>) -> Result<Response, Failure> {
+    Ok(answer(StatusCode::OK, &entry(audit_log.unwrap_or_default())?))
 }
 
 pub(super) fn written(entries: Vec<pb::WrittenAuditLog>) -> Response {
-    let entry = |written: pb::WrittenAuditLog| {
+    let one = |written: pb::WrittenAuditLog| {
         let pb::WrittenAuditLog { id, sequence, recorded_at, replayed } = written;
         WrittenAuditLog { id, sequence, recorded_at: time(recorded_at), replayed }
     };
-    answer(StatusCode::CREATED, &Written { audit_logs: entries.into_iter().map(entry).collect() })
+    answer(StatusCode::CREATED, &Written { audit_logs: entries.into_iter().map(one).collect() })
 }
 
-fn audit_log(entry: pb::AuditLog) -> Result<AuditLog, Failure> {
-    let pb::AuditLog {
-        id,
-        organization_id: _,
-        sequence,
-        timestamp,
-        recorded_at,
-        resource_type,
-        resource_id,
-        resource_name,
-        action,
-        user_id,
-        user_name,
-        user_email,
-        changes,
-        metadata,
-        trace_id,
-        erased,
-    } = entry;
-    Ok(AuditLog {
-        id,
-        timestamp: time(timestamp),
-        resource_type,
-        resource_id,
-        resource_name,
-        action,
-        user_id,
-        user_name,
-        user_email,
-        changes: changes.into_iter().map(change).collect::<Result<_, _>>()?,
-        metadata: Metadata(metadata),
-        sequence,
-        recorded_at: time(recorded_at),
-        trace_id,
-        erased,
-    })
+fn entry(audit_log: pb::AuditLog) -> Result<Entry, Failure> {
+    Entry::try_from(audit_log).map_err(|damaged| Failure::from(Status::from(Error::Internal(damaged.into()))))
 }
 
-fn change(change: pb::Change) -> Result<Change, Failure> {
+impl TryFrom<pb::AuditLog> for Entry {
+    /// A value that is no JSON, which no service sends.
+    type Error = serde_json::Error;
+
+    fn try_from(audit_log: pb::AuditLog) -> serde_json::Result<Self> {
+        let pb::AuditLog {
+            id,
+            organization_id: _,
+            sequence,
+            timestamp,
+            recorded_at,
+            resource_type,
+            resource_id,
+            resource_name,
+            action,
+            user_id,
+            user_name,
+            user_email,
+            changes,
+            metadata,
+            trace_id,
+            erased,
+        } = audit_log;
+        Ok(Self {
+            id,
+            timestamp: time(timestamp),
+            resource_type,
+            resource_id,
+            resource_name,
+            action,
+            user_id,
+            user_name,
+            user_email,
+            changes: changes.into_iter().map(change).collect::<Result<_, _>>()?,
+            metadata: Metadata(metadata),
+            sequence,
+            recorded_at: time(recorded_at),
+            trace_id,
+            erased,
+        })
+    }
+}
+
+fn change(change: pb::Change) -> serde_json::Result<Change> {
     let pb::Change { field, old_value_json, new_value_json } = change;
     let raw = |json: Option<String>| json.map(RawValue::from_string).transpose();
-    let damaged = |error: serde_json::Error| Failure::from(Status::from(Error::Internal(error.into())));
-    let (old_value, new_value) = (raw(old_value_json).map_err(damaged)?, raw(new_value_json).map_err(damaged)?);
-    Ok(Change { field, old_value, new_value })
+    Ok(Change { field, old_value: raw(old_value_json)?, new_value: raw(new_value_json)? })
 }
 
 fn time(time: Option<prost_types::Timestamp>) -> Option<String> {

@@ -8,56 +8,65 @@ mod params;
 
 use std::future::Future;
 use std::mem::take;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Extension, FromRequestParts, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::get;
-use http::header::CONTENT_TYPE;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{Extensions, HeaderMap, HeaderName, StatusCode};
 use serde::de::DeserializeOwned;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
-use crate::access::{Caller, Refuse, authenticate};
-use crate::domain::Named;
-use crate::error::Error;
+use crate::access::{Access, Refuse, authenticate};
 use crate::grpc::pb::audit_log_service_server::AuditLogService;
-use crate::grpc::{self, MAX_REQUEST, ORGANIZATION_HEADER, pb};
-use crate::store::Store;
+use crate::grpc::{MAX_REQUEST, ORGANIZATION_HEADER, pb};
 pub use envelope::{Failure, refuse};
+pub use json::Entry;
 use params::Params;
 
-/// What an answer needs.
+/// The headers that a call takes along: who asks, for which organization, as part of which trace.
+static FORWARDED: [HeaderName; 4] = [
+    AUTHORIZATION,
+    HeaderName::from_static(ORGANIZATION_HEADER),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
+
+/// What the calls go to: the service in this process, or one elsewhere.
 #[derive(Clone)]
-struct Api {
-    service: grpc::Service,
+struct Api<S> {
+    service: S,
 }
 
 type Answer = Result<Response, Failure>;
 
-/// All paths.
-pub fn router(service: grpc::Service, store: Store, draining: Arc<AtomicBool>) -> Router {
-    let access = service.access.clone();
-    let mut api = Router::new()
-        .route("/v1/{organization_id}/audit-logs", get(list).post(write))
-        .route("/v1/{organization_id}/audit-logs/{id}", get(one));
-    for Named { name, path_segment, .. } in &service.catalogue.resource_types {
-        if let Some(segment) = path_segment {
-            let path = format!("/v1/{segment}/{{resource_id}}/history");
-            api = api.route(&path, get(history).layer(Extension(ResourceTypeName(name.clone()))));
-        }
-    }
+/// All paths, answered by `service`. Where it is in this process, `access` looks at the credential before a
+/// body is read; one elsewhere does so by itself. `ready` tells whether it can be used.
+pub fn router<S, F>(service: S, access: Option<Access>, ready: impl Fn() -> F + Clone + Send + Sync + 'static) -> Router
+where
+    S: AuditLogService + Clone,
+    F: Future<Output = Result<(), Status>> + Send,
+{
+    let api = Router::new()
+        .route("/v1/{organization_id}/audit-logs", get(list::<S>).post(write::<S>))
+        .route("/v1/{organization_id}/audit-logs/{id}", get(one::<S>))
+        .route("/v1/{path_segment}/{resource_id}/history", get(history::<S>));
     let refuse: Refuse = refuse;
-    let ready = move || readiness(store.clone(), draining.load(Ordering::Relaxed));
-    api.route_layer(from_fn_with_state((access, refuse), authenticate))
-        .route("/livez", get(async || json::answer(StatusCode::OK, &json::ALIVE)))
+    let api = match access {
+        Some(access) => api.route_layer(from_fn_with_state((access, refuse), authenticate)),
+        None => api,
+    };
+    let ready = async move || -> Answer {
+        ready().await?;
+        Ok(json::answer(StatusCode::OK, &json::ALIVE))
+    };
+    api.route("/livez", get(async || json::answer(StatusCode::OK, &json::ALIVE)))
         .route("/readyz", get(ready))
         .fallback(|request: Request| async move { Failure::no_route(&request) })
         .method_not_allowed_fallback(|request: Request| async move { Failure::no_method(&request) })
@@ -70,36 +79,33 @@ pub fn switched_off() -> Router {
     Router::new().fallback(async || Failure::switched_off())
 }
 
-/// The resource type that a history's path stands for.
-#[derive(Clone)]
-struct ResourceTypeName(String);
-
-async fn readiness(store: Store, is_draining: bool) -> Answer {
-    if is_draining {
-        return Err(Failure::unavailable("The service is shutting down"));
-    }
-    store.ping().await.map_err(Status::from)?;
-    Ok(json::answer(StatusCode::OK, &json::ALIVE))
-}
-
 /// What every call takes from its HTTP request beside the body.
 struct Call<P> {
     path: P,
     query: Option<String>,
-    caller: Caller,
     headers: HeaderMap,
+    /// What the layers before found out: who calls, until when.
+    extensions: Extensions,
 }
 
-impl<P: DeserializeOwned + Send> FromRequestParts<Api> for Call<P> {
+impl<P: DeserializeOwned + Send, S: AuditLogService> FromRequestParts<Api<S>> for Call<P> {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Failure> {
-        let Path(path) = Path::from_request_parts(parts, api)
-            .await
-            .map_err(|rejection| Failure::parameter("path", rejection.body_text()))?;
-        let caller = parts.extensions.get::<Caller>().cloned();
-        let caller = caller.ok_or_else(|| Status::from(Error::MissingAuthentication))?;
-        Ok(Self { path, query: parts.uri.query().map(str::to_owned), caller, headers: take(&mut parts.headers) })
+    async fn from_request_parts(parts: &mut Parts, api: &Api<S>) -> Result<Self, Failure> {
+        let path = Path::from_request_parts(parts, api).await;
+        let query = parts.uri.query().map(str::to_owned);
+        let (headers, extensions) = (take(&mut parts.headers), take(&mut parts.extensions));
+        match path {
+            Ok(Path(path)) => Ok(Self { path, query, headers, extensions }),
+            Err(rejection) => {
+                let fault = Failure::parameter("path", rejection.body_text());
+                let mut call = Call { path: (), query, headers, extensions };
+                // Without an organization nothing but the credential is looked at.
+                call.headers.remove(ORGANIZATION_HEADER);
+                let invalid = call.request(pb::GetAuditLogRequest::default());
+                Err(after_access(fault, api.service.get_audit_log(invalid)).await)
+            }
+        }
     }
 }
 
@@ -110,12 +116,12 @@ impl<P> Call<P> {
 
     /// `message` as a gRPC call would bring it.
     fn request<T>(&self, message: T) -> tonic::Request<T> {
-        let mut request = tonic::Request::new(message);
-        let named = self.headers.get_all(ORGANIZATION_HEADER).iter();
-        let named = named.map(|value| (HeaderName::from_static(ORGANIZATION_HEADER), value.clone()));
-        *request.metadata_mut() = MetadataMap::from_headers(named.collect());
-        request.extensions_mut().insert(self.caller.clone());
-        request
+        let named = |name: &HeaderName| {
+            let name = name.clone();
+            self.headers.get_all(&name).iter().map(move |value| (name.clone(), value.clone())).collect::<Vec<_>>()
+        };
+        let headers = FORWARDED.iter().flat_map(named).collect();
+        tonic::Request::from_parts(MetadataMap::from_headers(headers), self.extensions.clone(), message)
     }
 }
 
@@ -128,7 +134,7 @@ async fn after_access<T>(fault: Failure, call: impl Future<Output = Result<T, St
     }
 }
 
-async fn list(State(Api { service }): State<Api>, call: Call<String>) -> Answer {
+async fn list<S: AuditLogService>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
     let params = call.params(&params::LIST).and_then(|params| params.list(call.path.clone()));
     let message = match params {
         Ok(message) => message,
@@ -142,16 +148,13 @@ async fn list(State(Api { service }): State<Api>, call: Call<String>) -> Answer 
     json::page(page.audit_logs, page.pagination)
 }
 
-async fn history(
-    State(Api { service }): State<Api>,
-    Extension(ResourceTypeName(resource_type)): Extension<ResourceTypeName>,
-    call: Call<String>,
-) -> Answer {
-    let params = call.params(&params::HISTORY).and_then(|params| params.history(resource_type, call.path.clone()));
+async fn history<S: AuditLogService>(State(Api { service }): State<Api<S>>, call: Call<(String, String)>) -> Answer {
+    let (path_segment, resource_id) = call.path.clone();
+    let params = call.params(&params::HISTORY).and_then(|params| params.history(path_segment.clone(), resource_id));
     let message = match params {
         Ok(message) => message,
         Err(fault) => {
-            let invalid = pb::GetResourceHistoryRequest { limit: Some(0), ..Default::default() };
+            let invalid = pb::GetResourceHistoryRequest { path_segment, limit: Some(0), ..Default::default() };
             return Err(after_access(fault, service.get_resource_history(call.request(invalid))).await);
         }
     };
@@ -159,7 +162,7 @@ async fn history(
     json::page(page.audit_logs, page.pagination)
 }
 
-async fn one(State(Api { service }): State<Api>, call: Call<(String, String)>) -> Answer {
+async fn one<S: AuditLogService>(State(Api { service }): State<Api<S>>, call: Call<(String, String)>) -> Answer {
     let (organization_id, id) = call.path.clone();
     if let Err(fault) = call.params(&[]) {
         let invalid = pb::GetAuditLogRequest { organization_id, id: String::new() };
@@ -170,7 +173,11 @@ async fn one(State(Api { service }): State<Api>, call: Call<(String, String)>) -
     json::one(answer.audit_log)
 }
 
-async fn write(State(Api { service }): State<Api>, call: Call<String>, body: Result<Bytes, BytesRejection>) -> Answer {
+async fn write<S: AuditLogService>(
+    State(Api { service }): State<Api<S>>,
+    call: Call<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
     let organization_id = call.path.clone();
     let decoded = call
         .params(&[])

@@ -60,7 +60,7 @@ impl Params {
     /// The request for a history.
     pub(super) fn history(
         self,
-        resource_type: String,
+        path_segment: String,
         resource_id: String,
     ) -> Result<pb::GetResourceHistoryRequest, Failure> {
         let pb::ListAuditLogsRequest {
@@ -77,7 +77,7 @@ impl Params {
         } = self.list(String::new())?;
         Ok(pb::GetResourceHistoryRequest {
             organization_id,
-            resource_type,
+            resource_type: String::new(),
             resource_id,
             actions,
             user_ids,
@@ -86,6 +86,7 @@ impl Params {
             limit,
             offset,
             cursor,
+            path_segment,
         })
     }
 

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that sat idle for so long are tested before use; testing all costs 12 % of the CPU.
 const IDLE: Duration = Duration::from_secs(10);
 /// Names our advisory lock among those of other programs: "auditlog" in ASCII.
-const MIGRATION_LOCK: i64 = 0x6175_6469_746c_6f67;
+const SCHEMA_LOCK: i64 = 0x6175_6469_746c_6f67;
 const OLDEST_POSTGRES: i32 = 150_000;
 
 /// Connections to write with on PostgreSQL: for the writer, and for notes beside it.
@@ -165,8 +165,8 @@ pub(super) fn append(backend: DbBackend) -> TransactionOptions {
     }
 }
 
-/// Waits until no other process migrates; holds until the transaction ends.
-pub(super) async fn lock_migrations(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+/// Waits until no other process changes the schema or the catalogue; holds until the transaction ends.
+pub(super) async fn lock_schema(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
     match transaction.get_database_backend() {
         // BEGIN IMMEDIATE has waited already.
         DbBackend::Sqlite => Ok(()),
@@ -174,7 +174,7 @@ pub(super) async fn lock_migrations(transaction: &DatabaseTransaction) -> Result
             // Another process may take its time to migrate.
             let patience = sea_orm::Statement::from_string(backend, "SET LOCAL lock_timeout = 0");
             transaction.execute_raw(patience).await?;
-            let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
+            let lock = format!("SELECT pg_advisory_xact_lock({SCHEMA_LOCK})");
             transaction.execute_raw(sea_orm::Statement::from_string(backend, lock)).await.map(|_| ())
         }
     }

@@ -2,6 +2,7 @@
 //! what it writes goes through an [`Append`]; both show where they begin and end.
 
 mod append;
+mod catalogue;
 mod dialect;
 mod entities;
 mod keys;
@@ -12,14 +13,14 @@ mod schema;
 
 use std::time::Duration;
 
-use sea_orm::{DatabaseConnection, EntityTrait, QueryOrder, TransactionTrait};
+use sea_orm::{DatabaseConnection, TransactionTrait};
 
-use crate::domain::{Action, Catalogue, Named, ResourceType, Secret};
-use crate::error::{Error, Result};
+use crate::domain::Secret;
+use crate::error::Result;
 use dialect::Missing;
-use entities::catalogue;
 
 pub use append::{Append, CommitFailed, Head};
+pub use catalogue::{Addition, Removal};
 pub use keys::ApiKey;
 pub use list::{Begin, Position, Snapshot};
 pub use organizations::Organization;
@@ -63,23 +64,6 @@ impl Store {
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<()> {
         Ok(self.readers.ping().await?)
-    }
-
-    /// The resource types and actions that there are.
-    pub async fn catalogue(&self) -> Result<Catalogue> {
-        let rows = catalogue::Entity::find().order_by_asc(catalogue::Column::Code).all(&self.readers).await?;
-        let (mut resource_types, mut actions) = (Vec::new(), Vec::new());
-        for row in rows {
-            let catalogue::Model { kind, code, name, path_segment } = row;
-            match kind.as_str() {
-                "resource_type" => resource_types.push(Named { code: ResourceType(code), name, path_segment }),
-                "action" => actions.push(Named { code: Action(code), name, path_segment }),
-                _ => {
-                    return Err(Error::Internal(anyhow::anyhow!("the catalogue has an unknown kind {kind:?}")));
-                }
-            }
-        }
-        Ok(Catalogue { resource_types, actions })
     }
 
     /// Begins to read: everything that the snapshot gives was true at one moment.

@@ -13,7 +13,7 @@ impl Store {
     pub async fn migrate(&self) -> anyhow::Result<usize> {
         let options = dialect::append(self.writers.get_database_backend());
         let transaction = self.writers.begin_with_options(options).await.context("cannot lock the schema")?;
-        dialect::lock_migrations(&transaction).await.context("cannot lock the schema")?;
+        dialect::lock_schema(&transaction).await.context("cannot lock the schema")?;
         let before = applied(&transaction).await?.len();
         Migrator::up(&transaction, None).await.context("cannot create the schema")?;
         check_tables(&transaction).await?;

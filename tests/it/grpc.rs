@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use auditlog::access::Scope;
-use auditlog::app::Options;
+use auditlog::app::{Options, Serving};
 use auditlog::domain::Clock;
 use auditlog::grpc::pb::{
     AuditLogInput, Change, GetAuditLogRequest, GetResourceHistoryRequest, ListAuditLogsRequest, WriteAuditLogsRequest,
@@ -16,7 +16,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 use tonic_types::StatusExt;
 
 use crate::support::database::hold_head;
-use crate::support::service::{options, with_key};
+use crate::support::service::{options, serving, with_key};
 use crate::support::{Backend, Database, Process, Service, on_every_database, process};
 
 const BOTH: [Scope; 2] = [Scope::Read, Scope::Write];
@@ -153,7 +153,7 @@ on_every_database! {
     }
 
     async fn health_turns_before_a_drain_that_has_a_limit(database: &Database) {
-        let brief = Options { drain_limit: Duration::from_secs(2), ..options() };
+        let brief = Options { serving: Serving { drain_limit: Duration::from_secs(2), ..serving() }, ..options() };
         let service = Service::start_with(database, Clock::system(), brief).await;
         let key = service.key(Some("org_a"), &BOTH).await;
         let channel = tonic::transport::Endpoint::from_shared(service.url("")).expect("a URL").connect_lazy();
@@ -174,7 +174,7 @@ on_every_database! {
     }
 
     async fn a_drain_ends_at_its_limit(database: &Database) {
-        let brief = Options { drain_limit: Duration::from_secs(1), ..options() };
+        let brief = Options { serving: Serving { drain_limit: Duration::from_secs(1), ..serving() }, ..options() };
         let service = Service::start_with(database, Clock::system(), brief).await;
         let key = service.key(Some("org_a"), &BOTH).await;
         let blocker = hold_head(&database.store().await, "org_a").await;
@@ -188,7 +188,7 @@ on_every_database! {
     }
 
     async fn readiness_turns_while_connections_are_still_taken(database: &Database) {
-        let slow = Options { drain_delay: Duration::from_secs(3), ..options() };
+        let slow = Options { serving: Serving { drain_delay: Duration::from_secs(3), ..serving() }, ..options() };
         let service = Service::start_with(database, Clock::system(), slow).await;
         let (http, ready) = (service.http.clone(), service.url("/readyz"));
         let stopping = tokio::spawn(service.stop());
@@ -215,7 +215,7 @@ on_every_database! {
     }
 
     async fn a_request_that_hangs_is_given_up(database: &Database) {
-        let brief = Options { request_timeout: Duration::from_secs(1), ..options() };
+        let brief = Options { serving: Serving { request_timeout: Duration::from_secs(1), ..serving() }, ..options() };
         let service = Service::start_with(database, Clock::system(), brief).await;
         let key = service.key(Some("org_a"), &BOTH).await;
         let blocker = hold_head(&database.store().await, "org_a").await;

@@ -54,7 +54,7 @@ pub fn start(store: &Store, clock: Clock) -> Ingest {
 
 /// A reader of `store`.
 pub async fn query(store: &Store) -> Query {
-    Query::new(store.clone(), Arc::new(store.catalogue().await.expect("a catalogue")))
+    Query::new(store.clone())
 }
 
 async fn write(ingest: &Ingest, to: &str, entries: Vec<NewEntry>) -> Result<Vec<Written>, Error> {

@@ -9,7 +9,7 @@ const LAYERS: [&[&str]; 7] = [
     &["app", "config", "telemetry"],
     &["rest"],
     &["grpc"],
-    &["access", "ingest", "query"],
+    &["access", "catalogue", "ingest", "query"],
     &["store"],
     &["error"],
 ];

@@ -13,6 +13,8 @@ pub struct Model {
     pub code: i16,
     pub name: String,
     pub path_segment: Option<String>,
+    /// The row stays, so that its code is never given to another.
+    pub removed_at: Option<i64>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use auditlog::access::{Scope, create_key};
-use auditlog::app::{self, Options, Parts, Running};
+use auditlog::app::{self, Options, Parts, Running, Serving};
 use auditlog::domain::{Clock, OrganizationId, Random};
 use auditlog::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use auditlog::ingest::QueueLimits;
@@ -32,13 +32,16 @@ pub struct Answer {
 }
 
 pub fn options() -> Options {
-    Options {
+    Options { serving: serving(), rest: true, queue: QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 } }
+}
+
+pub fn serving() -> Serving {
+    Serving {
         listen: "127.0.0.1:0".to_owned(),
-        rest: true,
         request_timeout: Duration::from_secs(30),
         drain_delay: Duration::ZERO,
         drain_limit: Duration::from_secs(5),
-        queue: QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 },
+        cors_origins: Vec::new(),
     }
 }
 

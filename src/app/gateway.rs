@@ -1,0 +1,162 @@
+//! The gateway: REST in this process, the service behind a gRPC endpoint elsewhere. It holds no credential:
+//! who asks is decided there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tonic::server::NamedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_health::ServingStatus;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tracing::{debug, info, warn};
+
+use super::Serving;
+use super::server::{self, Deadline, Running, guarded};
+use crate::domain::{Clock, EntryId, Random};
+use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
+use crate::grpc::pb::audit_log_service_server::{AuditLogService, AuditLogServiceServer};
+use crate::grpc::{self, MAX_RESPONSE, pb};
+use crate::rest;
+
+/// Tries of a call while the connection to the service breaks, and the wait before the second; it doubles.
+const TRIES: u32 = 3;
+const WAIT: Duration = Duration::from_millis(50);
+/// How long the service may take to say that it is ready.
+const READY: Duration = Duration::from_secs(5);
+
+/// What the gateway is made of.
+pub struct Parts {
+    /// The service.
+    pub upstream: Endpoint,
+    /// For the ids of entries that have none.
+    pub clock: Clock,
+    /// For the ids of entries that have none.
+    pub random: Random,
+}
+
+/// Binds and serves. The service need not be there yet.
+pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
+    let Parts { upstream, clock, random } = parts;
+    let bound = server::bind(&serving.listen).await?;
+    let uri = upstream.uri().clone();
+    let channel = upstream.connect_lazy();
+    let draining = Arc::new(AtomicBool::new(false));
+    let ready = {
+        let (channel, draining) = (channel.clone(), Arc::clone(&draining));
+        move || ready(channel.clone(), draining.load(Ordering::Relaxed))
+    };
+    let upstream = Upstream { channel, clock, random };
+    let router = guarded(rest::router(upstream, None, ready), serving.request_timeout, rest::refuse);
+    let running = server::spawn(bound, router, serving, draining, None);
+    info!(address = %running.address, upstream = %uri, "listening");
+    Ok(running)
+}
+
+async fn ready(channel: Channel, is_draining: bool) -> Result<(), Status> {
+    if is_draining {
+        return Err(Status::unavailable("The gateway is shutting down"));
+    }
+    let mut check = Request::new(HealthCheckRequest { service: SERVICE.to_owned() });
+    check.set_timeout(READY);
+    let answer = HealthClient::new(channel).check(check).await.map_err(unreachable_upstream)?;
+    match answer.into_inner().status == ServingStatus::Serving as i32 {
+        true => Ok(()),
+        false => Err(Status::unavailable("The service behind this gateway is not serving")),
+    }
+}
+
+const SERVICE: &str = AuditLogServiceServer::<grpc::Service>::NAME;
+
+/// The service elsewhere, called as if it were here.
+#[derive(Clone)]
+struct Upstream {
+    channel: Channel,
+    clock: Clock,
+    random: Random,
+}
+
+type Client = AuditLogServiceClient<Channel>;
+type Outcome<T> = Result<Response<T>, Status>;
+
+impl Upstream {
+    /// Sends `request` on, with the time that is left for it. A connection that breaks is tried again, which
+    /// the ids of entries make safe.
+    async fn forward<M: Clone, T>(
+        &self,
+        request: Request<M>,
+        call: impl AsyncFn(Client, Request<M>) -> Outcome<T>,
+    ) -> Outcome<T> {
+        let (metadata, extensions, message) = request.into_parts();
+        let deadline = extensions.get::<Deadline>().copied();
+        let mut tries = 1;
+        loop {
+            let mut request = Request::from_parts(metadata.clone(), tonic::Extensions::new(), message.clone());
+            if let Some(Deadline(deadline)) = deadline {
+                request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+            }
+            let client = Client::new(self.channel.clone()).max_decoding_message_size(MAX_RESPONSE);
+            match call(client, request).await {
+                Err(status) if is_broken(&status) && tries < TRIES => {
+                    debug!(code = ?status.code(), tries, "the connection to the service broke; trying again");
+                    tokio::time::sleep(WAIT * 2u32.pow(tries - 1)).await;
+                    tries += 1;
+                }
+                Err(status) if is_broken(&status) => return Err(unreachable_upstream(status)),
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+/// Whether the service itself said nothing: its own errors have details.
+fn is_broken(status: &Status) -> bool {
+    status.details().is_empty() && [Code::Unavailable, Code::Unknown, Code::Internal].contains(&status.code())
+}
+
+/// What callers hear of a service that does not answer; the log hears why.
+fn unreachable_upstream(status: Status) -> Status {
+    warn!(code = ?status.code(), error = status.message(), "the service cannot be reached");
+    Status::unavailable("The service behind this gateway cannot be reached; try again")
+}
+
+#[tonic::async_trait]
+impl AuditLogService for Upstream {
+    async fn list_audit_logs(&self, request: Request<pb::ListAuditLogsRequest>) -> Outcome<pb::ListAuditLogsResponse> {
+        self.forward(request, async |mut client, request| client.list_audit_logs(request).await).await
+    }
+
+    async fn get_resource_history(
+        &self,
+        request: Request<pb::GetResourceHistoryRequest>,
+    ) -> Outcome<pb::GetResourceHistoryResponse> {
+        self.forward(request, async |mut client, request| client.get_resource_history(request).await).await
+    }
+
+    async fn get_audit_log(&self, request: Request<pb::GetAuditLogRequest>) -> Outcome<pb::GetAuditLogResponse> {
+        self.forward(request, async |mut client, request| client.get_audit_log(request).await).await
+    }
+
+    async fn write_audit_logs(
+        &self,
+        mut request: Request<pb::WriteAuditLogsRequest>,
+    ) -> Outcome<pb::WriteAuditLogsResponse> {
+        // Before the first try, so that the second finds what the first may have written.
+        let now = self.clock.now();
+        for entry in request.get_mut().audit_logs.iter_mut().filter(|entry| entry.id.is_empty()) {
+            entry.id = EntryId::generate(now, &self.random).into();
+        }
+        self.forward(request, async |mut client, request| client.write_audit_logs(request).await).await
+    }
+
+    type ExportAuditLogsStream = Streaming<pb::ExportAuditLogsResponse>;
+
+    async fn export_audit_logs(
+        &self,
+        request: Request<pb::ExportAuditLogsRequest>,
+    ) -> Outcome<Self::ExportAuditLogsStream> {
+        self.forward(request, async |mut client, request| client.export_audit_logs(request).await).await
+    }
+}

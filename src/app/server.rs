@@ -1,0 +1,257 @@
+//! The server under service and gateway: one port, limits set on purpose, deadlines, and a drain that ends.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use http::{HeaderMap, HeaderName, Method, header};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::CorsLayer;
+use tracing::{info, warn};
+
+use super::Serving;
+use crate::access::Refuse;
+use crate::error::Error;
+use crate::grpc::pb::audit_log_service_server::AuditLogServiceServer;
+use crate::grpc::{self, ORGANIZATION_HEADER};
+use crate::store::Store;
+
+/// Finds peers that are gone.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+/// How long a browser may remember what it is allowed.
+const PREFLIGHT: Duration = Duration::from_secs(60 * 60);
+/// How much earlier we give up than the caller says: tonic gives up by the same header with an answer that is
+/// none in REST, and has begun to count before us.
+const MARGIN: Duration = Duration::from_millis(2);
+const TIMEOUT_HEADER: &str = "grpc-timeout";
+
+/// A server that accepts requests.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Running {
+    /// Stops accepting, lets open requests end within the drain limit, and closes what it used.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        // A server that has ended by itself hears nothing, and says why below.
+        let _ = self.stop.send(());
+        self.server.await?
+    }
+
+    /// Waits until the server ends by itself, which is an error.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        match (&mut self.server).await {
+            Ok(Ok(())) => anyhow!("the server ended"),
+            Ok(Err(error)) => error,
+            Err(error) => error.into(),
+        }
+    }
+}
+
+/// What the service needs until its last request has ended. A gateway needs nothing.
+pub(super) struct Backing {
+    pub(super) store: Store,
+    /// Ends when no connection is left that could queue a write.
+    pub(super) writer: JoinHandle<()>,
+    pub(super) health: HealthReporter,
+}
+
+impl Backing {
+    async fn set_not_serving(&self) {
+        self.health.set_not_serving::<AuditLogServiceServer<grpc::Service>>().await;
+        self.health.set_service_status("", ServingStatus::NotServing).await;
+    }
+
+    /// Ends the streams of health checks, which have no end of their own.
+    async fn end_watches(&mut self) {
+        self.health.clear_service_status(AuditLogServiceServer::<grpc::Service>::NAME).await;
+        self.health.clear_service_status("").await;
+    }
+}
+
+/// Waits for a writer that ends before its time.
+async fn writer_ended(backing: &mut Option<Backing>) {
+    match backing {
+        // However it ended, nothing can be written.
+        Some(backing) => drop((&mut backing.writer).await),
+        None => std::future::pending().await,
+    }
+}
+
+/// The port that a server will serve.
+pub(super) struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Takes the port, before anything else is begun that would have to be undone.
+pub(super) async fn bind(listen: &str) -> anyhow::Result<Bound> {
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let address = listener.local_addr()?;
+    Ok(Bound { listener, address })
+}
+
+/// Serves `router` until it is stopped. `draining` turns true when that begins.
+pub(super) fn spawn(
+    bound: Bound,
+    router: Router,
+    serving: Serving,
+    draining: Arc<AtomicBool>,
+    backing: Option<Backing>,
+) -> Running {
+    let Bound { listener, address } = bound;
+    let router = match serving.cors_origins.is_empty() {
+        true => router,
+        false => router.layer(cors(serving.cors_origins.clone())),
+    };
+    let (stop, stopped) = oneshot::channel();
+    let server = tokio::spawn(serve(listener, router, stopped, serving, draining, backing));
+    Running { address, stop, server }
+}
+
+async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stopped: oneshot::Receiver<()>,
+    Serving { drain_delay, drain_limit, .. }: Serving,
+    draining: Arc<AtomicBool>,
+    mut backing: Option<Backing>,
+) -> anyhow::Result<()> {
+    let (begun, begins) = oneshot::channel();
+    let shutdown = async {
+        let _ = begins.await;
+    };
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(TCP_KEEPALIVE));
+    let accepting = configured().add_routes(Routes::from(router)).serve_with_incoming_shutdown(incoming, shutdown);
+    let mut accepting = Box::pin(accepting);
+    tokio::select! {
+        ended = &mut accepting => ended.context("the server failed")?,
+        () = writer_ended(&mut backing) => return Err(anyhow!("the writer ended; entries can no longer be written")),
+        // A dropped handle stops the server as well.
+        _ = stopped => {}
+    }
+    draining.store(true, Ordering::Relaxed);
+    if let Some(backing) = &backing {
+        backing.set_not_serving().await;
+    }
+    info!("draining");
+    tokio::select! {
+        ended = &mut accepting => ended.context("the server failed")?,
+        () = tokio::time::sleep(drain_delay) => {}
+    }
+    let _ = begun.send(());
+    if let Some(backing) = &mut backing {
+        backing.end_watches().await;
+    }
+    let drained = async {
+        accepting.await.context("the server failed")?;
+        match &mut backing {
+            Some(backing) => (&mut backing.writer).await.context("the writer failed"),
+            None => Ok(()),
+        }
+    };
+    match tokio::time::timeout(drain_limit, drained).await {
+        Ok(drained) => drained?,
+        Err(_) => {
+            warn!(limit = ?drain_limit, "requests were open at the drain limit; they are dropped unacknowledged");
+        }
+    }
+    if let Some(backing) = backing {
+        backing.store.close().await;
+    }
+    info!("stopped");
+    Ok(())
+}
+
+/// Limits set on purpose: tonic's defaults cap little.
+fn configured() -> Server {
+    Server::builder()
+        .accept_http1(true)
+        .max_concurrent_streams(256)
+        .concurrency_limit_per_connection(256)
+        .initial_stream_window_size(1024 * 1024)
+        .initial_connection_window_size(4 * 1024 * 1024)
+        // Room for 100 values of each filter in a path, which itself ends at 64 KiB.
+        .http2_max_header_list_size(128 * 1024)
+        .http2_max_pending_accept_reset_streams(Some(32))
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        // Now and then a client asks again who serves, so that load spreads over new replicas.
+        .max_connection_age(Duration::from_secs(30 * 60))
+        .max_connection_age_grace(Duration::from_secs(60))
+}
+
+/// The answers to a browser that asks what a page of another origin may do.
+fn cors(origins: Vec<http::HeaderValue>) -> CorsLayer {
+    let names = |names: &[&'static str]| names.iter().map(|name| HeaderName::from_static(name)).collect::<Vec<_>>();
+    let asked =
+        names(&[ORGANIZATION_HEADER, TIMEOUT_HEADER, "traceparent", "tracestate", "x-grpc-web", "x-user-agent"]);
+    let told = names(&["grpc-status", "grpc-message", "grpc-status-details-bin"]);
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([vec![header::AUTHORIZATION, header::CONTENT_TYPE], asked].concat())
+        .expose_headers([vec![header::RETRY_AFTER], told].concat())
+        .max_age(PREFLIGHT);
+    match origins.iter().any(|origin| origin == "*") {
+        true => layer.allow_origin(tower_http::cors::Any),
+        false => layer.allow_origin(origins),
+    }
+}
+
+/// When the answer to a request is due; left in the request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline(pub(super) Instant);
+
+/// `router` with an end to what hangs or panics in it.
+pub(super) fn guarded(router: Router, limit: Duration, refuse: Refuse) -> Router {
+    // What the panic said may quote an entry, so that only its place is told, by telemetry's hook.
+    let panicked = move |_: Box<dyn Any + Send>| refuse(Error::Internal(anyhow!("a request panicked")));
+    router.layer(from_fn_with_state((limit, refuse), in_time)).layer(CatchPanicLayer::custom(panicked))
+}
+
+/// Gives up on a request after `limit`, or when its caller does. A write that was queued may still be
+/// committed; its id tells.
+async fn in_time(State((limit, refuse)): State<(Duration, Refuse)>, mut request: Request, next: Next) -> Response {
+    let asked = asked_timeout(request.headers());
+    let limit = asked.map_or(limit, |asked| limit.min(asked));
+    let allowed = asked.map_or(limit, |_| limit.saturating_sub(MARGIN));
+    // So far that it cannot overflow: `limit` ends it.
+    request.extensions_mut().insert(Deadline(Instant::now() + allowed));
+    tokio::time::timeout(allowed, next.run(request)).await.unwrap_or_else(|_| refuse(Error::Timeout { limit }))
+}
+
+/// The value of `grpc-timeout`: up to eight digits and a unit. What cannot be read is ignored, as tonic does.
+/// Source: gRPC over HTTP2, "Timeout".
+fn asked_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(TIMEOUT_HEADER)?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 60 * 60)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}

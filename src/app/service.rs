@@ -1,0 +1,157 @@
+//! The service: the store, what is done with it, and gRPC and REST on one port.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::response::Response;
+use http::header::CONTENT_TYPE;
+use tonic::Status;
+use tonic::server::NamedService;
+use tonic_web::GrpcWebLayer;
+use tower::ServiceExt;
+use tracing::{debug, info};
+
+use super::Serving;
+use super::server::{self, Backing, Running, guarded};
+use crate::access::{Access, Refuse, authenticate};
+use crate::catalogue::Catalogues;
+use crate::domain::{Clock, Random};
+use crate::grpc::pb::audit_log_service_server::AuditLogServiceServer;
+use crate::grpc::{self, MAX_REQUEST, MAX_RESPONSE, pb};
+use crate::ingest::{Ingest, QueueLimits};
+use crate::query::Query;
+use crate::rest;
+use crate::store::Store;
+
+/// How the service runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How it is served.
+    pub serving: Serving,
+    /// Whether REST is served beside gRPC.
+    pub rest: bool,
+    /// What may wait to be written.
+    pub queue: QueueLimits,
+}
+
+/// What the service is made of, for tests to replace.
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    /// Ids, keys and log ids.
+    pub random: Random,
+}
+
+/// Binds and serves.
+pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
+    let Parts { store, clock, random } = parts;
+    let Options { serving, rest, queue } = options;
+    let bound = server::bind(&serving.listen).await?;
+    let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue);
+    let access = Access::new(store.clone(), clock.clone());
+    let (query, catalogues) = (Query::new(store.clone()), Catalogues::new(store.clone()));
+    let service = grpc::Service { access: access.clone(), query, ingest, catalogues, clock, random };
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<AuditLogServiceServer<grpc::Service>>().await;
+    let draining = Arc::new(AtomicBool::new(false));
+    let grpc = grpc_router(service.clone(), health_service, serving.request_timeout)?;
+    let protocols = Protocols { grpc_web: grpc.clone().layer(GrpcWebLayer::new()), grpc };
+    let rest_router = match rest {
+        true => {
+            let ready = readiness(store.clone(), Arc::clone(&draining));
+            guarded(rest::router(service, Some(access), ready), serving.request_timeout, rest::refuse)
+        }
+        false => rest::switched_off(),
+    };
+    let router = rest_router.layer(from_fn_with_state(protocols, by_protocol));
+    let running = server::spawn(bound, router, serving, draining, Some(Backing { store, writer, health }));
+    info!(address = %running.address, rest, "listening");
+    Ok(running)
+}
+
+/// What is told apart on one port, beside REST.
+#[derive(Clone)]
+struct Protocols {
+    grpc: Router,
+    grpc_web: Router,
+}
+
+/// One port: what is gRPC goes to gRPC, all else to REST.
+async fn by_protocol(State(protocols): State<Protocols>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let content_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let router = match content_type {
+        web if web.starts_with(b"application/grpc-web") => Some(protocols.grpc_web),
+        grpc if grpc.starts_with(b"application/grpc") => Some(protocols.grpc),
+        _ => None,
+    };
+    // The route and not the path, which holds ids of people and things; gRPC's paths hold none.
+    let path = request.uri().path();
+    let route = match request.extensions().get::<MatchedPath>() {
+        Some(matched) => matched.as_str().to_owned(),
+        None if router.is_some() && path.matches('/').count() == 2 => path.to_owned(),
+        None => String::new(),
+    };
+    let response = match router {
+        Some(router) => router.oneshot(request).await.unwrap_or_else(|never| match never {}),
+        None => next.run(request).await,
+    };
+    debug!(route, status = response.status().as_u16(), elapsed = ?begun.elapsed(), "answered");
+    response
+}
+
+/// Asks whether requests can be taken.
+fn readiness(
+    store: Store,
+    draining: Arc<AtomicBool>,
+) -> impl Fn() -> std::pin::Pin<Box<dyn Future<Output = Result<(), Status>> + Send>> + Clone + Send + Sync + 'static {
+    move || {
+        let (store, is_draining) = (store.clone(), draining.load(Ordering::Relaxed));
+        Box::pin(async move {
+            match is_draining {
+                true => Err(Status::unavailable("The service is shutting down")),
+                false => Ok(store.ping().await?),
+            }
+        })
+    }
+}
+
+fn grpc_router<H>(service: grpc::Service, health: H, limit: Duration) -> anyhow::Result<Router>
+where
+    H: tower::Service<Request, Error = std::convert::Infallible> + NamedService + Clone + Send + Sync + 'static,
+    H::Response: axum::response::IntoResponse,
+    H::Future: Send,
+{
+    let refuse: Refuse = grpc::status::refuse;
+    let access = service.access.clone();
+    let audit_logs = AuditLogServiceServer::new(service)
+        .max_decoding_message_size(MAX_REQUEST)
+        .max_encoding_message_size(MAX_RESPONSE);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let router = Router::new()
+        .route_service(&path(&audit_logs), audit_logs.clone())
+        .layer(from_fn_with_state((access, refuse), authenticate));
+    let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
+    let router = router
+        .route_service(&path(&health), health.clone())
+        .route_service(&path(&v1), v1.clone())
+        .route_service(&path(&v1alpha), v1alpha.clone())
+        .fallback(async || Status::unimplemented("there is no such method").into_http::<axum::body::Body>())
+        .layer(map_response(grpc::status::repair));
+    Ok(guarded(router, limit, refuse))
+}
+
+fn path<S: NamedService>(_: &S) -> String {
+    format!("/{}/{{method}}", S::NAME)
+}

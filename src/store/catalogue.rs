@@ -1,0 +1,161 @@
+//! The catalogue: which resource types and actions there are, and what their codes mean.
+
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, Set,
+    TransactionTrait,
+};
+
+use super::entities::{audit_log, catalogue, organization};
+use super::{Snapshot, Store, dialect};
+use crate::domain::{Action, Catalogue, CatalogueName, Named, PathSegment, ResourceType, Timestamp};
+use crate::error::{Error, Result};
+
+const RESOURCE_TYPE: &str = "resource_type";
+const ACTION: &str = "action";
+/// The most resource types, those removed included.
+const MAX_TYPES: i16 = 256;
+
+/// What became of a resource type to add.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Addition {
+    /// It is there now, and was not before.
+    Added,
+    /// It was there, and has a path for its histories now.
+    PathAdded,
+    /// It was there like that already.
+    Known,
+    /// It has another path, which does not change.
+    OtherPath(String),
+    /// The path belongs to this other type.
+    PathTaken(String),
+    /// There are as many types as there can be.
+    Full(i16),
+}
+
+/// What became of a resource type to remove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// It is gone.
+    Removed,
+    /// There is none of that name.
+    Unknown,
+    /// This organization has entries of it.
+    Used(String),
+}
+
+impl Store {
+    /// The resource types and actions that there are.
+    pub async fn catalogue(&self) -> Result<Catalogue> {
+        let (mut resource_types, mut actions) = (Vec::new(), Vec::new());
+        for row in rows(&self.readers).await? {
+            let catalogue::Model { kind, code, name, path_segment, removed_at } = row;
+            let (name, is_removed) = (CatalogueName::stored(name), removed_at.is_some());
+            let path_segment = path_segment.map(PathSegment::stored);
+            match kind.as_str() {
+                RESOURCE_TYPE => {
+                    resource_types.push(Named { code: ResourceType(code), name, path_segment, is_removed });
+                }
+                ACTION => actions.push(Named { code: Action(code), name, path_segment, is_removed }),
+                _ => {
+                    return Err(Error::Internal(anyhow::anyhow!("the catalogue has an unknown kind {kind:?}")));
+                }
+            }
+        }
+        Ok(Catalogue { resource_types, actions })
+    }
+
+    /// Adds a resource type, and the path of its histories, also to a type that had none. One that was
+    /// removed gets its old code back.
+    pub async fn add_resource_type(&self, name: &CatalogueName, segment: Option<&PathSegment>) -> Result<Addition> {
+        let transaction = self.locked_catalogue().await?;
+        let types: Vec<_> = rows(&transaction).await?.into_iter().filter(|row| row.kind == RESOURCE_TYPE).collect();
+        let segment = segment.map(PathSegment::as_str);
+        let taken = types.iter().find(|row| row.path_segment.is_some() && row.path_segment.as_deref() == segment);
+        if let Some(taken) = taken.filter(|row| row.name != name.as_str()) {
+            return Ok(Addition::PathTaken(taken.name.clone()));
+        }
+        let known = types.iter().find(|row| row.name == name.as_str()).cloned();
+        let addition = match known {
+            Some(row) => restore(&transaction, row, segment).await?,
+            None => match types.last().map_or(0, |last| last.code + 1) {
+                MAX_TYPES.. => return Ok(Addition::Full(MAX_TYPES)),
+                code => {
+                    let path_segment = segment.map(str::to_owned);
+                    let kind = RESOURCE_TYPE.to_owned();
+                    let row = catalogue::Model { kind, code, name: name.to_string(), path_segment, removed_at: None };
+                    catalogue::Entity::insert(row.into_active_model()).exec_without_returning(&transaction).await?;
+                    Addition::Added
+                }
+            },
+        };
+        transaction.commit().await?;
+        Ok(addition)
+    }
+
+    /// Removes a resource type that no entry has. An entry that is on its way meanwhile keeps its
+    /// type's name, which comes back by being added again.
+    pub async fn remove_resource_type(&self, name: &CatalogueName, now: Timestamp) -> Result<Removal> {
+        let transaction = self.locked_catalogue().await?;
+        let known = rows(&transaction).await?.into_iter();
+        let mut known = known.filter(|row| row.kind == RESOURCE_TYPE && row.removed_at.is_none());
+        let Some(row) = known.find(|row| row.name == name.as_str()) else {
+            return Ok(Removal::Unknown);
+        };
+        // Organization by organization, as the index of types serves it.
+        let of_type = audit_log::Entity::find()
+            .filter(
+                Expr::col((audit_log::Entity, audit_log::Column::OrganizationId))
+                    .equals((organization::Entity, organization::Column::Id)),
+            )
+            .filter(audit_log::Column::ResourceType.eq(row.code));
+        let used = organization::Entity::find().filter(Expr::exists(sea_orm::QueryTrait::into_query(of_type)));
+        if let Some(organization) = used.one(&transaction).await? {
+            return Ok(Removal::Used(organization.id));
+        }
+        let mut row = row.into_active_model();
+        row.removed_at = Set(Some(now.micros()));
+        row.path_segment = Set(None);
+        catalogue::Entity::update(row).exec(&transaction).await?;
+        transaction.commit().await?;
+        Ok(Removal::Removed)
+    }
+
+    /// A transaction that changes the catalogue alone. Dropped without a commit, it changes nothing.
+    async fn locked_catalogue(&self) -> Result<DatabaseTransaction> {
+        let options = dialect::append(self.writers.get_database_backend());
+        let transaction = self.writers.begin_with_options(options).await?;
+        dialect::lock_schema(&transaction).await?;
+        Ok(transaction)
+    }
+}
+
+/// Makes a known type one that has not been removed and has `segment`, unless it has another.
+async fn restore(transaction: &DatabaseTransaction, row: catalogue::Model, segment: Option<&str>) -> Result<Addition> {
+    let addition = match (&row.path_segment, segment) {
+        (Some(own), Some(segment)) if own != segment => return Ok(Addition::OtherPath(own.clone())),
+        _ if row.removed_at.is_some() => Addition::Added,
+        (None, Some(_)) => Addition::PathAdded,
+        _ => return Ok(Addition::Known),
+    };
+    let mut row = row.into_active_model();
+    row.removed_at = Set(None);
+    if segment.is_some() {
+        row.path_segment = Set(segment.map(str::to_owned));
+    }
+    catalogue::Entity::update(row).exec(transaction).await?;
+    Ok(addition)
+}
+
+impl Snapshot {
+    /// All resource types that an entry may have.
+    pub async fn resource_types(&self) -> Result<Vec<ResourceType>> {
+        let rows = rows(&self.0).await?.into_iter().filter(|row| row.kind == RESOURCE_TYPE);
+        Ok(rows.map(|row| ResourceType(row.code)).collect())
+    }
+}
+
+/// In order of their codes.
+async fn rows<C: ConnectionTrait>(connection: &C) -> Result<Vec<catalogue::Model>> {
+    Ok(catalogue::Entity::find().order_by_asc(catalogue::Column::Code).all(connection).await?)
+}
