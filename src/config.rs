@@ -11,6 +11,8 @@ use anyhow::{Context, bail};
 use clap::{Arg, Command};
 use toml::Value;
 
+use crate::domain::did_you_mean;
+
 /// Options whose value may come from a file of its own: `AUDITLOG_API_KEY_FILE` and the like, or
 /// `api_key_file` in the configuration file.
 const SECRETS: [&str; 2] = ["api_key", "database_url"];
@@ -69,7 +71,8 @@ fn read(path: &Path, command: &Command) -> anyhow::Result<BTreeMap<String, Vec<S
         } else if known.contains(&key) {
             values.insert(key.clone(), texts(value).with_context(at)?);
         } else {
-            bail!("{} is not an option; allowed: {}", at(), known.join(", "));
+            let hint = did_you_mean(&key, known.iter().map(String::as_str));
+            bail!("{} is not an option; allowed: {}{hint}", at(), known.join(", "));
         }
     }
     Ok(values)

@@ -24,6 +24,9 @@ pub struct Catalogue {
 #[derive(Subcommand)]
 enum Command {
     /// List them: kind, name, and the path of a resource type's histories.
+    #[command(after_help = "\
+Examples:
+  auditlog catalogue list")]
     List {
         #[command(flatten)]
         database: Database,
@@ -46,7 +49,7 @@ Examples:
     },
     /// Remove a resource type that no entry has. One that is in use stays: entries are never deleted.
     #[command(after_help = "\
-Example:
+Examples:
   auditlog catalogue remove webhook")]
     Remove {
         #[command(flatten)]

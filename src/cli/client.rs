@@ -3,18 +3,19 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 use tracing::warn;
 
 use crate::domain::{Invalid, Secret, quoted};
 use crate::grpc::MAX_RESPONSE;
 use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
+use crate::rest::Failure;
 
 /// How long one call may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -68,6 +69,25 @@ impl Client {
         let client = AuditLogServiceClient::with_interceptor(channel, Authorize(authorization));
         Ok(client.max_decoding_message_size(MAX_RESPONSE))
     }
+}
+
+/// What `status`, an answer of the service at `endpoint`, says to a person.
+pub(super) fn explained(status: &Status, endpoint: &Endpoint) -> anyhow::Error {
+    if status.details().is_empty() && status.code() == Code::Unavailable {
+        let mut cause: &dyn std::error::Error = status;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        return anyhow!("cannot reach the service at {}: {cause}", endpoint.uri());
+    }
+    anyhow!("{}", Failure::from(status.clone()))
+}
+
+/// Whether the same call may succeed later. A connection that breaks in the middle of a call is UNKNOWN.
+pub(super) fn is_passing(status: &Status) -> bool {
+    const PASSING: [Code; 5] =
+        [Code::Unavailable, Code::ResourceExhausted, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown];
+    PASSING.contains(&status.code())
 }
 
 /// `endpoint` with what every connection to the service needs; warns where keys would travel in the clear.

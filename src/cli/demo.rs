@@ -28,6 +28,10 @@ const LISTEN: &str = "127.0.0.1:8080";
 
 /// What to make, and where to serve it.
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  auditlog demo
+  auditlog demo --file /tmp/try.db --listen 127.0.0.1:0")]
 pub struct Demo {
     /// The new database file. Without it, auditlog-demo.db, or auditlog-demo-2.db and so on where that
     /// is taken: no file is overwritten.

@@ -14,6 +14,11 @@ use crate::store::{ApiKey, Store};
 
 /// Creates, lists and revokes API keys.
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  auditlog keys create --organization org_abc123 --scope read
+  auditlog keys list
+  auditlog keys revoke 3ZkVmSxOqL2b")]
 pub struct Keys {
     #[command(subcommand)]
     command: Command,
@@ -25,11 +30,18 @@ enum Command {
     Create(Create),
     /// List the keys: id, organization, scopes, and the times of creation, expiry, revocation and last
     /// use.
+    #[command(after_help = "\
+Examples:
+  auditlog keys list
+  auditlog keys list | column -t -s $'\\t'")]
     List {
         #[command(flatten)]
         database: Database,
     },
     /// End a key. Services notice within 5 seconds.
+    #[command(after_help = "\
+Examples:
+  auditlog keys revoke 3ZkVmSxOqL2b")]
     Revoke {
         #[command(flatten)]
         database: Database,

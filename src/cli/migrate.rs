@@ -9,6 +9,10 @@ use crate::store::Store;
 
 /// Which database to bring up to date.
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  auditlog migrate --database-url sqlite://auditlog.db
+  AUDITLOG_DATABASE_URL_FILE=/run/secrets/database-url auditlog migrate")]
 pub struct Migrate {
     #[command(flatten)]
     database: Database,

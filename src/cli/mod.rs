@@ -2,13 +2,19 @@
 
 mod catalogue;
 mod client;
+mod completions;
 mod demo;
+mod export;
+mod filters;
 mod gateway;
+mod health;
 mod import;
 mod keys;
 mod migrate;
 mod organizations;
+mod read;
 mod serve;
+mod table;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -51,8 +57,12 @@ Run it:
   auditlog keys create --organization org_abc123 --scope read --scope write
   auditlog serve --listen 127.0.0.1:8080
 
-Fill it:
-  AUDITLOG_API_KEY=al_… auditlog import trail.ndjson.gz";
+Fill it and read it:
+  export AUDITLOG_API_KEY=al_… AUDITLOG_ORGANIZATION=org_abc123
+  auditlog import trail.ndjson.gz
+  auditlog list --action deleted --limit 10
+  auditlog history assistant asst_abc123
+  auditlog export --format csv > trail.csv";
 
 #[derive(Subcommand)]
 enum Command {
@@ -65,6 +75,25 @@ enum Command {
     /// The entries are those of the public documentation and 400 of a real audit trail. The database is
     /// a new SQLite file each time; none is overwritten.
     Demo(demo::Demo),
+    /// List entries, newest first, with their changes.
+    List(Box<read::List>),
+    /// List the entries of one resource, newest first, with their changes.
+    History(Box<read::History>),
+    /// Show one entry with all of its changes.
+    Get(read::Get),
+    /// Write all entries that match to a file, oldest number first, as NDJSON or CSV.
+    ///
+    /// In the order of their numbers up to the last one now, whatever is written meanwhile. Each entry comes
+    /// once. While the service is away, the export waits for it up to 20 seconds and goes on.
+    Export(Box<export::Export>),
+    /// Write the entries of an NDJSON file through a running service.
+    ///
+    /// In the order of the file, and safe to repeat: entries that are there already are counted and left
+    /// alone. A line without an id gets one from its number and text. Bad lines are told by number and
+    /// skipped. While the service is away, the import waits for it up to 20 seconds.
+    Import(Box<import::Import>),
+    /// Ask a running service whether it serves.
+    Health(health::Health),
     /// Bring the database's schema up to date. `serve` does so too.
     ///
     /// Processes that start together take turns. A schema that is newer or damaged is refused.
@@ -75,12 +104,8 @@ enum Command {
     Organizations(organizations::Organizations),
     /// List the resource types and actions, and add and remove resource types.
     Catalogue(catalogue::Catalogue),
-    /// Write the entries of an NDJSON file through a running service.
-    ///
-    /// In the order of the file, and safe to repeat: entries that are there already are counted and left
-    /// alone. A line without an id gets one from its number and text. Bad lines are told by number and
-    /// skipped. While the service is away, the import waits for it up to 20 seconds.
-    Import(Box<import::Import>),
+    /// Print a script that completes commands and options in a shell.
+    Completions(completions::Completions),
 }
 
 /// The database of `serve`, and of the commands that administer it.
@@ -185,6 +210,12 @@ fn usage(message: &str) -> anyhow::Error {
 fn dispatch(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>>> {
     match command {
         Command::Serve(serve) => Box::pin(serve.run()),
+        Command::List(list) => Box::pin(list.run()),
+        Command::History(history) => Box::pin(history.run()),
+        Command::Get(get) => Box::pin(get.run()),
+        Command::Export(export) => Box::pin(export.run()),
+        Command::Health(health) => Box::pin(health.run()),
+        Command::Completions(completions) => Box::pin(completions.run()),
         Command::Gateway(gateway) => Box::pin(gateway.run()),
         Command::Demo(demo) => Box::pin(demo.run()),
         Command::Migrate(migrate) => Box::pin(migrate.run()),

@@ -9,6 +9,10 @@ use crate::domain::{Clock, OrganizationId, Random};
 
 /// Creates and lists organizations.
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  auditlog organizations create org_abc123
+  auditlog organizations list")]
 pub struct Organizations {
     #[command(subcommand)]
     command: Command,
@@ -18,6 +22,9 @@ pub struct Organizations {
 enum Command {
     /// Create an organization. `keys create --organization` does so too, and so does the first write
     /// with a service-wide key.
+    #[command(after_help = "\
+Examples:
+  auditlog organizations create org_abc123")]
     Create {
         #[command(flatten)]
         database: Database,
@@ -26,6 +33,9 @@ enum Command {
         organization: OrganizationId,
     },
     /// List the organizations: id, entries, time of creation.
+    #[command(after_help = "\
+Examples:
+  auditlog organizations list")]
     List {
         #[command(flatten)]
         database: Database,

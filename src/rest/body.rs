@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::Failure;
-use crate::domain::{Timestamp, quoted};
+use crate::domain::{Timestamp, did_you_mean, quoted};
 use crate::grpc::{pb, wire};
 
 /// `{"auditLogs":[…]}`.
@@ -81,7 +81,7 @@ impl<'de> Deserialize<'de> for Metadata {
 pub(super) fn audit_logs(body: &[u8], organization_id: &str) -> Result<Vec<pb::AuditLogInput>, Failure> {
     let text = std::str::from_utf8(body).map_err(|error| Failure::body(format!("The body must be UTF-8: {error}")))?;
     let Body { audit_logs } = serde_json::from_str(text)
-        .map_err(|error| Failure::body(format!(r#"The body must be {{"auditLogs":[…]}}: {error}"#)))?;
+        .map_err(|error| Failure::body(format!(r#"The body must be {{"auditLogs":[…]}}: {}"#, explained(&error))))?;
     let read = |(place, raw): (usize, &RawValue)| {
         let at = |why: String| Failure::body(format!("auditLogs[{place}]: {why}"));
         let (named, input) = entry(raw.get()).map_err(at)?;
@@ -98,6 +98,18 @@ pub(super) fn audit_logs(body: &[u8], organization_id: &str) -> Result<Vec<pb::A
         }
     };
     audit_logs.into_iter().enumerate().map(read).collect()
+}
+
+/// What serde says, and for a field that there is not the one that may be meant: serde names those that there
+/// are, each between backticks.
+fn explained(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let mut names = text.split('`').skip(1).step_by(2);
+    let hint = match names.next() {
+        Some(sent) if text.starts_with("unknown field") => did_you_mean(sent, names),
+        _ => String::new(),
+    };
+    format!("{text}{hint}")
 }
 
 /// One entry from its JSON, and the organization that it names. Errors say what is wrong, without
@@ -117,7 +129,7 @@ pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), String> 
         changes,
         metadata,
         trace_id,
-    } = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    } = serde_json::from_str(json).map_err(|error| explained(&error))?;
     let time = |text: String| Timestamp::parse(&text).map_err(|why| format!("timestamp: {why}"));
     let timestamp = timestamp.map(time).transpose()?.map(wire::time);
     let change = |change: Change<'_>| {

@@ -101,6 +101,12 @@ impl Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.error.message)
+    }
+}
+
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let details = status.get_error_details();

@@ -167,13 +167,83 @@ impl TryFrom<pb::AuditLog> for Entry {
     }
 }
 
+/// An entry as a `POST` and an import take it. What is unknown is left out.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Line {
+    id: String,
+    organization_id: String,
+    timestamp: Option<String>,
+    resource_type: String,
+    resource_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_name: Option<String>,
+    action: String,
+    user_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_email: Option<String>,
+    changes: Vec<Change>,
+    metadata: Metadata,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
+}
+
+impl TryFrom<pb::AuditLog> for Line {
+    /// A value that is no JSON, which no service sends.
+    type Error = serde_json::Error;
+
+    fn try_from(audit_log: pb::AuditLog) -> serde_json::Result<Self> {
+        let pb::AuditLog {
+            id,
+            organization_id,
+            sequence: _,
+            timestamp,
+            recorded_at: _,
+            resource_type,
+            resource_id,
+            resource_name,
+            action,
+            user_id,
+            user_name,
+            user_email,
+            changes,
+            metadata,
+            trace_id,
+            erased: _,
+        } = audit_log;
+        Ok(Self {
+            id,
+            organization_id,
+            timestamp: time(timestamp),
+            resource_type,
+            resource_id,
+            resource_name,
+            action,
+            user_id,
+            user_name,
+            user_email,
+            changes: changes.into_iter().map(change).collect::<Result<_, _>>()?,
+            metadata: Metadata(metadata),
+            trace_id,
+        })
+    }
+}
+
+/// Changes as the JSON of an entry has them.
+pub fn changes(changes: Vec<pb::Change>) -> serde_json::Result<String> {
+    serde_json::to_string(&changes.into_iter().map(change).collect::<Result<Vec<_>, _>>()?)
+}
+
 fn change(change: pb::Change) -> serde_json::Result<Change> {
     let pb::Change { field, old_value_json, new_value_json } = change;
     let raw = |json: Option<String>| json.map(RawValue::from_string).transpose();
     Ok(Change { field, old_value: raw(old_value_json)?, new_value: raw(new_value_json)? })
 }
 
-fn time(time: Option<prost_types::Timestamp>) -> Option<String> {
+/// An instant as JSON has it.
+pub fn time(time: Option<prost_types::Timestamp>) -> Option<String> {
     let prost_types::Timestamp { seconds, nanos } = time?;
     Timestamp::from_parts(seconds, nanos).ok().map(|time| time.to_string())
 }

@@ -3,7 +3,7 @@
 
 pub mod body;
 mod envelope;
-mod json;
+pub mod json;
 mod params;
 
 use std::future::Future;
@@ -27,7 +27,6 @@ use crate::access::{Access, Refuse, authenticate};
 use crate::grpc::pb::audit_log_service_server::AuditLogService;
 use crate::grpc::{MAX_REQUEST, ORGANIZATION_HEADER, pb};
 pub use envelope::{Failure, refuse};
-pub use json::Entry;
 use params::Params;
 
 /// The headers that a call takes along: who asks, for which organization, as part of which trace.

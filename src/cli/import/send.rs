@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 use indicatif::{HumanCount, ProgressBar};
-use tonic::{Code, Status};
+use tonic::Status;
 use tonic_types::StatusExt;
 
 use super::lines::Batch;
-use crate::cli::client::AuditLogs;
+use crate::cli::client::{AuditLogs, is_passing};
 use crate::grpc::pb::{WriteAuditLogsRequest, WrittenAuditLog};
 
 /// How long a service may be away before the import gives up.
@@ -154,13 +154,6 @@ impl Sender {
         let line = batch.entries.first().map_or(0, |(line, _)| *line);
         format!("from line {line} on the service answered {:?}: {}; {}", status.code(), status.message(), self.so_far())
     }
-}
-
-fn is_passing(status: &Status) -> bool {
-    // A connection that breaks in the middle of a call is UNKNOWN.
-    const PASSING: [Code; 5] =
-        [Code::Unavailable, Code::ResourceExhausted, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown];
-    PASSING.contains(&status.code())
 }
 
 /// Why the service refused which entries, by their places in the request.

@@ -1,0 +1,27 @@
+//! `auditlog completions`.
+
+use std::io::{Write, stdout};
+
+use clap::{Args, CommandFactory};
+use clap_complete::{Shell, generate};
+
+/// Which shell to complete for.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  auditlog completions bash > /etc/bash_completion.d/auditlog
+  auditlog completions zsh > \"${fpath[1]}/_auditlog\"
+  auditlog completions fish > ~/.config/fish/completions/auditlog.fish")]
+pub struct Completions {
+    /// The shell.
+    #[arg(value_enum, value_name = "SHELL")]
+    shell: Shell,
+}
+
+impl Completions {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let mut script = Vec::new();
+        generate(self.shell, &mut super::Cli::command(), "auditlog", &mut script);
+        Ok(stdout().write_all(&script)?)
+    }
+}

@@ -1,0 +1,240 @@
+//! `auditlog export`: all entries that match, in the order of their numbers, to a file that an import takes or
+//! a spreadsheet opens.
+
+mod csv;
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write, stdout};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use clap::{Args, ValueEnum};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use tonic::Status;
+
+use super::client::{AuditLogs, Client, explained, is_passing};
+use super::filters::Filters;
+use crate::grpc::pb::{AuditLog, ExportAuditLogsRequest, ExportAuditLogsResponse, GetAuditLogRequest};
+use crate::rest::json::Line;
+
+/// How long a service may be away before the export gives up, and the wait between tries.
+const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT: Duration = Duration::from_millis(500);
+
+/// What to export, and where to.
+#[derive(Args)]
+#[command(after_help = "\
+NDJSON has the fields that `auditlog import` takes. CSV has a column a field; a cell that a spreadsheet would
+take for a formula gets a ' before it, and so does one that begins with a '.
+
+Examples:
+  auditlog export --organization org_abc123 --output trail.ndjson
+  auditlog export --organization org_abc123 --format csv --start-date 2025-01-01 > january.csv
+  # After a kill: without the last line if it is torn, and from the last whole one on.
+  auditlog export --organization org_abc123 --output trail.ndjson --after log_abc123")]
+pub struct Export {
+    #[command(flatten)]
+    client: Client,
+    /// The organization.
+    #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
+    organization: String,
+    #[command(flatten)]
+    filters: Filters,
+    /// What to write.
+    #[arg(long, value_enum, default_value = "ndjson", value_name = "FORMAT")]
+    format: Format,
+    /// The file, which must not be there yet, or with --after gets the rest appended. Without it, standard
+    /// output.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Go on after the entry of this id: the last one that an export wrote before it ended.
+    #[arg(long, value_name = "ID")]
+    after: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Ndjson,
+    Csv,
+}
+
+impl Format {
+    /// The lines of `entries`.
+    fn lines(self, entries: Vec<AuditLog>) -> anyhow::Result<Vec<u8>> {
+        match self {
+            Self::Ndjson => {
+                let mut lines = Vec::new();
+                for entry in entries {
+                    serde_json::to_writer(&mut lines, &Line::try_from(entry)?)?;
+                    lines.push(b'\n');
+                }
+                Ok(lines)
+            }
+            Self::Csv => csv::lines(entries),
+        }
+    }
+}
+
+impl Export {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let Self { client, organization, filters, format, output, after } = self;
+        let mut connected = client.connect()?;
+        let after_sequence = match &after {
+            Some(id) => {
+                let request = GetAuditLogRequest { organization_id: organization.clone(), id: id.clone() };
+                let found = connected.get_audit_log(request).await;
+                let found =
+                    found.map_err(|status| explained(&status, &client.endpoint).context(format!("--after {id}")))?;
+                found.into_inner().audit_log.unwrap_or_default().sequence
+            }
+            None => 0,
+        };
+        let request = ExportAuditLogsRequest { after_sequence, ..filters.export(organization) };
+        let mut sink = Sink::open(output.as_deref(), after.is_some())?;
+        if format == Format::Csv && after.is_none() {
+            sink.write(&csv::header()?)?;
+        }
+        let progress = ProgressBar::new(0);
+        progress.set_style(ProgressStyle::with_template("{bar:30} {percent:>3} % {msg}, {eta} left")?);
+        let mut walk = Walk { client: connected, request, sink, format, progress, written: 0, last_id: after };
+        let begun = Instant::now();
+        walk.run().await.map_err(|fault| fault.told(&walk, &client))?;
+        walk.progress.finish_and_clear();
+        let elapsed = begun.elapsed().as_secs_f64();
+        let rate = walk.written as f64 / elapsed.max(0.001);
+        eprintln!("{} entries in {elapsed:.1} s ({}/s)", HumanCount(walk.written), HumanCount(rate as u64));
+        Ok(())
+    }
+}
+
+/// Why an export ended early.
+enum Fault {
+    Service(Status),
+    /// Where the entries go to.
+    Output(anyhow::Error),
+}
+
+impl Fault {
+    /// With how far it got, and how to go on.
+    fn told(self, walk: &Walk, client: &Client) -> anyhow::Error {
+        let cause = match self {
+            Self::Service(status) => explained(&status, &client.endpoint),
+            // Whoever reads our output may have had enough.
+            Self::Output(error) => return error,
+        };
+        match &walk.last_id {
+            Some(id) => anyhow!("{cause}; {} entries were written, go on with --after {id}", walk.written),
+            None => cause,
+        }
+    }
+}
+
+/// An export under way.
+struct Walk {
+    client: AuditLogs,
+    /// What is left to ask for.
+    request: ExportAuditLogsRequest,
+    sink: Sink,
+    format: Format,
+    progress: ProgressBar,
+    written: u64,
+    last_id: Option<String>,
+}
+
+impl Walk {
+    /// Writes all there is, and asks again for the rest where the connection breaks.
+    async fn run(&mut self) -> Result<(), Fault> {
+        let mut failing_since = None;
+        loop {
+            let before = self.request.after_sequence;
+            let status = match self.stream().await {
+                Ok(()) => return Ok(()),
+                Err(Fault::Service(status)) => status,
+                Err(fault) => return Err(fault),
+            };
+            if self.request.after_sequence > before {
+                failing_since = None;
+            }
+            let since = *failing_since.get_or_insert_with(Instant::now);
+            if !is_passing(&status) || since.elapsed() > PATIENCE {
+                return Err(Fault::Service(status));
+            }
+            tokio::time::sleep(WAIT).await;
+        }
+    }
+
+    async fn stream(&mut self) -> Result<(), Fault> {
+        let mut pieces =
+            self.client.export_audit_logs(self.request.clone()).await.map_err(Fault::Service)?.into_inner();
+        while let Some(piece) = pieces.message().await.map_err(Fault::Service)? {
+            self.write(piece).map_err(Fault::Output)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a piece, whole lines in one go, and remembers that it need not come again.
+    fn write(&mut self, piece: ExportAuditLogsResponse) -> anyhow::Result<()> {
+        let ExportAuditLogsResponse { audit_logs, sequence, head_sequence } = piece;
+        let count = audit_logs.len() as u64;
+        let last_id = audit_logs.last().map(|entry| entry.id.clone());
+        self.sink.write(&self.format.lines(audit_logs)?)?;
+        self.written += count;
+        self.last_id = last_id.or_else(|| self.last_id.take());
+        self.request.after_sequence = sequence;
+        // So that a second call ends where the first would have.
+        self.request.through_sequence = Some(head_sequence);
+        self.progress.set_length(u64::try_from(head_sequence).unwrap_or(0));
+        self.progress.set_position(u64::try_from(sequence).unwrap_or(0));
+        self.progress.set_message(format!("{} entries", HumanCount(self.written)));
+        Ok(())
+    }
+}
+
+/// Where the lines go.
+struct Sink {
+    out: Box<dyn Write>,
+    name: String,
+}
+
+impl Sink {
+    fn open(path: Option<&Path>, goes_on: bool) -> anyhow::Result<Self> {
+        let Some(path) = path else {
+            return Ok(Self { out: Box::new(stdout()), name: "standard output".to_owned() });
+        };
+        let name = path.display().to_string();
+        let file = match goes_on {
+            true => whole_lines(path).with_context(|| format!("cannot go on with {name}"))?,
+            false => {
+                OpenOptions::new().write(true).create_new(true).open(path).map_err(|error| match error.kind() {
+                    ErrorKind::AlreadyExists => {
+                        anyhow!("{name} is there already; name another --output, or go on with --after ID")
+                    }
+                    _ => anyhow!(error).context(format!("cannot create {name}")),
+                })?
+            }
+        };
+        Ok(Self { out: Box::new(file), name })
+    }
+
+    fn write(&mut self, lines: &[u8]) -> anyhow::Result<()> {
+        let written = self.out.write_all(lines).and_then(|()| self.out.flush());
+        written.map_err(|error| match error.kind() {
+            ErrorKind::BrokenPipe => error.into(),
+            _ => anyhow!(error).context(format!("cannot write to {}", self.name)),
+        })
+    }
+}
+
+/// A file to append to, which must end with a whole line.
+fn whole_lines(path: &Path) -> anyhow::Result<File> {
+    let mut file = OpenOptions::new().read(true).append(true).open(path)?;
+    if file.metadata()?.len() > 0 {
+        let mut last = [0];
+        file.seek(SeekFrom::End(-1)).and_then(|_| file.read_exact(&mut last))?;
+        if last != *b"\n" {
+            bail!("its last line is torn; remove that line, and name the id of the one before in --after");
+        }
+    }
+    Ok(file)
+}

@@ -1,0 +1,42 @@
+//! `auditlog health`.
+
+use std::io::{Write, stdout};
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+use tonic::Request;
+use tonic::transport::Endpoint;
+use tonic_health::ServingStatus;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::client::{self, explained};
+
+/// What a container's health check may wait for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Which service to ask.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  auditlog health
+  auditlog health --endpoint https://auditlog.internal && echo up")]
+pub struct Health {
+    /// The service.
+    #[arg(long, env = "AUDITLOG_ENDPOINT", default_value = "http://127.0.0.1:8080", value_parser = client::endpoint, value_name = "URL")]
+    endpoint: Endpoint,
+}
+
+impl Health {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let channel = client::prepared(&self.endpoint)?.timeout(PATIENCE).connect_lazy();
+        let check = Request::new(HealthCheckRequest::default());
+        let answer = HealthClient::new(channel).check(check).await;
+        let answer = answer.map_err(|status| explained(&status, &self.endpoint))?.into_inner();
+        match answer.status == ServingStatus::Serving as i32 {
+            true => Ok(writeln!(stdout(), "serving")?),
+            false => bail!("the service at {} is not serving: it starts or drains", self.endpoint.uri()),
+        }
+    }
+}

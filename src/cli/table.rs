@@ -1,0 +1,165 @@
+//! Entries for people: a line each, and their changes beneath as `field: old → new`.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use unicode_width::UnicodeWidthStr;
+
+use crate::grpc::pb::{AuditLog, Change};
+use crate::rest::json;
+
+/// Changes shown beneath an entry of a list; `auditlog get` shows all.
+const CHANGES: usize = 10;
+/// Characters of a value shown in a list.
+const VALUE: usize = 100;
+
+const HEADER: Style = Style::new().bold();
+const FAINT: Style = Style::new().dimmed();
+const OLD: Style = AnsiColor::Red.on_default();
+const NEW: Style = AnsiColor::Green.on_default();
+
+/// The columns of a list.
+const COLUMNS: [&str; 5] = ["TIME", "ACTION", "RESOURCE", "USER", "ID"];
+
+/// Writes a list's entries, beneath a header if they are its first.
+pub(super) fn list(out: &mut impl Write, entries: &[AuditLog], is_first: bool) -> io::Result<()> {
+    let rows: Vec<_> = entries.iter().map(cells).collect();
+    let header = COLUMNS.map(str::to_owned);
+    let lines = || rows.iter().chain(std::iter::once(&header));
+    let widths: [usize; 5] = std::array::from_fn(|column| lines().map(|row| row[column].width()).max().unwrap_or(0));
+    let mut text = String::new();
+    if is_first && !entries.is_empty() {
+        row(&mut text, &header, &widths, |_| HEADER);
+    }
+    for (entry, cells) in entries.iter().zip(&rows) {
+        row(&mut text, cells, &widths, |column| match column {
+            1 => of_action(&entry.action),
+            4 => FAINT,
+            _ => Style::new(),
+        });
+        for one in entry.changes.iter().take(CHANGES) {
+            change(&mut text, one, "    ", VALUE);
+        }
+        match entry.changes.len().saturating_sub(CHANGES) {
+            0 => {}
+            more => {
+                line(&mut text, format_args!("    {FAINT}… {more} more: auditlog get {}{FAINT:#}", visible(&entry.id)))
+            }
+        }
+    }
+    out.write_all(text.as_bytes())
+}
+
+/// Writes all that there is of an entry.
+pub(super) fn entry(out: &mut impl Write, entry: &AuditLog) -> io::Result<()> {
+    let optional = |text: &Option<String>| text.as_deref().map(visible);
+    let mut text = String::new();
+    let action = of_action(&entry.action);
+    let fields = [
+        ("id", Some(visible(&entry.id))),
+        ("organization", Some(visible(&entry.organization_id))),
+        ("sequence", Some(entry.sequence.to_string())),
+        ("time", Some(time(entry.timestamp))),
+        ("recorded", Some(time(entry.recorded_at))),
+        ("action", Some(format!("{action}{}{action:#}", visible(&entry.action)))),
+        ("resource", Some(format!("{} {}", visible(&entry.resource_type), visible(&entry.resource_id)))),
+        ("resource name", optional(&entry.resource_name)),
+        ("user", Some(visible(&entry.user_id))),
+        ("user name", optional(&entry.user_name)),
+        ("user e-mail", optional(&entry.user_email)),
+        ("trace", optional(&entry.trace_id)),
+        ("erased", (!entry.erased.is_empty()).then(|| entry.erased.join(", "))),
+    ];
+    for (name, value) in fields.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        line(&mut text, format_args!("{FAINT}{name:<14}{FAINT:#}{value}"));
+    }
+    for (key, value) in &entry.metadata {
+        line(&mut text, format_args!("{FAINT}{:<14}{FAINT:#}{}", visible(key), visible(value)));
+    }
+    for one in &entry.changes {
+        change(&mut text, one, "  ", usize::MAX);
+    }
+    out.write_all(text.as_bytes())
+}
+
+fn cells(entry: &AuditLog) -> [String; 5] {
+    let named = |id: &str, name: &Option<String>| match name.as_deref() {
+        Some(name) => format!("{} ({})", visible(id), cut(visible(name), 40)),
+        None => visible(id),
+    };
+    let resource = named(&entry.resource_id, &entry.resource_name);
+    [
+        time(entry.timestamp),
+        visible(&entry.action),
+        format!("{} {resource}", visible(&entry.resource_type)),
+        named(&entry.user_id, &entry.user_name),
+        visible(&entry.id),
+    ]
+}
+
+fn row(text: &mut String, cells: &[String; 5], widths: &[usize; 5], style: impl Fn(usize) -> Style) {
+    let mut padded = String::new();
+    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        let style = style(column);
+        let padding = if column + 1 == cells.len() { 0 } else { width.saturating_sub(cell.width()) + 2 };
+        // Writing to a string cannot fail.
+        let _ = write!(padded, "{style}{cell}{style:#}{:padding$}", "");
+    }
+    line(text, format_args!("{padded}"));
+}
+
+fn change(text: &mut String, change: &Change, indent: &str, longest: usize) {
+    let value = |json: &Option<String>| cut(visible(json.as_deref().unwrap_or("null")), longest);
+    let (field, old, new) = (visible(&change.field), value(&change.old_value_json), value(&change.new_value_json));
+    line(text, format_args!("{indent}{field}: {OLD}{old}{OLD:#} → {NEW}{new}{NEW:#}"));
+}
+
+fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{content}");
+}
+
+fn of_action(action: &str) -> Style {
+    match action {
+        "created" => NEW,
+        "deleted" => OLD,
+        _ => AnsiColor::Yellow.on_default(),
+    }
+}
+
+fn time(time: Option<prost_types::Timestamp>) -> String {
+    json::time(time).unwrap_or_else(|| "-".to_owned())
+}
+
+fn cut(text: String, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// `text` with nothing that a terminal would obey or that would reorder what is read: writers choose these
+/// strings, and whoever reads them may be looking for the writer.
+fn visible(text: &str) -> String {
+    let reorders =
+        |letter| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter.is_control() || reorders(letter) {
+            true => shown.extend(letter.escape_default()),
+            false => shown.push(letter),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_gets_through() {
+        assert_eq!(visible("a\u{1b}[2Jb\nc\u{202e}d\u{9b}é→"), "a\\u{1b}[2Jb\\nc\\u{202e}d\\u{9b}é→");
+    }
+}
