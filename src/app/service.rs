@@ -147,7 +147,7 @@ where
         .route_service(&path(&health), health.clone())
         .route_service(&path(&v1), v1.clone())
         .route_service(&path(&v1alpha), v1alpha.clone())
-        .fallback(async || Status::unimplemented("there is no such method").into_http::<axum::body::Body>())
+        .fallback(async || Status::unimplemented("There is no such method").into_http::<axum::body::Body>())
         .layer(map_response(grpc::status::repair));
     Ok(guarded(router, limit, refuse))
 }

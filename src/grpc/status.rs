@@ -82,8 +82,8 @@ pub fn refuse(error: Error) -> Response {
     Status::from(error).into_http()
 }
 
-/// Gives the answers that tonic makes by itself the codes of the contract: it calls an oversized
-/// message OUT_OF_RANGE and an undecodable one INTERNAL.
+/// Gives the answers that tonic makes by itself the codes of the contract, of which it knows nothing: it calls an
+/// oversized message OUT_OF_RANGE and an undecodable one INTERNAL.
 pub async fn repair(response: Response) -> Response {
     let Some(answered) = Status::from_header_map(response.headers()).filter(|status| status.details().is_empty())
     else {
@@ -97,6 +97,13 @@ pub async fn repair(response: Response) -> Response {
         Code::Internal => {
             let message = format!("The message could not be decoded: {}", answered.message());
             status(Code::InvalidArgument, "INVALID_BODY", message)
+        }
+        Code::Unimplemented => {
+            let message = match answered.message() {
+                "" => "There is no such method",
+                message => message,
+            };
+            status(Code::Unimplemented, "UNIMPLEMENTED", message)
         }
         _ => return response,
     };

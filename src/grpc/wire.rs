@@ -195,11 +195,11 @@ fn new_entry(
     };
     let content = Content {
         id,
-        resource_type: catalogue.resource_type(&resource_type).at(at("resource_type"))?,
-        resource_id: Identifier::parse(resource_id).at(at("resource_id"))?,
+        resource_type: required(&resource_type, |name| catalogue.resource_type(name)).at(at("resource_type"))?,
+        resource_id: required(&resource_id, Identifier::parse).at(at("resource_id"))?,
         resource_name: Name::optional(resource_name).at(at("resource_name"))?,
-        action: catalogue.action(&action).at(at("action"))?,
-        user_id: Identifier::parse(user_id).at(at("user_id"))?,
+        action: required(&action, |name| catalogue.action(name)).at(at("action"))?,
+        user_id: required(&user_id, Identifier::parse).at(at("user_id"))?,
         user_name: Name::optional(user_name).at(at("user_name"))?,
         user_email: Name::optional(user_email).at(at("user_email"))?,
         changes: new_changes(changes, &at("changes"))?,
@@ -209,6 +209,14 @@ fn new_entry(
     content.check_size().at(path)?;
     let timestamp = time.map(|time| past(time, now)).transpose().at(at("timestamp"))?;
     Ok(NewEntry { timestamp, content: Arc::new(content) })
+}
+
+/// A field that a writer must fill. Protobuf does not tell an empty string from none.
+fn required<'a, T>(
+    text: &'a str,
+    parse: impl Fn(&'a str) -> std::result::Result<T, Invalid>,
+) -> std::result::Result<T, Invalid> {
+    if text.is_empty() { Err(Invalid("is required".to_owned())) } else { parse(text) }
 }
 
 fn past(time: prost_types::Timestamp, now: Timestamp) -> std::result::Result<Timestamp, Invalid> {

@@ -41,9 +41,9 @@ impl Export {
         through: Option<Seq>,
     ) -> Result<Self> {
         let head = store.head(&organization).await?.ok_or(Error::OrganizationNotFound)?;
-        let through = number(through.unwrap_or(head), head).at("through_sequence")?;
-        let at = number(after, head).at("after_sequence")?;
-        Ok(Self { store, organization, filter, at, head: through, is_begun: false })
+        let end = number(through.unwrap_or(head), head, "the organization's last number").at("through_sequence")?;
+        let at = number(after, end, "where the export ends").at("after_sequence")?;
+        Ok(Self { store, organization, filter, at, head: end, is_begun: false })
     }
 
     /// The next piece, at least one; `None` after the last.
@@ -62,9 +62,9 @@ impl Export {
     }
 }
 
-fn number(number: Seq, head: Seq) -> std::result::Result<Seq, Invalid> {
-    match (0..=head).contains(&number) {
+fn number(number: Seq, most: Seq, what: &str) -> std::result::Result<Seq, Invalid> {
+    match (0..=most).contains(&number) {
         true => Ok(number),
-        false => Err(Invalid::new(format_args!("must be 0 to {head}, the organization's last number"), number)),
+        false => Err(Invalid::new(format_args!("must be 0 to {most}, {what}"), number)),
     }
 }

@@ -34,7 +34,7 @@ struct Entry<'a> {
     user_name: Option<String>,
     user_email: Option<String>,
     #[serde(borrow)]
-    changes: Option<Vec<Change<'a>>>,
+    changes: Option<Vec<&'a RawValue>>,
     metadata: Option<Metadata>,
     trace_id: Option<String>,
 }
@@ -77,33 +77,74 @@ impl<'de> Deserialize<'de> for Metadata {
     }
 }
 
-/// The entries of a `POST` to `organization_id`.
-pub(super) fn audit_logs(body: &[u8], organization_id: &str) -> Result<Vec<pb::AuditLogInput>, Failure> {
-    let text = std::str::from_utf8(body).map_err(|error| Failure::body(format!("The body must be UTF-8: {error}")))?;
-    let Body { audit_logs } = serde_json::from_str(text)
-        .map_err(|error| Failure::body(format!(r#"The body must be {{"auditLogs":[…]}}: {}"#, explained(&error))))?;
-    let read = |(place, raw): (usize, &RawValue)| {
-        let at = |why: String| Failure::body(format!("auditLogs[{place}]: {why}"));
-        let (named, input) = entry(raw.get()).map_err(at)?;
-        match named {
-            Some(named) if named != organization_id => {
-                let why = format!(
-                    "organizationId must be that of the path, {}, got {}",
-                    quoted(organization_id),
-                    quoted(&named)
-                );
-                Err(at(why))
-            }
-            _ => Ok(input),
-        }
-    };
-    audit_logs.into_iter().enumerate().map(read).collect()
+/// What is wrong with an entry.
+#[derive(Debug)]
+pub struct Fault {
+    /// Where, such as `changes[2].field`; empty for the entry itself.
+    field: String,
+    why: String,
+    /// Whether it is JSON of the right shape, and breaks the field's rule.
+    is_rule: bool,
 }
 
-/// What serde says, and for a field that there is not the one that may be meant: serde names those that there
+impl Fault {
+    fn shape(field: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { field: field.into(), why: why.into(), is_rule: false }
+    }
+
+    fn rule(field: &str, why: impl Into<String>) -> Self {
+        Self { field: field.to_owned(), why: why.into(), is_rule: true }
+    }
+
+    /// The same, seen from what holds it at `place`.
+    fn within(self, place: &str) -> Self {
+        let joint = if self.field.is_empty() { "" } else { "." };
+        Self { field: format!("{place}{joint}{}", self.field), ..self }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.field.as_str() {
+            "" => f.write_str(&self.why),
+            field => write!(f, "{field}: {}", self.why),
+        }
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        match fault.is_rule {
+            true => Self::parameter(&fault.field, fault.why),
+            false => Self::body(fault.to_string()),
+        }
+    }
+}
+
+/// An object; serde would also take an array of the fields' values.
+fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Fault> {
+    if !json.trim_start().starts_with('{') {
+        return Err(Fault::shape("", format!("must be an object, got {}", quoted(json))));
+    }
+    let mut parser = serde_json::Deserializer::from_str(json);
+    let value = serde_path_to_error::deserialize(&mut parser).map_err(|error| {
+        let path = error.path().to_string();
+        // Of a field that there is not, the words tell the name.
+        let field = if path == "." || error.inner().to_string().starts_with("unknown field") { "" } else { &path };
+        Fault::shape(field, explained(error.inner()))
+    })?;
+    parser.end().map_err(|error| Fault::shape("", explained(&error)))?;
+    Ok(value)
+}
+
+/// What serde says. For a field that there is not, also the one that may be meant: serde names those that there
 /// are, each between backticks.
 fn explained(error: &serde_json::Error) -> String {
-    let text = error.to_string();
+    let mut text = error.to_string();
+    if error.is_data() {
+        // The field is named, and a place within an entry helps nobody.
+        text = text.replace(&format!(" at line {} column {}", error.line(), error.column()), "");
+    }
     let mut names = text.split('`').skip(1).step_by(2);
     let hint = match names.next() {
         Some(sent) if text.starts_with("unknown field") => did_you_mean(sent, names),
@@ -112,9 +153,28 @@ fn explained(error: &serde_json::Error) -> String {
     format!("{text}{hint}")
 }
 
+/// The entries of a `POST` to `organization_id`.
+pub(super) fn audit_logs(body: &[u8], organization_id: &str) -> Result<Vec<pb::AuditLogInput>, Failure> {
+    let text = std::str::from_utf8(body).map_err(|error| Failure::body(format!("The body must be UTF-8: {error}")))?;
+    let Body { audit_logs } =
+        object(text).map_err(|fault| Failure::body(format!(r#"The body must be {{"auditLogs":[…]}}: {fault}"#)))?;
+    let read = |(place, raw): (usize, &RawValue)| {
+        let at = |fault: Fault| fault.within(&format!("auditLogs[{place}]"));
+        let (named, input) = entry(raw.get()).map_err(at)?;
+        match named {
+            Some(named) if named != organization_id => {
+                let why = format!("must be that of the path, {}, got {}", quoted(organization_id), quoted(&named));
+                Err(at(Fault::rule("organizationId", why)).into())
+            }
+            _ => Ok(input),
+        }
+    };
+    audit_logs.into_iter().enumerate().map(read).collect()
+}
+
 /// One entry from its JSON, and the organization that it names. Errors say what is wrong, without
 /// limits, which the service checks.
-pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), String> {
+pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), Fault> {
     let Entry {
         id,
         organization_id,
@@ -129,13 +189,14 @@ pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), String> 
         changes,
         metadata,
         trace_id,
-    } = serde_json::from_str(json).map_err(|error| explained(&error))?;
-    let time = |text: String| Timestamp::parse(&text).map_err(|why| format!("timestamp: {why}"));
+    } = object(json)?;
+    let time = |text: String| Timestamp::parse(&text).map_err(|why| Fault::rule("timestamp", why.to_string()));
     let timestamp = timestamp.map(time).transpose()?.map(wire::time);
-    let change = |change: Change<'_>| {
-        let Change { field, old_value, new_value } = change;
+    let change = |(place, raw): (usize, &RawValue)| {
+        let change = object(raw.get()).map_err(|fault| fault.within(&format!("changes[{place}]")));
+        let Change { field, old_value, new_value } = change?;
         let json = |value: &RawValue| value.get().to_owned();
-        pb::Change { field, old_value_json: old_value.map(json), new_value_json: new_value.map(json) }
+        Ok(pb::Change { field, old_value_json: old_value.map(json), new_value_json: new_value.map(json) })
     };
     let input = pb::AuditLogInput {
         id: id.unwrap_or_default(),
@@ -147,7 +208,7 @@ pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), String> 
         user_id: user_id.unwrap_or_default(),
         user_name: user_name.unwrap_or_default(),
         user_email: user_email.unwrap_or_default(),
-        changes: changes.unwrap_or_default().into_iter().map(change).collect(),
+        changes: changes.unwrap_or_default().into_iter().enumerate().map(change).collect::<Result<_, Fault>>()?,
         metadata: metadata.map(|Metadata(pairs)| pairs).unwrap_or_default(),
         trace_id: trace_id.unwrap_or_default(),
     };

@@ -2,7 +2,6 @@
 //! api/list-audit-logs.md.
 
 use axum::extract::Request;
-use axum::extract::rejection::BytesRejection;
 use axum::response::{IntoResponse, Response};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -77,6 +76,11 @@ impl Failure {
     /// A body that is not what is asked for.
     pub(super) fn body(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, INVALID, "invalid_body", message)
+    }
+
+    pub(super) fn too_large() -> Self {
+        let message = format!("The request must be at most {MAX_REQUEST} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, "payload_too_large", message)
     }
 
     pub(super) fn media_type(sent: Option<&str>) -> Self {
@@ -161,18 +165,6 @@ fn rest_name(path: &str) -> String {
         }
     }
     name
-}
-
-impl From<BytesRejection> for Failure {
-    fn from(rejection: BytesRejection) -> Self {
-        match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                let message = format!("The request must be at most {MAX_REQUEST} bytes");
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, "payload_too_large", message)
-            }
-            _ => Self::body(format!("The body could not be read: {}", rejection.body_text())),
-        }
-    }
 }
 
 impl IntoResponse for Failure {

@@ -10,12 +10,12 @@ use std::future::Future;
 use std::mem::take;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State};
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::get;
+use futures_util::StreamExt;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, StatusCode};
@@ -69,7 +69,6 @@ where
         .route("/readyz", get(ready))
         .fallback(|request: Request| async move { Failure::no_route(&request) })
         .method_not_allowed_fallback(|request: Request| async move { Failure::no_method(&request) })
-        .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .with_state(Api { service })
 }
 
@@ -96,8 +95,8 @@ impl<P: DeserializeOwned + Send, S: AuditLogService> FromRequestParts<Api<S>> fo
         let (headers, extensions) = (take(&mut parts.headers), take(&mut parts.extensions));
         match path {
             Ok(Path(path)) => Ok(Self { path, query, headers, extensions }),
-            Err(rejection) => {
-                let fault = Failure::parameter("path", rejection.body_text());
+            Err(_) => {
+                let fault = Failure::parameter("path", "must be UTF-8, percent-encoded");
                 let mut call = Call { path: (), query, headers, extensions };
                 // Without an organization nothing but the credential is looked at.
                 call.headers.remove(ORGANIZATION_HEADER);
@@ -172,16 +171,13 @@ async fn one<S: AuditLogService>(State(Api { service }): State<Api<S>>, call: Ca
     json::one(answer.audit_log)
 }
 
-async fn write<S: AuditLogService>(
-    State(Api { service }): State<Api<S>>,
-    call: Call<String>,
-    body: Result<Bytes, BytesRejection>,
-) -> Answer {
+async fn write<S: AuditLogService>(State(Api { service }): State<Api<S>>, call: Call<String>, body: Body) -> Answer {
+    let body = read(body).await;
     let organization_id = call.path.clone();
     let decoded = call
         .params(&[])
         .and_then(|_| is_json(&call.headers))
-        .and_then(|()| body.map_err(Failure::from))
+        .and_then(|()| body)
         .and_then(|body| body::audit_logs(&body, &organization_id));
     let audit_logs = match decoded {
         Ok(audit_logs) => audit_logs,
@@ -193,6 +189,23 @@ async fn write<S: AuditLogService>(
     let message = pb::WriteAuditLogsRequest { organization_id, audit_logs };
     let written = service.write_audit_logs(call.request(message)).await?.into_inner();
     Ok(json::written(written.audit_logs))
+}
+
+/// The bytes of `body`. One that is too large is read on for a while: a client that is still sending may never see
+/// an answer that comes before.
+async fn read(body: Body) -> Result<Vec<u8>, Failure> {
+    let mut pieces = body.into_data_stream();
+    let (mut kept, mut length) = (Vec::new(), 0);
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| Failure::body(format!("The body could not be read: {error}")))?;
+        length += piece.len();
+        if length <= MAX_REQUEST {
+            kept.extend_from_slice(&piece);
+        } else if length > 2 * MAX_REQUEST {
+            break;
+        }
+    }
+    if length > MAX_REQUEST { Err(Failure::too_large()) } else { Ok(kept) }
 }
 
 fn is_json(headers: &HeaderMap) -> Result<(), Failure> {

@@ -1,8 +1,11 @@
 //! The integration tests, one module an operation. One binary, since a second would double the build.
 
 mod access;
+mod bad_input;
 mod cli;
+mod clients;
 mod concurrency;
+mod contract;
 mod demo;
 mod documentation;
 mod grpc;

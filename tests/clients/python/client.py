@@ -120,7 +120,7 @@ equal("replayed", [log.replayed for log in again], [True] * 3)
 equal("as stored", [(l.sequence, l.recorded_at) for l in again], [(l.sequence, l.recorded_at) for l in first])
 ok("the same write again is replayed")
 
-other = log_pb2.AuditLogInput(id=entries[0].id, timestamp=times[0], **{**resource, "action": "deleted"}, **person, **rest)
+other = log_pb2.AuditLogInput(id=entries[0].id, timestamp=times[0], **resource, **person)
 refused("other content", grpc.StatusCode.ALREADY_EXISTS, "ID_CONFLICT", "WriteAuditLogs", audit_logs=[other])
 
 pages = [call("ListAuditLogs", resource_ids=[RUN], limit=2)]
@@ -144,10 +144,10 @@ ok("get, each value exact")
 
 # 20 entries of 250 KiB, in two requests since one may have 4 MiB; their page is beyond gRPC's default of 4 MiB.
 text = log_pb2.Change(field="text", new_value_json=f'"{"x" * 250 * 1024}"')
-large = {"resource_type": "thread", "resource_id": f"{RUN}-large"}
+large = {"resource_type": "thread", "resource_id": f"{RUN}-large", "action": "updated"}
 for half in range(2):
     ids = [f"{RUN}-large-{half}-{number}" for number in range(10)]
-    call("WriteAuditLogs", audit_logs=[{"id": i, "action": "updated", **large, **person, "changes": [text]} for i in ids])
+    call("WriteAuditLogs", audit_logs=[{"id": id, **large, **person, "changes": [text]} for id in ids])
 page = call("ListAuditLogs", resource_ids=[large["resource_id"]])
 equal("a page beyond 4 MiB", (len(page.audit_logs), page.ByteSize() > 4 * MIB), (20, True))
 ok("an answer beyond 4 MiB, with the limit raised")

@@ -4,6 +4,7 @@ pub mod database;
 pub mod postgres;
 pub mod process;
 pub mod service;
+pub mod surfaces;
 pub mod trail;
 
 pub use database::{Backend, Database};

@@ -1,0 +1,53 @@
+//! Software that this project did not write, against a real process: Python's grpcio with reflection, health and
+//! stubs of its own, and a browser's gRPC-Web by connect-web. `.ci/run` tells how to install them.
+
+use std::process::Command;
+
+use crate::support::process::{create_key, output, program, text};
+use crate::support::{Backend, Database, Process, on_every_database};
+
+const ORGANIZATION: &str = "org_abc123";
+/// Where `.ci/run` puts Python's packages.
+const PYTHON: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/../clients/bin/python3");
+
+/// Runs a client of a service that holds the demo's entries; gives what it printed.
+fn run(database: &Database, mut client: Command) -> String {
+    let key = create_key(&database.url, &["--organization", ORGANIZATION, "--scope", "read", "--scope", "write"]);
+    let service = Process::serve(&database.url);
+    let arguments = ["import", "--strict", "--endpoint", &service.url(""), "assets/demo.ndjson.gz"];
+    let imported = output(arguments, &[("AUDITLOG_API_KEY", &key)]);
+    assert!(imported.status.success(), "{}", text(&imported.stderr));
+    let client = client
+        .env("AUDITLOG_ENDPOINT", service.url(""))
+        .env("AUDITLOG_API_KEY", key)
+        .env("AUDITLOG_ORGANIZATION", ORGANIZATION)
+        .output()
+        .expect("it runs");
+    let printed = text(&client.stdout);
+    assert!(client.status.success(), "{printed}{}", text(&client.stderr));
+    printed
+}
+
+on_every_database! {
+    async fn pythons_grpc_reads_and_writes(database: &Database) {
+        let imports = "import grpc, grpc_tools, grpc_reflection, grpc_health, grpc_status";
+        let Some(python) = program(&[PYTHON, "python3"], &["-c", imports]) else { return };
+        let mut client = Command::new(python);
+        client.args(["-B", "tests/clients/python/client.py", "proto"]);
+        let printed = run(database, client);
+        for check in ["health", "reflection v1", "reflection v1alpha", "export", "a deadline"] {
+            assert!(printed.contains(&format!("ok {check}")), "{check} is checked: {printed}");
+        }
+    }
+
+    async fn a_browsers_grpc_web_reads_and_writes(database: &Database) {
+        let installed = "require.resolve('@connectrpc/connect-web', {paths: ['tests/clients/node']})";
+        let Some(node) = program(&["node", "nodejs"], &["-e", installed]) else { return };
+        let mut client = Command::new(node);
+        client.args(["tests/clients/node/client.mjs", "proto/auditlog.v1.binpb"]);
+        let printed = run(database, client);
+        for check in ["list", "export", "limit 0", "all of it was binary gRPC-Web"] {
+            assert!(printed.contains(&format!("ok {check}")), "{check} is checked: {printed}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! One request on every surface: REST in the service, REST in a gateway before it, and gRPC.
+
+use auditlog::app::gateway;
+use auditlog::domain::{Clock, Random, end_of_span, start_of_span};
+use auditlog::grpc::{pb, wire};
+use auditlog::rest::json::Entry;
+use reqwest::header::HeaderMap;
+use reqwest::{Method, Response};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tonic::Status;
+use tonic::transport::Endpoint;
+use tonic_types::StatusExt;
+
+use super::Service;
+use super::service::serving;
+
+/// A service, and a gateway before it.
+pub struct Surfaces {
+    pub service: Service,
+    gateway: auditlog::app::Running,
+    http: reqwest::Client,
+}
+
+/// A request as REST has it.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    pub method: Method,
+    /// With its query, encoded.
+    pub path: String,
+    pub headers: Vec<(&'static str, Vec<u8>)>,
+    pub body: Vec<u8>,
+}
+
+/// An answer as REST gives it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    pub status: u16,
+    /// Those that say something to a client.
+    pub headers: Vec<(&'static str, String)>,
+    pub text: String,
+}
+
+impl Ask {
+    pub fn get(path: impl Into<String>, key: &str) -> Self {
+        Self { method: Method::GET, path: path.into(), headers: vec![authorization(key)], body: Vec::new() }
+    }
+
+    pub fn post(path: impl Into<String>, key: &str, body: impl Into<Vec<u8>>) -> Self {
+        let content_type = ("content-type", b"application/json".to_vec());
+        let headers = vec![authorization(key), content_type];
+        Self { method: Method::POST, path: path.into(), headers, body: body.into() }
+    }
+}
+
+fn authorization(key: &str) -> (&'static str, Vec<u8>) {
+    ("authorization", format!("Bearer {key}").into_bytes())
+}
+
+impl Told {
+    async fn read(response: Response) -> Self {
+        const TELLING: [&str; 5] = ["content-type", "cache-control", "retry-after", "www-authenticate", "allow"];
+        let text = |headers: &HeaderMap, name: &str| Some(headers.get(name)?.to_str().expect("ASCII").to_owned());
+        let headers = TELLING.into_iter().filter_map(|name| Some((name, text(response.headers(), name)?))).collect();
+        Self { status: response.status().as_u16(), headers, text: response.text().await.expect("text") }
+    }
+
+    pub fn body(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("JSON: {}", self.text))
+    }
+
+    /// The error's code, or `ok`.
+    pub fn code(&self) -> String {
+        self.body()["error"]["code"].as_str().unwrap_or("ok").to_owned()
+    }
+}
+
+impl Surfaces {
+    pub async fn start(service: Service) -> Self {
+        let upstream = Endpoint::from_shared(service.url("")).expect("a URL");
+        let parts = gateway::Parts { upstream, clock: Clock::system(), random: Random::system() };
+        let gateway = gateway::start(parts, serving()).await.expect("the gateway starts");
+        Self { service, gateway, http: reqwest::Client::new() }
+    }
+
+    /// What the service's own REST surface answers, which the gateway must answer byte for byte.
+    pub async fn rest(&self, ask: &Ask) -> Told {
+        let direct = self.send(self.service.url(&ask.path), ask).await;
+        let through = self.send(format!("http://{}{}", self.gateway.address, ask.path), ask).await;
+        assert_eq!(direct, through, "service and gateway differ on {} {}", ask.method, ask.path);
+        direct
+    }
+
+    async fn send(&self, url: String, ask: &Ask) -> Told {
+        let mut request = self.http.request(ask.method.clone(), url);
+        for (name, value) in &ask.headers {
+            request = request.header(*name, value.as_slice());
+        }
+        Told::read(request.body(ask.body.clone()).send().await.expect("an answer")).await
+    }
+
+    /// What gRPC answers to the same, as the text that REST makes of it, or the code of its error.
+    /// `None` where gRPC cannot ask it: a parameter that there is not, a date that is none.
+    pub async fn grpc(&self, path: &str, key: &str) -> Option<Result<String, String>> {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let decode = |text: &str| {
+            let decoded = percent_encoding::percent_decode_str(text).decode_utf8();
+            Some(decoded.ok()?.into_owned())
+        };
+        let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (name, value) = pair.split_once('=')?;
+            Some((decode(name)?, decode(&value.replace('+', " "))?))
+        });
+        let list = list(&pairs.collect::<Option<Vec<_>>>()?)?;
+        let segments: Vec<_> = path.split('/').skip(2).map(decode).collect::<Option<_>>()?;
+        let segments: Vec<_> = segments.iter().map(String::as_str).collect();
+        let mut client = self.service.grpc().await;
+        let page = match segments[..] {
+            [organization, "audit-logs"] => {
+                let list = pb::ListAuditLogsRequest { organization_id: organization.to_owned(), ..list };
+                let page = client.list_audit_logs(super::service::with_key(list, key)).await;
+                page.map(|page| page.into_inner()).map(|page| (page.audit_logs, page.pagination))
+            }
+            [segment, resource_id, "history"] => {
+                if !list.resource_types.is_empty() || !list.resource_ids.is_empty() {
+                    return None;
+                }
+                let history = history(list, segment, resource_id);
+                let page = client.get_resource_history(super::service::with_key(history, key)).await;
+                page.map(|page| page.into_inner()).map(|page| (page.audit_logs, page.pagination))
+            }
+            [organization, "audit-logs", id] if query.is_empty() => {
+                let get = pb::GetAuditLogRequest { organization_id: organization.to_owned(), id: id.to_owned() };
+                let entry = client.get_audit_log(super::service::with_key(get, key)).await;
+                return Some(entry.map_err(code).map(|entry| {
+                    let entry = entry.into_inner().audit_log.expect("an entry");
+                    serde_json::to_string(&Entry::try_from(entry).expect("JSON values")).expect("JSON")
+                }));
+            }
+            _ => return None,
+        };
+        Some(page.map_err(code).map(|(entries, pagination)| {
+            let entries: Vec<_> = entries.into_iter().map(|entry| Entry::try_from(entry).expect("JSON values")).collect();
+            let pb::Pagination { total, limit, offset, has_more, next_cursor } = pagination.expect("pagination");
+            let cursor = serde_json::to_string(&next_cursor).expect("JSON");
+            let entries = serde_json::to_string(&entries).expect("JSON");
+            format!(
+                r#"{{"auditLogs":{entries},"pagination":{{"total":{total},"limit":{limit},"offset":{offset},"hasMore":{has_more},"nextCursor":{cursor}}}}}"#
+            )
+        }))
+    }
+
+    /// What gRPC answers to the entries of a REST body. `None` for a body that is none.
+    pub async fn grpc_write(&self, organization: &str, key: &str, body: &[u8]) -> Option<Result<Value, Status>> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        struct Body<'a> {
+            #[serde(borrow)]
+            audit_logs: Vec<&'a RawValue>,
+        }
+        // serde would take an array as well.
+        let Body { audit_logs } = serde_json::from_slice(body).ok().filter(|_| body.starts_with(b"{"))?;
+        let input = |entry: &RawValue| Some(auditlog::rest::body::entry(entry.get()).ok()?.1);
+        let audit_logs = audit_logs.into_iter().map(input).collect::<Option<Vec<_>>>()?;
+        let write = pb::WriteAuditLogsRequest { organization_id: organization.to_owned(), audit_logs };
+        let written = self.service.grpc().await.write_audit_logs(super::service::with_key(write, key)).await;
+        Some(written.map(|written| {
+            let shown = |one: pb::WrittenAuditLog| {
+                let recorded_at = auditlog::rest::json::time(one.recorded_at);
+                json!({"id": one.id, "sequence": one.sequence, "recordedAt": recorded_at, "replayed": one.replayed})
+            };
+            json!({"auditLogs": written.into_inner().audit_logs.into_iter().map(shown).collect::<Vec<_>>()})
+        }))
+    }
+}
+
+/// The code that REST calls by the same name.
+pub fn code(status: Status) -> String {
+    let details = status.get_details_error_info();
+    details.unwrap_or_else(|| panic!("{status:?} has an ErrorInfo")).reason.to_lowercase()
+}
+
+/// A list with REST's parameters; `None` where it has no field for one of them.
+fn list(pairs: &[(String, String)]) -> Option<pb::ListAuditLogsRequest> {
+    let mut list = pb::ListAuditLogsRequest::default();
+    for (name, value) in pairs {
+        let value = value.as_str();
+        if value.is_empty() {
+            return None;
+        }
+        let is_second = match name.as_str() {
+            "resourceType" => Some(list.resource_types.push(value.to_owned())).is_none(),
+            "resourceId" => Some(list.resource_ids.push(value.to_owned())).is_none(),
+            "action" => Some(list.actions.push(value.to_owned())).is_none(),
+            "userId" => Some(list.user_ids.push(value.to_owned())).is_none(),
+            "startDate" => list.start_time.replace(wire::time(start_of_span(value).ok()?)).is_some(),
+            "endDate" => list.end_time.replace(wire::time(end_of_span(value).ok()?)).is_some(),
+            "limit" => list.limit.replace(plain(value)?).is_some(),
+            "offset" => list.offset.replace(plain(value)?).is_some(),
+            "cursor" => list.cursor.replace(value.to_owned()).is_some(),
+            _ => return None,
+        };
+        if is_second {
+            return None;
+        }
+    }
+    // A range in REST covers something; in gRPC it may be empty.
+    let is_empty = list
+        .start_time
+        .zip(list.end_time)
+        .is_some_and(|(start, end)| (start.seconds, start.nanos) == (end.seconds, end.nanos));
+    (!is_empty).then_some(list)
+}
+
+/// A number as REST writes it.
+fn plain<N: std::str::FromStr>(text: &str) -> Option<N> {
+    text.parse().ok().filter(|_| !text.starts_with('+'))
+}
+
+fn history(list: pb::ListAuditLogsRequest, segment: &str, resource_id: &str) -> pb::GetResourceHistoryRequest {
+    let pb::ListAuditLogsRequest { actions, user_ids, start_time, end_time, limit, offset, cursor, .. } = list;
+    pb::GetResourceHistoryRequest {
+        path_segment: segment.to_owned(),
+        resource_id: resource_id.to_owned(),
+        actions,
+        user_ids,
+        start_time,
+        end_time,
+        limit,
+        offset,
+        cursor,
+        ..Default::default()
+    }
+}
