@@ -129,8 +129,9 @@ fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Fault> {
     let mut parser = serde_json::Deserializer::from_str(json);
     let value = serde_path_to_error::deserialize(&mut parser).map_err(|error| {
         let path = error.path().to_string();
-        // Of a field that there is not, the words tell the name.
-        let field = if path == "." || error.inner().to_string().starts_with("unknown field") { "" } else { &path };
+        // Not where the path is of no help: at the top, before any name, and where the words tell the name.
+        let is_told = [".", "?"].contains(&path.as_str()) || error.inner().to_string().starts_with("unknown field");
+        let field = if is_told { "" } else { &path };
         Fault::shape(field, explained(error.inner()))
     })?;
     parser.end().map_err(|error| Fault::shape("", explained(&error)))?;

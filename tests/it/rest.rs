@@ -122,10 +122,10 @@ on_every_database! {
         let entry = |more: &str| format!(r#"{{"auditLogs":[{{"resourceType":"rule","resourceId":"r","action":"created","userId":"u"{more}}}]}}"#);
         let deep = format!(r#","changes":[{{"field":"f","newValue":{}1{}}}]"#, "[".repeat(33), "]".repeat(33));
         for (body, code_expected, message) in [
-            ("".to_owned(), "invalid_body", "EOF"),
+            ("".to_owned(), "invalid_body", "must be an object"),
             ("[]".to_owned(), "invalid_body", "The body must be {\"auditLogs\":[…]}"),
             (r#"{"auditLogs":[]}"#.to_owned(), "invalid_parameter", "auditLogs: must have 1 to 1000 entries, got 0"),
-            (r#"{"auditLogs":[{}]}"#.to_owned(), "invalid_parameter", "auditLogs[0].resourceType: must be one of"),
+            (r#"{"auditLogs":[{}]}"#.to_owned(), "invalid_parameter", "auditLogs[0].resourceType: is required"),
             (r#"{"auditLogs":[],"auditLogs":[]}"#.to_owned(), "invalid_body", "duplicate field"),
             (entry(r#","userid":"u""#), "invalid_body", "auditLogs[0]: unknown field `userid`"),
             (entry(r#","userId":"u""#), "invalid_body", "duplicate field `userId`"),
@@ -136,9 +136,9 @@ on_every_database! {
             (entry(r#","metadata":{"a":1}"#), "invalid_body", "invalid type"),
             (entry(r#","userName":"\ud800""#), "invalid_body", "hex escape"),
             (entry(r#","userName":"\u0000""#), "invalid_parameter", "auditLogs[0].userName: must not contain NUL"),
-            (entry(r#","timestamp":"2025-01-20""#), "invalid_body", "timestamp: must be an RFC 3339 date-time"),
+            (entry(r#","timestamp":"2025-01-20""#), "invalid_parameter", "auditLogs[0].timestamp: must be an RFC 3339 date-time"),
             (entry(r#","timestamp":"9025-01-20T00:00:00Z""#), "invalid_parameter", "auditLogs[0].timestamp: must be at most 5 minutes ahead"),
-            (entry(r#","organizationId":"org_other""#), "invalid_body", "organizationId must be that of the path"),
+            (entry(r#","organizationId":"org_other""#), "invalid_parameter", "auditLogs[0].organizationId: must be that of the path"),
             (entry(r#","changes":[{"newValue":1}]"#), "invalid_body", "missing field `field`"),
             (entry(&deep), "invalid_parameter", "auditLogs[0].changes[0].newValue: must nest at most 32 deep, got 33"),
             (entry(&format!(r#","resourceName":"{}""#, "x".repeat(513))), "invalid_parameter", "auditLogs[0].resourceName: must be at most 512 bytes, got 513"),
