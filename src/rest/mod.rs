@@ -177,7 +177,7 @@ async fn write<S: AuditLogService>(State(Api { service }): State<Api<S>>, call: 
     let decoded = call
         .params(&[])
         .and_then(|_| is_json(&call.headers))
-        .and_then(|()| body)
+        .and(body)
         .and_then(|body| body::audit_logs(&body, &organization_id));
     let audit_logs = match decoded {
         Ok(audit_logs) => audit_logs,

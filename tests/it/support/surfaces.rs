@@ -188,17 +188,24 @@ fn list(pairs: &[(String, String)]) -> Option<pb::ListAuditLogsRequest> {
         if value.is_empty() {
             return None;
         }
+        let text = value.to_owned();
         let is_second = match name.as_str() {
-            "resourceType" => Some(list.resource_types.push(value.to_owned())).is_none(),
-            "resourceId" => Some(list.resource_ids.push(value.to_owned())).is_none(),
-            "action" => Some(list.actions.push(value.to_owned())).is_none(),
-            "userId" => Some(list.user_ids.push(value.to_owned())).is_none(),
             "startDate" => list.start_time.replace(wire::time(start_of_span(value).ok()?)).is_some(),
             "endDate" => list.end_time.replace(wire::time(end_of_span(value).ok()?)).is_some(),
             "limit" => list.limit.replace(plain(value)?).is_some(),
             "offset" => list.offset.replace(plain(value)?).is_some(),
-            "cursor" => list.cursor.replace(value.to_owned()).is_some(),
-            _ => return None,
+            "cursor" => list.cursor.replace(text).is_some(),
+            repeated => {
+                let values = match repeated {
+                    "resourceType" => &mut list.resource_types,
+                    "resourceId" => &mut list.resource_ids,
+                    "action" => &mut list.actions,
+                    "userId" => &mut list.user_ids,
+                    _ => return None,
+                };
+                values.push(text);
+                false
+            }
         };
         if is_second {
             return None;
