@@ -104,22 +104,32 @@ impl Upstream {
                     tokio::time::sleep(WAIT * 2u32.pow(tries - 1)).await;
                     tries += 1;
                 }
-                Err(status) if is_broken(&status) => return Err(unreachable_upstream(status)),
+                Err(status) if is_foreign(&status) => return Err(unreachable_upstream(status)),
                 outcome => return outcome,
             }
         }
     }
 }
 
-/// Whether the service itself said nothing: its own errors have details.
+/// Whether something else than the service answered, which gives all of its errors details.
+fn is_foreign(status: &Status) -> bool {
+    status.details().is_empty()
+}
+
+/// Whether the connection broke, before an answer or in the middle of one.
 fn is_broken(status: &Status) -> bool {
-    status.details().is_empty() && [Code::Unavailable, Code::Unknown, Code::Internal].contains(&status.code())
+    is_foreign(status) && [Code::Unavailable, Code::Unknown, Code::Internal].contains(&status.code())
 }
 
 /// What callers hear of a service that does not answer; the log hears why.
 fn unreachable_upstream(status: Status) -> Status {
     warn!(code = ?status.code(), error = status.message(), "the service cannot be reached");
-    Status::unavailable("The service behind this gateway cannot be reached; try again")
+    match status.code() {
+        Code::DeadlineExceeded | Code::Cancelled => {
+            Status::deadline_exceeded("The service behind this gateway did not answer in time")
+        }
+        _ => Status::unavailable("The service behind this gateway cannot be reached; try again"),
+    }
 }
 
 #[tonic::async_trait]
