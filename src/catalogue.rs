@@ -10,8 +10,9 @@ use crate::domain::{Catalogue, Entry};
 use crate::error::{Error, Result};
 use crate::store::Store;
 
-/// How long a catalogue that was read counts as read: what a new type may take to be known.
-const FRESH: Duration = Duration::from_secs(5);
+/// How long a catalogue that was read counts as read: what a new type may take to be known, and a removed one to
+/// be refused.
+pub const FRESH: Duration = Duration::from_secs(5);
 
 /// Gives the catalogue to those who name types and actions.
 #[derive(Clone)]
@@ -41,7 +42,9 @@ impl Catalogues {
         if entries.iter().all(is_named) {
             return Ok(current);
         }
-        self.recent.invalidate(&()).await;
-        self.current().await
+        // Not through the cache, which may be about to give what was read before.
+        let catalogue = Arc::new(self.store.catalogue().await?);
+        self.recent.insert((), Arc::clone(&catalogue)).await;
+        Ok(catalogue)
     }
 }

@@ -103,7 +103,8 @@ fn first_line(path: &Path) -> anyhow::Result<String> {
 }
 
 fn apply(command: Command, values: &BTreeMap<String, Vec<String>>) -> Command {
-    let default = |arg: Arg| match values.get(arg.get_id().as_str()) {
+    // An argument without a variable may have the name of an option of another command.
+    let default = |arg: Arg| match values.get(arg.get_id().as_str()).filter(|_| arg.get_env().is_some()) {
         Some(values) => arg.required(false).default_values(values.clone()),
         None => arg,
     };

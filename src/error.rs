@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use crate::domain::{Invalid, Timestamp};
 
-/// The most faults that one answer names; they travel in a header.
+/// The most faults that one answer names, and the bytes after which none is added: they travel in headers, three
+/// times over, and clients refuse headers above 16 KiB.
 pub const MAX_VIOLATIONS: usize = 8;
+const MAX_TOLD: usize = 1024;
 
 /// One thing that is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,12 +58,12 @@ pub enum Error {
     /// The database did not answer, or could not do it now.
     #[error("Storage is unavailable; try again")]
     StorageUnavailable(#[source] anyhow::Error),
-    /// The work took longer than the service allows.
-    #[error("The request took longer than {} s", .limit.as_secs_f64())]
-    Timeout {
-        /// What it allows.
-        limit: Duration,
-    },
+    /// The work took longer than the service or the caller allows.
+    #[error("The request took longer than it may; what it writes may still be written, and its ids tell")]
+    Timeout,
+    /// The service ends, and others may take over.
+    #[error("The service is shutting down; try again")]
+    Draining,
     /// A fault of ours.
     #[error("Internal error")]
     Internal(#[source] anyhow::Error),
@@ -71,6 +73,18 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// Several faults at once, as many as an answer may name.
+    pub fn told(mut violations: Vec<Violation>, error: fn(Vec<Violation>) -> Self) -> Self {
+        violations.truncate(MAX_VIOLATIONS);
+        let mut bytes = 0;
+        violations.retain(|Violation { field, description }| {
+            let is_room = bytes < MAX_TOLD;
+            bytes += field.len() + description.len();
+            is_room
+        });
+        error(violations)
+    }
+
     /// The error and its causes for a log, without the rows that a database quotes beside them.
     pub fn with_causes(&self) -> String {
         match self {

@@ -5,17 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use axum::Router;
+use axum::middleware::{from_fn_with_state, map_response};
 use tonic::server::NamedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_health::ServingStatus;
-use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::health_server::{self, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tracing::{debug, info, warn};
 
 use super::Serving;
+use super::protocols::{Protocols, by_protocol, path};
 use super::server::{self, Deadline, Running, guarded};
+use crate::access::Refuse;
 use crate::domain::{Clock, EntryId, Random};
+use crate::error::Error;
 use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use crate::grpc::pb::audit_log_service_server::{AuditLogService, AuditLogServiceServer};
 use crate::grpc::{self, MAX_RESPONSE, pb};
@@ -48,8 +54,10 @@ pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
         let (channel, draining) = (channel.clone(), Arc::clone(&draining));
         move || ready(channel.clone(), draining.load(Ordering::Relaxed))
     };
-    let upstream = Upstream { channel, clock, random };
+    let upstream = Upstream { channel: channel.clone(), clock, random };
     let router = guarded(rest::router(upstream, None, ready), serving.request_timeout, rest::refuse);
+    let grpc = grpc_router(channel, serving.request_timeout);
+    let router = router.layer(from_fn_with_state(Protocols { grpc_web: grpc.clone(), grpc }, by_protocol));
     let running = server::spawn(bound, router, serving, draining, None);
     info!(address = %running.address, upstream = %uri, "listening");
     Ok(running)
@@ -65,6 +73,36 @@ async fn ready(channel: Channel, is_draining: bool) -> Result<(), Status> {
     match answer.into_inner().status == ServingStatus::Serving as i32 {
         true => Ok(()),
         false => Err(Status::unavailable("The service behind this gateway is not serving")),
+    }
+}
+
+/// Of gRPC, a gateway speaks health alone, so that the same checks find it well.
+fn grpc_router(channel: Channel, limit: Duration) -> Router {
+    let refuse: Refuse = grpc::status::refuse;
+    let health = HealthServer::new(Health(HealthClient::new(channel)));
+    let router = Router::new()
+        .route_service(&path(&health), health)
+        .fallback(async || Status::unimplemented(NO_GRPC).into_http::<axum::body::Body>())
+        .layer(map_response(grpc::status::repair));
+    guarded(router, limit, refuse)
+}
+
+const NO_GRPC: &str = "This is a gateway, which speaks REST; call the service behind it for gRPC";
+
+/// The health of the service.
+struct Health(HealthClient<Channel>);
+
+#[tonic::async_trait]
+impl health_server::Health for Health {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Outcome<HealthCheckResponse> {
+        let checked = self.0.clone().check(request.into_inner()).await;
+        checked.map_err(|status| if is_broken(&status) { unreachable_upstream(status) } else { status })
+    }
+
+    type WatchStream = Streaming<HealthCheckResponse>;
+
+    async fn watch(&self, _: Request<HealthCheckRequest>) -> Outcome<Self::WatchStream> {
+        Err(Status::unimplemented("A gateway's health can be checked, not watched"))
     }
 }
 
@@ -98,7 +136,9 @@ impl Upstream {
                 request.set_timeout(deadline.saturating_duration_since(Instant::now()));
             }
             let client = Client::new(self.channel.clone()).max_decoding_message_size(MAX_RESPONSE);
+            let is_late = || deadline.is_some_and(|Deadline(deadline)| deadline <= Instant::now());
             match call(client, request).await {
+                Err(status) if is_foreign(&status) && is_late() => return Err(Error::Timeout.into()),
                 Err(status) if is_broken(&status) && tries < TRIES => {
                     debug!(code = ?status.code(), tries, "the connection to the service broke; trying again");
                     tokio::time::sleep(WAIT * 2u32.pow(tries - 1)).await;
@@ -116,20 +156,17 @@ fn is_foreign(status: &Status) -> bool {
     status.details().is_empty()
 }
 
-/// Whether the connection broke, before an answer or in the middle of one.
+/// Whether the connection broke, before an answer or in the middle of one. A call that it had taken by then is
+/// CANCELLED.
 fn is_broken(status: &Status) -> bool {
-    is_foreign(status) && [Code::Unavailable, Code::Unknown, Code::Internal].contains(&status.code())
+    const BROKEN: [Code; 4] = [Code::Unavailable, Code::Unknown, Code::Internal, Code::Cancelled];
+    is_foreign(status) && BROKEN.contains(&status.code())
 }
 
 /// What callers hear of a service that does not answer; the log hears why.
 fn unreachable_upstream(status: Status) -> Status {
     warn!(code = ?status.code(), error = status.message(), "the service cannot be reached");
-    match status.code() {
-        Code::DeadlineExceeded | Code::Cancelled => {
-            Status::deadline_exceeded("The service behind this gateway did not answer in time")
-        }
-        _ => Status::unavailable("The service behind this gateway cannot be reached; try again"),
-    }
+    Status::unavailable("The service behind this gateway cannot be reached; try again")
 }
 
 #[tonic::async_trait]

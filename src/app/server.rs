@@ -209,7 +209,7 @@ fn cors(origins: Vec<http::HeaderValue>) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([vec![header::AUTHORIZATION, header::CONTENT_TYPE], asked].concat())
-        .expose_headers([vec![header::RETRY_AFTER], told].concat())
+        .expose_headers([vec![header::RETRY_AFTER, header::WWW_AUTHENTICATE], told].concat())
         .max_age(PREFLIGHT);
     match origins.iter().any(|origin| origin == "*") {
         true => layer.allow_origin(tower_http::cors::Any),
@@ -232,11 +232,9 @@ pub(super) fn guarded(router: Router, limit: Duration, refuse: Refuse) -> Router
 /// committed; its id tells.
 async fn in_time(State((limit, refuse)): State<(Duration, Refuse)>, mut request: Request, next: Next) -> Response {
     let asked = asked_timeout(request.headers());
-    let limit = asked.map_or(limit, |asked| limit.min(asked));
-    let allowed = asked.map_or(limit, |_| limit.saturating_sub(MARGIN));
-    // So far that it cannot overflow: `limit` ends it.
+    let allowed = asked.map_or(limit, |asked| limit.min(asked).saturating_sub(MARGIN));
     request.extensions_mut().insert(Deadline(Instant::now() + allowed));
-    tokio::time::timeout(allowed, next.run(request)).await.unwrap_or_else(|_| refuse(Error::Timeout { limit }))
+    tokio::time::timeout(allowed, next.run(request)).await.unwrap_or_else(|_| refuse(Error::Timeout))
 }
 
 /// The value of `grpc-timeout`: up to eight digits and a unit. What cannot be read is ignored, as tonic does.

@@ -1,26 +1,24 @@
 //! The service: the store, what is done with it, and gRPC and REST on one port.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::{Next, from_fn_with_state, map_response};
-use axum::response::Response;
-use http::header::CONTENT_TYPE;
+use axum::extract::Request;
+use axum::middleware::{from_fn_with_state, map_response};
 use tonic::Status;
 use tonic::server::NamedService;
 use tonic_web::GrpcWebLayer;
-use tower::ServiceExt;
-use tracing::{debug, info};
+use tracing::info;
 
 use super::Serving;
+use super::protocols::{Protocols, by_protocol, path};
 use super::server::{self, Backing, Running, guarded};
 use crate::access::{Access, Refuse, authenticate};
 use crate::catalogue::Catalogues;
 use crate::domain::{Clock, Random};
+use crate::error::Error;
 use crate::grpc::pb::audit_log_service_server::AuditLogServiceServer;
 use crate::grpc::{self, MAX_REQUEST, MAX_RESPONSE, pb};
 use crate::ingest::{Ingest, QueueLimits};
@@ -57,15 +55,25 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue);
     let access = Access::new(store.clone(), clock.clone());
     let (query, catalogues) = (Query::new(store.clone()), Catalogues::new(store.clone()));
-    let service = grpc::Service { access: access.clone(), query, ingest, catalogues, clock, random };
+    let draining = Arc::new(AtomicBool::new(false));
+    let service = grpc::Service {
+        access: access.clone(),
+        query,
+        ingest,
+        catalogues,
+        clock,
+        random,
+        draining: Arc::clone(&draining),
+        request_timeout: serving.request_timeout,
+    };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AuditLogServiceServer<grpc::Service>>().await;
-    let draining = Arc::new(AtomicBool::new(false));
     let grpc = grpc_router(service.clone(), health_service, serving.request_timeout)?;
     let protocols = Protocols { grpc_web: grpc.clone().layer(GrpcWebLayer::new()), grpc };
     let rest_router = match rest {
         true => {
-            let ready = readiness(store.clone(), Arc::clone(&draining));
+            let (store, draining) = (store.clone(), Arc::clone(&draining));
+            let ready = move || ready(store.clone(), draining.load(Ordering::Relaxed));
             guarded(rest::router(service, Some(access), ready), serving.request_timeout, rest::refuse)
         }
         false => rest::switched_off(),
@@ -76,50 +84,11 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     Ok(running)
 }
 
-/// What is told apart on one port, beside REST.
-#[derive(Clone)]
-struct Protocols {
-    grpc: Router,
-    grpc_web: Router,
-}
-
-/// One port: what is gRPC goes to gRPC, all else to REST.
-async fn by_protocol(State(protocols): State<Protocols>, request: Request, next: Next) -> Response {
-    let begun = Instant::now();
-    let content_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-    let router = match content_type {
-        web if web.starts_with(b"application/grpc-web") => Some(protocols.grpc_web),
-        grpc if grpc.starts_with(b"application/grpc") => Some(protocols.grpc),
-        _ => None,
-    };
-    // The route and not the path, which holds ids of people and things; gRPC's paths hold none.
-    let path = request.uri().path();
-    let route = match request.extensions().get::<MatchedPath>() {
-        Some(matched) => matched.as_str().to_owned(),
-        None if router.is_some() && path.matches('/').count() == 2 => path.to_owned(),
-        None => String::new(),
-    };
-    let response = match router {
-        Some(router) => router.oneshot(request).await.unwrap_or_else(|never| match never {}),
-        None => next.run(request).await,
-    };
-    debug!(route, status = response.status().as_u16(), elapsed = ?begun.elapsed(), "answered");
-    response
-}
-
-/// Asks whether requests can be taken.
-fn readiness(
-    store: Store,
-    draining: Arc<AtomicBool>,
-) -> impl Fn() -> std::pin::Pin<Box<dyn Future<Output = Result<(), Status>> + Send>> + Clone + Send + Sync + 'static {
-    move || {
-        let (store, is_draining) = (store.clone(), draining.load(Ordering::Relaxed));
-        Box::pin(async move {
-            match is_draining {
-                true => Err(Status::unavailable("The service is shutting down")),
-                false => Ok(store.ping().await?),
-            }
-        })
+/// Whether requests can be taken.
+async fn ready(store: Store, is_draining: bool) -> Result<(), Status> {
+    match is_draining {
+        true => Err(Error::Draining.into()),
+        false => Ok(store.ping().await?),
     }
 }
 
@@ -150,8 +119,4 @@ where
         .fallback(async || Status::unimplemented("There is no such method").into_http::<axum::body::Body>())
         .layer(map_response(grpc::status::repair));
     Ok(guarded(router, limit, refuse))
-}
-
-fn path<S: NamedService>(_: &S) -> String {
-    format!("/{}/{{method}}", S::NAME)
 }

@@ -2,19 +2,25 @@
 
 use std::io::{Write, stdout};
 
-use anyhow::bail;
+use std::time::Duration;
+
+use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand};
 
 use super::Database;
+use crate::catalogue::FRESH;
 use crate::domain::{CatalogueName, Clock, PathSegment};
-use crate::store::{Addition, Removal};
+use crate::store::{Addition, Removal, Store};
+
+/// When services have noticed a change, and have written what they took before.
+const NOTICED: Duration = FRESH.saturating_add(Duration::from_secs(1));
 
 /// Lists the resource types and actions, and adds and removes resource types.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   auditlog catalogue list
-  auditlog catalogue add webhook --history webhooks     # and GET /v1/webhooks/{id}/history
+  auditlog catalogue add webhook --history webhooks
   auditlog catalogue remove webhook")]
 pub struct Catalogue {
     #[command(subcommand)]
@@ -44,7 +50,7 @@ Examples:
         #[arg(value_name = "NAME")]
         name: CatalogueName,
         /// Serve its histories as GET /v1/SEGMENT/{id}/history: a-z, 0-9 and -, a letter first, at most 64.
-        #[arg(id = "catalogue_history", long = "history", value_name = "SEGMENT")]
+        #[arg(long, value_name = "SEGMENT")]
         history: Option<PathSegment>,
     },
     /// Remove a resource type that no entry has. One that is in use stays: entries are never deleted.
@@ -65,7 +71,7 @@ impl Catalogue {
         match self.command {
             Command::List { database } => list(database).await,
             Command::Add { database, name, history } => {
-                let store = database.open().await?;
+                let store = database.open_existing().await?;
                 match store.add_resource_type(&name, history.as_ref()).await? {
                     Addition::Added => eprintln!("Added resource type {name}. Services notice within 5 seconds."),
                     Addition::PathAdded => eprintln!("{name} has histories now. Services notice within 5 seconds."),
@@ -83,15 +89,8 @@ impl Catalogue {
             }
             Command::Remove { database, name } => {
                 let store = database.open_existing().await?;
-                match store.remove_resource_type(&name, Clock::system().now()).await? {
-                    Removal::Removed => eprintln!("Removed resource type {name}. Services notice within 5 seconds."),
-                    Removal::Unknown => bail!("{}", unknown(&name, &store.catalogue().await?)),
-                    Removal::Used(organization) => {
-                        bail!(
-                            "{name} is in use: organization {organization} has entries of it, and entries are never deleted"
-                        )
-                    }
-                }
+                remove(&store, &name).await?;
+                eprintln!("Removed resource type {name}.");
                 store.close().await;
                 Ok(())
             }
@@ -99,9 +98,27 @@ impl Catalogue {
     }
 }
 
+/// Removes a type for good, or not at all: services that run may still have it for some seconds.
+async fn remove(store: &Store, name: &CatalogueName) -> anyhow::Result<()> {
+    let used = |organization: String| {
+        anyhow!("{name} is in use: organization {organization} has entries of it, and entries are never deleted")
+    };
+    let segment = match store.remove_resource_type(name, Clock::system().now()).await? {
+        Removal::Removed(segment) => segment,
+        Removal::Unknown => bail!("{}", unknown(name, &store.catalogue().await?)),
+        Removal::Used(organization) => return Err(used(organization)),
+    };
+    eprintln!("Waiting {} seconds, until services that run have noticed …", NOTICED.as_secs());
+    tokio::time::sleep(NOTICED).await;
+    if let Some(organization) = store.user_of_resource_type(name).await? {
+        store.add_resource_type(name, segment.as_ref()).await?;
+        return Err(used(organization).context("it was used while it was removed, and stays"));
+    }
+    Ok(())
+}
+
 fn unknown(name: &CatalogueName, catalogue: &crate::domain::Catalogue) -> String {
-    // A name that is removed already is not one that there is.
-    let why = catalogue.resource_type(name.as_str()).err().map_or_else(String::new, |why| why.to_string());
+    let why = catalogue.new_resource_type(name.as_str()).err().map_or_else(String::new, |why| why.to_string());
     format!("the resource type {why}")
 }
 

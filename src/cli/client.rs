@@ -40,9 +40,18 @@ pub(super) struct Client {
 
 /// Where a service listens.
 pub(super) fn endpoint(url: &str) -> Result<Endpoint, Invalid> {
+    let allowed = "must be http:// or https:// and a host, such as http://127.0.0.1:8080";
     let known = ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
     let parsed = Endpoint::from_shared(url.to_owned()).ok().filter(|_| known);
-    parsed.ok_or_else(|| Invalid::new("must be a URL such as http://127.0.0.1:8080", quoted(url)))
+    let endpoint = parsed.ok_or_else(|| Invalid::new(allowed, quoted(url)))?;
+    let uri = endpoint.uri();
+    // The URL itself is not shown: it may hold a password.
+    match (uri.authority().is_some_and(|authority| authority.as_str().contains('@')), uri.path(), uri.query()) {
+        (true, ..) => Err(Invalid::new(allowed, "one with a user or a password, which gRPC does not send")),
+        (false, "/" | "", None) => Ok(endpoint),
+        (false, path, None) => Err(Invalid::new(allowed, format_args!("one with the path {}", quoted(path)))),
+        _ => Err(Invalid::new(allowed, "one with a query")),
+    }
 }
 
 /// A connected client.
@@ -98,6 +107,8 @@ pub(super) fn prepared(endpoint: &Endpoint) -> anyhow::Result<Endpoint> {
         .connect_timeout(Duration::from_secs(5))
         .http2_keep_alive_interval(Duration::from_secs(30))
         .keep_alive_while_idle(true)
+        // Errors travel in headers.
+        .http2_max_header_list_size(128 * 1024)
         .tcp_nodelay(true);
     if uri.scheme_str() == Some("https") {
         return Ok(prepared.tls_config(ClientTlsConfig::new().with_native_roots())?);

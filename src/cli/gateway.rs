@@ -4,20 +4,22 @@ use clap::Args;
 use tonic::transport::Endpoint;
 
 use super::client;
-use super::serve::{self, Serving};
+use super::serve::{self, Serving, Signals};
 use crate::app::gateway::{self, Parts};
 use crate::domain::{Clock, Random};
 
 /// Where the service is, and how to serve REST for it.
 #[derive(Args)]
 #[command(after_help = "\
-Answers are those of the service's own REST surface, byte for byte. The gateway has no key of its own: it sends
-on each request's `Authorization`, `x-organization-id`, `traceparent`, `tracestate` and `grpc-timeout`. An entry
-without an id gets one before it is first sent, so that a broken connection is tried again safely.
+Answers are those of the service's own REST surface, byte for byte. The
+gateway has no key of its own: it sends on each request's Authorization,
+x-organization-id, traceparent, tracestate and grpc-timeout. An entry without
+an id gets one before it is first sent, so that a broken connection is tried
+again safely.
 
 Examples:
   auditlog gateway --upstream http://127.0.0.1:8080
-  auditlog gateway --upstream https://auditlog.internal:443 --listen 0.0.0.0:8081")]
+  auditlog gateway --upstream https://auditlog.internal --listen 0.0.0.0:8081")]
 pub struct Gateway {
     /// The gRPC service, http:// or https://.
     #[arg(long, env = "AUDITLOG_UPSTREAM", value_parser = client::endpoint, value_name = "URL", required = true)]
@@ -33,6 +35,7 @@ impl Gateway {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { upstream, listen, serving } = self;
         let parts = Parts { upstream: client::prepared(&upstream)?, clock: Clock::system(), random: Random::system() };
-        serve::until_signal(gateway::start(parts, serving.at(listen)).await?).await
+        let signals = Signals::heard()?;
+        serve::until_signal(gateway::start(parts, serving.at(listen)).await?, signals).await
     }
 }

@@ -55,7 +55,8 @@ Examples:
 #[command(after_help = "\
 Examples:
   auditlog keys create --organization org_abc123 --scope read
-  auditlog keys create --all-organizations --scope read --scope write --expires-in 90d")]
+  auditlog keys create --all-organizations --scope read --scope write \\
+    --expires-in 90d")]
 struct Create {
     #[command(flatten)]
     database: Database,

@@ -53,7 +53,7 @@ Try it:
   auditlog demo
 
 Run it:
-  export AUDITLOG_DATABASE_URL=sqlite://auditlog.db      # or postgres://user:password@host/database
+  export AUDITLOG_DATABASE_URL=sqlite://auditlog.db    # or postgres://…
   auditlog keys create --organization org_abc123 --scope read --scope write
   auditlog serve --listen 127.0.0.1:8080
 

@@ -20,7 +20,8 @@ const MAX_PAGE: u32 = 100;
 #[command(after_help = "\
 Examples:
   auditlog list --organization org_abc123
-  auditlog list --organization org_abc123 --resource-type rule --action deleted --start-date 2025-01-01 --limit 20
+  auditlog list --organization org_abc123 --resource-type rule \\
+    --action deleted --start-date 2025-01-01 --limit 20
   auditlog list --organization org_abc123 --user-id uid_user123 --json")]
 pub struct List {
     #[command(flatten)]
@@ -39,7 +40,8 @@ pub struct List {
 #[command(after_help = "\
 Examples:
   auditlog history assistant asst_abc123
-  auditlog history assistant asst_abc123 --organization org_abc123 --action updated --json")]
+  auditlog history assistant asst_abc123 --organization org_abc123 \\
+    --action updated --json")]
 pub struct History {
     #[command(flatten)]
     client: Client,
@@ -95,7 +97,7 @@ struct Page {
 impl List {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, organization, filters, page } = self;
-        let request = filters.list(organization);
+        let request = filters.list(organization)?;
         let walk = async |mut client: AuditLogs, Place { limit, offset, cursor }: Place| {
             let request = pb::ListAuditLogsRequest { limit, offset, cursor, ..request.clone() };
             let answer = client.list_audit_logs(request).await.map(Response::into_inner)?;
@@ -108,7 +110,7 @@ impl List {
 impl History {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, organization, resource_type, resource_id, deeds, page } = self;
-        let request = deeds.history(organization.unwrap_or_default(), resource_type, resource_id);
+        let request = deeds.history(organization.unwrap_or_default(), resource_type, resource_id)?;
         let walk = async |mut client: AuditLogs, Place { limit, offset, cursor }: Place| {
             let request = pb::GetResourceHistoryRequest { limit, offset, cursor, ..request.clone() };
             let answer = client.get_resource_history(request).await.map(Response::into_inner)?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use http::HeaderValue;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::Database;
@@ -17,7 +17,8 @@ use crate::ingest::QueueLimits;
 #[command(after_help = "\
 Examples:
   auditlog serve
-  auditlog serve --database-url postgres://auditlog@localhost/auditlog --listen 0.0.0.0:8080
+  auditlog serve --database-url postgres://auditlog@localhost/auditlog
+  auditlog serve --listen 0.0.0.0:8080
   auditlog serve --rest off
   auditlog serve --cors-origin https://viewer.example.com")]
 pub struct Serve {
@@ -71,12 +72,19 @@ impl Serving {
 }
 
 /// What a browser sends as `Origin`: scheme, host and port, and nothing after.
-fn origin(text: &str) -> Result<HeaderValue, Invalid> {
-    let refuse = || Invalid::new("must be * or an origin such as https://viewer.example.com", quoted(text));
+fn origin(given: &str) -> Result<HeaderValue, Invalid> {
+    let refuse = || Invalid::new("must be * or an origin such as https://viewer.example.com", quoted(given));
+    // As browsers write it: in lower case, and without the scheme's own port.
+    let text = given.to_lowercase();
+    let text = match text.split_once("://") {
+        Some(("http", rest)) => format!("http://{}", rest.strip_suffix(":80").unwrap_or(rest)),
+        Some(("https", rest)) => format!("https://{}", rest.strip_suffix(":443").unwrap_or(rest)),
+        _ => text,
+    };
     let after_scheme = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
     let is_origin = after_scheme.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '?', '#', '@', ' ']));
     match is_origin || text == "*" {
-        true => HeaderValue::from_str(text).map_err(|_| refuse()),
+        true => HeaderValue::from_str(&text).map_err(|_| refuse()),
         false => Err(refuse()),
     }
 }
@@ -88,14 +96,28 @@ impl Serve {
         let parts = Parts { store, clock: Clock::system(), random: Random::system() };
         let queue = QueueLimits { entries: queue_entries as usize, bytes: queue_mib as usize * 1024 * 1024 };
         let options = Options { serving: serving.at(listen), rest: rest == Switch::On, queue };
-        until_signal(app::start(parts, options).await?).await
+        let signals = Signals::heard()?;
+        until_signal(app::start(parts, options).await?, signals).await
+    }
+}
+
+/// What ends a server. Heard before it says that it listens, or a signal right after that would end the process
+/// as it ends any other.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on they end nothing by themselves.
+    pub(super) fn heard() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 }
 
 /// Runs a server until SIGTERM or SIGINT, and then drains it; a second signal ends it at once.
-pub(super) async fn until_signal(mut running: Running) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+pub(super) async fn until_signal(mut running: Running, signals: Signals) -> anyhow::Result<()> {
+    let Signals { mut terminate, mut interrupt } = signals;
     tokio::select! {
         error = running.failed() => return Err(error),
         _ = terminate.recv() => info!("SIGTERM"),

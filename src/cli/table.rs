@@ -72,10 +72,10 @@ pub(super) fn entry(out: &mut impl Write, entry: &AuditLog) -> io::Result<()> {
         ("erased", (!entry.erased.is_empty()).then(|| entry.erased.join(", "))),
     ];
     for (name, value) in fields.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-        line(&mut text, format_args!("{FAINT}{name:<14}{FAINT:#}{value}"));
+        line(&mut text, format_args!("{FAINT}{name:<14}{FAINT:#} {value}"));
     }
     for (key, value) in &entry.metadata {
-        line(&mut text, format_args!("{FAINT}{:<14}{FAINT:#}{}", visible(key), visible(value)));
+        line(&mut text, format_args!("{FAINT}{:<14}{FAINT:#} {}", visible(key), visible(value)));
     }
     for one in &entry.changes {
         change(&mut text, one, "  ", usize::MAX);
@@ -111,7 +111,8 @@ fn row(text: &mut String, cells: &[String; 5], widths: &[usize; 5], style: impl 
 
 fn change(text: &mut String, change: &Change, indent: &str, longest: usize) {
     let value = |json: &Option<String>| cut(visible(json.as_deref().unwrap_or("null")), longest);
-    let (field, old, new) = (visible(&change.field), value(&change.old_value_json), value(&change.new_value_json));
+    let (field, old, new) =
+        (cut(visible(&change.field), longest), value(&change.old_value_json), value(&change.new_value_json));
     line(text, format_args!("{indent}{field}: {OLD}{old}{OLD:#} → {NEW}{new}{NEW:#}"));
 }
 
@@ -142,11 +143,11 @@ fn cut(text: String, longest: usize) -> String {
 /// `text` with nothing that a terminal would obey or that would reorder what is read: writers choose these
 /// strings, and whoever reads them may be looking for the writer.
 fn visible(text: &str) -> String {
-    let reorders =
-        |letter| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    // Unicode's Bidi_Control, and what takes no place.
+    let hides = |letter| matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
-        match letter.is_control() || reorders(letter) {
+        match letter.is_control() || hides(letter) {
             true => shown.extend(letter.escape_default()),
             false => shown.push(letter),
         }

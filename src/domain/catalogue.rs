@@ -46,7 +46,8 @@ pub struct Named<C> {
     pub name: CatalogueName,
     /// The first segment of its history's path, for resource types that have one.
     pub path_segment: Option<PathSegment>,
-    /// Whether it was removed: it is still what its code means, and new entries cannot have it.
+    /// Whether it was removed: it is still what its code means, and new entries cannot have it. Readers may ask for
+    /// it, since a write that was on its way may have used it.
     pub is_removed: bool,
 }
 
@@ -60,8 +61,14 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// The resource type called `name`. Errors list those that there are.
+    /// The resource type called `name`, which a reader may ask for. Errors list those that there are.
     pub fn resource_type(&self, name: &str) -> Result<ResourceType, Invalid> {
+        let removed = self.resource_types.iter().find(|one| one.is_removed && one.name.as_str() == name);
+        removed.map_or_else(|| self.new_resource_type(name), |one| Ok(one.code))
+    }
+
+    /// The resource type called `name`, which a new entry may have. Errors list those that there are.
+    pub fn new_resource_type(&self, name: &str) -> Result<ResourceType, Invalid> {
         code(&self.resource_types, name)
     }
 
@@ -98,9 +105,15 @@ fn code<C: Copy>(known: &[Named<C>], name: &str) -> Result<C, Invalid> {
 }
 
 fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Invalid {
+    /// Names that an error lists: it travels in headers, whose size has an end.
+    const LISTED: usize = 20;
     let known: Vec<_> = known.collect();
     let hint = did_you_mean(name, known.iter().copied());
-    Invalid::new(format_args!("must be one of {}", known.join(", ")), format_args!("{}{hint}", quoted(name)))
+    let mut listed = known[..known.len().min(LISTED)].join(", ");
+    if known.len() > LISTED {
+        listed.push_str(&format!(" and {} more", known.len() - LISTED));
+    }
+    Invalid::new(format_args!("must be one of {listed}"), format_args!("{}{hint}", quoted(name)))
 }
 
 fn name<C: PartialEq>(known: &[Named<C>], code: C) -> Option<&str> {

@@ -13,6 +13,9 @@ pub mod pb {
 }
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tonic::{Request, Response, Status};
@@ -22,7 +25,7 @@ use crate::catalogue::Catalogues;
 use crate::domain::{Clock, EntryId, OrganizationId, Random, quoted};
 use crate::error::{AtField, Error, Result};
 use crate::ingest::{Batch, Ingest};
-use crate::query::{Page, Piece, Query};
+use crate::query::{Export, Page, Piece, Query};
 use pb::audit_log_service_server::AuditLogService;
 
 /// The most bytes of a request.
@@ -47,6 +50,10 @@ pub struct Service {
     pub clock: Clock,
     /// For ids that the writer left out.
     pub random: Random,
+    /// True once the service ends: what streams then leaves the rest to another.
+    pub draining: Arc<AtomicBool>,
+    /// The longest that a piece of a stream may take.
+    pub request_timeout: Duration,
 }
 
 impl Service {
@@ -63,6 +70,16 @@ impl Service {
     async fn page(&self, page: Page, organization: &OrganizationId) -> Result<(Vec<pb::AuditLog>, pb::Pagination)> {
         let catalogue = self.catalogues.naming(&page.entries).await?;
         wire::page(page, organization, &catalogue)
+    }
+
+    /// The next piece of an export, for as long as the key is good and the service goes on: an export may take
+    /// longer than either.
+    async fn next_piece(&self, export: &mut Export, authorization: Option<&str>) -> Result<Option<Piece>> {
+        self.access.caller(authorization).await?;
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(Error::Draining);
+        }
+        tokio::time::timeout(self.request_timeout, export.next()).await.map_err(|_| Error::Timeout)?
     }
 
     /// A piece of an export as it goes out.
@@ -159,18 +176,21 @@ impl AuditLogService for Service {
         request: Request<pb::ExportAuditLogsRequest>,
     ) -> std::result::Result<Response<Self::ExportAuditLogsStream>, Status> {
         let (_, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
+        let authorization = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+        let authorization = authorization.map(str::to_owned);
         let (filter, after, through) = wire::export(request.into_inner(), &*self.catalogues.current().await?)?;
         let export = self.query.export(organization.clone(), filter, after, through).await?;
         // Pulled by the reader, so that a slow one keeps nothing waiting but itself.
-        let pieces = stream::try_unfold(export, async |mut export| {
-            Ok::<_, Error>(export.next().await?.map(|piece| (piece, export)))
-        });
         let service = self.clone();
-        let messages = pieces.and_then(move |piece| {
-            let (service, organization) = (service.clone(), organization.clone());
-            async move { service.pieces(piece, &organization).await }
+        let pieces = stream::try_unfold(export, move |mut export| {
+            let (service, authorization, organization) = (service.clone(), authorization.clone(), organization.clone());
+            async move {
+                let piece = service.next_piece(&mut export, authorization.as_deref()).await?;
+                let Some(piece) = piece else { return Ok::<_, Error>(None) };
+                Ok(Some((service.pieces(piece, &organization).await?, export)))
+            }
         });
-        let messages = messages.map_ok(|messages| stream::iter(messages).map(Ok::<_, Error>)).try_flatten();
+        let messages = pieces.map_ok(|messages| stream::iter(messages).map(Ok::<_, Error>)).try_flatten();
         Ok(Response::new(messages.map_err(Status::from).boxed()))
     }
 }

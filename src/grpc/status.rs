@@ -41,7 +41,8 @@ impl From<Error> for Status {
                 error!(error = format!("{cause:#}"), "storage is unavailable");
                 status(Code::Unavailable, "STORAGE_UNAVAILABLE", message)
             }
-            Error::Timeout { .. } => status(Code::DeadlineExceeded, "TIMEOUT", message),
+            Error::Draining => status(Code::Unavailable, "STORAGE_UNAVAILABLE", message),
+            Error::Timeout => status(Code::DeadlineExceeded, "TIMEOUT", message),
             Error::Internal(cause) => {
                 let request_id = REQUEST_IDS.hex::<8>();
                 error!(request_id, error = format!("{cause:#}"), "a request failed");

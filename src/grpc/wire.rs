@@ -139,6 +139,22 @@ fn timestamp(time: prost_types::Timestamp) -> std::result::Result<Timestamp, Inv
     Timestamp::from_parts(seconds, nanos)
 }
 
+/// Whether one write may have so many entries.
+pub fn check_count(entries: usize) -> std::result::Result<(), Invalid> {
+    match (1..=MAX_ENTRIES).contains(&entries) {
+        true => Ok(()),
+        false => Err(Invalid::new(format_args!("must have 1 to {MAX_ENTRIES} entries"), entries)),
+    }
+}
+
+/// Whether one entry may have so many changes.
+pub fn check_changes(changes: usize) -> std::result::Result<(), Invalid> {
+    match changes > MAX_CHANGES {
+        true => Err(Invalid::new(format_args!("must be at most {MAX_CHANGES}"), changes)),
+        false => Ok(()),
+    }
+}
+
 /// Entries to write, received at `now`. Errors name up to eight faults.
 pub fn new_entries(
     inputs: Vec<pb::AuditLogInput>,
@@ -146,10 +162,7 @@ pub fn new_entries(
     now: Timestamp,
     random: &Random,
 ) -> Result<Vec<NewEntry>> {
-    if inputs.is_empty() || inputs.len() > MAX_ENTRIES {
-        let description = format!("must have 1 to {MAX_ENTRIES} entries, got {}", inputs.len());
-        return Err(Error::invalid("audit_logs", description));
-    }
+    check_count(inputs.len()).at("audit_logs")?;
     let (mut entries, mut violations) = (Vec::with_capacity(inputs.len()), Vec::new());
     for (place, input) in inputs.into_iter().enumerate() {
         match new_entry(input, &format!("audit_logs[{place}]"), catalogue, now, random) {
@@ -163,7 +176,7 @@ pub fn new_entries(
     }
     match violations.is_empty() {
         true => Ok(entries),
-        false => Err(Error::InvalidParameter(violations)),
+        false => Err(Error::told(violations, Error::InvalidParameter)),
     }
 }
 
@@ -195,7 +208,7 @@ fn new_entry(
     };
     let content = Content {
         id,
-        resource_type: required(&resource_type, |name| catalogue.resource_type(name)).at(at("resource_type"))?,
+        resource_type: required(&resource_type, |name| catalogue.new_resource_type(name)).at(at("resource_type"))?,
         resource_id: required(&resource_id, Identifier::parse).at(at("resource_id"))?,
         resource_name: Name::optional(resource_name).at(at("resource_name"))?,
         action: required(&action, |name| catalogue.action(name)).at(at("action"))?,
@@ -228,9 +241,7 @@ fn past(time: prost_types::Timestamp, now: Timestamp) -> std::result::Result<Tim
 }
 
 fn new_changes(changes: Vec<pb::Change>, path: &str) -> Result<Vec<Change>> {
-    if changes.len() > MAX_CHANGES {
-        return Err(Error::invalid(path, format!("must be at most {MAX_CHANGES}, got {}", changes.len())));
-    }
+    check_changes(changes.len()).at(path)?;
     let value = |json: Option<String>| json.map_or_else(|| Ok(JsonText::null()), |json| JsonText::parse(&json));
     let change = |(place, change): (usize, pb::Change)| {
         let pb::Change { field, old_value_json, new_value_json } = change;
@@ -307,7 +318,7 @@ pub fn audit_log(entry: Entry, organization: &OrganizationId, catalogue: &Catalo
         metadata,
         trace_id,
     } = Arc::unwrap_or_clone(content);
-    let unnamed = || Error::Internal(anyhow::anyhow!("the catalogue grew since this service started"));
+    let unnamed = || Error::Internal(anyhow::anyhow!("an entry has a code that is not in the catalogue"));
     Ok(pb::AuditLog {
         id: id.into(),
         organization_id: organization.to_string(),

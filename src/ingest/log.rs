@@ -47,7 +47,7 @@ impl Log {
         for refused in self.fresh.drain(before..) {
             self.places.remove(&refused.content.id);
         }
-        Err(Error::IdConflict(conflicts))
+        Err(Error::told(conflicts, Error::IdConflict))
     }
 
     /// `None` if the id is taken by an entry with other content.

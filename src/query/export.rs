@@ -4,10 +4,14 @@ use crate::domain::{Entry, Filter, Invalid, OrganizationId, Seq};
 use crate::error::{AtField, Error, Result};
 use crate::store::Store;
 
-/// Entries a piece at most, so that a piece fits into memory whatever its entries hold.
-const ENTRIES: u64 = 100;
-/// Numbers that one statement looks at, so that it ends soon where few of them match.
-const NUMBERS: Seq = 10_000;
+/// Entries and bytes of a piece, about: what it takes in memory, whatever its entries hold.
+const ENTRIES: usize = 100;
+const FEWEST: usize = 4;
+const BYTES: usize = 1024 * 1024;
+/// Numbers that one statement looks at: few where many match, since PostgreSQL would sort them all, and more from
+/// piece to piece where none do.
+const WINDOW: Seq = 1_000;
+const WIDEST: Seq = 16_000;
 
 /// An export under way. It holds nothing of the database between its pieces.
 pub struct Export {
@@ -17,6 +21,9 @@ pub struct Export {
     /// Everything up to here was given.
     at: Seq,
     head: Seq,
+    /// The next statement's numbers and entries.
+    window: Seq,
+    limit: usize,
     is_begun: bool,
 }
 
@@ -43,7 +50,7 @@ impl Export {
         let head = store.head(&organization).await?.ok_or(Error::OrganizationNotFound)?;
         let end = number(through.unwrap_or(head), head, "the organization's last number").at("through_sequence")?;
         let at = number(after, end, "where the export ends").at("after_sequence")?;
-        Ok(Self { store, organization, filter, at, head: end, is_begun: false })
+        Ok(Self { store, organization, filter, at, head: end, window: WINDOW, limit: FEWEST, is_begun: false })
     }
 
     /// The next piece, at least one; `None` after the last.
@@ -52,12 +59,19 @@ impl Export {
             return Ok(None);
         }
         self.is_begun = true;
-        let to = self.head.min(self.at.saturating_add(NUMBERS));
-        let entries = self.store.range(&self.organization, &self.filter, self.at, to, ENTRIES).await?;
+        let to = self.head.min(self.at.saturating_add(self.window));
+        let entries = self.store.range(&self.organization, &self.filter, self.at, to, self.limit as u64).await?;
         self.at = match entries.last() {
-            Some(last) if entries.len() as u64 == ENTRIES => last.seq,
+            Some(last) if entries.len() == self.limit => last.seq,
             _ => to.max(self.at),
         };
+        if entries.is_empty() {
+            self.window = WIDEST.min(self.window * 2);
+        } else {
+            self.window = WINDOW;
+            let bytes: usize = entries.iter().map(|entry| entry.content.size()).sum();
+            self.limit = (BYTES * entries.len() / bytes.max(1)).clamp(FEWEST, ENTRIES);
+        }
         Ok(Some(Piece { entries, sequence: self.at, head: self.head }))
     }
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::Failure;
-use crate::domain::{Timestamp, did_you_mean, quoted};
+use crate::domain::{Invalid, Timestamp, did_you_mean, quoted};
+use crate::grpc::wire::{check_changes, check_count};
 use crate::grpc::{pb, wire};
 
 /// `{"auditLogs":[…]}`.
@@ -159,6 +160,8 @@ pub(super) fn audit_logs(body: &[u8], organization_id: &str) -> Result<Vec<pb::A
     let text = std::str::from_utf8(body).map_err(|error| Failure::body(format!("The body must be UTF-8: {error}")))?;
     let Body { audit_logs } =
         object(text).map_err(|fault| Failure::body(format!(r#"The body must be {{"auditLogs":[…]}}: {fault}"#)))?;
+    // Before anything is decoded, or a body of empty objects would take a hundred times its size.
+    check_count(audit_logs.len()).map_err(|Invalid(why)| Failure::parameter("auditLogs", why))?;
     let read = |(place, raw): (usize, &RawValue)| {
         let at = |fault: Fault| fault.within(&format!("auditLogs[{place}]"));
         let (named, input) = entry(raw.get()).map_err(at)?;
@@ -193,6 +196,8 @@ pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), Fault> {
     } = object(json)?;
     let time = |text: String| Timestamp::parse(&text).map_err(|why| Fault::rule("timestamp", why.to_string()));
     let timestamp = timestamp.map(time).transpose()?.map(wire::time);
+    let changes = changes.unwrap_or_default();
+    check_changes(changes.len()).map_err(|Invalid(why)| Fault::rule("changes", why))?;
     let change = |(place, raw): (usize, &RawValue)| {
         let change = object(raw.get()).map_err(|fault| fault.within(&format!("changes[{place}]")));
         let Change { field, old_value, new_value } = change?;
@@ -209,7 +214,7 @@ pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), Fault> {
         user_id: user_id.unwrap_or_default(),
         user_name: user_name.unwrap_or_default(),
         user_email: user_email.unwrap_or_default(),
-        changes: changes.unwrap_or_default().into_iter().enumerate().map(change).collect::<Result<_, Fault>>()?,
+        changes: changes.into_iter().enumerate().map(change).collect::<Result<_, Fault>>()?,
         metadata: metadata.map(|Metadata(pairs)| pairs).unwrap_or_default(),
         trace_id: trace_id.unwrap_or_default(),
     };

@@ -2,8 +2,8 @@
 
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, Set,
-    TransactionTrait,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    QueryTrait, Set, TransactionTrait,
 };
 
 use super::entities::{audit_log, catalogue, organization};
@@ -36,8 +36,8 @@ pub enum Addition {
 /// What became of a resource type to remove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removal {
-    /// It is gone.
-    Removed,
+    /// It is gone, and its histories had this path.
+    Removed(Option<PathSegment>),
     /// There is none of that name.
     Unknown,
     /// This organization has entries of it.
@@ -93,8 +93,8 @@ impl Store {
         Ok(addition)
     }
 
-    /// Removes a resource type that no entry has. An entry that is on its way meanwhile keeps its
-    /// type's name, which comes back by being added again.
+    /// Removes a resource type that no entry has. Services that have not noticed yet may still write entries of it:
+    /// ask [`Store::user_of_resource_type`] again when they have, and add it again if it is used.
     pub async fn remove_resource_type(&self, name: &CatalogueName, now: Timestamp) -> Result<Removal> {
         let transaction = self.locked_catalogue().await?;
         let known = rows(&transaction).await?.into_iter();
@@ -102,23 +102,26 @@ impl Store {
         let Some(row) = known.find(|row| row.name == name.as_str()) else {
             return Ok(Removal::Unknown);
         };
-        // Organization by organization, as the index of types serves it.
-        let of_type = audit_log::Entity::find()
-            .filter(
-                Expr::col((audit_log::Entity, audit_log::Column::OrganizationId))
-                    .equals((organization::Entity, organization::Column::Id)),
-            )
-            .filter(audit_log::Column::ResourceType.eq(row.code));
-        let used = organization::Entity::find().filter(Expr::exists(sea_orm::QueryTrait::into_query(of_type)));
-        if let Some(organization) = used.one(&transaction).await? {
-            return Ok(Removal::Used(organization.id));
+        if let Some(organization) = user_of(&transaction, row.code).await? {
+            return Ok(Removal::Used(organization));
         }
+        let segment = row.path_segment.clone().map(PathSegment::stored);
         let mut row = row.into_active_model();
         row.removed_at = Set(Some(now.micros()));
         row.path_segment = Set(None);
         catalogue::Entity::update(row).exec(&transaction).await?;
         transaction.commit().await?;
-        Ok(Removal::Removed)
+        Ok(Removal::Removed(segment))
+    }
+
+    /// An organization that has entries of the resource type `name`, removed or not.
+    pub async fn user_of_resource_type(&self, name: &CatalogueName) -> Result<Option<String>> {
+        let known = rows(&self.readers).await?.into_iter();
+        let mut known = known.filter(|row| row.kind == RESOURCE_TYPE && row.name == name.as_str());
+        match known.next() {
+            Some(row) => user_of(&self.readers, row.code).await,
+            None => Ok(None),
+        }
     }
 
     /// A transaction that changes the catalogue alone. Dropped without a commit, it changes nothing.
@@ -153,6 +156,17 @@ impl Snapshot {
         let rows = rows(&self.0).await?.into_iter().filter(|row| row.kind == RESOURCE_TYPE);
         Ok(rows.map(|row| ResourceType(row.code)).collect())
     }
+}
+
+/// An organization that has entries of the type `code`. Asked organization by organization, as the index of types
+/// serves it.
+async fn user_of<C: ConnectionTrait>(connection: &C, code: i16) -> Result<Option<String>> {
+    let own = Expr::col((organization::Entity, organization::Column::Id));
+    let of_type = audit_log::Entity::find()
+        .filter(own.equals((audit_log::Entity, audit_log::Column::OrganizationId)))
+        .filter(audit_log::Column::ResourceType.eq(code));
+    let used = organization::Entity::find().filter(Expr::exists(of_type.into_query()));
+    Ok(used.one(connection).await?.map(|organization| organization.id))
 }
 
 /// In order of their codes.

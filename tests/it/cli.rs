@@ -40,7 +40,7 @@ fn wrong_usage_exits_2_and_says_what_is_allowed() {
         (&["import", "x"], "--api-key"),
         (
             &["import", "x", "--api-key", "y", "--endpoint", "nowhere"],
-            "must be a URL such as http://127.0.0.1:8080, got \"nowhere\"",
+            "and a host, such as http://127.0.0.1:8080, got \"nowhere\"",
         ),
         (&["migrate", "--database-url", "mysql://host/db"], "must start with sqlite:// or postgres://, got \"mysql\""),
         (

@@ -1,7 +1,9 @@
 //! Entries for a spreadsheet: a column a field, and no cell that it would compute.
 
+use std::io::Read;
+
 use anyhow::Context;
-use csv::Writer;
+use csv::{QuoteStyle, ReaderBuilder, WriterBuilder};
 
 use crate::grpc::pb;
 use crate::rest::json;
@@ -33,13 +35,24 @@ pub(super) fn header() -> anyhow::Result<Vec<u8>> {
     written([COLUMNS.map(str::to_owned).to_vec()].into_iter().map(Ok))
 }
 
+/// The id in the last line of a file that an export wrote. Errors: a line that is not whole.
+pub(super) fn last_id(file: impl Read) -> anyhow::Result<Option<String>> {
+    let mut lines = ReaderBuilder::new().from_reader(file);
+    let (mut line, mut id) = (csv::StringRecord::new(), None);
+    while lines.read_record(&mut line).context("is not what an export writes, or is torn")? {
+        id = line.get(0).map(|cell| cell.strip_prefix('\'').unwrap_or(cell).to_owned());
+    }
+    Ok(id)
+}
+
 /// The lines of `entries`.
 pub(super) fn lines(entries: Vec<pb::AuditLog>) -> anyhow::Result<Vec<u8>> {
     written(entries.into_iter().map(cells))
 }
 
 fn written(rows: impl Iterator<Item = anyhow::Result<Vec<String>>>) -> anyhow::Result<Vec<u8>> {
-    let mut writer = Writer::from_writer(Vec::new());
+    // All in quotes, so that a spreadsheet that separates by `;` finds no new cell inside of one.
+    let mut writer = WriterBuilder::new().quote_style(QuoteStyle::Always).from_writer(Vec::new());
     for row in rows {
         writer.write_record(row?.iter().map(|cell| harmless(cell)))?;
     }

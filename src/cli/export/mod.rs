@@ -2,13 +2,13 @@
 //! a spreadsheet opens.
 
 mod csv;
+mod sink;
 
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write, stdout};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tonic::Status;
@@ -17,6 +17,7 @@ use super::client::{AuditLogs, Client, explained, is_passing};
 use super::filters::Filters;
 use crate::grpc::pb::{AuditLog, ExportAuditLogsRequest, ExportAuditLogsResponse, GetAuditLogRequest};
 use crate::rest::json::Line;
+use sink::Sink;
 
 /// How long a service may be away before the export gives up, and the wait between tries.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,14 +26,18 @@ const WAIT: Duration = Duration::from_millis(500);
 /// What to export, and where to.
 #[derive(Args)]
 #[command(after_help = "\
-NDJSON has the fields that `auditlog import` takes. CSV has a column a field; a cell that a spreadsheet would
-take for a formula gets a ' before it, and so does one that begins with a '.
+NDJSON has the fields that `auditlog import` takes. CSV has a column a field,
+separated by commas; a cell that a spreadsheet would take for a formula gets a
+' before it, and so does one that begins with a '.
 
 Examples:
   auditlog export --organization org_abc123 --output trail.ndjson
-  auditlog export --organization org_abc123 --format csv --start-date 2025-01-01 > january.csv
-  # After a kill: without the last line if it is torn, and from the last whole one on.
-  auditlog export --organization org_abc123 --output trail.ndjson --after log_abc123")]
+  auditlog export --organization org_abc123 --format csv \\
+    --start-date 2025-01-01 > since-january.csv
+
+After a kill, without the last line if it is torn, from the last whole one on:
+  auditlog export --organization org_abc123 --output trail.ndjson \\
+    --after log_abc123")]
 pub struct Export {
     #[command(flatten)]
     client: Client,
@@ -44,11 +49,10 @@ pub struct Export {
     /// What to write.
     #[arg(long, value_enum, default_value = "ndjson", value_name = "FORMAT")]
     format: Format,
-    /// The file, which must not be there yet, or with --after gets the rest appended. Without it, standard
-    /// output.
+    /// The file, which must not be there yet; with --after it gets the rest appended. Without it, standard output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Go on after the entry of this id: the last one that an export wrote before it ended.
+    /// Go on after the entry of this id: the last one that an export wrote before it ended, and the last of --output.
     #[arg(long, value_name = "ID")]
     after: Option<String>,
 }
@@ -90,8 +94,8 @@ impl Export {
             }
             None => 0,
         };
-        let request = ExportAuditLogsRequest { after_sequence, ..filters.export(organization) };
-        let mut sink = Sink::open(output.as_deref(), after.is_some())?;
+        let request = ExportAuditLogsRequest { after_sequence, ..filters.export(organization)? };
+        let mut sink = Sink::open(output.as_deref(), format, after.as_deref())?;
         if format == Format::Csv && after.is_none() {
             sink.write(&csv::header()?)?;
         }
@@ -121,10 +125,11 @@ impl Fault {
         let cause = match self {
             Self::Service(status) => explained(&status, &client.endpoint),
             // Whoever reads our output may have had enough.
-            Self::Output(error) => return error,
+            Self::Output(error) if error.is::<io::Error>() => return error,
+            Self::Output(error) => error,
         };
         match &walk.last_id {
-            Some(id) => anyhow!("{cause}; {} entries were written, go on with --after {id}", walk.written),
+            Some(id) => anyhow!("{cause:#}; {} entries were written, go on with --after {id}", walk.written),
             None => cause,
         }
     }
@@ -189,52 +194,4 @@ impl Walk {
         self.progress.set_message(format!("{} entries", HumanCount(self.written)));
         Ok(())
     }
-}
-
-/// Where the lines go.
-struct Sink {
-    out: Box<dyn Write>,
-    name: String,
-}
-
-impl Sink {
-    fn open(path: Option<&Path>, goes_on: bool) -> anyhow::Result<Self> {
-        let Some(path) = path else {
-            return Ok(Self { out: Box::new(stdout()), name: "standard output".to_owned() });
-        };
-        let name = path.display().to_string();
-        let file = match goes_on {
-            true => whole_lines(path).with_context(|| format!("cannot go on with {name}"))?,
-            false => {
-                OpenOptions::new().write(true).create_new(true).open(path).map_err(|error| match error.kind() {
-                    ErrorKind::AlreadyExists => {
-                        anyhow!("{name} is there already; name another --output, or go on with --after ID")
-                    }
-                    _ => anyhow!(error).context(format!("cannot create {name}")),
-                })?
-            }
-        };
-        Ok(Self { out: Box::new(file), name })
-    }
-
-    fn write(&mut self, lines: &[u8]) -> anyhow::Result<()> {
-        let written = self.out.write_all(lines).and_then(|()| self.out.flush());
-        written.map_err(|error| match error.kind() {
-            ErrorKind::BrokenPipe => error.into(),
-            _ => anyhow!(error).context(format!("cannot write to {}", self.name)),
-        })
-    }
-}
-
-/// A file to append to, which must end with a whole line.
-fn whole_lines(path: &Path) -> anyhow::Result<File> {
-    let mut file = OpenOptions::new().read(true).append(true).open(path)?;
-    if file.metadata()?.len() > 0 {
-        let mut last = [0];
-        file.seek(SeekFrom::End(-1)).and_then(|_| file.read_exact(&mut last))?;
-        if last != *b"\n" {
-            bail!("its last line is torn; remove that line, and name the id of the one before in --after");
-        }
-    }
-    Ok(file)
 }

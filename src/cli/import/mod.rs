@@ -26,8 +26,10 @@ const AHEAD: usize = 2;
 #[derive(Args)]
 #[command(after_help = "\
 A line is an entry as REST takes it, and names its organization:
-  {\"id\":\"log_1\",\"organizationId\":\"org_abc123\",\"timestamp\":\"2025-01-20T10:30:00Z\",\"resourceType\":\"assistant\",
-   \"resourceId\":\"asst_abc123\",\"action\":\"updated\",\"userId\":\"uid_user123\",
+  {\"id\":\"log_1\",\"organizationId\":\"org_abc123\",
+   \"timestamp\":\"2025-01-20T10:30:00Z\",\"action\":\"updated\",
+   \"resourceType\":\"assistant\",\"resourceId\":\"asst_abc123\",
+   \"userId\":\"uid_user123\",
    \"changes\":[{\"field\":\"temperature\",\"oldValue\":0.7,\"newValue\":0.9}]}
 
 Examples:

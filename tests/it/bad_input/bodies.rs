@@ -64,6 +64,10 @@ fn shapes() -> Named {
     bodies.push(("a byte that is no UTF-8".to_owned(), b"{\"auditLogs\":[\xff]}".to_vec()));
     bodies.push(("200,000 brackets".to_owned(), "[".repeat(200_000).into_bytes()));
     bodies.push(("200,000 brackets within".to_owned(), format!(r#"{{"auditLogs":{}}}"#, nested(200_000)).into_bytes()));
+    let empty = vec!["{}"; 130_000].join(",");
+    bodies.push(("130,000 empty objects".to_owned(), format!(r#"{{"auditLogs":[{empty}]}}"#).into_bytes()));
+    let changes = vec!["{}"; 130_000].join(",");
+    bodies.push(("130,000 empty changes".to_owned(), raw(&format!(r#""changes":[{changes}]"#))));
     bodies.push((
         "1,001 entries".to_owned(),
         body(&(0..1_001).map(|id| least(&format!("log_{id}"))).collect::<Vec<_>>()),

@@ -196,4 +196,19 @@ on_every_database! {
         }
         assert!(surfaces.rest(&Ask::get(LIST, &key)).await.text.contains(r#""total":1006,"#));
     }
+
+    async fn errors_fit_into_headers_whatever_they_name(database: &Database) {
+        let (surfaces, key) = started(database).await;
+        for number in 0..249 {
+            let name = format!("{}{number:04}", "x".repeat(60));
+            let name = auditlog::domain::CatalogueName::parse(name).expect("a name");
+            surfaces.service.store.add_resource_type(&name, None).await.expect("it is added");
+        }
+        let odd = "\u{e0001}".repeat(60);
+        let entry = |_| serde_json::json!({"id": "log_1", "resourceType": odd, "resourceId": "r", "action": odd, "userId": "u"});
+        let body = bodies::body(&(0..8).map(entry).collect::<Vec<_>>());
+        let told = surfaces.rest(&Ask::post(LIST, &key, body)).await;
+        assert_eq!((told.status, told.code().as_str()), (400, "invalid_parameter"), "{}", told.text);
+        assert!(told.text.contains("auditLogs[0].resourceType: must be one of assistant, ") && told.text.contains(" and 236 more"), "{}", told.text);
+    }
 }
