@@ -15,6 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -135,6 +136,8 @@ impl Reader<'_> {
     fn shell(&mut self, block: &Block, at: &str) -> String {
         let (mut printed, mut script) = (String::new(), String::new());
         for line in block.code.lines().filter(|line| !exempt::command(&self.page.path, line)) {
+            // It would build, or run these very tests.
+            assert!(!line.trim_start().starts_with("cargo "), "{at}: {line} is run by no test, and is not exempt");
             if is_server(line) {
                 printed += &self.bash(&std::mem::take(&mut script), at);
                 self.serve(line);
@@ -145,8 +148,8 @@ impl Reader<'_> {
             }
         }
         printed += &self.bash(&script, at);
-        let keys = printed.split_whitespace().filter(|word| word.starts_with("al_") && word.len() == 65);
-        self.key = keys.last().map(str::to_owned).or(self.key.take());
+        let mut keys = printed.split_whitespace().filter(|word| word.starts_with("al_") && word.len() == 65);
+        self.key = keys.next_back().map(str::to_owned).or(self.key.take());
         printed
     }
 
@@ -165,7 +168,7 @@ impl Reader<'_> {
         // To files, which what goes on in the background does not keep open.
         let opened = |path| Stdio::from(File::create(path).expect("a file"));
         let mut command = self.clean("bash");
-        command.args(["-euo", "pipefail"]).arg(&file).stdout(opened(&out)).stderr(opened(&err));
+        command.args(["-euo", "pipefail"]).arg(&file).stdout(opened(&out)).stderr(opened(&err)).process_group(0);
         let mut child = command.spawn().expect("bash runs");
         let begun = Instant::now();
         let status = loop {
@@ -178,7 +181,11 @@ impl Reader<'_> {
         let text = |path| fs::read_to_string(path).expect("UTF-8");
         let (printed, errors) = (text(&out), text(&err));
         let Some(status) = status else {
-            child.kill().and_then(|()| child.wait()).expect("it ends");
+            // And what it has started.
+            let group = format!("kill -KILL -- -{}", child.id());
+            let killed = Command::new("bash").args(["-c", &group]).status();
+            assert!(killed.is_ok_and(|status| status.success()));
+            child.wait().expect("it ends");
             panic!("{at}: it takes longer than {PATIENCE:?}: {script}\n{printed}{errors}");
         };
         assert!(status.success(), "{at}: it ends with {status}: {script}\n{printed}{errors}");
