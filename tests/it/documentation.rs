@@ -1,10 +1,17 @@
-//! The snippets of the public documentation and of the README, with nothing changed but host and key,
-//! run by their own languages against a real process.
+//! The snippets of the public documentation, with nothing changed but host and key, and all blocks of the README
+//! and of docs/, run by their own languages against real processes.
 
-use std::fs;
+mod blocks;
+mod exempt;
+mod expected;
+mod programs;
+mod reader;
+mod whole;
+
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use blocks::{Page, file};
 use serde_json::Value;
 
 use crate::support::process::{create_key, output, program, text};
@@ -13,18 +20,11 @@ use crate::support::{Backend, Database, Process, on_every_database};
 const HOST: &str = "https://api.freddy.aitronos.com";
 const SNIPPETS: [&str; 4] = ["all_logs", "by_resource_type", "by_specific_resource", "by_date_range"];
 
-fn file(path: &str) -> String {
-    fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)).expect("the file is there")
-}
-
-/// The code blocks of a page in one language.
-fn blocks(page: &str, language: &str) -> Vec<String> {
+/// The code of the public documentation in one language.
+fn documentation(language: &str) -> Vec<String> {
+    let page = file("tests/data/list-audit-logs.md");
     let fences = page.split("```").skip(1).step_by(2);
     fences.filter_map(|block| block.strip_prefix(&format!("{language}\n"))).map(|code| code.trim().to_owned()).collect()
-}
-
-fn documentation(language: &str) -> Vec<String> {
-    blocks(&file("tests/data/list-audit-logs.md"), language)
 }
 
 /// A service with the documentation's entries, and a key for it.
@@ -131,32 +131,32 @@ on_every_database! {
             assert_eq!(response.json::<Value>().await.expect("JSON"), documented);
         }
     }
+}
 
-    async fn the_readme_writes_and_reads_in_each_language(database: &Database) {
-        let (service, key) = started(database);
-        let readme = file("README.md");
-        let endpoint = service.url("");
-        type Words = &'static [&'static str];
-        let runners: [(&str, Words, Words, Words); 3] = [
-            ("bash", &["bash"], &["-c", "curl --version"], &["-c"]),
-            ("python", &["python3", "/usr/bin/python3"], &["-c", "import requests"], &["-c"]),
-            ("javascript", &["node", "nodejs"], &["-e", "fetch"], &["--input-type=module", "-e"]),
-        ];
-        for (language, programs, check, arguments) in runners {
-            let Some(found) = program(programs, check) else { continue };
-            let snippets: Vec<_> = blocks(&readme, language).into_iter().filter(|code| code.contains("/audit-logs")).collect();
-            assert!(!snippets.is_empty(), "the README shows {language}");
-            for snippet in snippets {
-                let run = Command::new(found)
-                    .args(arguments)
-                    .arg(&snippet)
-                    .env("AUDITLOG_ENDPOINT", &endpoint)
-                    .env("AUDITLOG_API_KEY", &key)
-                    .output()
-                    .expect("it runs");
-                let printed = succeeded(run);
-                assert!(printed.contains("log_readme_"), "{language} printed {printed}");
+/// A test for each page, on each database.
+macro_rules! pages {
+    ($($name:ident: $path:literal,)+) => {
+        const PAGES: &[&str] = &[$($path),+];
+
+        on_every_database! {$(
+            async fn $name(database: &Database) {
+                reader::read(&Page::read($path), database);
             }
-        }
-    }
+        )+}
+    };
+}
+
+pages! {
+    the_readme_runs: "README.md",
+    the_architecture_runs: "docs/ARCHITECTURE.md",
+    the_audit_log_object_runs: "docs/audit-log-object.md",
+    the_client_guide_runs: "docs/client-guide.md",
+    the_gateway_runs: "docs/gateway.md",
+    the_grpc_reference_runs: "docs/grpc.md",
+    the_resource_histories_run: "docs/resource-histories.md",
+    the_rest_reference_runs: "docs/rest.md",
+}
+
+fn pages() -> Vec<Page> {
+    PAGES.iter().map(|path| Page::read(path)).collect()
 }

@@ -57,7 +57,7 @@ fn start_or_say() -> Option<Server> {
 }
 
 /// `PG_BIN`, or the newest of Debian's.
-fn programs() -> Option<PathBuf> {
+pub fn programs() -> Option<PathBuf> {
     if let Ok(named) = env::var("PG_BIN") {
         return Some(PathBuf::from(named));
     }

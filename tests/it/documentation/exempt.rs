@@ -1,0 +1,121 @@
+//! What no test can run where it stands: the whole list, each with its reason and with what is verified instead.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::blocks::{Block, Language, file};
+use super::pages;
+use crate::support::process::{output, text};
+
+/// A command that is left out of its block.
+struct Exempt {
+    page: &'static str,
+    command: &'static str,
+    /// Why it cannot run inside a test.
+    because: &'static str,
+    verify: fn(),
+}
+
+const COMMANDS: [Exempt; 3] = [
+    Exempt {
+        page: "README.md",
+        command: "cargo run --release -- demo",
+        because: "it builds the release profile, for minutes; tests/it/demo.rs runs the demo itself",
+        verify: || {
+            assert_eq!(binaries(), ["auditlog"], "`cargo run` has one binary to run");
+            assert!(output(["help", "demo"], &[]).status.success());
+        },
+    },
+    Exempt {
+        page: "README.md",
+        command: "cargo test --workspace",
+        because: "it is the command that runs this test",
+        verify: || {
+            let ci = file(".ci/run");
+            assert!(ci.lines().any(|line| line.starts_with("cargo test --workspace ")), ".ci/run runs it");
+        },
+    },
+    Exempt {
+        page: "README.md",
+        command: "cargo install --path .",
+        because: "it builds the release profile and writes to the home directory",
+        verify: || assert_eq!(binaries(), ["auditlog"], "what it installs"),
+    },
+];
+
+/// Blocks of `text` that show a thing and nobody's output, by a line of theirs.
+const DIAGRAMS: [(&str, &str); 1] = [("docs/ARCHITECTURE.md", "┌─ rest ── translates")];
+
+/// The names of the binaries of the package at the root.
+fn binaries() -> Vec<String> {
+    let metadata = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    let metadata: Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("packages").iter();
+    let targets = packages.flat_map(|package| package["targets"].as_array().expect("targets"));
+    let binaries = targets.filter(|target| target["kind"][0] == "bin");
+    binaries.map(|target| target["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+/// Containers need a daemon that CI does not have.
+fn is_compose(line: &str) -> bool {
+    line.starts_with("docker compose ")
+}
+
+/// Whether `line` of `page` is not run.
+pub fn command(page: &str, line: &str) -> bool {
+    let line = line.trim();
+    let named = |exempt: &Exempt| exempt.page == page && without_comment(line) == exempt.command;
+    COMMANDS.iter().any(named) || is_compose(line)
+}
+
+/// Whether `block` of `page` is nobody's output.
+pub fn diagram(page: &str, block: &Block) -> bool {
+    let named = |(at, line): &(&str, &str)| *at == page && block.code.contains(line);
+    block.language == Language::Text && DIAGRAMS.iter().any(named)
+}
+
+fn without_comment(line: &str) -> &str {
+    line.split(" #").next().unwrap_or_default().trim_end()
+}
+
+#[test]
+fn what_no_test_can_run_is_verified_otherwise() {
+    let pages = pages();
+    let lines = |path: &str| {
+        let page = pages.iter().find(|page| page.path == path).expect("the page is there");
+        page.blocks.iter().flat_map(|block| block.code.lines()).map(str::trim).collect::<Vec<_>>()
+    };
+    for Exempt { page, command, because, verify } in COMMANDS {
+        let uses = lines(page).iter().filter(|line| without_comment(line) == command).count();
+        assert_eq!(uses, 1, "{page} has {command}, which is exempt because {because}");
+        verify();
+    }
+    for (page, line) in DIAGRAMS {
+        assert_eq!(lines(page).iter().filter(|known| known.contains(line)).count(), 1, "{page} has {line}");
+    }
+    for page in &pages {
+        for line in lines(&page.path).into_iter().filter(|line| is_compose(line)) {
+            composed(&page.path, line);
+        }
+    }
+}
+
+/// That `line` names a file that is there, and subcommands that there are.
+fn composed(page: &str, line: &str) {
+    let words: Vec<_> = without_comment(line).split_whitespace().collect();
+    let after = |word: &str| words.iter().position(|known| *known == word).and_then(|place| words.get(place + 1));
+    let compose = after("-f").copied().unwrap_or("docker-compose.yml");
+    assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(compose).exists(), "{page}: {compose}, which {line} needs");
+    // `auditlog` may be the service, the command, or one after the other.
+    let told = words.iter().skip_while(|word| **word != "auditlog").find(|word| **word != "auditlog");
+    if let Some(subcommand) = told.filter(|word| !word.starts_with('-')) {
+        let known = output(["help", subcommand], &[]);
+        assert!(known.status.success(), "{page}: {line}: {}", text(&known.stderr));
+    }
+}

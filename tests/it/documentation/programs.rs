@@ -1,0 +1,97 @@
+//! The programs that pages name, in a directory for the PATH.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::blocks::{Language, Page};
+use crate::support::process::{program, text};
+
+/// Stands in for grpcurl, which no package registry of CI has: takes its flags, makes the same call by
+/// reflection with buf, and ends as grpcurl does.
+const STAND_IN: &str = r#"#!/usr/bin/env bash
+set -euo pipefail
+options=(--http2-prior-knowledge --protocol grpc)
+while [[ $# -gt 0 ]]; do
+    case $1 in
+        -plaintext) shift ;;
+        -max-msg-sz) shift 2 ;; # buf receives any size
+        -H | -d) options+=("$1" "$2"); shift 2 ;;
+        -*) echo "the stand-in for grpcurl does not know $1" >&2; exit 2 ;;
+        *) break ;;
+    esac
+done
+if [[ $2 == list ]]; then exec "$BUF" curl "${options[@]}" --list-services "http://$1"; fi
+errors=$(mktemp)
+trap 'rm -f "$errors"' EXIT
+code=0
+"$BUF" curl "${options[@]}" "http://$1/$2" 2>"$errors" || code=$?
+if [[ $code -ne 0 ]]; then
+    node -e '
+        const text = require("fs").readFileSync(0, "utf8");
+        try {
+            const { code, message } = JSON.parse(text);
+            const name = code.replace(/(^|_)(.)/g, (_, __, letter) => letter.toUpperCase());
+            console.error(`ERROR:\n  Code: ${name}\n  Message: ${message}`);
+        } catch { console.error(text); }' <"$errors"
+    exit $((64 + code / 8)) # buf ends with eight times the code
+fi
+"#;
+
+type Words = &'static [&'static str];
+
+/// Programs that blocks of shell may name, what each may be called, and how to see that it works.
+const CLIENTS: [(&str, Words, Words); 4] = [
+    ("curl", &["curl"], &["--version"]),
+    ("python3", &["python3", "/usr/bin/python3"], &["-c", "import requests"]),
+    ("node", &["node", "nodejs"], &["-e", "fetch"]),
+    ("jq", &["jq"], &["--version"]),
+];
+
+/// Puts what `page` needs into `directory`. `false` where something is missing, which is told.
+pub fn provide(page: &Page, directory: &Path) -> bool {
+    symlink(env!("CARGO_BIN_EXE_auditlog"), directory.join("auditlog")).expect("a link");
+    let names = |name: &str| {
+        page.blocks.iter().any(|block| match block.language {
+            Language::Shell => block.code.split(|letter: char| !letter.is_alphanumeric()).any(|word| word == name),
+            Language::Python => name == "python3",
+            Language::JavaScript => name == "node",
+            Language::Toml | Language::Json | Language::Text => false,
+        })
+    };
+    let mut is_whole = true;
+    for (name, programs, check) in CLIENTS.into_iter().filter(|(name, ..)| names(name)) {
+        match program(programs, check) {
+            Some(found) if found == name => {}
+            Some(found) => put(directory, name, &format!("#!/usr/bin/env bash\nexec {found} \"$@\"\n")),
+            None => is_whole = false,
+        }
+    }
+    if names("grpcurl") && Command::new("grpcurl").arg("--version").output().is_err() {
+        match buf() {
+            Some(buf) => put(directory, "grpcurl", &STAND_IN.replace("$BUF", buf)),
+            None => is_whole = false,
+        }
+    }
+    is_whole
+}
+
+fn put(directory: &Path, name: &str, script: &str) {
+    let path = directory.join(name);
+    fs::write(&path, script).expect("a file");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its mode");
+}
+
+/// Where npx has put buf, of the version that `.ci/run` uses.
+fn buf() -> Option<&'static str> {
+    static BUF: OnceLock<Option<String>> = OnceLock::new();
+    const FIND: [&str; 6] = ["--yes", "--package=@bufbuild/buf@1.75.0", "--", "sh", "-c", "command -v buf"];
+    let find = || {
+        let npx = program(&["npx"], &FIND)?;
+        let found = Command::new(npx).args(FIND).output().expect("it ran a moment ago");
+        Some(text(&found.stdout).trim().to_owned())
+    };
+    BUF.get_or_init(find).as_deref()
+}
