@@ -72,10 +72,10 @@ pub(super) fn entry(out: &mut impl Write, entry: &AuditLog) -> io::Result<()> {
         ("erased", (!entry.erased.is_empty()).then(|| entry.erased.join(", "))),
     ];
     for (name, value) in fields.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-        line(&mut text, format_args!("{FAINT}{name:<14}{FAINT:#} {value}"));
+        line(&mut text, format_args!("{FAINT}{name:<13}{FAINT:#} {value}"));
     }
     for (key, value) in &entry.metadata {
-        line(&mut text, format_args!("{FAINT}{:<14}{FAINT:#} {}", visible(key), visible(value)));
+        line(&mut text, format_args!("{FAINT}{:<13}{FAINT:#} {}", visible(key), visible(value)));
     }
     for one in &entry.changes {
         change(&mut text, one, "  ", usize::MAX);
