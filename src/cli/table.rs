@@ -142,8 +142,8 @@ fn cut(text: String, longest: usize) -> String {
 /// `text` with nothing that a terminal would obey or that would reorder what is read: writers choose these
 /// strings, and whoever reads them may be looking for the writer.
 fn visible(text: &str) -> String {
-    let reorders =
-        |letter| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    // Unicode's Bidi_Control.
+    let reorders = |letter| matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter.is_control() || reorders(letter) {
