@@ -43,6 +43,10 @@ impl Export {
         let head = store.head(&organization).await?.ok_or(Error::OrganizationNotFound)?;
         let through = number(through.unwrap_or(head), head).at("through_sequence")?;
         let at = number(after, head).at("after_sequence")?;
+        if at > through {
+            let description = format!("must be at most through_sequence {through}, got {at}");
+            return Err(Error::invalid("after_sequence", description));
+        }
         Ok(Self { store, organization, filter, at, head: through, is_begun: false })
     }
 
