@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::usage;
 use crate::domain::{Timestamp, end_of_span, start_of_span};
 use crate::grpc::{pb, wire};
 
@@ -37,25 +38,26 @@ pub(super) struct Deeds {
 
 impl Filters {
     /// A list of `organization_id` with these filters, its page left to the caller.
-    pub(super) fn list(self, organization_id: String) -> pb::ListAuditLogsRequest {
+    pub(super) fn list(self, organization_id: String) -> anyhow::Result<pb::ListAuditLogsRequest> {
         let Self { resource_type, resource_id, deeds } = self;
-        let Deeds { action, user_id, start_date, end_date } = deeds;
-        pb::ListAuditLogsRequest {
+        let (start_time, end_time) = deeds.times()?;
+        let Deeds { action, user_id, start_date: _, end_date: _ } = deeds;
+        Ok(pb::ListAuditLogsRequest {
             organization_id,
             resource_types: resource_type,
             resource_ids: resource_id,
             actions: action,
             user_ids: user_id,
-            start_time: start_date.map(wire::time),
-            end_time: end_date.map(wire::time),
+            start_time,
+            end_time,
             limit: None,
             offset: None,
             cursor: None,
-        }
+        })
     }
 
     /// An export of `organization_id` with these filters, from its beginning.
-    pub(super) fn export(self, organization_id: String) -> pb::ExportAuditLogsRequest {
+    pub(super) fn export(self, organization_id: String) -> anyhow::Result<pb::ExportAuditLogsRequest> {
         let pb::ListAuditLogsRequest {
             organization_id,
             resource_types,
@@ -67,8 +69,8 @@ impl Filters {
             limit: _,
             offset: _,
             cursor: _,
-        } = self.list(organization_id);
-        pb::ExportAuditLogsRequest {
+        } = self.list(organization_id)?;
+        Ok(pb::ExportAuditLogsRequest {
             organization_id,
             resource_types,
             resource_ids,
@@ -78,7 +80,7 @@ impl Filters {
             end_time,
             after_sequence: 0,
             through_sequence: None,
-        }
+        })
     }
 }
 
@@ -89,20 +91,30 @@ impl Deeds {
         organization_id: String,
         resource_type: String,
         resource_id: String,
-    ) -> pb::GetResourceHistoryRequest {
-        let Self { action, user_id, start_date, end_date } = self;
-        pb::GetResourceHistoryRequest {
+    ) -> anyhow::Result<pb::GetResourceHistoryRequest> {
+        let (start_time, end_time) = self.times()?;
+        let Self { action, user_id, start_date: _, end_date: _ } = self;
+        Ok(pb::GetResourceHistoryRequest {
             organization_id,
             resource_type,
             resource_id,
             actions: action,
             user_ids: user_id,
-            start_time: start_date.map(wire::time),
-            end_time: end_date.map(wire::time),
+            start_time,
+            end_time,
             limit: None,
             offset: None,
             cursor: None,
             path_segment: String::new(),
+        })
+    }
+
+    /// From when on, and until before when. The service cannot tell a day before `start_date` from an empty span.
+    fn times(&self) -> anyhow::Result<(Option<prost_types::Timestamp>, Option<prost_types::Timestamp>)> {
+        let Self { start_date, end_date, .. } = self;
+        match (start_date, end_date) {
+            (Some(start), Some(end)) if start >= end => Err(usage("--start-date must not be after --end-date")),
+            _ => Ok((start_date.map(wire::time), end_date.map(wire::time))),
         }
     }
 }

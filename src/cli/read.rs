@@ -95,7 +95,7 @@ struct Page {
 impl List {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, organization, filters, page } = self;
-        let request = filters.list(organization);
+        let request = filters.list(organization)?;
         let walk = async |mut client: AuditLogs, Place { limit, offset, cursor }: Place| {
             let request = pb::ListAuditLogsRequest { limit, offset, cursor, ..request.clone() };
             let answer = client.list_audit_logs(request).await.map(Response::into_inner)?;
@@ -108,7 +108,7 @@ impl List {
 impl History {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, organization, resource_type, resource_id, deeds, page } = self;
-        let request = deeds.history(organization.unwrap_or_default(), resource_type, resource_id);
+        let request = deeds.history(organization.unwrap_or_default(), resource_type, resource_id)?;
         let walk = async |mut client: AuditLogs, Place { limit, offset, cursor }: Place| {
             let request = pb::GetResourceHistoryRequest { limit, offset, cursor, ..request.clone() };
             let answer = client.get_resource_history(request).await.map(Response::into_inner)?;

@@ -90,7 +90,7 @@ impl Export {
             }
             None => 0,
         };
-        let request = ExportAuditLogsRequest { after_sequence, ..filters.export(organization) };
+        let request = ExportAuditLogsRequest { after_sequence, ..filters.export(organization)? };
         let mut sink = Sink::open(output.as_deref(), after.is_some())?;
         if format == Format::Csv && after.is_none() {
             sink.write(&csv::header()?)?;
