@@ -98,22 +98,28 @@ impl Upstream {
                 request.set_timeout(deadline.saturating_duration_since(Instant::now()));
             }
             let client = Client::new(self.channel.clone()).max_decoding_message_size(MAX_RESPONSE);
+            let is_late = || deadline.is_some_and(|Deadline(deadline)| deadline <= Instant::now());
             match call(client, request).await {
-                Err(status) if is_broken(&status) && tries < TRIES => {
+                // The layer that set the deadline says so, as the service's does.
+                Err(status) if status.details().is_empty() && is_late() => std::future::pending().await,
+                Err(status) if !is_broken(&status) => return Err(status),
+                Err(status) if tries < TRIES => {
                     debug!(code = ?status.code(), tries, "the connection to the service broke; trying again");
                     tokio::time::sleep(WAIT * 2u32.pow(tries - 1)).await;
                     tries += 1;
                 }
-                Err(status) if is_broken(&status) => return Err(unreachable_upstream(status)),
-                outcome => return outcome,
+                Err(status) => return Err(unreachable_upstream(status)),
+                answered => return answered,
             }
         }
     }
 }
 
-/// Whether the service itself said nothing: its own errors have details.
+/// Whether the service itself said nothing: its own errors have details. A call that a connection had taken
+/// when it broke is CANCELLED.
 fn is_broken(status: &Status) -> bool {
-    status.details().is_empty() && [Code::Unavailable, Code::Unknown, Code::Internal].contains(&status.code())
+    const BROKEN: [Code; 4] = [Code::Unavailable, Code::Unknown, Code::Internal, Code::Cancelled];
+    status.details().is_empty() && BROKEN.contains(&status.code())
 }
 
 /// What callers hear of a service that does not answer; the log hears why.
