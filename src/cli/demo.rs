@@ -45,6 +45,7 @@ pub struct Demo {
 impl Demo {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let file = fresh(self.file)?;
+        let signals = serve::Signals::heard()?;
         let (running, said) = match filled(&file, self.listen).await {
             Ok(filled) => filled,
             Err(error) => {
@@ -56,7 +57,7 @@ impl Demo {
             }
         };
         writeln!(stdout(), "{said}")?;
-        serve::until_signal(running).await
+        serve::until_signal(running, signals).await
     }
 }
 

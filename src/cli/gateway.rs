@@ -4,7 +4,7 @@ use clap::Args;
 use tonic::transport::Endpoint;
 
 use super::client;
-use super::serve::{self, Serving};
+use super::serve::{self, Serving, Signals};
 use crate::app::gateway::{self, Parts};
 use crate::domain::{Clock, Random};
 
@@ -33,6 +33,7 @@ impl Gateway {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { upstream, listen, serving } = self;
         let parts = Parts { upstream: client::prepared(&upstream)?, clock: Clock::system(), random: Random::system() };
-        serve::until_signal(gateway::start(parts, serving.at(listen)).await?).await
+        let signals = Signals::heard()?;
+        serve::until_signal(gateway::start(parts, serving.at(listen)).await?, signals).await
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use http::HeaderValue;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::Database;
@@ -88,14 +88,28 @@ impl Serve {
         let parts = Parts { store, clock: Clock::system(), random: Random::system() };
         let queue = QueueLimits { entries: queue_entries as usize, bytes: queue_mib as usize * 1024 * 1024 };
         let options = Options { serving: serving.at(listen), rest: rest == Switch::On, queue };
-        until_signal(app::start(parts, options).await?).await
+        let signals = Signals::heard()?;
+        until_signal(app::start(parts, options).await?, signals).await
+    }
+}
+
+/// What ends a server. Heard before it says that it listens, or a signal right after that would end the process
+/// as it ends any other.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on they end nothing by themselves.
+    pub(super) fn heard() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 }
 
 /// Runs a server until SIGTERM or SIGINT, and then drains it; a second signal ends it at once.
-pub(super) async fn until_signal(mut running: Running) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+pub(super) async fn until_signal(mut running: Running, signals: Signals) -> anyhow::Result<()> {
+    let Signals { mut terminate, mut interrupt } = signals;
     tokio::select! {
         error = running.failed() => return Err(error),
         _ = terminate.recv() => info!("SIGTERM"),
