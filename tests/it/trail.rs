@@ -17,11 +17,11 @@ use crate::support::{Backend, Service, run, say};
 const REQUESTS: usize = 2_000;
 
 /// What a request can ask about an entry.
-struct Row {
+pub struct Row {
     id: String,
     /// Microseconds.
     timestamp: i64,
-    seq: i64,
+    pub seq: i64,
     resource_type: String,
     resource_id: String,
     action: String,
@@ -29,7 +29,7 @@ struct Row {
 }
 
 /// All entries, newest first.
-fn model() -> Vec<Row> {
+pub fn model() -> Vec<Row> {
     let row = |(place, line): (usize, &String)| {
         let entry: Value = serde_json::from_str(line).expect("JSON");
         let text = |key: &str| entry[key].as_str().expect("a string").to_owned();
@@ -50,10 +50,11 @@ fn model() -> Vec<Row> {
 
 /// A request and what it means, made apart from the code that reads it.
 #[derive(Debug, Default)]
-struct Asked {
-    query: Vec<(String, String)>,
-    resource_types: Vec<String>,
-    resource_ids: Vec<String>,
+pub struct Asked {
+    /// Without the path's own, for a history.
+    pub query: Vec<(String, String)>,
+    pub resource_types: Vec<String>,
+    pub resource_ids: Vec<String>,
     actions: Vec<String>,
     user_ids: Vec<String>,
     /// Inclusive, microseconds.
@@ -63,7 +64,7 @@ struct Asked {
     limit: usize,
     offset: usize,
     /// The path of a history instead of a list.
-    history: Option<(String, String)>,
+    pub history: Option<(String, String)>,
 }
 
 const SEGMENTS: [(&str, &str); 5] = [
@@ -77,7 +78,7 @@ const TYPES: [&str; 7] = ["assistant", "thread", "vector_store", "rule", "mcp_co
 const ACTIONS: [&str; 6] = ["created", "updated", "deleted", "accessed", "shared", "archived"];
 
 impl Asked {
-    fn random(random: &mut StdRng, rows: &[Row]) -> Self {
+    pub fn random(random: &mut StdRng, rows: &[Row]) -> Self {
         let mut asked = Self { limit: 50, ..Self::default() };
         let some = |random: &mut StdRng| random.random_bool(0.35);
         if random.random_bool(0.15) {
@@ -143,7 +144,7 @@ impl Asked {
         }
     }
 
-    fn matches(&self, row: &Row) -> bool {
+    pub fn matches(&self, row: &Row) -> bool {
         let any = |values: &[String], value: &String| values.is_empty() || values.contains(value);
         any(&self.resource_types, &row.resource_type)
             && any(&self.resource_ids, &row.resource_id)

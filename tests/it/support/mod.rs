@@ -6,10 +6,12 @@ pub mod process;
 pub mod service;
 pub mod surfaces;
 pub mod trail;
+pub mod upstream;
 
 pub use database::{Backend, Database};
 pub use process::Process;
 pub use service::Service;
+pub use upstream::Upstream;
 
 /// Runs the same test on SQLite and on PostgreSQL, each with a fresh database.
 macro_rules! on_every_database {

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use super::say;
 
-/// A running `auditlog serve` or `auditlog demo`, killed with this value.
+/// A running `auditlog serve`, `gateway` or `demo`, killed with this value.
 pub struct Process {
     pub child: Child,
     pub address: String,
+    /// What it logged before it listened.
+    pub said: Vec<String>,
     /// What it logs after it listens.
     pub log: mpsc::Receiver<String>,
 }
@@ -34,6 +36,19 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Exit code, standard output, standard error.
+pub fn ran(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let output = output(arguments, environment);
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// The most memory that process `id` ever held, in KiB; `None` once it has ended.
+pub fn high_water(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
+}
+
 /// A key from `auditlog keys create`.
 pub fn create_key(url: &str, arguments: &[&str]) -> String {
     let output = output([["keys", "create"].as_slice(), arguments].concat(), &[("AUDITLOG_DATABASE_URL", url)]);
@@ -44,8 +59,20 @@ pub fn create_key(url: &str, arguments: &[&str]) -> String {
 impl Process {
     /// `auditlog serve` on a free port.
     pub fn serve(url: &str) -> Self {
+        Self::serve_with(url, &["--listen", "127.0.0.1:0"])
+    }
+
+    /// `auditlog serve`, as `arguments` say.
+    pub fn serve_with(url: &str, arguments: &[&str]) -> Self {
         let mut command = auditlog();
-        command.arg("serve").env("AUDITLOG_DATABASE_URL", url).env("AUDITLOG_LISTEN", "127.0.0.1:0");
+        command.arg("serve").args(arguments).env("AUDITLOG_DATABASE_URL", url);
+        Self::spawn(command)
+    }
+
+    /// `auditlog gateway` on a free port.
+    pub fn gateway(upstream: &str, arguments: &[&str]) -> Self {
+        let mut command = auditlog();
+        command.args(["gateway", "--listen", "127.0.0.1:0", "--upstream", upstream]).args(arguments);
         Self::spawn(command)
     }
 
@@ -66,7 +93,7 @@ impl Process {
             let event: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
             if event["message"] == "listening" {
                 let address = event["address"].as_str().expect("an address").to_owned();
-                return Self { child, address, log };
+                return Self { child, address, said, log };
             }
             said.push(line);
         }
