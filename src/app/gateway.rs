@@ -136,9 +136,10 @@ impl Upstream {
                 request.set_timeout(deadline.saturating_duration_since(Instant::now()));
             }
             let client = Client::new(self.channel.clone()).max_decoding_message_size(MAX_RESPONSE);
-            let is_late = || deadline.is_some_and(|Deadline(deadline)| deadline <= Instant::now());
+            let is_over = || deadline.is_some_and(|Deadline(deadline)| deadline <= Instant::now());
+            let is_late = |code| code == Code::DeadlineExceeded || is_over();
             match call(client, request).await {
-                Err(status) if is_foreign(&status) && is_late() => return Err(Error::Timeout.into()),
+                Err(status) if is_foreign(&status) && is_late(status.code()) => return Err(Error::Timeout.into()),
                 Err(status) if is_broken(&status) && tries < TRIES => {
                     debug!(code = ?status.code(), tries, "the connection to the service broke; trying again");
                     tokio::time::sleep(WAIT * 2u32.pow(tries - 1)).await;

@@ -1,0 +1,263 @@
+//! The catalogue: types that come and go while services run, and codes and paths that stay what they were.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use auditlog::access::Scope;
+use auditlog::domain::{CatalogueName, Clock, PathSegment};
+use auditlog::grpc::pb::ExportAuditLogsRequest;
+use auditlog::store::{Addition, Removal, Store};
+use serde_json::{Value, json};
+
+use crate::rest::least;
+use crate::schema::execute;
+use crate::support::process::{auditlog, create_key, ran, text};
+use crate::support::service::with_key;
+use crate::support::{Backend, Database, Process, Service, on_every_database};
+
+const BOTH: [Scope; 2] = [Scope::Read, Scope::Write];
+const DEFAULTS: &str = "resource_type\tassistant\tassistants\nresource_type\tthread\tthreads\nresource_type\tvector_store\tvector-stores\n\
+                        resource_type\trule\trules\nresource_type\tmcp_configuration\tmcp-configurations\nresource_type\tuser\t-\n\
+                        resource_type\torganization\t-\n";
+const ACTIONS: &str = "action\tcreated\t-\naction\tupdated\t-\naction\tdeleted\t-\naction\taccessed\t-\naction\tshared\t-\naction\tarchived\t-\n";
+
+fn name(name: &str) -> CatalogueName {
+    CatalogueName::parse(name).expect("a name")
+}
+
+async fn add(store: &Store, added: &str, segment: Option<&str>) -> Addition {
+    let segment = segment.map(|segment| PathSegment::parse(segment).expect("a segment"));
+    store.add_resource_type(&name(added), segment.as_ref()).await.expect("an answer")
+}
+
+async fn code(store: &Store, named: &str) -> i16 {
+    let catalogue = store.catalogue().await.expect("the catalogue");
+    catalogue.resource_types.iter().find(|one| one.name.as_str() == named).expect("it is there").code.0
+}
+
+fn of_type(id: &str, resource_type: &str) -> Value {
+    let mut entry = least(id);
+    entry["resourceType"] = json!(resource_type);
+    entry
+}
+
+/// Runs `auditlog catalogue`.
+fn catalogue(database: &Database, arguments: &[&str]) -> (Option<i32>, String, String) {
+    // The database of the tests is not as safe as a real one, which is warned of.
+    let environment = [("AUDITLOG_DATABASE_URL", database.url.as_str()), ("AUDITLOG_LOG", "error")];
+    ran(&[&["catalogue"], arguments].concat(), &environment)
+}
+
+/// The answers of `ask` until one has `status`, and how long that took.
+async fn until(status: u16, ask: impl AsyncFn() -> reqwest::Response) -> (Duration, String) {
+    let begun = Instant::now();
+    loop {
+        let answer = ask().await;
+        if answer.status().as_u16() == status || begun.elapsed() > Duration::from_secs(8) {
+            assert_eq!(answer.status().as_u16(), status, "after {:?}", begun.elapsed());
+            return (begun.elapsed(), answer.text().await.expect("text"));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// What may be known late: the five seconds of the contract, and some of a busy machine's.
+const LATE: Duration = Duration::from_millis(6_000);
+
+on_every_database! {
+    async fn a_type_is_taken_served_and_refused_within_seconds_of_its_change(database: &Database) {
+        let key = create_key(&database.url, &["--organization", "org_a", "--scope", "read", "--scope", "write"]);
+        let service = Process::serve(&database.url);
+        let http = reqwest::Client::new();
+        let write = async |id: &str| {
+            let request = http.post(service.url("/v1/org_a/audit-logs")).bearer_auth(&key);
+            request.json(&json!({"auditLogs": [of_type(id, "webhook")]})).send().await.expect("an answer")
+        };
+        let history = async || http.get(service.url("/v1/webhooks/rule_1/history")).bearer_auth(&key).send().await.expect("an answer");
+        let refused = write("log_1").await;
+        assert_eq!(refused.status().as_u16(), 400);
+        assert_eq!(history().await.status().as_u16(), 404);
+        let (code, stdout, stderr) = catalogue(database, &["add", "webhook", "--history", "webhooks"]);
+        assert_eq!((code, stdout.as_str()), (Some(0), ""));
+        assert_eq!(stderr, "Added resource type webhook. Services notice within 5 seconds.\n");
+        let (elapsed, empty) = until(200, history).await;
+        assert!(elapsed < LATE && empty.contains("\"total\":0"), "{elapsed:?}");
+        // An id that does not come true, so that the type stays unused.
+        let known = http.get(service.url("/v1/org_a/audit-logs?resourceType=webhook")).bearer_auth(&key).send().await.expect("an answer");
+        assert_eq!(known.status().as_u16(), 200);
+        let removed = catalogue(database, &["remove", "webhook"]).2;
+        assert_eq!(removed, "Waiting 6 seconds, until services that run have noticed …\nRemoved resource type webhook.\n");
+        let gone = history().await;
+        assert_eq!(gone.status().as_u16(), 404, "all have noticed");
+        let told = gone.text().await.expect("text");
+        assert!(!told.contains("webhooks,"), "{told}");
+        let refused = write("log_1").await;
+        assert_eq!(refused.status().as_u16(), 400);
+        let told = refused.text().await.expect("text");
+        assert!(told.contains("must be one of assistant, thread, vector_store, rule, mcp_configuration, user, organization, got"), "{told}");
+        assert_eq!(catalogue(database, &["list"]).1, format!("{DEFAULTS}{ACTIONS}"));
+        assert_eq!(catalogue(database, &["add", "webhook"]).0, Some(0));
+        let (elapsed, _) = until(201, async || write("log_1").await).await;
+        assert!(elapsed < LATE, "{elapsed:?}");
+        assert_eq!(catalogue(database, &["list"]).1, format!("{DEFAULTS}resource_type\twebhook\t-\n{ACTIONS}"));
+    }
+
+    async fn a_replica_that_knew_the_catalogue_before_names_the_new_type_at_once(database: &Database) {
+        let mut replicas = Vec::new();
+        for _ in 0..5 {
+            replicas.push(Service::start(database).await);
+        }
+        let key = replicas[0].key(Some("org_a"), &BOTH).await;
+        for replica in &replicas {
+            assert_eq!(replica.get("/v1/org_a/audit-logs", &key).await.status, 200);
+        }
+        assert_eq!(add(&replicas[0].store, "webhook", Some("webhooks")).await, Addition::Added);
+        let writer = Service::start(database).await;
+        let mut entry = of_type("log_1", "webhook");
+        entry["resourceId"] = json!("hook_1");
+        let written = writer.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": [entry]})).await;
+        assert_eq!(written.status, 201, "{}", written.text);
+        // Each asks a replica that has not been asked since.
+        for (replica, path) in replicas.iter().zip(["audit-logs", "audit-logs?resourceId=hook_1", "audit-logs?resourceId=hook_1&limit=1&offset=1"]) {
+            let answer = replica.get(&format!("/v1/org_a/{path}"), &key).await;
+            assert_eq!((answer.status, &answer.body["pagination"]["total"]), (200, &json!(1)), "{path}: {}", answer.text);
+            assert!(path.contains("offset") || answer.body["auditLogs"][0]["resourceType"] == "webhook", "{}", answer.text);
+        }
+        let one = replicas[3].get("/v1/org_a/audit-logs/log_1", &key).await;
+        assert_eq!((one.status, &one.body["resourceType"]), (200, &json!("webhook")), "{}", one.text);
+        let all = ExportAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() };
+        let mut stream = replicas[4].grpc().await.export_audit_logs(with_key(all, &key)).await.expect("it begins").into_inner();
+        assert_eq!(stream.message().await.expect("a message").expect("a piece").audit_logs[0].resource_type, "webhook");
+    }
+
+    async fn a_used_type_stays_and_a_code_never_changes_its_meaning(database: &Database) {
+        let service = Service::start(database).await;
+        let key = service.key(None, &BOTH).await;
+        for organization in ["org_a", "org_b"] {
+            let written = service.post(&format!("/v1/{organization}/audit-logs"), &key, &json!({"auditLogs": [least("log_1")]})).await;
+            assert_eq!(written.status, 201);
+        }
+        let now = || Clock::system().now();
+        for (added, expected) in [("webhook", 7), ("gadget", 8)] {
+            assert_eq!(add(&service.store, added, Some(&format!("{added}s"))).await, Addition::Added);
+            assert_eq!(code(&service.store, added).await, expected);
+        }
+        // As a writer would that was still on its way.
+        execute(database, "UPDATE audit_logs SET resource_type = 7 WHERE organization_id = 'org_b'").await;
+        assert_eq!(service.store.remove_resource_type(&name("webhook"), now()).await.expect("an answer"), Removal::Used("org_b".to_owned()));
+        let (code_of, _, told) = catalogue(database, &["remove", "webhook"]);
+        assert_eq!((code_of, told.as_str()), (Some(1), "error: webhook is in use: organization org_b has entries of it, and entries are never deleted\n"));
+        execute(database, "UPDATE audit_logs SET resource_type = 3 WHERE organization_id = 'org_b'").await;
+        assert_eq!(service.store.remove_resource_type(&name("webhook"), now()).await.expect("an answer"), Removal::Removed(PathSegment::parse("webhooks").ok()));
+        let (code_of, _, told) = catalogue(database, &["remove", "webhook"]);
+        assert_eq!((code_of, told.as_str()), (Some(1), "error: the resource type must be one of assistant, thread, vector_store, rule, mcp_configuration, user, organization, gadget, got \"webhook\"\n"));
+        execute(database, "UPDATE audit_logs SET resource_type = 7 WHERE organization_id = 'org_b'").await;
+        let fresh = Service::start(database).await;
+        let path = "/v1/org_b/audit-logs/log_1";
+        assert_eq!(fresh.get(path, &key).await.body["resourceType"], "webhook", "what it was called is not forgotten");
+        let filtered = fresh.get("/v1/org_b/audit-logs?resourceId=rule_1", &key).await;
+        assert_eq!(filtered.body["pagination"]["total"], 1, "nor is it left out of a total");
+        let asked = fresh.get("/v1/org_b/audit-logs?resourceType=webhook", &key).await;
+        assert_eq!(asked.body["pagination"]["total"], 1, "and readers may ask for it: {}", asked.text);
+        let refused = fresh.post("/v1/org_b/audit-logs", &key, &json!({"auditLogs": [of_type("log_2", "webhook")]})).await;
+        assert_eq!(refused.status, 400, "writers may not: {}", refused.text);
+        assert_eq!(add(&service.store, "sprocket", None).await, Addition::Added);
+        assert_eq!(add(&service.store, "webhook", None).await, Addition::Added);
+        assert_eq!((code(&service.store, "webhook").await, code(&service.store, "sprocket").await), (7, 9));
+        assert_eq!(Service::start(database).await.get(path, &key).await.body["resourceType"], "webhook");
+    }
+
+    async fn a_history_path_is_one_types_and_stays_so(database: &Database) {
+        let _ = database.store().await;
+        for (arguments, exit, told) in [
+            (&["add", "webhook"][..], 0, "Added resource type webhook."),
+            (&["add", "webhook"], 0, "Resource type webhook is there already."),
+            (&["add", "webhook", "--history", "rules"], 1, "error: that history path is rule's; name another --history"),
+            (&["add", "webhook", "--history", "webhooks"], 0, "webhook has histories now."),
+            (&["add", "webhook", "--history", "webhooks"], 0, "Resource type webhook is there already."),
+            (&["add", "webhook"], 0, "Resource type webhook is there already."),
+            (&["add", "webhook", "--history", "hooks"], 1, "error: webhook is there already with histories at /v1/webhooks/{id}/history, which clients may use"),
+            (&["add", "rule", "--history", "regulations"], 1, "error: rule is there already with histories at /v1/rules/{id}/history"),
+            (&["add", "gadget", "--history", "webhooks"], 1, "error: that history path is webhook's"),
+            (&["add", "user", "--history", "users"], 0, "user has histories now."),
+            (&["add", "Gadget"], 2, "must be a letter and then at most 63 of a-z 0-9 _"),
+            (&["add", "9gadget"], 2, "must be a letter"),
+            (&["add", ""], 2, "must be a letter"),
+            (&["add", "gadget", "--history", "a/b"], 2, "must be a letter and then at most 63 of a-z 0-9 -"),
+            (&["remove", "gadget"], 1, "error: the resource type must be one of assistant, "),
+            (&["remove", "web_hooks"], 1, "got \"web_hooks\"; did you mean webhook?"),
+        ] {
+            let (code, stdout, stderr) = catalogue(database, arguments);
+            assert_eq!((code, stdout.as_str()), (Some(exit), ""), "{arguments:?}: {stderr}");
+            assert!(stderr.contains(told), "{arguments:?}: {stderr}");
+        }
+        let listed = DEFAULTS.replace("user\t-", "user\tusers");
+        assert_eq!(catalogue(database, &["list"]).1, format!("{listed}resource_type\twebhook\twebhooks\n{ACTIONS}"));
+        let long = "a".repeat(65);
+        assert_eq!(catalogue(database, &["add", &long]).0, Some(2));
+        assert_eq!(catalogue(database, &["add", &long[1..]]).0, Some(0));
+    }
+
+    async fn types_that_are_added_at_once_get_codes_of_their_own_and_there_is_an_end(database: &Database) {
+        let store = database.store().await;
+        let adding = (0..8).map(|task| {
+            // With connections of its own, as another process has them.
+            async move {
+                let store = database.store().await;
+                for number in 0..4 {
+                    assert_eq!(add(&store, &format!("type_{task}_{number}"), None).await, Addition::Added);
+                    let same = add(&store, &format!("same_{number}"), Some("same")).await;
+                    assert!(number > 0 || [Addition::Added, Addition::Known].contains(&same), "{same:?}");
+                    assert!(number == 0 || same == Addition::PathTaken("same_0".to_owned()), "{same:?}");
+                }
+            }
+        });
+        futures::future::join_all(adding).await;
+        let codes = async || {
+            let types = store.catalogue().await.expect("the catalogue").resource_types;
+            types.iter().map(|one| one.code.0).collect::<Vec<_>>()
+        };
+        assert_eq!(codes().await, (0..7 + 8 * 4 + 1).collect::<Vec<_>>());
+        for number in codes().await.len()..256 {
+            assert_eq!(add(&store, &format!("more_{number}"), None).await, Addition::Added);
+        }
+        assert_eq!(store.remove_resource_type(&name("more_200"), Clock::system().now()).await.expect("an answer"), Removal::Removed(None));
+        assert_eq!(add(&store, "too_many", None).await, Addition::Full(256));
+        let (code, _, told) = catalogue(database, &["add", "too_many"]);
+        assert_eq!((code, told.as_str()), (Some(1), "error: there are 256 resource types, those removed included: the most\n"));
+        assert_eq!(add(&store, "more_200", None).await, Addition::Added, "it has its place");
+        assert_eq!(codes().await.into_iter().collect::<BTreeSet<_>>().len(), 256);
+    }
+
+    async fn a_type_that_is_used_while_it_is_removed_stays(database: &Database) {
+        let service = Service::start(database).await;
+        let key = service.key(Some("org_a"), &BOTH).await;
+        for (added, path) in [("webhook", "webhooks"), ("gadget", "gadgets")] {
+            assert_eq!(add(&service.store, added, Some(path)).await, Addition::Added);
+        }
+        // From now on, and for five seconds, this service knows both.
+        let write = async |entry: serde_json::Value| service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": [entry]})).await.status;
+        assert_eq!(write(least("log_0")).await, 201);
+        let removing = ["webhook", "gadget"].map(|removed| {
+            let mut command = auditlog();
+            command.args(["catalogue", "remove", removed]).env("AUDITLOG_DATABASE_URL", &database.url);
+            command.stderr(std::process::Stdio::piped()).spawn().expect("it starts")
+        });
+        let removed = async || {
+            let types = service.store.catalogue().await.expect("it is read").resource_types;
+            types.iter().filter(|one| one.is_removed).count()
+        };
+        while removed().await < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(write(of_type("log_1", "webhook")).await, 201, "it has not noticed");
+        let [webhook, gadget] = removing.map(|command| command.wait_with_output().expect("it ends"));
+        let told = text(&webhook.stderr);
+        assert_eq!(webhook.status.code(), Some(1), "{told}");
+        assert!(told.contains("it was used while it was removed, and stays: webhook is in use: organization org_a"), "{told}");
+        assert_eq!(gadget.status.code(), Some(0), "{}", text(&gadget.stderr));
+        let listed = catalogue(database, &["list"]).1;
+        assert!(listed.contains("webhook\twebhooks") && !listed.contains("gadget"), "{listed}");
+        assert_eq!(write(of_type("log_2", "gadget")).await, 400, "it has noticed");
+    }
+}

@@ -1,0 +1,226 @@
+//! `auditlog export`: the file, the pipe and the spreadsheet that it writes to.
+
+use std::fs;
+use std::fs::OpenOptions;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::rest::least;
+use crate::support::process::{auditlog, create_key, text};
+use crate::support::{Backend, Database, Process, on_every_database};
+
+const COLUMNS: [&str; 19] = [
+    "id",
+    "organizationId",
+    "sequence",
+    "timestamp",
+    "recordedAt",
+    "resourceType",
+    "resourceId",
+    "resourceName",
+    "action",
+    "userId",
+    "userName",
+    "userEmail",
+    "changes",
+    "ipAddress",
+    "userAgent",
+    "source",
+    "metadata",
+    "traceId",
+    "erased",
+];
+
+struct Started {
+    service: Process,
+    key: String,
+}
+
+impl Started {
+    async fn with(database: &Database, entries: Vec<Value>) -> Self {
+        let key = create_key(&database.url, &["--organization", "org_a", "--scope", "read", "--scope", "write"]);
+        let service = Process::serve(&database.url);
+        for entries in entries.chunks(1_000) {
+            let request = reqwest::Client::new().post(service.url("/v1/org_a/audit-logs")).bearer_auth(&key);
+            let answer = request.json(&json!({"auditLogs": entries})).send().await.expect("an answer");
+            assert_eq!(answer.status().as_u16(), 201, "{:?}", answer.text().await);
+        }
+        Self { service, key }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = auditlog();
+        command.args(["export", "--endpoint", &self.service.url(""), "--organization", "org_a"]).args(arguments);
+        command.env("AUDITLOG_API_KEY", &self.key).stdin(Stdio::null());
+        command
+    }
+
+    fn export(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("it runs")
+    }
+
+    fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.export(arguments);
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), ""), "{arguments:?}");
+        text(&output.stderr)
+    }
+}
+
+/// A cell as the entry has it: the documented `'` is taken away.
+fn plain(cell: &str) -> &str {
+    cell.strip_prefix('\'').unwrap_or(cell)
+}
+
+/// Takes a cell that a spreadsheet would compute for a failure.
+fn parsed(csv: &[u8]) -> Vec<Vec<String>> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(csv);
+    let rows: Vec<Vec<String>> =
+        reader.records().map(|row| row.expect("as long as the others").iter().map(str::to_owned).collect()).collect();
+    for cell in rows.iter().flatten() {
+        assert!(!cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']), "{cell:?}");
+    }
+    rows
+}
+
+/// What the cells of an entry must say, from what REST says of it.
+fn cells(entry: &str) -> Vec<String> {
+    let raw: std::collections::BTreeMap<&str, &RawValue> = serde_json::from_str(entry).expect("JSON");
+    let entry: Value = serde_json::from_str(entry).expect("JSON");
+    let shown = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let cell = |column: &str| match column {
+        "organizationId" => "org_a".to_owned(),
+        "changes" => raw["changes"].get().to_owned(),
+        "ipAddress" | "userAgent" | "source" => shown(&entry["metadata"][column]),
+        "metadata" => {
+            let mut rest = entry["metadata"].as_object().expect("an object").clone();
+            rest.retain(|key, _| !["ipAddress", "userAgent", "source"].contains(&key.as_str()));
+            Value::Object(rest).to_string()
+        }
+        "erased" => String::new(),
+        name => shown(&entry[name]),
+    };
+    COLUMNS.map(cell).to_vec()
+}
+
+fn odd_entries() -> Vec<Value> {
+    let odd = [
+        "=1+1",
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        "＝1",
+        "'quoted'",
+        "''",
+        "a \"quoted\" name, with a comma",
+        "two\r\nlines",
+        " =1",
+        "é\u{1b}\u{202e}",
+    ];
+    let entry = |(number, odd): (usize, &&str)| {
+        let mut entry = least(&format!("log_{number}"));
+        entry["resourceName"] = json!(odd);
+        entry["userName"] = json!(odd);
+        entry["userEmail"] = json!(odd);
+        entry["changes"] = json!([{"field": odd, "oldValue": odd, "newValue": {"a": [1, odd]}}]);
+        entry["metadata"] = json!({"ipAddress": odd, "source": odd, "other": odd, "another": ""});
+        if !odd.contains(char::is_control) {
+            entry["resourceId"] = json!(odd);
+            entry["userId"] = json!(odd);
+            entry["traceId"] = json!(odd);
+        }
+        entry
+    };
+    odd.iter().enumerate().map(entry).chain([least("-log_bare")]).collect()
+}
+
+on_every_database! {
+    async fn a_spreadsheet_has_each_value_and_computes_none(database: &Database) {
+        let entries = odd_entries();
+        let started = Started::with(database, entries.clone()).await;
+        let exported = started.export(&["--format", "csv"]);
+        assert!(exported.status.success(), "{}", text(&exported.stderr));
+        let rows = parsed(&exported.stdout);
+        assert_eq!(rows[0], COLUMNS);
+        assert_eq!(rows.len(), entries.len() + 1);
+        for (row, entry) in rows[1..].iter().zip(&entries) {
+            let url = started.service.url(&format!("/v1/org_a/audit-logs/{}", entry["id"].as_str().expect("an id")));
+            let read = reqwest::Client::new().get(url).bearer_auth(&started.key).send().await.expect("an answer");
+            let expected = cells(&read.text().await.expect("text"));
+            assert_eq!(row.iter().map(|cell| plain(cell)).collect::<Vec<_>>(), expected);
+            // The cell itself, so that the ' is there where it must be and nowhere else.
+            let name = entry["resourceName"].as_str().unwrap_or_default();
+            let is_marked = name.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '\'']);
+            assert_eq!(row[7], format!("{}{name}", if is_marked { "'" } else { "" }));
+        }
+        let path = database.directory.path().join("trail.csv");
+        let name = path.to_str().expect("UTF-8");
+        assert!(started.export(&["--format", "csv", "--output", name, "--resource-id", "=1+1"]).status.success());
+        assert_eq!(parsed(&fs::read(&path).expect("the file")).len(), 2);
+        assert!(started.export(&["--format", "csv", "--output", name, "--after", "log_0"]).status.success());
+        let whole = fs::read(&path).expect("the file");
+        assert!(whole == exported.stdout, "one line of names, and each entry once: {}", text(&whole));
+    }
+
+    async fn no_file_is_overwritten_or_made_up(database: &Database) {
+        let started = Started::with(database, vec![least("log_1"), least("log_2")]).await;
+        let path = |name: &str| database.directory.path().join(name).to_str().expect("UTF-8").to_owned();
+        let file = path("trail.ndjson");
+        fs::write(&file, "somebody's\n").expect("a file");
+        let told = started.refused(&["--output", &file]);
+        assert!(told.contains("is there already; name another --output, or go on with --after and its last id"), "{told}");
+        let told = started.refused(&["--output", &file, "--after", "log_none"]);
+        assert!(told.contains("--after log_none: Audit log not found"), "{told}");
+        let told = started.refused(&["--output", &path("none.ndjson"), "--after", "log_1"]);
+        assert!(told.contains("cannot go on with") && told.contains("No such file"), "{told}");
+        assert!(!fs::exists(path("none.ndjson")).expect("it can be asked"));
+        let told = started.refused(&["--output", &path("none/trail.ndjson")]);
+        assert!(told.contains("cannot create") && told.contains("No such file"), "{told}");
+        assert_eq!(fs::read_to_string(&file).expect("the file"), "somebody's\n");
+        let told = started.refused(&["--output", &file, "--after", "log_1"]);
+        assert!(told.contains("its last line is no entry"), "{told}");
+        for (format, file) in [("ndjson", path("first.ndjson")), ("csv", path("first.csv"))] {
+            let arguments = ["--format", format, "--output", &file];
+            let only_first = started.export(&[&arguments[..], &["--start-date", "2025-01-01"]].concat());
+            assert!(only_first.status.success(), "{}", text(&only_first.stderr));
+            let before = fs::read_to_string(&file).expect("the file");
+            let told = started.refused(&[&arguments[..], &["--after", "log_1"]].concat());
+            assert!(told.contains("its last entry is log_2, and --after says log_1"), "{told}");
+            assert_eq!(fs::read_to_string(&file).expect("the file"), before);
+            assert!(started.export(&[&arguments[..], &["--after", "log_2"]].concat()).status.success());
+            assert_eq!(fs::read_to_string(&file).expect("the file"), before, "there is nothing more");
+        }
+        fs::write(&file, r#"{"id":"log_1""#).expect("the file");
+        let told = started.refused(&["--output", &file, "--after", "log_1"]);
+        assert!(told.contains("its last line is torn"), "{told}");
+        assert_eq!(fs::read_to_string(&file).expect("the file"), r#"{"id":"log_1""#);
+    }
+
+    async fn a_reader_that_has_enough_is_no_error_and_a_full_disk_is_one(database: &Database) {
+        let entries = (0..3_000).map(|number| least(&format!("log_{number:04}"))).collect();
+        let started = Started::with(database, entries).await;
+        for arguments in [&[][..], &["--format", "csv"]] {
+            let mut child = started.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+            // As `head -1` does it.
+            let mut head = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
+            let mut line = String::new();
+            std::io::BufRead::read_line(&mut head, &mut line).expect("a line");
+            drop(head);
+            let output = child.wait_with_output().expect("it ends");
+            assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""), "{arguments:?}");
+            assert!(line.contains("id"), "{line}");
+            let full = OpenOptions::new().write(true).open("/dev/full").expect("it is there");
+            let output = started.command(arguments).stdout(full).output().expect("it runs");
+            assert_eq!(output.status.code(), Some(1));
+            assert!(text(&output.stderr).contains("cannot write to standard output: No space left on device"), "{}", text(&output.stderr));
+        }
+    }
+}

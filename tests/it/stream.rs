@@ -1,0 +1,157 @@
+//! `ExportAuditLogs`: pieces in order, up to where the log ended when the call began.
+
+use auditlog::access::Scope;
+use auditlog::grpc::pb::{
+    AuditLogInput, Change, ExportAuditLogsRequest, ExportAuditLogsResponse, WriteAuditLogsRequest,
+};
+use tonic::{Code, Status, Streaming};
+use tonic_types::StatusExt;
+
+use crate::support::service::with_key;
+use crate::support::trail::{self, ENTRIES, ORGANIZATION};
+use crate::support::{Backend, Database, Service, on_every_database};
+
+fn all(organization: &str) -> ExportAuditLogsRequest {
+    ExportAuditLogsRequest { organization_id: organization.to_owned(), ..Default::default() }
+}
+
+/// By a client with gRPC's own limit of 4 MiB a message.
+async fn begin(
+    service: &Service,
+    key: &str,
+    request: ExportAuditLogsRequest,
+) -> Result<Streaming<ExportAuditLogsResponse>, Status> {
+    let mut client = service.grpc().await.max_decoding_message_size(4 * 1024 * 1024);
+    client.export_audit_logs(with_key(request, key)).await.map(tonic::Response::into_inner)
+}
+
+async fn drain(mut stream: Streaming<ExportAuditLogsResponse>) -> Vec<ExportAuditLogsResponse> {
+    let mut pieces = Vec::new();
+    while let Some(piece) = stream.message().await.expect("a message of at most 4 MiB") {
+        pieces.push(piece);
+    }
+    pieces
+}
+
+/// Entries nearly as large as they may be, in one request.
+async fn write_large(service: &Service, key: &str, numbers: std::ops::Range<usize>) {
+    let value = format!("\"{}\"", "x".repeat(250 * 1024));
+    let audit_logs = numbers.map(|number| AuditLogInput {
+        id: format!("log_{number}"),
+        resource_type: "rule".to_owned(),
+        resource_id: "rule_1".to_owned(),
+        action: "created".to_owned(),
+        user_id: "uid_1".to_owned(),
+        changes: vec![Change { new_value_json: Some(value.clone()), ..Default::default() }],
+        ..Default::default()
+    });
+    let request = WriteAuditLogsRequest { organization_id: "org_a".to_owned(), audit_logs: audit_logs.collect() };
+    service.grpc().await.write_audit_logs(with_key(request, key)).await.expect("written");
+}
+
+on_every_database! {
+    async fn an_export_of_little_tells_how_far_it_looked(database: &Database) {
+        let Some(trail) = trail::database(database.backend).await else { return };
+        let service = Service::start(trail).await;
+        let key = service.key(Some(ORGANIZATION), &[Scope::Read]).await;
+        let rare = || ExportAuditLogsRequest { resource_types: vec!["mcp_configuration".to_owned()], ..all(ORGANIZATION) };
+        let pieces = drain(begin(&service, &key, rare()).await.expect("it begins")).await;
+        let sequences: Vec<_> = pieces.iter().map(|piece| piece.sequence).collect();
+        assert!(sequences.is_sorted_by(|a, b| a < b) && sequences.last() == Some(&(ENTRIES as i64)), "{sequences:?}");
+        assert!(sequences.len() >= 8 && pieces.iter().filter(|piece| piece.audit_logs.is_empty()).count() >= 7, "{sequences:?}");
+        let found: Vec<_> = pieces.iter().flat_map(|piece| &piece.audit_logs).collect();
+        assert_eq!(found.len(), 1);
+        for (after_sequence, count) in [(found[0].sequence - 1, 1), (found[0].sequence, 0), (ENTRIES as i64, 0)] {
+            let rest = drain(begin(&service, &key, ExportAuditLogsRequest { after_sequence, ..rare() }).await.expect("it begins")).await;
+            assert_eq!(rest.iter().map(|piece| piece.audit_logs.len()).sum::<usize>(), count, "after {after_sequence}");
+            assert_eq!(rest.last().map(|piece| (piece.sequence, piece.head_sequence)), Some((ENTRIES as i64, ENTRIES as i64)));
+        }
+    }
+
+    async fn what_is_written_meanwhile_is_not_in_it_and_every_message_can_be_received(database: &Database) {
+        let service = Service::start(database).await;
+        let key = service.key(Some("org_a"), &[Scope::Read, Scope::Write]).await;
+        // Ten entries a request, far more than a connection holds before it is read.
+        for request in 0..12 {
+            write_large(&service, &key, request * 10..request * 10 + 10).await;
+        }
+        let mut stream = begin(&service, &key, all("org_a")).await.expect("it begins");
+        let first = stream.message().await.expect("a message").expect("not the end");
+        write_large(&service, &key, 1_000..1_010).await;
+        let pieces = [vec![first], drain(stream).await].concat();
+        assert!(pieces.iter().all(|piece| piece.head_sequence == 120));
+        assert_eq!(pieces.last().map(|piece| piece.sequence), Some(120));
+        assert!(pieces.iter().all(|piece| piece.audit_logs.last().is_none_or(|last| last.sequence == piece.sequence)));
+        let sequences: Vec<_> = pieces.iter().flat_map(|piece| &piece.audit_logs).map(|entry| entry.sequence).collect();
+        assert_eq!(sequences, (1..=120).collect::<Vec<_>>());
+        let now = drain(begin(&service, &key, ExportAuditLogsRequest { after_sequence: 120, ..all("org_a") }).await.expect("it begins")).await;
+        assert_eq!(now.iter().map(|piece| piece.audit_logs.len()).sum::<usize>(), 10);
+        let again = ExportAuditLogsRequest { after_sequence: 115, through_sequence: Some(120), ..all("org_a") };
+        let again = drain(begin(&service, &key, again).await.expect("it begins")).await;
+        assert_eq!(again.iter().flat_map(|piece| &piece.audit_logs).map(|entry| entry.sequence).collect::<Vec<_>>(), [116, 117, 118, 119, 120]);
+    }
+
+    async fn who_may_export_and_from_where_is_checked_first(database: &Database) {
+        let service = Service::start(database).await;
+        let both = [Scope::Read, Scope::Write];
+        let (key, foreign) = (service.key(Some("org_a"), &both).await, service.key(Some("org_b"), &both).await);
+        let writer = service.key(Some("org_a"), &[Scope::Write]).await;
+        write_large(&service, &key, 0..3).await;
+        let asked = |after_sequence, through_sequence| ExportAuditLogsRequest { after_sequence, through_sequence, ..all("org_a") };
+        let unknown_type = ExportAuditLogsRequest { resource_types: vec!["rule".to_owned(), "rul".to_owned()], ..all("org_a") };
+        for (request, key, code, field) in [
+            (asked(-1, None), &key, Code::InvalidArgument, "after_sequence"),
+            (asked(4, None), &key, Code::InvalidArgument, "after_sequence"),
+            (asked(0, Some(-1)), &key, Code::InvalidArgument, "through_sequence"),
+            (asked(0, Some(4)), &key, Code::InvalidArgument, "through_sequence"),
+            (asked(3, Some(2)), &key, Code::InvalidArgument, "after_sequence"),
+            (unknown_type, &key, Code::InvalidArgument, "resource_types[1]"),
+            (all(""), &key, Code::InvalidArgument, "organization_id"),
+            (asked(-1, None), &foreign, Code::NotFound, ""),
+            (all("org_none"), &key, Code::NotFound, ""),
+            (asked(-1, None), &writer, Code::PermissionDenied, ""),
+        ] {
+            let status = begin(&service, key, request.clone()).await.expect_err("refused");
+            let details = status.get_error_details();
+            let fields: Vec<_> = details.bad_request().iter().flat_map(|bad| &bad.field_violations).map(|one| one.field.as_str()).collect();
+            let expected: Vec<_> = Some(field).filter(|field| !field.is_empty()).into_iter().collect();
+            assert_eq!((status.code(), fields), (code, expected), "{request:?}: {status:?}");
+        }
+        let anonymous = service.grpc().await.export_audit_logs(all("org_a")).await.expect_err("refused");
+        assert_eq!(anonymous.code(), Code::Unauthenticated);
+    }
+
+    async fn it_ends_with_its_key(database: &Database) {
+        let Some(trail) = trail::database(database.backend).await else { return };
+        let service = Service::start(trail).await;
+        let key = service.key(Some(ORGANIZATION), &[Scope::Read]).await;
+        let mut stream = begin(&service, &key, all(ORGANIZATION)).await.expect("it begins");
+        stream.message().await.expect("a message").expect("not the end");
+        assert!(service.store.revoke_key(&key[3..15], auditlog::domain::Clock::system().now()).await.expect("it is revoked"));
+        tokio::time::sleep(std::time::Duration::from_millis(5_500)).await;
+        let status = loop {
+            match stream.message().await {
+                Ok(piece) => assert!(piece.is_some(), "all of it came"),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "The API key was revoked"));
+    }
+
+    async fn it_gives_way_to_a_drain(database: &Database) {
+        let Some(trail) = trail::database(database.backend).await else { return };
+        let service = Service::start(trail).await;
+        let key = service.key(Some(ORGANIZATION), &[Scope::Read]).await;
+        let mut stream = begin(&service, &key, all(ORGANIZATION)).await.expect("it begins");
+        stream.message().await.expect("a message").expect("not the end");
+        let stopping = tokio::spawn(service.stop());
+        let status = loop {
+            match stream.message().await {
+                Ok(piece) => assert!(piece.is_some(), "all of it came"),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!((status.code(), status.message()), (Code::Unavailable, "The service is shutting down; try again"));
+        stopping.await.expect("the service stops");
+    }
+}
