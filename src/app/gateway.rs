@@ -33,6 +33,10 @@ const WAIT: Duration = Duration::from_millis(50);
 /// How long the service may take to say that it is ready.
 const READY: Duration = Duration::from_secs(5);
 
+/// Whose health the gateway asks for.
+const SERVICE: &str = AuditLogServiceServer::<grpc::Service>::NAME;
+const NO_GRPC: &str = "This is a gateway, which speaks REST; call the service behind it for gRPC";
+
 /// What the gateway is made of.
 pub struct Parts {
     /// The service.
@@ -87,8 +91,6 @@ fn grpc_router(channel: Channel, limit: Duration) -> Router {
     guarded(router, limit, refuse)
 }
 
-const NO_GRPC: &str = "This is a gateway, which speaks REST; call the service behind it for gRPC";
-
 /// The health of the service.
 struct Health(HealthClient<Channel>);
 
@@ -105,8 +107,6 @@ impl health_server::Health for Health {
         Err(Status::unimplemented("A gateway's health can be checked, not watched"))
     }
 }
-
-const SERVICE: &str = AuditLogServiceServer::<grpc::Service>::NAME;
 
 /// The service elsewhere, called as if it were here.
 #[derive(Clone)]
