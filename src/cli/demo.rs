@@ -35,10 +35,10 @@ Examples:
 pub struct Demo {
     /// The new database file. Without it, auditlog-demo.db, or auditlog-demo-2.db and so on where that
     /// is taken: no file is overwritten.
-    #[arg(long, env = "AUDITLOG_DEMO_FILE", value_name = "FILE")]
+    #[arg(id = "demo_file", long = "file", env = "AUDITLOG_DEMO_FILE", value_name = "FILE")]
     file: Option<PathBuf>,
     /// Where to listen, host:port. Without it, 127.0.0.1:8080, or a free port where that is taken.
-    #[arg(long, env = "AUDITLOG_DEMO_LISTEN", value_name = "ADDRESS")]
+    #[arg(id = "demo_listen", long = "listen", env = "AUDITLOG_DEMO_LISTEN", value_name = "ADDRESS")]
     listen: Option<String>,
 }
 

@@ -245,6 +245,39 @@ fn what_the_file_says_of_a_key_never_outdoes_a_flag_in_silence() {
 }
 
 #[test]
+fn a_key_of_the_file_is_the_variables_name() {
+    let mut variables = std::collections::BTreeSet::new();
+    for command in ["serve", "gateway", "demo", "list", "export", "import", "health", "migrate"] {
+        let (_, help, _) = ran(&[command, "--help"], &[]);
+        let found = help.split("[env: AUDITLOG_").skip(1).filter_map(|rest| rest.split(['=', ']']).next());
+        variables.extend(found.map(str::to_lowercase).filter(|name| name != "config"));
+    }
+    let directory = directory();
+    let config = write(directory.path(), "auditlog.toml", "nothing = 1\n");
+    let (_, _, told) = ran(&["migrate", "--config", &config], &[]);
+    let allowed = told.split("allowed: ").nth(1).expect("a list").trim();
+    let allowed: Vec<_> = allowed.split(';').next().expect("names").split(", ").collect();
+    assert!(variables.len() > 15);
+    for variable in &variables {
+        assert!(allowed.contains(&variable.as_str()), "{variable} is no key: {allowed:?}");
+    }
+}
+
+#[test]
+fn what_the_file_says_of_an_option_is_no_argument_of_another_command() {
+    let directory = directory();
+    let config = write(directory.path(), "auditlog.toml", "organization = \"org_file\"\ndemo_file = \"x.db\"\n");
+    let url = format!("sqlite://{}", directory.path().join("test.db").display());
+    let environment =
+        [("AUDITLOG_CONFIG", config.as_str()), ("AUDITLOG_DATABASE_URL", &url), ("AUDITLOG_API_KEY", "x")];
+    let (code, _, stderr) = ran(&["organizations", "create"], &environment);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("<ORG>"), "{stderr}");
+    assert_eq!(ran(&["organizations", "create", "org_named"], &environment).0, Some(0));
+    assert_eq!(ran(&["organizations", "list"], &environment).1.split('\t').next(), Some("org_named"));
+}
+
+#[test]
 fn help_needs_no_file() {
     let missing = [("AUDITLOG_CONFIG", "/nowhere.toml"), ("AUDITLOG_API_KEY_FILE", "/nowhere")];
     assert_eq!(ran(&["--help"], &missing).0, Some(0));
