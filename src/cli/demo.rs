@@ -151,6 +151,8 @@ grpcurl -plaintext {address} list
 grpcurl -plaintext -H "authorization: Bearer $AUDITLOG_API_KEY" -d '{{"organization_id":"{ORGANIZATION}","limit":2}}' {address} auditlog.v1.AuditLogService/ListAuditLogs
 
 # Command line
+'{program}' list --organization {ORGANIZATION} --limit 3
+'{program}' history assistant asst_abc123
 echo '{{"id":"log_demo_2","organizationId":"{ORGANIZATION}","resourceType":"user","resourceId":"uid_user456","action":"accessed","userId":"uid_user123"}}' | '{program}' import -
 '{program}' keys list --database-url '{url}'
 
