@@ -12,6 +12,8 @@ pub fn init(filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(format!("sqlx=warn,sea_orm_migration=warn,{filter}"))
         .with_context(|| format!("{allowed}, got {filter:?}"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    // What cannot be logged is lost, and the service goes on: telling of it would fail as well, and panic.
+    let log = log.log_internal_errors(false);
     match stderr().is_terminal() {
         true => log.init(),
         false => log.json().flatten_event(true).init(),

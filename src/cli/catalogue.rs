@@ -73,9 +73,9 @@ impl Catalogue {
             Command::Add { database, name, history } => {
                 let store = database.open_existing().await?;
                 match store.add_resource_type(&name, history.as_ref()).await? {
-                    Addition::Added => eprintln!("Added resource type {name}. Services notice within 5 seconds."),
-                    Addition::PathAdded => eprintln!("{name} has histories now. Services notice within 5 seconds."),
-                    Addition::Known => eprintln!("Resource type {name} is there already."),
+                    Addition::Added => tell!("Added resource type {name}. Services notice within 5 seconds."),
+                    Addition::PathAdded => tell!("{name} has histories now. Services notice within 5 seconds."),
+                    Addition::Known => tell!("Resource type {name} is there already."),
                     Addition::OtherPath(path) => {
                         bail!(
                             "{name} is there already with histories at /v1/{path}/{{id}}/history, which clients may use"
@@ -90,7 +90,7 @@ impl Catalogue {
             Command::Remove { database, name } => {
                 let store = database.open_existing().await?;
                 remove(&store, &name).await?;
-                eprintln!("Removed resource type {name}.");
+                tell!("Removed resource type {name}.");
                 store.close().await;
                 Ok(())
             }
@@ -108,7 +108,7 @@ async fn remove(store: &Store, name: &CatalogueName) -> anyhow::Result<()> {
         Removal::Unknown => bail!("{}", unknown(name, &store.catalogue().await?)),
         Removal::Used(organization) => return Err(used(organization)),
     };
-    eprintln!("Waiting {} seconds, until services that run have noticed …", NOTICED.as_secs());
+    tell!("Waiting {} seconds, until services that run have noticed …", NOTICED.as_secs());
     tokio::time::sleep(NOTICED).await;
     if let Some(organization) = store.user_of_resource_type(name).await? {
         store.add_resource_type(name, segment.as_ref()).await?;

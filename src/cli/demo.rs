@@ -38,7 +38,7 @@ pub struct Demo {
     #[arg(id = "demo_file", long = "file", env = "AUDITLOG_DEMO_FILE", value_name = "FILE")]
     file: Option<PathBuf>,
     /// Where to listen, host:port. Without it, 127.0.0.1:8080, or a free port where that is taken.
-    #[arg(id = "demo_listen", long = "listen", env = "AUDITLOG_DEMO_LISTEN", value_name = "ADDRESS")]
+    #[arg(id = "demo_listen", long = "listen", env = "AUDITLOG_DEMO_LISTEN", value_parser = super::serve::address, value_name = "ADDRESS")]
     listen: Option<String>,
 }
 

@@ -25,7 +25,7 @@ pub struct Gateway {
     #[arg(long, env = "AUDITLOG_UPSTREAM", value_parser = client::endpoint, value_name = "URL", required = true)]
     upstream: Endpoint,
     /// Where to listen, host:port; port 0 takes a free one and logs it.
-    #[arg(long, env = "AUDITLOG_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
+    #[arg(long, env = "AUDITLOG_LISTEN", value_parser = super::serve::address, default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
     listen: String,
     #[command(flatten)]
     serving: Serving,

@@ -111,7 +111,7 @@ impl Keys {
                 if !store.revoke_key(id, Clock::system().now()).await? {
                     bail!("there is no key {id} that could be revoked; `auditlog keys list` shows those there are");
                 }
-                eprintln!("Revoked key {id}. Services notice within 5 seconds.");
+                tell!("Revoked key {id}. Services notice within 5 seconds.");
                 store.close().await;
                 Ok(())
             }
@@ -134,13 +134,13 @@ impl Create {
         if let Some(organization) = &organization
             && ensure(&store, organization, &clock, &random).await?
         {
-            eprintln!("Created organization {organization}.");
+            tell!("Created organization {organization}.");
         }
         let scopes = scope.into_iter().collect();
         let key = create_key(&store, &clock, &random, organization, &scopes, expires_at).await?;
         let printed = writeln!(stdout(), "{}", key.expose()).and_then(|()| stdout().flush());
         printed.map_err(|error| anyhow!("the key was made and could not be printed ({error}); revoke it"))?;
-        eprintln!("Keep the key now: it is not shown again.");
+        tell!("Keep the key now: it is not shown again.");
         store.close().await;
         Ok(())
     }

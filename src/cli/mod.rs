@@ -1,5 +1,14 @@
 //! The command line: one file a subcommand.
 
+/// Says something to whoever watches. Nobody may, and a full disk or a reader that has gone is no reason to stop:
+/// the standard macro would.
+macro_rules! tell {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($line)*);
+    }};
+}
+
 mod catalogue;
 mod client;
 mod completions;
@@ -19,7 +28,7 @@ mod table;
 use std::ffi::OsString;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -28,11 +37,13 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use tracing::info;
+
 use crate::domain::{Invalid, Secret, quoted};
 use crate::store::Store;
 use crate::{config, telemetry};
 
-/// An audit log service: exact, fast at any size, and provable.
+/// An audit log service: who did what to which resource, and what changed. Exact and durable.
 #[derive(Parser)]
 #[command(version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
@@ -136,7 +147,15 @@ struct Database {
 impl Database {
     /// Connects, with the schema up to date.
     async fn open(&self) -> anyhow::Result<Store> {
-        Store::open(&self.database_url.0, self.database_connections).await
+        let file = self.database_url.0.expose().strip_prefix("sqlite://").map(|rest| rest.split('?').next());
+        let is_new = file.flatten().is_some_and(|file| !Path::new(file).exists());
+        let store = Store::open(&self.database_url.0, self.database_connections).await?;
+        if is_new {
+            // Who meant one that is there, from another directory, should see it.
+            let file = file.flatten().and_then(|file| std::path::absolute(file).ok()).unwrap_or_default();
+            info!(file = %file.display(), "made a new database");
+        }
+        Ok(store)
     }
 
     /// Connects to a database that is there, and changes nothing of it.
@@ -227,6 +246,13 @@ fn dispatch(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>
 }
 
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("error: {error:#}");
+    // Some errors of libraries say their cause, and have it too.
+    let mut told: Vec<String> = Vec::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !told.last().is_some_and(|last| last.contains(&cause)) {
+            told.push(cause);
+        }
+    }
+    tell!("error: {}", told.join(": "));
     ExitCode::from(code)
 }

@@ -48,8 +48,8 @@ impl Organizations {
             Command::Create { database, organization } => {
                 let store = database.open().await?;
                 match keys::ensure(&store, &organization, &Clock::system(), &Random::system()).await? {
-                    true => eprintln!("Created organization {organization}."),
-                    false => eprintln!("Organization {organization} is there already."),
+                    true => tell!("Created organization {organization}."),
+                    false => tell!("Organization {organization} is there already."),
                 }
                 store.close().await;
             }

@@ -175,12 +175,12 @@ impl Page {
         let last = self.offset + shown;
         match (shown, total) {
             _ if self.json => {}
-            (_, 0) => eprintln!("No entries match."),
-            (0, total) => eprintln!("{total} entries match, none beyond --offset {}.", self.offset),
+            (_, 0) => tell!("No entries match."),
+            (0, total) => tell!("{total} entries match, none beyond --offset {}.", self.offset),
             (_, total) if last < total => {
-                eprintln!("{} to {last} of {total}; go on with --offset {last}", self.offset + 1);
+                tell!("{} to {last} of {total}; go on with --offset {last}", self.offset + 1);
             }
-            _ => eprintln!("{} to {last} of {total}", self.offset + 1),
+            _ => tell!("{} to {last} of {total}", self.offset + 1),
         }
     }
 }

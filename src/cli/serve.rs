@@ -25,7 +25,7 @@ pub struct Serve {
     #[command(flatten)]
     database: Database,
     /// Where to listen, host:port; port 0 takes a free one and logs it.
-    #[arg(long, env = "AUDITLOG_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    #[arg(long, env = "AUDITLOG_LISTEN", value_parser = address, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     listen: String,
     /// Whether to serve REST beside gRPC.
     #[arg(long, env = "AUDITLOG_REST", default_value = "on", value_enum)]
@@ -68,6 +68,15 @@ impl Serving {
     pub(super) fn at(self, listen: String) -> app::Serving {
         let Self { request_timeout, drain_delay, drain_limit, cors_origin } = self;
         app::Serving { listen, request_timeout, drain_delay, drain_limit, cors_origins: cors_origin }
+    }
+}
+
+/// Where to listen: a host and a port.
+pub(super) fn address(text: &str) -> Result<String, Invalid> {
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err(Invalid::new("must be host:port such as 127.0.0.1:8080", quoted(text))),
     }
 }
 

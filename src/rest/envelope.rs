@@ -141,7 +141,7 @@ fn in_rest_names(details: &ErrorDetails) -> Option<String> {
 
 /// `audit_logs[3].changes[0].old_value_json` is `auditLogs[3].changes[0].oldValue` here, and
 /// `resource_types[0]` is the parameter `resourceType`.
-fn rest_name(path: &str) -> String {
+pub fn rest_name(path: &str) -> String {
     let parameter = match path.split('[').next().unwrap_or(path) {
         "resource_types" | "resource_type" => Some("resourceType"),
         "resource_ids" | "resource_id" => Some("resourceId"),

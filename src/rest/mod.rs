@@ -26,7 +26,7 @@ use tonic::{Code, Status};
 use crate::access::{Access, Refuse, authenticate};
 use crate::grpc::pb::audit_log_service_server::AuditLogService;
 use crate::grpc::{MAX_REQUEST, ORGANIZATION_HEADER, pb};
-pub use envelope::{Failure, refuse};
+pub use envelope::{Failure, refuse, rest_name};
 use params::Params;
 
 /// The headers that a call takes along: who asks, for which organization, as part of which trace.

@@ -41,6 +41,8 @@ fn wrong_usage_exits_2_and_says_what_is_allowed() {
             &["migrate", "--database-url", "sqlite::memory:"],
             "must start with sqlite:// or postgres://, got \"no scheme\"",
         ),
+        (&["serve", "--listen", "7331"], "must be host:port such as 127.0.0.1:8080, got \"7331\""),
+        (&["gateway", "--upstream", "http://127.0.0.1:1", "--listen", "localhost:99999"], "must be host:port"),
         (&["serve", "--request-timeout", "0s"], "must be a duration above 0"),
         (&["serve", "--log", "loud=quiet=x"], "the log filter must be a level"),
         (&["--config", "/nowhere.toml", "migrate"], "cannot read /nowhere.toml"),
@@ -275,6 +277,34 @@ fn what_the_file_says_of_an_option_is_no_argument_of_another_command() {
     assert!(stderr.contains("<ORG>"), "{stderr}");
     assert_eq!(ran(&["organizations", "create", "org_named"], &environment).0, Some(0));
     assert_eq!(ran(&["organizations", "list"], &environment).1.split('\t').next(), Some("org_named"));
+}
+
+#[test]
+fn nothing_stops_because_nobody_hears_it() {
+    let directory = directory();
+    let url = format!("sqlite://{}", directory.path().join("test.db").display());
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").expect("it is there");
+    for arguments in
+        [&["keys", "create", "--organization", "a", "--scope", "read"][..], &["organizations", "create", "b"]]
+    {
+        let run =
+            auditlog().args(arguments).env("AUDITLOG_DATABASE_URL", &url).stderr(full()).output().expect("it runs");
+        assert_eq!(run.status.code(), Some(0), "{arguments:?}");
+    }
+    // A log whose reader goes away: the service serves, and drains.
+    let mut service = Process::serve(&url);
+    service.log = std::sync::mpsc::channel().1;
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let answer = crate::support::run(async { reqwest::get(service.url("/livez")).await.expect("an answer").status() });
+    assert_eq!(answer.as_u16(), 200);
+    assert_eq!(service.terminate(), Some(0));
+    let mut command = auditlog();
+    command.args(["serve", "--listen", "127.0.0.1:0"]).env("AUDITLOG_DATABASE_URL", &url).stderr(full());
+    let mut silent = command.spawn().expect("it starts");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert!(silent.try_wait().expect("it can be asked").is_none(), "it goes on");
+    std::process::Command::new("kill").arg(silent.id().to_string()).status().expect("it is told to end");
+    assert_eq!(silent.wait().expect("it ends").code(), Some(0));
 }
 
 #[test]

@@ -100,6 +100,15 @@ on_every_database! {
         assert_eq!(ids(&service, &key, "b").await.len(), 2);
     }
 
+    async fn a_file_without_a_single_entry_is_an_error(database: &Database) {
+        let (service, key) = started(database);
+        let (code, summary, told) = import(&service, &key, b"id,organizationId\nlog_1,a\n", &[]);
+        assert_eq!(code, Some(1));
+        assert!(summary.starts_with("0 written, 0 already there, 2 skipped"), "{summary}");
+        assert!(told.contains("takes one JSON object a line"), "{told}");
+        assert_eq!(import(&service, &key, b"", &[]).0, Some(0), "nothing is no mistake");
+    }
+
     async fn a_refused_key_ends_the_import(database: &Database) {
         let (service, _) = started(database);
         let reader = create_key(&database.url, &["--organization", "a", "--scope", "read"]);

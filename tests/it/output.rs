@@ -198,6 +198,13 @@ on_every_database! {
             assert!(started.export(&[&arguments[..], &["--after", "log_2"]].concat()).status.success());
             assert_eq!(fs::read_to_string(&file).expect("the file"), before, "there is nothing more");
         }
+        let refused = path("refused.csv");
+        let told = started.refused(&["--format", "csv", "--output", &refused, "--action", "create"]);
+        assert!(told.contains("did you mean created?"), "{told}");
+        assert!(!fs::exists(&refused).expect("it can be asked"), "nothing is in the way of the next try");
+        assert!(started.export(&["--format", "csv", "--output", &refused, "--action", "created"]).status.success());
+        let dash = started.export(&["--output", "-"]);
+        assert!(dash.status.success() && text(&dash.stdout).lines().count() == 2);
         fs::write(&file, r#"{"id":"log_1""#).expect("the file");
         let told = started.refused(&["--output", &file, "--after", "log_1"]);
         assert!(told.contains("its last line is torn"), "{told}");

@@ -49,10 +49,12 @@ pub struct Export {
     /// What to write.
     #[arg(long, value_enum, default_value = "ndjson", value_name = "FORMAT")]
     format: Format,
-    /// The file, which must not be there yet; with --after it gets the rest appended. Without it, standard output.
+    /// The file, which must not be there yet; with --after it gets the rest appended. Without it, or as -, standard
+    /// output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Go on after the entry of this id: the last one that an export wrote before it ended, and the last of --output.
+    /// Give the same filters and format.
     #[arg(long, value_name = "ID")]
     after: Option<String>,
 }
@@ -95,6 +97,7 @@ impl Export {
             None => 0,
         };
         let request = ExportAuditLogsRequest { after_sequence, ..filters.export(organization)? };
+        let output = output.filter(|path| path.as_os_str() != "-");
         let mut sink = Sink::open(output.as_deref(), format, after.as_deref())?;
         if format == Format::Csv && after.is_none() {
             sink.write(&csv::header()?)?;
@@ -103,11 +106,18 @@ impl Export {
         progress.set_style(ProgressStyle::with_template("{bar:30} {percent:>3} % {msg}, {eta} left")?);
         let mut walk = Walk { client: connected, request, sink, format, progress, written: 0, last_id: after };
         let begun = Instant::now();
-        walk.run().await.map_err(|fault| fault.told(&walk, &client))?;
+        if let Err(fault) = walk.run().await {
+            let told = fault.told(&walk, &client);
+            // A new file without entries would only be in the way of the next try.
+            if walk.last_id.is_none() {
+                walk.sink.discard();
+            }
+            return Err(told);
+        }
         walk.progress.finish_and_clear();
         let elapsed = begun.elapsed().as_secs_f64();
         let rate = walk.written as f64 / elapsed.max(0.001);
-        eprintln!("{} entries in {elapsed:.1} s ({}/s)", HumanCount(walk.written), HumanCount(rate as u64));
+        tell!("{} entries in {elapsed:.1} s ({}/s)", HumanCount(walk.written), HumanCount(rate as u64));
         Ok(())
     }
 }
@@ -164,6 +174,9 @@ impl Walk {
             let since = *failing_since.get_or_insert_with(Instant::now);
             if !is_passing(&status) || since.elapsed() > PATIENCE {
                 return Err(Fault::Service(status));
+            }
+            if since.elapsed() < WAIT {
+                self.progress.suspend(|| tell!("the service does not answer ({}); trying again", status.message()));
             }
             tokio::time::sleep(WAIT).await;
         }

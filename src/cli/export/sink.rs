@@ -39,6 +39,14 @@ impl Sink {
         Ok(Self::File { file, name, whole })
     }
 
+    /// Takes a new file away again.
+    pub(super) fn discard(&mut self) {
+        if let Self::File { name, .. } = self {
+            // What stays is told at the next try.
+            let _ = std::fs::remove_file(name);
+        }
+    }
+
     /// Writes whole lines, or none of them where that is a file.
     pub(super) fn write(&mut self, lines: &[u8]) -> anyhow::Result<()> {
         match self {

@@ -73,6 +73,9 @@ impl Import {
         };
         let summary = run(client.connect()?, source, organization, strict, progress).await?;
         writeln!(stdout(), "{summary}")?;
+        if summary.is_in_vain() {
+            bail!("no line is an entry; an import takes one JSON object a line, as an export writes them");
+        }
         Ok(())
     }
 }

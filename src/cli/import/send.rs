@@ -12,6 +12,7 @@ use tonic_types::StatusExt;
 use super::lines::Batch;
 use crate::cli::client::{AuditLogs, is_passing};
 use crate::grpc::pb::{WriteAuditLogsRequest, WrittenAuditLog};
+use crate::rest::rest_name;
 
 /// How long a service may be away before the import gives up.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,6 +25,13 @@ pub(in crate::cli) struct Summary {
     there_already: u64,
     skipped: u64,
     elapsed: Duration,
+}
+
+impl Summary {
+    /// Whether there were lines, and all of them bad.
+    pub(super) fn is_in_vain(&self) -> bool {
+        self.skipped > 0 && self.written + self.there_already == 0
+    }
 }
 
 impl fmt::Display for Summary {
@@ -95,7 +103,7 @@ impl Sender {
             return Err(anyhow!("line {line}: {why}; {}", self.so_far()));
         }
         self.skipped += 1;
-        self.progress.suspend(|| eprintln!("line {line}: {why}; skipped"));
+        self.progress.suspend(|| tell!("line {line}: {why}; skipped"));
         Ok(())
     }
 
@@ -121,7 +129,7 @@ impl Sender {
                 {
                     if wait == WAIT {
                         let why = format!("{:?}: {}", status.code(), status.message());
-                        self.progress.suspend(|| eprintln!("the service does not take it ({why}); trying again"));
+                        self.progress.suspend(|| tell!("the service does not take it ({why}); trying again"));
                     }
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(Duration::from_secs(1));
@@ -152,7 +160,8 @@ impl Sender {
 
     fn gave_up(&self, batch: &Batch, status: &Status) -> String {
         let line = batch.entries.first().map_or(0, |(line, _)| *line);
-        format!("from line {line} on the service answered {:?}: {}; {}", status.code(), status.message(), self.so_far())
+        let (organization, code, message) = (&batch.organization, status.code(), status.message());
+        format!("from line {line} on the service answered for {organization} {code:?}: {message}; {}", self.so_far())
     }
 }
 
@@ -161,7 +170,7 @@ fn refused(status: &Status) -> BTreeMap<usize, String> {
     let violations = status.get_details_bad_request().map(|request| request.field_violations).unwrap_or_default();
     let place = |field: &str| field.strip_prefix("audit_logs[")?.split(']').next()?.parse().ok();
     let refused = violations.into_iter().filter_map(|one| {
-        let field = one.field.split_once("].").map_or("entry", |(_, field)| field);
+        let field = one.field.split_once("].").map_or_else(|| "entry".to_owned(), |(_, field)| rest_name(field));
         Some((place(&one.field)?, format!("{field}: {}", one.description)))
     });
     refused.collect()
