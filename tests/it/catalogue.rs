@@ -62,7 +62,7 @@ async fn until(status: u16, ask: impl AsyncFn() -> reqwest::Response) -> (Durati
 }
 
 /// What may be known late: the five seconds of the contract, and some of a busy machine's.
-const LATE: Duration = Duration::from_millis(6_000);
+const LATE: Duration = Duration::from_millis(7_500);
 
 on_every_database! {
     async fn a_type_is_taken_served_and_refused_within_seconds_of_its_change(database: &Database) {

@@ -308,10 +308,14 @@ fn nothing_stops_because_nobody_hears_it() {
     assert_eq!(answer.as_u16(), 200);
     assert_eq!(service.terminate(), Some(0));
     let mut command = auditlog();
-    command.args(["serve", "--listen", "127.0.0.1:0"]).env("AUDITLOG_DATABASE_URL", &url).stderr(full());
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+    let listen = free.to_string();
+    command.args(["serve", "--listen", &listen]).env("AUDITLOG_DATABASE_URL", &url).stderr(full());
     let mut silent = command.spawn().expect("it starts");
-    std::thread::sleep(std::time::Duration::from_secs(2));
-    assert!(silent.try_wait().expect("it can be asked").is_none(), "it goes on");
+    while std::net::TcpStream::connect(free).is_err() {
+        assert!(silent.try_wait().expect("it can be asked").is_none(), "it goes on");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
     std::process::Command::new("kill").arg(silent.id().to_string()).status().expect("it is told to end");
     assert_eq!(silent.wait().expect("it ends").code(), Some(0));
 }
