@@ -33,9 +33,8 @@ impl Catalogues {
         self.recent.try_get_with((), read).await.map_err(|error| error.again("reading the catalogue"))
     }
 
-    /// One that names the types and actions of `entries`.
-    pub async fn naming(&self, entries: &[Entry]) -> Result<Arc<Catalogue>> {
-        let current = self.current().await?;
+    /// `current`, or a newer one if `entries` have types or actions that it does not name.
+    pub async fn naming(&self, current: Arc<Catalogue>, entries: &[Entry]) -> Result<Arc<Catalogue>> {
         let is_named = |Entry { content, .. }: &Entry| {
             current.resource_type_name(content.resource_type).is_some() && current.action_name(content.action).is_some()
         };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::from_fn_with_state;
 use tonic::server::NamedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -19,7 +19,6 @@ use tracing::{debug, info, warn};
 use super::Serving;
 use super::protocols::{Protocols, by_protocol, path};
 use super::server::{self, Deadline, Running, guarded};
-use crate::access::Refuse;
 use crate::domain::{Clock, EntryId, Random};
 use crate::error::Error;
 use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
@@ -60,8 +59,11 @@ pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
     };
     let upstream = Upstream { channel: channel.clone(), clock, random };
     let router = guarded(rest::router(upstream, None, ready), serving.request_timeout, rest::refuse);
-    let grpc = grpc_router(channel, serving.request_timeout);
-    let router = router.layer(from_fn_with_state(Protocols { grpc_web: grpc.clone(), grpc }, by_protocol));
+    // Of gRPC it speaks health alone, so that the same checks find it well.
+    let health = HealthServer::new(Health(HealthClient::new(channel)));
+    let grpc = Router::new().route_service(&path(&health), health);
+    let protocols = Protocols::new(grpc, NO_GRPC, serving.request_timeout);
+    let router = router.layer(from_fn_with_state(protocols, by_protocol));
     let running = server::spawn(bound, router, serving, draining, None);
     info!(address = %running.address, upstream = %uri, "listening");
     Ok(running)
@@ -80,18 +82,7 @@ async fn ready(channel: Channel, is_draining: bool) -> Result<(), Status> {
     }
 }
 
-/// Of gRPC, a gateway speaks health alone, so that the same checks find it well.
-fn grpc_router(channel: Channel, limit: Duration) -> Router {
-    let refuse: Refuse = grpc::status::refuse;
-    let health = HealthServer::new(Health(HealthClient::new(channel)));
-    let router = Router::new()
-        .route_service(&path(&health), health)
-        .fallback(async || Status::unimplemented(NO_GRPC).into_http::<axum::body::Body>())
-        .layer(map_response(grpc::status::repair));
-    guarded(router, limit, refuse)
-}
-
-/// The health of the service.
+/// The health of the service behind.
 struct Health(HealthClient<Channel>);
 
 #[tonic::async_trait]

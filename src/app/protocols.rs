@@ -1,21 +1,37 @@
 //! One port: what is gRPC goes to gRPC, what is gRPC-Web is unwrapped first, and all else is REST.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
+use axum::middleware::{Next, map_response};
 use axum::response::Response;
 use http::header::CONTENT_TYPE;
+use tonic::Status;
 use tonic::server::NamedService;
+use tonic_web::GrpcWebLayer;
 use tower::ServiceExt;
 use tracing::debug;
+
+use super::server::guarded;
+use crate::grpc;
 
 /// What is told apart on one port, beside REST.
 #[derive(Clone)]
 pub(super) struct Protocols {
-    pub(super) grpc: Router,
-    pub(super) grpc_web: Router,
+    grpc: Router,
+    grpc_web: Router,
+}
+
+impl Protocols {
+    /// The gRPC services of `router`, and `nothing` as the answer where it has no method.
+    pub(super) fn new(router: Router, nothing: &'static str, limit: Duration) -> Self {
+        let router = router
+            .fallback(async move || Status::unimplemented(nothing).into_http::<axum::body::Body>())
+            .layer(map_response(grpc::status::repair));
+        let grpc = guarded(router, limit, grpc::status::refuse);
+        Self { grpc_web: grpc.clone().layer(GrpcWebLayer::new()), grpc }
+    }
 }
 
 /// Hands a request to the router of its protocol.

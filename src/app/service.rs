@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::from_fn_with_state;
 use tonic::Status;
 use tonic::server::NamedService;
-use tonic_web::GrpcWebLayer;
 use tracing::info;
 
 use super::Serving;
@@ -68,8 +66,8 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AuditLogServiceServer<grpc::Service>>().await;
-    let grpc = grpc_router(service.clone(), health_service, serving.request_timeout)?;
-    let protocols = Protocols { grpc_web: grpc.clone().layer(GrpcWebLayer::new()), grpc };
+    let grpc = grpc_router(service.clone(), health_service)?;
+    let protocols = Protocols::new(grpc, "There is no such method", serving.request_timeout);
     let rest_router = match rest {
         true => {
             let (store, draining) = (store.clone(), Arc::clone(&draining));
@@ -92,7 +90,7 @@ async fn ready(store: Store, is_draining: bool) -> Result<(), Status> {
     }
 }
 
-fn grpc_router<H>(service: grpc::Service, health: H, limit: Duration) -> anyhow::Result<Router>
+fn grpc_router<H>(service: grpc::Service, health: H) -> anyhow::Result<Router>
 where
     H: tower::Service<Request, Error = std::convert::Infallible> + NamedService + Clone + Send + Sync + 'static,
     H::Response: axum::response::IntoResponse,
@@ -115,8 +113,6 @@ where
     let router = router
         .route_service(&path(&health), health.clone())
         .route_service(&path(&v1), v1.clone())
-        .route_service(&path(&v1alpha), v1alpha.clone())
-        .fallback(async || Status::unimplemented("There is no such method").into_http::<axum::body::Body>())
-        .layer(map_response(grpc::status::repair));
-    Ok(guarded(router, limit, refuse))
+        .route_service(&path(&v1alpha), v1alpha.clone());
+    Ok(router)
 }

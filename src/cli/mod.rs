@@ -147,13 +147,13 @@ struct Database {
 impl Database {
     /// Connects, with the schema up to date.
     async fn open(&self) -> anyhow::Result<Store> {
-        let file = self.database_url.0.expose().strip_prefix("sqlite://").map(|rest| rest.split('?').next());
-        let is_new = file.flatten().is_some_and(|file| !Path::new(file).exists());
+        let url = self.database_url.0.expose();
+        let file = url.strip_prefix("sqlite://").and_then(|rest| rest.split('?').next()).map(Path::new);
+        let new = file.filter(|file| !file.exists());
         let store = Store::open(&self.database_url.0, self.database_connections).await?;
-        if is_new {
+        if let Some(file) = new {
             // Who meant one that is there, from another directory, should see it.
-            let file = file.flatten().and_then(|file| std::path::absolute(file).ok()).unwrap_or_default();
-            info!(file = %file.display(), "made a new database");
+            info!(file = %std::path::absolute(file)?.display(), "made a new database");
         }
         Ok(store)
     }

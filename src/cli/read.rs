@@ -10,7 +10,7 @@ use super::client::{AuditLogs, Client, explained};
 use super::filters::{Deeds, Filters};
 use super::table;
 use crate::grpc::pb::{self, AuditLog, Pagination};
-use crate::rest::json::Entry;
+use crate::rest::json;
 
 /// The most entries that the service gives at once.
 const MAX_PAGE: u32 = 100;
@@ -186,10 +186,5 @@ impl Page {
 }
 
 fn print_json(entries: Vec<AuditLog>) -> anyhow::Result<()> {
-    let mut lines = Vec::new();
-    for entry in entries {
-        serde_json::to_writer(&mut lines, &Entry::try_from(entry)?)?;
-        lines.push(b'\n');
-    }
-    Ok(std::io::stdout().write_all(&lines)?)
+    Ok(std::io::stdout().write_all(&json::lines::<json::Entry>(entries)?)?)
 }

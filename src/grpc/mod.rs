@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status};
 
 use crate::access::{Access, Caller, Scope};
 use crate::catalogue::Catalogues;
-use crate::domain::{Clock, EntryId, OrganizationId, Random, quoted};
+use crate::domain::{Catalogue, Clock, EntryId, OrganizationId, Random, quoted};
 use crate::error::{AtField, Error, Result};
 use crate::ingest::{Batch, Ingest};
 use crate::query::{Export, Page, Piece, Query};
@@ -67,8 +67,13 @@ impl Service {
     }
 
     /// A page as it goes out.
-    async fn page(&self, page: Page, organization: &OrganizationId) -> Result<(Vec<pb::AuditLog>, pb::Pagination)> {
-        let catalogue = self.catalogues.naming(&page.entries).await?;
+    async fn page(
+        &self,
+        page: Page,
+        organization: &OrganizationId,
+        catalogue: Arc<Catalogue>,
+    ) -> Result<(Vec<pb::AuditLog>, pb::Pagination)> {
+        let catalogue = self.catalogues.naming(catalogue, &page.entries).await?;
         wire::page(page, organization, &catalogue)
     }
 
@@ -84,7 +89,7 @@ impl Service {
 
     /// A piece of an export as it goes out.
     async fn pieces(&self, piece: Piece, organization: &OrganizationId) -> Result<Vec<pb::ExportAuditLogsResponse>> {
-        let catalogue = self.catalogues.naming(&piece.entries).await?;
+        let catalogue = self.catalogues.naming(self.catalogues.current().await?, &piece.entries).await?;
         wire::pieces(piece, organization, &catalogue)
     }
 }
@@ -121,9 +126,10 @@ impl AuditLogService for Service {
         request: Request<pb::ListAuditLogsRequest>,
     ) -> std::result::Result<Response<pb::ListAuditLogsResponse>, Status> {
         let (_, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
-        let (filter, start, limit) = wire::listing(request.into_inner(), &*self.catalogues.current().await?)?;
+        let catalogue = self.catalogues.current().await?;
+        let (filter, start, limit) = wire::listing(request.into_inner(), &catalogue)?;
         let page = self.query.list(&organization, &filter, start, limit).await?;
-        let (audit_logs, pagination) = self.page(page, &organization).await?;
+        let (audit_logs, pagination) = self.page(page, &organization, catalogue).await?;
         Ok(Response::new(pb::ListAuditLogsResponse { audit_logs, pagination: Some(pagination) }))
     }
 
@@ -136,9 +142,10 @@ impl AuditLogService for Service {
         let named = agreed(&request, &request.get_ref().organization_id)?.or_else(own);
         let named = named.ok_or_else(|| missing("is required with a service-wide key: send x-organization-id"))?;
         let organization = self.access.enter(&caller, &named, Scope::Read).await?;
-        let (filter, start, limit) = wire::history(request.into_inner(), &*self.catalogues.current().await?)?;
+        let catalogue = self.catalogues.current().await?;
+        let (filter, start, limit) = wire::history(request.into_inner(), &catalogue)?;
         let page = self.query.list(&organization, &filter, start, limit).await?;
-        let (audit_logs, pagination) = self.page(page, &organization).await?;
+        let (audit_logs, pagination) = self.page(page, &organization, catalogue).await?;
         Ok(Response::new(pb::GetResourceHistoryResponse { audit_logs, pagination: Some(pagination) }))
     }
 
@@ -149,7 +156,8 @@ impl AuditLogService for Service {
         let (_, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
         let id = EntryId::parse(request.into_inner().id).at("id")?;
         let entry = self.query.get(&organization, &id).await?;
-        let catalogue = self.catalogues.naming(std::slice::from_ref(&entry)).await?;
+        let catalogue = self.catalogues.current().await?;
+        let catalogue = self.catalogues.naming(catalogue, std::slice::from_ref(&entry)).await?;
         let audit_log = Some(wire::audit_log(entry, &organization, &catalogue)?);
         Ok(Response::new(pb::GetAuditLogResponse { audit_log }))
     }

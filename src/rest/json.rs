@@ -231,6 +231,19 @@ impl TryFrom<pb::AuditLog> for Line {
     }
 }
 
+/// Entries as NDJSON: each as `T`, a line of its own.
+pub fn lines<T>(entries: Vec<pb::AuditLog>) -> serde_json::Result<Vec<u8>>
+where
+    T: Serialize + TryFrom<pb::AuditLog, Error = serde_json::Error>,
+{
+    let mut lines = Vec::new();
+    for entry in entries {
+        serde_json::to_writer(&mut lines, &T::try_from(entry)?)?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
+}
+
 /// Changes as the JSON of an entry has them.
 pub fn changes(changes: Vec<pb::Change>) -> serde_json::Result<String> {
     serde_json::to_string(&changes.into_iter().map(change).collect::<Result<Vec<_>, _>>()?)

@@ -113,13 +113,14 @@ impl<P> Call<P> {
     }
 
     /// `message` as a gRPC call would bring it.
-    fn request<T>(&self, message: T) -> tonic::Request<T> {
-        let named = |name: &HeaderName| {
-            let name = name.clone();
-            self.headers.get_all(&name).iter().map(move |value| (name.clone(), value.clone())).collect::<Vec<_>>()
-        };
-        let headers = FORWARDED.iter().flat_map(named).collect();
-        tonic::Request::from_parts(MetadataMap::from_headers(headers), self.extensions.clone(), message)
+    fn request<T>(self, message: T) -> tonic::Request<T> {
+        let mut forwarded = HeaderMap::new();
+        for name in &FORWARDED {
+            for value in self.headers.get_all(name) {
+                forwarded.append(name, value.clone());
+            }
+        }
+        tonic::Request::from_parts(MetadataMap::from_headers(forwarded), self.extensions, message)
     }
 }
 

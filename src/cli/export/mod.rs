@@ -16,7 +16,7 @@ use tonic::Status;
 use super::client::{AuditLogs, Client, explained, is_passing};
 use super::filters::Filters;
 use crate::grpc::pb::{AuditLog, ExportAuditLogsRequest, ExportAuditLogsResponse, GetAuditLogRequest};
-use crate::rest::json::Line;
+use crate::rest::json;
 use sink::Sink;
 
 /// How long a service may be away before the export gives up, and the wait between tries.
@@ -69,14 +69,7 @@ impl Format {
     /// The lines of `entries`.
     fn lines(self, entries: Vec<AuditLog>) -> anyhow::Result<Vec<u8>> {
         match self {
-            Self::Ndjson => {
-                let mut lines = Vec::new();
-                for entry in entries {
-                    serde_json::to_writer(&mut lines, &Line::try_from(entry)?)?;
-                    lines.push(b'\n');
-                }
-                Ok(lines)
-            }
+            Self::Ndjson => Ok(json::lines::<json::Line>(entries)?),
             Self::Csv => csv::lines(entries),
         }
     }
@@ -100,7 +93,7 @@ impl Export {
         let output = output.filter(|path| path.as_os_str() != "-");
         let mut sink = Sink::open(output.as_deref(), format, after.as_deref())?;
         if format == Format::Csv && after.is_none() {
-            sink.write(&csv::header()?)?;
+            sink.write(&csv::header()?).inspect_err(|_| sink.discard())?;
         }
         let progress = ProgressBar::new(0);
         progress.set_style(ProgressStyle::with_template("{bar:30} {percent:>3} % {msg}, {eta} left")?);
