@@ -62,7 +62,7 @@ impl Snapshot {
     }
 
     pub(super) fn sql(&self, organization: &OrganizationId) -> Sql {
-        Sql::new(self.backend(), organization)
+        Sql::of(self.backend(), organization)
     }
 
     pub(super) async fn query(&self, statement: Statement) -> Result<Vec<QueryResult>> {
