@@ -39,8 +39,15 @@ Examples:
     #[command(after_help = "\
 Examples:
   auditlog marks fold
-  auditlog marks fold --organization org_abc123")]
-    Fold(Chosen),
+  auditlog marks fold --organization org_abc123
+  auditlog marks fold --lag 256")]
+    Fold {
+        #[command(flatten)]
+        chosen: Chosen,
+        /// Only organizations that are at least so many entries behind.
+        #[arg(long, env = "AUDITLOG_MARKS_LAG", default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..), value_name = "N")]
+        lag: i64,
+    },
     /// Compare all counts with the entries. Exit code 1 if one is wrong.
     ///
     /// Services may run meanwhile. It reads all entries three times.
@@ -70,8 +77,10 @@ struct Chosen {
 
 impl Marks {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let (Command::Status(chosen) | Command::Fold(chosen) | Command::Check(chosen) | Command::Rebuild(chosen)) =
-            &self.command;
+        let (Command::Status(chosen)
+        | Command::Fold { chosen, .. }
+        | Command::Check(chosen)
+        | Command::Rebuild(chosen)) = &self.command;
         let store = chosen.database.open_existing().await?;
         let folder = Folder::new(store.clone());
         let lags = match &chosen.organization {
@@ -83,7 +92,10 @@ impl Marks {
         };
         let outcome = match self.command {
             Command::Status(_) => status(&lags),
-            Command::Fold(_) => fold(&folder, &lags).await,
+            Command::Fold { lag: least, .. } => {
+                let behind = |lag: &&Lag| lag.head - lag.folded >= least;
+                fold(&folder, &lags.iter().filter(behind).cloned().collect::<Vec<_>>()).await
+            }
             Command::Check(_) => check(&folder, &lags).await,
             Command::Rebuild(_) => rebuild(&folder, &lags).await,
         };

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult, QueryResult};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait};
 use serde_json::json;
 
 use super::entities::{audit_log, organization};
@@ -72,17 +72,13 @@ impl Append {
         let mut sql = Sql::new(self.0.get_database_backend());
         let k = sql.rows(ids.iter().map(|(organization, id)| json!([organization.as_str(), id.as_str()])).collect());
         let text = format!(
-            "SELECT a.* FROM {k} JOIN audit_logs a {} ON a.organization_id = {} AND a.id = {}",
+            "SELECT {} FROM {k} JOIN audit_logs a {} ON a.organization_id = {} AND a.id = {}",
+            rows::columns("a"),
             dialect::indexed_by(sql.backend, "audit_logs_id"),
             text("k", 0),
             text("k", 1)
         );
-        let rows = self.0.query_all_raw(sql.statement(text)).await?;
-        let entry = |row: &QueryResult| {
-            let row = audit_log::Model::from_query_result(row, "")?;
-            Ok((row.organization_id.clone(), rows::entry(row)?))
-        };
-        rows.iter().map(entry).collect()
+        self.0.query_all_raw(sql.statement(text)).await?.iter().map(rows::listed).collect()
     }
 
     /// Inserts `entries`, each of its organization.
