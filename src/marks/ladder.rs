@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::{Counts, Damaged, Leaf, Position, Span};
 
-/// Entries between marks. Twice as many are split.
-pub(super) const DISTANCE: i64 = 1_024;
+/// Entries between marks. Twice as many are split. Few in the tests here, which then see many marks.
+pub(super) const DISTANCE: i64 = if cfg!(test) { 8 } else { 1_024 };
 const WIDEST: i64 = 2 * DISTANCE;
 /// Marks that count from one super mark; twice as many are split. An entry that comes late changes the marks of its
 /// own block and all later super marks, so that small blocks and few blocks are both wanted.
-const BLOCK: usize = 32;
+const BLOCK: usize = if cfg!(test) { 4 } else { 32 };
 
 /// A key's marks, as far as they are loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Ladder {
     /// The distances between marks of `blocks` that have become too wide.
     pub fn gaps(&self, blocks: &[Span]) -> Vec<Span> {
         let mut gaps = Vec::new();
-        for block in blocks {
+        for block in blocks.iter().flat_map(|block| self.blocks_in(*block)) {
             let (mut after, mut before) = (block.after, 0);
             for (position, counts) in self.inner.range(above(block.after)..block.to) {
                 if counts.total() - before > WIDEST {
@@ -132,6 +132,13 @@ impl Ladder {
         Span { after, to: self.next_super(after) }
     }
 
+    /// The blocks of `span`, which was one block before new marks split it.
+    fn blocks_in(&self, Span { after, to }: Span) -> Vec<Span> {
+        let inside = self.supers.range(above(after)..to).map(|(position, _)| *position);
+        let starts = std::iter::once(after).chain(inside);
+        starts.map(|start| Span { after: start, to: self.next_super(start) }).collect()
+    }
+
     fn next_super(&self, after: Position) -> Position {
         self.supers.range(above(after)..).next().map_or(Position::END, |(position, _)| *position)
     }
@@ -141,3 +148,6 @@ impl Ladder {
 fn above(position: Position) -> Position {
     Position { seq: position.seq.saturating_add(1), ..position }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! `auditlog marks`, and a service that does not fold.
+
+use std::time::{Duration, Instant};
+
+use auditlog::domain::{Action, Counts, Identifier, Key, ResourceType};
+use auditlog::store::Rung;
+use serde_json::Value;
+
+use super::model::ORGANIZATION;
+use super::{Storm, execute};
+use crate::support::process::{create_key, ran};
+use crate::support::{Backend, Database, Process, on_every_database};
+
+const ENTRIES: usize = 8_000;
+
+/// `auditlog marks` with `arguments`.
+fn marks(database: &Database, arguments: &[&str]) -> (Option<i32>, String, String) {
+    ran(&[&["marks"], arguments].concat(), &[("AUDITLOG_DATABASE_URL", &database.url)])
+}
+
+/// Bytes as SQL.
+fn blob(backend: Backend, counts: &Counts) -> String {
+    let hex = auditlog::domain::hex(&counts.bytes());
+    match backend {
+        Backend::Sqlite => format!("x'{hex}'"),
+        Backend::Postgres => format!("'\\x{hex}'::bytea"),
+    }
+}
+
+/// One entry more than `counts`.
+fn one_more(counts: &Counts) -> Counts {
+    let mut counts = counts.clone();
+    counts.add((ResourceType(0), Action(1))).expect("room");
+    counts
+}
+
+/// Makes a mark of the organization a super mark, as splitting a block does; gives its place and that of one after.
+async fn promote(storm: &Storm<'_>) -> [(Rung, Counts); 2] {
+    let known = storm.store.key_marks(&storm.log.organization, &Key::Organization).await.expect("read").expect("marks");
+    let inner: Vec<_> = known.rungs.iter().filter(|((level, _), _)| *level == 1).collect();
+    let (middle, below) = inner[inner.len() / 2];
+    set(storm, *middle, "level = 0").await;
+    let mut after = None;
+    for (rung, counts) in inner.iter().skip(inner.len() / 2 + 1) {
+        let counts = counts.minus(below).expect("more");
+        set(storm, **rung, &format!("counts = {}", blob(storm.database.backend, &counts))).await;
+        after.get_or_insert((**rung, counts));
+    }
+    [((0, middle.1), below.clone()), after.expect("a mark after the middle")]
+}
+
+async fn set(storm: &Storm<'_>, (level, position): Rung, what: &str) {
+    let (timestamp, seq) = (position.timestamp.micros(), position.seq);
+    let place = format!("key = 'o' AND level = {level} AND timestamp = {timestamp} AND seq = {seq}");
+    execute(storm.database, &format!("UPDATE count_marks SET {what} WHERE {place}")).await;
+}
+
+on_every_database! {
+    async fn check_names_each_damage_and_rebuild_mends_it(database: &Database) {
+        let storm = Storm::begin(database, ENTRIES).await;
+        let (code, told, error) = marks(database, &["status"]);
+        assert_eq!((code, told), (Some(0), format!("org\t{ENTRIES}\t0\t{ENTRIES}\n")), "{error}");
+        let (code, told, error) = marks(database, &["fold"]);
+        assert_eq!((code, told.as_str()), (Some(0), "8,000 entries counted\n"), "{error}");
+        let whole = format!("org\t{ENTRIES}\t{ENTRIES}\t0\n");
+        let hot = storm.store.key_marks(&storm.log.organization, &Key::User(Identifier::parse("u0".to_owned()).expect("an id"))).await.expect("read");
+        let hot = blob(database.backend, &one_more(&hot.expect("u0 has marks").whole.counts));
+        for damage in 0..7 {
+            let [above, after] = promote(&storm).await;
+            let (code, told, _) = marks(database, &["check"]);
+            assert!(code == Some(0) && told.ends_with(": 0 wrong\n"), "{damage}: {told}");
+            let changed = |counts: &Counts| format!("counts = {}", blob(database.backend, &one_more(counts)));
+            let expected = match damage {
+                0 => {
+                    execute(database, &format!("UPDATE count_keys SET counts = {hot} WHERE key = 'uu0'")).await;
+                    "org: user u0 has "
+                }
+                1 => {
+                    set(&storm, above.0, &changed(&above.1)).await;
+                    "org: the organization has a wrong count of "
+                }
+                2 => {
+                    set(&storm, after.0, &changed(&after.1)).await;
+                    "org: the organization has a wrong count of "
+                }
+                3 => {
+                    execute(database, "UPDATE count_keys SET tail = tail + 1 WHERE key = 'r0:r0'").await;
+                    "org: resource r0 (type code 0) has a wrong end"
+                }
+                4 => {
+                    execute(database, "UPDATE count_keys SET newest_seq = newest_seq - 1 WHERE key = 'o'").await;
+                    "org: the organization has a wrong end"
+                }
+                5 => {
+                    execute(database, "UPDATE count_state SET folded_seq = folded_seq - 1").await;
+                    "org: the organization has 7999 entries and a count of 8000"
+                }
+                _ => {
+                    execute(database, "DELETE FROM count_marks WHERE key = 'o' AND level = 0").await;
+                    "org: the organization has a wrong count of "
+                }
+            };
+            let (code, told, error) = marks(database, &["check", "--organization", ORGANIZATION]);
+            assert_eq!(code, Some(1), "{damage}: {told}");
+            assert!(told.lines().any(|line| line.starts_with(expected)), "{damage}: {told}");
+            assert!(error.contains("`auditlog marks rebuild` makes them again"), "{damage}: {error}");
+            let (code, told, error) = marks(database, &["rebuild"]);
+            assert_eq!((code, told.as_str()), (Some(0), "8,000 entries counted\n"), "{damage}: {error}");
+            assert_eq!(marks(database, &["status"]).1, whole, "{damage}");
+            storm.check("mended").await;
+        }
+        storm.ask(1, 50).await;
+    }
+
+    async fn an_organization_that_is_not_there_is_refused(database: &Database) {
+        database.store().await.close().await;
+        for command in ["status", "fold", "check", "rebuild"] {
+            let (code, told, error) = marks(database, &[command, "--organization", "nobody"]);
+            assert_eq!((code, told.as_str()), (Some(1), ""), "{command}: {error}");
+            assert!(error.contains("there is no organization nobody"), "{command}: {error}");
+        }
+        assert_eq!(marks(database, &["status"]).1, "");
+    }
+
+    async fn a_service_that_does_not_fold_answers_exactly(database: &Database) {
+        let storm = Storm::begin(database, 4_000).await;
+        let key = create_key(&database.url, &["--organization", ORGANIZATION, "--scope", "read"]);
+        let service = Process::serve_with(&database.url, &["--listen", "127.0.0.1:0", "--fold", "off"]);
+        let total = async |service: &Process| {
+            let url = service.url("/v1/org/audit-logs?offset=3900&limit=100");
+            let answer = reqwest::Client::new().get(url).bearer_auth(&key).send().await.expect("an answer");
+            let page: Value = answer.json().await.expect("JSON");
+            assert_eq!(page["auditLogs"].as_array().map(Vec::len), Some(100));
+            page["pagination"]["total"].as_i64()
+        };
+        // Several times as long as a service that folds waits.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        assert_eq!(total(&service).await, Some(4_000));
+        assert_eq!(marks(database, &["status"]).1, "org\t4000\t0\t4000\n");
+        assert_eq!(service.terminate(), Some(0));
+        let service = Process::serve(&database.url);
+        let begun = Instant::now();
+        while marks(database, &["status"]).1 != "org\t4000\t4000\t0\n" {
+            assert!(begun.elapsed() < Duration::from_secs(20), "a service folds by itself");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(total(&service).await, Some(4_000));
+        storm.check("folded by a service").await;
+    }
+}
