@@ -102,9 +102,10 @@ impl Store {
         Ok(state.map(|State { head, folded, .. }| Lag { organization, head, folded }))
     }
 
-    /// The keys of `organization` that have marks.
+    /// The keys of `organization` that have marks, or a whole count.
     pub async fn marked_keys(&self, organization: &OrganizationId) -> Result<Vec<Key>> {
-        let text = "SELECT key FROM count_keys WHERE organization_id = $1 ORDER BY key";
+        let text = "SELECT key FROM count_keys WHERE organization_id = $1 \
+                    UNION SELECT key FROM count_marks WHERE organization_id = $1 ORDER BY key";
         let backend = self.readers.get_database_backend();
         let statement = Statement::from_sql_and_values(backend, text, [organization.as_str().into()]);
         let mut keys = Vec::new();
@@ -128,13 +129,19 @@ impl Store {
             .all(&transaction)
             .await?;
         transaction.commit().await?;
-        let (Some(folded), Some(whole)) = (folded, whole) else { return Ok(None) };
+        let folded = folded.map_or(0, |state| state.folded_seq);
+        let whole = match whole {
+            Some(whole) => self::whole(whole)?.1,
+            None if marks.is_empty() => return Ok(None),
+            // Marks without it are a fault that a check finds.
+            None => Whole { counts: Counts::default(), newest: Position::START, tail: 0 },
+        };
         let mut rungs = BTreeMap::new();
         for count_mark::Model { organization_id: _, key: _, level, timestamp, seq, counts } in marks {
             let position = Position { timestamp: Timestamp::saturating(timestamp), seq };
             rungs.insert((level, position), rows::counts(&counts)?);
         }
-        Ok(Some(KeyMarks { folded: folded.folded_seq, whole: self::whole(whole)?.1, rungs }))
+        Ok(Some(KeyMarks { folded, whole, rungs }))
     }
 
     /// At most `limit` entries of `key` in `span` numbered up to `head`, in order.

@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::model::{ACTIONS, Log, RESOURCES, Row, TYPES, USERS, zipf};
+use super::model::{ACTIONS, Log, RARE, RESOURCES, Row, TYPES, USERS, zipf};
 
 /// A request; of each part, a set of bits says what it asks for, and an empty one asks for all.
 #[derive(Debug, Default, Clone)]
@@ -42,6 +42,9 @@ impl Asked {
         }
         if random.random_bool(0.3) {
             asked.actions = some(random, ACTIONS);
+        }
+        if random.random_bool(0.15) {
+            asked.actions = 1 << RARE;
         }
         let end = |random: &mut StdRng| {
             let near = *[0, 0, 1, -1, 1_000_000, -1_000_000].choose(random).expect("steps");

@@ -16,6 +16,8 @@ pub const USERS: u8 = 40;
 pub const RESOURCES: u8 = 30;
 pub const TYPES: u8 = 3;
 pub const ACTIONS: u8 = 3;
+/// An action beside them that one entry of some hundreds has, so that a frequent user's are far apart.
+pub const RARE: u8 = 4;
 
 const BEGIN: i64 = 1_700_000_000_000_000;
 const SECOND: i64 = 1_000_000;
@@ -110,13 +112,13 @@ impl Log {
             let mut inner = self.inner();
             assert_eq!(inner.rows.len() as Seq, head);
             let rows = batch(random, order, head, count);
-            let entries = rows.iter().map(entry).collect();
+            let entries = rows.iter().map(|row| (&self.organization, entry(row))).collect();
             inner.rows.extend(rows);
             inner.heads.push(head + count as Seq);
             entries
         };
-        append.insert(&self.organization, &entries).await.expect("inserted");
-        append.move_head(&self.organization, head + count as Seq, Timestamp::MIN).await.expect("moved");
+        append.insert(&entries).await.expect("inserted");
+        append.move_heads(&[(&self.organization, head + count as Seq, Timestamp::MIN)]).await.expect("moved");
         append.commit().await.expect("committed");
         let mut inner = self.inner();
         let place = inner.heads.iter().position(|one| *one == head + count as Seq).expect("pushed above");
@@ -124,8 +126,9 @@ impl Log {
     }
     async fn locked(&self, store: &Store) -> auditlog::error::Result<(Append, Seq)> {
         let append = store.append().await?;
-        let head = append.lock_head(&self.organization, "00", Timestamp::MIN).await?;
-        Ok((append, head.seq))
+        let heads = append.lock_heads(&[(&self.organization, "00".to_owned())], Timestamp::MIN).await?;
+        let head = heads.first().map_or(0, |head| head.seq);
+        Ok((append, head))
     }
 }
 
@@ -148,7 +151,8 @@ fn batch(random: &mut StdRng, order: Order, head: Seq, count: usize) -> Vec<Row>
         };
         let resource = zipf(random, RESOURCES);
         let kind = (resource + u8::from(random.random_bool(0.1))) % TYPES;
-        Row { time, seq, user: zipf(random, USERS), resource, kind, action: zipf(random, ACTIONS) }
+        let action = if random.random_ratio(1, 400) { RARE } else { zipf(random, ACTIONS) };
+        Row { time, seq, user: zipf(random, USERS), resource, kind, action }
     };
     (head + 1..=head + count as Seq).map(row).collect()
 }
