@@ -19,6 +19,7 @@ mod ingest;
 mod isolation;
 mod layers;
 mod output;
+mod plans;
 mod read;
 mod rest;
 mod schema;
