@@ -227,3 +227,62 @@ fn highest(steps: &[Steps], span: Span, holds: impl Fn(Position) -> bool) -> Opt
     let place = inside.partition_point(|at| holds(*at));
     place.checked_sub(1).map(|place| inside[place])
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+    use crate::domain::Timestamp;
+
+    fn at(time: i64) -> Position {
+        Position { timestamp: Timestamp::saturating(time), seq: 1 }
+    }
+
+    /// Matching entries, and marks that know how many there are up to them.
+    fn steps(random: &mut StdRng, entries: &[i64], span: Span) -> Steps {
+        let up_to = |position: Position| entries.iter().filter(|time| at(**time) <= position).count() as i64;
+        let ends = Ends { after: up_to(span.after), to: up_to(span.to) };
+        let mut places: Vec<_> = (0..random.random_range(0..30)).map(|_| at(random.random_range(0..1_000))).collect();
+        places.sort_unstable();
+        places.dedup();
+        Steps { ends, marks: places.into_iter().map(|place| (place, up_to(place))).collect() }
+    }
+
+    #[test]
+    fn the_spans_of_a_sparse_filter_hold_the_entries_that_come_first() {
+        let mut random = StdRng::seed_from_u64(7);
+        for _ in 0..3_000 {
+            let mut entries: Vec<i64> =
+                (0..random.random_range(0..15)).map(|_| random.random_range(0..1_000)).collect();
+            entries.sort_unstable();
+            entries.dedup();
+            let mut ends = [0, 0].map(|_| random.random_range(-1..1_001));
+            ends.sort_unstable();
+            let span = Span { after: at(ends[0]), to: at(ends[1]) };
+            let steps = steps(&mut random, &entries, span);
+            let to = if random.random_bool(0.5) { span.to } else { at(random.random_range(ends[0]..=ends[1])) };
+            let needed = random.random_range(1..10);
+            let spans = steps.spans_with_entries(span, to, needed);
+            let wanted: Vec<_> =
+                entries.iter().rev().map(|time| at(*time)).filter(|at| span.after < *at && *at <= to).collect();
+            let held = |at: &Position| spans.iter().any(|span| span.after < *at && *at <= span.to);
+            assert!(wanted.iter().take(needed as usize).all(held), "{spans:?} hold {needed} of {wanted:?}");
+            let is_inside = |one: &Span| span.after <= one.after && one.to <= to && one.after < one.to;
+            assert!(spans.iter().all(is_inside), "{spans:?} lie in {span:?} up to {to:?}");
+        }
+    }
+
+    #[test]
+    fn bounds_of_what_lies_above_hold_everywhere() {
+        let mut random = StdRng::seed_from_u64(8);
+        for _ in 0..3_000 {
+            let entries: Vec<i64> = (0..20).map(|_| random.random_range(0..1_000)).collect();
+            let steps = steps(&mut random, &entries, Span::ALL);
+            let place = at(random.random_range(-1..1_001));
+            let above = entries.iter().filter(|time| at(**time) > place).count() as i64;
+            assert!(steps.fewest_above(place) <= above && above <= steps.most_above(place));
+        }
+    }
+}

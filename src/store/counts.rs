@@ -168,8 +168,10 @@ fn state_statement(sql: &mut Sql, filter: Option<&Filter>, keys: &[Key], span: S
             number("k", 2),
             number("k", 3)
         );
-        dialect::lateral(sql.backend, "LEFT JOIN", "count_marks", alias, &inner)
+        dialect::lateral_one(sql.backend, "count_marks", alias, &inner)
     };
+    let whole = format!("c WHERE c.organization_id = $1 AND c.key = {} LIMIT 1", text("k", 1));
+    let whole = dialect::lateral_one(sql.backend, "count_keys", "c", &whole);
     let (columns, joins) = match asked {
         [] => ("", String::new()),
         _ => (
@@ -183,9 +185,8 @@ fn state_statement(sql: &mut Sql, filter: Option<&Filter>, keys: &[Key], span: S
          (SELECT CAST(max(code) + 1 AS smallint) FROM catalogue WHERE kind = 'resource_type') AS types \
          FROM organizations o LEFT JOIN count_state s ON s.organization_id = o.id WHERE o.id = $1) \
          SELECT state.head_seq, state.folded_seq, state.unfolded, state.types, {}, c.counts{columns} FROM state LEFT JOIN {k} ON true \
-         LEFT JOIN count_keys c ON c.organization_id = $1 AND c.key = {} {joins}",
-        number("k", 0),
-        text("k", 1)
+         {whole} {joins}",
+        number("k", 0)
     )
 }
 
@@ -197,13 +198,13 @@ pub(super) fn marks_statement(sql: &mut Sql, spans: &[(&Key, Span)], level: i16)
     };
     let k = sql.rows(spans.iter().enumerate().map(row).collect());
     let [place, t0, s0, t1, s1] = [0, 2, 3, 4, 5].map(|place| number("k", place));
-    format!(
-        "SELECT {place} AS place, m.timestamp, m.seq, m.counts FROM {k} JOIN count_marks m \
-         ON m.organization_id = $1 AND m.key = {} AND m.level = {level} \
-         AND (m.timestamp, m.seq) > ({t0}, {s0}) AND (m.timestamp, m.seq) <= ({t1}, {s1}) \
-         ORDER BY 1, 2, 3",
+    let chosen = format!(
+        "m.organization_id = $1 AND m.key = {} AND m.level = {level} \
+         AND (m.timestamp, m.seq) > ({t0}, {s0}) AND (m.timestamp, m.seq) <= ({t1}, {s1})",
         text("k", 1)
-    )
+    );
+    let marks = dialect::each(sql.backend, "count_marks", "m", &chosen);
+    format!("SELECT {place} AS place, m.timestamp, m.seq, m.counts FROM {k} {marks} ORDER BY 1, 2, 3")
 }
 
 pub(super) fn place_and_mark(row: &QueryResult) -> Result<(usize, Mark)> {

@@ -20,6 +20,7 @@ mod isolation;
 mod layers;
 mod marks;
 mod output;
+mod plans;
 mod read;
 mod rest;
 mod schema;

@@ -3,6 +3,7 @@
 mod asked;
 mod commands;
 mod model;
+mod sparse;
 
 use std::pin::pin;
 use std::process::{Child, Stdio};

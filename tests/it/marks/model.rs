@@ -100,6 +100,11 @@ impl Log {
 
     /// Writes a batch, with others who write.
     pub async fn write(&self, store: &Store, random: &mut StdRng, order: Order, count: usize) {
+        self.write_rows(store, count, |head| batch(random, order, head, count)).await;
+    }
+
+    /// Writes the `count` entries that `rows` makes, whose numbers begin after the head that it is given.
+    pub async fn write_rows(&self, store: &Store, count: usize, rows: impl FnOnce(Seq) -> Vec<Row>) {
         let (append, head) = loop {
             match self.locked(store).await {
                 Ok(locked) => break locked,
@@ -111,7 +116,7 @@ impl Log {
             // Whoever holds the head is the only one to number.
             let mut inner = self.inner();
             assert_eq!(inner.rows.len() as Seq, head);
-            let rows = batch(random, order, head, count);
+            let rows = rows(head);
             let entries = rows.iter().map(|row| (&self.organization, entry(row))).collect();
             inner.rows.extend(rows);
             inner.heads.push(head + count as Seq);

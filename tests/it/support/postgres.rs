@@ -18,6 +18,7 @@ use super::say;
 /// Stops with its standard input, so also when this process is killed.
 struct Server {
     port: u16,
+    log: PathBuf,
     _guard: Mutex<(Child, ChildStdin)>,
 }
 
@@ -34,6 +35,11 @@ pub async fn create_database() -> Option<String> {
     administration.execute_unprepared(&format!("CREATE DATABASE {name}")).await.expect("a database is created");
     administration.close().await.expect("the connection closes");
     Some(url(&name))
+}
+
+/// The server's log, whose messages begin with the name of their database and `=`.
+pub fn log() -> &'static Path {
+    &SERVER.get().and_then(Option::as_ref).expect("the server runs").log
 }
 
 fn start_or_say() -> Option<Server> {
@@ -79,7 +85,8 @@ fn start(programs: &Path) -> Server {
     let log = directory.join("log");
     // Tests need no durability against a crash of the machine; synchronous_commit stays on.
     let options = format!(
-        "-p {port} -k {d} -h 127.0.0.1 -F -c full_page_writes=off -c max_connections=400",
+        "-p {port} -k {d} -h 127.0.0.1 -F -c full_page_writes=off -c max_connections=400 \
+         -c log_line_prefix=%d=",
         d = directory.display()
     );
     let script = format!(
@@ -104,7 +111,7 @@ fn start(programs: &Path) -> Server {
         );
         std::thread::sleep(Duration::from_millis(20));
     }
-    Server { port, _guard: Mutex::new((guard, input)) }
+    Server { port, log, _guard: Mutex::new((guard, input)) }
 }
 
 /// A shell that runs `script` as a user that PostgreSQL accepts.

@@ -1,0 +1,270 @@
+//! Which index serves each statement that the service sends, whatever the database's statistics say.
+
+mod data;
+mod reader;
+
+use auditlog::access::Scope;
+use auditlog::domain::{Filter, Identifier, OrganizationId, ResourceType};
+use auditlog::marks::Folder;
+use auditlog::query::Query;
+use serde_json::json;
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::support::{Backend, Database, Service, service};
+use reader::{Plan, Reader, Scan};
+
+const LARGE: &str = "org_large";
+
+/// When the database last looked at what its tables hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Statistics {
+    Fresh,
+    OfFewEntries,
+    BeforeTheHotUser,
+}
+
+/// A filter, and what serves it.
+struct Shape {
+    filter: &'static str,
+    /// What counts between marks, or counts all.
+    count: &'static str,
+    page: &'static str,
+    /// The most rows that a node of its plans may read.
+    rows: i64,
+}
+
+const TIME: &str = "audit_logs_time";
+const USER: &str = "audit_logs_user";
+const RESOURCE: &str = "audit_logs_resource";
+const LEAF: &str = "audit_logs_leaf";
+const ID: &str = "audit_logs_id";
+const PRIMARY: &str = "primary";
+
+const fn shape(filter: &'static str, count: &'static str, page: &'static str, rows: i64) -> Shape {
+    Shape { filter, count, page, rows }
+}
+
+const SHAPES: [Shape; 41] = [
+    shape("resourceType=assistant", TIME, TIME, 5_000),
+    shape("resourceType=rule", TIME, LEAF, 2_000),
+    shape("resourceType=organization", TIME, LEAF, 2_000),
+    shape("action=created", TIME, TIME, 5_000),
+    shape("action=deleted", TIME, LEAF, 2_000),
+    shape("action=archived", TIME, LEAF, 2_000),
+    shape("resourceType=assistant&action=created", TIME, LEAF, 5_000),
+    shape("resourceType=rule&action=deleted", TIME, LEAF, 2_000),
+    shape("resourceType=rule&action=archived", TIME, LEAF, 2_000),
+    shape("resourceType=thread&resourceType=rule&action=updated&action=deleted", TIME, LEAF, 2_000),
+    shape("resourceType=rule&resourceType=user&action=shared&action=deleted", TIME, LEAF, 2_000),
+    shape("userId=hot", USER, USER, 5_000),
+    shape("userId=rare", USER, USER, 2_000),
+    shape("userId=nobody", USER, USER, 2_000),
+    shape("userId=hot&resourceType=assistant", USER, USER, 5_000),
+    shape("userId=hot&resourceType=rule", USER, USER, 2_000),
+    shape("userId=rare&resourceType=rule", USER, USER, 2_000),
+    shape("userId=hot&action=created", USER, USER, 5_000),
+    shape("userId=hot&action=deleted", USER, USER, 2_000),
+    shape("userId=rare&action=deleted", USER, USER, 2_000),
+    shape("userId=hot&resourceType=assistant&action=created", USER, USER, 5_000),
+    shape("userId=hot&resourceType=rule&action=deleted", USER, USER, 2_000),
+    shape("userId=rare&resourceType=rule&action=deleted", USER, USER, 2_000),
+    shape("resourceType=assistant&resourceId=hot", RESOURCE, RESOURCE, 5_000),
+    shape("resourceType=rule&resourceId=rare", RESOURCE, RESOURCE, 2_000),
+    shape("resourceType=rule&resourceId=hot", RESOURCE, RESOURCE, 5_000),
+    shape("resourceType=assistant&resourceId=hot&action=created", RESOURCE, RESOURCE, 5_000),
+    shape("resourceType=assistant&resourceId=hot&action=deleted", RESOURCE, RESOURCE, 5_000),
+    shape("resourceType=rule&resourceId=rare&action=deleted", RESOURCE, RESOURCE, 2_000),
+    shape("userId=hot&resourceType=assistant&resourceId=hot", RESOURCE, RESOURCE, 10_000),
+    shape("userId=hot&resourceType=rule&resourceId=rare", RESOURCE, RESOURCE, 2_000),
+    shape("userId=rare&resourceType=assistant&resourceId=hot", USER, USER, 2_000),
+    shape("userId=rare&resourceType=rule&resourceId=rare", USER, USER, 2_000),
+    shape("resourceId=hot", RESOURCE, RESOURCE, 5_000),
+    shape("resourceId=rare", RESOURCE, RESOURCE, 2_000),
+    shape("resourceId=hot&userId=rare", USER, USER, 2_000),
+    shape("userId=hot&userId=rare", USER, USER, 2_000),
+    shape("userId=rare&userId=u17&userId=u34&userId=u51", USER, USER, 2_000),
+    shape("userId=hot&userId=rare&action=deleted", USER, USER, 20_000),
+    shape("resourceType=assistant&resourceType=rule&resourceId=hot&resourceId=rare", RESOURCE, RESOURCE, 5_000),
+    shape("resourceType=rule&resourceId=rare&resourceId=r31&resourceId=r62", RESOURCE, RESOURCE, 2_000),
+];
+
+/// The third fifth of the time.
+const RANGE: &str = "&startDate=2023-11-15T08:00:00Z&endDate=2023-11-15T12:00:00Z";
+
+/// What `statement` reads the stream `a` by, going by what it asks.
+fn stream(statement: &str) -> &'static str {
+    let asks = |column: &str| statement.contains(&format!(" AND a.{column} = "));
+    match () {
+        () if statement.contains(" AND a.seq > ") => PRIMARY,
+        () if asks("user_id") => USER,
+        () if asks("resource_id") => RESOURCE,
+        () if asks("action") => LEAF,
+        () => TIME,
+    }
+}
+
+/// `plan` reads each table by the index that is `expected`, and each stream from where it begins.
+fn check(plan: &Plan, rows: i64, expected: impl Fn(&Scan) -> &'static str) {
+    let Plan { statement, scans, faults, rows: read, text } = plan;
+    let shown = || format!("{statement}\n{text}");
+    assert!(faults.is_empty(), "{faults:?} in {}", shown());
+    assert!(!scans.is_empty(), "no index is read in {}", shown());
+    for scan in scans {
+        let expected = expected(scan);
+        assert_eq!(scan.index, expected, "the index of {} in {}", scan.alias, shown());
+        let begins_by = match (expected, scan.alias.as_str()) {
+            (ID, _) => "id",
+            (PRIMARY, "a" | "l") => "seq",
+            (PRIMARY, "m" | "u" | "i") => "key",
+            (PRIMARY, _) => "",
+            _ => "timestamp",
+        };
+        assert!(scan.is_ordered || [PRIMARY, ID].contains(&expected), "a bitmap of {} in {}", scan.index, shown());
+        // The primary key would serve that as well, and be chosen some day.
+        let is_numbered = scan.alias == "a" && expected != PRIMARY && scan.found_by.contains("(seq <= ");
+        assert!(!is_numbered, "a stream of {} is asked by numbers in {}", scan.index, shown());
+        assert!(scan.found_by.contains(begins_by), "{scan:?} goes by {begins_by} in {}", shown());
+    }
+    assert!(*read <= rows, "{read} rows are read by a node, where {rows} would do, in {}", shown());
+}
+
+/// What reads `scan` of a list's statement.
+fn listing(shape: &Shape, statement: &str, scan: &Scan) -> &'static str {
+    let is_page = statement.starts_with("SELECT l.*");
+    match scan.alias.as_str() {
+        "a" if is_page => shape.page,
+        "a" if statement.contains(" AND a.seq > ") => PRIMARY,
+        "a" => shape.count,
+        _ => PRIMARY,
+    }
+}
+
+/// Lists of all shapes: whole and of a range, first pages, pages far down, and next pages.
+async fn check_lists(service: &Service, reader: &mut Reader, key: &str) {
+    for shape in &SHAPES {
+        let mut next = None;
+        for rest in ["", RANGE, "&offset=1500", "NEXT", &format!("{RANGE}&offset=1024")] {
+            let rest = match (rest, &next) {
+                ("NEXT", Some(next)) => format!("&cursor={next}"),
+                ("NEXT", None) => continue,
+                (rest, _) => rest.to_owned(),
+            };
+            let path = format!("/v1/{LARGE}/audit-logs?{}{rest}", shape.filter);
+            let answer = service.get(&path, key).await;
+            assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+            if rest.is_empty() {
+                next = answer.body["pagination"]["nextCursor"].as_str().map(str::to_owned);
+            }
+            let plans = reader.plans().await;
+            let is_empty = answer.body["auditLogs"].as_array().is_none_or(Vec::is_empty);
+            assert_eq!(plans.iter().any(|plan| plan.statement.starts_with("SELECT l.*")), !is_empty, "{path}");
+            for plan in &plans {
+                check(plan, shape.rows, |scan| listing(shape, &plan.statement, scan));
+            }
+        }
+    }
+}
+
+/// Entries are found by their ids, in a write and alone.
+async fn check_ids(service: &Service, reader: &mut Reader, key: &str) {
+    let path = format!("/v1/{LARGE}/audit-logs");
+    assert_eq!(service.get(&format!("{path}/e40000"), key).await.status, 200);
+    let entry =
+        |id: &str| json!({"id": id, "resourceType": "thread", "resourceId": "r", "action": "created", "userId": "u"});
+    let answer = service.post(&path, key, &json!({ "auditLogs": [entry("new_1"), entry("new_2")] })).await;
+    assert!([200, 201].contains(&answer.status), "{}", answer.text);
+    let plans = reader.plans().await;
+    let plans: Vec<_> = plans.iter().filter(|plan| plan.statement.contains("audit_logs")).collect();
+    assert_eq!(plans.len(), 2, "a look-up each: {plans:?}");
+    plans.iter().for_each(|plan| check(plan, 2, |_| ID));
+}
+
+/// Exports go by numbers, whatever they ask for.
+async fn check_exports(service: &Service, reader: &mut Reader) {
+    let text = |text: &str| Identifier::parse(text).expect("an id");
+    let filters = [
+        Filter::default(),
+        Filter { user_ids: vec![text("rare")], ..Filter::default() },
+        Filter { resource_types: vec![ResourceType(3)], resource_ids: vec![text("rare")], ..Filter::default() },
+    ];
+    for filter in filters {
+        let organization = OrganizationId::parse(LARGE).expect("an id");
+        let query = Query::new(service.store.clone());
+        let mut export = query.export(organization, filter, 30_000, None).await.expect("it begins");
+        for _ in 0..6 {
+            export.next().await.expect("a piece");
+        }
+        let plans = reader.plans().await;
+        assert_eq!(plans.len(), 6);
+        plans.iter().for_each(|plan| check(plan, 16_000, |_| PRIMARY));
+    }
+}
+
+/// Folding reads numbers by the primary key, and each key's entries by its own index.
+async fn check_folding(service: &Service, reader: &mut Reader) {
+    let organization = OrganizationId::parse(LARGE).expect("an id");
+    let folded = Folder::new(service.store.clone()).fold_all(&organization, |_| ()).await;
+    assert_eq!(folded.expect("it is folded"), data::FOLDED);
+    let plans = reader.plans().await;
+    for plan in &plans {
+        check(plan, 20_000, |scan| if scan.alias == "a" { stream(&plan.statement) } else { PRIMARY });
+    }
+    for index in [USER, RESOURCE, PRIMARY] {
+        let is_read = plans.iter().flat_map(|plan| &plan.scans).any(|scan| scan.index == index);
+        assert!(is_read, "folding reads {index}");
+    }
+}
+
+async fn check_all(database: &Database, statistics: Statistics) {
+    database.store().await.close().await;
+    let connection = data::connect(database).await;
+    data::fill(&connection, database.backend, statistics).await;
+    let mut reader = Reader::new(database, connection.clone()).await;
+    let subscriber = tracing_subscriber::registry().with(reader.statements.clone());
+    let _traced = tracing::subscriber::set_default(subscriber);
+    let options = auditlog::app::Options { folds: false, ..service::options() };
+    let service = Service::start_with(database, auditlog::domain::Clock::system(), options).await;
+    let key = service.key(Some(LARGE), &[Scope::Read, Scope::Write]).await;
+    reader.plans().await;
+    check_folding(&service, &mut reader).await;
+    data::add_unfolded(&connection, database.backend, statistics).await;
+    check_lists(&service, &mut reader, &key).await;
+    check_exports(&service, &mut reader).await;
+    check_ids(&service, &mut reader, &key).await;
+    service.stop().await;
+}
+
+/// On one thread, since what is traced is captured by thread.
+fn hold(backend: Backend, statistics: Statistics) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    runtime.block_on(async {
+        if let Some(database) = Database::fresh(backend).await {
+            check_all(&database, statistics).await;
+        }
+    });
+}
+
+#[test]
+fn each_statement_is_served_by_its_index_sqlite() {
+    hold(Backend::Sqlite, Statistics::Fresh);
+}
+
+#[test]
+fn each_statement_is_served_by_its_index_sqlite_with_statistics_of_few_entries() {
+    hold(Backend::Sqlite, Statistics::OfFewEntries);
+}
+
+#[test]
+fn each_statement_is_served_by_its_index_postgres() {
+    hold(Backend::Postgres, Statistics::Fresh);
+}
+
+#[test]
+fn each_statement_is_served_by_its_index_postgres_with_statistics_of_few_entries() {
+    hold(Backend::Postgres, Statistics::OfFewEntries);
+}
+
+#[test]
+fn each_statement_is_served_by_its_index_postgres_with_statistics_from_before_the_hot_user() {
+    hold(Backend::Postgres, Statistics::BeforeTheHotUser);
+}

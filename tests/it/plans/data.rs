@@ -1,0 +1,107 @@
+//! A large organization whose values are hot, rare and absent, and small ones beside it: made by SQL, the same on
+//! both databases.
+
+use sea_orm::{ConnectionTrait, Database as Connections, DatabaseConnection};
+
+use super::{LARGE, Statistics};
+use crate::support::{Backend, Database};
+
+/// Entries of the large organization that are folded, and those after them.
+pub const FOLDED: i64 = 80_000;
+pub const UNFOLDED: i64 = 1_500;
+/// The hot user came after so many.
+const QUIET: i64 = 20_000;
+const FIRST: i64 = 1_700_000_000_000_000;
+
+/// A connection of the test's own. On PostgreSQL it must be open before plans are logged, or its own are.
+pub async fn connect(database: &Database) -> DatabaseConnection {
+    Connections::connect(&database.url).await.expect("the database opens")
+}
+
+async fn run(connection: &DatabaseConnection, statement: &str) {
+    connection.execute_unprepared(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+}
+
+/// Entries of `organization` numbered above `after` and up to `to`, without moving its head.
+///
+/// Three in ten are by the user `hot`, one in seven is of a resource `hot`, 60 % are assistants created; one in
+/// 25,000 is by `rare`, of a resource `rare`, and a rule deleted. None is archived.
+async fn add(connection: &DatabaseConnection, organization: &str, after: i64, to: i64) {
+    let entries = format!(
+        "WITH RECURSIVE n(i) AS (SELECT CAST({after} AS bigint) + 1 UNION ALL SELECT i + 1 FROM n WHERE i < {to}) \
+         INSERT INTO audit_logs (organization_id, seq, id, timestamp, recorded_at, resource_type, resource_id, \
+         action, user_id, changes, metadata, writer_key_id) \
+         SELECT '{organization}', i, 'e' || CAST(i AS text), \
+         {FIRST} + 1000000 * (CASE WHEN i % 97 = 0 THEN (i * 7) % (i + 1) ELSE i END), {FIRST}, \
+         CASE WHEN i % 25000 = 7 THEN 3 WHEN (i * 7919) % 1000 < 600 THEN 0 ELSE (i * 7919) % 3 END, \
+         CASE WHEN i % 25000 = 7 THEN 'rare' WHEN i % 7 = 0 THEN 'hot' ELSE 'r' || CAST((i * 31) % 9000 AS text) END, \
+         CASE WHEN i % 25000 = 7 THEN 2 WHEN (i * 7919) % 1000 < 600 THEN 0 ELSE (i * 7919) % 2 END, \
+         CASE WHEN i % 25000 = 7 OR i % 25000 = 8 THEN 'rare' WHEN i % 10 < 3 AND i > {QUIET} THEN 'hot' \
+         ELSE 'u' || CAST((i * 17) % 5000 AS text) END, '[]', '{{}}', 'w' FROM n"
+    );
+    run(connection, &entries).await;
+}
+
+async fn move_head(connection: &DatabaseConnection, organization: &str, head: i64) {
+    let head = format!(
+        "INSERT INTO organizations (id, log_id, head_seq, last_recorded_at, created_at) \
+         VALUES ('{organization}', '00', {head}, {FIRST}, {FIRST}) \
+         ON CONFLICT (id) DO UPDATE SET head_seq = excluded.head_seq"
+    );
+    run(connection, &head).await;
+}
+
+/// Counts of other organizations, which nobody asks for.
+async fn add_counts(connection: &DatabaseConnection) {
+    let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)";
+    for (table, columns, values) in [
+        ("count_state", "folded_seq", "0"),
+        ("count_keys", "key, counts, newest_timestamp, newest_seq, tail", "'o', '', 0, 0, 0"),
+        ("count_marks", "key, level, timestamp, seq, counts", "'o', i % 2, i, i, ''"),
+    ] {
+        let insert = format!(
+            "{numbers} INSERT INTO {table} (organization_id, {columns}) \
+             SELECT 'other_' || CAST(i % {groups} AS text), {values} FROM n",
+            groups = if table == "count_marks" { 200 } else { 20_000 },
+        );
+        run(connection, &insert).await;
+    }
+}
+
+/// What is folded, and statistics of the age asked for.
+pub async fn fill(connection: &DatabaseConnection, backend: Backend, statistics: Statistics) {
+    if backend == Backend::Postgres {
+        for table in ["audit_logs", "count_state", "count_keys", "count_marks", "organizations"] {
+            run(connection, &format!("ALTER TABLE {table} SET (autovacuum_enabled = false)")).await;
+        }
+    }
+    for small in 0..10 {
+        let organization = format!("org_small_{small}");
+        add(connection, &organization, 0, if small == 0 { 40 } else { 500 }).await;
+        move_head(connection, &organization, 500).await;
+        if small == 0 && statistics == Statistics::OfFewEntries {
+            run(connection, "ANALYZE").await;
+        }
+    }
+    add_counts(connection).await;
+    add(connection, LARGE, 0, QUIET).await;
+    if statistics == Statistics::BeforeTheHotUser {
+        run(connection, "ANALYZE").await;
+    }
+    add(connection, LARGE, QUIET, FOLDED).await;
+    move_head(connection, LARGE, FOLDED).await;
+    refresh(connection, backend, statistics).await;
+}
+
+/// What comes after the last fold.
+pub async fn add_unfolded(connection: &DatabaseConnection, backend: Backend, statistics: Statistics) {
+    add(connection, LARGE, FOLDED, FOLDED + UNFOLDED).await;
+    move_head(connection, LARGE, FOLDED + UNFOLDED).await;
+    refresh(connection, backend, statistics).await;
+}
+
+async fn refresh(connection: &DatabaseConnection, backend: Backend, statistics: Statistics) {
+    if statistics == Statistics::Fresh {
+        run(connection, if backend == Backend::Postgres { "VACUUM (ANALYZE)" } else { "ANALYZE" }).await;
+    }
+}

@@ -1,0 +1,234 @@
+//! The plans of the statements that the service sends: captured where it traces them, read from PostgreSQL's log
+//! (auto_explain) or asked of SQLite.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
+use serde_json::Value;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::layer::{Context, Layer};
+
+use crate::support::{Backend, Database, postgres};
+
+/// Tables whose plans matter.
+const TABLES: [&str; 4] = ["audit_logs", "count_state", "count_keys", "count_marks"];
+
+/// A layer that keeps the statements that the service traces on this thread.
+#[derive(Clone, Default)]
+pub struct Statements(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Statements {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
+        metadata.target().starts_with("auditlog::store")
+    }
+
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        event.record(&mut self.clone());
+    }
+}
+
+impl Visit for Statements {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "statement" {
+            self.0.lock().expect("no panic holds it").push(value.to_owned());
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+}
+
+/// How a statement reads a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scan {
+    /// What the statement calls the table; its name if it has no other.
+    pub alias: String,
+    /// `primary` for a primary key.
+    pub index: String,
+    /// What the index finds.
+    pub found_by: String,
+    /// Whether it gives them in its order.
+    pub is_ordered: bool,
+}
+
+/// A statement and how it was run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub statement: String,
+    pub scans: Vec<Scan>,
+    /// What no plan may have: whole tables, bitmaps, sorts of a stream.
+    pub faults: Vec<String>,
+    /// The most rows that a node read or gave; 0 where the database does not tell.
+    pub rows: i64,
+    /// The plan as the database shows it.
+    pub text: String,
+}
+
+pub struct Reader {
+    pub statements: Statements,
+    connection: DatabaseConnection,
+    /// The database's name, and what is read of the log.
+    log: Option<(String, u64)>,
+}
+
+impl Reader {
+    /// From here on the plans of new connections are read. `connection` is the test's own, and older.
+    pub async fn new(database: &Database, connection: DatabaseConnection) -> Self {
+        let log = match database.backend {
+            Backend::Sqlite => None,
+            Backend::Postgres => {
+                let name = database.url.rsplit('/').next().expect("a name").to_owned();
+                for setting in [
+                    "session_preload_libraries = 'auto_explain'",
+                    "auto_explain.log_min_duration = 0",
+                    "auto_explain.log_format = 'json'",
+                    "auto_explain.log_analyze = on",
+                    "auto_explain.log_timing = off",
+                ] {
+                    let set = format!("ALTER DATABASE {name} SET {setting}");
+                    connection.execute_unprepared(&set).await.expect("it is set");
+                }
+                Some((name, std::fs::metadata(postgres::log()).expect("a log").len()))
+            }
+        };
+        Self { statements: Statements::default(), connection, log }
+    }
+
+    /// The plans of what was read since the last call.
+    pub async fn plans(&mut self) -> Vec<Plan> {
+        let statements = std::mem::take(&mut *self.statements.0.lock().expect("no panic holds it"));
+        let reads = |text: &String| {
+            ["SELECT", "WITH"].iter().any(|verb| text.starts_with(verb))
+                && TABLES.iter().any(|name| text.contains(name))
+        };
+        let statements: Vec<_> = statements.into_iter().filter(reads).collect();
+        let mut plans = Vec::with_capacity(statements.len());
+        match self.log.take() {
+            None => {
+                for statement in statements {
+                    plans.push(explain(&self.connection, statement).await);
+                }
+            }
+            Some((name, mut at)) => {
+                let mut logged = Vec::new();
+                let begun = Instant::now();
+                for statement in statements {
+                    let place = loop {
+                        let of = |plan: &Value| plan["Query Text"] == statement.as_str();
+                        if let Some(place) = logged.iter().position(of) {
+                            break place;
+                        }
+                        assert!(begun.elapsed() < Duration::from_secs(30), "no plan was logged for {statement}");
+                        logged.extend(read_log(&name, &mut at));
+                    };
+                    plans.push(of_postgres(statement, &logged.swap_remove(place)));
+                }
+                self.log = Some((name, at));
+            }
+        }
+        plans
+    }
+}
+
+/// The plans that were logged for the database `name` after byte `at`.
+fn read_log(name: &str, at: &mut u64) -> Vec<Value> {
+    let mut bytes = Vec::new();
+    let mut file = File::open(postgres::log()).expect("the log is there");
+    file.seek(SeekFrom::Start(*at)).expect("it has that byte");
+    file.read_to_end(&mut bytes).expect("it can be read");
+    // Up to the last message that has ended: lines that begin with a tab go on with one.
+    let ended = bytes.windows(3).rposition(|window| window == b"\n\t}").and_then(|brace| {
+        let rest = &bytes[brace + 3..];
+        rest.first().filter(|byte| **byte == b'\n').map(|_| brace + 4)
+    });
+    let Some(ended) = ended else { return Vec::new() };
+    *at += ended as u64;
+    let text = String::from_utf8_lossy(&bytes[..ended]).replace("\n\t", "");
+    let plan = |line: &str| {
+        let (_, plan) = line
+            .strip_prefix(name)?
+            .strip_prefix("=LOG:  duration: ")?
+            .split_once("plan:")
+            .filter(|(_, plan)| plan.starts_with('{'))?;
+        Some(serde_json::from_str(plan).unwrap_or_else(|error| panic!("{error}: {plan}")))
+    };
+    text.lines().filter_map(plan).collect()
+}
+
+fn of_postgres(statement: String, logged: &Value) -> Plan {
+    let text = serde_json::to_string_pretty(&logged["Plan"]).expect("JSON");
+    let mut plan = Plan { statement, scans: Vec::new(), faults: Vec::new(), rows: 0, text };
+    add_node(&mut plan, &logged["Plan"], "");
+    plan
+}
+
+/// Adds a node, which reads for the table `alias` if it does not say.
+fn add_node<'n>(plan: &mut Plan, node: &'n Value, mut alias: &'n str) {
+    let name = |key: &str| node[key].as_str().unwrap_or_default().to_owned();
+    let number = |key: &str| node[key].as_f64().unwrap_or_default();
+    let read: f64 = ["Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck"].map(number).iter().sum();
+    plan.rows = plan.rows.max((read * number("Actual Loops")) as i64);
+    let (kind, relation, relation_alias) = (name("Node Type"), name("Relation Name"), node["Alias"].as_str());
+    if TABLES.contains(&relation.as_str()) {
+        match kind.as_str() {
+            "Index Scan" | "Index Only Scan" => {
+                let index = name("Index Name").replace(&format!("{relation}_pkey"), "primary");
+                plan.scans.push(Scan { alias: name("Alias"), index, found_by: name("Index Cond"), is_ordered: true });
+            }
+            // What it reads of the index stands below it.
+            "Bitmap Heap Scan" => alias = relation_alias.unwrap_or_default(),
+            _ => plan.faults.push(format!("{kind} of {relation}")),
+        }
+    }
+    if kind == "Bitmap Index Scan" {
+        let index = name("Index Name");
+        let index = if index.ends_with("_pkey") { "primary".to_owned() } else { index };
+        plan.scans.push(Scan { alias: alias.to_owned(), index, found_by: name("Index Cond"), is_ordered: false });
+    }
+    for node in node["Plans"].as_array().into_iter().flatten() {
+        add_node(plan, node, alias);
+    }
+}
+
+async fn explain(connection: &DatabaseConnection, statement: String) -> Plan {
+    let explain = Statement::from_string(DbBackend::Sqlite, format!("EXPLAIN QUERY PLAN {statement}"));
+    let rows = connection.query_all_raw(explain).await.expect("a plan");
+    let rows: Vec<(i32, String)> = rows
+        .iter()
+        .map(|row| (row.try_get("", "parent").expect("a number"), row.try_get("", "detail").expect("a text")))
+        .collect();
+    let text = rows.iter().map(|(parent, detail)| format!("{parent}: {detail}")).collect::<Vec<_>>().join("\n");
+    let mut plan = Plan { statement, scans: Vec::new(), faults: Vec::new(), rows: 0, text };
+    for (parent, detail) in &rows {
+        add_detail(&mut plan, detail);
+        let reads_entries = |(of, detail): &(i32, String)| {
+            of == parent && (detail.starts_with("SEARCH a ") || detail.starts_with("SEARCH audit_logs "))
+        };
+        if detail.starts_with("USE TEMP B-TREE") && rows.iter().any(reads_entries) {
+            plan.faults.push("a stream is sorted".to_owned());
+        }
+    }
+    plan
+}
+
+/// A line such as `SEARCH a USING COVERING INDEX audit_logs_time (organization_id=?)`.
+fn add_detail(plan: &mut Plan, detail: &str) {
+    /// What may be read whole: a parameter's rows, what a statement itself made, the catalogue.
+    const WHOLE: [&str; 7] = ["k", "p", "counted", "state", "catalogue", "o", "CONSTANT"];
+    let mut words = detail.split(' ');
+    let (verb, alias) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    if verb == "SCAN" && !(alias.starts_with("(subquery") || WHOLE.contains(&alias) || detail.contains("VIRTUAL TABLE"))
+    {
+        plan.faults.push(detail.to_owned());
+    }
+    let Some((_, used)) = detail.split_once(" INDEX ").filter(|_| verb == "SEARCH") else { return };
+    let (index, found_by) = used.split_once(' ').unwrap_or((used, ""));
+    if !(index.starts_with("sqlite_autoindex_") || TABLES.iter().any(|table| index.starts_with(table))) {
+        return;
+    }
+    let is_primary = index.starts_with("sqlite_autoindex_");
+    let index = if is_primary { "primary" } else { index }.to_owned();
+    plan.scans.push(Scan { alias: alias.to_owned(), index, found_by: found_by.to_owned(), is_ordered: true });
+}
