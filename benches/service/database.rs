@@ -72,7 +72,8 @@ impl Database {
     }
 }
 
-async fn connect(url: &str) -> anyhow::Result<DatabaseConnection> {
+/// A connection, which is as durable on SQLite as the service's.
+pub async fn connect(url: &str) -> anyhow::Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false);
     sea_orm::Database::connect(options).await.with_context(|| format!("cannot connect to {url}"))

@@ -96,12 +96,6 @@ impl Report {
         self.figures.push(Figure { section: self.section.clone(), name, measure, value, unit, target });
     }
 
-    /// The value of an earlier figure.
-    pub fn value(&self, section: &str, name: &str, measure: &str) -> Option<f64> {
-        let is = |figure: &&Figure| figure.section == section && figure.name == name && figure.measure == measure;
-        self.figures.iter().find(is).map(|figure| figure.value)
-    }
-
     /// Prints the figures of the section that was begun last: a row a name, a column a measure; then the targets.
     pub fn print(&self) {
         let figures = &self.figures[self.begin..];

@@ -9,7 +9,7 @@ use anyhow::Context;
 use sea_orm::sqlx::postgres::PgPoolCopyExt;
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 
-use crate::data::{BEGIN, COLUMNS, Data, Entry, ORGANIZATIONS, SPAN, organization_id};
+use crate::data::{BEGIN, COLUMNS, Data, Entry, ORGANIZATIONS, organization_id};
 use crate::database::{Database, auditlog, has_folder};
 use crate::figure::Report;
 use crate::say;
@@ -129,14 +129,19 @@ async fn insert(database: &Database) -> anyhow::Result<Heads> {
 
 /// One INSERT of many rows.
 pub async fn insert_rows(connection: &impl ConnectionTrait, entries: &[Entry]) -> anyhow::Result<()> {
+    let backend = connection.get_database_backend();
     let row = |row: usize| {
-        let place = |column| format!("${}", row * COLUMNS.len() + column + 1);
+        let place = |column| match backend {
+            // SQLite's driver looks a name up among all others.
+            DbBackend::Sqlite => "?".to_owned(),
+            _ => format!("${}", row * COLUMNS.len() + column + 1),
+        };
         format!("({})", (0..COLUMNS.len()).map(place).collect::<Vec<_>>().join(", "))
     };
     let rows = (0..entries.len()).map(row).collect::<Vec<_>>().join(", ");
     let sql = format!("INSERT INTO audit_logs ({}) VALUES {rows}", COLUMNS.join(", "));
     let values = entries.iter().flat_map(Entry::row);
-    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    let statement = Statement::from_sql_and_values(backend, sql, values);
     connection.execute_raw(statement).await.context("cannot insert")?;
     Ok(())
 }
@@ -158,11 +163,8 @@ async fn settle(database: &Database) -> anyhow::Result<()> {
             database.execute("CHECKPOINT").await
         }
         Some(file) => {
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+            database.execute("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)").await?;
             Ok(File::open(file)?.sync_all()?)
         }
     }
 }
-
-/// The last moment of the loaded data.
-pub const END: i64 = BEGIN + SPAN;

@@ -44,7 +44,7 @@ pub struct Options {
     /// The figures of an earlier run of another size: print how its medians relate to these.
     #[arg(long, value_name = "FILE")]
     pub compare: Option<PathBuf>,
-    /// What `cargo bench` adds.
+    /// What `cargo bench` adds, and `cargo test --benches` does not.
     #[arg(long, hide = true)]
     pub bench: bool,
 }
@@ -78,6 +78,16 @@ pub enum Which {
     Sqlite,
     Postgres,
     Both,
+}
+
+impl Which {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+            Self::Both => "both",
+        }
+    }
 }
 
 /// What can be measured alone.

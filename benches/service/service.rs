@@ -13,6 +13,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
 use crate::database::{Database, has_folder, program};
+use crate::raw::Lister;
 
 /// Whether entries are counted in advance while the service runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,9 +77,9 @@ impl Service {
 
     /// A client with a connection of its own.
     pub async fn client(&self) -> anyhow::Result<Client> {
-        let grpc = AuditLogServiceClient::connect(format!("http://{}", self.address)).await?;
-        let grpc = grpc.max_decoding_message_size(auditlog::grpc::MAX_RESPONSE);
-        Ok(Client { grpc, key: format!("Bearer {}", self.key).parse()? })
+        let channel = Channel::from_shared(format!("http://{}", self.address))?.connect().await?;
+        let grpc = AuditLogServiceClient::new(channel.clone()).max_decoding_message_size(auditlog::grpc::MAX_RESPONSE);
+        Ok(Client { grpc, channel, key: format!("Bearer {}", self.key).parse()? })
     }
 
     /// `count` clients, four on a connection.
@@ -106,12 +107,18 @@ impl Drop for Service {
 #[derive(Clone)]
 pub struct Client {
     grpc: AuditLogServiceClient<Channel>,
+    channel: Channel,
     key: MetadataValue<Ascii>,
 }
 
 impl Client {
     pub async fn list(&mut self, request: ListAuditLogsRequest) -> anyhow::Result<ListAuditLogsResponse> {
         Ok(self.grpc.list_audit_logs(self.with_key(request)).await?.into_inner())
+    }
+
+    /// The same without decoding, for load.
+    pub fn lister(&self) -> Lister {
+        Lister::new(self.channel.clone(), self.key.clone())
     }
 
     pub async fn write(

@@ -1,0 +1,88 @@
+//! Lists a second with many clients, beside pgbench with the same statements and as many connections.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::ensure;
+use auditlog::grpc::pb::ListAuditLogsRequest;
+use rand::RngExt;
+
+use crate::data::random;
+use crate::database::Database;
+use crate::drive::{Run, drive};
+use crate::figure::{Report, Target};
+use crate::pgbench;
+use crate::requests::{SHAPES, largest};
+use crate::service::Service;
+
+const DURATION: Duration = Duration::from_secs(6);
+const CLIENTS: usize = 16;
+/// pgbench takes at most 128 scripts.
+const MIXED: usize = 100;
+
+pub async fn run(database: &Database, service: &Service, scratch: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let mut random = random(3);
+    let mixed = (0..MIXED).map(|place| SHAPES[place % SHAPES.len()].request(random.random_bool(0.5), &mut random));
+    for (name, requests) in [("no filter, largest organization", vec![largest()]), ("mixed shapes", mixed.collect())] {
+        let captured = match &database.server {
+            Some(server) => pgbench::capture(database, server, &requests).await?,
+            None => Vec::new(),
+        };
+        let ours = lists(service, &requests, CLIENTS, DURATION).await?;
+        ours.report(report, &format!("{name}, {CLIENTS} clients"), 1, "lists/s");
+        if let Some(server) = &database.server {
+            let theirs = pgbench::run(server, &captured, CLIENTS, DURATION, scratch)?;
+            report.add(&format!("{name}, pgbench"), "", theirs, "lists/s");
+            let ratio = ours.rate() / theirs;
+            report.add_for(&format!("{name}, service / pgbench"), "ratio", ratio, "", Target::AtLeast(0.6));
+        }
+        let more = lists(service, &requests, 64, DURATION / 2).await?;
+        more.report(report, &format!("{name}, 64 clients"), 1, "lists/s");
+        if let ([_], Some(statements)) = (requests.as_slice(), captured.first()) {
+            println!("\nThe statements of a list without filter:\n  {}", statements.join(";\n  "));
+        }
+    }
+    let rest = rest(service).await?;
+    rest.report(report, &format!("no filter, REST, {CLIENTS} clients"), 1, "lists/s");
+    report.print();
+    Ok(())
+}
+
+/// `clients` that ask for `requests` in turn, each beginning elsewhere.
+pub async fn lists(
+    service: &Service,
+    requests: &[ListAuditLogsRequest],
+    clients: usize,
+    duration: Duration,
+) -> anyhow::Result<Run> {
+    let caller = |(place, client): (usize, crate::service::Client)| {
+        let mut turn = requests.to_vec().into_iter().cycle().skip(place % requests.len());
+        let lister = client.lister();
+        move || {
+            let (mut lister, request) = (lister.clone(), turn.next().unwrap_or_default());
+            async move {
+                lister.list(&request).await?;
+                Ok(())
+            }
+        }
+    };
+    drive(duration, service.clients(clients).await?.into_iter().enumerate().map(caller).collect()).await
+}
+
+async fn rest(service: &Service) -> anyhow::Result<Run> {
+    let client = reqwest::Client::new();
+    let url = format!("http://{}/v1/{}/audit-logs", service.address, largest().organization_id);
+    let caller = |_| {
+        let (client, url, key) = (client.clone(), url.clone(), service.key().to_owned());
+        move || {
+            let request = client.get(&url).bearer_auth(&key);
+            async move {
+                let answer = request.send().await?;
+                ensure!(answer.status() == reqwest::StatusCode::OK, "REST answered {}", answer.status());
+                answer.bytes().await?;
+                Ok(())
+            }
+        }
+    };
+    drive(DURATION / 2, (0..CLIENTS).map(caller).collect()).await
+}
