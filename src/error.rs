@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{Invalid, Timestamp};
+use crate::domain::{Damaged, Invalid, Timestamp};
 
 /// The most faults that one answer names, and the bytes after which none is added: they travel in headers, three
 /// times over, and clients refuse headers above 16 KiB.
@@ -71,6 +71,12 @@ pub enum Error {
 
 /// The outcome of a request.
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<Damaged> for Error {
+    fn from(damaged: Damaged) -> Self {
+        Self::Internal(anyhow::Error::new(damaged).context("`auditlog marks rebuild` makes the counts again"))
+    }
+}
 
 impl Error {
     /// Several faults at once, as many as an answer may name.

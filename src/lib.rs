@@ -5,8 +5,8 @@
 //! app, config, telemetry     bind, assemble, drain; where options come from; logs
 //! rest                       HTTP and JSON to the calls of gRPC, and their answers back
 //! grpc                       decode, call, encode; errors to statuses
-//! access, catalogue,          what the service can do: keys, names, writes, reads;
-//! ingest, query              they never use each other
+//! access, catalogue,         what the service can do: keys, names, writes, reads, counts;
+//! ingest, query, marks       they never use each other
 //! store                      the database; the only place that names sea-orm
 //! error                      the one error enum; knows neither gRPC nor HTTP
 //! domain                     plain data and pure functions
@@ -21,6 +21,7 @@ pub mod domain;
 pub mod error;
 pub mod grpc;
 pub mod ingest;
+pub mod marks;
 pub mod query;
 pub mod rest;
 pub mod store;

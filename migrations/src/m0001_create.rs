@@ -1,9 +1,9 @@
-//! Organizations, their entries, the API keys, and the catalogue with its default types and actions.
+//! Organizations, their entries and counts of them, the API keys, and the catalogue with its default types and actions.
 //! Times are microseconds since 1970 in UTC. `organization_id` leads every key and index of the
 //! tables that belong to an organization, so that they can be distributed by it.
 
 use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::{big_integer, big_integer_null, binary_null, small_integer, text, text_null};
+use sea_orm_migration::schema::{big_integer, big_integer_null, binary, binary_null, small_integer, text, text_null};
 use sea_orm_migration::sea_orm::DbBackend;
 
 /// The step.
@@ -44,6 +44,35 @@ enum AuditLogs {
 }
 
 #[derive(DeriveIden)]
+enum CountState {
+    Table,
+    OrganizationId,
+    FoldedSeq,
+}
+
+#[derive(DeriveIden)]
+enum CountKeys {
+    Table,
+    OrganizationId,
+    Key,
+    Counts,
+    NewestTimestamp,
+    NewestSeq,
+    Tail,
+}
+
+#[derive(DeriveIden)]
+enum CountMarks {
+    Table,
+    OrganizationId,
+    Key,
+    Level,
+    Timestamp,
+    Seq,
+    Counts,
+}
+
+#[derive(DeriveIden)]
 enum ApiKeys {
     Table,
     Id,
@@ -78,6 +107,16 @@ impl MigrationTrait for Migration {
             // Without frequent vacuums, index-only scans visit the heap: p95 4.9 ms against 1.7.
             let often = "ALTER TABLE audit_logs SET (autovacuum_vacuum_insert_scale_factor = 0.02)";
             manager.get_connection().execute_unprepared(often).await?;
+        }
+        for table in [count_state(), count_keys(), count_marks()] {
+            manager.create_table(table).await?;
+        }
+        if manager.get_database_backend() == DbBackend::Postgres {
+            // Counts are rewritten in place: with room in the page, no index changes.
+            for roomy in ["count_state", "count_keys", "count_marks"] {
+                let roomy = format!("ALTER TABLE {roomy} SET (fillfactor = 70)");
+                manager.get_connection().execute_unprepared(&roomy).await?;
+            }
         }
         manager.create_table(api_keys()).await?;
         manager.create_table(catalogue()).await?;
@@ -145,6 +184,42 @@ fn audit_log_indexes() -> Vec<IndexCreateStatement> {
         ),
         index("audit_logs_leaf", &[C::OrganizationId, C::ResourceType, C::Action, C::Timestamp, C::Seq]),
     ]
+}
+
+/// How far the counts of an organization reach. Not the head's row: a folder that held it would stop writers.
+fn count_state() -> TableCreateStatement {
+    use CountState as C;
+    Table::create().table(C::Table).col(text(C::OrganizationId).primary_key()).col(big_integer(C::FoldedSeq)).take()
+}
+
+/// The whole count of each key that has marks.
+fn count_keys() -> TableCreateStatement {
+    use CountKeys as C;
+    Table::create()
+        .table(C::Table)
+        .col(text(C::OrganizationId))
+        .col(text(C::Key))
+        .col(binary(C::Counts))
+        .col(big_integer(C::NewestTimestamp))
+        .col(big_integer(C::NewestSeq))
+        .col(big_integer(C::Tail))
+        .primary_key(Index::create().col(C::OrganizationId).col(C::Key))
+        .take()
+}
+
+/// Running counts at positions of each key's entries.
+fn count_marks() -> TableCreateStatement {
+    use CountMarks as C;
+    Table::create()
+        .table(C::Table)
+        .col(text(C::OrganizationId))
+        .col(text(C::Key))
+        .col(small_integer(C::Level))
+        .col(big_integer(C::Timestamp))
+        .col(big_integer(C::Seq))
+        .col(binary(C::Counts))
+        .primary_key(Index::create().col(C::OrganizationId).col(C::Key).col(C::Level).col(C::Timestamp).col(C::Seq))
+        .take()
 }
 
 fn api_keys() -> TableCreateStatement {

@@ -14,7 +14,7 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderName, Method, header};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -73,6 +73,8 @@ pub(super) struct Backing {
     /// Ends when no connection is left that could queue a write.
     pub(super) writer: JoinHandle<()>,
     pub(super) health: HealthReporter,
+    /// May end at any moment: what it has not committed is done again.
+    pub(super) folder: Option<AbortHandle>,
 }
 
 impl Backing {
@@ -176,6 +178,9 @@ async fn serve(
         }
     }
     if let Some(backing) = backing {
+        if let Some(folder) = backing.folder {
+            folder.abort();
+        }
         backing.store.close().await;
     }
     info!("stopped");

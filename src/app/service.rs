@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::grpc::pb::audit_log_service_server::AuditLogServiceServer;
 use crate::grpc::{self, MAX_REQUEST, MAX_RESPONSE, pb};
 use crate::ingest::{Ingest, QueueLimits};
+use crate::marks::Folder;
 use crate::query::Query;
 use crate::rest;
 use crate::store::Store;
@@ -31,6 +32,8 @@ pub struct Options {
     pub serving: Serving,
     /// Whether REST is served beside gRPC.
     pub rest: bool,
+    /// Whether it keeps counts.
+    pub folds: bool,
     /// What may wait to be written.
     pub queue: QueueLimits,
 }
@@ -48,7 +51,7 @@ pub struct Parts {
 /// Binds and serves.
 pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let Parts { store, clock, random } = parts;
-    let Options { serving, rest, queue } = options;
+    let Options { serving, rest, folds, queue } = options;
     let bound = server::bind(&serving.listen).await?;
     let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue);
     let access = Access::new(store.clone(), clock.clone());
@@ -77,7 +80,8 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         false => rest::switched_off(),
     };
     let router = rest_router.layer(from_fn_with_state(protocols, by_protocol));
-    let running = server::spawn(bound, router, serving, draining, Some(Backing { store, writer, health }));
+    let folder = folds.then(|| tokio::spawn(Folder::new(store.clone()).run()).abort_handle());
+    let running = server::spawn(bound, router, serving, draining, Some(Backing { store, writer, health, folder }));
     info!(address = %running.address, rest, "listening");
     Ok(running)
 }

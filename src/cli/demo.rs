@@ -119,7 +119,12 @@ async fn start(store: &Store, clock: Clock, random: Random, listen: Option<Strin
         let parts = Parts { store: store.clone(), clock: clock.clone(), random: random.clone() };
         app::start(
             parts,
-            Options { serving: Serving { listen, ..serving.clone() }, rest: true, queue: QueueLimits::default() },
+            Options {
+                serving: Serving { listen, ..serving.clone() },
+                rest: true,
+                folds: true,
+                queue: QueueLimits::default(),
+            },
         )
         .await
     };

@@ -19,6 +19,7 @@ mod gateway;
 mod health;
 mod import;
 mod keys;
+mod marks;
 mod migrate;
 mod organizations;
 mod read;
@@ -115,6 +116,8 @@ enum Command {
     Organizations(organizations::Organizations),
     /// List the resource types and actions, and add and remove resource types.
     Catalogue(catalogue::Catalogue),
+    /// Show, check and make the counts that keep totals and deep pages fast.
+    Marks(marks::Marks),
     /// Print a script that completes commands and options in a shell.
     Completions(completions::Completions),
 }
@@ -241,6 +244,7 @@ fn dispatch(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>
         Command::Keys(keys) => Box::pin(keys.run()),
         Command::Organizations(organizations) => Box::pin(organizations.run()),
         Command::Catalogue(catalogue) => Box::pin(catalogue.run()),
+        Command::Marks(marks) => Box::pin(marks.run()),
         Command::Import(import) => Box::pin(import.run()),
     }
 }

@@ -30,6 +30,10 @@ pub struct Serve {
     /// Whether to serve REST beside gRPC.
     #[arg(long, env = "AUDITLOG_REST", default_value = "on", value_enum)]
     rest: Switch,
+    /// Whether to keep counts of new entries, in the background. One of several services is enough; where none
+    /// does, totals are as exact, and slower.
+    #[arg(long, env = "AUDITLOG_FOLD", default_value = "on", value_enum)]
+    fold: Switch,
     #[command(flatten)]
     serving: Serving,
     /// Entries that may wait to be written; more are refused as overloaded.
@@ -100,11 +104,12 @@ fn origin(given: &str) -> Result<HeaderValue, Invalid> {
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Self { database, listen, rest, serving, queue_entries, queue_mib } = self;
+        let Self { database, listen, rest, fold, serving, queue_entries, queue_mib } = self;
         let store = database.open().await?;
         let parts = Parts { store, clock: Clock::system(), random: Random::system() };
         let queue = QueueLimits { entries: queue_entries as usize, bytes: queue_mib as usize * 1024 * 1024 };
-        let options = Options { serving: serving.at(listen), rest: rest == Switch::On, queue };
+        let (rest, folds) = (rest == Switch::On, fold == Switch::On);
+        let options = Options { serving: serving.at(listen), rest, folds, queue };
         let signals = Signals::heard()?;
         until_signal(app::start(parts, options).await?, signals).await
     }

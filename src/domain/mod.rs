@@ -3,20 +3,24 @@
 
 mod catalogue;
 mod clock;
+mod counts;
 mod entry;
 mod filter;
 mod id;
 mod json;
+mod position;
 mod random;
 mod text;
 mod timestamp;
 
 pub use catalogue::{Action, Catalogue, CatalogueName, Named, PathSegment, ResourceType};
 pub use clock::Clock;
+pub use counts::{ACTIONS, Counts, Damaged, Key, Leaf};
 pub use entry::{Change, Content, Entry, MAX_CHANGES, MAX_ENTRY_BYTES, NewEntry, Seq};
 pub use filter::{Filter, Limit, MAX_VALUES, Offset, TimeRange};
 pub use id::EntryId;
 pub use json::{JsonText, MAX_DEPTH};
+pub use position::{Position, Span};
 pub use random::{BASE62, Random};
 pub use text::{Identifier, Invalid, Metadata, Name, OrganizationId, Secret, did_you_mean, hex, quoted};
 pub use timestamp::{Timestamp, end_of_span, start_of_span};

@@ -4,8 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
-use crate::domain::{Filter, Invalid, OrganizationId, Seq, Timestamp, quoted};
-use crate::store::Position;
+use crate::domain::{Filter, Invalid, OrganizationId, Position, Seq, Timestamp, quoted};
 
 const VERSION: u8 = 1;
 const DIGEST: usize = 16;

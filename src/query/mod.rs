@@ -2,12 +2,16 @@
 
 mod cursor;
 mod export;
+mod matched;
+mod seek;
 
-use crate::domain::{Entry, EntryId, Filter, Limit, Offset, OrganizationId, Seq};
+use crate::domain::{Entry, EntryId, Filter, Limit, Offset, OrganizationId, Position, Seq};
 use crate::error::{AtField, Error, Result};
-use crate::store::{Begin, Position, Snapshot, Store};
+use crate::store::{Snapshot, Store};
 use cursor::Cursor;
 pub use export::{Export, Piece};
+use matched::Matched;
+use seek::Place;
 
 /// Where a page begins, as a reader says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +58,12 @@ impl Query {
         start: Start,
         limit: Limit,
     ) -> Result<Page> {
-        let snapshot = self.store.snapshot().await?;
+        // Marks that are looked for one after the other must be of one moment, as must types and what has them.
+        let is_held = match &start {
+            Start::Offset(offset) => seek::is_deep(offset.get()) || is_of_any_type(filter),
+            Start::Cursor(_) => is_of_any_type(filter),
+        };
+        let snapshot = if is_held { self.store.held_snapshot().await? } else { self.store.snapshot() };
         let page = self.page(&snapshot, organization, filter, start, limit).await;
         snapshot.close().await?;
         page
@@ -85,21 +94,33 @@ impl Query {
         start: Start,
         limit: Limit,
     ) -> Result<Page> {
-        let indexed = indexed(snapshot, filter).await?;
-        let head = snapshot.head(organization).await?.ok_or(Error::OrganizationNotFound)?;
-        let Place { head, total, offset, begin } = match start {
+        let of_types = match is_of_any_type(filter) {
+            true => Filter { resource_types: snapshot.types().await?, ..filter.clone() },
+            false => filter.clone(),
+        };
+        let is_counted = matches!(start, Start::Offset(_));
+        let matched = Matched::read(snapshot, organization, of_types, is_counted).await?;
+        let matched = matched.ok_or(Error::OrganizationNotFound)?;
+        let Begin { head, total, offset, place } = match start {
             Start::Offset(offset) => {
-                let total = snapshot.count(organization, &indexed, head).await?;
-                Place { head, total, offset: offset.get(), begin: Begin::Offset(offset.get()) }
+                let (offset, counted) = (offset.get(), matched.count().await?);
+                let place = match offset < counted.total {
+                    true => matched.seek(&counted, offset).await?,
+                    false => Place::at_top(matched.span),
+                };
+                Begin { head: matched.state.head, total: counted.total, offset, place }
             }
             Start::Cursor(text) => {
-                let Cursor { head, total, walked, last } =
-                    Cursor::parse(&text, organization, filter, head).at("cursor")?;
-                Place { head, total, offset: walked, begin: Begin::After(last) }
+                let Cursor { head, total, walked, last: Position { timestamp, seq } } =
+                    Cursor::parse(&text, organization, filter, matched.state.head).at("cursor")?;
+                // The last place before that of the last entry.
+                let position = Position { timestamp, seq: seq - 1 };
+                Begin { head, total, offset: walked, place: Place { position, above: walked } }
             }
         };
-        let entries = match offset < total {
-            true => snapshot.page(organization, &indexed, head, begin, limit).await?,
+        let limit_left = i64::from(limit.get()).min(total - offset);
+        let entries = match limit_left > 0 {
+            true => matched.page(place, offset - place.above, limit_left, head, total).await?,
             false => Vec::new(),
         };
         // A page holds at most 100 entries.
@@ -115,21 +136,17 @@ impl Query {
     }
 }
 
-/// The same filter as the indexes serve it: a resource is found by its type and id, so that an id without
-/// a type is looked for in all of them, those of this moment.
-async fn indexed(snapshot: &Snapshot, filter: &Filter) -> Result<Filter> {
-    let mut filter = filter.clone();
-    if filter.resource_types.is_empty() && !filter.resource_ids.is_empty() {
-        filter.resource_types = snapshot.resource_types().await?;
-    }
-    Ok(filter)
+/// Whether resources are asked for by their ids alone. They are found by type and id, so that such an id is looked
+/// for in all types, those of this moment.
+fn is_of_any_type(filter: &Filter) -> bool {
+    filter.resource_types.is_empty() && !filter.resource_ids.is_empty()
 }
 
-/// What a page needs to know before it is read.
-struct Place {
+/// Where a page begins, once it is known.
+struct Begin {
     /// Entries with higher numbers came after the list was begun.
-    head: i64,
+    head: Seq,
     total: i64,
     offset: i64,
-    begin: Begin,
+    place: Place,
 }

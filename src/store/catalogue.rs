@@ -7,7 +7,7 @@ use sea_orm::{
 };
 
 use super::entities::{audit_log, catalogue, organization};
-use super::{Snapshot, Store, dialect};
+use super::{Store, dialect};
 use crate::domain::{Action, Catalogue, CatalogueName, Named, PathSegment, ResourceType, Timestamp};
 use crate::error::{Error, Result};
 
@@ -148,14 +148,6 @@ async fn restore(transaction: &DatabaseTransaction, row: catalogue::Model, segme
     }
     catalogue::Entity::update(row).exec(transaction).await?;
     Ok(addition)
-}
-
-impl Snapshot {
-    /// All resource types that an entry may have.
-    pub async fn resource_types(&self) -> Result<Vec<ResourceType>> {
-        let rows = rows(&self.0).await?.into_iter().filter(|row| row.kind == RESOURCE_TYPE);
-        Ok(rows.map(|row| ResourceType(row.code)).collect())
-    }
 }
 
 /// An organization that has entries of the type `code`. Asked organization by organization, as the index of types

@@ -9,7 +9,7 @@ use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    IsolationLevel, RuntimeErr, SqliteTransactionMode, TransactionOptions, sqlx,
+    IsolationLevel, RuntimeErr, SqliteTransactionMode, TransactionOptions, Value, sqlx,
 };
 
 use crate::error::Error;
@@ -177,6 +177,65 @@ pub(super) async fn lock_schema(transaction: &DatabaseTransaction) -> Result<(),
             let lock = format!("SELECT pg_advisory_xact_lock({SCHEMA_LOCK})");
             transaction.execute_raw(sea_orm::Statement::from_string(backend, lock)).await.map(|_| ())
         }
+    }
+}
+
+/// The rows of a JSON array as a table `k` with one column `value`.
+pub(super) fn elements(backend: DbBackend, parameter: &str) -> String {
+    match backend {
+        DbBackend::Sqlite => format!("json_each({parameter}) AS k"),
+        _ => format!("json_array_elements(CAST({parameter} AS json)) AS k(value)"),
+    }
+}
+
+/// The rows of `table` that `inner` chooses for each row before them: `join` or `left join`, as `alias`.
+/// `inner` is what follows the table's name, up to its LIMIT.
+pub(super) fn lateral(backend: DbBackend, join: &str, table: &str, alias: &str, inner: &str) -> String {
+    match backend {
+        // It knows no LATERAL, but subqueries that depend on what stands before them.
+        DbBackend::Sqlite => format!("{join} {table} {alias} ON {alias}.rowid IN (SELECT rowid FROM {table} {inner})"),
+        _ => format!("{join} LATERAL (SELECT * FROM {table} {inner}) {alias} ON true"),
+    }
+}
+
+/// Pins the index that SQLite uses. PostgreSQL has no such hint; there, the others do not serve.
+pub(super) fn indexed_by(backend: DbBackend, index: &str) -> String {
+    match backend {
+        DbBackend::Sqlite => format!("INDEXED BY {index}"),
+        _ => String::new(),
+    }
+}
+
+/// `expression` is one of the values in `parameter`, which `codes` or `texts` made.
+pub(super) fn any(backend: DbBackend, expression: &str, parameter: &str) -> String {
+    match backend {
+        DbBackend::Sqlite => format!("{expression} IN (SELECT value FROM json_each({parameter}))"),
+        _ => format!("{expression} = ANY({parameter})"),
+    }
+}
+
+/// Codes as one parameter of [`any`].
+pub(super) fn codes(backend: DbBackend, codes: impl Iterator<Item = i16>) -> Value {
+    match backend {
+        DbBackend::Sqlite => serde_json::Value::from_iter(codes).to_string().into(),
+        _ => Value::from(codes.map(i32::from).collect::<Vec<i32>>()),
+    }
+}
+
+/// Texts as one parameter of [`any`].
+pub(super) fn texts(backend: DbBackend, texts: Vec<String>) -> Value {
+    match backend {
+        DbBackend::Sqlite => serde_json::Value::from(texts).to_string().into(),
+        _ => Value::from(texts),
+    }
+}
+
+/// What follows a SELECT to hold its rows, leaving out those that others hold.
+pub(super) fn hold(backend: DbBackend) -> &'static str {
+    match backend {
+        // BEGIN IMMEDIATE holds the whole database.
+        DbBackend::Sqlite => "",
+        _ => "FOR UPDATE SKIP LOCKED",
     }
 }
 

@@ -1,85 +1,209 @@
-//! The read transaction: head, total and page of one moment.
+//! What a list is read from: the head and the counts of one moment, and entries up to that head.
 
-use sea_orm::sea_query::{Condition, Expr, ExprTrait, Func, IntoCondition};
+use sea_orm::sea_query::{Condition, Expr, Func, IntoCondition};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect,
+    ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, EntityTrait, FromQueryResult,
+    QueryFilter, QueryOrder, QueryResult, QuerySelect, Statement,
 };
 
-use super::entities::audit_log::{Column, Entity};
+use super::entities::audit_log::{Column, Entity, Model};
 use super::entities::organization;
-use super::{Store, rows};
-use crate::domain::{Entry, EntryId, Filter, Identifier, Limit, OrganizationId, Seq, Timestamp};
+use super::sql::{Hidden, Sql, Streams, number};
+use super::{Store, dialect, rows};
+use crate::domain::{Entry, EntryId, Filter, Identifier, OrganizationId, Seq, Span};
 use crate::error::Result;
 
-/// A read-only view of one moment.
-pub struct Snapshot(pub(super) DatabaseTransaction);
+/// A view of one moment. Committed entries do not change, so whoever knows a head needs no transaction to see the
+/// entries up to it as they were. Counts do change: those that are read together are of one moment, and those of
+/// several statements are if the view is held.
+pub struct Snapshot(Connection);
 
-/// The place of an entry in a list: newest first by these two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    /// Its time.
-    pub timestamp: Timestamp,
-    /// Its number, which orders entries of the same time.
-    pub seq: Seq,
+enum Connection {
+    Any(DatabaseConnection),
+    Held(DatabaseTransaction),
 }
 
-/// Where a page begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begin {
-    /// After so many entries.
-    Offset(i64),
-    /// After this entry.
-    After(Position),
+/// Where a stream is counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    /// The place of the stream among the streams.
+    pub stream: usize,
+    /// Which of its entries.
+    pub span: Span,
+}
+
+/// A page to read.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// Where its entries lie.
+    pub span: Span,
+    /// Matching entries of the span that come before it.
+    pub offset: i64,
+    /// The most entries.
+    pub limit: i64,
+    /// Entries with higher numbers are not seen.
+    pub head: Seq,
 }
 
 impl Snapshot {
-    pub(super) fn new(transaction: DatabaseTransaction) -> Self {
-        Self(transaction)
+    pub(super) fn any(connection: DatabaseConnection) -> Self {
+        Self(Connection::Any(connection))
     }
 
-    /// The last number of `organization`; `None` if there is no such organization.
-    pub async fn head(&self, organization: &OrganizationId) -> Result<Option<Seq>> {
-        head(&self.0, organization).await
+    pub(super) fn held(transaction: DatabaseTransaction) -> Self {
+        Self(Connection::Held(transaction))
     }
 
-    /// Entries up to number `head` that match.
-    pub async fn count(&self, organization: &OrganizationId, filter: &Filter, head: Seq) -> Result<i64> {
-        let matching = matching(organization, filter, Expr::col).add(up_to(head));
-        let total = Entity::find().filter(matching).count(&self.0).await?;
-        // A count of rows numbered by i64.
-        Ok(i64::try_from(total).unwrap_or(i64::MAX))
+    pub(super) fn backend(&self) -> DbBackend {
+        match &self.0 {
+            Connection::Any(connection) => connection.get_database_backend(),
+            Connection::Held(transaction) => transaction.get_database_backend(),
+        }
     }
 
-    /// At most `limit` entries up to number `head` that match, newest first.
+    pub(super) fn sql(&self, organization: &OrganizationId) -> Sql {
+        Sql::new(self.backend(), organization)
+    }
+
+    pub(super) async fn query(&self, statement: Statement) -> Result<Vec<QueryResult>> {
+        // Without its values, which are what people wrote.
+        tracing::trace!(statement = statement.sql, "query");
+        Ok(match &self.0 {
+            Connection::Any(connection) => connection.query_all_raw(statement).await?,
+            Connection::Held(transaction) => transaction.query_all_raw(statement).await?,
+        })
+    }
+
+    /// How many entries of each part's stream lie in its span, match `filter`, and have a number up to `head`: in
+    /// the order of `parts`.
+    pub async fn count(
+        &self,
+        organization: &OrganizationId,
+        filter: &Filter,
+        streams: &Streams,
+        parts: &[Part],
+        head: Seq,
+    ) -> Result<Vec<i64>> {
+        if parts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut sql = self.sql(organization);
+        let statement = count_statement(&mut sql, filter, streams, parts, head);
+        let mut counts = vec![0; parts.len()];
+        for row in self.query(sql.statement(statement)).await? {
+            let place: i64 = row.try_get_by_index(0)?;
+            if let Some(count) = usize::try_from(place).ok().and_then(|place| counts.get_mut(place)) {
+                *count = row.try_get_by_index(1)?;
+            }
+        }
+        Ok(counts)
+    }
+
+    /// How many entries numbered above `after` and up to `head` lie in `span` and match `filter`.
+    pub async fn count_numbered(
+        &self,
+        organization: &OrganizationId,
+        filter: &Filter,
+        span: Span,
+        after: Seq,
+        head: Seq,
+    ) -> Result<i64> {
+        let mut sql = self.sql(organization);
+        let (after, head) = (sql.bind(after), sql.bind(head));
+        let statement = format!("SELECT {}", numbered(&mut sql, filter, span, &after, &head));
+        let rows = self.query(sql.statement(statement)).await?;
+        Ok(rows.first().map_or(Ok(0), |row| row.try_get_by_index(0))?)
+    }
+
+    /// The entries of `window`, newest first, found in `streams`.
     pub async fn page(
         &self,
         organization: &OrganizationId,
         filter: &Filter,
-        head: Seq,
-        begin: Begin,
-        limit: Limit,
+        streams: &Streams,
+        window: Window,
     ) -> Result<Vec<Entry>> {
-        let mut query = Entity::find()
-            .filter(matching(organization, filter, Expr::col).add(up_to(head)))
-            .order_by_desc(Column::Timestamp)
-            .order_by_desc(Column::Seq)
-            .limit(u64::from(limit.get()));
-        query = match begin {
-            Begin::Offset(offset) => query.offset(u64::try_from(offset).unwrap_or(0)),
-            Begin::After(Position { timestamp, seq }) => {
-                // As a row value, which is an index range; `a < x OR (a = x AND b < y)` is none.
-                let place = Expr::tuple([Expr::col(Column::Timestamp), Expr::col(Column::Seq)]);
-                query.filter(place.lt(Expr::tuple([timestamp.micros().into(), seq.into()])))
-            }
-        };
-        query.all(&self.0).await?.into_iter().map(rows::entry).collect()
+        let mut sql = self.sql(organization);
+        let statement = page_statement(&mut sql, filter, streams, window);
+        let rows = self.query(sql.statement(statement)).await?;
+        rows.iter().map(|row| rows::entry(Model::from_query_result(row, "")?)).collect()
     }
 
-    /// Ends the transaction, so that its connection serves the next one.
+    /// Gives its connection to the next one.
     pub async fn close(self) -> Result<()> {
-        Ok(self.0.commit().await?)
+        match self.0 {
+            Connection::Any(_) => Ok(()),
+            Connection::Held(transaction) => Ok(transaction.commit().await?),
+        }
     }
+}
+
+/// `SELECT place, count`, a row for each of `parts`.
+fn count_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, parts: &[Part], head: Seq) -> String {
+    let prefixes = streams.rows();
+    let width = prefixes.first().map_or(0, Vec::len);
+    let row = |(place, part): (usize, &Part)| {
+        let Span { after, to } = part.span;
+        let mut row = prefixes.get(part.stream).cloned().unwrap_or_default();
+        row.extend([place as i64, after.timestamp.micros(), after.seq, to.timestamp.micros(), to.seq].map(Into::into));
+        row.into()
+    };
+    let k = sql.rows(parts.iter().enumerate().map(row).collect());
+    let at = |place: usize| number("k", width + place);
+    let index = dialect::indexed_by(sql.backend, streams.index());
+    let (prefix, up_to, filters) = (streams.prefix(), sql.up_to(head), sql.filters(filter, Some(streams)));
+    format!(
+        "SELECT {}, (SELECT count(*) FROM audit_logs a {index} WHERE a.organization_id = $1{prefix} \
+         AND (a.timestamp, a.seq) > ({}, {}) AND (a.timestamp, a.seq) <= ({}, {}) AND {up_to}{filters}) FROM {k}",
+        at(0),
+        at(1),
+        at(2),
+        at(3),
+        at(4)
+    )
+}
+
+/// `(SELECT count(*) …)` of entries by their numbers, which are expressions.
+pub(super) fn numbered(sql: &mut Sql, filter: &Filter, span: Span, after: &str, head: &str) -> String {
+    let filters = sql.filters(filter, None);
+    let timestamp = Hidden::Timestamp.expression();
+    let Span { after: from, to } = span;
+    let [t0, s0, t1, s1] =
+        [from.timestamp.micros(), from.seq, to.timestamp.micros(), to.seq].map(|bound| sql.bind(bound));
+    format!(
+        "(SELECT count(*) FROM audit_logs a WHERE a.organization_id = $1 AND a.seq > {after} AND a.seq <= {head} \
+         AND ({timestamp}, a.seq + 0) > ({t0}, {s0}) AND ({timestamp}, a.seq + 0) <= ({t1}, {s1}){filters})"
+    )
+}
+
+/// First the places alone, which the index has, then the rows of those of the page.
+fn page_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, window: Window) -> String {
+    let Window { span, offset, limit, head } = window;
+    let index = dialect::indexed_by(sql.backend, streams.index());
+    let only = streams.only(sql);
+    let (within, up_to, filters) = (sql.within(span), sql.up_to(head), sql.filters(filter, Some(streams)));
+    let matching = |prefix: &str, limit: &str| {
+        format!(
+            "{index} WHERE a.organization_id = $1{prefix} AND {within} AND {up_to}{filters} \
+             ORDER BY a.timestamp DESC, a.seq DESC LIMIT {limit}"
+        )
+    };
+    let end = format!("{} OFFSET {}", sql.bind(limit), sql.bind(offset));
+    let places = match only {
+        Some(prefix) => format!("SELECT a.timestamp, a.seq FROM audit_logs a {}", matching(&prefix, &end)),
+        None => {
+            let each = sql.bind(offset.saturating_add(limit));
+            let rows = streams.rows().into_iter().map(Into::into).collect();
+            let k = sql.rows(rows);
+            let inner = format!("a {}", matching(&streams.prefix(), &each));
+            let places = dialect::lateral(sql.backend, "JOIN", "audit_logs", "m", &inner);
+            format!("SELECT m.timestamp, m.seq FROM {k} {places} ORDER BY m.timestamp DESC, m.seq DESC LIMIT {end}")
+        }
+    };
+    format!(
+        "SELECT l.* FROM ({places}) p JOIN audit_logs l ON l.organization_id = $1 AND l.seq = p.seq \
+         ORDER BY p.timestamp DESC, p.seq DESC"
+    )
 }
 
 impl Store {
@@ -95,7 +219,8 @@ impl Store {
 
     /// The last number of `organization`; `None` if there is no such organization.
     pub async fn head(&self, organization: &OrganizationId) -> Result<Option<Seq>> {
-        head(&self.readers, organization).await
+        let row = organization::Entity::find_by_id(organization.as_str()).one(&self.readers).await?;
+        Ok(row.map(|row| row.head_seq))
     }
 
     /// At most `limit` of the entries numbered above `after` and up to `to` that match, in the order of
@@ -109,40 +234,32 @@ impl Store {
         to: Seq,
         limit: u64,
     ) -> Result<Vec<Entry>> {
-        let range = matching(organization, filter, unindexed).add(Column::Seq.gt(after)).add(Column::Seq.lte(to));
+        let range = matching(organization, filter).add(Column::Seq.gt(after)).add(Column::Seq.lte(to));
         let rows = Entity::find().filter(range).order_by_asc(Column::Seq).limit(limit).all(&self.readers).await?;
         rows.into_iter().map(rows::entry).collect()
     }
 }
 
-async fn head<C: ConnectionTrait>(connection: &C, organization: &OrganizationId) -> Result<Option<Seq>> {
-    let row = organization::Entity::find_by_id(organization.as_str()).one(connection).await?;
-    Ok(row.map(|row| row.head_seq))
-}
-
-/// Nearly all entries are up to the head; written plainly, both planners walk the primary key for it.
-fn up_to(head: Seq) -> Expr {
-    Expr::col(Column::Seq).add(0).lte(head)
-}
-
-/// What `filter` asks for, of columns as `column` writes them.
-fn matching(organization: &OrganizationId, filter: &Filter, column: fn(Column) -> Expr) -> Condition {
+/// What `filter` asks for, served by no index but that of numbers.
+fn matching(organization: &OrganizationId, filter: &Filter) -> Condition {
     let Filter { resource_types, resource_ids, actions, user_ids, time } = filter;
-    fn any_of<V: Into<sea_orm::Value>>(column: Expr, values: impl ExactSizeIterator<Item = V>) -> Option<Expr> {
-        (values.len() > 0).then(|| column.is_in(values.map(Into::into)))
+    fn any_of<V: Into<sea_orm::Value>>(column: Column, values: impl ExactSizeIterator<Item = V>) -> Option<Expr> {
+        use sea_orm::sea_query::ExprTrait;
+        (values.len() > 0).then(|| unindexed(column).is_in(values.map(Into::into)))
     }
     fn texts(ids: &[Identifier]) -> impl ExactSizeIterator<Item = &str> {
         ids.iter().map(Identifier::as_str)
     }
+    use sea_orm::sea_query::ExprTrait;
     Column::OrganizationId
         .eq(organization.as_str())
         .into_condition()
-        .add_option(any_of(column(Column::ResourceType), resource_types.iter().map(|code| code.0)))
-        .add_option(any_of(column(Column::ResourceId), texts(resource_ids)))
-        .add_option(any_of(column(Column::Action), actions.iter().map(|code| code.0)))
-        .add_option(any_of(column(Column::UserId), texts(user_ids)))
-        .add_option(time.start().map(|start| column(Column::Timestamp).gte(start.micros())))
-        .add_option(time.end().map(|end| column(Column::Timestamp).lt(end.micros())))
+        .add_option(any_of(Column::ResourceType, resource_types.iter().map(|code| code.0)))
+        .add_option(any_of(Column::ResourceId, texts(resource_ids)))
+        .add_option(any_of(Column::Action, actions.iter().map(|code| code.0)))
+        .add_option(any_of(Column::UserId, texts(user_ids)))
+        .add_option(time.start().map(|start| unindexed(Column::Timestamp).gte(start.micros())))
+        .add_option(time.end().map(|end| unindexed(Column::Timestamp).lt(end.micros())))
 }
 
 /// A column that no index is used for, so that a range of numbers is read by the primary key alone.

@@ -3,13 +3,16 @@
 
 mod append;
 mod catalogue;
+mod counts;
 mod dialect;
 mod entities;
+mod fold;
 mod keys;
 mod list;
 mod organizations;
 mod rows;
 mod schema;
+mod sql;
 
 use std::time::Duration;
 
@@ -21,9 +24,12 @@ use dialect::Missing;
 
 pub use append::{Append, CommitFailed, Head};
 pub use catalogue::{Addition, Removal};
+pub use counts::{KeyState, Mark, State};
+pub use fold::{Fold, KeyMarks, Lag, Rung, Unfolded, Whole};
 pub use keys::ApiKey;
-pub use list::{Begin, Position, Snapshot};
+pub use list::{Part, Snapshot, Window};
 pub use organizations::Organization;
+pub use sql::Streams;
 
 /// How long a connection in use may delay the end.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -66,10 +72,15 @@ impl Store {
         Ok(self.readers.ping().await?)
     }
 
+    /// Begins to read. What one call gives was true at one moment.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::any(self.readers.clone())
+    }
+
     /// Begins to read: everything that the snapshot gives was true at one moment.
-    pub async fn snapshot(&self) -> Result<Snapshot> {
+    pub async fn held_snapshot(&self) -> Result<Snapshot> {
         let options = dialect::snapshot(self.readers.get_database_backend());
-        Ok(Snapshot::new(self.readers.begin_with_options(options).await?))
+        Ok(Snapshot::held(self.readers.begin_with_options(options).await?))
     }
 
     /// Begins to append. Nothing is seen by others before [`Append::commit`].

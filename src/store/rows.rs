@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 
 use super::entities::audit_log::{ActiveModel, Model};
 use crate::domain::{
-    Action, Change, Content, Entry, EntryId, Identifier, JsonText, Metadata, Name, OrganizationId, ResourceType,
-    Timestamp,
+    Action, Change, Content, Counts, Entry, EntryId, Identifier, JsonText, Metadata, Name, OrganizationId,
+    ResourceType, Timestamp,
 };
 use crate::error::{Error, Result};
 
@@ -121,6 +121,11 @@ fn changes_read(text: &str) -> serde_json::Result<Vec<Change>> {
         new_value: value(new_value),
     };
     Ok(serde_json::from_str::<Vec<ChangeRow<'_>>>(text)?.into_iter().map(change).collect())
+}
+
+/// Counts as they were stored.
+pub(super) fn counts(bytes: &[u8]) -> Result<Counts> {
+    Ok(Counts::parse(bytes)?)
 }
 
 fn damaged(error: serde_json::Error) -> Error {

@@ -9,7 +9,7 @@ const LAYERS: [&[&str]; 7] = [
     &["app", "config", "telemetry"],
     &["rest"],
     &["grpc"],
-    &["access", "catalogue", "ingest", "query"],
+    &["access", "catalogue", "ingest", "marks", "query"],
     &["store"],
     &["error"],
 ];

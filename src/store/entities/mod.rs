@@ -3,4 +3,7 @@
 pub(super) mod api_key;
 pub(super) mod audit_log;
 pub(super) mod catalogue;
+pub(super) mod count_key;
+pub(super) mod count_mark;
+pub(super) mod count_state;
 pub(super) mod organization;

@@ -32,7 +32,12 @@ pub struct Answer {
 }
 
 pub fn options() -> Options {
-    Options { serving: serving(), rest: true, queue: QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 } }
+    Options {
+        serving: serving(),
+        rest: true,
+        folds: true,
+        queue: QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 },
+    }
 }
 
 pub fn serving() -> Serving {

@@ -1,0 +1,113 @@
+//! Keeps the counts that make totals and deep pages cheap: folds new entries into them in the background, checks
+//! them, and makes them again. Readers are exact without: what is not folded they count themselves.
+
+mod check;
+mod fold;
+mod ladder;
+
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use crate::domain::{OrganizationId, Seq};
+use crate::error::{Error, Result};
+use crate::store::{Lag, Store};
+
+pub use check::{Checked, Fault};
+pub use fold::Step;
+
+/// An organization with fewer entries is counted faster than its marks are read.
+const SMALLEST: Seq = 1_024;
+/// So many unfolded entries are folded at once; fewer wait for [`TIDY`].
+const BATCH: Seq = 2_000;
+/// How often we look for them.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How often the rest is folded, in looks.
+const TIDY: u32 = 240;
+/// An organization so far behind slows its readers down, and someone should know.
+const LATE: Seq = 10_000;
+/// How often we say so, in looks.
+const TOLD: u32 = 240;
+
+/// Folds what comes, in steps, one folder at a time for an organization among all processes.
+#[derive(Clone)]
+pub struct Folder {
+    store: Store,
+}
+
+impl Folder {
+    /// Folds what `store` has.
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Folds in the background, for ever.
+    pub async fn run(self) {
+        let mut look: u32 = 0;
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            look = look.wrapping_add(1);
+            let least = if look.is_multiple_of(TIDY) { 1 } else { BATCH };
+            if let Err(error) = self.look(least, look.is_multiple_of(TOLD)).await {
+                warn!(error = error.with_causes(), "folding failed; totals stay exact, and become slower");
+                tokio::time::sleep(PAUSE * 8).await;
+            }
+        }
+    }
+
+    /// Folds one step of each organization that is at least `least` entries behind.
+    async fn look(&self, least: Seq, is_told: bool) -> Result<()> {
+        for Lag { organization, head, folded } in self.store.lags(SMALLEST, least).await? {
+            if is_told && head - folded > LATE {
+                warn!(%organization, lag = head - folded, "counts are behind; lists of it are slower until they are not");
+            }
+            let step = fold::step(&self.store, &organization, folded, head, fold::STEP).await?;
+            debug!(%organization, ?step, "folded");
+            // What else runs here goes first.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// Folds all that there is of `organization` now, and tells how far after each step. Another folder may help.
+    pub async fn fold_all(&self, organization: &OrganizationId, mut told: impl FnMut(Seq)) -> Result<Seq> {
+        let (mut lag, begun) = {
+            let lag = self.lag(organization).await?;
+            let begun = lag.folded;
+            (lag, begun)
+        };
+        let end = lag.head;
+        while lag.folded < end {
+            match fold::step(&self.store, organization, lag.folded, lag.head, fold::STEP).await? {
+                Step::Folded(to) => lag.folded = to,
+                Step::Taken => {
+                    tokio::time::sleep(PAUSE).await;
+                    lag = self.lag(organization).await?;
+                }
+            }
+            told(lag.folded);
+        }
+        Ok(end - begun)
+    }
+
+    /// Takes the counts of `organization` away, so that they are made again.
+    pub async fn forget(&self, organization: &OrganizationId) -> Result<()> {
+        loop {
+            let lag = self.lag(organization).await?;
+            if let Some(fold) = self.store.fold(organization, lag.folded).await? {
+                return fold.forget().await;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// How far the counts of `organization` reach.
+    pub async fn lag(&self, organization: &OrganizationId) -> Result<Lag> {
+        self.store.lag(organization).await?.ok_or(Error::OrganizationNotFound)
+    }
+
+    /// How far the counts of all organizations reach.
+    pub async fn lags(&self) -> Result<Vec<Lag>> {
+        self.store.lags(0, 0).await
+    }
+}

@@ -1,0 +1,216 @@
+//! What a filter matches. How many: from the counts of its keys, and what lies between a mark and an end of the
+//! range counted one by one. Which: by the index that needs the fewest entries.
+
+use super::seek::Place;
+use crate::domain::{
+    ACTIONS, Action, Counts, Entry, Filter, Identifier, Key, OrganizationId, Position, ResourceType, Seq, Span,
+};
+use crate::error::Result;
+use crate::store::{KeyState, Mark, Part, Snapshot, State, Streams, Window};
+
+/// Entries below which a key has no marks, so about what one without may have.
+const UNMARKED: i64 = 1_024;
+
+/// A filter, and what is known of what it matches at one moment.
+pub(super) struct Matched<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) organization: &'a OrganizationId,
+    /// Resources have all their types in it.
+    pub(super) filter: Filter,
+    pub(super) span: Span,
+    /// Whose entries match; none where both users and resources are asked for, whom no count knows together.
+    pub(super) keys: Vec<Key>,
+    pub(super) state: State,
+    /// The keys as streams, or the smaller side of users and resources.
+    streams: Streams,
+}
+
+/// How many entries match.
+pub(super) struct Counted {
+    pub(super) total: i64,
+    /// Those of each key that are folded, up to the ends of the span; `None` where the total was counted without
+    /// marks.
+    pub(super) folded: Option<Vec<Ends>>,
+}
+
+/// Matching folded entries of a key up to the two ends of a span.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ends {
+    pub(super) after: i64,
+    pub(super) to: i64,
+}
+
+impl<'a> Matched<'a> {
+    /// `None` if there is no such organization. What is not folded is counted where `is_counted`.
+    pub(super) async fn read(
+        snapshot: &'a Snapshot,
+        organization: &'a OrganizationId,
+        filter: Filter,
+        is_counted: bool,
+    ) -> Result<Option<Self>> {
+        let span = Span::from(filter.time);
+        let sides = sides(&filter);
+        let both: Vec<_> = sides.iter().flat_map(keys).collect();
+        let state = snapshot.state(organization, is_counted.then_some(&filter), &both, span).await?;
+        let Some(state) = state else { return Ok(None) };
+        let (streams, keys) = match <[Streams; 1]>::try_from(sides) {
+            Ok([streams]) => (streams, both),
+            Err(sides) => (smaller(sides, &state.keys), Vec::new()),
+        };
+        Ok(Some(Self { snapshot, organization, filter, span, keys, state, streams }))
+    }
+
+    pub(super) async fn count(&self) -> Result<Counted> {
+        let is_marked = !self.keys.is_empty() && self.state.keys.iter().any(|key| key.whole.is_some());
+        match self.state.unfolded {
+            Some(unfolded) if is_marked => {
+                let folded = self.folded().await?;
+                let total = folded.iter().map(|ends| ends.to - ends.after).sum::<i64>() + unfolded;
+                Ok(Counted { total, folded: Some(folded) })
+            }
+            _ => {
+                let parts: Vec<_> = (0..self.streams.len()).map(|stream| Part { stream, span: self.span }).collect();
+                let total = self.count_parts(&parts, self.state.head).await?.iter().sum();
+                Ok(Counted { total, folded: None })
+            }
+        }
+    }
+
+    /// At most `limit` entries from `place` on, after the next `offset`, up to number `head`, where `total` match.
+    pub(super) async fn page(
+        &self,
+        place: Place,
+        offset: i64,
+        limit: i64,
+        head: Seq,
+        total: i64,
+    ) -> Result<Vec<Entry>> {
+        let span = Span { after: self.span.after, to: place.position };
+        let leaves = self.leaves(offset.saturating_add(limit), total);
+        let streams = leaves.as_ref().unwrap_or(&self.streams);
+        let window = Window { span, offset, limit, head };
+        self.snapshot.page(self.organization, &self.filter, streams, window).await
+    }
+
+    /// The types and actions asked for as streams, where reading those takes less than to read all entries until
+    /// `needed` match.
+    fn leaves(&self, needed: i64, total: i64) -> Option<Streams> {
+        /// Entries that can be read in the time in which a stream is found.
+        const FOUND: i64 = 10;
+        let Filter { resource_types, actions, .. } = &self.filter;
+        if self.streams != Streams::Time || (resource_types.is_empty() && actions.is_empty()) {
+            return None;
+        }
+        let types: Vec<_> = match resource_types.is_empty() {
+            true => (0..self.state.types).map(ResourceType).collect(),
+            false => resource_types.clone(),
+        };
+        let actions: Vec<_> = match actions.is_empty() {
+            true => (0..).take(ACTIONS).map(Action).collect(),
+            false => actions.clone(),
+        };
+        let streams = (types.len() * actions.len()) as i64;
+        let all = self.state.keys.first().map_or(self.state.head, |key| self.entries(key));
+        let by_time = needed.saturating_mul(all / total.max(1)).min(all);
+        let by_leaf = needed.saturating_mul(streams).min(total) + streams * FOUND;
+        (by_leaf <= by_time || streams == 1).then(|| {
+            Streams::Leaves(types.iter().flat_map(|code| actions.iter().map(|action| (*code, *action))).collect())
+        })
+    }
+
+    /// About how many entries of the span a key has.
+    fn entries(&self, key: &KeyState) -> i64 {
+        let to = match (&key.whole, self.span.to) {
+            (Some(whole), Position::END) => whole.total(),
+            (Some(_), _) => key.to.counts.total() + UNMARKED,
+            (None, _) => self.state.head,
+        };
+        to - key.after.counts.total()
+    }
+
+    /// The entries of each part that match and have a number up to `head`.
+    pub(super) async fn count_parts(&self, parts: &[Part], head: Seq) -> Result<Vec<i64>> {
+        self.snapshot.count(self.organization, &self.filter, &self.streams, parts, head).await
+    }
+
+    /// The entries that a count has and the filter asks for.
+    pub(super) fn matching(&self, counts: &Counts) -> i64 {
+        let Filter { resource_types, actions, .. } = &self.filter;
+        counts.matching(resource_types, actions)
+    }
+
+    async fn folded(&self) -> Result<Vec<Ends>> {
+        let mut ends = Vec::with_capacity(self.keys.len());
+        // What lies between marks and the ends, and whose it is.
+        let (mut parts, mut owners) = (Vec::new(), Vec::new());
+        for (stream, KeyState { whole, after, to }) in self.state.keys.iter().enumerate() {
+            let mut count = |is_to: bool, from: &Mark, to: Position| {
+                if from.position < to {
+                    parts.push(Part { stream, span: Span { after: from.position, to } });
+                    owners.push((stream, is_to));
+                }
+                self.matching(&from.counts)
+            };
+            ends.push(match whole {
+                None => {
+                    parts.push(Part { stream, span: self.span });
+                    owners.push((stream, true));
+                    Ends { after: 0, to: 0 }
+                }
+                Some(whole) => Ends {
+                    after: count(false, after, self.span.after),
+                    to: match self.span.to {
+                        Position::END => self.matching(whole),
+                        end => count(true, to, end),
+                    },
+                },
+            });
+        }
+        for ((stream, is_to), count) in owners.iter().zip(self.count_parts(&parts, self.state.folded).await?) {
+            let ends: &mut Ends = &mut ends[*stream];
+            *(if *is_to { &mut ends.to } else { &mut ends.after }) += count;
+        }
+        Ok(ends)
+    }
+}
+
+/// The users and the resources of `filter` as streams, or all of its entries.
+fn sides(filter: &Filter) -> Vec<Streams> {
+    let Filter { resource_types, resource_ids, user_ids, .. } = filter;
+    let mut sides = Vec::new();
+    if !user_ids.is_empty() {
+        sides.push(Streams::Users(user_ids.clone()));
+    }
+    if !resource_ids.is_empty() {
+        let of_type = |code: &ResourceType| {
+            let code = *code;
+            resource_ids.iter().map(move |id: &Identifier| (code, id.clone()))
+        };
+        sides.push(Streams::Resources(resource_types.iter().flat_map(of_type).collect()));
+    }
+    if sides.is_empty() {
+        sides.push(Streams::Time);
+    }
+    sides
+}
+
+/// Whose counts know of `streams`.
+fn keys(streams: &Streams) -> Vec<Key> {
+    match streams {
+        Streams::Users(users) => users.iter().cloned().map(Key::User).collect(),
+        Streams::Resources(resources) => resources.iter().map(|(code, id)| Key::Resource(*code, id.clone())).collect(),
+        Streams::Time | Streams::Leaves(_) => vec![Key::Organization],
+    }
+}
+
+/// The side with fewer entries; `keys` are those of all sides, one after the other.
+fn smaller(sides: Vec<Streams>, mut keys: &[KeyState]) -> Streams {
+    let mut sized = Vec::new();
+    for side in sides {
+        let (own, rest) = keys.split_at(side.len().min(keys.len()));
+        keys = rest;
+        let size: i64 = own.iter().map(|key| key.whole.as_ref().map_or(UNMARKED, |whole| whole.total())).sum();
+        sized.push((size, side));
+    }
+    sized.into_iter().min_by_key(|(size, _)| *size).map_or(Streams::Time, |(_, side)| side)
+}

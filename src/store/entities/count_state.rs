@@ -1,0 +1,15 @@
+//! How far the counts of an organization reach.
+
+use sea_orm::entity::prelude::*;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "count_state")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: String,
+    /// Entries up to this number are counted. Whoever holds this row's lock folds.
+    pub folded_seq: i64,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,206 @@
+//! Statements written by hand, where the index that serves them must be certain: the streams of entries, and
+//! what is asked of them. A predicate that no index shall serve is hidden from the planner (`+ 0`, `coalesce`).
+
+use sea_orm::{DbBackend, Statement, Value};
+
+use super::dialect;
+use crate::domain::{Filter, Identifier, Key, Leaf, OrganizationId, ResourceType, Seq, Span};
+
+/// A statement and its parameters, `$1` being the organization.
+pub(super) struct Sql {
+    pub(super) backend: DbBackend,
+    values: Vec<Value>,
+}
+
+/// Entries in the order of an index, each stream with its own beginning of that index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Streams {
+    /// All entries of the organization.
+    Time,
+    /// By type and action.
+    Leaves(Vec<Leaf>),
+    /// By who did it.
+    Users(Vec<Identifier>),
+    /// By what it was done to.
+    Resources(Vec<(ResourceType, Identifier)>),
+}
+
+/// A column of `audit_logs a` that no index shall be used for.
+#[derive(Clone, Copy)]
+pub(super) enum Hidden {
+    ResourceType,
+    ResourceId,
+    Action,
+    UserId,
+    Timestamp,
+}
+
+impl Sql {
+    pub(super) fn new(backend: DbBackend, organization: &OrganizationId) -> Self {
+        Self { backend, values: vec![organization.as_str().into()] }
+    }
+
+    /// Adds a parameter and gives its name.
+    pub(super) fn bind(&mut self, value: impl Into<Value>) -> String {
+        self.values.push(value.into());
+        format!("${}", self.values.len())
+    }
+
+    /// Adds rows as a parameter and gives the table `k` of them, whose columns [`column`] names.
+    pub(super) fn rows(&mut self, rows: Vec<serde_json::Value>) -> String {
+        let rows = self.bind(serde_json::Value::Array(rows).to_string());
+        dialect::elements(self.backend, &rows)
+    }
+
+    pub(super) fn statement(self, text: String) -> Statement {
+        Statement::from_sql_and_values(self.backend, text, self.values)
+    }
+
+    /// `a`'s place lies in `span`, as an index range.
+    pub(super) fn within(&mut self, span: Span) -> String {
+        let Span { after, to } = span;
+        let [t0, s0, t1, s1] =
+            [after.timestamp.micros(), after.seq, to.timestamp.micros(), to.seq].map(|bound| self.bind(bound));
+        format!("(a.timestamp, a.seq) > ({t0}, {s0}) AND (a.timestamp, a.seq) <= ({t1}, {s1})")
+    }
+
+    /// Nearly all entries are up to `head`; written plainly, both planners walk the primary key for it.
+    pub(super) fn up_to(&mut self, head: Seq) -> String {
+        format!("a.seq + 0 <= {}", self.bind(head))
+    }
+
+    /// What `filter` asks beyond what `streams` are, its time aside. Begins with AND, or is empty.
+    pub(super) fn filters(&mut self, filter: &Filter, streams: Option<&Streams>) -> String {
+        let Filter { resource_types, resource_ids, actions, user_ids, time: _ } = filter;
+        let texts = |ids: &[Identifier]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let leaves = matches!(streams, Some(Streams::Leaves(_)));
+        let resources = matches!(streams, Some(Streams::Resources(_)));
+        let users = matches!(streams, Some(Streams::Users(_)));
+        let backend = self.backend;
+        let mut text = String::new();
+        let mut also = |column: Hidden, values: Value| {
+            let values = self.bind(values);
+            text.push_str(&format!(" AND {}", dialect::any(backend, column.expression(), &values)));
+        };
+        if !(resource_types.is_empty() || leaves || resources) {
+            also(Hidden::ResourceType, dialect::codes(backend, resource_types.iter().map(|code| code.0)));
+        }
+        if !(actions.is_empty() || leaves) {
+            also(Hidden::Action, dialect::codes(backend, actions.iter().map(|code| code.0)));
+        }
+        if !(resource_ids.is_empty() || resources) {
+            also(Hidden::ResourceId, dialect::texts(backend, texts(resource_ids)));
+        }
+        if !(user_ids.is_empty() || users) {
+            also(Hidden::UserId, dialect::texts(backend, texts(user_ids)));
+        }
+        text
+    }
+}
+
+impl Hidden {
+    pub(super) fn expression(self) -> &'static str {
+        match self {
+            Self::ResourceType => "a.resource_type + 0",
+            Self::Action => "a.action + 0",
+            Self::ResourceId => "coalesce(a.resource_id, a.resource_id)",
+            Self::UserId => "coalesce(a.user_id, a.user_id)",
+            Self::Timestamp => "a.timestamp + 0",
+        }
+    }
+}
+
+impl From<Key> for Streams {
+    fn from(key: Key) -> Self {
+        match key {
+            Key::Organization => Self::Time,
+            Key::User(user) => Self::Users(vec![user]),
+            Key::Resource(code, id) => Self::Resources(vec![(code, id)]),
+        }
+    }
+}
+
+impl Streams {
+    /// How many.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Time => 1,
+            Self::Leaves(leaves) => leaves.len(),
+            Self::Users(users) => users.len(),
+            Self::Resources(resources) => resources.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The index that has them in order.
+    pub(super) fn index(&self) -> &'static str {
+        match self {
+            Self::Time => "audit_logs_time",
+            Self::Leaves(_) => "audit_logs_leaf",
+            Self::Users(_) => "audit_logs_user",
+            Self::Resources(_) => "audit_logs_resource",
+        }
+    }
+
+    /// Each stream as the first columns of a row of `k`.
+    pub(super) fn rows(&self) -> Vec<Vec<serde_json::Value>> {
+        match self {
+            Self::Time => vec![Vec::new()],
+            Self::Leaves(leaves) => leaves.iter().map(|(code, action)| vec![code.0.into(), action.0.into()]).collect(),
+            Self::Users(users) => users.iter().map(|user| vec![user.as_str().into()]).collect(),
+            Self::Resources(resources) => {
+                resources.iter().map(|(code, id)| vec![code.0.into(), id.as_str().into()]).collect()
+            }
+        }
+    }
+
+    /// `a` is of the stream that is the row of `k`. Begins with AND, or is empty.
+    pub(super) fn prefix(&self) -> String {
+        let number = |place| number("k", place);
+        match self {
+            Self::Time => String::new(),
+            Self::Leaves(_) => {
+                format!(" AND a.resource_type = {} AND a.action = {}", number(0), number(1))
+            }
+            Self::Users(_) => format!(" AND a.user_id = {}", text("k", 0)),
+            Self::Resources(_) => {
+                format!(" AND a.resource_type = {} AND a.resource_id = {}", number(0), text("k", 1))
+            }
+        }
+    }
+
+    /// The same of the only stream, as constants: then the planner knows how many there are.
+    pub(super) fn only(&self, sql: &mut Sql) -> Option<String> {
+        Some(match self {
+            Self::Time => String::new(),
+            Self::Leaves(leaves) => {
+                let [(code, action)] = leaves[..] else { return None };
+                let (code, action) = (sql.bind(code.0), sql.bind(action.0));
+                format!(" AND a.resource_type = {code} AND a.action = {action}")
+            }
+            Self::Users(users) => {
+                let [user] = &users[..] else { return None };
+                format!(" AND a.user_id = {}", sql.bind(user.as_str()))
+            }
+            Self::Resources(resources) => {
+                let [(code, id)] = &resources[..] else { return None };
+                let (code, id) = (sql.bind(code.0), sql.bind(id.as_str()));
+                format!(" AND a.resource_type = {code} AND a.resource_id = {id}")
+            }
+        })
+    }
+}
+
+/// A number in the row of `k`, counted from 0.
+pub(super) fn number(k: &str, place: usize) -> String {
+    format!("CAST({k}.value->>{place} AS bigint)")
+}
+
+/// A text in the row of `k`.
+pub(super) fn text(k: &str, place: usize) -> String {
+    format!("{k}.value->>{place}")
+}
