@@ -91,8 +91,3 @@ pub fn auditlog(url: &str, arguments: &[&str]) -> anyhow::Result<String> {
     ensure!(output.status.success(), "auditlog {} failed: {error}", arguments.join(" "));
     Ok(said)
 }
-
-/// Whether this build counts in advance.
-pub fn has_folder() -> bool {
-    Command::new(program()).args(["marks", "--help"]).output().is_ok_and(|output| output.status.success())
-}

@@ -10,7 +10,7 @@ use sea_orm::sqlx::postgres::PgPoolCopyExt;
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 
 use crate::data::{BEGIN, COLUMNS, Data, Entry, ORGANIZATIONS, organization_id};
-use crate::database::{Database, auditlog, has_folder};
+use crate::database::{Database, auditlog};
 use crate::figure::Report;
 use crate::say;
 
@@ -38,10 +38,6 @@ pub async fn load(database: &Database, report: &mut Report) -> anyhow::Result<()
     }
     settle(database).await?;
     report_rate(report, "indexes", database.rows, begun);
-    if !has_folder() {
-        say("no folder in this build");
-        return Ok(());
-    }
     say(&format!("{name}: indexes in {:.1?}; the folder", begun.elapsed()));
     let begun = Instant::now();
     auditlog(&database.url, &["marks", "fold"])?;

@@ -22,6 +22,8 @@ pub fn note(scratch: &Path, report: &mut Report) -> anyhow::Result<()> {
     let commit = commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
     fact(report, "commit", &commit);
     fact(report, "CPU", &format!("{}, {cores} cores", model.map_or("unknown", |(_, model)| model)));
+    let load = fs::read_to_string("/proc/loadavg")?;
+    fact(report, "load before", load.split(' ').next().unwrap_or_default());
     fact(report, "directory of the data", &scratch.parent().unwrap_or(scratch).display().to_string());
     report.begin("disk");
     let times = syncs(scratch)?;

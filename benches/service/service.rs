@@ -12,7 +12,7 @@ use auditlog::grpc::pb::{
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
-use crate::database::{Database, has_folder, program};
+use crate::database::{Database, program};
 use crate::raw::Lister;
 
 /// Whether entries are counted in advance while the service runs.
@@ -34,7 +34,7 @@ impl Service {
     pub fn start(database: &Database, folder: Folder) -> anyhow::Result<Self> {
         let mut command = Command::new(program());
         command.args(["serve", "--listen", "127.0.0.1:0"]).env("AUDITLOG_DATABASE_URL", &database.url);
-        if folder == Folder::Off && has_folder() {
+        if folder == Folder::Off {
             command.args(["--fold", "off"]);
         }
         Self::spawn(command, database)
