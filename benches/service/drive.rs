@@ -7,12 +7,20 @@ use tokio::task::JoinSet;
 use crate::figure::{Report, Times};
 
 /// What many clients did.
+#[derive(Default)]
 pub struct Run {
     pub times: Times,
     elapsed: Duration,
 }
 
 impl Run {
+    /// Goes on with another round.
+    pub fn extend(&mut self, other: Self) {
+        let Self { times, elapsed } = other;
+        self.times.0.extend(times.0);
+        self.elapsed += elapsed;
+    }
+
     /// Calls a second.
     pub fn rate(&self) -> f64 {
         self.times.0.len() as f64 / self.elapsed.as_secs_f64()
