@@ -102,7 +102,7 @@ impl Report {
         if figures.is_empty() {
             return;
         }
-        let columns = distinct(figures.iter().map(|figure| column(figure)));
+        let columns = distinct(figures.iter().map(column));
         let names = distinct(figures.iter().map(|figure| figure.name.clone()));
         let mut table = vec![[vec![self.section.clone()], columns.clone()].concat()];
         for name in names {

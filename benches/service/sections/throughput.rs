@@ -63,10 +63,11 @@ pub async fn lists(
     duration: Duration,
 ) -> anyhow::Result<Run> {
     let caller = |(place, client): (usize, crate::service::Client)| {
-        let mut turn = requests.to_vec().into_iter().cycle().skip(place % requests.len());
+        let (requests, mut turn) = (requests.to_vec(), place);
         let lister = client.lister();
         move || {
-            let (mut lister, request) = (lister.clone(), turn.next().unwrap_or_default());
+            let (mut lister, request) = (lister.clone(), requests[turn % requests.len()].clone());
+            turn += 1;
             async move {
                 lister.list(&request).await?;
                 Ok(())
