@@ -84,6 +84,8 @@ pub struct Access {
     recent: Cache<String, Option<Arc<ApiKey>>>,
     /// When a key's use was last noted. Apart from `recent`, which must show a revocation in time.
     noted: Cache<String, Timestamp>,
+    /// Organizations that are there. None ever goes, so that they need not be asked for again.
+    there: Cache<OrganizationId, ()>,
 }
 
 impl Access {
@@ -91,7 +93,8 @@ impl Access {
     pub fn new(store: Store, clock: Clock) -> Self {
         let recent = Cache::builder().max_capacity(REMEMBERED).time_to_live(FRESH).build();
         let noted = Cache::new(REMEMBERED);
-        Self { store, clock, recent, noted }
+        let there = Cache::new(REMEMBERED);
+        Self { store, clock, recent, noted, there }
     }
 
     /// The holder of the key in `authorization`, the value of that header. Errors:
@@ -159,7 +162,7 @@ impl Access {
         // The first write with a service-wide key makes the organization.
         if caller.organization.is_none() && scope == Scope::Read {
             match &organization {
-                Ok(organization) if self.store.has_organization(organization).await? => {}
+                Ok(organization) if self.is_there(organization).await? => {}
                 _ => return Err(Error::OrganizationNotFound),
             }
         }
@@ -167,6 +170,17 @@ impl Access {
             true => organization,
             false => Err(Error::InsufficientPermissions(scope.purpose())),
         }
+    }
+
+    async fn is_there(&self, organization: &OrganizationId) -> Result<bool> {
+        if self.there.contains_key(organization) {
+            return Ok(true);
+        }
+        let is_there = self.store.has_organization(organization).await?;
+        if is_there {
+            self.there.insert(organization.clone(), ()).await;
+        }
+        Ok(is_there)
     }
 }
 

@@ -37,6 +37,11 @@ impl Filter {
         self
     }
 
+    /// Whether it asks for types or actions.
+    pub fn is_of_leaves(&self) -> bool {
+        !(self.resource_types.is_empty() && self.actions.is_empty())
+    }
+
     /// Feeds the filter of `organization` to `hash`, each part with its length before it.
     pub fn digest(&self, organization: &OrganizationId, hash: &mut Sha256) {
         let Self { resource_types, resource_ids, actions, user_ids, time } = self;

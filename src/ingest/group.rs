@@ -1,6 +1,6 @@
 //! The writer: takes what waits, commits it as one group, and answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -8,7 +8,7 @@ use tracing::{error, warn};
 
 use super::log::Log;
 use super::{Job, Written};
-use crate::domain::{Clock, EntryId, OrganizationId, Random};
+use crate::domain::{Clock, OrganizationId, Random};
 use crate::error::{Error, Result};
 use crate::store::{Append, CommitFailed, Store};
 
@@ -146,20 +146,20 @@ impl Writer {
     /// Everything of a group's transaction between its begin and its commit.
     async fn fill(&self, append: &Append, group: &[Job]) -> Result<Vec<Outcome>> {
         // Sorted, as the locks must be.
-        let mut wanted: BTreeMap<&OrganizationId, Vec<&EntryId>> = BTreeMap::new();
-        for Job { batch, .. } in group {
-            let ids = batch.entries.iter().map(|entry| &entry.content.id);
-            wanted.entry(&batch.organization).or_default().extend(ids);
-        }
-        let mut heads = Vec::new();
-        for organization in wanted.keys() {
-            let log_id = self.random.hex::<16>();
-            heads.push(append.lock_head(organization, &log_id, self.clock.now()).await?);
-        }
-        let mut logs = BTreeMap::new();
-        for ((organization, ids), head) in wanted.into_iter().zip(heads) {
-            let stored = append.find(organization, &ids).await?;
-            logs.insert(organization, Log::new(head, self.clock.now(), stored));
+        let wanted: BTreeSet<&OrganizationId> = group.iter().map(|job| &job.batch.organization).collect();
+        let wanted: Vec<_> = wanted.into_iter().map(|organization| (organization, self.random.hex::<16>())).collect();
+        let heads = append.lock_heads(&wanted, self.clock.now()).await?;
+        let now = self.clock.now();
+        let mut logs: BTreeMap<&OrganizationId, Log> =
+            wanted.iter().zip(heads).map(|((organization, _), head)| (*organization, Log::new(head, now))).collect();
+        let ids = group
+            .iter()
+            .flat_map(|Job { batch, .. }| batch.entries.iter().map(|entry| (&batch.organization, &entry.content.id)));
+        for (organization, entry) in append.find(&ids.collect::<Vec<_>>()).await? {
+            let organization = OrganizationId::parse(organization).map_err(|error| Error::Internal(error.into()))?;
+            if let Some(log) = logs.get_mut(&organization) {
+                log.know(entry);
+            }
         }
         let mut outcomes = Vec::new();
         for Job { batch, .. } in group {
@@ -167,8 +167,20 @@ impl Writer {
             let log = log.ok_or_else(|| Error::Internal(anyhow::anyhow!("a group's organization has no head")))?;
             outcomes.push(log.admit(batch));
         }
+        let (mut entries, mut moved) = (Vec::new(), Vec::new());
         for (organization, log) in logs {
-            log.write(append, organization).await?;
+            let Log { head, recorded_at, fresh, .. } = log;
+            match fresh.last() {
+                Some(last) => moved.push((organization, last.seq, recorded_at)),
+                // It was made for nothing.
+                None if head.is_new => append.forget(organization).await?,
+                None => {}
+            }
+            entries.extend(fresh.into_iter().map(|entry| (organization, entry)));
+        }
+        if !moved.is_empty() {
+            append.insert(&entries).await?;
+            append.move_heads(&moved).await?;
         }
         Ok(outcomes)
     }

@@ -5,28 +5,32 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Batch, Written};
-use crate::domain::{Entry, EntryId, NewEntry, OrganizationId, Timestamp};
+use crate::domain::{Entry, EntryId, NewEntry, Timestamp};
 use crate::error::{Error, MAX_VIOLATIONS, Result, Violation};
-use crate::store::{Append, Head};
+use crate::store::Head;
 
 /// The log under its head's lock.
 pub(super) struct Log {
-    head: Head,
+    pub(super) head: Head,
     /// One time for the whole group: the clock's, or the last one where the clock fell behind.
-    recorded_at: Timestamp,
+    pub(super) recorded_at: Timestamp,
     /// What the group asks for and the log has.
     stored: HashMap<EntryId, Entry>,
     /// What the group adds, in order of numbers.
-    fresh: Vec<Entry>,
+    pub(super) fresh: Vec<Entry>,
     /// Places in `fresh`.
     places: HashMap<EntryId, usize>,
 }
 
 impl Log {
-    pub(super) fn new(head: Head, now: Timestamp, stored: Vec<Entry>) -> Self {
+    pub(super) fn new(head: Head, now: Timestamp) -> Self {
         let recorded_at = now.max(head.last_recorded_at);
-        let stored = stored.into_iter().map(|entry| (entry.content.id.clone(), entry)).collect();
-        Self { head, recorded_at, stored, fresh: Vec::new(), places: HashMap::new() }
+        Self { head, recorded_at, stored: HashMap::new(), fresh: Vec::new(), places: HashMap::new() }
+    }
+
+    /// Takes note of an entry that the log has and the group may ask for.
+    pub(super) fn know(&mut self, stored: Entry) {
+        self.stored.insert(stored.content.id.clone(), stored);
     }
 
     /// Admits all of `batch`, or nothing. Errors: `IdConflict`, with the places of up to eight entries.
@@ -78,16 +82,6 @@ impl Log {
             writer_key_id: key_id.to_owned(),
             content: Arc::clone(&new.content),
         }
-    }
-
-    /// Writes what was admitted; an organization that was made for nothing goes again.
-    pub(super) async fn write(self, append: &Append, organization: &OrganizationId) -> Result<()> {
-        let Self { head, recorded_at, fresh, .. } = self;
-        let Some(last) = fresh.last() else {
-            return if head.is_new { append.forget(organization).await } else { Ok(()) };
-        };
-        append.insert(organization, &fresh).await?;
-        append.move_head(organization, last.seq, recorded_at).await
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a filter matches. How many: from the counts of its keys, and what lies between a mark and an end of the
 //! range counted one by one. Which: by the index that needs the fewest entries.
 
-use super::seek::Place;
 use crate::domain::{
     ACTIONS, Action, Counts, Entry, Filter, Identifier, Key, OrganizationId, Position, ResourceType, Seq, Span,
 };
@@ -41,17 +40,16 @@ pub(super) struct Ends {
 }
 
 impl<'a> Matched<'a> {
-    /// `None` if there is no such organization. What is not folded is counted where `is_counted`.
+    /// `None` if there is no such organization.
     pub(super) async fn read(
         snapshot: &'a Snapshot,
         organization: &'a OrganizationId,
         filter: Filter,
-        is_counted: bool,
     ) -> Result<Option<Self>> {
         let span = Span::from(filter.time);
         let sides = sides(&filter);
         let both: Vec<_> = sides.iter().flat_map(keys).collect();
-        let state = snapshot.state(organization, is_counted.then_some(&filter), &both, span).await?;
+        let state = snapshot.state(organization, Some(&filter), &both, span).await?;
         let Some(state) = state else { return Ok(None) };
         let (streams, keys) = match <[Streams; 1]>::try_from(sides) {
             Ok([streams]) => (streams, both),
@@ -76,19 +74,10 @@ impl<'a> Matched<'a> {
         }
     }
 
-    /// At most `limit` entries from `place` on, after the next `offset`, up to number `head`, where `total` match.
-    pub(super) async fn page(
-        &self,
-        place: Place,
-        offset: i64,
-        limit: i64,
-        head: Seq,
-        total: i64,
-    ) -> Result<Vec<Entry>> {
-        let span = Span { after: self.span.after, to: place.position };
-        let leaves = self.leaves(offset.saturating_add(limit), total);
+    /// The entries of `window`, where `total` match in all.
+    pub(super) async fn page(&self, window: &Window, total: i64) -> Result<Vec<Entry>> {
+        let leaves = self.leaves(window.offset.saturating_add(window.limit), total);
         let streams = leaves.as_ref().unwrap_or(&self.streams);
-        let window = Window { span, offset, limit, head };
         self.snapshot.page(self.organization, &self.filter, streams, window).await
     }
 
@@ -98,7 +87,7 @@ impl<'a> Matched<'a> {
         /// Entries that can be read in the time in which a stream is found.
         const FOUND: i64 = 10;
         let Filter { resource_types, actions, .. } = &self.filter;
-        if self.streams != Streams::Time || (resource_types.is_empty() && actions.is_empty()) {
+        if self.streams != Streams::Time || !self.filter.is_of_leaves() {
             return None;
         }
         let types: Vec<_> = match resource_types.is_empty() {
@@ -119,7 +108,7 @@ impl<'a> Matched<'a> {
     }
 
     /// About how many entries of the span a key has.
-    fn entries(&self, key: &KeyState) -> i64 {
+    pub(super) fn entries(&self, key: &KeyState) -> i64 {
         let to = match (&key.whole, self.span.to) {
             (Some(whole), Position::END) => whole.total(),
             (Some(_), _) => key.to.counts.total() + UNMARKED,

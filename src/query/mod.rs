@@ -5,12 +5,12 @@ mod export;
 mod matched;
 mod seek;
 
-use crate::domain::{Entry, EntryId, Filter, Limit, Offset, OrganizationId, Position, Seq};
+use crate::domain::{Entry, EntryId, Filter, Limit, Offset, OrganizationId, Position, Seq, Span};
 use crate::error::{AtField, Error, Result};
-use crate::store::{Snapshot, Store};
+use crate::store::{Snapshot, Store, Window};
 use cursor::Cursor;
 pub use export::{Export, Piece};
-use matched::Matched;
+use matched::{Counted, Matched};
 use seek::Place;
 
 /// Where a page begins, as a reader says it.
@@ -59,14 +59,17 @@ impl Query {
         limit: Limit,
     ) -> Result<Page> {
         // Marks that are looked for one after the other must be of one moment, as must types and what has them.
-        let is_held = match &start {
-            Start::Offset(offset) => seek::is_deep(offset.get()) || is_of_any_type(filter),
-            Start::Cursor(_) => is_of_any_type(filter),
-        };
-        let snapshot = if is_held { self.store.held_snapshot().await? } else { self.store.snapshot() };
-        let page = self.page(&snapshot, organization, filter, start, limit).await;
-        snapshot.close().await?;
-        page
+        let mut is_held =
+            is_of_any_type(filter) || matches!(&start, Start::Offset(offset) if seek::is_deep(offset.get()));
+        loop {
+            let snapshot = if is_held { self.store.held_snapshot().await? } else { self.store.snapshot() };
+            let page = self.page(&snapshot, organization, filter, &start, limit).await;
+            snapshot.close().await?;
+            match page? {
+                Some(page) => return Ok(page),
+                None => is_held = true,
+            }
+        }
     }
 
     /// One entry. Errors: `AuditLogNotFound`.
@@ -86,42 +89,34 @@ impl Query {
         Export::begin(self.store.clone(), organization, filter, after, through).await
     }
 
+    /// `None` where the snapshot must be held.
     async fn page(
         &self,
         snapshot: &Snapshot,
         organization: &OrganizationId,
         filter: &Filter,
-        start: Start,
+        start: &Start,
         limit: Limit,
-    ) -> Result<Page> {
+    ) -> Result<Option<Page>> {
         let of_types = match is_of_any_type(filter) {
             true => Filter { resource_types: snapshot.types().await?, ..filter.clone() },
             false => filter.clone(),
         };
-        let is_counted = matches!(start, Start::Offset(_));
-        let matched = Matched::read(snapshot, organization, of_types, is_counted).await?;
-        let matched = matched.ok_or(Error::OrganizationNotFound)?;
-        let Begin { head, total, offset, place } = match start {
-            Start::Offset(offset) => {
-                let (offset, counted) = (offset.get(), matched.count().await?);
-                let place = match offset < counted.total {
-                    true => matched.seek(&counted, offset).await?,
-                    false => Place::at_top(matched.span),
-                };
-                Begin { head: matched.state.head, total: counted.total, offset, place }
-            }
+        let matched = Matched::read(snapshot, organization, of_types).await?.ok_or(Error::OrganizationNotFound)?;
+        let begin = match start {
+            Start::Offset(offset) => Begin::at(&matched, offset.get()).await?,
             Start::Cursor(text) => {
-                let Cursor { head, total, walked, last: Position { timestamp, seq } } =
-                    Cursor::parse(&text, organization, filter, matched.state.head).at("cursor")?;
-                // The last place before that of the last entry.
-                let position = Position { timestamp, seq: seq - 1 };
-                Begin { head, total, offset: walked, place: Place { position, above: walked } }
+                Begin::after(Cursor::parse(text, organization, filter, matched.state.head).at("cursor")?)
             }
         };
-        let limit_left = i64::from(limit.get()).min(total - offset);
-        let entries = match limit_left > 0 {
-            true => matched.page(place, offset - place.above, limit_left, head, total).await?,
-            false => Vec::new(),
+        let Begin { head, total, offset, .. } = begin;
+        let entries = match i64::from(limit.get()).min(total - offset) {
+            ..=0 => Vec::new(),
+            limit if matched.is_sparse(total, limit) && !snapshot.is_held() => return Ok(None),
+            limit => {
+                let Place { above, spans } = begin.place(&matched, limit).await?;
+                matched.page(&Window { spans, offset: offset - above, limit, head }, total).await?
+            }
         };
         // A page holds at most 100 entries.
         let walked = offset.saturating_add(entries.len() as i64);
@@ -132,7 +127,47 @@ impl Query {
             last: Position { timestamp: last.timestamp, seq: last.seq },
         });
         let next_cursor = next.map(|next| next.text(organization, filter));
-        Ok(Page { entries, total, limit, offset, next_cursor })
+        Ok(Some(Page { entries, total, limit, offset, next_cursor }))
+    }
+}
+
+/// Where a page begins.
+struct Begin {
+    /// Entries with higher numbers came after the list was begun.
+    head: Seq,
+    total: i64,
+    offset: i64,
+    from: From,
+}
+
+enum From {
+    Counted(Counted),
+    /// The last position before that of the last entry.
+    Position(Position),
+}
+
+impl Begin {
+    async fn at(matched: &Matched<'_>, offset: i64) -> Result<Self> {
+        let counted = matched.count().await?;
+        Ok(Self { head: matched.state.head, total: counted.total, offset, from: From::Counted(counted) })
+    }
+
+    fn after(Cursor { head, total, walked, last: Position { timestamp, seq } }: Cursor) -> Self {
+        Self { head, total, offset: walked, from: From::Position(Position { timestamp, seq: seq - 1 }) }
+    }
+
+    async fn place(&self, matched: &Matched<'_>, limit: i64) -> Result<Place> {
+        match &self.from {
+            From::Counted(counted) => matched.seek(counted, self.offset, limit).await,
+            From::Position(to) => {
+                let spans = match matched.is_sparse(self.total, limit) {
+                    // The marks also count what came after the walk was begun.
+                    true => matched.sparse_spans(*to, limit + (matched.state.head - self.head)).await?,
+                    false => vec![Span { after: matched.span.after, to: *to }],
+                };
+                Ok(Place { above: self.offset, spans })
+            }
+        }
     }
 }
 
@@ -140,13 +175,4 @@ impl Query {
 /// for in all types, those of this moment.
 fn is_of_any_type(filter: &Filter) -> bool {
     filter.resource_types.is_empty() && !filter.resource_ids.is_empty()
-}
-
-/// Where a page begins, once it is known.
-struct Begin {
-    /// Entries with higher numbers came after the list was begun.
-    head: Seq,
-    total: i64,
-    offset: i64,
-    place: Place,
 }

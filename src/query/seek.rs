@@ -10,18 +10,12 @@ use super::matched::{Counted, Ends, Matched};
 const SHALLOW: i64 = 1_024;
 
 /// A place to read on from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Place {
-    pub(super) position: Position,
-    /// The matching entries after it.
+    /// The matching entries before it.
     pub(super) above: i64,
-}
-
-impl Place {
-    /// Where `span` ends.
-    pub(super) fn at_top(span: Span) -> Self {
-        Self { position: span.to, above: 0 }
-    }
+    /// Where all entries of the page lie.
+    pub(super) spans: Vec<Span>,
 }
 
 /// Whether marks are needed to get there.
@@ -49,6 +43,34 @@ impl Steps {
         self.ends.to - self.marks.get(place).map_or(self.ends.to, |(_, count)| (*count).min(self.ends.to))
     }
 
+    /// The parts of `span` up to `to`, from the newest on, between whose marks entries match: of as many as are
+    /// `needed`.
+    fn spans_with_entries(&self, span: Span, to: Position, needed: i64) -> Vec<Span> {
+        let mut spans: Vec<Span> = Vec::new();
+        let (mut upper, mut upper_count, mut found) = (to, self.ends.to, 0);
+        let below = self.marks.partition_point(|(at, _)| *at < to);
+        // What lies between `to` and the next mark counts for nothing: some of it may lie above.
+        let mut is_whole = false;
+        if let Some((_, count)) = self.marks.get(below) {
+            upper_count = (*count).min(self.ends.to);
+        }
+        for (at, count) in self.marks[..below].iter().rev().copied().chain([(span.after, self.ends.after)]) {
+            let (after, count) = (at.max(span.after), count.max(self.ends.after));
+            if upper_count > count && after < upper {
+                match spans.last_mut() {
+                    Some(last) if last.after == upper => last.after = after,
+                    _ => spans.push(Span { after, to: upper }),
+                }
+                found += if is_whole { upper_count - count } else { 0 };
+            }
+            if found >= needed || at <= span.after {
+                break;
+            }
+            (upper, upper_count, is_whole) = (at, count, true);
+        }
+        spans
+    }
+
     /// The last mark at or before `position`.
     fn last(&self, position: Position) -> Option<(Position, i64)> {
         let place = self.marks.partition_point(|(at, _)| *at <= position);
@@ -57,10 +79,15 @@ impl Steps {
 }
 
 impl Matched<'_> {
-    /// A place with at most `offset` matching entries above it, near the entry of that offset.
-    pub(super) async fn seek(&self, counted: &Counted, offset: i64) -> Result<Place> {
-        let top = Place::at_top(self.span);
-        let (Some(folded), true) = (&counted.folded, is_deep(offset)) else { return Ok(top) };
+    /// A place with at most `offset` matching entries before it, near the entry of that offset, for a page of `limit`
+    /// entries.
+    pub(super) async fn seek(&self, counted: &Counted, offset: i64, limit: i64) -> Result<Place> {
+        let Counted { total, folded } = counted;
+        let is_sparse = self.is_sparse(*total, limit);
+        let (Some(folded), true) = (folded, is_deep(offset) || is_sparse) else {
+            return Ok(Place { above: 0, spans: vec![self.span] });
+        };
+        let needed = offset.saturating_add(limit);
         // Those not folded yet may all lie above.
         let offset_folded = offset - self.state.unfolded.unwrap_or(0);
         let supers = self.snapshot.super_marks(self.organization, &self.keys, self.span.to).await?;
@@ -68,14 +95,54 @@ impl Matched<'_> {
         for (key, mark) in &supers {
             steps[*key].marks.push((mark.position, self.matching(&mark.counts)));
         }
-        // Between these two super marks.
-        let high = lowest(&steps, self.span, |at| most_above(&steps, at) <= offset_folded).unwrap_or(self.span.to);
-        let low = highest(&steps, self.span, |at| fewest_above(&steps, at) > offset_folded);
-        self.add_inner(&mut steps, &supers, low.unwrap_or(self.span.after), high).await?;
-        match lowest(&steps, self.span, |at| most_above(&steps, at) <= offset_folded) {
-            Some(position) => Ok(Place { position, above: self.above(&steps, position).await? }),
-            None => Ok(top),
+        let (low, high) = match is_sparse {
+            true => (self.span.after, self.span.to),
+            false => {
+                let high = lowest(&steps, self.span, |at| most_above(&steps, at) <= offset_folded);
+                let low = highest(&steps, self.span, |at| fewest_above(&steps, at) >= needed);
+                (low.unwrap_or(self.span.after), high.unwrap_or(self.span.to))
+            }
+        };
+        self.add_inner(&mut steps, &supers, low, high).await?;
+        let begin = lowest(&steps, self.span, |at| most_above(&steps, at) <= offset_folded);
+        let (to, above) = match begin {
+            Some(position) => (position, self.above(&steps, position).await?),
+            None => (self.span.to, 0),
+        };
+        let spans = match (is_sparse, &steps[..]) {
+            (true, [steps]) => steps.spans_with_entries(self.span, to, needed - above),
+            _ => {
+                let low = highest(&steps, self.span, |at| fewest_above(&steps, at) >= needed);
+                vec![Span { after: low.unwrap_or(self.span.after), to }]
+            }
+        };
+        Ok(Place { above, spans })
+    }
+
+    /// Whether a page of `limit` among `total` that match is spread over so many entries of its only key that it is
+    /// worth to load the key's marks, which tell where none match.
+    pub(super) fn is_sparse(&self, total: i64, limit: i64) -> bool {
+        /// Entries that can be looked at in that time.
+        const WORTH: i64 = 8_192;
+        let ([_], [key]) = (&self.keys[..], &self.state.keys[..]) else { return false };
+        let is_marked = key.whole.is_some() && self.state.unfolded == Some(0) && self.filter.is_of_leaves();
+        let entries = self.entries(key);
+        is_marked
+            && self.keys != [Key::Organization]
+            && limit.saturating_mul(entries / total.max(1)).min(entries) > WORTH
+    }
+
+    /// Where the matching entries before `position` lie that come after it in a list, at least `needed` if there are
+    /// so many. Its only key must have all its marks loaded.
+    pub(super) async fn sparse_spans(&self, position: Position, needed: i64) -> Result<Vec<Span>> {
+        let supers = self.snapshot.super_marks(self.organization, &self.keys, self.span.to).await?;
+        let to = self.state.keys.first().and_then(|key| key.whole.as_ref()).map_or(0, |whole| self.matching(whole));
+        let mut steps = [Steps { ends: Ends { after: 0, to }, marks: Vec::new() }];
+        for (_, mark) in &supers {
+            steps[0].marks.push((mark.position, self.matching(&mark.counts)));
         }
+        self.add_inner(&mut steps, &supers, Position::START, self.span.to).await?;
+        Ok(steps[0].spans_with_entries(self.span, position, needed))
     }
 
     /// Adds the marks of each key from its last super mark up to `low`, to `high`.

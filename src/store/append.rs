@@ -1,14 +1,18 @@
 //! The write transaction: lock heads, look up ids, insert, move the heads, commit.
 
-use sea_orm::{ActiveValue, ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QuerySelect};
+use std::collections::HashMap;
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult, QueryResult};
+use serde_json::json;
 
 use super::entities::{audit_log, organization};
-use super::rows;
+use super::sql::{Sql, number, text};
+use super::{dialect, rows};
 use crate::domain::{Entry, EntryId, OrganizationId, Seq, Timestamp};
 use crate::error::{Error, Result};
 
-/// Rows an INSERT; more are not faster, and SQLite takes at most 32,766 values.
-const ROWS: usize = 100;
+/// Rows an INSERT at most; more are not faster, and SQLite takes at most 32,766 values.
+const ROWS: usize = 128;
 
 /// An open transaction that appends. Dropped without a commit, it leaves nothing behind.
 pub struct Append(DatabaseTransaction);
@@ -33,59 +37,80 @@ impl Append {
         Self(transaction)
     }
 
-    /// Locks the head of `organization`, made with `log_id` if there is none. Call it in the order of
-    /// the ids: two transactions that lock in different orders wait for each other.
-    pub async fn lock_head(&self, organization: &OrganizationId, log_id: &str, now: Timestamp) -> Result<Head> {
-        if let Some(head) = self.locked(organization, false).await? {
-            return Ok(head);
+    /// Locks the heads of `organizations`, which are sorted: two transactions that lock in different orders wait for
+    /// each other. One that is not there is made, with the log id beside it.
+    pub async fn lock_heads(&self, organizations: &[(&OrganizationId, String)], now: Timestamp) -> Result<Vec<Head>> {
+        let mut sql = Sql::new(self.0.get_database_backend());
+        let rows = organizations.iter().map(|(id, log_id)| json!([id.as_str(), log_id]));
+        let (k, never, now) = (sql.rows(rows.collect()), sql.bind(Timestamp::MIN.micros()), sql.bind(now.micros()));
+        // An update that changes nothing waits for the row's lock and then sees what was committed.
+        let text = format!(
+            "INSERT INTO organizations (id, log_id, head_seq, last_recorded_at, created_at) \
+             SELECT {}, {}, 0, {never}, {now} FROM {k} WHERE true \
+             ON CONFLICT (id) DO UPDATE SET head_seq = organizations.head_seq \
+             RETURNING id, log_id, head_seq, last_recorded_at",
+            text("k", 0),
+            text("k", 1)
+        );
+        let mut locked = HashMap::with_capacity(organizations.len());
+        for row in self.0.query_all_raw(sql.statement(text)).await? {
+            let (id, log_id): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+            locked.insert(id, (log_id, row.try_get_by_index(2)?, row.try_get_by_index(3)?));
         }
-        let is_new = super::organizations::insert(&self.0, organization, log_id, now).await?;
-        let head = self.locked(organization, is_new).await?;
-        head.ok_or_else(|| Error::Internal(anyhow::anyhow!("an organization vanished while its head was locked")))
+        let head = |(id, own_log_id): &(&OrganizationId, String)| {
+            let gone = || Error::Internal(anyhow::anyhow!("a head was not locked"));
+            let (log_id, seq, last_recorded_at) = locked.get(id.as_str()).ok_or_else(gone)?;
+            let last_recorded_at = Timestamp::saturating(*last_recorded_at);
+            Ok(Head { seq: *seq, last_recorded_at, is_new: log_id == own_log_id })
+        };
+        organizations.iter().map(head).collect()
     }
 
-    async fn locked(&self, organization: &OrganizationId, is_new: bool) -> Result<Option<Head>> {
-        let row = organization::Entity::find_by_id(organization.as_str()).lock_exclusive().one(&self.0).await?;
-        Ok(row.map(|row| Head {
-            seq: row.head_seq,
-            last_recorded_at: Timestamp::saturating(row.last_recorded_at),
-            is_new,
-        }))
+    /// The entries that are there under `ids`, each of its organization. Call it under the heads' locks, as a
+    /// statement of its own: one that waited for a lock still sees the rows from before its wait.
+    pub async fn find(&self, ids: &[(&OrganizationId, &EntryId)]) -> Result<Vec<(String, Entry)>> {
+        let mut sql = Sql::new(self.0.get_database_backend());
+        let k = sql.rows(ids.iter().map(|(organization, id)| json!([organization.as_str(), id.as_str()])).collect());
+        let text = format!(
+            "SELECT a.* FROM {k} JOIN audit_logs a {} ON a.organization_id = {} AND a.id = {}",
+            dialect::indexed_by(sql.backend, "audit_logs_id"),
+            text("k", 0),
+            text("k", 1)
+        );
+        let rows = self.0.query_all_raw(sql.statement(text)).await?;
+        let entry = |row: &QueryResult| {
+            let row = audit_log::Model::from_query_result(row, "")?;
+            Ok((row.organization_id.clone(), rows::entry(row)?))
+        };
+        rows.iter().map(entry).collect()
     }
 
-    /// The entries among `ids` that `organization` has. Call it under the head's lock, as a statement
-    /// of its own: one that waited for the lock still sees the rows from before its wait.
-    pub async fn find(&self, organization: &OrganizationId, ids: &[&EntryId]) -> Result<Vec<Entry>> {
-        let rows = audit_log::Entity::find()
-            .filter(audit_log::Column::OrganizationId.eq(organization.as_str()))
-            .filter(audit_log::Column::Id.is_in(ids.iter().map(|id| id.as_str())))
-            .all(&self.0)
-            .await?;
-        rows.into_iter().map(rows::entry).collect()
-    }
-
-    /// Inserts `entries` of `organization`.
-    pub async fn insert(&self, organization: &OrganizationId, entries: &[Entry]) -> Result<()> {
-        for chunk in entries.chunks(ROWS) {
-            let rows = chunk.iter().map(|entry| rows::row(organization, entry)).collect::<Result<Vec<_>>>()?;
-            audit_log::Entity::insert_many(rows).exec_without_returning(&self.0).await?;
+    /// Inserts `entries`, each of its organization.
+    pub async fn insert(&self, entries: &[(&OrganizationId, Entry)]) -> Result<()> {
+        let mut left = entries;
+        while !left.is_empty() {
+            // Few sizes, so that the statements stay prepared.
+            let (chunk, rest) = left.split_at(1 << left.len().min(ROWS).ilog2());
+            let rows = chunk.iter().map(|(organization, entry)| rows::row(organization, entry));
+            let insert = audit_log::Entity::insert_many(rows.collect::<Result<Vec<_>>>()?);
+            insert.exec_without_returning(&self.0).await?;
+            left = rest;
         }
         Ok(())
     }
 
-    /// Moves the head of `organization`, whose lock this transaction holds.
-    pub async fn move_head(&self, organization: &OrganizationId, seq: Seq, recorded_at: Timestamp) -> Result<()> {
-        let head = organization::ActiveModel {
-            id: ActiveValue::Unchanged(organization.as_str().to_owned()),
-            head_seq: ActiveValue::Set(seq),
-            last_recorded_at: ActiveValue::Set(recorded_at.micros()),
-            ..Default::default()
-        };
-        organization::Entity::update_many()
-            .set(head)
-            .filter(organization::Column::Id.eq(organization.as_str()))
-            .exec(&self.0)
-            .await?;
+    /// Moves heads, whose locks this transaction holds, to the last number given out and its time of recording.
+    pub async fn move_heads(&self, heads: &[(&OrganizationId, Seq, Timestamp)]) -> Result<()> {
+        let mut sql = Sql::new(self.0.get_database_backend());
+        let rows = heads.iter().map(|(id, seq, recorded_at)| json!([id.as_str(), seq, recorded_at.micros()]));
+        let k = sql.rows(rows.collect());
+        let text = format!(
+            "UPDATE organizations SET head_seq = {}, last_recorded_at = {} FROM {k} WHERE organizations.id = {}",
+            number("k", 1),
+            number("k", 2),
+            text("k", 0)
+        );
+        self.0.execute_raw(sql.statement(text)).await?;
         Ok(())
     }
 

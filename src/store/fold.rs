@@ -146,7 +146,7 @@ impl Store {
         head: Seq,
         limit: i64,
     ) -> Result<Vec<(Position, Leaf)>> {
-        let mut sql = Sql::new(self.readers.get_database_backend(), organization);
+        let mut sql = Sql::of(self.readers.get_database_backend(), organization);
         let statement = entries_statement(&mut sql, key, span, head, Some(limit));
         self.readers.query_all_raw(sql.statement(statement)).await?.iter().map(counted).collect()
     }
@@ -315,7 +315,7 @@ impl Fold {
     }
 
     fn sql(&self) -> Sql {
-        Sql::new(self.transaction.get_database_backend(), &self.organization)
+        Sql::of(self.transaction.get_database_backend(), &self.organization)
     }
 
     async fn query(&self, statement: Statement) -> Result<Vec<QueryResult>> {

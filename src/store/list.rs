@@ -33,11 +33,11 @@ pub struct Part {
 }
 
 /// A page to read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Window {
-    /// Where its entries lie.
-    pub span: Span,
-    /// Matching entries of the span that come before it.
+    /// Where its entries lie, and those of the offset.
+    pub spans: Vec<Span>,
+    /// Matching entries of the spans that come before it.
     pub offset: i64,
     /// The most entries.
     pub limit: i64,
@@ -62,7 +62,7 @@ impl Snapshot {
     }
 
     pub(super) fn sql(&self, organization: &OrganizationId) -> Sql {
-        Sql::new(self.backend(), organization)
+        Sql::of(self.backend(), organization)
     }
 
     pub(super) async fn query(&self, statement: Statement) -> Result<Vec<QueryResult>> {
@@ -121,12 +121,17 @@ impl Snapshot {
         organization: &OrganizationId,
         filter: &Filter,
         streams: &Streams,
-        window: Window,
+        window: &Window,
     ) -> Result<Vec<Entry>> {
         let mut sql = self.sql(organization);
         let statement = page_statement(&mut sql, filter, streams, window);
         let rows = self.query(sql.statement(statement)).await?;
         rows.iter().map(|row| rows::entry(Model::from_query_result(row, "")?)).collect()
+    }
+
+    /// Whether several statements see the same counts.
+    pub fn is_held(&self) -> bool {
+        matches!(self.0, Connection::Held(_))
     }
 
     /// Gives its connection to the next one.
@@ -149,17 +154,13 @@ fn count_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, parts: &[P
         row.into()
     };
     let k = sql.rows(parts.iter().enumerate().map(row).collect());
-    let at = |place: usize| number("k", width + place);
+    let place = number("k", width);
+    let within = within_row(width + 1);
     let index = dialect::indexed_by(sql.backend, streams.index());
     let (prefix, up_to, filters) = (streams.prefix(), sql.up_to(head), sql.filters(filter, Some(streams)));
     format!(
-        "SELECT {}, (SELECT count(*) FROM audit_logs a {index} WHERE a.organization_id = $1{prefix} \
-         AND (a.timestamp, a.seq) > ({}, {}) AND (a.timestamp, a.seq) <= ({}, {}) AND {up_to}{filters}) FROM {k}",
-        at(0),
-        at(1),
-        at(2),
-        at(3),
-        at(4)
+        "SELECT {place}, (SELECT count(*) FROM audit_logs a {index} WHERE a.organization_id = $1{prefix} \
+         AND {within} AND {up_to}{filters}) FROM {k}"
     )
 }
 
@@ -177,25 +178,26 @@ pub(super) fn numbered(sql: &mut Sql, filter: &Filter, span: Span, after: &str, 
 }
 
 /// First the places alone, which the index has, then the rows of those of the page.
-fn page_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, window: Window) -> String {
-    let Window { span, offset, limit, head } = window;
+fn page_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, window: &Window) -> String {
+    let Window { spans, offset, limit, head } = window;
     let index = dialect::indexed_by(sql.backend, streams.index());
-    let only = streams.only(sql);
-    let (within, up_to, filters) = (sql.within(span), sql.up_to(head), sql.filters(filter, Some(streams)));
-    let matching = |prefix: &str, limit: &str| {
+    let (up_to, filters) = (sql.up_to(*head), sql.filters(filter, Some(streams)));
+    let matching = |prefix: &str, within: &str, limit: &str| {
         format!(
             "{index} WHERE a.organization_id = $1{prefix} AND {within} AND {up_to}{filters} \
              ORDER BY a.timestamp DESC, a.seq DESC LIMIT {limit}"
         )
     };
-    let end = format!("{} OFFSET {}", sql.bind(limit), sql.bind(offset));
+    let end = format!("{} OFFSET {}", sql.bind(*limit), sql.bind(*offset));
+    let only = if let [span] = spans[..] { streams.only(sql).map(|prefix| (prefix, sql.within(span))) } else { None };
     let places = match only {
-        Some(prefix) => format!("SELECT a.timestamp, a.seq FROM audit_logs a {}", matching(&prefix, &end)),
+        Some((prefix, within)) => {
+            format!("SELECT a.timestamp, a.seq FROM audit_logs a {}", matching(&prefix, &within, &end))
+        }
         None => {
-            let each = sql.bind(offset.saturating_add(limit));
-            let rows = streams.rows().into_iter().map(Into::into).collect();
-            let k = sql.rows(rows);
-            let inner = format!("a {}", matching(&streams.prefix(), &each));
+            let each = sql.bind(offset.saturating_add(*limit));
+            let (k, within) = streams_in(sql, streams, spans);
+            let inner = format!("a {}", matching(&streams.prefix(), &within, &each));
             let places = dialect::lateral(sql.backend, "JOIN", "audit_logs", "m", &inner);
             format!("SELECT m.timestamp, m.seq FROM {k} {places} ORDER BY m.timestamp DESC, m.seq DESC LIMIT {end}")
         }
@@ -204,6 +206,25 @@ fn page_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, window: Win
         "SELECT l.* FROM ({places}) p JOIN audit_logs l ON l.organization_id = $1 AND l.seq = p.seq \
          ORDER BY p.timestamp DESC, p.seq DESC"
     )
+}
+
+/// Each of `streams` in each of `spans` as the table `k`, and that `a` lies in the span of its row.
+fn streams_in(sql: &mut Sql, streams: &Streams, spans: &[Span]) -> (String, String) {
+    let prefixes = streams.rows();
+    let width = prefixes.first().map_or(0, Vec::len);
+    let with_span = |prefix: &Vec<serde_json::Value>, Span { after, to }: &Span| {
+        let bounds = [after.timestamp.micros(), after.seq, to.timestamp.micros(), to.seq].map(Into::into);
+        prefix.iter().cloned().chain(bounds).collect::<Vec<_>>().into()
+    };
+    let rows = prefixes.iter().flat_map(|prefix| spans.iter().map(move |span| with_span(prefix, span)));
+    let k = sql.rows(rows.collect());
+    (k, within_row(width))
+}
+
+/// `a` lies in the span that begins at `place` in the row of `k`.
+fn within_row(place: usize) -> String {
+    let [t0, s0, t1, s1] = [0, 1, 2, 3].map(|bound| number("k", place + bound));
+    format!("(a.timestamp, a.seq) > ({t0}, {s0}) AND (a.timestamp, a.seq) <= ({t1}, {s1})")
 }
 
 impl Store {

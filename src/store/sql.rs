@@ -6,7 +6,7 @@ use sea_orm::{DbBackend, Statement, Value};
 use super::dialect;
 use crate::domain::{Filter, Identifier, Key, Leaf, OrganizationId, ResourceType, Seq, Span};
 
-/// A statement and its parameters, `$1` being the organization.
+/// A statement's parameters. Of those that ask an organization, it is `$1`.
 pub(super) struct Sql {
     pub(super) backend: DbBackend,
     values: Vec<Value>,
@@ -36,7 +36,11 @@ pub(super) enum Hidden {
 }
 
 impl Sql {
-    pub(super) fn new(backend: DbBackend, organization: &OrganizationId) -> Self {
+    pub(super) fn new(backend: DbBackend) -> Self {
+        Self { backend, values: Vec::new() }
+    }
+
+    pub(super) fn of(backend: DbBackend, organization: &OrganizationId) -> Self {
         Self { backend, values: vec![organization.as_str().into()] }
     }
 

@@ -262,11 +262,12 @@ on_every_database! {
         let holder = hold_head(&first, "org").await;
         let waiting = tokio::spawn(async move {
             let append = second.append().await.expect("a transaction");
-            append.lock_head(&organization("org"), "00", Timestamp::MIN).await.expect("the lock").seq
+            let heads = append.lock_heads(&[(&organization("org"), "01".to_owned())], Timestamp::MIN).await;
+            heads.expect("the lock")[0].seq
         });
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         assert!(!waiting.is_finished(), "two hold the same head");
-        holder.move_head(&organization("org"), 7, Timestamp::MIN).await.expect("it moves");
+        holder.move_heads(&[(&organization("org"), 7, Timestamp::MIN)]).await.expect("it moves");
         holder.commit().await.expect("committed");
         assert_eq!(waiting.await.expect("no panic"), 7, "the waiter sees what it waited for");
     }

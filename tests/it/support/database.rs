@@ -47,7 +47,7 @@ impl Database {
 pub async fn hold_head(store: &Store, organization: &str) -> Append {
     let organization = OrganizationId::parse(organization).expect("an id");
     let holder = store.append().await.expect("a transaction");
-    holder.lock_head(&organization, "00", Timestamp::MIN).await.expect("the lock");
+    holder.lock_heads(&[(&organization, "00".to_owned())], Timestamp::MIN).await.expect("the lock");
     holder
 }
 
