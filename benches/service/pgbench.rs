@@ -1,5 +1,6 @@
 //! The statements that the service sends, taken from PostgreSQL's log, and how often pgbench runs them.
 
+use std::fmt;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -16,12 +17,25 @@ use crate::service::{Folder, Service};
 /// What the service sets for its connections and what matters here.
 const OPTIONS: &str = "-c plan_cache_mode=force_custom_plan -c max_parallel_workers_per_gather=0";
 
-/// The statements of each request, with their values in place.
+/// A statement as it was sent.
+pub struct Sent {
+    sql: String,
+    /// The literals of `$1` and on.
+    values: Vec<String>,
+}
+
+impl fmt::Display for Sent {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        write!(formatter, "{} [{}]", self.sql, self.values.join(", "))
+    }
+}
+
+/// The statements of each request.
 pub async fn capture(
     database: &Database,
     server: &Server,
     requests: &[ListAuditLogsRequest],
-) -> anyhow::Result<Vec<Vec<String>>> {
+) -> anyhow::Result<Vec<Vec<Sent>>> {
     database.execute("ALTER DATABASE bench SET log_statement = 'all'").await?;
     let service = Service::start(database, Folder::Off)?;
     let mut client = service.client().await?;
@@ -42,44 +56,37 @@ pub async fn capture(
 }
 
 /// The statements in a piece of the log.
-fn statements(log: &str) -> Vec<String> {
-    let mut statements: Vec<String> = Vec::new();
+fn statements(log: &str) -> Vec<Sent> {
+    let mut statements: Vec<Sent> = Vec::new();
     // A line that begins with a tab goes on with the one before.
     let log = log.replace("\n\t", " ");
     for line in log.lines() {
         if let Some((_, sql)) = line.split_once("LOG:  statement: ") {
-            statements.push(sql.to_owned());
+            statements.push(Sent { sql: sql.to_owned(), values: Vec::new() });
         } else if let Some((_, execution)) = line.split_once("LOG:  execute ") {
-            statements.push(execution.split_once(": ").map_or(execution, |(_, sql)| sql).to_owned());
+            let sql = execution.split_once(": ").map_or(execution, |(_, sql)| sql);
+            statements.push(Sent { sql: sql.to_owned(), values: Vec::new() });
         } else if let Some((_, values)) = line.split_once("arameters: ")
             && let Some(last) = statements.last_mut()
         {
-            *last = filled(last, &parameters(values));
+            last.values = literals(values);
         }
     }
     // The whole catalogue is read every few seconds, as keys are; a list may ask for its number of types.
-    statements.retain(|sql| !sql.contains("\"api_keys\"") && !sql.contains("\"catalogue\""));
+    statements.retain(|Sent { sql, .. }| !sql.contains("\"api_keys\"") && !sql.contains("\"catalogue\""));
     statements
 }
 
 /// The literals of `$1 = 'a', $2 = NULL`.
-fn parameters(text: &str) -> Vec<String> {
+fn literals(text: &str) -> Vec<String> {
     let mut literals = Vec::new();
     let mut rest = text;
     while let Some((_, value)) = rest.split_once(" = ") {
         let end = if value.starts_with('\'') { quoted_end(value) } else { value.find(',').unwrap_or(value.len()) };
-        literals.push(without_colons(&value[..end]));
+        literals.push(value[..end].to_owned());
         rest = &value[end..];
     }
     literals
-}
-
-/// The same value without what pgbench takes for a variable.
-fn without_colons(literal: &str) -> String {
-    match literal.contains(':') {
-        true => format!("E{}", literal.replace('\\', r"\\").replace(':', r"\x3a")),
-        false => literal.to_owned(),
-    }
 }
 
 /// Where the literal that `text` begins with ends; two quotes are one inside it.
@@ -96,26 +103,38 @@ fn quoted_end(text: &str) -> usize {
     bytes.len()
 }
 
-/// `sql` with a literal for each `$n`.
-fn filled(sql: &str, literals: &[String]) -> String {
-    let mut pieces = sql.split('$');
-    let mut filled = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let digits = piece.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(piece.len());
-        let literal = piece[..digits].parse::<usize>().ok().and_then(|place| literals.get(place.checked_sub(1)?));
-        match literal {
-            Some(literal) => filled.push_str(literal),
-            None => filled.push_str(&format!("${}", &piece[..digits])),
+impl Sent {
+    /// Its line of a script, where `$1` is the variable `{prefix}_1`: a parameter to pgbench as it was to the
+    /// service, so that both plan alike.
+    fn line(&self, prefix: &str) -> String {
+        let mut pieces = self.sql.split('$');
+        let mut line = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let digits = piece.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(piece.len());
+            let place = piece[..digits].parse::<usize>().ok().and_then(|place| place.checked_sub(1));
+            match place.and_then(|place| self.values.get(place)) {
+                Some(literal) if literal.starts_with('\'') => line.push_str(&format!(":{prefix}_{}", &piece[..digits])),
+                Some(literal) => line.push_str(literal),
+                None => line.push_str(&format!("${}", &piece[..digits])),
+            }
+            line.push_str(&piece[digits..]);
         }
-        filled.push_str(&piece[digits..]);
+        line + ";\n"
     }
-    filled
+
+    /// Its variables, for the command line.
+    fn variables(&self, prefix: &str) -> impl Iterator<Item = String> {
+        self.values.iter().zip(1..).filter_map(move |(literal, place)| {
+            let value = literal.strip_prefix('\'')?.strip_suffix('\'')?.replace("''", "'");
+            Some(format!("{prefix}_{place}={value}"))
+        })
+    }
 }
 
 /// Requests a second, if `clients` connections run the statements of random requests.
 pub fn run(
     server: &Server,
-    requests: &[Vec<String>],
+    requests: &[Vec<Sent>],
     clients: usize,
     duration: Duration,
     scratch: &Path,
@@ -126,7 +145,15 @@ pub fn run(
     command.args(["-p", &port, "-c", &clients, "-T", &seconds]);
     for (place, statements) in requests.iter().enumerate() {
         let file = scratch.join(format!("request-{place}.sql"));
-        fs::write(&file, statements.iter().map(|sql| format!("{sql};\n")).collect::<String>())?;
+        let mut script = String::new();
+        for (number, statement) in statements.iter().enumerate() {
+            let prefix = format!("r{place}_s{number}");
+            script.push_str(&statement.line(&prefix));
+            for variable in statement.variables(&prefix) {
+                command.args(["-D", &variable]);
+            }
+        }
+        fs::write(&file, script)?;
         command.arg("-f").arg(file);
     }
     let output = command.arg("bench").env("PGOPTIONS", OPTIONS).output()?;
