@@ -149,6 +149,7 @@ macro_rules! pages {
 pages! {
     the_readme_runs: "README.md",
     the_architecture_runs: "docs/ARCHITECTURE.md",
+    the_benchmarks_run: "docs/BENCHMARKS.md",
     the_audit_log_object_runs: "docs/audit-log-object.md",
     the_client_guide_runs: "docs/client-guide.md",
     the_gateway_runs: "docs/gateway.md",

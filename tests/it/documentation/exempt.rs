@@ -18,7 +18,7 @@ struct Exempt {
     verify: fn(),
 }
 
-const COMMANDS: [Exempt; 3] = [
+const COMMANDS: [Exempt; 5] = [
     Exempt {
         page: "README.md",
         command: "cargo run --release -- demo",
@@ -43,13 +43,29 @@ const COMMANDS: [Exempt; 3] = [
         because: "it builds the release profile and writes to the home directory",
         verify: || assert_eq!(binaries(), ["auditlog"], "what it installs"),
     },
+    Exempt {
+        page: "docs/BENCHMARKS.md",
+        command: "cargo bench --bench service -- --rows 1M",
+        because: "it builds the release profile and measures for minutes",
+        verify: || assert_eq!(targets("bench"), ["service"], "what it runs"),
+    },
+    Exempt {
+        page: "docs/BENCHMARKS.md",
+        command: "cargo bench --bench service -- --rows 10M --compare target/bench/1M.json",
+        because: "it measures for half an hour, and compares with a run before",
+        verify: || assert_eq!(targets("bench"), ["service"], "what it runs"),
+    },
 ];
 
 /// Blocks of `text` that show a thing and nobody's output, by a line of theirs.
 const DIAGRAMS: [(&str, &str); 1] = [("docs/ARCHITECTURE.md", "┌─ rest ── translates")];
 
-/// The names of the binaries of the package at the root.
 fn binaries() -> Vec<String> {
+    targets("bin")
+}
+
+/// The names of the targets of the packages of one kind.
+fn targets(kind: &str) -> Vec<String> {
     let metadata = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -58,8 +74,8 @@ fn binaries() -> Vec<String> {
     let metadata: Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
     let packages = metadata["packages"].as_array().expect("packages").iter();
     let targets = packages.flat_map(|package| package["targets"].as_array().expect("targets"));
-    let binaries = targets.filter(|target| target["kind"][0] == "bin");
-    binaries.map(|target| target["name"].as_str().expect("a name").to_owned()).collect()
+    let of_kind = targets.filter(|target| target["kind"][0] == kind);
+    of_kind.map(|target| target["name"].as_str().expect("a name").to_owned()).collect()
 }
 
 /// Containers need a daemon that CI does not have.

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 use super::blocks::{Block, Language, Page};
 use super::{exempt, expected, programs, started};
-use crate::support::{Backend, Database, Process, database, postgres};
+use crate::support::{Backend, Database, Process, as_postgres, database};
 
 /// The longest that a block may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -72,7 +72,7 @@ impl Reader<'_> {
             environment.push(("PGUSER", "postgres".to_owned()));
             // The server of the tests runs without fsync, which each command would warn of.
             environment.push(("AUDITLOG_LOG", "error".to_owned()));
-            let programs = postgres::programs().expect("it runs");
+            let programs = as_postgres::programs().expect("it runs");
             environment[0].1.push_str(&format!(":{}", programs.display()));
         }
         match self.page.path == "README.md" {

@@ -1,5 +1,6 @@
 //! What the tests share: databases, services, processes, and the real trail.
 
+pub mod as_postgres;
 pub mod database;
 pub mod postgres;
 pub mod process;

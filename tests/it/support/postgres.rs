@@ -5,14 +5,15 @@ use std::env;
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectionTrait, Database};
 
+use super::as_postgres::{as_postgres, programs};
 use super::say;
 
 /// Stops with its standard input, so also when this process is killed.
@@ -62,23 +63,6 @@ fn start_or_say() -> Option<Server> {
     Some(server)
 }
 
-/// `PG_BIN`, or the newest of Debian's.
-pub fn programs() -> Option<PathBuf> {
-    if let Ok(named) = env::var("PG_BIN") {
-        return Some(PathBuf::from(named));
-    }
-    let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
-    let mut versions: Vec<(u32, PathBuf)> = versions
-        .filter_map(|version| {
-            let version = version.ok()?;
-            Some((version.file_name().to_str()?.parse().ok()?, version.path().join("bin")))
-        })
-        .filter(|(_, bin)| bin.join("initdb").exists())
-        .collect();
-    versions.sort();
-    versions.pop().map(|(_, bin)| bin)
-}
-
 fn start(programs: &Path) -> Server {
     let directory = tempfile::Builder::new().prefix("auditlog-pg-").tempdir().expect("a directory").keep();
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
@@ -112,21 +96,4 @@ fn start(programs: &Path) -> Server {
         std::thread::sleep(Duration::from_millis(20));
     }
     Server { port, log, _guard: Mutex::new((guard, input)) }
-}
-
-/// A shell that runs `script` as a user that PostgreSQL accepts.
-fn as_postgres(script: &str, directory: &Path) -> Command {
-    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
-    if is_root {
-        // PostgreSQL refuses to run as root.
-        let owned = Command::new("chown").arg("postgres").arg(directory).status();
-        assert!(owned.is_ok_and(|status| status.success()), "the directory goes to the user postgres");
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "sh", "-c", script]);
-        command
-    } else {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
-        command
-    }
 }

@@ -1,0 +1,93 @@
+//! A database of the run: plain SQL to it, and the entries that it was loaded with.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, QueryResult, Statement, TryGetable};
+
+use crate::postgres::Server;
+
+/// A SQLite file, or a database of the server that this run started.
+pub struct Database {
+    pub url: String,
+    pub connection: DatabaseConnection,
+    pub server: Option<Server>,
+    /// The entries that it was loaded with.
+    pub rows: u64,
+    /// A key to read and write all organizations with.
+    pub key: String,
+}
+
+impl Database {
+    /// A new database with the schema, a key, and no entries.
+    pub async fn create(backend: DbBackend, directory: &Path, rows: u64) -> anyhow::Result<Self> {
+        let (url, server) = match backend {
+            DbBackend::Postgres => {
+                let server = Server::start(directory, rows)?;
+                connect(&server.url("postgres")).await?.execute_unprepared("CREATE DATABASE bench").await?;
+                (server.url("bench"), Some(server))
+            }
+            _ => (format!("sqlite://{}", directory.join(format!("bench-{rows}.db")).display()), None),
+        };
+        let key = auditlog(&url, &["keys", "create", "--all-organizations", "--scope", "read", "--scope", "write"])?;
+        Ok(Self { connection: connect(&url).await?, url, server, rows, key: key.trim_end().to_owned() })
+    }
+
+    pub fn backend(&self) -> DbBackend {
+        self.connection.get_database_backend()
+    }
+
+    pub fn name(&self) -> &'static str {
+        if self.server.is_some() { "postgres" } else { "sqlite" }
+    }
+
+    pub async fn execute(&self, sql: &str) -> anyhow::Result<()> {
+        self.connection.execute_unprepared(sql).await.with_context(|| sql.to_owned())?;
+        Ok(())
+    }
+
+    pub async fn rows(&self, sql: &str) -> anyhow::Result<Vec<QueryResult>> {
+        let statement = Statement::from_string(self.backend(), sql);
+        self.connection.query_all_raw(statement).await.with_context(|| sql.to_owned())
+    }
+
+    /// The first column of all rows.
+    pub async fn column<T: TryGetable>(&self, sql: &str) -> anyhow::Result<Vec<T>> {
+        self.rows(sql).await?.into_iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
+    }
+
+    /// The one value of the one row.
+    pub async fn value<T: TryGetable>(&self, sql: &str) -> anyhow::Result<T> {
+        self.column(sql).await?.into_iter().next().with_context(|| format!("{sql} gives no row"))
+    }
+
+    /// The processes that serve the service's connections; none on SQLite.
+    pub async fn backends(&self) -> anyhow::Result<Vec<u32>> {
+        if self.server.is_none() {
+            return Ok(Vec::new());
+        }
+        let ids = self.column::<i32>("SELECT pid FROM pg_stat_activity WHERE application_name = 'auditlog'").await?;
+        ids.into_iter().map(|id| Ok(u32::try_from(id)?)).collect()
+    }
+}
+
+/// A connection, which is as durable on SQLite as the service's.
+pub async fn connect(url: &str) -> anyhow::Result<DatabaseConnection> {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(1).sqlx_logging(false);
+    sea_orm::Database::connect(options).await.with_context(|| format!("cannot connect to {url}"))
+}
+
+/// The program that is measured.
+pub fn program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_auditlog"))
+}
+
+/// What a command of the program prints.
+pub fn auditlog(url: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new(program()).args(arguments).env("AUDITLOG_DATABASE_URL", url).output()?;
+    let [said, error] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    ensure!(output.status.success(), "auditlog {} failed: {error}", arguments.join(" "));
+    Ok(said)
+}

@@ -1,0 +1,187 @@
+//! The benchmark: makes its own data, starts its own PostgreSQL, runs the service as its own process, and prints
+//! what it measured beside what is aimed at. docs/BENCHMARKS.md tells how to run it and what the figures mean.
+
+#[path = "../../tests/it/support/as_postgres.rs"]
+mod as_postgres;
+mod data;
+mod database;
+mod drive;
+mod figure;
+mod growth;
+mod load;
+mod machine;
+mod naive;
+mod options;
+mod pgbench;
+mod postgres;
+mod proc;
+mod raw;
+mod requests;
+mod sections;
+mod service;
+mod writer;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Parser;
+use sea_orm::DbBackend;
+use tokio::signal::unix::{SignalKind, signal};
+
+use database::Database;
+use figure::Report;
+use options::{Cli, Options, Part, Section, Which};
+use sections::{check, folding, hard, lists, offsets, process, throughput, writes};
+use service::{Folder, Service};
+
+/// Entries that the folder still has to count while answers are checked.
+const UNCOUNTED: usize = 5_000;
+
+/// Tells whoever waits.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn main() -> anyhow::Result<()> {
+    let Cli { part, options } = Cli::parse();
+    let runtime = tokio::runtime::Runtime::new()?;
+    match part {
+        None if !options.bench => {
+            say("measures under `cargo bench` alone, which says --bench");
+            Ok(())
+        }
+        Some(Part::Naive { url }) => runtime.block_on(naive::serve(&url)),
+        None => runtime.block_on(async {
+            let mut terminate = signal(SignalKind::terminate())?;
+            tokio::select! {
+                done = run(options) => done,
+                _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+                _ = terminate.recv() => anyhow::bail!("terminated"),
+            }
+        }),
+    }
+}
+
+async fn run(options: Options) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let earlier = options.compare.as_deref().map(Report::read).transpose()?;
+    let scratch = postgres::scratch()?;
+    let mut report = Report::default();
+    machine::note(scratch.path(), &mut report)?;
+    let outcome = measure(&options, scratch.path(), &mut report).await;
+    if let Some(earlier) = earlier {
+        for section in ["lists, postgres", "lists, sqlite"] {
+            let figures: Vec<_> = earlier.figures.iter().filter(|figure| figure.section == section).cloned().collect();
+            growth::compare(&mut report, section, &figures, &format!("growth since the earlier run, {section}"));
+        }
+    }
+    report.conclude();
+    let file = options.json.unwrap_or_else(|| PathBuf::from(format!("target/bench/{}.json", options.rows.text)));
+    report.write(&file)?;
+    say(&format!("{:.0?} in all; the figures are in {}", begun.elapsed(), file.display()));
+    outcome
+}
+
+async fn measure(options: &Options, scratch: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let which = options.which();
+    for (backend, asked) in [(DbBackend::Postgres, Which::Postgres), (DbBackend::Sqlite, Which::Sqlite)] {
+        if which == Which::Both || which == asked {
+            let mut run = Run { options, scratch, report, name: asked.name() };
+            let database = run.load(backend, options.rows.count, "").await?;
+            run.reading(&database).await?;
+            if asked == Which::Sqlite && options.asks(Section::Lists) {
+                run.growth(options.rows.count / 10).await?;
+            }
+            run.writing(&database).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The sections on one database.
+struct Run<'a> {
+    options: &'a Options,
+    scratch: &'a Path,
+    report: &'a mut Report,
+    name: &'static str,
+}
+
+impl Run<'_> {
+    /// Whether a section is to run; if so, it begins.
+    fn begins(&mut self, section: Section, title: &str) -> bool {
+        let asked = self.options.asks(section);
+        if asked {
+            say(&format!("{}: {title}", self.name));
+            self.report.begin(&format!("{title}, {}", self.name));
+        }
+        asked
+    }
+
+    async fn load(&mut self, backend: DbBackend, rows: u64, suffix: &str) -> anyhow::Result<Database> {
+        let database = Database::create(backend, self.scratch, rows).await?;
+        machine::note_database(&database, self.report).await?;
+        self.report.begin(&format!("load{suffix}, {}", self.name));
+        load::load(&database, self.report).await?;
+        self.report.print();
+        Ok(database)
+    }
+
+    /// The sections that leave the database as it is.
+    async fn reading(&mut self, database: &Database) -> anyhow::Result<()> {
+        let service = Service::start(database, Folder::On)?;
+        if self.begins(Section::Check, "check") {
+            check::run(database, &service, self.report, 0).await?;
+        }
+        if self.begins(Section::Lists, "lists") {
+            lists::run(database, &service, self.report).await?;
+        }
+        if self.begins(Section::Offsets, "offsets") {
+            offsets::run(database, &service, self.report).await?;
+        }
+        if self.begins(Section::Throughput, "throughput") {
+            throughput::run(database, &service, self.scratch, self.report).await?;
+        }
+        drop(service);
+        if self.begins(Section::Memory, "memory") {
+            process::memory(database, self.report).await?;
+        }
+        if self.begins(Section::Start, "start") {
+            process::start(database, self.report).await?;
+        }
+        Ok(())
+    }
+
+    /// The sections that add to it, and whether its answers are still right.
+    async fn writing(&mut self, database: &Database) -> anyhow::Result<()> {
+        if self.begins(Section::Hard, "hard") {
+            hard::run(database, self.report).await?;
+        }
+        if self.begins(Section::Writes, "writes") {
+            writes::run(database, self.report).await?;
+        }
+        if self.begins(Section::Folding, "folding") {
+            folding::run(database, self.report).await?;
+        }
+        if self.begins(Section::Check, "check after writes") {
+            let uncounted = Service::start(database, Folder::Off)?;
+            writer::ingest(&uncounted, UNCOUNTED, 0.01, |random| data::ORGANIZATIONS.draw(random)).await?;
+            drop(uncounted);
+            let service = Service::start(database, Folder::On)?;
+            check::run(database, &service, self.report, 1).await?;
+        }
+        Ok(())
+    }
+
+    /// The same lists on a smaller SQLite database, to see whether their cost is flat.
+    async fn growth(&mut self, rows: u64) -> anyhow::Result<()> {
+        let small = self.load(DbBackend::Sqlite, rows, " of a tenth").await?;
+        let service = Service::start(&small, Folder::On)?;
+        self.report.begin("lists of a tenth, sqlite");
+        lists::run(&small, &service, self.report).await?;
+        let is_small = |figure: &&figure::Figure| figure.section == "lists of a tenth, sqlite";
+        let figures: Vec<_> = self.report.figures.iter().filter(is_small).cloned().collect();
+        growth::compare(self.report, "lists, sqlite", &figures, "growth since a tenth of the rows, sqlite");
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! A PostgreSQL server for this run: durable, with its own directory and port, gone with the process.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use tempfile::TempDir;
+
+use crate::as_postgres::{as_postgres, programs};
+
+/// Stops with its standard input, so also when this process is killed.
+pub struct Server {
+    pub port: u16,
+    /// Where its programs are.
+    pub programs: PathBuf,
+    directory: PathBuf,
+    guard: Child,
+    input: Option<ChildStdin>,
+}
+
+impl Server {
+    /// Starts a server in a new directory of `parent`, with as much memory as `rows` call for.
+    pub fn start(parent: &Path, rows: u64) -> anyhow::Result<Self> {
+        let programs = programs().context("there is no PostgreSQL: install it, or set PG_BIN to its bin directory")?;
+        let directory = tempfile::Builder::new().prefix("pg-").tempdir_in(parent)?.keep();
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let script = script(&programs, &directory, port, rows);
+        let mut command = as_postgres(&script, &directory);
+        let mut guard = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        let input = guard.stdin.take();
+        let mut server = Self { port, programs, directory, guard, input };
+        server.wait()?;
+        Ok(server)
+    }
+
+    fn wait(&mut self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while !self.directory.join("ready").exists() {
+            let ended = self.guard.try_wait()?.is_some();
+            let said = || fs::read_to_string(self.log()).unwrap_or_default();
+            ensure!(!ended && begun.elapsed() < Duration::from_secs(60), "PostgreSQL did not start: {}", said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// What it logs.
+    pub fn log(&self) -> PathBuf {
+        self.directory.join("log")
+    }
+
+    /// The process that all its others are children of.
+    pub fn postmaster(&self) -> anyhow::Result<u32> {
+        let file = fs::read_to_string(self.directory.join("data/postmaster.pid"))?;
+        Ok(file.lines().next().context("postmaster.pid is empty")?.parse()?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let _ = self.guard.wait();
+    }
+}
+
+/// Runs the server until standard input ends, and removes its directory.
+fn script(programs: &Path, directory: &Path, port: u16, rows: u64) -> String {
+    let buffers = if rows >= 10_000_000 { "4GB" } else { "1GB" };
+    // Durable as by default. What is larger than by default keeps the load and checkpoints out of the figures.
+    let options = format!(
+        "-p {port} -k {d} -h 127.0.0.1 -c max_connections=200 -c shared_buffers={buffers} -c max_wal_size=8GB \
+         -c maintenance_work_mem=512MB -c log_line_prefix=\"[%p] \" -c log_checkpoints=off",
+        d = directory.display()
+    );
+    format!(
+        "set -e; trap 'rm -rf {d}' EXIT; cd {d}; {bin}/initdb -D {d}/data -A trust -U postgres -E UTF8 --locale=C >{d}/log 2>&1; \
+         {bin}/pg_ctl -D {d}/data -w -l {d}/log -o '{options}' start >>{d}/log 2>&1; touch {d}/ready; \
+         trap '' INT TERM; cat >/dev/null; {bin}/pg_ctl -D {d}/data -m immediate stop >/dev/null 2>&1",
+        d = directory.display(),
+        bin = programs.display(),
+    )
+}
+
+/// A directory that PostgreSQL can enter, on the build's disk if possible.
+pub fn scratch() -> anyhow::Result<TempDir> {
+    for parent in [Path::new(env!("CARGO_TARGET_TMPDIR")), &std::env::temp_dir()] {
+        fs::create_dir_all(parent)?;
+        let directory = tempfile::Builder::new().prefix("bench-").tempdir_in(parent)?;
+        let enter = format!("cd {}", directory.path().display());
+        if as_postgres(&enter, directory.path()).stderr(Stdio::null()).status()?.success() {
+            return Ok(directory);
+        }
+    }
+    anyhow::bail!("the user that PostgreSQL runs as can enter neither the build's directory nor the temporary one")
+}

@@ -1,0 +1,62 @@
+//! What Linux tells about processes: the CPU that they used and the memory that they hold.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+
+/// The clock's ticks in /proc/…/stat, the same on all Linux platforms of today.
+const TICKS: u64 = 100;
+
+/// CPU time of the living threads of a process, to the nanosecond; nothing for one that has ended.
+pub fn threads(id: u32) -> Duration {
+    let Ok(threads) = fs::read_dir(format!("/proc/{id}/task")) else { return Duration::ZERO };
+    threads.filter_map(|thread| Some(scheduled(&thread.ok()?.path()))).sum()
+}
+
+/// CPU time of a process with one thread, to the nanosecond.
+pub fn single(id: u32) -> Duration {
+    scheduled(Path::new(&format!("/proc/{id}")))
+}
+
+fn scheduled(process: &Path) -> Duration {
+    let text = fs::read_to_string(process.join("schedstat")).unwrap_or_default();
+    let first = text.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(first.unwrap_or(0))
+}
+
+/// CPU time of a process, threads that have ended included, to a tick.
+pub fn process(id: u32) -> anyhow::Result<Duration> {
+    stat(&id.to_string(), [14, 15])
+}
+
+/// CPU time of all children of this process that have ended, to a tick.
+pub fn ended_children() -> anyhow::Result<Duration> {
+    stat("self", [16, 17])
+}
+
+/// CPU time of a server of many processes: the living, and the ended.
+pub fn tree(root: u32) -> anyhow::Result<Duration> {
+    let children = fs::read_to_string(format!("/proc/{root}/task/{root}/children"))?;
+    let living = children.split_whitespace().filter_map(|id| id.parse().ok()).map(single).sum::<Duration>();
+    Ok(living + stat(&root.to_string(), [16, 17])? + single(root))
+}
+
+/// The sum of two fields of /proc/…/stat, counted from 1.
+fn stat(process: &str, fields: [usize; 2]) -> anyhow::Result<Duration> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The second field is a name that may hold anything but ends with the last parenthesis.
+    let (_, rest) = text.rsplit_once(')').context("a process without a name")?;
+    let fields = fields.map(|field| rest.split_whitespace().nth(field - 3).and_then(|ticks| ticks.parse::<u64>().ok()));
+    let ticks: u64 = fields.into_iter().map(Option::unwrap_or_default).sum();
+    Ok(Duration::from_millis(ticks * 1_000 / TICKS))
+}
+
+/// MB that a process holds now (`VmRSS`), or held at most (`VmHWM`).
+pub fn memory(id: u32, field: &str) -> anyhow::Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let kib: f64 = line.context("no such line")?.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib * 1024.0 / 1e6)
+}

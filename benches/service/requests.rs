@@ -1,0 +1,91 @@
+//! The lists that are asked for, and the same as plain SQL.
+
+use auditlog::grpc::pb::ListAuditLogsRequest;
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use crate::data::{ACTIONS, BEGIN, ORGANIZATIONS, SPAN, Subject, TYPES, organization_id, time};
+
+/// Which of the filters a request has.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub name: &'static str,
+    user: bool,
+    resource_type: bool,
+    action: bool,
+    resource: bool,
+}
+
+const fn shape(name: &'static str, user: bool, resource_type: bool, action: bool, resource: bool) -> Shape {
+    Shape { name, user, resource_type, action, resource }
+}
+
+/// A resource is asked for by its type and id.
+pub const SHAPES: [Shape; 10] = [
+    shape("no filter", false, false, false, false),
+    shape("type", false, true, false, false),
+    shape("action", false, false, true, false),
+    shape("type + action", false, true, true, false),
+    shape("user", true, false, false, false),
+    shape("user + type", true, true, false, false),
+    shape("user + action", true, false, true, false),
+    shape("user + type + action", true, true, true, false),
+    shape("resource", false, true, false, true),
+    shape("resource + action", false, true, true, true),
+];
+
+impl Shape {
+    /// A request of this shape with values drawn as often as they occur; every second one asks the largest
+    /// organization.
+    pub fn request(&self, with_range: bool, random: &mut StdRng) -> ListAuditLogsRequest {
+        let organization = if random.random_bool(0.5) { 0 } else { ORGANIZATIONS.draw(random) };
+        let subject = Subject::draw(random);
+        let mut request = ListAuditLogsRequest {
+            organization_id: organization_id(organization),
+            user_ids: self.user.then(|| subject.user_id()).into_iter().collect(),
+            resource_types: self.resource_type.then(|| type_name(subject.resource_type)).into_iter().collect(),
+            actions: self.action.then(|| ACTIONS[subject.action].0.to_owned()).into_iter().collect(),
+            resource_ids: self.resource.then(|| subject.resource_id()).into_iter().collect(),
+            ..ListAuditLogsRequest::default()
+        };
+        if with_range {
+            let length = [1, 7, 30, 180][random.random_range(0..4)] * SPAN / 730;
+            let start = BEGIN + random.random_range(0..SPAN - length);
+            request.start_time = Some(time(start));
+            request.end_time = Some(time(start + length));
+        }
+        request
+    }
+}
+
+pub fn type_name(code: usize) -> String {
+    TYPES[code].0.to_owned()
+}
+
+/// All entries of the largest organization.
+pub fn largest() -> ListAuditLogsRequest {
+    ListAuditLogsRequest { organization_id: organization_id(0), ..ListAuditLogsRequest::default() }
+}
+
+/// The condition of `request`, as one would write it by hand.
+pub fn condition(request: &ListAuditLogsRequest) -> String {
+    let codes = |names: &[(&str, f64)], wanted: &[String]| {
+        let code = |name: &String| names.iter().position(|(known, _)| known == name).map(|code| code.to_string());
+        wanted.iter().filter_map(code).collect::<Vec<_>>()
+    };
+    let quoted = |ids: &[String]| ids.iter().map(|id| format!("'{id}'")).collect::<Vec<_>>();
+    let any = |column: &str, values: Vec<String>| {
+        (!values.is_empty()).then(|| format!("{column} IN ({})", values.join(", ")))
+    };
+    let micros = |time: &prost_types::Timestamp| time.seconds * 1_000_000 + i64::from(time.nanos / 1_000);
+    let parts = [
+        Some(format!("organization_id = '{}'", request.organization_id)),
+        any("resource_type", codes(&TYPES, &request.resource_types)),
+        any("resource_id", quoted(&request.resource_ids)),
+        any("action", codes(&ACTIONS, &request.actions)),
+        any("user_id", quoted(&request.user_ids)),
+        request.start_time.as_ref().map(|start| format!("timestamp >= {}", micros(start))),
+        request.end_time.as_ref().map(|end| format!("timestamp < {}", micros(end))),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" AND ")
+}

@@ -1,0 +1,72 @@
+//! The filters that are hard to count, by name.
+
+use auditlog::grpc::pb::ListAuditLogsRequest;
+use sea_orm::DbBackend;
+
+use super::lists::measure;
+use crate::data::{ACTIONS, RARE_LEAF, RARE_OF_HOTTEST, resource_id, user_id};
+use crate::database::Database;
+use crate::figure::{Report, Target};
+use crate::requests::{largest, type_name};
+use crate::service::{Folder, Service};
+use crate::writer::ingest;
+
+const REQUESTS: usize = 100;
+const UNFOLDED: usize = 10_000;
+const TARGET: Target = Target::AtMost(20.0);
+
+pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()> {
+    let service = Service::start(database, Folder::Off)?;
+    let action = |code: usize| vec![ACTIONS[code].0.to_owned()];
+    let hottest = || ListAuditLogsRequest { user_ids: vec![user_id(0)], ..largest() };
+    let cases = [
+        ("hottest user + nearly absent action", ListAuditLogsRequest { actions: action(RARE_OF_HOTTEST), ..hottest() }),
+        (
+            "nearly absent type + action",
+            ListAuditLogsRequest {
+                resource_types: vec![type_name(RARE_LEAF.0)],
+                actions: action(RARE_LEAF.1),
+                ..largest()
+            },
+        ),
+        (
+            "hottest user + hottest resource",
+            ListAuditLogsRequest {
+                resource_types: vec![type_name(0)],
+                resource_ids: vec![resource_id(0, 0)],
+                ..hottest()
+            },
+        ),
+        ("resource id without type", ListAuditLogsRequest { resource_ids: vec![resource_id(1, 0)], ..largest() }),
+        ("20 users at once", ListAuditLogsRequest { user_ids: (0..20).map(user_id).collect(), ..largest() }),
+    ];
+    for (name, request) in cases {
+        cost(database, &service, report, name, request).await?;
+    }
+    ingest(&service, UNFOLDED, 0.01, |_| 0).await?;
+    cost(database, &service, report, "10,000 entries not yet counted", largest()).await?;
+    cost(database, &service, report, "10,000 entries not yet counted, hottest user", hottest()).await?;
+    report.print();
+    Ok(())
+}
+
+async fn cost(
+    database: &Database,
+    service: &Service,
+    report: &mut Report,
+    name: &str,
+    request: ListAuditLogsRequest,
+) -> anyhow::Result<()> {
+    let mut client = service.client().await?;
+    measure(database, service, &mut client, vec![request.clone(); 10]).await?;
+    let costs = measure(database, service, &mut client, vec![request; REQUESTS]).await?;
+    if database.backend() == DbBackend::Postgres {
+        report.add(name, "database CPU p50", costs.database.p50(), "ms");
+        report.add_for(name, "database CPU p99", costs.database.p99(), "ms", TARGET);
+        report.add(name, "latency p99", costs.latency.p99(), "ms");
+    } else {
+        report.add(name, "latency p50", costs.latency.p50(), "ms");
+        report.add_for(name, "latency p99", costs.latency.p99(), "ms", TARGET);
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! A page of 50 with its total in ten shapes, one request at a time: the CPU that the database and the service use
+//! for it, and how long it takes.
+
+use std::time::{Duration, Instant};
+
+use auditlog::grpc::pb::ListAuditLogsRequest;
+use sea_orm::DbBackend;
+
+use crate::data::random;
+use crate::database::Database;
+use crate::figure::{Report, Target, Times};
+use crate::proc;
+use crate::requests::{SHAPES, Shape};
+use crate::service::{Client, Service};
+
+/// Requests of each shape, and as many again with a range of time.
+const REQUESTS: usize = 100;
+const WARM_UP: usize = 20;
+/// After an answer, the database and the service still tidy up.
+const PAUSE: Duration = Duration::from_micros(300);
+
+/// What requests cost, one by one.
+#[derive(Default, Clone)]
+pub struct Costs {
+    pub database: Times,
+    pub service: Times,
+    pub latency: Times,
+}
+
+impl Costs {
+    pub fn extend(&mut self, other: Self) {
+        let Self { database, service, latency } = other;
+        self.database.0.extend(database.0);
+        self.service.0.extend(service.0);
+        self.latency.0.extend(latency.0);
+    }
+
+    /// Adds the figures of `name`; on SQLite the service is the database.
+    fn report(&self, report: &mut Report, name: &str, backend: DbBackend, target: Option<Target>) {
+        let Self { database, service, latency } = self;
+        if backend == DbBackend::Postgres {
+            report.add(name, "database CPU p50", database.p50(), "ms");
+            match target {
+                Some(target) => report.add_for(name, "database CPU p99", database.p99(), "ms", target),
+                None => report.add(name, "database CPU p99", database.p99(), "ms"),
+            }
+        }
+        report.add(name, "service CPU p50", service.p50(), "ms");
+        report.add(name, "service CPU p99", service.p99(), "ms");
+        report.add(name, "latency p50", latency.p50(), "ms");
+        report.add(name, "latency p99", latency.p99(), "ms");
+    }
+}
+
+/// Asks one by one.
+pub async fn measure(
+    database: &Database,
+    service: &Service,
+    client: &mut Client,
+    requests: Vec<ListAuditLogsRequest>,
+) -> anyhow::Result<Costs> {
+    let backends = database.backends().await?;
+    let used = || {
+        std::thread::sleep(PAUSE);
+        (backends.iter().map(|id| proc::single(*id)).sum::<Duration>(), proc::threads(service.id()))
+    };
+    let mut costs = Costs::default();
+    let mut before = used();
+    for request in requests {
+        let begun = Instant::now();
+        client.list(request).await?;
+        costs.latency.0.push(begun.elapsed());
+        let after = used();
+        costs.database.0.push(after.0.saturating_sub(before.0));
+        costs.service.0.push(after.1.saturating_sub(before.1));
+        before = after;
+    }
+    Ok(costs)
+}
+
+/// Measures all shapes.
+pub async fn run(database: &Database, service: &Service, report: &mut Report) -> anyhow::Result<()> {
+    let (mut client, mut random) = (service.client().await?, random(1));
+    let mut requests = |shape: &Shape, with_range, count| -> Vec<_> {
+        (0..count).map(|_| shape.request(with_range, &mut random)).collect()
+    };
+    for shape in &SHAPES {
+        measure(database, service, &mut client, requests(shape, false, WARM_UP)).await?;
+    }
+    let mut all = Costs::default();
+    for shape in &SHAPES {
+        for (with_range, suffix) in [(false, ""), (true, ", in a range")] {
+            let requests = requests(shape, with_range, REQUESTS);
+            let costs = measure(database, service, &mut client, requests).await?;
+            costs.report(report, &format!("{}{suffix}", shape.name), database.backend(), None);
+            all.extend(costs);
+        }
+    }
+    all.report(report, OVERALL, database.backend(), Some(Target::AtMost(2.5)));
+    report.print();
+    Ok(())
+}
+
+/// The row of all shapes.
+pub const OVERALL: &str = "all of them";

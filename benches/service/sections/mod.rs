@@ -1,0 +1,10 @@
+//! What is measured, a section a file.
+
+pub mod check;
+pub mod folding;
+pub mod hard;
+pub mod lists;
+pub mod offsets;
+pub mod process;
+pub mod throughput;
+pub mod writes;

@@ -1,0 +1,41 @@
+//! The process itself: its memory, and how soon it answers.
+
+use std::time::{Duration, Instant};
+
+use super::throughput::lists;
+use crate::data::random;
+use crate::database::Database;
+use crate::figure::{Report, Target, Times};
+use crate::proc;
+use crate::requests::{SHAPES, largest};
+use crate::service::{Folder, Service};
+
+const STARTS: usize = 5;
+
+pub async fn memory(database: &Database, report: &mut Report) -> anyhow::Result<()> {
+    let service = Service::start(database, Folder::On)?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    report.add_for("idle", "VmRSS", proc::memory(service.id(), "VmRSS")?, "MB", Target::AtMost(20.0));
+    let mut random = random(4);
+    let requests: Vec<_> = SHAPES.iter().map(|shape| shape.request(false, &mut random)).collect();
+    lists(&service, &requests, 64, Duration::from_secs(4)).await?;
+    let name = "under 64 clients that list";
+    report.add(name, "VmRSS", proc::memory(service.id(), "VmRSS")?, "MB");
+    report.add_for(name, "VmHWM", proc::memory(service.id(), "VmHWM")?, "MB", Target::AtMost(60.0));
+    report.print();
+    Ok(())
+}
+
+pub async fn start(database: &Database, report: &mut Report) -> anyhow::Result<()> {
+    let mut times = Times::default();
+    for _ in 0..STARTS {
+        let begun = Instant::now();
+        let service = Service::start(database, Folder::On)?;
+        service.client().await?.list(largest()).await?;
+        times.0.push(begun.elapsed());
+    }
+    report.add_for("start to first list, median", "", times.p50() / 1e3, "s", Target::AtMost(0.3));
+    report.add("start to first list, longest", "", times.percentile(1.0) / 1e3, "s");
+    report.print();
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Lists a second with many clients, beside pgbench with the same statements and as many connections.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::ensure;
+use auditlog::grpc::pb::ListAuditLogsRequest;
+
+use crate::data::random;
+use crate::database::Database;
+use crate::drive::{Run, drive};
+use crate::figure::{Report, Target};
+use crate::pgbench;
+use crate::requests::{SHAPES, largest};
+use crate::service::Service;
+
+/// Of a round: the service and pgbench take turns, so that what else runs disturbs both.
+const DURATION: Duration = Duration::from_secs(4);
+const ROUNDS: usize = 3;
+const CLIENTS: usize = 16;
+/// Each shape with and without a range. pgbench prepares the statements of each anew in each connection, so more
+/// would measure that.
+const MIXED: usize = 20;
+
+pub async fn run(database: &Database, service: &Service, scratch: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let mut random = random(3);
+    let mixed = (0..MIXED).map(|place| SHAPES[place / 2].request(place % 2 == 1, &mut random));
+    for (name, requests) in [("no filter, largest organization", vec![largest()]), ("mixed shapes", mixed.collect())] {
+        let captured = match &database.server {
+            Some(server) => pgbench::capture(database, server, &requests).await?,
+            None => Vec::new(),
+        };
+        let (mut ours, mut theirs) = (Run::default(), 0.0);
+        for _ in 0..ROUNDS {
+            ours.extend(lists(service, &requests, CLIENTS, DURATION).await?);
+            if let Some(server) = &database.server {
+                theirs += pgbench::run(server, &captured, CLIENTS, DURATION, scratch)? / ROUNDS as f64;
+            }
+        }
+        ours.report(report, &format!("{name}, {CLIENTS} clients"), 1, "lists/s");
+        if database.server.is_some() {
+            report.add(&format!("{name}, pgbench"), "", theirs, "lists/s");
+            let ratio = ours.rate() / theirs;
+            report.add_for(&format!("{name}, service / pgbench"), "ratio", ratio, "", Target::AtLeast(0.6));
+        }
+        let more = lists(service, &requests, 64, DURATION).await?;
+        more.report(report, &format!("{name}, 64 clients"), 1, "lists/s");
+        if let ([_], Some(statements)) = (requests.as_slice(), captured.first()) {
+            println!("\nThe statements of a list without filter:");
+            statements.iter().for_each(|statement| println!("  {statement}"));
+        }
+    }
+    let rest = rest(service).await?;
+    rest.report(report, &format!("no filter, REST, {CLIENTS} clients"), 1, "lists/s");
+    report.print();
+    Ok(())
+}
+
+/// `clients` that ask for `requests` in turn, each beginning elsewhere.
+pub async fn lists(
+    service: &Service,
+    requests: &[ListAuditLogsRequest],
+    clients: usize,
+    duration: Duration,
+) -> anyhow::Result<Run> {
+    let caller = |(place, client): (usize, crate::service::Client)| {
+        let (requests, mut turn) = (requests.to_vec(), place);
+        let lister = client.lister();
+        move || {
+            let (mut lister, request) = (lister.clone(), requests[turn % requests.len()].clone());
+            turn += 1;
+            async move {
+                lister.list(&request).await?;
+                Ok(())
+            }
+        }
+    };
+    drive(duration, service.clients(clients).await?.into_iter().enumerate().map(caller).collect()).await
+}
+
+async fn rest(service: &Service) -> anyhow::Result<Run> {
+    let client = reqwest::Client::new();
+    let url = format!("http://{}/v1/{}/audit-logs", service.address, largest().organization_id);
+    let caller = |_| {
+        let (client, url, key) = (client.clone(), url.clone(), service.key().to_owned());
+        move || {
+            let request = client.get(&url).bearer_auth(&key);
+            async move {
+                let answer = request.send().await?;
+                ensure!(answer.status() == reqwest::StatusCode::OK, "REST answered {}", answer.status());
+                answer.bytes().await?;
+                Ok(())
+            }
+        }
+    };
+    drive(DURATION, (0..CLIENTS).map(caller).collect()).await
+}

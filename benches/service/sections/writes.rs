@@ -1,0 +1,109 @@
+//! Durable writes a second: one by one and in batches, beside the naive design and beside bare INSERTs.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use sea_orm::DbBackend;
+
+use super::lists::measure;
+use crate::data::ORGANIZATIONS;
+use crate::database::{Database, connect};
+use crate::drive::{Run, drive};
+use crate::figure::{Report, Target};
+use crate::load::insert_rows;
+use crate::requests::largest;
+use crate::service::{Folder, Service};
+use crate::writer::{Fresh, write};
+
+const DURATION: Duration = Duration::from_secs(4);
+const CLIENTS: usize = 64;
+const HOT: &str = "one hot organization";
+const MANY: &str = "many organizations";
+
+fn hot(_: &mut StdRng) -> u32 {
+    0
+}
+
+fn many(random: &mut StdRng) -> u32 {
+    random.random_range(0..ORGANIZATIONS.ranks)
+}
+
+/// Organizations beyond those of the data, for bare rows of each client.
+fn bare(client: u32) -> u32 {
+    ORGANIZATIONS.ranks + client
+}
+
+pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()> {
+    let naive_service = Service::start_naive(database)?;
+    let naive_list = list(database, &naive_service).await?;
+    let naive = singles(&naive_service, "naive", report).await?;
+    drop(naive_service);
+    let service = Service::start(database, Folder::On)?;
+    let list = list(database, &service).await?;
+    let ours = singles(&service, "service", report).await?;
+    for (name, ours, naive) in [(HOT, &ours[0], &naive[0]), (MANY, &ours[1], &naive[1])] {
+        let times = if database.backend() == DbBackend::Postgres { 4.0 } else { 3.0 };
+        let name = format!("service / naive, {name}");
+        ratio(report, &name, ours.rate() / naive.rate(), Some(Target::AtLeast(times)));
+    }
+    let name = format!("service, {HOT} / {MANY}");
+    ratio(report, &name, ours[0].rate() / ours[1].rate(), Some(Target::AtLeast(0.7)));
+    for size in [10, 1_000] {
+        let run = write(&service, 4, size, DURATION, hot).await?;
+        run.report(report, &format!("batches of {size}, 4 clients"), size, "entries/s");
+    }
+    for (clients, target) in [(1, Some(Target::AtLeast(0.6))), (4, None)] {
+        let batches = write(&service, clients, 100, DURATION, hot).await?;
+        let inserts = inserts(database, clients).await?;
+        let by = if clients == 1 { "1 client".to_owned() } else { format!("{clients} clients") };
+        batches.report(report, &format!("batches of 100, {by}"), 100, "entries/s");
+        inserts.report(report, &format!("bare INSERTs of 100 rows, {by}"), 100, "entries/s");
+        ratio(report, &format!("batches of 100 / bare INSERTs, {by}"), batches.rate() / inserts.rate(), target);
+    }
+    report.add("list, largest organization, naive", "latency p50", naive_list, "ms");
+    report.add("list, largest organization, service", "latency p50", list, "ms");
+    report.print();
+    Ok(())
+}
+
+fn ratio(report: &mut Report, name: &str, value: f64, target: Option<Target>) {
+    match target {
+        Some(target) => report.add_for(name, "ratio", value, "", target),
+        None => report.add(name, "ratio", value, ""),
+    }
+}
+
+/// Entries one by one, to one organization and to many.
+async fn singles(service: &Service, design: &str, report: &mut Report) -> anyhow::Result<[Run; 2]> {
+    let hot = write(service, CLIENTS, 1, DURATION, hot).await?;
+    let many = write(service, CLIENTS, 1, DURATION, many).await?;
+    for (name, run) in [(HOT, &hot), (MANY, &many)] {
+        run.report(report, &format!("{design}, one by one, {CLIENTS} clients, {name}"), 1, "entries/s");
+    }
+    Ok([hot, many])
+}
+
+/// INSERTs of 100 rows, each its own transaction, by clients with a connection and rows of their own.
+async fn inserts(database: &Database, clients: usize) -> anyhow::Result<Run> {
+    let mut callers = Vec::with_capacity(clients);
+    for client in 0..clients {
+        let connection = connect(&database.url).await?;
+        let organization = bare(u32::try_from(client + 10 * clients)?);
+        let (mut fresh, mut seq) = (Fresh::new(0.0), 0);
+        callers.push(move || {
+            let rows: Vec<_> = (1..=100).map(|place| fresh.entry(organization, seq + place)).collect();
+            seq += 100;
+            let connection = connection.clone();
+            async move { insert_rows(&connection, &rows).await }
+        });
+    }
+    drive(DURATION, callers).await.context("bare INSERTs")
+}
+
+/// The median time of the first page of the largest organization.
+async fn list(database: &Database, service: &Service) -> anyhow::Result<f64> {
+    let mut client = service.client().await?;
+    Ok(measure(database, service, &mut client, vec![largest(); 20]).await?.latency.p50())
+}

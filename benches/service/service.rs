@@ -1,0 +1,138 @@
+//! The measured process, and clients of it.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::Context;
+use auditlog::grpc::pb::audit_log_service_client::AuditLogServiceClient;
+use auditlog::grpc::pb::{
+    AuditLogInput, ListAuditLogsRequest, ListAuditLogsResponse, WriteAuditLogsRequest, WriteAuditLogsResponse,
+};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Channel;
+
+use crate::database::{Database, program};
+use crate::raw::Lister;
+
+/// Whether entries are counted in advance while the service runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Folder {
+    On,
+    Off,
+}
+
+/// A server on the database, killed with this value.
+pub struct Service {
+    child: Child,
+    pub address: SocketAddr,
+    key: String,
+}
+
+impl Service {
+    /// `auditlog serve` on a free port.
+    pub fn start(database: &Database, folder: Folder) -> anyhow::Result<Self> {
+        let mut command = Command::new(program());
+        command.args(["serve", "--listen", "127.0.0.1:0"]).env("AUDITLOG_DATABASE_URL", &database.url);
+        if folder == Folder::Off {
+            command.args(["--fold", "off"]);
+        }
+        Self::spawn(command, database)
+    }
+
+    /// The naive design, by this program itself.
+    pub fn start_naive(database: &Database) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["naive", &database.url]);
+        Self::spawn(command, database)
+    }
+
+    fn spawn(mut command: Command, database: &Database) -> anyhow::Result<Self> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut lines = BufReader::new(child.stderr.take().context("stderr is a pipe")?).lines();
+        let mut said = Vec::new();
+        let address = loop {
+            let Some(Ok(line)) = lines.next() else {
+                let _ = child.wait();
+                anyhow::bail!("the service did not start: {}", said.join("\n"));
+            };
+            let event: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+            if event["message"] == "listening" {
+                break event["address"].as_str().context("an address")?.parse()?;
+            }
+            said.push(line);
+        };
+        // A pipe that nobody reads would stop the service.
+        std::thread::spawn(move || lines.for_each(drop));
+        Ok(Self { child, address, key: database.key.clone() })
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// A client with a connection of its own.
+    pub async fn client(&self) -> anyhow::Result<Client> {
+        let channel = Channel::from_shared(format!("http://{}", self.address))?.connect().await?;
+        let grpc = AuditLogServiceClient::new(channel.clone()).max_decoding_message_size(auditlog::grpc::MAX_RESPONSE);
+        Ok(Client { grpc, channel, key: format!("Bearer {}", self.key).parse()? })
+    }
+
+    /// `count` clients, four on a connection.
+    pub async fn clients(&self, count: usize) -> anyhow::Result<Vec<Client>> {
+        let mut clients: Vec<Client> = Vec::with_capacity(count);
+        for place in 0..count {
+            let client = match clients.last() {
+                Some(last) if place % 4 > 0 => last.clone(),
+                _ => self.client().await?,
+            };
+            clients.push(client);
+        }
+        Ok(clients)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Calls the service with the key.
+#[derive(Clone)]
+pub struct Client {
+    grpc: AuditLogServiceClient<Channel>,
+    channel: Channel,
+    key: MetadataValue<Ascii>,
+}
+
+impl Client {
+    pub async fn list(&mut self, request: ListAuditLogsRequest) -> anyhow::Result<ListAuditLogsResponse> {
+        Ok(self.grpc.list_audit_logs(self.with_key(request)).await?.into_inner())
+    }
+
+    /// The same without decoding, for load.
+    pub fn lister(&self) -> Lister {
+        Lister::new(self.channel.clone(), self.key.clone())
+    }
+
+    pub async fn write(
+        &mut self,
+        organization_id: String,
+        audit_logs: Vec<AuditLogInput>,
+    ) -> anyhow::Result<WriteAuditLogsResponse> {
+        let request = self.with_key(WriteAuditLogsRequest { organization_id, audit_logs });
+        Ok(self.grpc.write_audit_logs(request).await?.into_inner())
+    }
+
+    fn with_key<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.metadata_mut().insert("authorization", self.key.clone());
+        request
+    }
+}
