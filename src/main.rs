@@ -2,10 +2,6 @@
 
 use std::process::ExitCode;
 
-/// An answer is many small strings.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     auditlog::cli::run(std::env::args_os().collect())
 }

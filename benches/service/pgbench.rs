@@ -15,7 +15,8 @@ use crate::postgres::Server;
 use crate::service::{Folder, Service};
 
 /// What the service sets for its connections and what matters here.
-const OPTIONS: &str = "-c plan_cache_mode=force_custom_plan -c max_parallel_workers_per_gather=0";
+const OPTIONS: &str =
+    "-c plan_cache_mode=force_generic_plan -c enable_bitmapscan=off -c jit=off -c max_parallel_workers_per_gather=0";
 
 /// A statement as it was sent.
 pub struct Sent {

@@ -11,7 +11,7 @@ use crate::store::{Fold, Mark, Rung, Store, Unfolded, Whole};
 pub(super) const STEP: Seq = 10_000;
 
 /// Of so many entries of a key without marks, one makes us look whether it has enough for them.
-const LOTTERY: u64 = 512;
+const LOTTERY: u64 = 1_024;
 
 /// What a step did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,17 +2,18 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, Statement};
 use serde_json::json;
 
-use super::entities::{audit_log, organization};
+use super::entities::organization;
 use super::sql::{Sql, number, text};
 use super::{dialect, rows};
 use crate::domain::{Entry, EntryId, OrganizationId, Seq, Timestamp};
 use crate::error::{Error, Result};
 
-/// Rows an INSERT at most; more are not faster, and SQLite takes at most 32,766 values.
-const ROWS: usize = 128;
+/// Rows an INSERT, few sizes so that the statements stay prepared: powers of two, and what many writers send. More are
+/// not faster, and SQLite takes at most 32,766 values.
+const ROWS: [usize; 9] = [128, 100, 64, 32, 16, 8, 4, 2, 1];
 
 /// An open transaction that appends. Dropped without a commit, it leaves nothing behind.
 pub struct Append(DatabaseTransaction);
@@ -72,8 +73,9 @@ impl Append {
         let mut sql = Sql::new(self.0.get_database_backend());
         let k = sql.rows(ids.iter().map(|(organization, id)| json!([organization.as_str(), id.as_str()])).collect());
         let text = format!(
-            "SELECT {} FROM {k} JOIN audit_logs a {} ON a.organization_id = {} AND a.id = {}",
+            "SELECT {} FROM {k} {} audit_logs a {} ON a.organization_id = {} AND a.id = {}",
             rows::columns("a"),
+            dialect::join_each(sql.backend),
             dialect::indexed_by(sql.backend, "audit_logs_id"),
             text("k", 0),
             text("k", 1)
@@ -83,13 +85,16 @@ impl Append {
 
     /// Inserts `entries`, each of its organization.
     pub async fn insert(&self, entries: &[(&OrganizationId, Entry)]) -> Result<()> {
+        let backend = self.0.get_database_backend();
         let mut left = entries;
-        while !left.is_empty() {
-            // Few sizes, so that the statements stay prepared.
-            let (chunk, rest) = left.split_at(1 << left.len().min(ROWS).ilog2());
-            let rows = chunk.iter().map(|(organization, entry)| rows::row(organization, entry));
-            let insert = audit_log::Entity::insert_many(rows.collect::<Result<Vec<_>>>()?);
-            insert.exec_without_returning(&self.0).await?;
+        while let Some(size) = ROWS.into_iter().find(|size| *size <= left.len()) {
+            let (chunk, rest) = left.split_at(size);
+            let mut values = Vec::with_capacity(size * rows::COLUMNS.len());
+            for (organization, entry) in chunk {
+                values.extend(rows::values(organization, entry)?);
+            }
+            let text = dialect::insert(backend, "audit_logs", &rows::COLUMNS, size);
+            self.0.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?;
             left = rest;
         }
         Ok(())

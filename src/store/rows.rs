@@ -1,13 +1,14 @@
 //! Entries to rows and back, each in one place.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sea_orm::{IntoActiveModel, QueryResult};
+use sea_orm::{QueryResult, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::entities::audit_log::{ActiveModel, Model};
+use super::entities::audit_log::Model;
 use crate::domain::{
     Action, Change, Content, Counts, Entry, EntryId, Identifier, JsonText, Metadata, Name, OrganizationId,
     ResourceType, Timestamp,
@@ -18,14 +19,16 @@ use crate::error::{Error, Result};
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ChangeRow<'a> {
-    field: String,
+    #[serde(borrow)]
+    field: Cow<'a, str>,
     #[serde(borrow)]
     old_value: &'a RawValue,
     #[serde(borrow)]
     new_value: &'a RawValue,
 }
 
-pub(super) fn row(organization: &OrganizationId, entry: &Entry) -> Result<ActiveModel> {
+/// An entry as the values of [`COLUMNS`].
+pub(super) fn values(organization: &OrganizationId, entry: &Entry) -> Result<[Value; COLUMNS.len()]> {
     let Entry { seq, timestamp, recorded_at, writer_key_id, content } = entry;
     let Content {
         id,
@@ -40,30 +43,28 @@ pub(super) fn row(organization: &OrganizationId, entry: &Entry) -> Result<Active
         metadata,
         trace_id,
     } = &**content;
-    let row = Model {
-        organization_id: organization.as_str().to_owned(),
-        seq: *seq,
-        id: id.to_string(),
-        timestamp: timestamp.micros(),
-        recorded_at: recorded_at.micros(),
-        resource_type: resource_type.0,
-        resource_id: resource_id.to_string(),
-        resource_name: resource_name.as_ref().map(Name::to_string),
-        action: action.0,
-        user_id: user_id.to_string(),
-        user_name: user_name.as_ref().map(Name::to_string),
-        user_email: user_email.as_ref().map(Name::to_string),
-        changes: changes_text(changes).map_err(damaged)?,
-        metadata: serde_json::to_string(metadata.pairs()).map_err(damaged)?,
-        trace_id: trace_id.as_ref().map(Identifier::to_string),
-        writer_key_id: writer_key_id.clone(),
-        salts: None,
-        leaf_hash: None,
-    };
-    Ok(row.into_active_model())
+    let name = |name: &Option<Name>| name.as_ref().map(Name::as_str).into();
+    Ok([
+        (*seq).into(),
+        id.as_str().into(),
+        timestamp.micros().into(),
+        recorded_at.micros().into(),
+        resource_type.0.into(),
+        resource_id.as_str().into(),
+        name(resource_name),
+        action.0.into(),
+        user_id.as_str().into(),
+        name(user_name),
+        name(user_email),
+        changes_text(changes).map_err(damaged)?.into(),
+        serde_json::to_string(metadata.pairs()).map_err(damaged)?.into(),
+        trace_id.as_ref().map(Identifier::as_str).into(),
+        writer_key_id.as_str().into(),
+        organization.as_str().into(),
+    ])
 }
 
-/// The columns that an entry is made of, in the order in which [`listed`] takes them.
+/// The columns that an entry is made of, in the order in which [`values`] gives and [`listed`] takes them.
 pub(super) const COLUMNS: [&str; 16] = [
     "seq",
     "id",
@@ -155,7 +156,7 @@ fn changes_text(changes: &[Change]) -> serde_json::Result<String> {
     let rows = changes.iter().map(|change| {
         let Change { field, old_value, new_value } = change;
         Ok(ChangeRow {
-            field: field.clone(),
+            field: field.into(),
             old_value: serde_json::from_str(old_value.as_str())?,
             new_value: serde_json::from_str(new_value.as_str())?,
         })
@@ -166,7 +167,7 @@ fn changes_text(changes: &[Change]) -> serde_json::Result<String> {
 fn changes_read(text: &str) -> serde_json::Result<Vec<Change>> {
     let value = |raw: &RawValue| JsonText::stored(raw.get().to_owned());
     let change = |ChangeRow { field, old_value, new_value }: ChangeRow<'_>| Change {
-        field,
+        field: field.into_owned(),
         old_value: value(old_value),
         new_value: value(new_value),
     };

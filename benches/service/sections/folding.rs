@@ -16,13 +16,13 @@ pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()>
     // Its work would fall into one figure or the other by chance.
     autovacuum(database, "off").await?;
     let entries = (database.rows / 10).clamp(10_000, 100_000) as usize;
-    auditlog(&database.url, &["marks", "fold"])?;
+    auditlog(&database.url, &["marks", "fold", "--lag", "256"])?;
     for (name, late, target) in [("in order", 0.0, 3.0), ("1 % late by up to a year", 0.01, 10.0)] {
         let (written, elapsed) = written(database, entries, late).await?;
         settle(database).await?;
         let before = server(database)? + proc::ended_children()?;
         let begun = Instant::now();
-        auditlog(&database.url, &["marks", "fold"])?;
+        auditlog(&database.url, &["marks", "fold", "--lag", "256"])?;
         let folding = begun.elapsed();
         settled().await;
         let folded = server(database)? + proc::ended_children()? - before;
