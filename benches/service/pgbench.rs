@@ -14,9 +14,15 @@ use crate::database::Database;
 use crate::postgres::Server;
 use crate::service::{Folder, Service};
 
-/// What the service sets for its connections and what matters here.
-const OPTIONS: &str =
-    "-c plan_cache_mode=force_generic_plan -c enable_bitmapscan=off -c jit=off -c max_parallel_workers_per_gather=0";
+/// What the service sets for its connections and what matters here, the plans aside.
+const OPTIONS: &str = "-c enable_bitmapscan=off -c jit=off -c max_parallel_workers_per_gather=0";
+
+/// Whether PostgreSQL keeps the plan of a prepared statement, as the service has it, or plans for each value.
+#[derive(Debug, Clone, Copy)]
+pub enum Plans {
+    Kept,
+    Anew,
+}
 
 /// A statement as it was sent.
 pub struct Sent {
@@ -136,10 +142,14 @@ impl Sent {
 pub fn run(
     server: &Server,
     requests: &[Vec<Sent>],
-    clients: usize,
-    duration: Duration,
+    plans: Plans,
+    (clients, duration): (usize, Duration),
     scratch: &Path,
 ) -> anyhow::Result<f64> {
+    let mode = match plans {
+        Plans::Kept => "force_generic_plan",
+        Plans::Anew => "force_custom_plan",
+    };
     let mut command = Command::new(server.programs.join("pgbench"));
     let (port, clients, seconds) = (server.port.to_string(), clients.to_string(), duration.as_secs().to_string());
     command.args(["-n", "-M", "prepared", "-h", "127.0.0.1", "-U", "postgres", "-j", "2"]);
@@ -157,7 +167,7 @@ pub fn run(
         fs::write(&file, script)?;
         command.arg("-f").arg(file);
     }
-    let output = command.arg("bench").env("PGOPTIONS", OPTIONS).output()?;
+    let output = command.arg("bench").env("PGOPTIONS", format!("-c plan_cache_mode={mode} {OPTIONS}")).output()?;
     let [said, error] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     ensure!(output.status.success() && !error.contains("aborted"), "pgbench failed: {error}");
     let rate = said.lines().find_map(|line| line.strip_prefix("tps = ")).context("pgbench told no rate")?;

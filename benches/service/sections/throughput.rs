@@ -10,13 +10,14 @@ use crate::data::random;
 use crate::database::Database;
 use crate::drive::{Run, drive};
 use crate::figure::{Report, Target};
-use crate::pgbench;
+use crate::pgbench::{self, Plans};
 use crate::requests::{SHAPES, largest};
 use crate::service::Service;
 
 /// Of a round: the service and pgbench take turns, so that what else runs disturbs both.
 const DURATION: Duration = Duration::from_secs(4);
 const ROUNDS: usize = 3;
+const PGBENCH: [(Plans, &str); 2] = [(Plans::Kept, "plans kept"), (Plans::Anew, "plans anew")];
 const CLIENTS: usize = 16;
 /// Each shape with and without a range. pgbench prepares the statements of each anew in each connection, so more
 /// would measure that.
@@ -30,18 +31,22 @@ pub async fn run(database: &Database, service: &Service, scratch: &Path, report:
             Some(server) => pgbench::capture(database, server, &requests).await?,
             None => Vec::new(),
         };
-        let (mut ours, mut theirs) = (Run::default(), 0.0);
+        let (mut ours, mut theirs) = (Run::default(), [0.0; 2]);
         for _ in 0..ROUNDS {
             ours.extend(lists(service, &requests, CLIENTS, DURATION).await?);
             if let Some(server) = &database.server {
-                theirs += pgbench::run(server, &captured, CLIENTS, DURATION, scratch)? / ROUNDS as f64;
+                for (rate, (plans, _)) in theirs.iter_mut().zip(PGBENCH) {
+                    *rate += pgbench::run(server, &captured, plans, (CLIENTS, DURATION), scratch)? / ROUNDS as f64;
+                }
             }
         }
         ours.report(report, &format!("{name}, {CLIENTS} clients"), 1, "lists/s");
         if database.server.is_some() {
-            report.add(&format!("{name}, pgbench"), "", theirs, "lists/s");
-            let ratio = ours.rate() / theirs;
-            report.add_for(&format!("{name}, service / pgbench"), "ratio", ratio, "", Target::AtLeast(0.6));
+            for (rate, (_, plans)) in theirs.into_iter().zip(PGBENCH) {
+                report.add(&format!("{name}, pgbench, {plans}"), "", rate, "lists/s");
+                let name = format!("{name}, service / pgbench, {plans}");
+                report.add_for(&name, "ratio", ours.rate() / rate, "", Target::AtLeast(0.6));
+            }
         }
         let more = lists(service, &requests, 64, DURATION).await?;
         more.report(report, &format!("{name}, 64 clients"), 1, "lists/s");
