@@ -132,7 +132,7 @@ impl MigrationTrait for Migration {
                 manager.get_connection().execute_unprepared(&unmeasured).await?;
             }
             // Counts are rewritten in place: with room in the page, no index changes.
-            for roomy in ["count_state", "count_keys", "count_marks"] {
+            for roomy in ["organizations", "count_state", "count_keys", "count_marks"] {
                 let roomy = format!("ALTER TABLE {roomy} SET (fillfactor = 70)");
                 manager.get_connection().execute_unprepared(&roomy).await?;
             }

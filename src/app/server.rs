@@ -74,7 +74,16 @@ pub(super) struct Backing {
     pub(super) writer: JoinHandle<()>,
     pub(super) health: HealthReporter,
     /// May end at any moment: what it has not committed is done again.
-    pub(super) folder: Option<AbortHandle>,
+    pub(super) folder: Option<Folding>,
+}
+
+/// A task that ends with this value.
+pub(super) struct Folding(pub(super) AbortHandle);
+
+impl Drop for Folding {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Backing {
@@ -178,9 +187,7 @@ async fn serve(
         }
     }
     if let Some(backing) = backing {
-        if let Some(folder) = backing.folder {
-            folder.abort();
-        }
+        drop(backing.folder);
         backing.store.close().await;
     }
     info!("stopped");

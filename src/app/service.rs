@@ -12,7 +12,7 @@ use tracing::info;
 
 use super::Serving;
 use super::protocols::{Protocols, by_protocol, path};
-use super::server::{self, Backing, Running, guarded};
+use super::server::{self, Backing, Folding, Running, guarded};
 use crate::access::{Access, Refuse, authenticate};
 use crate::catalogue::Catalogues;
 use crate::domain::{Clock, Random};
@@ -80,7 +80,7 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         false => rest::switched_off(),
     };
     let router = rest_router.layer(from_fn_with_state(protocols, by_protocol));
-    let folder = folds.then(|| tokio::spawn(Folder::new(store.clone()).run()).abort_handle());
+    let folder = folds.then(|| Folding(tokio::spawn(Folder::new(store.clone()).run()).abort_handle()));
     let running = server::spawn(bound, router, serving, draining, Some(Backing { store, writer, health, folder }));
     info!(address = %running.address, rest, "listening");
     Ok(running)

@@ -50,7 +50,7 @@ Examples:
     },
     /// Compare all counts with the entries. Exit code 1 if one is wrong.
     ///
-    /// Services may run meanwhile. It reads all entries three times.
+    /// Services may run meanwhile. It reads each entry up to three times.
     #[command(after_help = "\
 Examples:
   auditlog marks check
@@ -126,6 +126,10 @@ async fn fold(folder: &Folder, lags: &[Lag]) -> anyhow::Result<()> {
         let told = |to: i64| progress.set_position(before + u64::try_from(to - lag.folded).unwrap_or(0));
         folded += folder.fold_all(&lag.organization, told).await?;
     }
+    finish(&progress, folded)
+}
+
+fn finish(progress: &ProgressBar, folded: i64) -> anyhow::Result<()> {
     progress.finish_and_clear();
     writeln!(stdout(), "{} entries counted", HumanCount(u64::try_from(folded)?))?;
     Ok(())
@@ -156,11 +160,17 @@ async fn check(folder: &Folder, lags: &[Lag]) -> anyhow::Result<()> {
 }
 
 async fn rebuild(folder: &Folder, lags: &[Lag]) -> anyhow::Result<()> {
+    let progress = bar(lags.iter().map(|lag| lag.head).sum())?;
+    let mut folded = 0;
+    // One after the other, so that few are without counts at a time.
     for Lag { organization, .. } in lags {
+        progress.set_message(organization.to_string());
+        let before = progress.position();
         folder.forget(organization).await?;
+        let told = |to: i64| progress.set_position(before + u64::try_from(to).unwrap_or(0));
+        folded += folder.fold_all(organization, told).await?;
     }
-    let again: Vec<_> = lags.iter().map(|lag| Lag { folded: 0, ..lag.clone() }).collect();
-    fold(folder, &again).await
+    finish(&progress, folded)
 }
 
 fn named(key: &Key) -> String {

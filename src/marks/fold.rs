@@ -33,8 +33,8 @@ pub(super) async fn step(
 ) -> Result<Step> {
     let to = head.min(folded + most);
     let entries = store.unfolded(organization, folded, to).await?;
-    let Some(fold) = store.fold(organization, folded).await? else { return Ok(Step::Taken) };
     let rows = by_key(entries);
+    let Some(fold) = store.fold(organization, folded).await? else { return Ok(Step::Taken) };
     let keys: Vec<&Key> = rows.keys().collect();
     let wholes = fold.wholes(&keys).await?;
     let mut marked: BTreeMap<&Key, Work> = BTreeMap::new();

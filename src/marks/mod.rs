@@ -5,9 +5,11 @@ mod check;
 mod fold;
 mod ladder;
 
-use std::time::Duration;
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
 
-use tracing::{debug, warn};
+use futures_util::FutureExt;
+use tracing::{debug, error, warn};
 
 use crate::domain::{OrganizationId, Seq};
 use crate::error::{Error, Result};
@@ -20,6 +22,8 @@ pub use fold::Step;
 const SMALLEST: Seq = 1_024;
 /// So many unfolded entries are folded at once: a fold costs about as much with fewer.
 const BATCH: Seq = 2_000;
+/// Entries of a step beside a service, whose writes wait for it on SQLite.
+const SHORT: Seq = 5_000;
 /// How often we look for them.
 const PAUSE: Duration = Duration::from_millis(250);
 /// So many wait for the next tidying. Fewer are left to the readers, who count them in some 30 µs.
@@ -50,10 +54,16 @@ impl Folder {
             tokio::time::sleep(PAUSE).await;
             look = look.wrapping_add(1);
             let least = if look.is_multiple_of(TIDY) { REST } else { BATCH };
-            if let Err(error) = self.look(least, look.is_multiple_of(TOLD)).await {
-                warn!(error = error.with_causes(), "folding failed; totals stay exact, and become slower");
-                tokio::time::sleep(PAUSE * 8).await;
+            let begun = Instant::now();
+            let looked = AssertUnwindSafe(self.look(least, look.is_multiple_of(TOLD))).catch_unwind().await;
+            match looked {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => warn!(error = error.with_causes(), "organizations to fold cannot be looked for"),
+                // Its place is told by telemetry's hook.
+                Err(_) => error!("folding panicked; it goes on with the next look"),
             }
+            // Among very many organizations a look takes its time, and must not be all that is done.
+            tokio::time::sleep(begun.elapsed() * 10).await;
         }
     }
 
@@ -63,8 +73,13 @@ impl Folder {
             if is_told && head - folded > LATE {
                 warn!(%organization, lag = head - folded, "counts are behind; lists of it are slower until they are not");
             }
-            let step = fold::step(&self.store, &organization, folded, head, fold::STEP).await?;
-            debug!(%organization, ?step, "folded");
+            match fold::step(&self.store, &organization, folded, head, SHORT).await {
+                Ok(step) => debug!(%organization, ?step, "folded"),
+                Err(error) => {
+                    let error = error.with_causes();
+                    warn!(%organization, error, "folding failed; totals stay exact, and become slower");
+                }
+            }
             // What else runs here goes first.
             tokio::task::yield_now().await;
         }
@@ -73,12 +88,8 @@ impl Folder {
 
     /// Folds all that there is of `organization` now, and tells how far after each step. Another folder may help.
     pub async fn fold_all(&self, organization: &OrganizationId, mut told: impl FnMut(Seq)) -> Result<Seq> {
-        let (mut lag, begun) = {
-            let lag = self.lag(organization).await?;
-            let begun = lag.folded;
-            (lag, begun)
-        };
-        let end = lag.head;
+        let mut lag = self.lag(organization).await?;
+        let (begun, end) = (lag.folded, lag.head);
         while lag.folded < end {
             match fold::step(&self.store, organization, lag.folded, lag.head, fold::STEP).await? {
                 Step::Folded(to) => lag.folded = to,

@@ -68,7 +68,12 @@ impl Cursor {
         if cursor.head > head {
             return Err(Invalid::new(format_args!("must be of this log, which ends at {head}"), cursor.head));
         }
-        Ok(cursor)
+        let Self { head: then, total, walked, last } = &cursor;
+        // Whoever made it up is told; its sums would overflow.
+        match (0..=*then).contains(total) && (0..=*total).contains(walked) && (1..=*then).contains(&last.seq) {
+            true => Ok(cursor),
+            false => Err(foreign()),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::domain::{Key, Position, Span};
 use crate::error::Result;
-use crate::store::{Mark, Part};
+use crate::store::Part;
 
 use super::matched::{Counted, Ends, Matched};
 
@@ -103,7 +103,7 @@ impl Matched<'_> {
                 (low.unwrap_or(self.span.after), high.unwrap_or(self.span.to))
             }
         };
-        self.add_inner(&mut steps, &supers, low, high).await?;
+        self.add_inner(&mut steps, low, high).await?;
         let begin = lowest(&steps, self.span, |at| most_above(&steps, at) <= offset_folded);
         let (to, above) = match begin {
             Some(position) => (position, self.above(&steps, position).await?),
@@ -141,18 +141,12 @@ impl Matched<'_> {
         for (_, mark) in &supers {
             steps[0].marks.push((mark.position, self.matching(&mark.counts)));
         }
-        self.add_inner(&mut steps, &supers, Position::START, self.span.to).await?;
+        self.add_inner(&mut steps, Position::START, self.span.to).await?;
         Ok(steps[0].spans_with_entries(self.span, position, needed))
     }
 
     /// Adds the marks of each key from its last super mark up to `low`, to `high`.
-    async fn add_inner(
-        &self,
-        steps: &mut [Steps],
-        supers: &[(usize, Mark)],
-        low: Position,
-        high: Position,
-    ) -> Result<()> {
+    async fn add_inner(&self, steps: &mut [Steps], low: Position, high: Position) -> Result<()> {
         let spans: Vec<(&Key, Span)> = self
             .keys
             .iter()
@@ -162,12 +156,13 @@ impl Matched<'_> {
                 (key, Span { after, to: high })
             })
             .collect();
+        let mut added = Vec::new();
         for (key, mark) in self.snapshot.inner_marks(self.organization, &spans).await? {
-            let of_key = supers.iter().filter(|(of, _)| *of == key).map(|(_, mark)| mark);
-            let above = of_key.take_while(|above| above.position < mark.position).last();
-            let before = above.map_or(0, |above| self.matching(&above.counts));
-            steps[key].marks.push((mark.position, before + self.matching(&mark.counts)));
+            // So far, these are the super marks alone.
+            let before = steps[key].last(mark.position).map_or(0, |(_, count)| count);
+            added.push((key, (mark.position, before + self.matching(&mark.counts))));
         }
+        added.into_iter().for_each(|(key, mark)| steps[key].marks.push(mark));
         steps.iter_mut().for_each(|steps| steps.marks.sort_unstable());
         Ok(())
     }

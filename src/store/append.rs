@@ -6,14 +6,10 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, Statemen
 use serde_json::json;
 
 use super::entities::organization;
-use super::sql::{Sql, number, text};
+use super::sql::{Sql, number, prepared, text};
 use super::{dialect, rows};
 use crate::domain::{Entry, EntryId, OrganizationId, Seq, Timestamp};
 use crate::error::{Error, Result};
-
-/// Rows an INSERT, few sizes so that the statements stay prepared: powers of two, and what many writers send. More are
-/// not faster, and SQLite takes at most 32,766 values.
-const ROWS: [usize; 9] = [128, 100, 64, 32, 16, 8, 4, 2, 1];
 
 /// An open transaction that appends. Dropped without a commit, it leaves nothing behind.
 pub struct Append(DatabaseTransaction);
@@ -62,7 +58,7 @@ impl Append {
             let gone = || Error::Internal(anyhow::anyhow!("a head was not locked"));
             let (log_id, seq, last_recorded_at) = locked.get(id.as_str()).ok_or_else(gone)?;
             let last_recorded_at = Timestamp::saturating(*last_recorded_at);
-            Ok(Head { seq: *seq, last_recorded_at, is_new: log_id == own_log_id })
+            Ok(Head { seq: *seq, last_recorded_at, is_new: log_id == own_log_id && *seq == 0 })
         };
         organizations.iter().map(head).collect()
     }
@@ -86,16 +82,13 @@ impl Append {
     /// Inserts `entries`, each of its organization.
     pub async fn insert(&self, entries: &[(&OrganizationId, Entry)]) -> Result<()> {
         let backend = self.0.get_database_backend();
-        let mut left = entries;
-        while let Some(size) = ROWS.into_iter().find(|size| *size <= left.len()) {
-            let (chunk, rest) = left.split_at(size);
-            let mut values = Vec::with_capacity(size * rows::COLUMNS.len());
+        for chunk in prepared(entries) {
+            let mut values = Vec::with_capacity(chunk.len() * rows::COLUMNS.len());
             for (organization, entry) in chunk {
                 values.extend(rows::values(organization, entry)?);
             }
-            let text = dialect::insert(backend, "audit_logs", &rows::COLUMNS, size);
+            let text = dialect::insert(backend, "audit_logs", &rows::COLUMNS, chunk.len());
             self.0.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?;
-            left = rest;
         }
         Ok(())
     }

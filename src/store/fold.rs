@@ -10,15 +10,12 @@ use sea_orm::{
 
 use super::counts::{Mark, State, marks_statement, place_and_mark};
 use super::entities::{count_key, count_mark, count_state};
-use super::sql::{Sql, Streams, text};
+use super::sql::{Sql, Streams, prepared, text};
 use super::{Store, dialect, rows};
 use crate::domain::{
     Action, Counts, Damaged, Identifier, Key, Leaf, OrganizationId, Position, ResourceType, Seq, Span, Timestamp,
 };
 use crate::error::{Error, Result};
-
-/// Rows an INSERT, as far as SQLite's 32,766 values go.
-const ROWS: usize = 1_000;
 
 /// An organization's head, and how far its counts reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,15 +174,16 @@ impl Store {
 
     /// Begins to fold `organization` on from `folded`; `None` if another folder does, or has done so.
     pub async fn fold(&self, organization: &OrganizationId, folded: Seq) -> Result<Option<Fold>> {
-        let options = dialect::append(self.writers.get_database_backend());
-        let transaction = self.writers.begin_with_options(options).await?;
-        let backend = transaction.get_database_backend();
         if folded == 0 {
+            // Committed at once: whoever inserts the same row waits for the end of the transaction.
             let row = count_state::Model { organization_id: organization.to_string(), folded_seq: 0 };
             let unless_there = OnConflict::column(count_state::Column::OrganizationId).do_nothing().to_owned();
             let insert = count_state::Entity::insert(row.into_active_model()).on_conflict(unless_there);
-            insert.exec_without_returning(&transaction).await?;
+            insert.exec_without_returning(&self.writers).await?;
         }
+        let options = dialect::append(self.writers.get_database_backend());
+        let transaction = self.writers.begin_with_options(options).await?;
+        let backend = transaction.get_database_backend();
         let text = format!("SELECT folded_seq FROM count_state WHERE organization_id = $1 {}", dialect::hold(backend));
         let statement = Statement::from_sql_and_values(backend, text, [organization.as_str().into()]);
         let held = transaction.query_one_raw(statement).await?;
@@ -262,7 +260,7 @@ impl Fold {
             let newer = OnConflict::columns([C::OrganizationId, C::Key])
                 .update_columns([C::Counts, C::NewestTimestamp, C::NewestSeq, C::Tail])
                 .to_owned();
-            for chunk in key_rows.chunks(ROWS) {
+            for chunk in prepared(&key_rows) {
                 let rows = chunk.iter().cloned().map(IntoActiveModel::into_active_model);
                 let insert = count_key::Entity::insert_many(rows).on_conflict(newer.clone());
                 insert.exec_without_returning(&self.transaction).await?;
@@ -271,7 +269,7 @@ impl Fold {
         use count_mark::Column as C;
         let place = [C::OrganizationId, C::Key, C::Level, C::Timestamp, C::Seq];
         let newer = OnConflict::columns(place).update_column(C::Counts).to_owned();
-        for chunk in mark_rows.chunks(ROWS) {
+        for chunk in prepared(&mark_rows) {
             let rows = chunk.iter().cloned().map(IntoActiveModel::into_active_model);
             let insert = count_mark::Entity::insert_many(rows).on_conflict(newer.clone());
             insert.exec_without_returning(&self.transaction).await?;

@@ -50,7 +50,7 @@ impl Sql {
         format!("${}", self.values.len())
     }
 
-    /// Adds rows as a parameter and gives the table `k` of them, whose columns [`column`] names.
+    /// Adds rows as a parameter and gives the table `k` of them, whose columns [`number`] and [`text`] name.
     pub(super) fn rows(&mut self, rows: Vec<serde_json::Value>) -> String {
         let rows = self.bind(serde_json::Value::Array(rows).to_string());
         dialect::elements(self.backend, &rows)
@@ -177,7 +177,7 @@ impl Streams {
         }
     }
 
-    /// The same of the only stream, as constants: then the planner knows how many there are.
+    /// The same of the only stream, which the index then gives in the order of the list.
     pub(super) fn only(&self, sql: &mut Sql) -> Option<String> {
         Some(match self {
             Self::Time => String::new(),
@@ -197,6 +197,19 @@ impl Streams {
             }
         })
     }
+}
+
+/// `rows` in pieces of few sizes, so that their INSERTs stay prepared: powers of two, and what many writers send. Larger
+/// ones are not faster, and SQLite takes at most 32,766 values.
+pub(super) fn prepared<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
+    const SIZES: [usize; 9] = [128, 100, 64, 32, 16, 8, 4, 2, 1];
+    let mut left = rows;
+    std::iter::from_fn(move || {
+        let size = SIZES.into_iter().find(|size| *size <= left.len())?;
+        let (piece, rest) = left.split_at(size);
+        left = rest;
+        Some(piece)
+    })
 }
 
 /// A number in the row of `k`, counted from 0.
