@@ -3,7 +3,7 @@
 use sea_orm::{QueryResult, Statement};
 
 use super::list::{Snapshot, numbered};
-use super::sql::{Sql, number, text};
+use super::sql::{Sql, bounds, lies_in, number, text};
 use super::{dialect, rows};
 use crate::domain::{Counts, Filter, Key, OrganizationId, Position, ResourceType, Seq, Span, Timestamp};
 use crate::error::{Error, Result};
@@ -192,37 +192,35 @@ fn state_statement(sql: &mut Sql, filter: Option<&Filter>, keys: &[Key], span: S
 
 /// `SELECT place, timestamp, seq, counts`, in order.
 pub(super) fn marks_statement(sql: &mut Sql, spans: &[(&Key, Span)], level: i16) -> String {
-    let row = |(place, (key, Span { after, to })): (usize, &(&Key, Span))| {
-        let (after, to) = ([after.timestamp.micros(), after.seq], [to.timestamp.micros(), to.seq]);
-        serde_json::json!([place, key.text(), after[0], after[1], to[0], to[1]])
+    let row = |(place, (key, span)): (usize, &(&Key, Span))| {
+        let [t0, s0, t1, s1] = bounds(*span);
+        serde_json::json!([place, key.text(), t0, s0, t1, s1])
     };
     let k = sql.rows(spans.iter().enumerate().map(row).collect());
-    let [place, t0, s0, t1, s1] = [0, 2, 3, 4, 5].map(|place| number("k", place));
-    let chosen = format!(
-        "m.organization_id = $1 AND m.key = {} AND m.level = {level} \
-         AND (m.timestamp, m.seq) > ({t0}, {s0}) AND (m.timestamp, m.seq) <= ({t1}, {s1})",
-        text("k", 1)
-    );
+    let (place, within) = (number("k", 0), lies_in("m.timestamp, m.seq", [2, 3, 4, 5].map(|place| number("k", place))));
+    let chosen = format!("m.organization_id = $1 AND m.key = {} AND m.level = {level} AND {within}", text("k", 1));
     let marks = dialect::each(sql.backend, "count_marks", "m", &chosen);
     format!("SELECT {place} AS place, m.timestamp, m.seq, m.counts FROM {k} {marks} ORDER BY 1, 2, 3")
 }
 
 pub(super) fn place_and_mark(row: &QueryResult) -> Result<(usize, Mark)> {
     let place: i64 = row.try_get_by_index(0)?;
+    Ok((usize::try_from(place).unwrap_or(0), mark_at(row, 1)?))
+}
+
+/// The mark in three columns of a row.
+fn mark_at(row: &QueryResult, first: usize) -> Result<Mark> {
     let (timestamp, seq, counts): (i64, i64, Vec<u8>) =
-        (row.try_get_by_index(1)?, row.try_get_by_index(2)?, row.try_get_by_index(3)?);
+        (row.try_get_by_index(first)?, row.try_get_by_index(first + 1)?, row.try_get_by_index(first + 2)?);
     let position = Position { timestamp: Timestamp::saturating(timestamp), seq };
-    Ok((usize::try_from(place).unwrap_or(0), Mark { position, counts: rows::counts(&counts)? }))
+    Ok(Mark { position, counts: rows::counts(&counts)? })
 }
 
 /// The last mark of a row of [`state_statement`]: the super mark, or the mark after it, which counts from it.
 fn mark(row: &QueryResult) -> Result<Mark> {
     let at = |first: usize| -> Result<Option<Mark>> {
         let timestamp: Option<i64> = row.try_get_by_index(first)?;
-        let Some(timestamp) = timestamp else { return Ok(None) };
-        let (seq, counts): (i64, Vec<u8>) = (row.try_get_by_index(first + 1)?, row.try_get_by_index(first + 2)?);
-        let position = Position { timestamp: Timestamp::saturating(timestamp), seq };
-        Ok(Some(Mark { position, counts: rows::counts(&counts)? }))
+        timestamp.map(|_| mark_at(row, first)).transpose()
     };
     let above = at(6)?.unwrap_or_default();
     match at(9)? {

@@ -8,7 +8,7 @@ use sea_orm::{
 
 use super::entities::audit_log::{Column, Entity};
 use super::entities::organization;
-use super::sql::{Hidden, Sql, Streams, number};
+use super::sql::{Hidden, Sql, Streams, bounds, lies_in, number};
 use super::{Store, dialect, rows};
 use crate::domain::{Entry, EntryId, Filter, Identifier, OrganizationId, Seq, Span};
 use crate::error::Result;
@@ -146,9 +146,9 @@ fn count_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, parts: &[P
     let prefixes = streams.rows();
     let width = prefixes.first().map_or(0, Vec::len);
     let row = |(place, part): (usize, &Part)| {
-        let Span { after, to } = part.span;
         let mut row = prefixes.get(part.stream).cloned().unwrap_or_default();
-        row.extend([place as i64, after.timestamp.micros(), after.seq, to.timestamp.micros(), to.seq].map(Into::into));
+        row.push(place.into());
+        row.extend(bounds(part.span).map(Into::into));
         row.into()
     };
     let k = sql.rows(parts.iter().enumerate().map(row).collect());
@@ -166,13 +166,11 @@ fn count_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, parts: &[P
 /// or an index that has all others looks cheaper than that of numbers.
 pub(super) fn numbered(sql: &mut Sql, filter: &Filter, span: Span, after: &str, head: &str) -> String {
     let filters = sql.filters(filter, None);
-    let timestamp = Hidden::Timestamp.expression();
-    let Span { after: from, to } = span;
-    let [t0, s0, t1, s1] =
-        [from.timestamp.micros(), from.seq, to.timestamp.micros(), to.seq].map(|bound| sql.bind(bound));
+    let place = format!("{}, a.seq + 0", Hidden::Timestamp.expression());
+    let within = lies_in(&place, bounds(span).map(|bound| sql.bind(bound)));
     format!(
         "(SELECT count(a.recorded_at) FROM audit_logs a WHERE a.organization_id = $1 AND a.seq > {after} AND a.seq <= {head} \
-         AND ({timestamp}, a.seq + 0) > ({t0}, {s0}) AND ({timestamp}, a.seq + 0) <= ({t1}, {s1}){filters})"
+         AND {within}{filters})"
     )
 }
 
@@ -217,9 +215,8 @@ fn page_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, window: &Wi
 fn streams_in(sql: &mut Sql, streams: &Streams, spans: &[Span]) -> (String, String) {
     let prefixes = streams.rows();
     let width = prefixes.first().map_or(0, Vec::len);
-    let with_span = |prefix: &Vec<serde_json::Value>, Span { after, to }: &Span| {
-        let bounds = [after.timestamp.micros(), after.seq, to.timestamp.micros(), to.seq].map(Into::into);
-        prefix.iter().cloned().chain(bounds).collect::<Vec<_>>().into()
+    let with_span = |prefix: &Vec<serde_json::Value>, span: &Span| {
+        prefix.iter().cloned().chain(bounds(*span).map(Into::into)).collect::<Vec<_>>().into()
     };
     let rows = prefixes.iter().flat_map(|prefix| spans.iter().map(move |span| with_span(prefix, span)));
     let k = sql.rows(rows.collect());
@@ -228,8 +225,7 @@ fn streams_in(sql: &mut Sql, streams: &Streams, spans: &[Span]) -> (String, Stri
 
 /// `a` lies in the span that begins at `place` in the row of `k`.
 fn within_row(place: usize) -> String {
-    let [t0, s0, t1, s1] = [0, 1, 2, 3].map(|bound| number("k", place + bound));
-    format!("(a.timestamp, a.seq) > ({t0}, {s0}) AND (a.timestamp, a.seq) <= ({t1}, {s1})")
+    lies_in("a.timestamp, a.seq", [0, 1, 2, 3].map(|bound| number("k", place + bound)))
 }
 
 impl Store {

@@ -1,7 +1,7 @@
 //! The organizations that there are.
 
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ConnectionTrait, EntityTrait, PaginatorTrait, QueryOrder, Set};
+use sea_orm::{EntityTrait, PaginatorTrait, QueryOrder, Set};
 
 use super::Store;
 use super::entities::organization;
@@ -19,26 +19,6 @@ pub struct Organization {
     pub created_at: Timestamp,
 }
 
-/// Makes `organization` unless there is one; `true` if it did.
-pub(super) async fn insert<C: ConnectionTrait>(
-    connection: &C,
-    organization: &OrganizationId,
-    log_id: &str,
-    now: Timestamp,
-) -> Result<bool> {
-    let row = organization::ActiveModel {
-        id: Set(organization.as_str().to_owned()),
-        log_id: Set(log_id.to_owned()),
-        head_seq: Set(0),
-        last_recorded_at: Set(Timestamp::MIN.micros()),
-        created_at: Set(now.micros()),
-    };
-    let unless_there = OnConflict::column(organization::Column::Id).do_nothing().to_owned();
-    let inserted =
-        organization::Entity::insert(row).on_conflict(unless_there).exec_without_returning(connection).await?;
-    Ok(inserted == 1)
-}
-
 impl Store {
     /// Makes `organization` unless there is one; `true` if it did.
     pub async fn create_organization(
@@ -47,7 +27,16 @@ impl Store {
         log_id: &str,
         now: Timestamp,
     ) -> Result<bool> {
-        insert(&self.writers, organization, log_id, now).await
+        let row = organization::ActiveModel {
+            id: Set(organization.as_str().to_owned()),
+            log_id: Set(log_id.to_owned()),
+            head_seq: Set(0),
+            last_recorded_at: Set(Timestamp::MIN.micros()),
+            created_at: Set(now.micros()),
+        };
+        let unless_there = OnConflict::column(organization::Column::Id).do_nothing().to_owned();
+        let insert = organization::Entity::insert(row).on_conflict(unless_there);
+        Ok(insert.exec_without_returning(&self.writers).await? == 1)
     }
 
     /// Whether there is such an organization.

@@ -62,10 +62,7 @@ impl Sql {
 
     /// `a`'s place lies in `span`, as an index range.
     pub(super) fn within(&mut self, span: Span) -> String {
-        let Span { after, to } = span;
-        let [t0, s0, t1, s1] =
-            [after.timestamp.micros(), after.seq, to.timestamp.micros(), to.seq].map(|bound| self.bind(bound));
-        format!("(a.timestamp, a.seq) > ({t0}, {s0}) AND (a.timestamp, a.seq) <= ({t1}, {s1})")
+        lies_in("a.timestamp, a.seq", bounds(span).map(|bound| self.bind(bound)))
     }
 
     /// Nearly all entries are up to `head`; written plainly, both planners walk the primary key for it.
@@ -210,6 +207,17 @@ pub(super) fn prepared<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
         left = rest;
         Some(piece)
     })
+}
+
+/// The ends of `span` as the database has them: time and number of the one, then of the other.
+pub(super) fn bounds(span: Span) -> [i64; 4] {
+    let Span { after, to } = span;
+    [after.timestamp.micros(), after.seq, to.timestamp.micros(), to.seq]
+}
+
+/// The place of two columns lies between [`bounds`], which are expressions.
+pub(super) fn lies_in(place: &str, [t0, s0, t1, s1]: [String; 4]) -> String {
+    format!("({place}) > ({t0}, {s0}) AND ({place}) <= ({t1}, {s1})")
 }
 
 /// A number in the row of `k`, counted from 0.
