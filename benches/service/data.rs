@@ -35,10 +35,27 @@ const SECOND: i64 = 1_000_000;
 pub const BEGIN: i64 = 1_672_531_200 * SECOND;
 /// Two years.
 pub const SPAN: i64 = 730 * 86_400 * SECOND;
-const YEAR: i64 = 365 * 86_400 * SECOND;
-const LATE: f64 = 0.01;
-const JITTER: i64 = 5 * SECOND;
 const SEED: u64 = 0x6175_6469_746c_6f67;
+
+/// How much later than they happened entries are recorded.
+#[derive(Clone, Copy)]
+pub struct Delays {
+    /// The most microseconds of all but the late.
+    jitter: i64,
+    /// The share that tells of anything up to a year before.
+    late: f64,
+}
+
+impl Delays {
+    /// Each as soon as it happened.
+    pub const IN_ORDER: Self = Self { jitter: 0, late: 0.0 };
+    /// By a few seconds.
+    pub const JITTER: Self = Self { jitter: 5 * SECOND, late: 0.0 };
+    /// The same, and one in a hundred late.
+    pub const MIXED: Self = Self { late: 0.01, ..Self::JITTER };
+}
+
+const YEAR: i64 = 365 * 86_400 * SECOND;
 
 pub const COLUMNS: [&str; 16] = [
     "organization_id",
@@ -181,19 +198,20 @@ impl Iterator for Data {
         let organization = ORGANIZATIONS.draw(&mut self.random);
         let head = &mut self.heads[organization as usize];
         *head += 1;
-        Some(Entry::draw(organization, *head, recorded_at, LATE, &mut self.random))
+        Some(Entry::draw(organization, *head, recorded_at, Delays::MIXED, &mut self.random))
     }
 }
 
 impl Entry {
-    /// An entry of now, with a share of `late` that tells of a year before.
-    pub fn draw(organization: u32, seq: i64, recorded_at: i64, late: f64, random: &mut StdRng) -> Self {
-        let delay = if random.random_bool(late) { YEAR } else { JITTER };
+    /// An entry that is recorded at a time.
+    pub fn draw(organization: u32, seq: i64, recorded_at: i64, delays: Delays, random: &mut StdRng) -> Self {
+        let Delays { jitter, late } = delays;
+        let delay = if random.random_bool(late) { YEAR } else { jitter };
         Self {
             organization,
             seq,
             id: random.random(),
-            timestamp: recorded_at - random.random_range(0..delay),
+            timestamp: recorded_at - random.random_range(0..=delay),
             recorded_at,
             subject: Subject::draw(random),
             numbers: random.random(),

@@ -165,7 +165,8 @@ impl Run<'_> {
         }
         if self.begins(Section::Check, "check after writes") {
             let uncounted = Service::start(database, Folder::Off)?;
-            writer::ingest(&uncounted, UNCOUNTED, 0.01, |random| data::ORGANIZATIONS.draw(random)).await?;
+            writer::ingest(&uncounted, UNCOUNTED, data::Delays::MIXED, |random| data::ORGANIZATIONS.draw(random))
+                .await?;
             drop(uncounted);
             let service = Service::start(database, Folder::On)?;
             check::run(database, &service, self.report, 1).await?;

@@ -31,11 +31,6 @@ pub fn process(id: u32) -> anyhow::Result<Duration> {
     stat(&id.to_string(), [14, 15])
 }
 
-/// CPU time of all children of this process that have ended, to a tick.
-pub fn ended_children() -> anyhow::Result<Duration> {
-    stat("self", [16, 17])
-}
-
 /// CPU time of a server of many processes: the living, and the ended.
 pub fn tree(root: u32) -> anyhow::Result<Duration> {
     let children = fs::read_to_string(format!("/proc/{root}/task/{root}/children"))?;

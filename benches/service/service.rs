@@ -3,12 +3,17 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context;
+use auditlog::app::{Options, Parts, Running, Serving};
+use auditlog::domain::{Clock, Random};
 use auditlog::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use auditlog::grpc::pb::{
     AuditLogInput, ListAuditLogsRequest, ListAuditLogsResponse, WriteAuditLogsRequest, WriteAuditLogsResponse,
 };
+use auditlog::ingest::QueueLimits;
+use auditlog::store::Store;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
@@ -22,9 +27,10 @@ pub enum Folder {
     Off,
 }
 
-/// A server on the database, killed with this value.
+/// A server on the database, killed with this value if it is a process.
 pub struct Service {
-    child: Child,
+    /// None if it is part of this process.
+    child: Option<Child>,
     pub address: SocketAddr,
     key: String,
 }
@@ -64,11 +70,27 @@ impl Service {
         };
         // A pipe that nobody reads would stop the service.
         std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self { child, address, key: database.key.clone() })
+        Ok(Self { child: Some(child), address, key: database.key.clone() })
+    }
+
+    /// `auditlog serve --fold off` inside of this process, which then has what it writes at hand.
+    pub async fn start_within(database: &Database, store: Store) -> anyhow::Result<(Self, Running)> {
+        let parts = Parts { store, clock: Clock::system(), random: Random::system() };
+        let second = Duration::from_secs(1);
+        let serving = Serving {
+            listen: "127.0.0.1:0".to_owned(),
+            request_timeout: 30 * second,
+            drain_delay: Duration::ZERO,
+            drain_limit: second,
+            cors_origins: Vec::new(),
+        };
+        let options = Options { serving, rest: false, folds: false, queue: QueueLimits::default() };
+        let running = auditlog::app::start(parts, options).await?;
+        Ok((Self { child: None, address: running.address, key: database.key.clone() }, running))
     }
 
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.child.as_ref().map_or_else(std::process::id, Child::id)
     }
 
     pub fn key(&self) -> &str {
@@ -98,8 +120,10 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

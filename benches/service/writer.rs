@@ -9,7 +9,7 @@ use auditlog::grpc::pb::AuditLogInput;
 use rand::rngs::StdRng;
 use tokio::task::JoinSet;
 
-use crate::data::{Entry, organization_id, random};
+use crate::data::{Delays, Entry, organization_id, random};
 use crate::drive::{Run, drive};
 use crate::service::Service;
 
@@ -20,19 +20,18 @@ static WRITERS: AtomicUsize = AtomicUsize::new(1_000);
 pub struct Fresh {
     pub random: StdRng,
     clock: Clock,
-    late: f64,
+    delays: Delays,
 }
 
 impl Fresh {
-    /// With a share of `late` entries.
-    pub fn new(late: f64) -> Self {
+    pub fn new(delays: Delays) -> Self {
         let writer = WRITERS.fetch_add(1, Ordering::Relaxed);
-        Self { random: random(writer as u64), clock: Clock::system(), late }
+        Self { random: random(writer as u64), clock: Clock::system(), delays }
     }
 
     /// An entry of an organization, with the number `seq` where a row needs one.
     pub fn entry(&mut self, organization: u32, seq: i64) -> Entry {
-        Entry::draw(organization, seq, self.clock.now().micros(), self.late, &mut self.random)
+        Entry::draw(organization, seq, self.clock.now().micros(), self.delays, &mut self.random)
     }
 
     fn inputs(&mut self, count: usize) -> Vec<AuditLogInput> {
@@ -49,7 +48,7 @@ pub async fn write(
     choose: impl Fn(&mut StdRng) -> u32 + Copy + Send + 'static,
 ) -> anyhow::Result<Run> {
     let caller = |client: crate::service::Client| {
-        let mut fresh = Fresh::new(0.0);
+        let mut fresh = Fresh::new(Delays::JITTER);
         move || {
             let mut client = client.clone();
             let (organization, entries) = (organization_id(choose(&mut fresh.random)), fresh.inputs(size));
@@ -66,7 +65,7 @@ pub async fn write(
 pub async fn ingest(
     service: &Service,
     entries: usize,
-    late: f64,
+    delays: Delays,
     choose: impl Fn(&mut StdRng) -> u32 + Copy + Send + 'static,
 ) -> anyhow::Result<()> {
     let left = Arc::new(AtomicUsize::new(entries / 100));
@@ -74,7 +73,7 @@ pub async fn ingest(
     for mut client in service.clients(4).await? {
         let left = Arc::clone(&left);
         tasks.spawn(async move {
-            let mut fresh = Fresh::new(late);
+            let mut fresh = Fresh::new(delays);
             while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
                 let organization = organization_id(choose(&mut fresh.random));
                 client.write(organization, fresh.inputs(100)).await?;

@@ -127,8 +127,8 @@ impl Writer {
     }
 
     async fn commit(&self, group: &[Job]) -> std::result::Result<Vec<Outcome>, Failure> {
-        let append = self.store.append().await?;
-        match self.fill(&append, group).await {
+        let mut append = self.store.append().await?;
+        match self.fill(&mut append, group).await {
             Ok(outcomes) => {
                 append.commit().await.map_err(|CommitFailed(error)| Failure::Unknown(error))?;
                 Ok(outcomes)
@@ -144,7 +144,7 @@ impl Writer {
     }
 
     /// Everything of a group's transaction between its begin and its commit.
-    async fn fill(&self, append: &Append, group: &[Job]) -> Result<Vec<Outcome>> {
+    async fn fill(&self, append: &mut Append, group: &[Job]) -> Result<Vec<Outcome>> {
         // Sorted, as the locks must be.
         let wanted: BTreeSet<&OrganizationId> = group.iter().map(|job| &job.batch.organization).collect();
         let wanted: Vec<_> = wanted.into_iter().map(|organization| (organization, self.random.hex::<16>())).collect();

@@ -44,7 +44,7 @@ pub(super) async fn step(
         }
     }
     for (key, rows) in newly_marked(&fold, &rows, &wholes, folded, to).await? {
-        marked.insert(key, Work::of(Whole::none(), rows));
+        marked.insert(key, Work::of(Whole::default(), rows));
     }
     load(&fold, &mut marked).await?;
     for (key, work) in &mut marked {
@@ -56,8 +56,8 @@ pub(super) async fn step(
     let (mut changed_wholes, mut changed_marks) = (Vec::new(), Vec::new());
     for (key, work) in marked {
         changed_marks.push((key, work.changes()));
-        let Ladder { whole, newest, tail, .. } = work.ladder;
-        changed_wholes.push((key, Whole { counts: whole, newest, tail }));
+        let Ladder { whole: counts, newest, tail, .. } = work.ladder;
+        changed_wholes.push((key, Whole { counts, newest, tail }));
     }
     fold.save(changed_wholes, changed_marks).await?;
     fold.commit(to).await?;
@@ -131,7 +131,7 @@ async fn load(fold: &Fold, marked: &mut BTreeMap<&Key, Work>) -> Result<()> {
 /// The entries of each key, in order.
 fn by_key(entries: Vec<Unfolded>) -> HashMap<Key, Vec<Counted>> {
     let mut rows: HashMap<Key, Vec<Counted>> = HashMap::new();
-    for Unfolded { position, leaf, user, resource } in entries {
+    for Unfolded { position, recorded_at: _, leaf, user, resource } in entries {
         for key in [Key::Organization, Key::User(user), Key::Resource(leaf.0, resource)] {
             rows.entry(key).or_default().push((position, leaf));
         }
@@ -170,11 +170,4 @@ async fn newly_marked<'r>(
 fn is_drawn(seq: Seq) -> bool {
     // Multiplied by the golden ratio of 2^64, the high bits are well mixed.
     (seq.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).is_multiple_of(LOTTERY)
-}
-
-impl Whole {
-    /// Of a key without entries.
-    fn none() -> Self {
-        Self { counts: Counts::default(), newest: Position::START, tail: 0 }
-    }
 }

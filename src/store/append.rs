@@ -1,18 +1,26 @@
 //! The write transaction: lock heads, look up ids, insert, move the heads, commit.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, Statement};
 use serde_json::json;
 
 use super::entities::organization;
+use super::fold::Unfolded;
+use super::recent::Recent;
 use super::sql::{Sql, number, prepared, text};
 use super::{dialect, rows};
 use crate::domain::{Entry, EntryId, OrganizationId, Seq, Timestamp};
 use crate::error::{Error, Result};
 
 /// An open transaction that appends. Dropped without a commit, it leaves nothing behind.
-pub struct Append(DatabaseTransaction);
+pub struct Append {
+    transaction: DatabaseTransaction,
+    /// Told of what was inserted once it is committed.
+    recent: Arc<Recent>,
+    inserted: Vec<(OrganizationId, Unfolded)>,
+}
 
 /// Where an organization's log ends. Held by the transaction that read it, until it ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,14 +38,14 @@ pub struct Head {
 pub struct CommitFailed(pub Error);
 
 impl Append {
-    pub(super) fn new(transaction: DatabaseTransaction) -> Self {
-        Self(transaction)
+    pub(super) fn new(transaction: DatabaseTransaction, recent: Arc<Recent>) -> Self {
+        Self { transaction, recent, inserted: Vec::new() }
     }
 
     /// Locks the heads of `organizations`, which are sorted: two transactions that lock in different orders wait for
     /// each other. One that is not there is made, with the log id beside it.
     pub async fn lock_heads(&self, organizations: &[(&OrganizationId, String)], now: Timestamp) -> Result<Vec<Head>> {
-        let mut sql = Sql::new(self.0.get_database_backend());
+        let mut sql = Sql::new(self.transaction.get_database_backend());
         let rows = organizations.iter().map(|(id, log_id)| json!([id.as_str(), log_id]));
         let (k, never, now) = (sql.rows(rows.collect()), sql.bind(Timestamp::MIN.micros()), sql.bind(now.micros()));
         // An update that changes nothing waits for the row's lock and then sees what was committed.
@@ -50,7 +58,7 @@ impl Append {
             text("k", 1)
         );
         let mut locked = HashMap::with_capacity(organizations.len());
-        for row in self.0.query_all_raw(sql.statement(text)).await? {
+        for row in self.transaction.query_all_raw(sql.statement(text)).await? {
             let (id, log_id): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
             locked.insert(id, (log_id, row.try_get_by_index(2)?, row.try_get_by_index(3)?));
         }
@@ -66,7 +74,7 @@ impl Append {
     /// The entries that are there under `ids`, each of its organization. Call it under the heads' locks, as a
     /// statement of its own: one that waited for a lock still sees the rows from before its wait.
     pub async fn find(&self, ids: &[(&OrganizationId, &EntryId)]) -> Result<Vec<(String, Entry)>> {
-        let mut sql = Sql::new(self.0.get_database_backend());
+        let mut sql = Sql::new(self.transaction.get_database_backend());
         let k = sql.rows(ids.iter().map(|(organization, id)| json!([organization.as_str(), id.as_str()])).collect());
         let text = format!(
             "SELECT {} FROM {k} {} audit_logs a {} ON a.organization_id = {} AND a.id = {}",
@@ -76,26 +84,28 @@ impl Append {
             text("k", 0),
             text("k", 1)
         );
-        self.0.query_all_raw(sql.statement(text)).await?.iter().map(rows::listed).collect()
+        self.transaction.query_all_raw(sql.statement(text)).await?.iter().map(rows::listed).collect()
     }
 
-    /// Inserts `entries`, each of its organization.
-    pub async fn insert(&self, entries: &[(&OrganizationId, Entry)]) -> Result<()> {
-        let backend = self.0.get_database_backend();
+    /// Inserts `entries`, each of its organization, and those of one in the order of their numbers.
+    pub async fn insert(&mut self, entries: &[(&OrganizationId, Entry)]) -> Result<()> {
+        let backend = self.transaction.get_database_backend();
         for chunk in prepared(entries) {
             let mut values = Vec::with_capacity(chunk.len() * rows::COLUMNS.len());
             for (organization, entry) in chunk {
                 values.extend(rows::values(organization, entry)?);
             }
             let text = dialect::insert(backend, "audit_logs", &rows::COLUMNS, chunk.len());
-            self.0.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?;
+            self.transaction.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?;
         }
+        let inserted = entries.iter().map(|(organization, entry)| ((*organization).clone(), entry.into()));
+        self.inserted.extend(inserted);
         Ok(())
     }
 
     /// Moves heads, whose locks this transaction holds, to the last number given out and its time of recording.
     pub async fn move_heads(&self, heads: &[(&OrganizationId, Seq, Timestamp)]) -> Result<()> {
-        let mut sql = Sql::new(self.0.get_database_backend());
+        let mut sql = Sql::new(self.transaction.get_database_backend());
         let rows = heads.iter().map(|(id, seq, recorded_at)| json!([id.as_str(), seq, recorded_at.micros()]));
         let k = sql.rows(rows.collect());
         let text = format!(
@@ -104,23 +114,26 @@ impl Append {
             number("k", 2),
             text("k", 0)
         );
-        self.0.execute_raw(sql.statement(text)).await?;
+        self.transaction.execute_raw(sql.statement(text)).await?;
         Ok(())
     }
 
     /// Takes back an organization that this transaction made and that got no entry.
     pub async fn forget(&self, organization: &OrganizationId) -> Result<()> {
-        organization::Entity::delete_by_id(organization.as_str()).exec(&self.0).await?;
+        organization::Entity::delete_by_id(organization.as_str()).exec(&self.transaction).await?;
         Ok(())
     }
 
     /// Makes all of it durable and visible. Errors: the outcome is unknown; the work may be there.
     pub async fn commit(self) -> std::result::Result<(), CommitFailed> {
-        self.0.commit().await.map_err(|error: DbErr| CommitFailed(error.into()))
+        let Self { transaction, recent, inserted } = self;
+        transaction.commit().await.map_err(|error: DbErr| CommitFailed(error.into()))?;
+        recent.keep(inserted);
+        Ok(())
     }
 
     /// Takes all of it back.
     pub async fn roll_back(self) -> Result<()> {
-        Ok(self.0.rollback().await?)
+        Ok(self.transaction.rollback().await?)
     }
 }

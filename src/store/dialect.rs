@@ -12,6 +12,7 @@ use sea_orm::{
     IsolationLevel, RuntimeErr, SqliteTransactionMode, TransactionOptions, Value, sqlx,
 };
 
+use super::sql::Hidden;
 use crate::error::Error;
 
 /// How long to wait for a connection, and for SQLite's lock.
@@ -218,6 +219,14 @@ pub(super) fn elements(backend: DbBackend, parameter: &str) -> String {
     }
 }
 
+/// The texts in `parameter`, which [`texts`] made, as a table `k` with one column `value`.
+pub(super) fn each_text(backend: DbBackend, parameter: &str) -> String {
+    match backend {
+        DbBackend::Sqlite => format!("json_each({parameter}) AS k"),
+        _ => format!("unnest({parameter}) AS k(value)"),
+    }
+}
+
 /// Joins the rows of `table` that `inner` chooses for each row before them, as `alias`. `inner` is what follows the
 /// table's name, up to its LIMIT.
 pub(super) fn lateral(backend: DbBackend, table: &str, alias: &str, inner: &str) -> String {
@@ -268,8 +277,18 @@ pub(super) fn indexed_by(backend: DbBackend, index: &str) -> String {
     }
 }
 
-/// `expression` is one of the values in `parameter`, which `codes` or `texts` made.
-pub(super) fn any(backend: DbBackend, expression: &str, parameter: &str) -> String {
+/// `column` is `parameter`, tested where no index serves it.
+pub(super) fn one(backend: DbBackend, column: Hidden, parameter: &str) -> String {
+    match backend {
+        DbBackend::Sqlite => format!("{} = {parameter}", column.expression()),
+        // What it has no index operator for, and takes no time to hide.
+        _ => format!("{} IS NOT DISTINCT FROM {parameter}", column.column()),
+    }
+}
+
+/// `column` is one of the values in `parameter`, which `codes` or `texts` made, tested where no index serves it.
+pub(super) fn any(backend: DbBackend, column: Hidden, parameter: &str) -> String {
+    let expression = column.expression();
     match backend {
         DbBackend::Sqlite => format!("{expression} IN (SELECT value FROM json_each({parameter}))"),
         _ => format!("{expression} = ANY({parameter})"),
@@ -277,10 +296,10 @@ pub(super) fn any(backend: DbBackend, expression: &str, parameter: &str) -> Stri
 }
 
 /// Codes as one parameter of [`any`].
-pub(super) fn codes(backend: DbBackend, codes: impl Iterator<Item = i16>) -> Value {
+pub(super) fn codes(backend: DbBackend, codes: Vec<i16>) -> Value {
     match backend {
-        DbBackend::Sqlite => serde_json::Value::from_iter(codes).to_string().into(),
-        _ => Value::from(codes.map(i32::from).collect::<Vec<i32>>()),
+        DbBackend::Sqlite => serde_json::Value::from(codes).to_string().into(),
+        _ => Value::from(codes.into_iter().map(i32::from).collect::<Vec<i32>>()),
     }
 }
 

@@ -10,10 +10,10 @@ use sea_orm::{
 
 use super::counts::{Mark, State, marks_statement, place_and_mark};
 use super::entities::{count_key, count_mark, count_state};
-use super::sql::{Sql, Streams, prepared, text};
+use super::sql::{Sql, Streams, prepared};
 use super::{Store, dialect, rows};
 use crate::domain::{
-    Action, Counts, Damaged, Identifier, Key, Leaf, OrganizationId, Position, ResourceType, Seq, Span, Timestamp,
+    Action, Counts, Damaged, Entry, Identifier, Key, Leaf, OrganizationId, Position, ResourceType, Seq, Span, Timestamp,
 };
 use crate::error::{Error, Result};
 
@@ -33,6 +33,8 @@ pub struct Lag {
 pub struct Unfolded {
     /// Where it lies.
     pub position: Position,
+    /// When it was committed.
+    pub recorded_at: Timestamp,
     /// What kind it is.
     pub leaf: Leaf,
     /// Who did it.
@@ -42,7 +44,7 @@ pub struct Unfolded {
 }
 
 /// The whole count of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Whole {
     /// Of all its folded entries.
     pub counts: Counts,
@@ -131,7 +133,7 @@ impl Store {
             Some(whole) => self::whole(whole)?.1,
             None if marks.is_empty() => return Ok(None),
             // Marks without it are a fault that a check finds.
-            None => Whole { counts: Counts::default(), newest: Position::START, tail: 0 },
+            None => Whole::default(),
         };
         let mut rungs = BTreeMap::new();
         for count_mark::Model { organization_id: _, key: _, level, timestamp, seq, counts } in marks {
@@ -158,6 +160,20 @@ impl Store {
     /// The entries numbered above `after` and up to `to`, in no order. Committed entries do not change, so that no
     /// lock is needed.
     pub async fn unfolded(&self, organization: &OrganizationId, after: Seq, to: Seq) -> Result<Vec<Unfolded>> {
+        let mut recent = self.recent.take(organization, to);
+        recent.retain(|entry| entry.position.seq > after);
+        // The database may have been taken back to an earlier time, and another process have gone on from there.
+        if !recent.is_empty() && self.read_unfolded(organization, to - 1, to).await?.last() != recent.last() {
+            recent.clear();
+        }
+        let first = recent.first().map_or(to, |first| first.position.seq - 1);
+        if first > after {
+            recent.extend(self.read_unfolded(organization, after, first).await?);
+        }
+        Ok(recent)
+    }
+
+    async fn read_unfolded(&self, organization: &OrganizationId, after: Seq, to: Seq) -> Result<Vec<Unfolded>> {
         // `recorded_at` is in no index: one that had all that is asked for would look cheaper than that of numbers.
         let text = "SELECT timestamp, seq, resource_type, action, user_id, resource_id, recorded_at FROM audit_logs \
                     WHERE organization_id = $1 AND seq > $2 AND seq <= $3";
@@ -166,8 +182,10 @@ impl Store {
         let rows = self.readers.query_all_raw(statement).await?;
         let unfolded = |row: &QueryResult| {
             let (position, leaf) = counted(row)?;
-            let (user, resource) = (row.try_get_by_index(4)?, row.try_get_by_index(5)?);
-            Ok(Unfolded { position, leaf, user: Identifier::stored(user), resource: Identifier::stored(resource) })
+            let (user, resource, recorded_at) =
+                (row.try_get_by_index(4)?, row.try_get_by_index(5)?, row.try_get_by_index(6)?);
+            let (user, resource) = (Identifier::stored(user), Identifier::stored(resource));
+            Ok(Unfolded { position, recorded_at: Timestamp::saturating(recorded_at), leaf, user, resource })
         };
         rows.iter().map(unfolded).collect()
     }
@@ -196,14 +214,27 @@ impl Store {
     }
 }
 
+impl From<&Entry> for Unfolded {
+    fn from(entry: &Entry) -> Self {
+        let Entry { seq, timestamp, recorded_at, writer_key_id: _, content } = entry;
+        Self {
+            position: Position { timestamp: *timestamp, seq: *seq },
+            recorded_at: *recorded_at,
+            leaf: (content.resource_type, content.action),
+            user: content.user_id.clone(),
+            resource: content.resource_id.clone(),
+        }
+    }
+}
+
 impl Fold {
     /// The whole counts of those of `keys` that have marks.
     pub async fn wholes(&self, keys: &[&Key]) -> Result<HashMap<Key, Whole>> {
         let mut sql = self.sql();
-        let k = sql.rows(keys.iter().map(|key| vec![key.text()].into()).collect());
-        let join = dialect::join_each(sql.backend);
+        let texts = sql.bind(dialect::texts(sql.backend, keys.iter().map(|key| key.text()).collect()));
+        let (k, join) = (dialect::each_text(sql.backend, &texts), dialect::join_each(sql.backend));
         let statement =
-            format!("SELECT c.* FROM {k} {join} count_keys c ON c.organization_id = $1 AND c.key = {}", text("k", 0));
+            format!("SELECT c.* FROM {k} {join} count_keys c ON c.organization_id = $1 AND c.key = k.value");
         let rows = self.query(sql.statement(statement)).await?;
         let mut wholes = HashMap::with_capacity(rows.len());
         for row in rows {

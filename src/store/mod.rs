@@ -10,10 +10,12 @@ mod fold;
 mod keys;
 mod list;
 mod organizations;
+mod recent;
 mod rows;
 mod schema;
 mod sql;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, TransactionTrait};
@@ -21,6 +23,7 @@ use sea_orm::{DatabaseConnection, TransactionTrait};
 use crate::domain::Secret;
 use crate::error::Result;
 use dialect::Missing;
+use recent::Recent;
 
 pub use append::{Append, CommitFailed, Head};
 pub use catalogue::{Addition, Removal};
@@ -41,6 +44,8 @@ pub struct Store {
     readers: DatabaseConnection,
     /// One connection on SQLite, which has one writer; a few on PostgreSQL.
     writers: DatabaseConnection,
+    /// What was appended last, for whoever folds it.
+    recent: Arc<Recent>,
 }
 
 impl Store {
@@ -49,7 +54,7 @@ impl Store {
     /// it is.
     pub async fn connect(url: &Secret, connections: u32) -> anyhow::Result<Self> {
         let (readers, writers) = dialect::connect(url.expose(), connections, Missing::Create).await?;
-        Ok(Self { readers, writers })
+        Ok(Self { readers, writers, recent: Arc::default() })
     }
 
     /// Connects, brings the schema up to date, and checks it.
@@ -62,7 +67,7 @@ impl Store {
     /// Connects to a database that is there with the schema of this version, and creates nothing.
     pub async fn open_existing(url: &Secret, connections: u32) -> anyhow::Result<Self> {
         let (readers, writers) = dialect::connect(url.expose(), connections, Missing::Refuse).await?;
-        let store = Self { readers, writers };
+        let store = Self { readers, writers, recent: Arc::default() };
         store.check().await?;
         Ok(store)
     }
@@ -86,13 +91,13 @@ impl Store {
     /// Begins to append. Nothing is seen by others before [`Append::commit`].
     pub async fn append(&self) -> Result<Append> {
         let options = dialect::append(self.writers.get_database_backend());
-        Ok(Append::new(self.writers.begin_with_options(options).await?))
+        Ok(Append::new(self.writers.begin_with_options(options).await?, Arc::clone(&self.recent)))
     }
 
     /// Closes the connections, so that SQLite folds its log into the file. One that is in use for long
     /// is left to the end of the process.
     pub async fn close(self) {
-        let Self { readers, writers } = self;
+        let Self { readers, writers, recent: _ } = self;
         for connection in [readers, writers] {
             match tokio::time::timeout(CLOSING, connection.close()).await {
                 Ok(Ok(())) => {}

@@ -79,27 +79,49 @@ impl Sql {
         let users = matches!(streams, Some(Streams::Users(_)));
         let backend = self.backend;
         let mut text = String::new();
-        let mut also = |column: Hidden, values: Value| {
-            let values = self.bind(values);
-            text.push_str(&format!(" AND {}", dialect::any(backend, column.expression(), &values)));
+        let mut codes = |column: Hidden, codes: Vec<i16>| {
+            let test = match codes[..] {
+                // No other index has both users and actions, so that a plain one is tested before the entry is given.
+                [code] if users && matches!(column, Hidden::Action) => format!("a.action = {}", self.bind(code)),
+                [code] => dialect::one(backend, column, &self.bind(code)),
+                _ => dialect::any(backend, column, &self.bind(dialect::codes(backend, codes))),
+            };
+            text.push_str(&format!(" AND {test}"));
         };
         if !(resource_types.is_empty() || leaves || resources) {
-            also(Hidden::ResourceType, dialect::codes(backend, resource_types.iter().map(|code| code.0)));
+            codes(Hidden::ResourceType, resource_types.iter().map(|code| code.0).collect());
         }
         if !(actions.is_empty() || leaves) {
-            also(Hidden::Action, dialect::codes(backend, actions.iter().map(|code| code.0)));
+            codes(Hidden::Action, actions.iter().map(|code| code.0).collect());
         }
+        let mut ids = |column: Hidden, ids: &[Identifier]| {
+            let test = match ids {
+                [id] => dialect::one(backend, column, &self.bind(id.as_str())),
+                _ => dialect::any(backend, column, &self.bind(dialect::texts(backend, texts(ids)))),
+            };
+            text.push_str(&format!(" AND {test}"));
+        };
         if !(resource_ids.is_empty() || resources) {
-            also(Hidden::ResourceId, dialect::texts(backend, texts(resource_ids)));
+            ids(Hidden::ResourceId, resource_ids);
         }
         if !(user_ids.is_empty() || users) {
-            also(Hidden::UserId, dialect::texts(backend, texts(user_ids)));
+            ids(Hidden::UserId, user_ids);
         }
         text
     }
 }
 
 impl Hidden {
+    pub(super) fn column(self) -> &'static str {
+        match self {
+            Self::ResourceType => "a.resource_type",
+            Self::Action => "a.action",
+            Self::ResourceId => "a.resource_id",
+            Self::UserId => "a.user_id",
+            Self::Timestamp => "a.timestamp",
+        }
+    }
+
     pub(super) fn expression(self) -> &'static str {
         match self {
             Self::ResourceType => "a.resource_type + 0",

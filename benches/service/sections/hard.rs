@@ -4,7 +4,7 @@ use auditlog::grpc::pb::ListAuditLogsRequest;
 use sea_orm::DbBackend;
 
 use super::lists::measure;
-use crate::data::{ACTIONS, RARE_LEAF, RARE_OF_HOTTEST, resource_id, user_id};
+use crate::data::{ACTIONS, Delays, RARE_LEAF, RARE_OF_HOTTEST, resource_id, user_id};
 use crate::database::Database;
 use crate::figure::{Report, Target};
 use crate::requests::{largest, type_name};
@@ -43,7 +43,7 @@ pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()>
     for (name, request) in cases {
         cost(database, &service, report, name, request).await?;
     }
-    ingest(&service, UNFOLDED, 0.01, |_| 0).await?;
+    ingest(&service, UNFOLDED, Delays::MIXED, |_| 0).await?;
     cost(database, &service, report, "10,000 entries not yet counted", largest()).await?;
     cost(database, &service, report, "10,000 entries not yet counted, hottest user", hottest()).await?;
     report.print();

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use sea_orm::DbBackend;
 
 use super::lists::measure;
-use crate::data::ORGANIZATIONS;
+use crate::data::{Delays, ORGANIZATIONS};
 use crate::database::{Database, connect};
 use crate::drive::{Run, drive};
 use crate::figure::{Report, Target};
@@ -91,7 +91,7 @@ async fn inserts(database: &Database, clients: usize) -> anyhow::Result<Run> {
     for client in 0..clients {
         let connection = connect(&database.url).await?;
         let organization = bare(u32::try_from(client + 10 * clients)?);
-        let (mut fresh, mut seq) = (Fresh::new(0.0), 0);
+        let (mut fresh, mut seq) = (Fresh::new(Delays::JITTER), 0);
         callers.push(move || {
             let rows: Vec<_> = (1..=100).map(|place| fresh.entry(organization, seq + place)).collect();
             seq += 100;

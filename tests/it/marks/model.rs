@@ -105,7 +105,7 @@ impl Log {
 
     /// Writes the `count` entries that `rows` makes, whose numbers begin after the head that it is given.
     pub async fn write_rows(&self, store: &Store, count: usize, rows: impl FnOnce(Seq) -> Vec<Row>) {
-        let (append, head) = loop {
+        let (mut append, head) = loop {
             match self.locked(store).await {
                 Ok(locked) => break locked,
                 // A folder on a slow machine holds SQLite's lock for longer than writers wait.
