@@ -18,6 +18,7 @@ mod import;
 mod ingest;
 mod isolation;
 mod layers;
+mod leaf;
 mod marks;
 mod output;
 mod plans;
