@@ -22,6 +22,7 @@ mod leaf;
 mod marks;
 mod output;
 mod plans;
+mod proofs;
 mod read;
 mod rest;
 mod schema;
