@@ -9,6 +9,7 @@
 //! ingest, query, marks       they never use each other
 //! store                      the database; the only place that names sea-orm
 //! error                      the one error enum; knows neither gRPC nor HTTP
+//! merkle                     leaves, tree, proofs and signatures of a log, as pure functions
 //! domain                     plain data and pure functions
 //! ```
 
@@ -22,6 +23,7 @@ pub mod error;
 pub mod grpc;
 pub mod ingest;
 pub mod marks;
+pub mod merkle;
 pub mod query;
 pub mod rest;
 pub mod store;

@@ -63,6 +63,13 @@ impl Timestamp {
         (self.0.div_euclid(SECOND), i32::try_from(nanos).unwrap_or(0))
     }
 
+    /// As RFC 3339 in UTC, with six digits of fraction also where they are zero: the form that is hashed.
+    pub fn exact(self) -> String {
+        let fraction = self.0.rem_euclid(SECOND);
+        let second = Self(self.0 - fraction).to_string();
+        format!("{}.{fraction:06}Z", second.trim_end_matches('Z'))
+    }
+
     /// This instant moved by `micros`, kept in range.
     pub fn plus(self, micros: i64) -> Self {
         Self::saturating(self.0.saturating_add(micros))
@@ -183,6 +190,21 @@ mod tests {
             "1738368000",
         ] {
             assert!(start_of_span(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_exact_form_has_always_six_digits() {
+        for (micros, text) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (1, "1970-01-01T00:00:00.000001Z"),
+            (-1, "1969-12-31T23:59:59.999999Z"),
+            (-1_000_000, "1969-12-31T23:59:59.000000Z"),
+            (Timestamp::MIN.0, "0001-01-01T00:00:00.000000Z"),
+            (Timestamp::END.0 - 1, "9999-12-31T23:59:59.999999Z"),
+        ] {
+            assert_eq!(Timestamp(micros).exact(), text);
+            assert_eq!(Timestamp::parse(text), Ok(Timestamp(micros)));
         }
     }
 

@@ -11,7 +11,8 @@ mod whole;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use blocks::{Page, file};
+use blocks::Page;
+pub use blocks::file;
 use serde_json::Value;
 
 use crate::support::process::{create_key, output, program, text};
@@ -148,6 +149,7 @@ macro_rules! pages {
 
 pages! {
     the_readme_runs: "README.md",
+    the_leaf_format_runs: "docs/LEAF_FORMAT.md",
     the_architecture_runs: "docs/ARCHITECTURE.md",
     the_benchmarks_run: "docs/BENCHMARKS.md",
     the_audit_log_object_runs: "docs/audit-log-object.md",

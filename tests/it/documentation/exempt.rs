@@ -58,7 +58,11 @@ const COMMANDS: [Exempt; 5] = [
 ];
 
 /// Blocks of `text` that show a thing and nobody's output, by a line of theirs.
-const DIAGRAMS: [(&str, &str); 1] = [("docs/ARCHITECTURE.md", "┌─ rest ── translates")];
+const DIAGRAMS: [(&str, &str); 3] = [
+    ("docs/ARCHITECTURE.md", "┌─ rest ── translates"),
+    ("docs/LEAF_FORMAT.md", "log-id   = 32 hex digits"),
+    ("docs/LEAF_FORMAT.md", "for each field of the group that is present"),
+];
 
 fn binaries() -> Vec<String> {
     targets("bin")

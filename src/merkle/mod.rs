@@ -1,0 +1,24 @@
+//! The tamper evidence of a log, as pure functions: the leaf that stands for an entry, the tree of leaves with its
+//! tiles and proofs, and signed checkpoints. Uses `domain` and nothing else.
+
+mod checkpoint;
+mod edge;
+mod group;
+mod hash;
+mod leaf;
+#[cfg(test)]
+mod naive;
+mod note;
+mod proof;
+mod tile;
+mod verify;
+
+pub use checkpoint::Checkpoint;
+pub use edge::Edge;
+pub use group::{Group, GroupHash, Salt, Salts, Values};
+pub use hash::Hash;
+pub use leaf::{Leaf, SERVICE, bundle, group_hashes, unbundle};
+pub use note::{KeyName, SigningKey, VerifierKey, open, sign};
+pub use proof::{DamagedTile, Question, Tiles};
+pub use tile::{Completed, Resource, TILE_HEIGHT, TILE_WIDTH, TileId, TilePath};
+pub use verify::{Unproven, verify_consistency, verify_inclusion};

@@ -1,0 +1,80 @@
+"""The leaf format in Python, written from docs/LEAF_FORMAT.md alone: python leaf.py < ENTRIES
+
+Reads one entry a line, in the form of tests/vectors/leaf.json, and prints a line of JSON for each: the hashes of its groups,
+the data of its leaf, and the hash of that.
+"""
+
+import base64
+import hashlib
+import json
+import struct
+import sys
+
+GROUPS = ["facts", "actor", "content"]
+
+
+def exact(time):
+    """RFC 3339 in UTC, as the service shows it, with the six digits that it leaves out where they are zero."""
+    return time if "." in time else time.replace("Z", ".000000Z")
+
+
+def facts(entry):
+    yield "timestamp", exact(entry["timestamp"])
+    for name in ["resourceType", "resourceId", "action", "userId"]:
+        yield name, entry[name]
+    # Absent where it is null.
+    yield "traceId", entry["traceId"]
+
+
+def actor(entry):
+    yield "userName", entry["userName"]
+    yield "userEmail", entry["userEmail"]
+    for key in sorted(entry["metadata"], key=str.encode):
+        yield f"metadata.{key}", entry["metadata"][key]
+
+
+def content(entry):
+    yield "resourceName", entry["resourceName"]
+    for number, change in enumerate(entry["changes"]):
+        yield f"changes.{number}.field", change["field"]
+        yield f"changes.{number}.oldValue", change["oldValueJson"]
+        yield f"changes.{number}.newValue", change["newValueJson"]
+
+
+def group_hash(group, salt, fields):
+    parts = [b"auditlog/group/v1\0", group.encode(), b"\0", salt]
+    for name, value in fields:
+        if value is not None:
+            for text in [name.encode(), value.encode()]:
+                parts += [struct.pack(">I", len(text)), text]
+    return base64.b64encode(hashlib.sha256(b"".join(parts)).digest()).decode()
+
+
+def groups(entry):
+    """The hashes of the groups: of those that are there from their values, of the others as the service keeps them."""
+    for group, fields in zip(GROUPS, [facts, actor, content]):
+        if group in entry["erased"]:
+            yield entry["erased"][group]
+        else:
+            yield group_hash(group, bytes.fromhex(entry["salts"][group]), fields(entry))
+
+
+def leaf(entry):
+    lines = [
+        "auditlog/entry/v1",
+        f"log {entry['logId']}",
+        f"seq {entry['sequence']}",
+        f"id {entry['id']}",
+        f"recorded {exact(entry['recordedAt'])}",
+        f"writer {entry['writer']}",
+    ]
+    hashes = list(groups(entry))
+    lines += [f"{group} {hash}" for group, hash in zip(GROUPS, hashes)]
+    data = "".join(f"{line}\n" for line in lines)
+    hash = hashlib.sha256(b"\0" + data.encode()).digest()
+    return {"groups": hashes, "leafData": data, "leafHash": base64.b64encode(hash).decode()}
+
+
+if __name__ == "__main__":
+    for line in sys.stdin.buffer:
+        print(json.dumps(leaf(json.loads(line))))

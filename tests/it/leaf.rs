@@ -1,0 +1,251 @@
+//! The leaf format against its golden vectors, and against an implementation in Python that was written from
+//! docs/LEAF_FORMAT.md alone.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use auditlog::domain::{Change, JsonText, Random, Timestamp, hex};
+use auditlog::merkle::{Group, GroupHash, Hash, Leaf, Salts, Values};
+use serde::{Deserialize, Serialize};
+
+use crate::support::process::{program, text};
+
+/// An entry as a verifier has it: what the service told, with the salts and the hashes of groups that were erased.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Told {
+    log_id: String,
+    sequence: i64,
+    id: String,
+    recorded_at: String,
+    writer: String,
+    timestamp: String,
+    resource_type: String,
+    resource_id: String,
+    resource_name: Option<String>,
+    action: String,
+    user_id: String,
+    user_name: Option<String>,
+    user_email: Option<String>,
+    changes: Vec<ToldChange>,
+    metadata: BTreeMap<String, String>,
+    trace_id: Option<String>,
+    /// In hex, of the groups that are there.
+    salts: BTreeMap<String, String>,
+    /// The hashes of the others.
+    erased: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ToldChange {
+    field: String,
+    old_value_json: String,
+    new_value_json: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Computed {
+    groups: Vec<String>,
+    leaf_data: String,
+    leaf_hash: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Vector {
+    case: String,
+    entry: Told,
+    expected: Computed,
+}
+
+/// What this project makes of an entry.
+fn computed(told: &Told) -> Computed {
+    let json = |text: &str| JsonText::parse(text).expect("JSON");
+    let change = |change: &ToldChange| Change {
+        field: change.field.clone(),
+        old_value: json(&change.old_value_json),
+        new_value: json(&change.new_value_json),
+    };
+    let changes: Vec<_> = told.changes.iter().map(change).collect();
+    let values = [
+        Values::Facts {
+            timestamp: Timestamp::parse(&told.timestamp).expect("a time"),
+            resource_type: &told.resource_type,
+            resource_id: &told.resource_id,
+            action: &told.action,
+            user_id: &told.user_id,
+            trace_id: told.trace_id.as_deref(),
+        },
+        Values::Actor {
+            user_name: told.user_name.as_deref(),
+            user_email: told.user_email.as_deref(),
+            metadata: &told.metadata,
+        },
+        Values::Content { resource_name: told.resource_name.as_deref(), changes: &changes },
+    ];
+    let groups = values.map(|values| match told.erased.get(values.group().name()) {
+        Some(hash) => GroupHash(Hash::parse(hash).expect("a hash")),
+        None => {
+            let salt = u128::from_str_radix(&told.salts[values.group().name()], 16).expect("hex");
+            values.hash(&salt.to_be_bytes())
+        }
+    });
+    let recorded_at = Timestamp::parse(&told.recorded_at).expect("a time");
+    let Told { log_id, sequence, id, writer, .. } = told;
+    let leaf = Leaf { log_id, seq: *sequence, id, recorded_at, writer, groups };
+    let data = leaf.data();
+    assert_eq!(Leaf::parse(&data), Ok(leaf));
+    Computed {
+        groups: groups.map(|GroupHash(hash)| hash.to_string()).to_vec(),
+        leaf_hash: Hash::of_leaf(&data).to_string(),
+        leaf_data: text(&data),
+    }
+}
+
+fn vectors() -> Vec<Vector> {
+    serde_json::from_str(include_str!("../vectors/leaf.json")).expect("the vectors are JSON")
+}
+
+/// What the implementation in Python makes of the same entries; `None` without Python.
+fn computed_by_python(entries: &[Told]) -> Option<Vec<Computed>> {
+    let python = program(&["python3", "/usr/bin/python3"], &["-c", "import hashlib"])?;
+    let mut child = Command::new(python)
+        .args(["-B", "tests/clients/python/leaf.py"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut input = child.stdin.take().expect("a pipe");
+    let lines: Vec<_> = entries.iter().map(|entry| serde_json::to_string(entry).expect("JSON")).collect();
+    // Beside the reading, since neither pipe holds all.
+    let writer = std::thread::spawn(move || input.write_all((lines.join("\n") + "\n").as_bytes()));
+    let output = child.wait_with_output().expect("it ends");
+    writer.join().expect("no panic").expect("it reads all");
+    assert!(output.status.success(), "leaf.py fails");
+    Some(text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect())
+}
+
+#[test]
+fn the_golden_vectors_hold() {
+    for Vector { case, entry, expected } in vectors() {
+        assert_eq!(computed(&entry), expected, "{case}");
+    }
+}
+
+#[test]
+fn the_page_quotes_the_vectors() {
+    let page = super::documentation::file("docs/LEAF_FORMAT.md");
+    for Vector { case, expected, .. } in vectors() {
+        assert!(page.contains(&format!("| {case} | `{}` |", expected.leaf_hash)), "{case}");
+    }
+}
+
+#[test]
+fn an_implementation_from_the_page_alone_gives_the_vectors() {
+    let (entries, expected): (Vec<_>, Vec<_>) = vectors().into_iter().map(|one| (one.entry, one.expected)).unzip();
+    let Some(computed) = computed_by_python(&entries) else { return };
+    assert_eq!(computed, expected);
+}
+
+#[test]
+fn an_implementation_from_the_page_alone_gives_the_same_leaves() {
+    let random = Random::seeded(6962);
+    let entries: Vec<_> = (1..=200).map(|sequence| drawn(&random, sequence)).collect();
+    let Some(by_python) = computed_by_python(&entries) else { return };
+    assert_eq!(by_python.len(), entries.len());
+    for (entry, by_python) in entries.iter().zip(by_python) {
+        assert_eq!(by_python, computed(entry), "{entry:?}");
+    }
+}
+
+/// Below `bound`.
+fn below(random: &Random, bound: u64) -> u64 {
+    u64::from_be_bytes(random.bytes()) % bound
+}
+
+/// Some text of what is easily treated wrongly.
+fn drawn_text(random: &Random, least: u64) -> String {
+    const PIECES: [&str; 20] = [
+        "a",
+        "Z",
+        "0",
+        ".",
+        " ",
+        "\n",
+        "\r\n",
+        "\t",
+        "\"",
+        "\\",
+        "/",
+        "metadata.",
+        "\u{7f}",
+        "é",
+        "e\u{301}",
+        "ß",
+        "\u{2028}",
+        "\u{ffff}",
+        "😀",
+        "\u{feff}",
+    ];
+    let pieces = least + below(random, 5);
+    (0..pieces).map(|_| PIECES[below(random, 20) as usize]).collect()
+}
+
+fn drawn_json(random: &Random) -> String {
+    let string = serde_json::to_string(&drawn_text(random, 0)).expect("JSON");
+    match below(random, 6) {
+        0 => "null".to_owned(),
+        1 => format!("{}.0", below(random, u64::MAX)),
+        2 => string,
+        3 => format!("{{{string}:1,{string}:[2,{string}]}}"),
+        4 => r#""\u0000\ud800\/""#.to_owned(),
+        _ => "-1E+400".to_owned(),
+    }
+}
+
+fn drawn_time(random: &Random) -> Timestamp {
+    let years = below(random, 9_998 * 31_556_952_000_000);
+    // Some of them without a fraction.
+    let micros = if below(random, 3) == 0 { years / 1_000_000 * 1_000_000 } else { years };
+    Timestamp::MIN.plus(i64::try_from(micros).expect("it fits"))
+}
+
+fn drawn(random: &Random, sequence: i64) -> Told {
+    let optional = |random: &Random| (below(random, 2) == 0).then(|| drawn_text(random, 1));
+    let salts = Salts::draw(random);
+    let mut told = Told {
+        log_id: random.hex::<16>(),
+        sequence,
+        id: random.base62(1 + below(random, 128) as usize),
+        recorded_at: drawn_time(random).to_string(),
+        writer: if below(random, 5) == 0 { "-".to_owned() } else { random.base62(12) },
+        timestamp: drawn_time(random).to_string(),
+        resource_type: "rule".to_owned(),
+        resource_id: drawn_text(random, 1),
+        resource_name: optional(random),
+        action: "updated".to_owned(),
+        user_id: drawn_text(random, 1),
+        user_name: optional(random),
+        user_email: optional(random),
+        changes: Vec::new(),
+        metadata: (0..below(random, 8)).map(|_| (drawn_text(random, 1), drawn_text(random, 0))).collect(),
+        trace_id: optional(random),
+        salts: Group::ALL.map(|group| (group.name().to_owned(), hex(salts.of(group)))).into(),
+        erased: BTreeMap::new(),
+    };
+    for _ in 0..below(random, 13) {
+        let [old_value_json, new_value_json] = [drawn_json(random), drawn_json(random)];
+        told.changes.push(ToldChange { field: drawn_text(random, 0), old_value_json, new_value_json });
+    }
+    if below(random, 4) == 0 {
+        // Their values stay there, where they must make no difference.
+        for group in Group::ALL.into_iter().filter(|_| below(random, 2) == 0) {
+            told.salts.remove(group.name());
+            told.erased.insert(group.name().to_owned(), Hash(random.bytes()).to_string());
+        }
+    }
+    told
+}
