@@ -5,9 +5,12 @@ use std::{env, fs};
 
 use prost::Message;
 
+const SERVICES: [&str; 3] =
+    ["auditlog/v1/audit_log_service.proto", "auditlog/v1/erasure_service.proto", "auditlog/v1/integrity_service.proto"];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let descriptors = protox::compile(["auditlog/v1/audit_log_service.proto"], ["proto"])?;
+    let descriptors = protox::compile(SERVICES, ["proto"])?;
     // Served by reflection.
     let file = PathBuf::from(env::var("OUT_DIR")?).join("auditlog.v1.binpb");
     fs::write(file, descriptors.encode_to_vec())?;

@@ -1,8 +1,9 @@
 //! The data: the same for the same size, skewed as real trails are. Entries come in the order in which they were
 //! recorded; a few are late by up to a year.
 
-use auditlog::domain::Timestamp;
+use auditlog::domain::{Change, JsonText, Timestamp};
 use auditlog::grpc::pb;
+use auditlog::merkle::{Hash, Leaf, Salts, Values, group_hashes};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sea_orm::Value;
@@ -57,7 +58,7 @@ impl Delays {
 
 const YEAR: i64 = 365 * 86_400 * SECOND;
 
-pub const COLUMNS: [&str; 16] = [
+pub const COLUMNS: [&str; 18] = [
     "organization_id",
     "seq",
     "id",
@@ -74,7 +75,12 @@ pub const COLUMNS: [&str; 16] = [
     "metadata",
     "trace_id",
     "writer_key_id",
+    "salts",
+    "leaf_hash",
 ];
+
+/// The key that wrote what is loaded.
+const WRITER: &str = "bench";
 
 /// Ranks of which the first has a share of its own and the others follow Zipf's law.
 pub struct Skew {
@@ -146,6 +152,10 @@ pub fn organization_id(rank: u32) -> String {
     format!("org_{rank:04}")
 }
 
+pub fn log_id(rank: u32) -> String {
+    format!("{rank:032x}")
+}
+
 pub fn user_id(rank: u32) -> String {
     format!("uid_{:012x}", scattered(rank))
 }
@@ -170,6 +180,19 @@ pub struct Entry {
     pub recorded_at: i64,
     subject: Subject,
     numbers: [u16; 4],
+}
+
+/// What binds an entry to its log.
+pub struct Seal {
+    salts: Vec<u8>,
+    pub leaf: Hash,
+}
+
+impl Seal {
+    /// For entries that nobody verifies.
+    pub fn none() -> Self {
+        Self { salts: vec![0; 48], leaf: Hash::of_nothing() }
+    }
 }
 
 /// All entries of a database, in the order of their recording.
@@ -245,8 +268,46 @@ impl Entry {
         [format!("Resource number {resource}"), format!("User Number {user}"), format!("user.{user}@example.com")]
     }
 
+    /// What binds it to the log of its organization.
+    pub fn seal(&self) -> Seal {
+        let salts = Salts::parse(&[self.id.to_be_bytes(); 3].concat()).expect("three salts");
+        let [resource_name, user_name, user_email] = self.names();
+        let json = |text: String| JsonText::parse(&text).expect("JSON");
+        let change = |(field, old, new): (&str, _, _)| Change {
+            field: field.to_owned(),
+            old_value: json(old),
+            new_value: json(new),
+        };
+        let (changes, metadata) = (self.changes().map(change), self.metadata());
+        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let (resource_id, user_id, trace_id) = (self.subject.resource_id(), self.subject.user_id(), self.trace_id());
+        let facts = Values::Facts {
+            timestamp: Timestamp::saturating(self.timestamp),
+            resource_type: TYPES[self.subject.resource_type].0,
+            resource_id: &resource_id,
+            action: ACTIONS[self.subject.action].0,
+            user_id: &user_id,
+            trace_id: Some(&trace_id),
+        };
+        let actor = Values::Actor { user_name: Some(&user_name), user_email: Some(&user_email), metadata: &metadata };
+        let content = Values::Content { resource_name: Some(&resource_name), changes: &changes };
+        let leaf = Leaf {
+            log_id: &log_id(self.organization),
+            seq: self.seq,
+            id: &self.id(),
+            recorded_at: Timestamp::saturating(self.recorded_at),
+            writer: WRITER,
+            groups: group_hashes(&[facts, actor, content], &salts),
+        };
+        Seal { leaf: Hash::of_leaf(&leaf.data()), salts: salts.bytes().to_vec() }
+    }
+
+    fn trace_id(&self) -> String {
+        format!("{:032x}", self.id)
+    }
+
     /// Its row, in the order of `COLUMNS`. No value holds what COPY would have escaped.
-    pub fn row(&self) -> [Value; COLUMNS.len()] {
+    pub fn row(&self, seal: &Seal) -> [Value; COLUMNS.len()] {
         let changes = self
             .changes()
             .map(|(field, old, new)| format!(r#"{{"field":"{field}","oldValue":{old},"newValue":{new}}}"#));
@@ -267,8 +328,10 @@ impl Entry {
             user_email.into(),
             format!("[{}]", changes.join(",")).into(),
             format!("{{{}}}", metadata.join(",")).into(),
-            format!("{:032x}", self.id).into(),
-            "bench".into(),
+            self.trace_id().into(),
+            WRITER.into(),
+            seal.salts.clone().into(),
+            seal.leaf.0.as_slice().into(),
         ]
     }
 
@@ -292,7 +355,7 @@ impl Entry {
             user_email,
             changes: self.changes().map(change).into(),
             metadata: self.metadata().map(|(key, value)| (key.to_owned(), value)).into(),
-            trace_id: format!("{:032x}", self.id),
+            trace_id: self.trace_id(),
         }
     }
 }

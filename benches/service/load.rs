@@ -6,12 +6,14 @@ use std::fs::File;
 use std::time::Instant;
 
 use anyhow::Context;
+use auditlog::domain::hex;
 use sea_orm::sqlx::postgres::PgPoolCopyExt;
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 
-use crate::data::{BEGIN, COLUMNS, Data, Entry, ORGANIZATIONS, organization_id};
+use crate::data::{COLUMNS, Data, Entry};
 use crate::database::{Database, auditlog};
 use crate::figure::Report;
+use crate::logs::Logs;
 use crate::say;
 
 /// Bytes of a message of COPY: the driver waits after each.
@@ -25,11 +27,11 @@ pub async fn load(database: &Database, report: &mut Report) -> anyhow::Result<()
     let name = database.name();
     let begun = Instant::now();
     let indexes = drop_indexes(database).await?;
-    let heads = match database.backend() {
+    let logs = match database.backend() {
         DbBackend::Postgres => copy(database).await?,
         _ => insert(database).await?,
     };
-    add_organizations(database, &heads).await?;
+    logs.write(database).await?;
     report_rate(report, "load", database.rows, begun);
     say(&format!("{name}: {} rows in {:.1?}; the indexes", database.rows, begun.elapsed()));
     let begun = Instant::now();
@@ -70,27 +72,22 @@ async fn drop_indexes(database: &Database) -> anyhow::Result<Vec<String>> {
     Ok(statements)
 }
 
-/// Numbers given out, by the rank of the organization.
-type Heads = Vec<(i64, i64)>;
-
-fn move_head(heads: &mut Heads, entry: &Entry) {
-    heads[entry.organization as usize] = (entry.seq, entry.recorded_at);
-}
-
-async fn copy(database: &Database) -> anyhow::Result<Heads> {
-    let mut heads = vec![(0, BEGIN); ORGANIZATIONS.ranks as usize];
+async fn copy(database: &Database) -> anyhow::Result<Logs> {
+    let mut logs = Logs::new();
     let pool = database.connection.get_postgres_connection_pool();
     let mut copy = pool.copy_in_raw(&format!("COPY audit_logs ({}) FROM STDIN", COLUMNS.join(", "))).await?;
     let mut piece = String::with_capacity(PIECE + 1024);
     for entry in Data::new(database.rows) {
-        move_head(&mut heads, &entry);
-        for (place, value) in entry.row().into_iter().enumerate() {
+        let seal = entry.seal();
+        logs.append(&entry, seal.leaf);
+        for (place, value) in entry.row(&seal).into_iter().enumerate() {
             if place > 0 {
                 piece.push('\t');
             }
             match value {
                 Value::BigInt(Some(number)) => write!(piece, "{number}")?,
                 Value::String(Some(text)) => piece.push_str(&text),
+                Value::Bytes(Some(bytes)) => write!(piece, "\\\\x{}", hex(&bytes))?,
                 other => anyhow::bail!("{other:?} has no place in a row"),
             }
         }
@@ -102,29 +99,37 @@ async fn copy(database: &Database) -> anyhow::Result<Heads> {
     }
     copy.send(piece.as_bytes()).await?;
     copy.finish().await?;
-    Ok(heads)
+    Ok(logs)
 }
 
-async fn insert(database: &Database) -> anyhow::Result<Heads> {
-    let mut heads = vec![(0, BEGIN); ORGANIZATIONS.ranks as usize];
+async fn insert(database: &Database) -> anyhow::Result<Logs> {
+    let mut logs = Logs::new();
     // Nothing is lost if the load fails: the file goes with the run.
     database.execute("PRAGMA synchronous = OFF; PRAGMA cache_size = -400000; PRAGMA temp_store = MEMORY").await?;
     let mut entries = Data::new(database.rows).peekable();
     while entries.peek().is_some() {
         database.execute("BEGIN").await?;
         for _ in 0..STATEMENTS {
-            let rows: Vec<_> = entries.by_ref().take(ROWS).inspect(|entry| move_head(&mut heads, entry)).collect();
+            let row = |entry: Entry| {
+                let seal = entry.seal();
+                logs.append(&entry, seal.leaf);
+                entry.row(&seal)
+            };
+            let rows: Vec<_> = entries.by_ref().take(ROWS).map(row).collect();
             if !rows.is_empty() {
-                insert_rows(&database.connection, &rows).await?;
+                insert_rows(&database.connection, rows).await?;
             }
         }
         database.execute("COMMIT").await?;
     }
-    Ok(heads)
+    Ok(logs)
 }
 
 /// One INSERT of many rows.
-pub async fn insert_rows(connection: &impl ConnectionTrait, entries: &[Entry]) -> anyhow::Result<()> {
+pub async fn insert_rows(
+    connection: &impl ConnectionTrait,
+    entries: Vec<[Value; COLUMNS.len()]>,
+) -> anyhow::Result<()> {
     let backend = connection.get_database_backend();
     let row = |row: usize| {
         let place = |column| match backend {
@@ -136,19 +141,10 @@ pub async fn insert_rows(connection: &impl ConnectionTrait, entries: &[Entry]) -
     };
     let rows = (0..entries.len()).map(row).collect::<Vec<_>>().join(", ");
     let sql = format!("INSERT INTO audit_logs ({}) VALUES {rows}", COLUMNS.join(", "));
-    let values = entries.iter().flat_map(Entry::row);
+    let values = entries.into_iter().flatten();
     let statement = Statement::from_sql_and_values(backend, sql, values);
     connection.execute_raw(statement).await.context("cannot insert")?;
     Ok(())
-}
-
-async fn add_organizations(database: &Database, heads: &Heads) -> anyhow::Result<()> {
-    let row = |(rank, (head, recorded_at)): (usize, &(i64, i64))| {
-        format!("('{}', '{rank:032x}', {head}, {recorded_at}, {BEGIN})", organization_id(rank as u32))
-    };
-    let rows = heads.iter().enumerate().map(row).collect::<Vec<_>>().join(", ");
-    let columns = "id, log_id, head_seq, last_recorded_at, created_at";
-    database.execute(&format!("INSERT INTO organizations ({columns}) VALUES {rows}")).await
 }
 
 /// Leaves the database as one that has run for long.

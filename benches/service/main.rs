@@ -9,6 +9,7 @@ mod drive;
 mod figure;
 mod growth;
 mod load;
+mod logs;
 mod machine;
 mod naive;
 mod options;

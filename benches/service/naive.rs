@@ -84,7 +84,7 @@ impl Naive {
         let values = [sequence.into(), now.into(), organization.into()];
         transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
         transaction.commit().await?;
-        Ok(pb::WrittenAuditLog { id, sequence, recorded_at: Some(time(now)), replayed: false })
+        Ok(pb::WrittenAuditLog { id, sequence, recorded_at: Some(time(now)), replayed: false, leaf_hash: Vec::new() })
     }
 
     async fn list(&self, request: pb::ListAuditLogsRequest) -> anyhow::Result<pb::ListAuditLogsResponse> {
@@ -137,6 +137,8 @@ fn row(
         serde_json::to_string(&entry.metadata)?.into(),
         entry.trace_id.into(),
         "naive".into(),
+        Vec::<u8>::new().into(),
+        Vec::<u8>::new().into(),
     ])
 }
 

@@ -3,7 +3,7 @@
 //! tables that belong to an organization, so that they can be distributed by it.
 
 use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::{big_integer, big_integer_null, binary, binary_null, small_integer, text, text_null};
+use sea_orm_migration::schema::{big_integer, big_integer_null, binary, small_integer, text, text_null};
 use sea_orm_migration::sea_orm::DbBackend;
 
 /// The step.
@@ -17,6 +17,8 @@ enum Organizations {
     LogId,
     HeadSeq,
     LastRecordedAt,
+    Edge,
+    Root,
     CreatedAt,
 }
 
@@ -41,6 +43,44 @@ enum AuditLogs {
     WriterKeyId,
     Salts,
     LeafHash,
+    Erased,
+}
+
+#[derive(DeriveIden)]
+enum LogTiles {
+    Table,
+    OrganizationId,
+    Level,
+    TileIndex,
+    Hashes,
+}
+
+#[derive(DeriveIden)]
+enum Checkpoints {
+    Table,
+    OrganizationId,
+    Size,
+    Root,
+    Note,
+    SignedAt,
+}
+
+#[derive(DeriveIden)]
+enum LogKeys {
+    Table,
+    OrganizationId,
+    PublicKey,
+    Seq,
+}
+
+#[derive(DeriveIden)]
+enum Erasures {
+    Table,
+    OrganizationId,
+    Seq,
+    GroupCode,
+    Hash,
+    ErasedBy,
 }
 
 #[derive(DeriveIden)]
@@ -118,7 +158,7 @@ impl MigrationTrait for Migration {
             let often = "ALTER TABLE audit_logs SET (autovacuum_vacuum_insert_scale_factor = 0.02)";
             manager.get_connection().execute_unprepared(often).await?;
         }
-        for table in [count_state(), count_keys(), count_marks()] {
+        for table in [log_tiles(), checkpoints(), log_keys(), erasures(), count_state(), count_keys(), count_marks()] {
             manager.create_table(table).await?;
         }
         if manager.get_database_backend() == DbBackend::Postgres {
@@ -151,6 +191,8 @@ fn organizations() -> TableCreateStatement {
         .col(text(C::LogId))
         .col(big_integer(C::HeadSeq))
         .col(big_integer(C::LastRecordedAt))
+        .col(binary(C::Edge))
+        .col(binary(C::Root))
         .col(big_integer(C::CreatedAt))
         .take()
 }
@@ -175,8 +217,9 @@ fn audit_logs() -> TableCreateStatement {
         .col(text(C::Metadata))
         .col(text_null(C::TraceId))
         .col(text(C::WriterKeyId))
-        .col(binary_null(C::Salts))
-        .col(binary_null(C::LeafHash))
+        .col(binary(C::Salts))
+        .col(binary(C::LeafHash))
+        .col(small_integer(C::Erased).default(0))
         .primary_key(Index::create().col(C::OrganizationId).col(C::Seq))
         .take()
 }
@@ -203,6 +246,58 @@ fn audit_log_indexes() -> Vec<IndexCreateStatement> {
         ),
         index("audit_logs_leaf", &[C::OrganizationId, C::ResourceType, C::Action, C::Timestamp, C::Seq]),
     ]
+}
+
+/// Rows of hashes of each log's tree. Those of leaves are written when they are full; until then the entries have them.
+fn log_tiles() -> TableCreateStatement {
+    use LogTiles as C;
+    Table::create()
+        .table(C::Table)
+        .col(text(C::OrganizationId))
+        .col(small_integer(C::Level))
+        .col(big_integer(C::TileIndex))
+        .col(binary(C::Hashes))
+        .primary_key(Index::create().col(C::OrganizationId).col(C::Level).col(C::TileIndex))
+        .take()
+}
+
+/// The last checkpoint of each log.
+fn checkpoints() -> TableCreateStatement {
+    use Checkpoints as C;
+    Table::create()
+        .table(C::Table)
+        .col(text(C::OrganizationId).primary_key())
+        .col(big_integer(C::Size))
+        .col(binary(C::Root))
+        .col(text(C::Note))
+        .col(big_integer(C::SignedAt))
+        .take()
+}
+
+/// The keys that sign for each log, from which number on: 0 for the first key, and else the entry that records it.
+fn log_keys() -> TableCreateStatement {
+    use LogKeys as C;
+    Table::create()
+        .table(C::Table)
+        .col(text(C::OrganizationId))
+        .col(binary(C::PublicKey))
+        .col(big_integer(C::Seq))
+        .primary_key(Index::create().col(C::OrganizationId).col(C::PublicKey))
+        .take()
+}
+
+/// What remains of groups of values that were erased: their hashes, and the entry that records it.
+fn erasures() -> TableCreateStatement {
+    use Erasures as C;
+    Table::create()
+        .table(C::Table)
+        .col(text(C::OrganizationId))
+        .col(big_integer(C::Seq))
+        .col(small_integer(C::GroupCode))
+        .col(binary(C::Hash))
+        .col(big_integer(C::ErasedBy))
+        .primary_key(Index::create().col(C::OrganizationId).col(C::Seq).col(C::GroupCode))
+        .take()
 }
 
 /// How far the counts of an organization reach. Not the head's row: a folder that held it would stop writers.

@@ -33,17 +33,24 @@ pub enum Scope {
     Read,
     /// New entries.
     Write,
+    /// Proofs, and all entries as they were hashed.
+    Verify,
+    /// Erasure of personal data.
+    Erase,
 }
 
 impl Scope {
     /// All scopes by name.
-    pub const NAMES: [(&'static str, Self); 2] = [("read", Self::Read), ("write", Self::Write)];
+    pub const NAMES: [(&'static str, Self); 4] =
+        [("read", Self::Read), ("write", Self::Write), ("verify", Self::Verify), ("erase", Self::Erase)];
 
     /// What an error says that it is needed for.
     fn purpose(self) -> &'static str {
         match self {
             Self::Read => "view",
             Self::Write => "write",
+            Self::Verify => "verify",
+            Self::Erase => "erase",
         }
     }
 }
@@ -53,7 +60,7 @@ impl FromStr for Scope {
 
     fn from_str(name: &str) -> std::result::Result<Self, Invalid> {
         let found = Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, scope)| *scope);
-        found.ok_or_else(|| Invalid::new("must be read or write", quoted(name)))
+        found.ok_or_else(|| Invalid::new("must be read, write, verify or erase", quoted(name)))
     }
 }
 

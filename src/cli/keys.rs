@@ -71,7 +71,7 @@ struct Create {
         value_parser = BoolishValueParser::new()
     )]
     all_organizations: bool,
-    /// What the key may be used for: read or write. Repeat it for both.
+    /// What the key may be used for: read, write, verify or erase. Repeat it for several.
     #[arg(
         id = "key_scope",
         long = "scope",

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Action, EntryId, Identifier, Invalid, JsonText, Metadata, Name, ResourceType, Timestamp};
+use super::{
+    Action, Catalogue, EntryId, Erased, Group, Identifier, Invalid, JsonText, Metadata, Name, OrganizationId, Random,
+    ResourceType, Timestamp,
+};
 
 /// The most changes of one entry.
 pub const MAX_CHANGES: usize = 1_000;
@@ -50,6 +53,47 @@ pub struct Content {
     pub trace_id: Option<Identifier>,
 }
 
+/// What the service records of itself, as entries of the log that it concerns. docs/LEAF_FORMAT.md tells their shapes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceEntry {
+    /// Values were erased.
+    Erasure,
+    /// Checkpoints get a new key.
+    Rotation,
+}
+
+impl ServiceEntry {
+    /// A new entry of this kind about `organization`, asked for with the key `by`, or by nobody.
+    pub fn about(
+        self,
+        organization: &OrganizationId,
+        by: Option<&str>,
+        changes: Vec<Change>,
+        catalogue: &Catalogue,
+        random: &Random,
+    ) -> Result<NewEntry, Invalid> {
+        let kind = match self {
+            Self::Erasure => "erasure",
+            Self::Rotation => "rotation",
+        };
+        let uuid = uuid::Builder::from_random_bytes(random.bytes()).into_uuid();
+        let content = Content {
+            id: EntryId::parse(format!("auditlog:{kind}:{uuid}"))?,
+            resource_type: catalogue.resource_type("organization")?,
+            resource_id: Identifier::parse(organization.as_str())?,
+            resource_name: None,
+            action: catalogue.action("updated")?,
+            user_id: Identifier::parse(by.map_or_else(|| "system".to_owned(), |key| format!("key:{key}")))?,
+            user_name: None,
+            user_email: None,
+            changes,
+            metadata: Metadata::default(),
+            trace_id: None,
+        };
+        Ok(NewEntry { timestamp: None, content: Arc::new(content) })
+    }
+}
+
 /// An entry to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEntry {
@@ -70,6 +114,8 @@ pub struct Entry {
     pub recorded_at: Timestamp,
     /// The API key that wrote it.
     pub writer_key_id: String,
+    /// What is gone from the rest since.
+    pub erased: Erased,
     /// All else.
     pub content: Arc<Content>,
 }
@@ -91,6 +137,19 @@ impl Content {
             + self.trace_id.as_ref().map_or(0, |id| id.as_str().len())
     }
 
+    /// What is left of it once these groups are erased.
+    #[must_use]
+    pub fn without(&self, erased: Erased) -> Self {
+        let mut left = self.clone();
+        if erased.has(Group::Actor) {
+            (left.user_name, left.user_email, left.metadata) = (None, None, Metadata::default());
+        }
+        if erased.has(Group::Content) {
+            (left.resource_name, left.changes) = (None, Vec::new());
+        }
+        left
+    }
+
     /// Refuses what is larger than [`MAX_ENTRY_BYTES`].
     pub fn check_size(&self) -> Result<(), Invalid> {
         match self.size() {
@@ -104,9 +163,14 @@ impl Content {
 
 impl Entry {
     /// Whether `again` is a retry of the write that this entry came from. What the service filled in
-    /// is not compared: without a timestamp it matches the entry that got the time of recording.
+    /// is not compared: without a timestamp it matches the entry that got the time of recording. Nor is what
+    /// was erased.
     pub fn is_replayed_by(&self, again: &NewEntry) -> bool {
         let NewEntry { timestamp, content } = again;
-        self.timestamp == timestamp.unwrap_or(self.recorded_at) && self.content == *content
+        let is_same = match self.erased {
+            Erased(0) => self.content == *content,
+            erased => *self.content == content.without(erased),
+        };
+        self.timestamp == timestamp.unwrap_or(self.recorded_at) && is_same
     }
 }

@@ -169,8 +169,9 @@ impl AuditLogService for Service {
         let (caller, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Write).await?;
         let pb::WriteAuditLogsRequest { organization_id: _, audit_logs } = request.into_inner();
         let now = self.clock.now();
-        let entries = wire::new_entries(audit_logs, &*self.catalogues.current().await?, now, &self.random)?;
-        let batch = Batch { organization, key_id: caller.key_id, entries };
+        let catalogue = self.catalogues.current().await?;
+        let entries = wire::new_entries(audit_logs, &catalogue, now, &self.random)?;
+        let batch = Batch { organization, key_id: caller.key_id, catalogue, entries };
         let written = self.ingest.write(batch).await?;
         let audit_logs = written.into_iter().map(wire::written).collect();
         Ok(Response::new(pb::WriteAuditLogsResponse { audit_logs }))

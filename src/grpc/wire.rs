@@ -258,8 +258,9 @@ fn new_changes(changes: Vec<pb::Change>, path: &str) -> Result<Vec<Change>> {
 
 /// What became of an entry.
 pub fn written(written: Written) -> pb::WrittenAuditLog {
-    let Written { id, seq, recorded_at, replayed } = written;
-    pb::WrittenAuditLog { id: id.into(), sequence: seq, recorded_at: Some(time(recorded_at)), replayed }
+    let Written { id, seq, recorded_at, leaf, replayed } = written;
+    let (id, recorded_at) = (id.into(), Some(time(recorded_at)));
+    pb::WrittenAuditLog { id, sequence: seq, recorded_at, replayed, leaf_hash: leaf.0.to_vec() }
 }
 
 /// A page and where it stands.
@@ -304,7 +305,7 @@ pub fn pieces(
 
 /// An entry as readers see it.
 pub fn audit_log(entry: Entry, organization: &OrganizationId, catalogue: &Catalogue) -> Result<pb::AuditLog> {
-    let Entry { seq, timestamp, recorded_at, writer_key_id: _, content } = entry;
+    let Entry { seq, timestamp, recorded_at, writer_key_id: _, erased, content } = entry;
     let Content {
         id,
         resource_type,
@@ -335,7 +336,7 @@ pub fn audit_log(entry: Entry, organization: &OrganizationId, catalogue: &Catalo
         changes: changes.into_iter().map(change).collect(),
         metadata: metadata.into(),
         trace_id: trace_id.map(Into::into),
-        erased: Vec::new(),
+        erased: erased.groups().map(|group| group.name().to_owned()).collect(),
     })
 }
 

@@ -150,15 +150,18 @@ impl Writer {
         let wanted: Vec<_> = wanted.into_iter().map(|organization| (organization, self.random.hex::<16>())).collect();
         let heads = append.lock_heads(&wanted, self.clock.now()).await?;
         let now = self.clock.now();
-        let mut logs: BTreeMap<&OrganizationId, Log> =
-            wanted.iter().zip(heads).map(|((organization, _), head)| (*organization, Log::new(head, now))).collect();
+        let mut logs: BTreeMap<&OrganizationId, Log> = wanted
+            .iter()
+            .zip(heads)
+            .map(|((organization, _), head)| (*organization, Log::new(head, now, self.random.clone())))
+            .collect();
         let ids = group
             .iter()
             .flat_map(|Job { batch, .. }| batch.entries.iter().map(|entry| (&batch.organization, &entry.content.id)));
-        for (organization, entry) in append.find(&ids.collect::<Vec<_>>()).await? {
+        for (organization, stored) in append.find(&ids.collect::<Vec<_>>()).await? {
             let organization = OrganizationId::parse(organization).map_err(|error| Error::Internal(error.into()))?;
             if let Some(log) = logs.get_mut(&organization) {
-                log.know(entry);
+                log.know(stored);
             }
         }
         let mut outcomes = Vec::new();
@@ -167,21 +170,33 @@ impl Writer {
             let log = log.ok_or_else(|| Error::Internal(anyhow::anyhow!("a group's organization has no head")))?;
             outcomes.push(log.admit(batch));
         }
-        let (mut entries, mut moved) = (Vec::new(), Vec::new());
-        for (organization, log) in logs {
-            let Log { head, recorded_at, fresh, .. } = log;
-            match fresh.last() {
-                Some(last) => moved.push((organization, last.seq, recorded_at)),
-                // It was made for nothing.
-                None if head.is_new => append.forget(organization).await?,
-                None => {}
-            }
-            entries.extend(fresh.into_iter().map(|entry| (organization, entry)));
-        }
-        if !moved.is_empty() {
-            append.insert(&entries).await?;
-            append.move_heads(&moved).await?;
-        }
+        self.write(append, logs).await?;
         Ok(outcomes)
+    }
+
+    /// Writes what was admitted to `logs`.
+    async fn write(&self, append: &mut Append, mut logs: BTreeMap<&OrganizationId, Log>) -> Result<()> {
+        let (mut entries, mut completed) = (Vec::new(), Vec::new());
+        for (organization, log) in &mut logs {
+            completed.push((*organization, log.grow()));
+            entries.extend(log.fresh.drain(..).map(|sealed| (*organization, sealed)));
+        }
+        append.insert(&entries).await?;
+        for (organization, completed) in completed {
+            append.complete(organization, &completed).await?;
+        }
+        let (written, unwritten): (Vec<_>, Vec<_>) =
+            logs.iter().partition(|(_, log)| log.head.edge.size() > log.head.seq.unsigned_abs());
+        if !written.is_empty() {
+            let moved = written.into_iter().map(|(organization, log)| (*organization, log.recorded_at, &log.head.edge));
+            append.move_heads(&moved.collect::<Vec<_>>()).await?;
+        }
+        for (organization, log) in unwritten {
+            // It was made for nothing.
+            if log.head.is_new {
+                append.forget(organization).await?;
+            }
+        }
+        Ok(())
     }
 }

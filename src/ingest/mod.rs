@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::domain::{Clock, EntryId, NewEntry, OrganizationId, Random, Seq, Timestamp};
+use crate::domain::{Catalogue, Clock, EntryId, NewEntry, OrganizationId, Random, Seq, Timestamp};
 use crate::error::{Error, Result};
+use crate::merkle::Hash;
 use crate::store::Store;
 use group::Writer;
 
@@ -45,6 +46,8 @@ pub struct Written {
     pub seq: Seq,
     /// When it was committed to.
     pub recorded_at: Timestamp,
+    /// The hash of its leaf in the log's tree.
+    pub leaf: Hash,
     /// Whether it was stored before.
     pub replayed: bool,
 }
@@ -56,6 +59,8 @@ pub struct Batch {
     pub organization: OrganizationId,
     /// The key that wrote them.
     pub key_id: String,
+    /// Names the types and actions of the entries.
+    pub catalogue: Arc<Catalogue>,
     /// In the order of their numbers.
     pub entries: Vec<NewEntry>,
 }

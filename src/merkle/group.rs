@@ -7,38 +7,7 @@ use std::fmt::{self, Write};
 use sha2::{Digest, Sha256};
 
 use super::Hash;
-use crate::domain::{Change, Content, Entry, Invalid, Name, Random, Timestamp, quoted};
-
-/// What is erased together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Group {
-    /// What was done to what by whom, and when.
-    Facts,
-    /// What the user was called, and where they came from.
-    Actor,
-    /// What the resource was called, and what changed.
-    Content,
-}
-
-impl Group {
-    /// In the order of a leaf.
-    pub const ALL: [Self; 3] = [Self::Facts, Self::Actor, Self::Content];
-
-    /// As leaves and readers have it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Facts => "facts",
-            Self::Actor => "actor",
-            Self::Content => "content",
-        }
-    }
-
-    /// Reads what [`Group::name`] gave.
-    pub fn parse(name: &str) -> Result<Self, Invalid> {
-        let found = Self::ALL.into_iter().find(|group| group.name() == name);
-        found.ok_or_else(|| Invalid::new("must be one of facts, actor, content", quoted(name)))
-    }
-}
+use crate::domain::{Change, Content, Entry, Group, Invalid, Name, Random, Timestamp};
 
 /// The values of one group. This is what is hashed and in which order, on each side: the writer has it from an entry,
 /// a verifier from what it read.

@@ -31,6 +31,11 @@ impl Hash {
         Self(Sha256::new_with_prefix([1]).chain_update(left.0).chain_update(right.0).finalize().into())
     }
 
+    /// From its bytes.
+    pub fn of_bytes(bytes: &[u8]) -> Result<Self, Invalid> {
+        bytes.try_into().map(Self).map_err(|_| Invalid::new("a hash must be 32 bytes", bytes.len()))
+    }
+
     /// From base64, in the one spelling that there is of it.
     pub fn parse(base64: &str) -> Result<Self, Invalid> {
         let bytes = STANDARD.decode(base64).ok().and_then(|bytes| bytes.try_into().ok());

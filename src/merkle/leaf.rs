@@ -1,8 +1,8 @@
 //! A leaf of a log: what stands for an entry, for ever. docs/LEAF_FORMAT.md is the specification.
 
-use super::group::{Group, GroupHash, Salts, Values};
+use super::group::{GroupHash, Salts, Values};
 use super::hash::Hash;
-use crate::domain::{EntryId, Invalid, Seq, Timestamp, quoted};
+use crate::domain::{Catalogue, Entry, EntryId, Group, Invalid, Seq, Timestamp, quoted};
 
 /// The writer of the entries that the service makes itself. No API key has this id.
 pub const SERVICE: &str = "-";
@@ -47,6 +47,16 @@ impl<'a> Leaf<'a> {
         let leaf = text.and_then(parse).filter(|leaf| leaf.data() == data);
         leaf.ok_or_else(|| Invalid::new("must be the leaf of an entry", quoted(&String::from_utf8_lossy(data))))
     }
+}
+
+/// The hash of the leaf of `entry` in a log; `None` if `catalogue` does not name its type or action.
+pub fn leaf_hash(entry: &Entry, log_id: &str, catalogue: &Catalogue, salts: &Salts) -> Option<Hash> {
+    let Entry { seq, timestamp: _, recorded_at, writer_key_id, erased: _, content } = entry;
+    let resource_type = catalogue.resource_type_name(content.resource_type)?;
+    let action = catalogue.action_name(content.action)?;
+    let groups = group_hashes(&Values::of(entry, resource_type, action), salts);
+    let (seq, id, recorded_at) = (*seq, content.id.as_str(), *recorded_at);
+    Some(Hash::of_leaf(&Leaf { log_id, seq, id, recorded_at, writer: writer_key_id, groups }.data()))
 }
 
 /// The hashes of all groups of an entry.

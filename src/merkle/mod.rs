@@ -15,9 +15,9 @@ mod verify;
 
 pub use checkpoint::Checkpoint;
 pub use edge::Edge;
-pub use group::{Group, GroupHash, Salt, Salts, Values};
+pub use group::{GroupHash, Salt, Salts, Values};
 pub use hash::Hash;
-pub use leaf::{Leaf, SERVICE, bundle, group_hashes, unbundle};
+pub use leaf::{Leaf, SERVICE, bundle, group_hashes, leaf_hash, unbundle};
 pub use note::{KeyName, SigningKey, VerifierKey, open, sign};
 pub use proof::{DamagedTile, Question, Tiles};
 pub use tile::{Completed, Resource, TILE_HEIGHT, TILE_WIDTH, TileId, TilePath};

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde::ser::SerializeMap;
@@ -99,6 +101,8 @@ struct WrittenAuditLog {
     sequence: i64,
     recorded_at: Option<String>,
     replayed: bool,
+    /// Base64.
+    leaf_hash: String,
 }
 
 pub(super) fn page(audit_logs: Vec<pb::AuditLog>, pagination: Option<pb::Pagination>) -> Result<Response, Failure> {
@@ -114,8 +118,9 @@ pub(super) fn one(audit_log: Option<pb::AuditLog>) -> Result<Response, Failure> 
 
 pub(super) fn written(entries: Vec<pb::WrittenAuditLog>) -> Response {
     let one = |written: pb::WrittenAuditLog| {
-        let pb::WrittenAuditLog { id, sequence, recorded_at, replayed } = written;
-        WrittenAuditLog { id, sequence, recorded_at: time(recorded_at), replayed }
+        let pb::WrittenAuditLog { id, sequence, recorded_at, replayed, leaf_hash } = written;
+        let leaf_hash = STANDARD.encode(leaf_hash);
+        WrittenAuditLog { id, sequence, recorded_at: time(recorded_at), replayed, leaf_hash }
     };
     answer(StatusCode::CREATED, &Written { audit_logs: entries.into_iter().map(one).collect() })
 }

@@ -3,16 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, Statement};
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel, Statement};
 use serde_json::json;
 
-use super::entities::organization;
+use super::entities::{log_tile, organization};
 use super::fold::Unfolded;
 use super::recent::Recent;
 use super::sql::{Sql, number, prepared, text};
 use super::{dialect, rows};
-use crate::domain::{Entry, EntryId, OrganizationId, Seq, Timestamp};
+use crate::domain::{Entry, EntryId, OrganizationId, Seq, Timestamp, hex};
 use crate::error::{Error, Result};
+use crate::merkle::{Completed, Edge, Hash, Salts, TILE_WIDTH, TileId};
 
 /// An open transaction that appends. Dropped without a commit, it leaves nothing behind.
 pub struct Append {
@@ -22,13 +24,28 @@ pub struct Append {
     inserted: Vec<(OrganizationId, Unfolded)>,
 }
 
+/// An entry with what binds it to its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// The entry.
+    pub entry: Entry,
+    /// What keeps its values from being guessed by the hashes in its leaf.
+    pub salts: Salts,
+    /// The hash of its leaf.
+    pub leaf: Hash,
+}
+
 /// Where an organization's log ends. Held by the transaction that read it, until it ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
+    /// The name of the log, in its leaves.
+    pub log_id: String,
     /// The last number given out.
     pub seq: Seq,
     /// The time of the last recording.
     pub last_recorded_at: Timestamp,
+    /// The right edge of its tree.
+    pub edge: Edge,
     /// Whether this transaction made the organization.
     pub is_new: bool,
 }
@@ -48,73 +65,129 @@ impl Append {
         let mut sql = Sql::new(self.transaction.get_database_backend());
         let rows = organizations.iter().map(|(id, log_id)| json!([id.as_str(), log_id]));
         let (k, never, now) = (sql.rows(rows.collect()), sql.bind(Timestamp::MIN.micros()), sql.bind(now.micros()));
+        let (edge, root) = (sql.bind(Vec::<u8>::new()), sql.bind(Hash::of_nothing().0.as_slice()));
         // An update that changes nothing waits for the row's lock and then sees what was committed.
         let text = format!(
-            "INSERT INTO organizations (id, log_id, head_seq, last_recorded_at, created_at) \
-             SELECT {}, {}, 0, {never}, {now} FROM {k} WHERE true \
+            "INSERT INTO organizations (id, log_id, head_seq, last_recorded_at, edge, root, created_at) \
+             SELECT {}, {}, 0, {never}, {edge}, {root}, {now} FROM {k} WHERE true \
              ON CONFLICT (id) DO UPDATE SET head_seq = organizations.head_seq \
-             RETURNING id, log_id, head_seq, last_recorded_at",
+             RETURNING id, log_id, head_seq, last_recorded_at, edge",
             text("k", 0),
             text("k", 1)
         );
         let mut locked = HashMap::with_capacity(organizations.len());
         for row in self.transaction.query_all_raw(sql.statement(text)).await? {
-            let (id, log_id): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-            locked.insert(id, (log_id, row.try_get_by_index(2)?, row.try_get_by_index(3)?));
+            let (id, log_id, seq): (String, String, Seq) =
+                (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+            let last_recorded_at = Timestamp::saturating(row.try_get_by_index(3)?);
+            let edge = Edge::parse(seq.unsigned_abs(), &row.try_get_by_index::<Vec<u8>>(4)?).map_err(rows::foreign)?;
+            locked.insert(id, Head { log_id, seq, last_recorded_at, edge, is_new: false });
         }
         let head = |(id, own_log_id): &(&OrganizationId, String)| {
-            let gone = || Error::Internal(anyhow::anyhow!("a head was not locked"));
-            let (log_id, seq, last_recorded_at) = locked.get(id.as_str()).ok_or_else(gone)?;
-            let last_recorded_at = Timestamp::saturating(*last_recorded_at);
-            Ok(Head { seq: *seq, last_recorded_at, is_new: log_id == own_log_id && *seq == 0 })
+            let head = locked.remove(id.as_str());
+            let head = head.ok_or_else(|| Error::Internal(anyhow::anyhow!("a head was not locked")))?;
+            Ok(Head { is_new: head.log_id == *own_log_id && head.seq == 0, ..head })
         };
         organizations.iter().map(head).collect()
     }
 
     /// The entries that are there under `ids`, each of its organization. Call it under the heads' locks, as a
     /// statement of its own: one that waited for a lock still sees the rows from before its wait.
-    pub async fn find(&self, ids: &[(&OrganizationId, &EntryId)]) -> Result<Vec<(String, Entry)>> {
+    pub async fn find(&self, ids: &[(&OrganizationId, &EntryId)]) -> Result<Vec<(String, Sealed)>> {
         let mut sql = Sql::new(self.transaction.get_database_backend());
         let k = sql.rows(ids.iter().map(|(organization, id)| json!([organization.as_str(), id.as_str()])).collect());
         let text = format!(
             "SELECT {} FROM {k} {} audit_logs a {} ON a.organization_id = {} AND a.id = {}",
-            rows::columns("a"),
+            rows::columns("a", &rows::SEALED),
             dialect::join_each(sql.backend),
             dialect::indexed_by(sql.backend, "audit_logs_id"),
             text("k", 0),
             text("k", 1)
         );
-        self.transaction.query_all_raw(sql.statement(text)).await?.iter().map(rows::listed).collect()
+        self.transaction.query_all_raw(sql.statement(text)).await?.iter().map(rows::sealed).collect()
     }
 
     /// Inserts `entries`, each of its organization, and those of one in the order of their numbers.
-    pub async fn insert(&mut self, entries: &[(&OrganizationId, Entry)]) -> Result<()> {
+    pub async fn insert(&mut self, entries: &[(&OrganizationId, Sealed)]) -> Result<()> {
         let backend = self.transaction.get_database_backend();
         for chunk in prepared(entries) {
-            let mut values = Vec::with_capacity(chunk.len() * rows::COLUMNS.len());
-            for (organization, entry) in chunk {
-                values.extend(rows::values(organization, entry)?);
+            let mut values = Vec::with_capacity(chunk.len() * rows::SEALED.len());
+            for (organization, sealed) in chunk {
+                values.extend(rows::values(organization, sealed)?);
             }
-            let text = dialect::insert(backend, "audit_logs", &rows::COLUMNS, chunk.len());
+            let text = dialect::insert(backend, "audit_logs", &rows::SEALED, chunk.len());
             self.transaction.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?;
         }
-        let inserted = entries.iter().map(|(organization, entry)| ((*organization).clone(), entry.into()));
+        let inserted = entries.iter().map(|(organization, sealed)| ((*organization).clone(), (&sealed.entry).into()));
         self.inserted.extend(inserted);
         Ok(())
     }
 
-    /// Moves heads, whose locks this transaction holds, to the last number given out and its time of recording.
-    pub async fn move_heads(&self, heads: &[(&OrganizationId, Seq, Timestamp)]) -> Result<()> {
+    /// Moves heads, whose locks this transaction holds, to the last time of recording and to the edge of the tree, and
+    /// thereby to the last number given out.
+    pub async fn move_heads(&self, heads: &[(&OrganizationId, Timestamp, &Edge)]) -> Result<()> {
         let mut sql = Sql::new(self.transaction.get_database_backend());
-        let rows = heads.iter().map(|(id, seq, recorded_at)| json!([id.as_str(), seq, recorded_at.micros()]));
+        let rows = heads.iter().map(|(id, recorded_at, edge)| {
+            json!([id.as_str(), edge.size(), recorded_at.micros(), hex(&edge.bytes()), hex(&edge.root().0)])
+        });
         let k = sql.rows(rows.collect());
         let text = format!(
-            "UPDATE organizations SET head_seq = {}, last_recorded_at = {} FROM {k} WHERE organizations.id = {}",
+            "UPDATE organizations SET head_seq = {}, last_recorded_at = {}, edge = {}, root = {} \
+             FROM {k} WHERE organizations.id = {}",
             number("k", 1),
             number("k", 2),
+            dialect::bytes(sql.backend, &text("k", 3)),
+            dialect::bytes(sql.backend, &text("k", 4)),
             text("k", 0)
         );
         self.transaction.execute_raw(sql.statement(text)).await?;
+        Ok(())
+    }
+
+    /// Writes the tiles that the entries inserted last have `completed`: hashes above the leaves, and with each one of
+    /// the lowest level the leaves below it.
+    pub async fn complete(&self, organization: &OrganizationId, completed: &[Completed]) -> Result<()> {
+        for completed in completed {
+            if completed.level == 1 {
+                let hashes = self.leaf_hashes(organization, completed.index).await?;
+                self.write_tile(organization, TileId { level: 0, index: completed.index }, hashes).await?;
+            }
+            let tile = completed.tile();
+            let mut hashes = self.tile(organization, tile).await?;
+            hashes.extend(completed.hash.0);
+            self.write_tile(organization, tile, hashes).await?;
+        }
+        Ok(())
+    }
+
+    /// The leaf hashes of the entries that a full tile of level 0 has.
+    async fn leaf_hashes(&self, organization: &OrganizationId, index: u64) -> Result<Vec<u8>> {
+        // A tree has no more leaves than there are numbers.
+        let first = index as Seq * Seq::from(TILE_WIDTH);
+        let text =
+            "SELECT leaf_hash FROM audit_logs WHERE organization_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq";
+        let values = [organization.as_str().into(), first.into(), (first + Seq::from(TILE_WIDTH)).into()];
+        let statement = Statement::from_sql_and_values(self.transaction.get_database_backend(), text, values);
+        let mut hashes = Vec::with_capacity(usize::from(TILE_WIDTH) * Hash::LENGTH);
+        for row in self.transaction.query_all_raw(statement).await? {
+            hashes.extend(row.try_get_by_index::<Vec<u8>>(0)?);
+        }
+        Ok(hashes)
+    }
+
+    async fn tile(&self, organization: &OrganizationId, TileId { level, index }: TileId) -> Result<Vec<u8>> {
+        let id = (organization.to_string(), i16::from(level), index as i64);
+        Ok(log_tile::Entity::find_by_id(id).one(&self.transaction).await?.map_or_else(Vec::new, |tile| tile.hashes))
+    }
+
+    async fn write_tile(&self, organization: &OrganizationId, tile: TileId, hashes: Vec<u8>) -> Result<()> {
+        use log_tile::Column as C;
+        let (organization_id, level, tile_index) = (organization.to_string(), tile.level.into(), tile.index as i64);
+        let row = log_tile::Model { organization_id, level, tile_index, hashes };
+        let longer =
+            OnConflict::columns([C::OrganizationId, C::Level, C::TileIndex]).update_column(C::Hashes).to_owned();
+        let insert = log_tile::Entity::insert(row.into_active_model()).on_conflict(longer);
+        insert.exec_without_returning(&self.transaction).await?;
         Ok(())
     }
 

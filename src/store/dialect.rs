@@ -311,6 +311,14 @@ pub(super) fn texts(backend: DbBackend, texts: Vec<String>) -> Value {
     }
 }
 
+/// The bytes that `expression` has as hex digits.
+pub(super) fn bytes(backend: DbBackend, expression: &str) -> String {
+    match backend {
+        DbBackend::Sqlite => format!("unhex({expression})"),
+        _ => format!("decode({expression}, 'hex')"),
+    }
+}
+
 /// What follows a SELECT to hold its rows, leaving out those that others hold.
 pub(super) fn hold(backend: DbBackend) -> &'static str {
     match backend {

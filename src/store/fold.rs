@@ -216,7 +216,7 @@ impl Store {
 
 impl From<&Entry> for Unfolded {
     fn from(entry: &Entry) -> Self {
-        let Entry { seq, timestamp, recorded_at, writer_key_id: _, content } = entry;
+        let Entry { seq, timestamp, recorded_at, writer_key_id: _, erased: _, content } = entry;
         Self {
             position: Position { timestamp: *timestamp, seq: *seq },
             recorded_at: *recorded_at,

@@ -190,7 +190,7 @@ fn page_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, window: &Wi
     let only = if let [span] = spans[..] { streams.only(sql).map(|prefix| (prefix, sql.within(span))) } else { None };
     let places = match only {
         Some((prefix, within)) if filters.is_empty() && offset <= limit => {
-            let columns = rows::columns("a");
+            let columns = rows::columns("a", rows::COLUMNS);
             return format!("SELECT {columns} FROM audit_logs a {}", matching(&prefix, &within, &end));
         }
         Some((prefix, within)) => {
@@ -204,7 +204,7 @@ fn page_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, window: &Wi
             format!("SELECT m.timestamp, m.seq FROM {k} {places} ORDER BY m.timestamp DESC, m.seq DESC LIMIT {end}")
         }
     };
-    let columns = rows::columns("l");
+    let columns = rows::columns("l", rows::COLUMNS);
     format!(
         "SELECT {columns} FROM ({places}) p {join} audit_logs l ON l.organization_id = $1 AND l.seq = p.seq \
          ORDER BY p.timestamp DESC, p.seq DESC"

@@ -9,6 +9,7 @@ mod entities;
 mod fold;
 mod keys;
 mod list;
+mod log;
 mod organizations;
 mod recent;
 mod rows;
@@ -25,12 +26,13 @@ use crate::error::Result;
 use dialect::Missing;
 use recent::Recent;
 
-pub use append::{Append, CommitFailed, Head};
+pub use append::{Append, CommitFailed, Head, Sealed};
 pub use catalogue::{Addition, Removal};
 pub use counts::{KeyState, Mark, State};
 pub use fold::{Fold, KeyMarks, Lag, Rung, Unfolded, Whole};
 pub use keys::ApiKey;
 pub use list::{Part, Snapshot, Window};
+pub use log::{LogHead, LogKey, SignedCheckpoint};
 pub use organizations::Organization;
 pub use sql::Streams;
 

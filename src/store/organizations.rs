@@ -7,6 +7,7 @@ use super::Store;
 use super::entities::organization;
 use crate::domain::{OrganizationId, Seq, Timestamp};
 use crate::error::Result;
+use crate::merkle::Hash;
 
 /// An organization, as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,8 @@ impl Store {
             log_id: Set(log_id.to_owned()),
             head_seq: Set(0),
             last_recorded_at: Set(Timestamp::MIN.micros()),
+            edge: Set(Vec::new()),
+            root: Set(Hash::of_nothing().0.to_vec()),
             created_at: Set(now.micros()),
         };
         let unless_there = OnConflict::column(organization::Column::Id).do_nothing().to_owned();

@@ -8,12 +8,14 @@ use sea_orm::{QueryResult, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::append::Sealed;
 use super::entities::audit_log::Model;
 use crate::domain::{
-    Action, Change, Content, Counts, Entry, EntryId, Identifier, JsonText, Metadata, Name, OrganizationId,
-    ResourceType, Timestamp,
+    Action, Change, Content, Counts, Entry, EntryId, Erased, Identifier, Invalid, JsonText, Metadata, Name,
+    OrganizationId, ResourceType, Timestamp,
 };
 use crate::error::{Error, Result};
+use crate::merkle::{Hash, Salts};
 
 /// A change in the column `changes`.
 #[derive(Serialize, Deserialize)]
@@ -27,9 +29,10 @@ struct ChangeRow<'a> {
     new_value: &'a RawValue,
 }
 
-/// An entry as the values of [`COLUMNS`].
-pub(super) fn values(organization: &OrganizationId, entry: &Entry) -> Result<[Value; COLUMNS.len()]> {
-    let Entry { seq, timestamp, recorded_at, writer_key_id, content } = entry;
+/// An entry as the values of [`SEALED`].
+pub(super) fn values(organization: &OrganizationId, sealed: &Sealed) -> Result<[Value; SEALED.len()]> {
+    let Sealed { entry, salts, leaf } = sealed;
+    let Entry { seq, timestamp, recorded_at, writer_key_id, erased, content } = entry;
     let Content {
         id,
         resource_type,
@@ -61,11 +64,17 @@ pub(super) fn values(organization: &OrganizationId, entry: &Entry) -> Result<[Va
         trace_id.as_ref().map(Identifier::as_str).into(),
         writer_key_id.as_str().into(),
         organization.as_str().into(),
+        erased.0.into(),
+        salts.bytes().into(),
+        leaf.0.as_slice().into(),
     ])
 }
 
-/// The columns that an entry is made of, in the order in which [`values`] gives and [`listed`] takes them.
-pub(super) const COLUMNS: [&str; 16] = [
+/// The columns that an entry is made of, in the order in which [`listed`] takes them.
+pub(super) const COLUMNS: &[&str] = SEALED.split_at(17).0;
+
+/// Those, and what binds the entry to its log, in the order in which [`values`] gives and [`sealed`] takes them.
+pub(super) const SEALED: [&str; 19] = [
     "seq",
     "id",
     "timestamp",
@@ -82,11 +91,31 @@ pub(super) const COLUMNS: [&str; 16] = [
     "trace_id",
     "writer_key_id",
     "organization_id",
+    "erased",
+    "salts",
+    "leaf_hash",
 ];
 
-/// Those columns of the table `alias`.
-pub(super) fn columns(alias: &str) -> String {
-    COLUMNS.map(|column| format!("{alias}.{column}")).join(", ")
+/// `columns` of the table `alias`.
+pub(super) fn columns(alias: &str, columns: &[&str]) -> String {
+    columns.iter().map(|column| format!("{alias}.{column}")).collect::<Vec<_>>().join(", ")
+}
+
+/// A row of [`SEALED`].
+pub(super) fn sealed(row: &QueryResult) -> Result<(String, Sealed)> {
+    let (organization, entry) = listed(row)?;
+    let (salts, leaf): (Vec<u8>, Vec<u8>) = (row.try_get_by_index(17)?, row.try_get_by_index(18)?);
+    Ok((organization, Sealed { entry, salts: Salts::parse(&salts).map_err(foreign)?, leaf: hash(leaf)? }))
+}
+
+/// A hash as it was stored.
+pub(super) fn hash(bytes: Vec<u8>) -> Result<Hash> {
+    Hash::of_bytes(&bytes).map_err(foreign)
+}
+
+/// What nobody writes was read.
+pub(super) fn foreign(error: Invalid) -> Error {
+    Error::Internal(anyhow::Error::new(error).context("the database holds what is not of this service"))
 }
 
 /// A row of [`COLUMNS`]. By their places, since to find each by its name takes as long as to read it.
@@ -108,8 +137,9 @@ pub(super) fn listed(row: &QueryResult) -> Result<(String, Entry)> {
         trace_id: row.try_get_by_index(13)?,
         writer_key_id: row.try_get_by_index(14)?,
         organization_id: row.try_get_by_index(15)?,
-        salts: None,
-        leaf_hash: None,
+        erased: row.try_get_by_index(16)?,
+        salts: Vec::new(),
+        leaf_hash: Vec::new(),
     };
     Ok((model.organization_id.clone(), entry(model)?))
 }
@@ -134,6 +164,7 @@ pub(super) fn entry(row: Model) -> Result<Entry> {
         writer_key_id,
         salts: _,
         leaf_hash: _,
+        erased,
     } = row;
     let content = Content {
         id: EntryId::stored(id),
@@ -149,7 +180,7 @@ pub(super) fn entry(row: Model) -> Result<Entry> {
         trace_id: trace_id.map(Identifier::stored),
     };
     let [timestamp, recorded_at] = [timestamp, recorded_at].map(Timestamp::saturating);
-    Ok(Entry { seq, timestamp, recorded_at, writer_key_id, content: Arc::new(content) })
+    Ok(Entry { seq, timestamp, recorded_at, writer_key_id, erased: Erased(erased), content: Arc::new(content) })
 }
 
 fn changes_text(changes: &[Change]) -> serde_json::Result<String> {

@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use crate::ingest::{all, entry, organization, query, start};
+use crate::ingest::{all, catalogue, entry, organization, query, start};
 use crate::support::{Backend, Database, on_every_database};
 
 const ORGANIZATIONS: [&str; 3] = ["org_a", "org_b", "org_c"];
@@ -53,7 +53,8 @@ impl Writer {
 
     async fn write_by(&self, replica: usize, to: &str, entries: Vec<NewEntry>) -> Result<Vec<Written>, Error> {
         let replica = &self.replicas[replica % self.replicas.len()];
-        replica.write(Batch { organization: organization(to), key_id: format!("key{}", self.number), entries }).await
+        let (organization, key_id) = (organization(to), format!("key{}", self.number));
+        replica.write(Batch { organization, key_id, catalogue: catalogue(), entries }).await
     }
 
     /// The same request to all replicas at once, as from a client that is quick to retry: one of them

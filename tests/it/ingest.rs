@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use auditlog::domain::{
-    Action, Change, Clock, Content, EntryId, Filter, Identifier, JsonText, Limit, Metadata, Name, NewEntry, Offset,
-    OrganizationId, Random, ResourceType, Timestamp,
+    Action, Catalogue, CatalogueName, Change, Clock, Content, EntryId, Filter, Identifier, JsonText, Limit, Metadata,
+    Name, Named, NewEntry, Offset, OrganizationId, Random, ResourceType, Timestamp,
 };
 use auditlog::error::Error;
 use auditlog::ingest::{Batch, Ingest, QueueLimits, Written};
+use auditlog::merkle::{Edge, Hash};
 use auditlog::query::{Query, Start};
 use auditlog::store::Store;
 
@@ -48,6 +49,22 @@ pub fn entry(id: &str, variant: u64) -> NewEntry {
     NewEntry { timestamp: None, content: Arc::new(content) }
 }
 
+/// The default one.
+pub fn catalogue() -> Arc<Catalogue> {
+    fn named<C>(names: &[&str], code: impl Fn(i16) -> C) -> Vec<Named<C>> {
+        let named = |(place, name): (usize, &&str)| Named {
+            code: code(place as i16),
+            name: CatalogueName::parse(*name).expect("a name"),
+            path_segment: None,
+            is_removed: false,
+        };
+        names.iter().enumerate().map(named).collect()
+    }
+    let types = ["assistant", "thread", "vector_store", "rule", "mcp_configuration", "user", "organization"];
+    let actions = ["created", "updated", "deleted", "accessed", "shared", "archived"];
+    Arc::new(Catalogue { resource_types: named(&types, ResourceType), actions: named(&actions, Action) })
+}
+
 pub fn start(store: &Store, clock: Clock) -> Ingest {
     Ingest::start(store.clone(), clock, Random::system(), LIMITS).0
 }
@@ -57,8 +74,9 @@ pub async fn query(store: &Store) -> Query {
     Query::new(store.clone())
 }
 
-async fn write(ingest: &Ingest, to: &str, entries: Vec<NewEntry>) -> Result<Vec<Written>, Error> {
-    ingest.write(Batch { organization: organization(to), key_id: "key".to_owned(), entries }).await
+pub async fn write(ingest: &Ingest, to: &str, entries: Vec<NewEntry>) -> Result<Vec<Written>, Error> {
+    let (organization, key_id) = (organization(to), "key".to_owned());
+    ingest.write(Batch { organization, key_id, catalogue: catalogue(), entries }).await
 }
 
 /// All entries, newest first.
@@ -267,7 +285,9 @@ on_every_database! {
         });
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         assert!(!waiting.is_finished(), "two hold the same head");
-        holder.move_heads(&[(&organization("org"), 7, Timestamp::MIN)]).await.expect("it moves");
+        let mut edge = Edge::default();
+        (0..7).for_each(|_| drop(edge.append(Hash::of_nothing())));
+        holder.move_heads(&[(&organization("org"), Timestamp::MIN, &edge)]).await.expect("it moves");
         holder.commit().await.expect("committed");
         assert_eq!(waiting.await.expect("no panic"), 7, "the waiter sees what it waited for");
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use auditlog::domain::{Change, JsonText, Random, Timestamp, hex};
-use auditlog::merkle::{Group, GroupHash, Hash, Leaf, Salts, Values};
+use auditlog::domain::{Change, Group, JsonText, Random, Timestamp, hex};
+use auditlog::merkle::{GroupHash, Hash, Leaf, Salts, Values};
 use serde::{Deserialize, Serialize};
 
 use crate::support::process::{program, text};

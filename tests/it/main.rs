@@ -19,6 +19,7 @@ mod ingest;
 mod isolation;
 mod layers;
 mod leaf;
+mod log;
 mod marks;
 mod output;
 mod plans;

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use sea_orm::DbBackend;
 
 use super::lists::measure;
-use crate::data::{Delays, ORGANIZATIONS};
+use crate::data::{Delays, ORGANIZATIONS, Seal};
 use crate::database::{Database, connect};
 use crate::drive::{Run, drive};
 use crate::figure::{Report, Target};
@@ -93,10 +93,11 @@ async fn inserts(database: &Database, clients: usize) -> anyhow::Result<Run> {
         let organization = bare(u32::try_from(client + 10 * clients)?);
         let (mut fresh, mut seq) = (Fresh::new(Delays::JITTER), 0);
         callers.push(move || {
-            let rows: Vec<_> = (1..=100).map(|place| fresh.entry(organization, seq + place)).collect();
+            let row = |place: i64| fresh.entry(organization, seq + place).row(&Seal::none());
+            let rows: Vec<_> = (1..=100).map(row).collect();
             seq += 100;
             let connection = connection.clone();
-            async move { insert_rows(&connection, &rows).await }
+            async move { insert_rows(&connection, rows).await }
         });
     }
     drive(DURATION, callers).await.context("bare INSERTs")

@@ -26,8 +26,11 @@ pub struct Model {
     pub metadata: String,
     pub trace_id: Option<String>,
     pub writer_key_id: String,
-    pub salts: Option<Vec<u8>>,
-    pub leaf_hash: Option<Vec<u8>>,
+    /// Of the groups that the values are hashed in, one after the other.
+    pub salts: Vec<u8>,
+    pub leaf_hash: Vec<u8>,
+    /// A bit for each group of values that was erased.
+    pub erased: i16,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -14,6 +14,9 @@ pub struct Model {
     pub head_seq: i64,
     /// Keeps `recorded_at` from falling when the clock does. Microseconds.
     pub last_recorded_at: i64,
+    /// The right edge of the log's tree, and its root.
+    pub edge: Vec<u8>,
+    pub root: Vec<u8>,
     pub created_at: i64,
 }
 

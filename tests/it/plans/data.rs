@@ -30,22 +30,22 @@ async fn add(connection: &DatabaseConnection, organization: &str, after: i64, to
     let entries = format!(
         "WITH RECURSIVE n(i) AS (SELECT CAST({after} AS bigint) + 1 UNION ALL SELECT i + 1 FROM n WHERE i < {to}) \
          INSERT INTO audit_logs (organization_id, seq, id, timestamp, recorded_at, resource_type, resource_id, \
-         action, user_id, changes, metadata, writer_key_id) \
+         action, user_id, changes, metadata, writer_key_id, salts, leaf_hash) \
          SELECT '{organization}', i, 'e' || CAST(i AS text), \
          {FIRST} + 1000000 * (CASE WHEN i % 97 = 0 THEN (i * 7) % (i + 1) ELSE i END), {FIRST}, \
          CASE WHEN i % 25000 = 7 THEN 3 WHEN (i * 7919) % 1000 < 600 THEN 0 ELSE (i * 7919) % 3 END, \
          CASE WHEN i % 25000 = 7 THEN 'rare' WHEN i % 7 = 0 THEN 'hot' ELSE 'r' || CAST((i * 31) % 9000 AS text) END, \
          CASE WHEN i % 25000 = 7 THEN 2 WHEN (i * 7919) % 1000 < 600 THEN 0 ELSE (i * 7919) % 2 END, \
          CASE WHEN i % 25000 = 7 OR i % 25000 = 8 THEN 'rare' WHEN i % 10 < 3 AND i > {QUIET} THEN 'hot' \
-         ELSE 'u' || CAST((i * 17) % 5000 AS text) END, '[]', '{{}}', 'w' FROM n"
+         ELSE 'u' || CAST((i * 17) % 5000 AS text) END, '[]', '{{}}', 'w', '', '' FROM n"
     );
     run(connection, &entries).await;
 }
 
 async fn move_head(connection: &DatabaseConnection, organization: &str, head: i64) {
     let head = format!(
-        "INSERT INTO organizations (id, log_id, head_seq, last_recorded_at, created_at) \
-         VALUES ('{organization}', '00', {head}, {FIRST}, {FIRST}) \
+        "INSERT INTO organizations (id, log_id, head_seq, last_recorded_at, edge, root, created_at) \
+         VALUES ('{organization}', '00', {head}, {FIRST}, '', '', {FIRST}) \
          ON CONFLICT (id) DO UPDATE SET head_seq = excluded.head_seq"
     );
     run(connection, &head).await;

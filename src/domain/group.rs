@@ -1,0 +1,60 @@
+//! The groups of an entry's values that are erased together.
+
+use super::{Invalid, quoted};
+
+/// What is erased together. Each is hashed with a salt of its own, so that proofs hold without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Group {
+    /// What was done to what by whom, and when. Lists and counts depend on it: it is never erased.
+    Facts,
+    /// What the user was called, and where they came from.
+    Actor,
+    /// What the resource was called, and what changed.
+    Content,
+}
+
+impl Group {
+    /// In the order of a leaf.
+    pub const ALL: [Self; 3] = [Self::Facts, Self::Actor, Self::Content];
+
+    /// As leaves and readers have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Facts => "facts",
+            Self::Actor => "actor",
+            Self::Content => "content",
+        }
+    }
+
+    /// Reads what [`Group::name`] gave.
+    pub fn parse(name: &str) -> Result<Self, Invalid> {
+        let found = Self::ALL.into_iter().find(|group| group.name() == name);
+        found.ok_or_else(|| Invalid::new("must be one of facts, actor, content", quoted(name)))
+    }
+
+    fn bit(self) -> i16 {
+        1 << self as i16
+    }
+}
+
+/// The groups that are gone from an entry, as the database has them: a bit for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Erased(pub i16);
+
+impl Erased {
+    /// Whether `group` is among them.
+    pub fn has(self, group: Group) -> bool {
+        self.0 & group.bit() != 0
+    }
+
+    /// These and `group`.
+    #[must_use]
+    pub fn with(self, group: Group) -> Self {
+        Self(self.0 | group.bit())
+    }
+
+    /// Which, in the order of a leaf.
+    pub fn groups(self) -> impl Iterator<Item = Group> {
+        Group::ALL.into_iter().filter(move |group| self.has(*group))
+    }
+}

@@ -1,0 +1,134 @@
+//! What a log is proved with: its head, its tiles, its last checkpoint, and its entries with their salts.
+
+use std::collections::BTreeSet;
+
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Statement};
+
+use super::entities::{checkpoint, log_key, organization};
+use super::sql::{Sql, number};
+use super::{Sealed, Store, dialect, rows};
+use crate::domain::{OrganizationId, Seq, Timestamp};
+use crate::error::Result;
+use crate::merkle::{Edge, Hash, TILE_WIDTH, TileId, Tiles};
+
+/// A log as it is committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogHead {
+    /// Names the log.
+    pub log_id: String,
+    /// The right edge of its tree.
+    pub edge: Edge,
+    /// The root of its tree, as it is stored beside the edge.
+    pub root: Hash,
+}
+
+/// The last checkpoint of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedCheckpoint {
+    /// The entries of the tree.
+    pub size: u64,
+    /// Its root.
+    pub root: Hash,
+    /// The signed note.
+    pub note: String,
+    /// When it was signed.
+    pub signed_at: Timestamp,
+}
+
+/// A key that signs for a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogKey {
+    /// Its public part.
+    pub public: Vec<u8>,
+    /// The entry that introduced it; 0 for the first.
+    pub seq: Seq,
+}
+
+impl Store {
+    /// The log of `organization`; `None` if there is none.
+    pub async fn log_head(&self, organization: &OrganizationId) -> Result<Option<LogHead>> {
+        let row = organization::Entity::find_by_id(organization.as_str()).one(&self.readers).await?;
+        let head = |row: organization::Model| {
+            let edge = Edge::parse(row.head_seq.unsigned_abs(), &row.edge).map_err(rows::foreign)?;
+            Ok(LogHead { log_id: row.log_id, edge, root: rows::hash(row.root)? })
+        };
+        row.map(head).transpose()
+    }
+
+    /// The last checkpoint of `organization`.
+    pub async fn checkpoint(&self, organization: &OrganizationId) -> Result<Option<SignedCheckpoint>> {
+        let row = checkpoint::Entity::find_by_id(organization.as_str()).one(&self.readers).await?;
+        let signed = |row: checkpoint::Model| {
+            let checkpoint::Model { organization_id: _, size, root, note, signed_at } = row;
+            let (size, signed_at) = (size.unsigned_abs(), Timestamp::saturating(signed_at));
+            Ok(SignedCheckpoint { size, root: rows::hash(root)?, note, signed_at })
+        };
+        row.map(signed).transpose()
+    }
+
+    /// The keys that sign for `organization`, oldest first.
+    pub async fn log_keys(&self, organization: &OrganizationId) -> Result<Vec<LogKey>> {
+        let keys = log_key::Entity::find()
+            .filter(log_key::Column::OrganizationId.eq(organization.as_str()))
+            .order_by_asc(log_key::Column::Seq)
+            .all(&self.readers)
+            .await?;
+        let key = |log_key::Model { organization_id: _, public_key, seq }| LogKey { public: public_key, seq };
+        Ok(keys.into_iter().map(key).collect())
+    }
+
+    /// The hashes that each of `tiles` has in a tree of `size` leaves, which the log has had: those that are written
+    /// have more by now, and of leaves that fill no tile yet the entries have them. One that is missing is left out.
+    pub async fn tiles(&self, organization: &OrganizationId, tiles: &BTreeSet<TileId>, size: u64) -> Result<Tiles> {
+        let mut sql = Sql::of(self.readers.get_database_backend(), organization);
+        let rows = tiles.iter().map(|TileId { level, index }| serde_json::json!([level, index]));
+        let k = sql.rows(rows.collect());
+        let chosen =
+            format!("t.organization_id = $1 AND t.level = {} AND t.tile_index = {}", number("k", 0), number("k", 1));
+        let each = dialect::each(sql.backend, "log_tiles", "t", &chosen);
+        let statement = sql.statement(format!("SELECT t.level, t.tile_index, t.hashes FROM {k} {each}"));
+        let mut found = Tiles::new();
+        for row in self.readers.query_all_raw(statement).await? {
+            let (level, index, hashes): (i16, i64, Vec<u8>) =
+                (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+            let tile = TileId { level: level.unsigned_abs() as u8, index: index.unsigned_abs() };
+            found.insert(tile, of_width(&hashes, tile.width(size))?);
+        }
+        for tile in tiles.iter().filter(|tile| tile.level == 0 && tile.width(size) > 0) {
+            if !found.contains_key(tile) {
+                found.insert(*tile, self.leaf_hashes(organization, *tile, tile.width(size)).await?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The first `width` hashes of a tile of leaves, from its entries.
+    async fn leaf_hashes(&self, organization: &OrganizationId, tile: TileId, width: u16) -> Result<Vec<Hash>> {
+        // No log has more leaves than there are numbers.
+        let after = (tile.index * u64::from(TILE_WIDTH)) as Seq;
+        let text =
+            "SELECT leaf_hash FROM audit_logs WHERE organization_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq";
+        let values = [organization.as_str().into(), after.into(), (after + Seq::from(width)).into()];
+        let statement = Statement::from_sql_and_values(self.readers.get_database_backend(), text, values);
+        let rows = self.readers.query_all_raw(statement).await?;
+        rows.iter().map(|row| rows::hash(row.try_get_by_index(0)?)).collect()
+    }
+
+    /// At most `limit` entries numbered above `after` and up to `to`, in the order of their numbers.
+    pub async fn sealed(&self, organization: &OrganizationId, after: Seq, to: Seq, limit: u64) -> Result<Vec<Sealed>> {
+        let text = format!(
+            "SELECT {} FROM audit_logs a WHERE a.organization_id = $1 AND a.seq > $2 AND a.seq <= $3 ORDER BY a.seq LIMIT $4",
+            rows::columns("a", &rows::SEALED)
+        );
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let values = [organization.as_str().into(), after.into(), to.into(), limit.into()];
+        let statement = Statement::from_sql_and_values(self.readers.get_database_backend(), text, values);
+        let rows = self.readers.query_all_raw(statement).await?;
+        rows.iter().map(|row| Ok(rows::sealed(row)?.1)).collect()
+    }
+}
+
+/// The first `width` of hashes that were stored one after the other.
+fn of_width(bytes: &[u8], width: u16) -> Result<Vec<Hash>> {
+    bytes.chunks(Hash::LENGTH).take(width.into()).map(|bytes| rows::hash(bytes.to_vec())).collect()
+}
