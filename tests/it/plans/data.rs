@@ -51,18 +51,20 @@ async fn move_head(connection: &DatabaseConnection, organization: &str, head: i6
     run(connection, &head).await;
 }
 
-/// Counts of other organizations, which nobody asks for.
+/// Counts and tiles of other organizations, which nobody asks for.
 async fn add_counts(connection: &DatabaseConnection) {
     let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)";
     for (table, columns, values) in [
         ("count_state", "folded_seq", "0"),
         ("count_keys", "key, counts, newest_timestamp, newest_seq, tail", "'o', '', 0, 0, 0"),
         ("count_marks", "key, level, timestamp, seq, counts", "'o', i % 2, i, i, ''"),
+        ("log_tiles", "level, tile_index, hashes", "i % 3, i, ''"),
+        ("erasures", "seq, group_code, hash, erased_by", "i, 1, '', i"),
     ] {
         let insert = format!(
             "{numbers} INSERT INTO {table} (organization_id, {columns}) \
              SELECT 'other_' || CAST(i % {groups} AS text), {values} FROM n",
-            groups = if table == "count_marks" { 200 } else { 20_000 },
+            groups = if ["count_state", "count_keys"].contains(&table) { 20_000 } else { 200 },
         );
         run(connection, &insert).await;
     }
