@@ -57,7 +57,7 @@ pub async fn query(store: &Store) -> Query {
     Query::new(store.clone())
 }
 
-async fn write(ingest: &Ingest, to: &str, entries: Vec<NewEntry>) -> Result<Vec<Written>, Error> {
+pub async fn write(ingest: &Ingest, to: &str, entries: Vec<NewEntry>) -> Result<Vec<Written>, Error> {
     ingest.write(Batch { organization: organization(to), key_id: "key".to_owned(), entries }).await
 }
 

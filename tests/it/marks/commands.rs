@@ -1,13 +1,16 @@
 //! `auditlog marks`, and a service that does not fold.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use auditlog::domain::{Action, Counts, Identifier, Key, ResourceType};
-use auditlog::store::Rung;
+use auditlog::domain::{Action, Clock, Counts, Identifier, Key, OrganizationId, ResourceType};
+use auditlog::marks::Folder;
+use auditlog::store::{Rung, Store};
 use serde_json::Value;
 
 use super::model::{Log, ORGANIZATION, Order};
 use super::{Storm, execute};
+use crate::ingest;
 use crate::support::process::{create_key, ran};
 use crate::support::{Backend, Database, Process, on_every_database};
 
@@ -133,6 +136,35 @@ on_every_database! {
             assert!(error.contains("there is no organization nobody"), "{command}: {error}");
         }
         assert_eq!(marks(database, &["status"]).1, "");
+    }
+
+    async fn entries_that_were_taken_back_are_not_counted(database: &Database) {
+        let (one, other) = (database.store().await, database.store().await);
+        let write = async |store: &Store, kind: &str, numbers: Range<u64>| {
+            let ingest = ingest::start(store, Clock::system());
+            for first in numbers.step_by(500) {
+                let entry = |number: u64| ingest::entry(&format!("{kind}_{number}"), number * (kind.len() as u64));
+                let written = ingest::write(&ingest, ORGANIZATION, (first..first + 500).map(entry).collect());
+                written.await.expect("written");
+            }
+        };
+        write(&one, "a", 0..2_000).await;
+        execute(database, "CREATE TABLE yesterday AS SELECT * FROM organizations").await;
+        write(&one, "a", 2_000..3_000).await;
+        for restore in [
+            "DELETE FROM audit_logs WHERE seq > 2000",
+            "DELETE FROM organizations",
+            "INSERT INTO organizations SELECT * FROM yesterday",
+            "DROP TABLE yesterday",
+        ] {
+            execute(database, restore).await;
+        }
+        write(&other, "bbb", 2_000..3_000).await;
+        let organization = OrganizationId::parse(ORGANIZATION).expect("an id");
+        // It has written entries of these numbers, and remembers them.
+        Folder::new(one).fold_all(&organization, |_| {}).await.expect("folded");
+        let (code, told, _) = marks(database, &["check"]);
+        assert!(code == Some(0) && told.ends_with(": 0 wrong\n"), "{told}");
     }
 
     async fn one_organization_that_cannot_be_folded_stops_no_other(database: &Database) {
