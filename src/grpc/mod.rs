@@ -1,5 +1,6 @@
 //! The gRPC surface: decode, call, encode.
 
+mod erasure;
 pub mod status;
 pub mod wire;
 
@@ -24,7 +25,7 @@ use crate::access::{Access, Caller, Scope};
 use crate::catalogue::Catalogues;
 use crate::domain::{Catalogue, Clock, EntryId, OrganizationId, Random, quoted};
 use crate::error::{AtField, Error, Result};
-use crate::ingest::{Batch, Ingest};
+use crate::ingest::{Batch, Eraser, Ingest};
 use crate::query::{Export, Page, Piece, Query};
 use pb::audit_log_service_server::AuditLogService;
 
@@ -44,6 +45,8 @@ pub struct Service {
     pub query: Query,
     /// Takes writes.
     pub ingest: Ingest,
+    /// Takes values away.
+    pub eraser: Eraser,
     /// Names types and actions.
     pub catalogues: Catalogues,
     /// Tells which timestamps lie ahead.

@@ -32,6 +32,13 @@ impl From<Error> for Status {
             Error::InsufficientPermissions(_) => status(Code::PermissionDenied, "INSUFFICIENT_PERMISSIONS", message),
             Error::OrganizationNotFound => status(Code::NotFound, "ORGANIZATION_NOT_FOUND", message),
             Error::AuditLogNotFound => status(Code::NotFound, "AUDIT_LOG_NOT_FOUND", message),
+            Error::AuditLogsNotFound(violations) => {
+                violated(Code::NotFound, "AUDIT_LOG_NOT_FOUND", message, violations)
+            }
+            Error::Tampered(violations) => {
+                violated(Code::FailedPrecondition, "TAMPERED_AUDIT_LOG", message, violations)
+            }
+            Error::ErasureUnavailable => status(Code::FailedPrecondition, "ERASURE_UNAVAILABLE", message),
             Error::NoSuchHistory(_) => status(Code::NotFound, "ROUTE_NOT_FOUND", message),
             Error::IdConflict(violations) => violated(Code::AlreadyExists, "ID_CONFLICT", message, violations),
             Error::Overloaded { retry_after } => {
