@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::domain::{Invalid, Secret, quoted};
 use crate::grpc::MAX_RESPONSE;
 use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
+use crate::grpc::pb::erasure_service_client::ErasureServiceClient;
 use crate::rest::Failure;
 
 /// How long one call may take.
@@ -55,7 +56,9 @@ pub(super) fn endpoint(url: &str) -> Result<Endpoint, Invalid> {
 }
 
 /// A connected client.
-pub(super) type AuditLogs = AuditLogServiceClient<InterceptedService<Channel, Authorize>>;
+pub(super) type AuditLogs = AuditLogServiceClient<Authorized>;
+pub(super) type Erasures = ErasureServiceClient<Authorized>;
+type Authorized = InterceptedService<Channel, Authorize>;
 
 /// Puts the key into each call.
 #[derive(Clone)]
@@ -71,12 +74,21 @@ impl Interceptor for Authorize {
 impl Client {
     /// Prepares the connection, which is made with the first call.
     pub(super) fn connect(&self) -> anyhow::Result<AuditLogs> {
+        let client = AuditLogServiceClient::new(self.channel()?);
+        Ok(client.max_decoding_message_size(MAX_RESPONSE))
+    }
+
+    /// The same to erase with.
+    pub(super) fn erasures(&self) -> anyhow::Result<Erasures> {
+        Ok(ErasureServiceClient::new(self.channel()?))
+    }
+
+    fn channel(&self) -> anyhow::Result<Authorized> {
         let mut authorization: MetadataValue<Ascii> =
             format!("Bearer {}", self.api_key.expose()).parse().context("the API key must be printable ASCII")?;
         authorization.set_sensitive(true);
         let channel = prepared(&self.endpoint)?.timeout(PATIENCE).connect_lazy();
-        let client = AuditLogServiceClient::with_interceptor(channel, Authorize(authorization));
-        Ok(client.max_decoding_message_size(MAX_RESPONSE))
+        Ok(InterceptedService::new(channel, Authorize(authorization)))
     }
 }
 

@@ -13,6 +13,7 @@ mod catalogue;
 mod client;
 mod completions;
 mod demo;
+mod erase;
 mod export;
 mod filters;
 mod gateway;
@@ -104,6 +105,11 @@ enum Command {
     /// alone. A line without an id gets one from its number and text. Bad lines are told by number and
     /// skipped. While the service is away, the import waits for it up to 20 seconds.
     Import(Box<import::Import>),
+    /// Erase personal values through a running service, and keep the log provable.
+    ///
+    /// Values and their salts are removed, their hashes stay, and an entry of the same log records what was erased, by
+    /// which key and why. What is erased already is left alone, so that the same command may be repeated.
+    Erase(Box<erase::Erase>),
     /// Ask a running service whether it serves.
     Health(health::Health),
     /// Bring the database's schema up to date. `serve` does so too.
@@ -236,6 +242,7 @@ fn dispatch(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>
         Command::History(history) => Box::pin(history.run()),
         Command::Get(get) => Box::pin(get.run()),
         Command::Export(export) => Box::pin(export.run()),
+        Command::Erase(erase) => Box::pin(erase.run()),
         Command::Health(health) => Box::pin(health.run()),
         Command::Completions(completions) => Box::pin(completions.run()),
         Command::Gateway(gateway) => Box::pin(gateway.run()),

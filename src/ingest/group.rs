@@ -170,12 +170,13 @@ impl Writer {
             let log = log.ok_or_else(|| Error::Internal(anyhow::anyhow!("a group's organization has no head")))?;
             outcomes.push(log.admit(batch));
         }
-        self.write(append, logs).await?;
+        write(append, logs).await?;
         Ok(outcomes)
     }
+}
 
     /// Writes what was admitted to `logs`.
-    async fn write(&self, append: &mut Append, mut logs: BTreeMap<&OrganizationId, Log>) -> Result<()> {
+    pub(super) async fn write(append: &mut Append, mut logs: BTreeMap<&OrganizationId, Log>) -> Result<()> {
         let (mut entries, mut completed) = (Vec::new(), Vec::new());
         for (organization, log) in &mut logs {
             completed.push((*organization, log.grow()));
@@ -199,4 +200,3 @@ impl Writer {
         }
         Ok(())
     }
-}
