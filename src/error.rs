@@ -59,7 +59,9 @@ pub enum Error {
     #[error("{}", describe(.0))]
     Tampered(Vec<Violation>),
     /// The service has no right to erase.
-    #[error("This service has no right to erase in its database; give it AUDITLOG_ERASE_DATABASE_URL, or ask one that has it")]
+    #[error(
+        "This service has no right to erase in its database; give it AUDITLOG_ERASE_DATABASE_URL, or ask one that has it"
+    )]
     ErasureUnavailable,
     /// No resource type has such a path for its histories; the text lists those that there are.
     #[error("There is no such history: {0}")]

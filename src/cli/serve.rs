@@ -26,7 +26,13 @@ pub struct Serve {
     database: Database,
     /// postgres://… of a role that may erase, where that of --database-url may not. The file
     /// AUDITLOG_ERASE_DATABASE_URL_FILE may hold it.
-    #[arg(long, env = "AUDITLOG_ERASE_DATABASE_URL", hide_env_values = true, hide_default_value = true, value_name = "URL")]
+    #[arg(
+        long,
+        env = "AUDITLOG_ERASE_DATABASE_URL",
+        hide_env_values = true,
+        hide_default_value = true,
+        value_name = "URL"
+    )]
     erase_database_url: Option<DatabaseUrl>,
     /// Where to listen, host:port; port 0 takes a free one and logs it.
     #[arg(long, env = "AUDITLOG_LISTEN", value_parser = address, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]

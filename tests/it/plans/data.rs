@@ -1,7 +1,7 @@
 //! A large organization whose values are hot, rare and absent, and small ones beside it: made by SQL, the same on
 //! both databases.
 
-use sea_orm::{ConnectionTrait, Database as Connections, DatabaseConnection};
+use sea_orm::{ConnectionTrait, Database as Connections, DatabaseConnection, DbBackend};
 
 use super::{LARGE, Statistics};
 use crate::support::{Backend, Database};
@@ -43,10 +43,16 @@ async fn add(connection: &DatabaseConnection, organization: &str, after: i64, to
 }
 
 async fn move_head(connection: &DatabaseConnection, organization: &str, head: i64) {
+    // As many hashes as the edge of such a log has, whatever they are.
+    let bytes = 32 * head.count_ones();
+    let edge = match connection.get_database_backend() {
+        DbBackend::Sqlite => format!("zeroblob({bytes})"),
+        _ => format!("decode(repeat('00', {bytes}), 'hex')"),
+    };
     let head = format!(
         "INSERT INTO organizations (id, log_id, head_seq, last_recorded_at, edge, root, created_at) \
-         VALUES ('{organization}', '00', {head}, {FIRST}, '', '', {FIRST}) \
-         ON CONFLICT (id) DO UPDATE SET head_seq = excluded.head_seq"
+         VALUES ('{organization}', '00', {head}, {FIRST}, {edge}, '', {FIRST}) \
+         ON CONFLICT (id) DO UPDATE SET head_seq = excluded.head_seq, edge = excluded.edge"
     );
     run(connection, &head).await;
 }
