@@ -191,7 +191,15 @@ impl Signer {
             if is_signed {
                 continue;
             }
-            match self.examine(keys, log, remembered).await? {
+            let looked = match self.examine(keys, log, remembered).await {
+                Err(Error::Internal(cause)) => {
+                    warn!(organization = %log.organization, error = format!("{cause:#}"), "a log cannot be read");
+                    refused.push((log.organization.to_string(), Finding::Damaged { size: log.size }));
+                    continue;
+                }
+                looked => looked?,
+            };
+            match looked {
                 Some(one) if one.findings.is_empty() => examined.push(one),
                 Some(Examined { findings, .. }) => {
                     refused.extend(findings.into_iter().map(|finding| (log.organization.to_string(), finding)));

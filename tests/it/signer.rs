@@ -70,7 +70,8 @@ impl Task {
     async fn says(&mut self, expected: bool) {
         self.serving.mark_unchanged();
         let said = async { while self.serving.changed().await.is_ok() && *self.serving.borrow() != expected {} };
-        tokio::time::timeout(Duration::from_secs(20), said).await.expect("it says so");
+        let said = tokio::time::timeout(Duration::from_secs(20), said).await;
+        assert!(said.is_ok(), "in vain: it says {expected}");
     }
 
     /// As a kill would.
@@ -136,6 +137,14 @@ fn serve(database: &Database, key_file: &Path) -> Process {
     command.args(["serve", "--listen", "127.0.0.1:0"]).env("AUDITLOG_DATABASE_URL", &database.url);
     command.env("AUDITLOG_SIGNING_KEY", key_file).env("AUDITLOG_LOG_NAME", LOG_NAME);
     Process::spawn(command)
+}
+
+/// The line of the log that has `text`.
+fn told(service: &Process, text: &str) -> String {
+    let until = Instant::now() + Duration::from_secs(20);
+    let later = std::iter::from_fn(|| service.log.recv_timeout(until.duration_since(Instant::now())).ok());
+    let found = service.said.iter().cloned().chain(later).find(|line| line.contains(text));
+    found.unwrap_or_else(|| panic!("in vain: {text}"))
 }
 
 on_every_database! {

@@ -69,8 +69,8 @@ on_every_database! {
 
         let store = yesterdays.store().await;
         let service = serve(&yesterdays, &key_file);
-        let line = service.log.recv_timeout(Duration::from_secs(20)).expect("it says so");
-        assert!(line.contains("it was signed with 10 entries and has 5") && line.contains("acknowledge-rollback"), "{line}");
+        let line = told(&service, "it was signed with 10 entries and has 5");
+        assert!(line.contains("acknowledge-rollback"), "{line}");
         assert_eq!((health(&service.url(""), "").await, health(&service.url(""), PROOFS).await), (SERVING, NOT_SERVING));
         // Beyond what was signed, with other entries.
         let http = reqwest::Client::new();
@@ -79,8 +79,7 @@ on_every_database! {
             let written = http.post(service.url("/v1/org/audit-logs")).bearer_auth(&api_key).json(&body).send().await;
             assert_eq!(written.expect("an answer").status().as_u16(), 201);
         }
-        let line = service.log.recv_timeout(Duration::from_secs(20)).expect("it says so");
-        assert!(line.contains("its first 10 entries are not those that were signed"), "{line}");
+        told(&service, "its first 10 entries are not those that were signed");
         assert_eq!(signed(&store, "org").await.expect("the old one").size, 5);
 
         let (key_file, url) = (key_file.to_str().expect("UTF-8"), yesterdays.url.as_str());
@@ -116,7 +115,7 @@ on_every_database! {
             format!("UPDATE audit_logs SET leaf_hash = {zeros} WHERE seq = (SELECT head_seq FROM organizations)"),
             "DELETE FROM audit_logs WHERE seq = 280".to_owned(),
             "DELETE FROM audit_logs WHERE seq = (SELECT head_seq FROM organizations)".to_owned(),
-            "UPDATE organizations SET head_seq = head_seq - 1".to_owned(),
+            "UPDATE organizations SET head_seq = head_seq - 2".to_owned(),
             "UPDATE organizations SET head_seq = head_seq + 1".to_owned(),
             "UPDATE organizations SET log_id = 'ffffffffffffffffffffffffffffffff'".to_owned(),
             "DELETE FROM organizations".to_owned(),
