@@ -5,9 +5,9 @@
 //! app, config, telemetry     bind, assemble, drain; where options come from; logs
 //! rest                       HTTP and JSON to the calls of gRPC, and their answers back
 //! grpc                       decode, call, encode; errors to statuses
-//! access, catalogue,         what the service can do: keys, names, writes, proofs, reads,
-//! ingest, integrity, query,  counts; they never use each other
-//! marks
+//! access, catalogue,         what the service can do: keys, names, writes, proofs, counts, reads,
+//! ingest, integrity, marks,  signed checkpoints; they never use each other
+//! query, signer
 //! store                      the database; the only place that names sea-orm
 //! error                      the one error enum; knows neither gRPC nor HTTP
 //! merkle                     leaves, tree, proofs and signatures of a log, as pure functions
@@ -28,5 +28,6 @@ pub mod marks;
 pub mod merkle;
 pub mod query;
 pub mod rest;
+pub mod signer;
 pub mod store;
 pub mod telemetry;

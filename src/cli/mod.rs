@@ -25,6 +25,7 @@ mod migrate;
 mod organizations;
 mod read;
 mod serve;
+mod signing_key;
 mod table;
 
 use std::ffi::OsString;
@@ -124,6 +125,8 @@ enum Command {
     Catalogue(catalogue::Catalogue),
     /// Show, check and make the counts that keep totals and deep pages fast.
     Marks(marks::Marks),
+    /// Make, show and exchange the keys that sign checkpoints.
+    SigningKey(signing_key::SigningKey),
     /// Print a script that completes commands and options in a shell.
     Completions(completions::Completions),
 }
@@ -252,6 +255,7 @@ fn dispatch(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>
         Command::Organizations(organizations) => Box::pin(organizations.run()),
         Command::Catalogue(catalogue) => Box::pin(catalogue.run()),
         Command::Marks(marks) => Box::pin(marks.run()),
+        Command::SigningKey(signing_key) => Box::pin(signing_key.run()),
         Command::Import(import) => Box::pin(import.run()),
     }
 }

@@ -9,9 +9,10 @@ use crate::support::process::{ran, text};
 use crate::support::{Backend, Database, Process, database, on_every_database};
 
 /// What is said anew each time and configures nothing.
-const ONE_OFF: [&str; 13] = [
+const ONE_OFF: [&str; 15] = [
     "action",
     "after",
+    "all",
     "end-date",
     "format",
     "history",
@@ -23,6 +24,7 @@ const ONE_OFF: [&str; 13] = [
     "resource-type",
     "start-date",
     "user-id",
+    "yes",
 ];
 
 /// The commands that do something, each by its words.
