@@ -9,6 +9,7 @@
 //! ingest, query, marks       they never use each other
 //! store                      the database; the only place that names sea-orm
 //! error                      the one error enum; knows neither gRPC nor HTTP
+//! verify                     what a log's verifier checks, and what it finds, as pure functions
 //! merkle                     leaves, tree, proofs and signatures of a log, as pure functions
 //! domain                     plain data and pure functions
 //! ```
@@ -28,3 +29,4 @@ pub mod query;
 pub mod rest;
 pub mod store;
 pub mod telemetry;
+pub mod verify;
