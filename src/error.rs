@@ -43,6 +43,12 @@ pub enum Error {
     /// No such entry in the organization.
     #[error("Audit log not found")]
     AuditLogNotFound,
+    /// No checkpoint, or none that has the entry.
+    #[error("There is no such checkpoint yet; a service that signs makes one within seconds")]
+    CheckpointNotFound,
+    /// The last checkpoint's tree has no such tile, or less of it.
+    #[error("The last checkpoint has no such tile")]
+    TileNotFound,
     /// No resource type has such a path for its histories; the text lists those that there are.
     #[error("There is no such history: {0}")]
     NoSuchHistory(Invalid),

@@ -5,8 +5,9 @@
 //! app, config, telemetry     bind, assemble, drain; where options come from; logs
 //! rest                       HTTP and JSON to the calls of gRPC, and their answers back
 //! grpc                       decode, call, encode; errors to statuses
-//! access, catalogue,         what the service can do: keys, names, writes, reads, counts;
-//! ingest, query, marks       they never use each other
+//! access, catalogue,         what the service can do: keys, names, writes, proofs, reads,
+//! ingest, integrity, query,  counts; they never use each other
+//! marks
 //! store                      the database; the only place that names sea-orm
 //! error                      the one error enum; knows neither gRPC nor HTTP
 //! verify                     what a log's verifier checks, and what it finds, as pure functions
@@ -23,6 +24,7 @@ pub mod domain;
 pub mod error;
 pub mod grpc;
 pub mod ingest;
+pub mod integrity;
 pub mod marks;
 pub mod merkle;
 pub mod query;

@@ -167,7 +167,7 @@ impl Access {
             None => OrganizationId::parse(named).at("organization_id"),
         };
         // The first write with a service-wide key makes the organization.
-        if caller.organization.is_none() && scope == Scope::Read {
+        if caller.organization.is_none() && scope != Scope::Write {
             match &organization {
                 Ok(organization) if self.is_there(organization).await? => {}
                 _ => return Err(Error::OrganizationNotFound),

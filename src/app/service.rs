@@ -18,8 +18,10 @@ use crate::catalogue::Catalogues;
 use crate::domain::{Clock, Random};
 use crate::error::Error;
 use crate::grpc::pb::audit_log_service_server::AuditLogServiceServer;
+use crate::grpc::pb::integrity_service_server::IntegrityServiceServer;
 use crate::grpc::{self, MAX_REQUEST, MAX_RESPONSE, pb};
 use crate::ingest::{Ingest, QueueLimits};
+use crate::integrity::Integrity;
 use crate::marks::Folder;
 use crate::query::Query;
 use crate::rest;
@@ -46,11 +48,13 @@ pub struct Parts {
     pub clock: Clock,
     /// Ids, keys and log ids.
     pub random: Random,
+    /// What logs are called, without their ids; `None` where nothing is signed.
+    pub log_name: Option<String>,
 }
 
 /// Binds and serves.
 pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
-    let Parts { store, clock, random } = parts;
+    let Parts { store, clock, random, log_name } = parts;
     let Options { serving, rest, folds, queue } = options;
     let bound = server::bind(&serving.listen).await?;
     let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue);
@@ -60,6 +64,7 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let service = grpc::Service {
         access: access.clone(),
         query,
+        integrity: Integrity::new(store.clone(), log_name),
         ingest,
         catalogues,
         clock,
@@ -102,6 +107,9 @@ where
 {
     let refuse: Refuse = grpc::status::refuse;
     let access = service.access.clone();
+    let integrity = IntegrityServiceServer::new(service.clone())
+        .max_decoding_message_size(MAX_REQUEST)
+        .max_encoding_message_size(MAX_RESPONSE);
     let audit_logs = AuditLogServiceServer::new(service)
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_RESPONSE);
@@ -112,6 +120,7 @@ where
     };
     let router = Router::new()
         .route_service(&path(&audit_logs), audit_logs.clone())
+        .route_service(&path(&integrity), integrity.clone())
         .layer(from_fn_with_state((access, refuse), authenticate));
     let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
     let router = router

@@ -116,7 +116,7 @@ async fn start(store: &Store, clock: Clock, random: Random, listen: Option<Strin
         cors_origins: Vec::new(),
     };
     let start = async |listen: String| {
-        let parts = Parts { store: store.clone(), clock: clock.clone(), random: random.clone() };
+        let parts = Parts { store: store.clone(), clock: clock.clone(), random: random.clone(), log_name: None };
         app::start(
             parts,
             Options {

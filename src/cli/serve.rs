@@ -106,7 +106,7 @@ impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { database, listen, rest, fold, serving, queue_entries, queue_mib } = self;
         let store = database.open().await?;
-        let parts = Parts { store, clock: Clock::system(), random: Random::system() };
+        let parts = Parts { store, clock: Clock::system(), random: Random::system(), log_name: None };
         let queue = QueueLimits { entries: queue_entries as usize, bytes: queue_mib as usize * 1024 * 1024 };
         let (rest, folds) = (rest == Switch::On, fold == Switch::On);
         let options = Options { serving: serving.at(listen), rest, folds, queue };

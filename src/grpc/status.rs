@@ -32,6 +32,8 @@ impl From<Error> for Status {
             Error::InsufficientPermissions(_) => status(Code::PermissionDenied, "INSUFFICIENT_PERMISSIONS", message),
             Error::OrganizationNotFound => status(Code::NotFound, "ORGANIZATION_NOT_FOUND", message),
             Error::AuditLogNotFound => status(Code::NotFound, "AUDIT_LOG_NOT_FOUND", message),
+            Error::CheckpointNotFound => status(Code::NotFound, "CHECKPOINT_NOT_FOUND", message),
+            Error::TileNotFound => status(Code::NotFound, "TILE_NOT_FOUND", message),
             Error::NoSuchHistory(_) => status(Code::NotFound, "ROUTE_NOT_FOUND", message),
             Error::IdConflict(violations) => violated(Code::AlreadyExists, "ID_CONFLICT", message, violations),
             Error::Overloaded { retry_after } => {

@@ -74,6 +74,12 @@ pub struct VerifierKey {
 }
 
 impl VerifierKey {
+    /// The key of these 32 bytes under `name`. Errors: they are not as many.
+    pub fn new(name: KeyName, public: &[u8]) -> Result<Self, Invalid> {
+        let public = public.try_into().map_err(|_| Invalid::new("a public key must be 32 bytes", public.len()))?;
+        Ok(Self { name, public })
+    }
+
     /// Whose it is.
     pub fn name(&self) -> &KeyName {
         &self.name

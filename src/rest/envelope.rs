@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::grpc::MAX_REQUEST;
 
 /// Code, HTTP status and type of every error that gRPC has too.
-const CODES: [(&str, StatusCode, &str); 16] = [
+const CODES: [(&str, StatusCode, &str); 18] = [
     ("invalid_parameter", StatusCode::BAD_REQUEST, INVALID),
     ("invalid_body", StatusCode::BAD_REQUEST, INVALID),
     ("missing_authentication", StatusCode::UNAUTHORIZED, "authentication_error"),
@@ -24,6 +24,8 @@ const CODES: [(&str, StatusCode, &str); 16] = [
     ("insufficient_permissions", StatusCode::FORBIDDEN, "permission_error"),
     ("organization_not_found", StatusCode::NOT_FOUND, NOT_FOUND),
     ("audit_log_not_found", StatusCode::NOT_FOUND, NOT_FOUND),
+    ("checkpoint_not_found", StatusCode::NOT_FOUND, NOT_FOUND),
+    ("tile_not_found", StatusCode::NOT_FOUND, NOT_FOUND),
     ("route_not_found", StatusCode::NOT_FOUND, NOT_FOUND),
     ("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE, INVALID),
     ("id_conflict", StatusCode::CONFLICT, "conflict_error"),

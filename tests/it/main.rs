@@ -16,6 +16,7 @@ mod grpc;
 mod help;
 mod import;
 mod ingest;
+mod integrity;
 mod isolation;
 mod layers;
 mod leaf;

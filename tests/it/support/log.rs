@@ -1,0 +1,52 @@
+//! Checkpoints that a test signs itself, and what a log's service told.
+
+use auditlog::domain::hex;
+use auditlog::grpc::pb::integrity_service_client::IntegrityServiceClient;
+use auditlog::merkle::{Checkpoint, Hash, KeyName, Question, SigningKey, VerifierKey, sign};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sea_orm::{ConnectionTrait, Database as Connections};
+use tonic::transport::Channel;
+
+use super::{Backend, Database, Service};
+use crate::ingest::organization;
+
+/// What the logs of tests are called.
+pub const LOG_NAME: &str = "audit.example.com";
+
+/// Signs a checkpoint of the log as it was at `size`, now its last one; gives its root and the key that verifies it.
+pub async fn sign_at(database: &Database, service: &Service, name: &str, size: u64) -> (Hash, VerifierKey) {
+    let store = &service.store;
+    let log_id = store.log_head(&organization(name)).await.expect("read").expect("a log").log_id;
+    let question = Question::root(size).expect("a size");
+    let tiles = store.tiles(&organization(name), &question.tiles(), size).await.expect("read");
+    let root = question.answer(&tiles).expect("whole tiles")[0];
+    let origin = KeyName::parse(format!("{LOG_NAME}/{log_id}")).expect("a name");
+    let key = SigningKey::from_seed(&[7; 32]).expect("32 bytes");
+    let text = Checkpoint { origin: origin.clone(), size, root }.text();
+    let note = sign(&text, &origin, &[&key]);
+    let bytes = |bytes: &[u8]| match database.backend {
+        Backend::Sqlite => format!("x'{}'", hex(bytes)),
+        Backend::Postgres => format!("decode('{}', 'hex')", hex(bytes)),
+    };
+    let verifier = key.verifier(origin);
+    let text = verifier.text();
+    let encoded = text.splitn(3, '+').nth(2).expect("a key");
+    // After the mark of its algorithm.
+    let public = bytes(&STANDARD.decode(encoded).expect("base64")[1..]);
+    let connection = Connections::connect(&database.url).await.expect("the database accepts");
+    for statement in [
+        format!("DELETE FROM checkpoints WHERE organization_id = '{name}'"),
+        format!("INSERT INTO checkpoints VALUES ('{name}', {size}, {}, '{note}', 0)", bytes(&root.0)),
+        format!("INSERT INTO log_keys VALUES ('{name}', {public}, 0) ON CONFLICT DO NOTHING"),
+    ] {
+        connection.execute_unprepared(&statement).await.expect("it runs");
+    }
+    connection.close().await.expect("it closes");
+    (root, verifier)
+}
+
+/// A gRPC client that shows no key by itself.
+pub async fn verifier(service: &Service) -> IntegrityServiceClient<Channel> {
+    IntegrityServiceClient::connect(service.url("")).await.expect("the service accepts")
+}
