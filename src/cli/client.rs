@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::domain::{Invalid, Secret, quoted};
 use crate::grpc::MAX_RESPONSE;
 use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
+use crate::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use crate::rest::Failure;
 
 /// How long one call may take.
@@ -57,6 +58,9 @@ pub(super) fn endpoint(url: &str) -> Result<Endpoint, Invalid> {
 /// A connected client.
 pub(super) type AuditLogs = AuditLogServiceClient<InterceptedService<Channel, Authorize>>;
 
+/// The same of what proves logs.
+pub(super) type Integrity = IntegrityServiceClient<InterceptedService<Channel, Authorize>>;
+
 /// Puts the key into each call.
 #[derive(Clone)]
 pub(super) struct Authorize(MetadataValue<Ascii>);
@@ -71,12 +75,24 @@ impl Interceptor for Authorize {
 impl Client {
     /// Prepares the connection, which is made with the first call.
     pub(super) fn connect(&self) -> anyhow::Result<AuditLogs> {
+        let (channel, authorize) = self.channel()?;
+        let client = AuditLogServiceClient::with_interceptor(channel, authorize);
+        Ok(client.max_decoding_message_size(MAX_RESPONSE))
+    }
+
+    /// The same to what proves logs.
+    pub(super) fn connect_integrity(&self) -> anyhow::Result<Integrity> {
+        let (channel, authorize) = self.channel()?;
+        let client = IntegrityServiceClient::with_interceptor(channel, authorize);
+        Ok(client.max_decoding_message_size(MAX_RESPONSE))
+    }
+
+    fn channel(&self) -> anyhow::Result<(Channel, Authorize)> {
         let mut authorization: MetadataValue<Ascii> =
             format!("Bearer {}", self.api_key.expose()).parse().context("the API key must be printable ASCII")?;
         authorization.set_sensitive(true);
         let channel = prepared(&self.endpoint)?.timeout(PATIENCE).connect_lazy();
-        let client = AuditLogServiceClient::with_interceptor(channel, Authorize(authorization));
-        Ok(client.max_decoding_message_size(MAX_RESPONSE))
+        Ok((channel, Authorize(authorization)))
     }
 }
 
