@@ -87,8 +87,8 @@ pub struct Comparison {
     tail: Edge,
     /// Whether no tile of the level was missing.
     is_whole: [bool; 2],
-    /// The size and the root of a tree that was seen before.
-    seen: Option<(u64, Hash)>,
+    /// Of a tree that was seen before, its largest complete subtrees: where each ends, and the edge up to there.
+    seen: Vec<(u64, Vec<u8>)>,
     /// The leaves that tiles have as that tree had them.
     proven: u64,
     suspects: Vec<Suspect>,
@@ -113,7 +113,7 @@ impl Comparison {
             blocks: edge(size >> TILE_HEIGHT, blocks),
             tail: edge(size % u64::from(TILE_WIDTH), tail),
             is_whole: [true; 2],
-            seen: seen.map(|seen| (seen.size(), seen.root())),
+            seen: seen.map(subtrees).unwrap_or_default(),
             proven: 0,
             suspects: Vec::new(),
             suspect_root: None,
@@ -159,8 +159,10 @@ impl Comparison {
         for hash in stored {
             let _ = self.leaves.append(*hash);
             let _ = self.tail.append(*hash);
-            if self.is_whole[0] && self.seen == Some((self.leaves.size(), self.leaves.root())) {
-                self.proven = self.leaves.size();
+            let size = self.leaves.size();
+            let is_seen = |(end, edge): &(u64, Vec<u8>)| *end == size && *edge == self.leaves.bytes();
+            if self.is_whole[0] && self.seen.iter().any(is_seen) {
+                self.proven = size;
             }
         }
         if row.width() == TILE_WIDTH {
@@ -209,4 +211,14 @@ impl Comparison {
         let first = self.suspects.first().map(|suspect| (suspect.seq as u64 - 1) >> TILE_HEIGHT);
         Some((index, first == Some(index) && self.suspect_root == Some(in_tree)))
     }
+}
+
+/// The trees that `edge` begins with, of one, two and more of its complete subtrees.
+fn subtrees(edge: &Edge) -> Vec<(u64, Vec<u8>)> {
+    let size = edge.size();
+    let heights = (0..u64::BITS).rev().filter(|height| size >> height & 1 == 1);
+    // All bits of the size down to that of the height.
+    let ends = heights.map(|height| size >> height << height);
+    let bytes = edge.bytes();
+    ends.zip(1..).map(|(end, hashes)| (end, bytes[..hashes * Hash::LENGTH].to_vec())).collect()
 }

@@ -57,6 +57,15 @@ impl Evidence<'_> {
         })
     }
 
+    /// `finding`, with what tiles say of earlier entries, though nothing proves the tiles.
+    fn with_hint(&self, mut finding: Finding) -> Finding {
+        let earlier = self.comparison.suspects().first().filter(|suspect| suspect.seq < start(&finding));
+        if let Some(Suspect { seq, .. }) = earlier {
+            finding.why.push_str(&format!("; tiles, which nothing proves, differ from the entries from {seq} on"));
+        }
+        finding
+    }
+
     /// Where the first entry is that is not in the tree, and how that is known.
     fn range(&self) -> Finding {
         let (size, root) = (self.checkpoint.size, self.checkpoint.root);
@@ -87,30 +96,44 @@ impl Evidence<'_> {
 /// The first thing that is wrong, if anything is. `entries` are those of [`Evidence::suspects`], read again.
 pub fn first_bad(evidence: &Evidence<'_>, entries: &BTreeMap<Seq, Told>) -> Option<Finding> {
     let Evidence { checkpoint, walk, ended: _, comparison } = evidence;
-    let fork = walk.fork().map(|(first, last)| Finding {
-        kind: Kind::Forked,
-        entries: Some((first, last)),
-        why: format!(
-            "it is not as when this log was verified before; the checkpoint of {} entries is of another history",
-            checkpoint.size
-        ),
-    });
-    let unrecorded = || walk.unrecorded();
-    let first_of = |one: Option<Finding>, other: Option<Finding>| match (one, other) {
-        (Some(one), Some(other)) => Some(if start(&other) < start(&one) { other } else { one }),
-        (one, other) => one.or(other),
-    };
     let own = evidence.of_walk().map(|(finding, stored)| explained(evidence, entries, finding, stored));
     if evidence.is_signed_for() {
+        let fork = walk.fork().map(|entries| {
+            let size = checkpoint.size;
+            let why = format!(
+                "it is not as when the log was verified before; the checkpoint of {size} entries is of another history"
+            );
+            Finding { kind: Kind::Forked, entries: Some(entries), why }
+        });
         let tiles =
             || comparison.first().map(|why| Finding::of_log(Kind::Tiles, format!("all entries are right, and {why}")));
-        return fork.or_else(|| first_of(own, unrecorded())).or_else(tiles);
+        return fork.or_else(|| first_of(own, walk.unrecorded())).or_else(tiles);
     }
     if let Some(suspect) = evidence.out_of_tree() {
         let found = of_suspect(evidence, entries, suspect);
-        return first_of(Some(found), first_of(own, unrecorded()));
+        return first_of(Some(found), first_of(own, walk.unrecorded()));
     }
-    fork.or(own).or_else(|| Some(evidence.range()))
+    let unseen = walk.fork().map(|entries| {
+        let why = "it is not as when the log was verified before".to_owned();
+        Finding { kind: Kind::Changed, entries: Some(entries), why }
+    });
+    match (unseen, own) {
+        (Some(unseen), Some(own)) if end(&unseen) < start(&own) => Some(unseen),
+        (_, Some(own)) => Some(evidence.with_hint(own)),
+        (unseen, None) => unseen.or_else(|| Some(evidence.range())),
+    }
+}
+
+/// The one that is about an earlier entry.
+fn first_of(one: Option<Finding>, other: Option<Finding>) -> Option<Finding> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if start(&other) < start(&one) { other } else { one }),
+        (one, other) => one.or(other),
+    }
+}
+
+fn end(finding: &Finding) -> Seq {
+    finding.entries.map_or(0, |(_, last)| last)
 }
 
 fn start(finding: &Finding) -> Seq {

@@ -222,6 +222,13 @@ fn what_left_its_place_is_named_with_and_without_new_hashes() {
         let missing = renumbered(missing, anew);
         let expected = "missing: entry 300: it is not there; what was 301 has its number";
         assert_eq!(says(found(&signed, &missing, seen)), expected, "{anew}");
+        if anew {
+            let mut signed = log(&all);
+            signed.tiles.remove(&TileId { level: 0, index: 2 });
+            let expected = "truncated: entry 600: the checkpoint has 600 entries, and the log ends with 599; tiles, which \
+                            nothing proves, differ from the entries from 300 on";
+            assert_eq!(says(found(&signed, &missing, None)), expected);
+        }
     }
     let mut gap = all.clone();
     gap.drain(299..302);
@@ -252,7 +259,8 @@ fn where_tiles_were_edited_as_well_no_more_is_said_than_is_known() {
     let seen = Some(log_edge(&all[..290]));
     assert_eq!(says(found(&signed, &told, seen)), expected.replace("1 to", "291 to"));
     let seen = Some(log_edge(&all[..400]));
-    assert!(says(found(&signed, &told, seen)).starts_with("forked: one of the entries 257 to 384: "));
+    let expected = "changed: one of the entries 257 to 384: it is not as when the log was verified before";
+    assert_eq!(says(found(&signed, &told, seen)), expected);
     // The entries are right, and a tile is not.
     assert_eq!(
         says(found(&Log { tiles: signed.tiles, ..log(&all) }, &all, None)),

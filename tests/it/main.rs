@@ -31,3 +31,4 @@ mod schema;
 mod stream;
 mod support;
 mod trail;
+mod verify;

@@ -22,7 +22,7 @@ use crate::verify::{
 const ROWS: usize = 16;
 const TILES: usize = 4;
 /// How long a record may take to be signed for, and the wait between looks.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 const WAIT: Duration = Duration::from_millis(250);
 
 /// What a verification found.

@@ -3,6 +3,7 @@
 use auditlog::domain::hex;
 use auditlog::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use auditlog::merkle::{Checkpoint, Hash, KeyName, Question, SigningKey, VerifierKey, sign};
+use auditlog::store::Store;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sea_orm::{ConnectionTrait, Database as Connections};
@@ -16,7 +17,11 @@ pub const LOG_NAME: &str = "audit.example.com";
 
 /// Signs a checkpoint of the log as it was at `size`, now its last one; gives its root and the key that verifies it.
 pub async fn sign_at(database: &Database, service: &Service, name: &str, size: u64) -> (Hash, VerifierKey) {
-    let store = &service.store;
+    sign_in(database, &service.store, name, size).await
+}
+
+/// The same of the log in `store`.
+pub async fn sign_in(database: &Database, store: &Store, name: &str, size: u64) -> (Hash, VerifierKey) {
     let log_id = store.log_head(&organization(name)).await.expect("read").expect("a log").log_id;
     let question = Question::root(size).expect("a size");
     let tiles = store.tiles(&organization(name), &question.tiles(), size).await.expect("read");
@@ -25,10 +30,7 @@ pub async fn sign_at(database: &Database, service: &Service, name: &str, size: u
     let key = SigningKey::from_seed(&[7; 32]).expect("32 bytes");
     let text = Checkpoint { origin: origin.clone(), size, root }.text();
     let note = sign(&text, &origin, &[&key]);
-    let bytes = |bytes: &[u8]| match database.backend {
-        Backend::Sqlite => format!("x'{}'", hex(bytes)),
-        Backend::Postgres => format!("decode('{}', 'hex')", hex(bytes)),
-    };
+    let bytes = |bytes: &[u8]| literal(database, bytes);
     let verifier = key.verifier(origin);
     let text = verifier.text();
     let encoded = text.splitn(3, '+').nth(2).expect("a key");
@@ -49,4 +51,12 @@ pub async fn sign_at(database: &Database, service: &Service, name: &str, size: u
 /// A gRPC client that shows no key by itself.
 pub async fn verifier(service: &Service) -> IntegrityServiceClient<Channel> {
     IntegrityServiceClient::connect(service.url("")).await.expect("the service accepts")
+}
+
+/// `bytes` in SQL.
+pub fn literal(database: &Database, bytes: &[u8]) -> String {
+    match database.backend {
+        Backend::Sqlite => format!("x'{}'", hex(bytes)),
+        Backend::Postgres => format!("decode('{}', 'hex')", hex(bytes)),
+    }
 }
