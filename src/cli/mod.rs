@@ -231,7 +231,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     runtime.shutdown_background();
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     // Whoever reads our output, such as `head`, may have enough.
-    if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+    if is_broken_pipe(&error) {
         return ExitCode::SUCCESS;
     }
     if error.is::<NotVerified>() {
@@ -247,6 +247,10 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 /// What was to be verified is not true. It has been told.
 #[derive(Debug, thiserror::Error)]
 #[error("not verified")]
@@ -260,10 +264,8 @@ struct Unchecked(anyhow::Error);
 impl Unchecked {
     /// `error` as that, unless it is wrong usage or a verdict.
     fn of(error: anyhow::Error) -> anyhow::Error {
-        match error.is::<clap::Error>() || error.is::<NotVerified>() || error.is::<io::Error>() {
-            true => error,
-            false => Self(error).into(),
-        }
+        let is_for_others = error.is::<clap::Error>() || error.is::<NotVerified>() || is_broken_pipe(&error);
+        if is_for_others { error } else { Self(error).into() }
     }
 }
 
