@@ -15,7 +15,7 @@ use crate::domain::did_you_mean;
 
 /// Options whose value may come from a file of its own: `AUDITLOG_API_KEY_FILE` and the like, or
 /// `api_key_file` in the configuration file.
-const SECRETS: [&str; 2] = ["api_key", "database_url"];
+const SECRETS: [&str; 3] = ["api_key", "database_url", "erase_database_url"];
 
 /// `command` with the defaults that `--config` or `AUDITLOG_CONFIG` give.
 pub fn with_file(command: Command, arguments: &[OsString]) -> anyhow::Result<Command> {

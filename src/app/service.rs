@@ -18,9 +18,10 @@ use crate::catalogue::Catalogues;
 use crate::domain::{Clock, Random};
 use crate::error::Error;
 use crate::grpc::pb::audit_log_service_server::AuditLogServiceServer;
+use crate::grpc::pb::erasure_service_server::ErasureServiceServer;
 use crate::grpc::pb::integrity_service_server::IntegrityServiceServer;
 use crate::grpc::{self, MAX_REQUEST, MAX_RESPONSE, pb};
-use crate::ingest::{Ingest, QueueLimits};
+use crate::ingest::{Eraser, Ingest, QueueLimits};
 use crate::integrity::Integrity;
 use crate::marks::Folder;
 use crate::query::Query;
@@ -58,6 +59,9 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let Options { serving, rest, folds, queue } = options;
     let bound = server::bind(&serving.listen).await?;
     let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue);
+    // The rest of the time is for its last transaction, and for readers that it waits for.
+    let budget = serving.request_timeout / 3;
+    let eraser = Eraser::new(store.clone(), clock.clone(), random.clone(), budget);
     let access = Access::new(store.clone(), clock.clone());
     let (query, catalogues) = (Query::new(store.clone()), Catalogues::new(store.clone()));
     let draining = Arc::new(AtomicBool::new(false));
@@ -66,6 +70,7 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         query,
         integrity: Integrity::new(store.clone(), log_name),
         ingest,
+        eraser,
         catalogues,
         clock,
         random,
@@ -110,6 +115,7 @@ where
     let integrity = IntegrityServiceServer::new(service.clone())
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_RESPONSE);
+    let erasure = ErasureServiceServer::new(service.clone()).max_decoding_message_size(MAX_REQUEST);
     let audit_logs = AuditLogServiceServer::new(service)
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_RESPONSE);
@@ -121,6 +127,7 @@ where
     let router = Router::new()
         .route_service(&path(&audit_logs), audit_logs.clone())
         .route_service(&path(&integrity), integrity.clone())
+        .route_service(&path(&erasure), erasure.clone())
         .layer(from_fn_with_state((access, refuse), authenticate));
     let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
     let router = router

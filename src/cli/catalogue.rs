@@ -107,6 +107,7 @@ async fn remove(store: &Store, name: &CatalogueName) -> anyhow::Result<()> {
         Removal::Removed(segment) => segment,
         Removal::Unknown => bail!("{}", unknown(name, &store.catalogue().await?)),
         Removal::Used(organization) => return Err(used(organization)),
+        Removal::Needed => bail!("{name} stays: entries that the service makes itself are of it"),
     };
     tell!("Waiting {} seconds, until services that run have noticed …", NOTICED.as_secs());
     tokio::time::sleep(NOTICED).await;

@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::domain::{Invalid, Secret, quoted};
 use crate::grpc::MAX_RESPONSE;
 use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
+use crate::grpc::pb::erasure_service_client::ErasureServiceClient;
 use crate::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use crate::rest::Failure;
 
@@ -56,10 +57,10 @@ pub(super) fn endpoint(url: &str) -> Result<Endpoint, Invalid> {
 }
 
 /// A connected client.
-pub(super) type AuditLogs = AuditLogServiceClient<InterceptedService<Channel, Authorize>>;
-
-/// The same of what proves logs.
-pub(super) type Integrity = IntegrityServiceClient<InterceptedService<Channel, Authorize>>;
+pub(super) type AuditLogs = AuditLogServiceClient<Authorized>;
+pub(super) type Erasures = ErasureServiceClient<Authorized>;
+pub(super) type Integrity = IntegrityServiceClient<Authorized>;
+type Authorized = InterceptedService<Channel, Authorize>;
 
 /// Puts the key into each call.
 #[derive(Clone)]
@@ -75,24 +76,27 @@ impl Interceptor for Authorize {
 impl Client {
     /// Prepares the connection, which is made with the first call.
     pub(super) fn connect(&self) -> anyhow::Result<AuditLogs> {
-        let (channel, authorize) = self.channel()?;
-        let client = AuditLogServiceClient::with_interceptor(channel, authorize);
+        let client = AuditLogServiceClient::new(self.channel()?);
         Ok(client.max_decoding_message_size(MAX_RESPONSE))
     }
 
-    /// The same to what proves logs.
-    pub(super) fn connect_integrity(&self) -> anyhow::Result<Integrity> {
-        let (channel, authorize) = self.channel()?;
-        let client = IntegrityServiceClient::with_interceptor(channel, authorize);
+    /// The same to erase with.
+    pub(super) fn erasures(&self) -> anyhow::Result<Erasures> {
+        Ok(ErasureServiceClient::new(self.channel()?))
+    }
+
+    /// The same to verify with.
+    pub(super) fn integrity(&self) -> anyhow::Result<Integrity> {
+        let client = IntegrityServiceClient::new(self.channel()?);
         Ok(client.max_decoding_message_size(MAX_RESPONSE))
     }
 
-    fn channel(&self) -> anyhow::Result<(Channel, Authorize)> {
+    fn channel(&self) -> anyhow::Result<Authorized> {
         let mut authorization: MetadataValue<Ascii> =
             format!("Bearer {}", self.api_key.expose()).parse().context("the API key must be printable ASCII")?;
         authorization.set_sensitive(true);
         let channel = prepared(&self.endpoint)?.timeout(PATIENCE).connect_lazy();
-        Ok((channel, Authorize(authorization)))
+        Ok(InterceptedService::new(channel, Authorize(authorization)))
     }
 }
 

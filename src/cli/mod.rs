@@ -13,6 +13,7 @@ mod catalogue;
 mod client;
 mod completions;
 mod demo;
+mod erase;
 mod export;
 mod filters;
 mod gateway;
@@ -121,6 +122,11 @@ enum Command {
     ///
     /// Exit codes: 0 it proves the entry, 1 it does not, 2 wrong usage, 3 it could not be read.
     VerifyProof(prove::VerifyProof),
+    /// Erase personal values through a running service, and keep the log provable.
+    ///
+    /// Values and their salts are removed, their hashes stay, and an entry of the same log records what was erased, by
+    /// which key and why. What is erased already is left alone, so that the same command may be repeated.
+    Erase(Box<erase::Erase>),
     /// Ask a running service whether it serves.
     Health(health::Health),
     /// Bring the database's schema up to date. `serve` does so too.
@@ -285,6 +291,7 @@ fn dispatch(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>
         Command::Verify(verify) => Box::pin(verify.run()),
         Command::Prove(prove) => Box::pin(prove.run()),
         Command::VerifyProof(verify) => Box::pin(verify.run()),
+        Command::Erase(erase) => Box::pin(erase.run()),
         Command::Health(health) => Box::pin(health.run()),
         Command::Completions(completions) => Box::pin(completions.run()),
         Command::Gateway(gateway) => Box::pin(gateway.run()),

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-use super::Database;
+use super::{Database, DatabaseUrl};
 use crate::app::{self, Options, Parts, Running};
 use crate::domain::{Clock, Invalid, Random, quoted};
 use crate::ingest::QueueLimits;
@@ -24,6 +24,16 @@ Examples:
 pub struct Serve {
     #[command(flatten)]
     database: Database,
+    /// postgres://… of a role that may erase, where that of --database-url may not. The file
+    /// AUDITLOG_ERASE_DATABASE_URL_FILE may hold it.
+    #[arg(
+        long,
+        env = "AUDITLOG_ERASE_DATABASE_URL",
+        hide_env_values = true,
+        hide_default_value = true,
+        value_name = "URL"
+    )]
+    erase_database_url: Option<DatabaseUrl>,
     /// Where to listen, host:port; port 0 takes a free one and logs it.
     #[arg(long, env = "AUDITLOG_LISTEN", value_parser = address, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     listen: String,
@@ -104,8 +114,12 @@ fn origin(given: &str) -> Result<HeaderValue, Invalid> {
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Self { database, listen, rest, fold, serving, queue_entries, queue_mib } = self;
+        let Self { database, erase_database_url, listen, rest, fold, serving, queue_entries, queue_mib } = self;
         let store = database.open().await?;
+        let store = match &erase_database_url {
+            Some(DatabaseUrl(url)) => store.erasing_by(url).await?,
+            None => store,
+        };
         let parts = Parts { store, clock: Clock::system(), random: Random::system(), log_name: None };
         let queue = QueueLimits { entries: queue_entries as usize, bytes: queue_mib as usize * 1024 * 1024 };
         let (rest, folds) = (rest == Switch::On, fold == Switch::On);

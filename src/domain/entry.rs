@@ -63,6 +63,9 @@ pub enum ServiceEntry {
 }
 
 impl ServiceEntry {
+    /// Of which all of them are.
+    pub const RESOURCE_TYPE: &str = "organization";
+
     /// A new entry of this kind about `organization`, asked for with the key `by`, or by nobody.
     pub fn about(
         self,
@@ -79,7 +82,7 @@ impl ServiceEntry {
         let uuid = uuid::Builder::from_random_bytes(random.bytes()).into_uuid();
         let content = Content {
             id: EntryId::parse(format!("auditlog:{kind}:{uuid}"))?,
-            resource_type: catalogue.resource_type("organization")?,
+            resource_type: catalogue.resource_type(Self::RESOURCE_TYPE)?,
             resource_id: Identifier::parse(organization.as_str())?,
             resource_name: None,
             action: catalogue.action("updated")?,

@@ -32,8 +32,28 @@ impl Group {
         found.ok_or_else(|| Invalid::new("must be one of facts, actor, content", quoted(name)))
     }
 
+    /// What the database calls it: its place in a leaf.
+    pub fn code(self) -> i16 {
+        self as i16
+    }
+
+    /// Reads what [`Group::code`] gave.
+    pub fn of_code(code: i16) -> Option<Self> {
+        Self::ALL.into_iter().find(|group| group.code() == code)
+    }
+
+    /// Reads the name of a group that may be erased.
+    pub fn parse_erasable(name: &str) -> Result<Self, Invalid> {
+        let why = match Self::parse(name) {
+            Ok(Self::Facts) => "must be actor or content; facts are never erased, since lists and counts need them",
+            Ok(group) => return Ok(group),
+            Err(_) => "must be actor or content",
+        };
+        Err(Invalid::new(why, quoted(name)))
+    }
+
     fn bit(self) -> i16 {
-        1 << self as i16
+        1 << self.code()
     }
 }
 
@@ -53,8 +73,25 @@ impl Erased {
         Self(self.0 | group.bit())
     }
 
+    /// These, and not those of `others`.
+    #[must_use]
+    pub fn except(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// Which, in the order of a leaf.
     pub fn groups(self) -> impl Iterator<Item = Group> {
         Group::ALL.into_iter().filter(move |group| self.has(*group))
+    }
+}
+
+impl FromIterator<Group> for Erased {
+    fn from_iter<I: IntoIterator<Item = Group>>(groups: I) -> Self {
+        groups.into_iter().fold(Self::default(), Self::with)
     }
 }

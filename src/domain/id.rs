@@ -36,6 +36,11 @@ impl EntryId {
         Self::parse(text)
     }
 
+    /// Whether it is that of an entry that the service made itself.
+    pub fn is_service(&self) -> bool {
+        self.0.starts_with(RESERVED)
+    }
+
     /// A new id, `log_` and a UUIDv7 in base32, so that ids sort by the time they were made.
     pub fn generate(now: Timestamp, random: &Random) -> Self {
         let millis = u64::try_from(now.micros() / 1_000).unwrap_or(0);

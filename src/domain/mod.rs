@@ -24,5 +24,5 @@ pub use id::EntryId;
 pub use json::{JsonText, MAX_DEPTH};
 pub use position::{Position, Span};
 pub use random::{BASE62, Random};
-pub use text::{Identifier, Invalid, Metadata, Name, OrganizationId, Secret, did_you_mean, hex, quoted};
+pub use text::{Identifier, Invalid, Metadata, Name, OrganizationId, Reason, Secret, did_you_mean, hex, quoted};
 pub use timestamp::{Timestamp, end_of_span, start_of_span};

@@ -93,8 +93,12 @@ const MAX_IDENTIFIER: usize = 256;
 const MAX_NAME: usize = 512;
 
 fn identifier(text: &str) -> Result<(), Invalid> {
-    if text.is_empty() || text.len() > MAX_IDENTIFIER {
-        return Err(Invalid::new(format_args!("must be 1 to {MAX_IDENTIFIER} bytes"), text.len()));
+    printable(text, MAX_IDENTIFIER)
+}
+
+fn printable(text: &str, max: usize) -> Result<(), Invalid> {
+    if text.is_empty() || text.len() > max {
+        return Err(Invalid::new(format_args!("must be 1 to {max} bytes"), text.len()));
     }
     if text.chars().any(char::is_control) {
         return Err(Invalid::new("must be printable", quoted(text)));
@@ -125,6 +129,23 @@ text_type! {
 text_type! {
     /// A name or an e-mail address: at most 512 bytes, no NUL.
     Name, |text| no_nul(text, MAX_NAME)
+}
+
+/// Why values are erased: 1 to 512 bytes of printable UTF-8. It is kept for ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason(String);
+
+impl Reason {
+    /// Takes `text` if it keeps the rule.
+    pub fn parse(text: String) -> Result<Self, Invalid> {
+        printable(&text, MAX_NAME)?;
+        Ok(Self(text))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl Name {

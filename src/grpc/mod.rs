@@ -1,5 +1,6 @@
 //! The gRPC surface: decode, call, encode.
 
+mod erasure;
 mod integrity;
 pub mod status;
 pub mod wire;
@@ -25,7 +26,7 @@ use crate::access::{Access, Caller, Scope};
 use crate::catalogue::Catalogues;
 use crate::domain::{Catalogue, Clock, EntryId, OrganizationId, Random, quoted};
 use crate::error::{AtField, Error, Result};
-use crate::ingest::{Batch, Ingest};
+use crate::ingest::{Batch, Eraser, Ingest};
 use crate::integrity::Integrity;
 use crate::query::{Page, Piece, Query};
 use pb::audit_log_service_server::AuditLogService;
@@ -48,6 +49,8 @@ pub struct Service {
     pub integrity: Integrity,
     /// Takes writes.
     pub ingest: Ingest,
+    /// Takes values away.
+    pub eraser: Eraser,
     /// Names types and actions.
     pub catalogues: Catalogues,
     /// Tells which timestamps lie ahead.

@@ -34,6 +34,17 @@ impl From<Error> for Status {
             Error::AuditLogNotFound => status(Code::NotFound, "AUDIT_LOG_NOT_FOUND", message),
             Error::CheckpointNotFound => status(Code::NotFound, "CHECKPOINT_NOT_FOUND", message),
             Error::TileNotFound => status(Code::NotFound, "TILE_NOT_FOUND", message),
+            Error::EntryDamaged(sequence) => {
+                error!(sequence, "an entry cannot be read");
+                status(Code::DataLoss, "ENTRY_DAMAGED", message)
+            }
+            Error::AuditLogsNotFound(violations) => {
+                violated(Code::NotFound, "AUDIT_LOG_NOT_FOUND", message, violations)
+            }
+            Error::Tampered(violations) => {
+                violated(Code::FailedPrecondition, "TAMPERED_AUDIT_LOG", message, violations)
+            }
+            Error::ErasureUnavailable => status(Code::FailedPrecondition, "ERASURE_UNAVAILABLE", message),
             Error::NoSuchHistory(_) => status(Code::NotFound, "ROUTE_NOT_FOUND", message),
             Error::IdConflict(violations) => violated(Code::AlreadyExists, "ID_CONFLICT", message, violations),
             Error::Overloaded { retry_after } => {

@@ -1,6 +1,7 @@
 //! Writes: a bounded queue, and one writer that commits many requests in one transaction. A request
-//! is acknowledged after its commit and never before.
+//! is acknowledged after its commit and never before. Erasing is a write, too, beside the queue.
 
+mod erase;
 mod group;
 mod log;
 
@@ -15,6 +16,8 @@ use crate::error::{Error, Result};
 use crate::merkle::Hash;
 use crate::store::Store;
 use group::Writer;
+
+pub use erase::{Eraser, Erasure, Forgotten, Target};
 
 /// What a caller does when the queue is full.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::domain::{Catalogue, Entry, Erased, Group, OrganizationId, Seq};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::merkle::{GroupHash, Leaf, Values};
 use crate::store::{Sealed, Store};
 
@@ -69,13 +69,20 @@ impl Entries {
         Self { store, organization, at: after, to, limit: FEWEST, catalogue: None }
     }
 
-    /// The next entries; `None` after the last. An entry that is missing is left out.
+    /// The next entries; `None` after the last. An entry that is missing is left out. Errors: `EntryDamaged`, after
+    /// all entries before it.
     pub async fn next(&mut self) -> Result<Option<Vec<Opened>>> {
         if self.at >= self.to {
             return Ok(None);
         }
-        let to = self.to.min(self.at + self.limit);
-        let entries = self.store.sealed(&self.organization, self.at, to, self.limit.unsigned_abs()).await?;
+        let mut to = self.to.min(self.at + self.limit);
+        let entries = loop {
+            match self.store.sealed(&self.organization, self.at, to, self.limit.unsigned_abs()).await {
+                // Those before it are given first.
+                Err(Error::EntryDamaged(seq)) if seq > self.at + 1 => to = seq - 1,
+                entries => break entries?,
+            }
+        };
         let piece = self.opened(entries).await?;
         let bytes: usize = piece.iter().map(|opened| opened.sealed.entry.content.size()).sum();
         let room = BYTES * piece.len() / bytes.max(1);

@@ -7,7 +7,7 @@ use std::fmt::{self, Write};
 use sha2::{Digest, Sha256};
 
 use super::Hash;
-use crate::domain::{Change, Content, Entry, Group, Invalid, Name, Random, Timestamp};
+use crate::domain::{Change, Content, Entry, Erased, Group, Invalid, Name, Random, Timestamp};
 
 /// The values of one group. This is what is hashed and in which order, on each side: the writer has it from an entry,
 /// a verifier from what it read.
@@ -198,6 +198,16 @@ impl Salts {
     /// One after the other, in the order of a leaf.
     pub fn bytes(&self) -> &[u8] {
         self.0.as_flattened()
+    }
+
+    /// What is left of them once these groups are erased: zeros for theirs.
+    #[must_use]
+    pub fn without(&self, erased: Erased) -> Self {
+        let mut left = self.clone();
+        for group in erased.groups() {
+            left.0[group as usize] = Salt::default();
+        }
+        left
     }
 
     /// That of one group.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel, Statement};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel, QueryResult, Statement};
 use serde_json::json;
 
 use super::entities::{log_tile, organization};
@@ -154,6 +154,8 @@ impl Append {
             }
             let tile = completed.tile();
             let mut hashes = self.tile(organization, tile).await?;
+            // There are more if the log was taken back to an earlier time without its tiles.
+            hashes.truncate((completed.index % u64::from(TILE_WIDTH)) as usize * Hash::LENGTH);
             hashes.extend(completed.hash.0);
             self.write_tile(organization, tile, hashes).await?;
         }
@@ -188,6 +190,19 @@ impl Append {
             OnConflict::columns([C::OrganizationId, C::Level, C::TileIndex]).update_column(C::Hashes).to_owned();
         let insert = log_tile::Entity::insert(row.into_active_model()).on_conflict(longer);
         insert.exec_without_returning(&self.transaction).await?;
+        Ok(())
+    }
+
+    pub(super) fn sql(&self, organization: &OrganizationId) -> Sql {
+        Sql::of(self.transaction.get_database_backend(), organization)
+    }
+
+    pub(super) async fn query(&self, statement: Statement) -> Result<Vec<QueryResult>> {
+        Ok(self.transaction.query_all_raw(statement).await?)
+    }
+
+    pub(super) async fn execute(&self, statement: Statement) -> Result<()> {
+        self.transaction.execute_raw(statement).await?;
         Ok(())
     }
 

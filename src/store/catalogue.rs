@@ -8,7 +8,7 @@ use sea_orm::{
 
 use super::entities::{audit_log, catalogue, organization};
 use super::{Store, dialect};
-use crate::domain::{Action, Catalogue, CatalogueName, Named, PathSegment, ResourceType, Timestamp};
+use crate::domain::{Action, Catalogue, CatalogueName, Named, PathSegment, ResourceType, ServiceEntry, Timestamp};
 use crate::error::{Error, Result};
 
 const RESOURCE_TYPE: &str = "resource_type";
@@ -42,6 +42,8 @@ pub enum Removal {
     Unknown,
     /// This organization has entries of it.
     Used(String),
+    /// The service's own entries are of it.
+    Needed,
 }
 
 impl Store {
@@ -102,6 +104,9 @@ impl Store {
         let Some(row) = known.find(|row| row.name == name.as_str()) else {
             return Ok(Removal::Unknown);
         };
+        if row.name == ServiceEntry::RESOURCE_TYPE {
+            return Ok(Removal::Needed);
+        }
         if let Some(organization) = user_of(&transaction, row.code).await? {
             return Ok(Removal::Used(organization));
         }

@@ -25,6 +25,8 @@ const OLDEST_POSTGRES: i32 = 150_000;
 
 /// Connections to write with on PostgreSQL: for the writer, and for notes beside it.
 const WRITERS: u32 = 3;
+/// And to erase with, where a role of its own does.
+const ERASERS: u32 = 2;
 
 /// What to do where there is no SQLite file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +93,8 @@ async fn connect_sqlite(
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full)
                 .busy_timeout(PATIENCE)
+                // What is erased is overwritten, and not left in a free place of the file.
+                .pragma("secure_delete", "on")
                 .pragma("query_only", if writes { "off" } else { "on" })
         });
         // After a failed COMMIT, SQLite has ended the transaction and the driver thinks that it goes on:
@@ -105,32 +109,41 @@ async fn connect_sqlite(
     Ok((open(connections, false).await?, writers))
 }
 
-async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<(DatabaseConnection, DatabaseConnection)> {
+/// Connections to erase with. A SQLite file has no roles.
+pub(super) async fn connect_eraser(url: &str) -> anyhow::Result<DatabaseConnection> {
+    match url.split_once("://").map(|(scheme, _)| scheme) {
+        Some("postgres" | "postgresql") => open_postgres(url, ERASERS).await,
+        _ => bail!("the database URL to erase by must start with postgres://: a SQLite file has no roles"),
+    }
+}
+
+async fn open_postgres(url: &str, connections: u32) -> anyhow::Result<DatabaseConnection> {
     check_url::<PgConnectOptions>(
         url,
         "postgres://user:password@host/database, with / and @ in a password as %2F and %40",
     )?;
-    let open = async |connections| {
-        let mut options = options(url, connections);
-        options.map_sqlx_postgres_opts(|postgres| {
-            postgres.application_name("auditlog").options([
-                // Values do not decide our plans, so that they are made once: to make them took as long as to run
-                // them. A statement that left the planner a choice would need custom plans.
-                ("plan_cache_mode", "force_generic_plan"),
-                // A bitmap has no order: where an organization was taken for a small one, a page sorted all of it.
-                ("enable_bitmapscan", "off"),
-                ("max_parallel_workers_per_gather", "0"),
-                // Compiling a statement took 10 ms where running it takes 0.3.
-                ("jit", "off"),
-                // Another process that hangs in its transaction must not stop all writes for ever.
-                ("lock_timeout", "10s"),
-                ("idle_in_transaction_session_timeout", "30s"),
-            ])
-        });
-        Database::connect(options).await.map(traced).context("cannot connect to PostgreSQL")
-    };
+    let mut options = options(url, connections);
+    options.map_sqlx_postgres_opts(|postgres| {
+        postgres.application_name("auditlog").options([
+            // Values do not decide our plans, so that they are made once: to make them took as long as to run
+            // them. A statement that left the planner a choice would need custom plans.
+            ("plan_cache_mode", "force_generic_plan"),
+            // A bitmap has no order: where an organization was taken for a small one, a page sorted all of it.
+            ("enable_bitmapscan", "off"),
+            ("max_parallel_workers_per_gather", "0"),
+            // Compiling a statement took 10 ms where running it takes 0.3.
+            ("jit", "off"),
+            // Another process that hangs in its transaction must not stop all writes for ever.
+            ("lock_timeout", "10s"),
+            ("idle_in_transaction_session_timeout", "30s"),
+        ])
+    });
+    Database::connect(options).await.map(traced).context("cannot connect to PostgreSQL")
+}
+
+async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<(DatabaseConnection, DatabaseConnection)> {
     // Writes have connections of their own, so that slow reads do not keep them waiting.
-    let (connection, writers) = (open(connections).await?, open(WRITERS).await?);
+    let (connection, writers) = (open_postgres(url, connections).await?, open_postgres(url, WRITERS).await?);
     let setting = async |name: &str| -> anyhow::Result<String> {
         let row =
             connection.query_one_raw(sea_orm::Statement::from_string(DbBackend::Postgres, format!("SHOW {name}")));
@@ -316,6 +329,28 @@ pub(super) fn bytes(backend: DbBackend, expression: &str) -> String {
     match backend {
         DbBackend::Sqlite => format!("unhex({expression})"),
         _ => format!("decode({expression}, 'hex')"),
+    }
+}
+
+/// Asks whether the role of the connection may change `columns` of `table`. `None` where there are no roles.
+pub(super) fn may_change(backend: DbBackend, table: &str, columns: &[&str]) -> Option<sea_orm::Statement> {
+    match backend {
+        DbBackend::Sqlite => None,
+        _ => {
+            let columns = columns.iter().map(|column| format!("has_column_privilege('{table}', '{column}', 'UPDATE')"));
+            let text = format!("SELECT {}", columns.collect::<Vec<_>>().join(" AND "));
+            Some(sea_orm::Statement::from_string(backend, text))
+        }
+    }
+}
+
+/// Takes what was overwritten out of the files, beside the database; its first column is 0 where it could. `None`
+/// where a service cannot.
+pub(super) fn purge(backend: DbBackend) -> Option<sea_orm::Statement> {
+    match backend {
+        // The log is copied into the file and cut to nothing. It waits for readers that still read it.
+        DbBackend::Sqlite => Some(sea_orm::Statement::from_string(backend, "PRAGMA wal_checkpoint(TRUNCATE)")),
+        _ => None,
     }
 }
 

@@ -9,7 +9,7 @@ use super::entities::{audit_log, checkpoint, erasure, log_key, organization};
 use super::sql::{Sql, number};
 use super::{Sealed, Store, dialect, rows};
 use crate::domain::{EntryId, Group, Invalid, OrganizationId, Seq, Timestamp};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::merkle::{Edge, GroupHash, Hash, TILE_WIDTH, TileId, Tiles};
 
 /// A log as it is committed.
@@ -157,7 +157,8 @@ impl Store {
         erased.into_iter().map(hash).collect()
     }
 
-    /// At most `limit` entries numbered above `after` and up to `to`, in the order of their numbers.
+    /// At most `limit` entries numbered above `after` and up to `to`, in the order of their numbers. Errors:
+    /// `EntryDamaged`.
     pub async fn sealed(&self, organization: &OrganizationId, after: Seq, to: Seq, limit: u64) -> Result<Vec<Sealed>> {
         let text = format!(
             "SELECT {} FROM audit_logs a WHERE a.organization_id = $1 AND a.seq > $2 AND a.seq <= $3 ORDER BY a.seq LIMIT $4",
@@ -167,7 +168,11 @@ impl Store {
         let values = [organization.as_str().into(), after.into(), to.into(), limit.into()];
         let statement = Statement::from_sql_and_values(self.readers.get_database_backend(), text, values);
         let rows = self.readers.query_all_raw(statement).await?;
-        rows.iter().map(|row| Ok(rows::sealed(row)?.1)).collect()
+        let sealed = |row| match rows::sealed(row) {
+            Ok((_, sealed)) => Ok(sealed),
+            Err(_) => Err(Error::EntryDamaged(row.try_get_by_index(0)?)),
+        };
+        rows.iter().map(sealed).collect()
     }
 }
 

@@ -6,6 +6,7 @@ mod catalogue;
 mod counts;
 mod dialect;
 mod entities;
+mod erase;
 mod fold;
 mod keys;
 mod list;
@@ -19,6 +20,7 @@ mod sql;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::bail;
 use sea_orm::{DatabaseConnection, TransactionTrait};
 
 use crate::domain::Secret;
@@ -29,6 +31,7 @@ use recent::Recent;
 pub use append::{Append, CommitFailed, Head, Sealed};
 pub use catalogue::{Addition, Removal};
 pub use counts::{KeyState, Mark, State};
+pub use erase::{Erasable, Extent, Remains};
 pub use fold::{Fold, KeyMarks, Lag, Rung, Unfolded, Whole};
 pub use keys::ApiKey;
 pub use list::{Part, Snapshot, Window};
@@ -46,6 +49,8 @@ pub struct Store {
     readers: DatabaseConnection,
     /// One connection on SQLite, which has one writer; a few on PostgreSQL.
     writers: DatabaseConnection,
+    /// The writers, unless a role of its own erases.
+    erasers: DatabaseConnection,
     /// What was appended last, for whoever folds it.
     recent: Arc<Recent>,
 }
@@ -55,22 +60,38 @@ impl Store {
     /// read with, and refuses a database that cannot keep what it acknowledges. The schema is left as
     /// it is.
     pub async fn connect(url: &Secret, connections: u32) -> anyhow::Result<Self> {
-        let (readers, writers) = dialect::connect(url.expose(), connections, Missing::Create).await?;
-        Ok(Self { readers, writers, recent: Arc::default() })
+        Self::connect_to(url, connections, Missing::Create).await
     }
 
-    /// Connects, brings the schema up to date, and checks it.
+    async fn connect_to(url: &Secret, connections: u32, missing: Missing) -> anyhow::Result<Self> {
+        let (readers, writers) = dialect::connect(url.expose(), connections, missing).await?;
+        Ok(Self { readers, erasers: writers.clone(), writers, recent: Arc::default() })
+    }
+
+    /// Connects, brings the schema up to date, and checks it. One that is up to date is only looked at, which any role
+    /// may do.
     pub async fn open(url: &Secret, connections: u32) -> anyhow::Result<Self> {
         let store = Self::connect(url, connections).await?;
-        store.migrate().await?;
+        if store.check().await.is_err() {
+            // It tells what is wrong, where it cannot right it.
+            store.migrate().await?;
+        }
         Ok(store)
     }
 
     /// Connects to a database that is there with the schema of this version, and creates nothing.
     pub async fn open_existing(url: &Secret, connections: u32) -> anyhow::Result<Self> {
-        let (readers, writers) = dialect::connect(url.expose(), connections, Missing::Refuse).await?;
-        let store = Self { readers, writers, recent: Arc::default() };
+        let store = Self::connect_to(url, connections, Missing::Refuse).await?;
         store.check().await?;
+        Ok(store)
+    }
+
+    /// The same, erasing by connections to `url`: those of a role that may, to the same PostgreSQL database.
+    pub async fn erasing_by(self, url: &Secret) -> anyhow::Result<Self> {
+        let store = Self { erasers: dialect::connect_eraser(url.expose()).await?, ..self };
+        if !store.may_erase().await? {
+            bail!("the role of the database URL to erase by has no right to change the columns that are erased");
+        }
         Ok(store)
     }
 
@@ -92,15 +113,19 @@ impl Store {
 
     /// Begins to append. Nothing is seen by others before [`Append::commit`].
     pub async fn append(&self) -> Result<Append> {
-        let options = dialect::append(self.writers.get_database_backend());
-        Ok(Append::new(self.writers.begin_with_options(options).await?, Arc::clone(&self.recent)))
+        self.begin(&self.writers).await
+    }
+
+    async fn begin(&self, connections: &DatabaseConnection) -> Result<Append> {
+        let options = dialect::append(connections.get_database_backend());
+        Ok(Append::new(connections.begin_with_options(options).await?, Arc::clone(&self.recent)))
     }
 
     /// Closes the connections, so that SQLite folds its log into the file. One that is in use for long
     /// is left to the end of the process.
     pub async fn close(self) {
-        let Self { readers, writers, recent: _ } = self;
-        for connection in [readers, writers] {
+        let Self { readers, writers, erasers, recent: _ } = self;
+        for connection in [readers, erasers, writers] {
             match tokio::time::timeout(CLOSING, connection.close()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "closing the database failed"),

@@ -2,9 +2,9 @@
 
 use anyhow::{Context, bail};
 use migrations::{Migrator, MigratorTrait};
-use sea_orm::{DatabaseTransaction, EntityTrait, QuerySelect, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, EntityTrait, QuerySelect, Statement, TransactionTrait};
 
-use super::entities::{api_key, audit_log, catalogue, organization};
+use super::entities::{api_key, audit_log, catalogue, erasure, organization};
 use super::{Store, dialect};
 
 impl Store {
@@ -14,6 +14,9 @@ impl Store {
         let options = dialect::append(self.writers.get_database_backend());
         let transaction = self.writers.begin_with_options(options).await.context("cannot lock the schema")?;
         dialect::lock_schema(&transaction).await.context("cannot lock the schema")?;
+        let advice = "cannot create the schema; `auditlog migrate` must run as the role that owns it";
+        // It makes the table of steps, if there is none.
+        Migrator::install(&transaction).await.context(advice)?;
         let before = applied(&transaction).await?.len();
         Migrator::up(&transaction, None).await.context("cannot create the schema")?;
         check_tables(&transaction).await?;
@@ -39,8 +42,13 @@ impl Store {
 
 /// The steps that the database has, if they are the first of those that this version knows.
 async fn applied(transaction: &DatabaseTransaction) -> anyhow::Result<Vec<String>> {
-    let rows = Migrator::get_migration_models(transaction).await.context("cannot read the schema's version")?;
-    let applied: Vec<_> = rows.into_iter().map(|row| row.version).collect();
+    // Not by what the migrator has for it, which makes the table where there is none, and needs the right to.
+    let backend = transaction.get_database_backend();
+    let text = "SELECT version FROM seaql_migrations ORDER BY version";
+    let rows = transaction.query_all_raw(Statement::from_string(backend, text)).await;
+    let rows = rows.context("cannot read the schema's version")?;
+    let applied: Vec<String> =
+        rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>().context("cannot read the version")?;
     let known: Vec<_> = Migrator::migrations().iter().map(|step| step.name().to_owned()).collect();
     if let Some(unknown) = applied.iter().find(|step| !known.contains(step)) {
         bail!(
@@ -66,6 +74,7 @@ async fn check_tables(transaction: &DatabaseTransaction) -> anyhow::Result<()> {
     }
     check::<organization::Entity>(transaction).await?;
     check::<audit_log::Entity>(transaction).await?;
+    check::<erasure::Entity>(transaction).await?;
     check::<api_key::Entity>(transaction).await?;
     check::<catalogue::Entity>(transaction).await
 }

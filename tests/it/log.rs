@@ -1,8 +1,10 @@
 //! The log of each organization: leaves, edge, root and tiles are those of its entries, whatever was written and refused.
 
-use auditlog::domain::{Clock, Seq};
+use std::collections::{HashMap, HashSet};
+
+use auditlog::domain::{Clock, Entry, Group, Seq};
 use auditlog::error::Error;
-use auditlog::merkle::{Edge, Hash, Question, TileId, leaf_hash};
+use auditlog::merkle::{Edge, GroupHash, Hash, Leaf, Question, Salts, TileId, Values, leaf_hash};
 use auditlog::store::{LogHead, Sealed, Store};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -25,9 +27,13 @@ pub async fn check_log(store: &Store, name: &str) -> u64 {
     let mut grown = Edge::default();
     let mut roots = vec![grown.root()];
     let mut tiles = std::collections::BTreeMap::new();
+    let erased = check_erased(store, name, &entries).await;
     for (place, Sealed { entry, salts, leaf }) in entries.iter().enumerate() {
         assert_eq!(entry.seq, place as Seq + 1, "{name}");
-        let own = leaf_hash(entry, &log_id, &catalogue(), salts).expect("a name");
+        let own = match entry.erased.is_empty() {
+            true => leaf_hash(entry, &log_id, &catalogue(), salts).expect("a name"),
+            false => leaf_of_erased(entry, salts, &log_id, &erased),
+        };
         assert_eq!(own, *leaf, "{name}: the leaf of {}", entry.seq);
         let of_leaves = TileId { level: 0, index: place as u64 / 256 };
         tiles.entry(of_leaves).or_insert_with(Vec::new).push(*leaf);
@@ -45,6 +51,58 @@ pub async fn check_log(store: &Store, name: &str) -> u64 {
         assert_eq!(root_at(store, name, size as u64).await, roots[size], "{name}: the root at {size}");
     }
     edge.size()
+}
+
+/// What remains of erased groups.
+type Erased = HashMap<(Seq, Group), GroupHash>;
+
+/// That what is erased is gone, has its hash, and is recorded once by a later entry of the service, and that nothing
+/// else is recorded.
+async fn check_erased(store: &Store, name: &str, entries: &[Sealed]) -> Erased {
+    let partly: Vec<_> = entries.iter().filter(|sealed| !sealed.entry.erased.is_empty()).collect();
+    let seqs: Vec<_> = partly.iter().map(|sealed| sealed.entry.seq).collect();
+    let transaction = store.append().await.expect("a transaction");
+    let remains = transaction.remains(&organization(name), &seqs).await.expect("read");
+    transaction.roll_back().await.expect("it ends");
+    let remains: Erased = remains.into_iter().map(|remains| ((remains.seq, remains.group), remains.hash)).collect();
+    let mut recorded = HashMap::new();
+    for Sealed { entry, .. } in
+        entries.iter().filter(|sealed| sealed.entry.content.id.as_str().starts_with("auditlog:erasure:"))
+    {
+        let [reason, changes @ ..] = &entry.content.changes[..] else { panic!("a reason") };
+        assert_eq!((reason.field.as_str(), entry.writer_key_id.as_str()), ("reason", "-"), "{name}");
+        assert!((1..1_000).contains(&changes.len()), "{name}: {} records {}", entry.seq, changes.len());
+        for change in changes {
+            let place: Vec<_> = change.field.split('.').collect();
+            let ["erased", seq, group] = place[..] else { panic!("{name}: {change:?}") };
+            let (seq, group): (Seq, _) = (seq.parse().expect("a number"), Group::parse(group).expect("a group"));
+            assert!(seq < entry.seq && change.old_value.as_str() == "null", "{name}: {change:?}");
+            let hash: String = serde_json::from_str(change.new_value.as_str()).expect("a string");
+            let twice = recorded.insert((seq, group), GroupHash(Hash::parse(&hash).expect("a hash")));
+            assert_eq!(twice, None, "{name}: {change:?} is recorded twice");
+        }
+    }
+    assert_eq!(recorded, remains, "{name}: what is recorded is what remains");
+    let gone = partly.iter().flat_map(|sealed| sealed.entry.erased.groups().map(|group| (sealed.entry.seq, group)));
+    assert_eq!(gone.collect::<HashSet<_>>(), remains.keys().copied().collect(), "{name}: what is gone is recorded");
+    for Sealed { entry, salts, .. } in partly {
+        assert_eq!(*entry.content, entry.content.without(entry.erased), "{name}: values of {} are left", entry.seq);
+        assert_eq!(*salts, salts.without(entry.erased), "{name}: a salt of {} is left", entry.seq);
+    }
+    remains
+}
+
+fn leaf_of_erased(entry: &Entry, salts: &Salts, log_id: &str, erased: &Erased) -> Hash {
+    let catalogue = catalogue();
+    let resource_type = catalogue.resource_type_name(entry.content.resource_type).expect("a name");
+    let action = catalogue.action_name(entry.content.action).expect("a name");
+    let values = Values::of(entry, resource_type, action);
+    let groups = values.map(|values| match entry.erased.has(values.group()) {
+        true => erased[&(entry.seq, values.group())],
+        false => values.hash(salts.of(values.group())),
+    });
+    let (seq, id, recorded_at) = (entry.seq, entry.content.id.as_str(), entry.recorded_at);
+    Hash::of_leaf(&Leaf { log_id, seq, id, recorded_at, writer: &entry.writer_key_id, groups }.data())
 }
 
 /// The root of the tree as it was, from its tiles.

@@ -10,6 +10,7 @@ mod contract;
 mod cors;
 mod demo;
 mod documentation;
+mod erasure;
 mod export;
 mod gateway;
 mod grpc;

@@ -34,7 +34,7 @@ impl<'a> Verified<'a> {
         let key = create_key(&database.url, &scopes);
         let store = database.store().await;
         import(database, &service, &key, 0..entries);
-        let (_, public) = sign_in(database, &store, ORGANIZATION, entries as u64).await;
+        let public = sign_in(database, &store, ORGANIZATION, entries as u64).await;
         Self { database, store, service, key, public }
     }
 
@@ -133,7 +133,7 @@ on_every_database! {
     async fn the_whole_trail_is_verified(database: &Database) {
         let Some(trail) = trail::database(database.backend).await else { return };
         let store = trail.store().await;
-        let (_, public) = sign_in(trail, &store, ORGANIZATION, ENTRIES as u64).await;
+        let public = sign_in(trail, &store, ORGANIZATION, ENTRIES as u64).await;
         let key = create_key(&trail.url, &["--organization", ORGANIZATION, "--scope", "verify"]);
         let service = Process::serve(&trail.url);
         let verified = Verified { database, store, service, key, public };

@@ -53,7 +53,7 @@ impl Tries {
 
 impl Source {
     pub(in crate::cli) fn new(client: &Client, organization: String) -> anyhow::Result<Self> {
-        Ok(Self { client: client.connect_integrity()?, organization, endpoint: client.endpoint.clone() })
+        Ok(Self { client: client.integrity()?, organization, endpoint: client.endpoint.clone() })
     }
 
     async fn call<T, F>(&self, call: impl Fn(Integrity) -> F) -> Result<T, Status>

@@ -32,7 +32,7 @@ fn shown(name: &str, answer: &Told) -> String {
 }
 
 /// The same of gRPC.
-fn shown_status(status: &Status) -> String {
+pub fn shown_status(status: &Status) -> String {
     let details = status.get_error_details();
     let reason = details.error_info().map_or("-", |info| info.reason.as_str());
     let fields =

@@ -2,7 +2,7 @@
 
 use auditlog::domain::hex;
 use auditlog::grpc::pb::integrity_service_client::IntegrityServiceClient;
-use auditlog::merkle::{Checkpoint, Hash, KeyName, Question, SigningKey, VerifierKey, sign};
+use auditlog::merkle::{Checkpoint, KeyName, Question, SigningKey, VerifierKey, sign};
 use auditlog::store::Store;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,23 +15,31 @@ use crate::ingest::organization;
 /// What the logs of tests are called.
 pub const LOG_NAME: &str = "audit.example.com";
 
-/// Signs a checkpoint of the log as it was at `size`, now its last one; gives its root and the key that verifies it.
-pub async fn sign_at(database: &Database, service: &Service, name: &str, size: u64) -> (Hash, VerifierKey) {
-    sign_in(database, &service.store, name, size).await
+fn signing_key() -> SigningKey {
+    SigningKey::from_seed(&[7; 32]).expect("32 bytes")
 }
 
-/// The same of the log in `store`.
-pub async fn sign_in(database: &Database, store: &Store, name: &str, size: u64) -> (Hash, VerifierKey) {
+/// What verifies the checkpoints of a log.
+pub fn verifier_key(log_id: &str) -> VerifierKey {
+    signing_key().verifier(KeyName::parse(format!("{LOG_NAME}/{log_id}")).expect("a name"))
+}
+
+/// Signs a checkpoint of the log as it was at `size`, now its last one.
+pub async fn sign_at(database: &Database, service: &Service, name: &str, size: u64) {
+    sign_in(database, &service.store, name, size).await;
+}
+
+/// The same of the log in `store`; gives the key that verifies it.
+pub async fn sign_in(database: &Database, store: &Store, name: &str, size: u64) -> VerifierKey {
     let log_id = store.log_head(&organization(name)).await.expect("read").expect("a log").log_id;
     let question = Question::root(size).expect("a size");
     let tiles = store.tiles(&organization(name), &question.tiles(), size).await.expect("read");
     let root = question.answer(&tiles).expect("whole tiles")[0];
-    let origin = KeyName::parse(format!("{LOG_NAME}/{log_id}")).expect("a name");
-    let key = SigningKey::from_seed(&[7; 32]).expect("32 bytes");
+    let verifier = verifier_key(&log_id);
+    let origin = verifier.name().clone();
     let text = Checkpoint { origin: origin.clone(), size, root }.text();
-    let note = sign(&text, &origin, &[&key]);
+    let note = sign(&text, &origin, &[&signing_key()]);
     let bytes = |bytes: &[u8]| literal(database, bytes);
-    let verifier = key.verifier(origin);
     let text = verifier.text();
     let encoded = text.splitn(3, '+').nth(2).expect("a key");
     // After the mark of its algorithm.
@@ -45,12 +53,7 @@ pub async fn sign_in(database: &Database, store: &Store, name: &str, size: u64) 
         connection.execute_unprepared(&statement).await.expect("it runs");
     }
     connection.close().await.expect("it closes");
-    (root, verifier)
-}
-
-/// A gRPC client that shows no key by itself.
-pub async fn verifier(service: &Service) -> IntegrityServiceClient<Channel> {
-    IntegrityServiceClient::connect(service.url("")).await.expect("the service accepts")
+    verifier
 }
 
 /// `bytes` in SQL.
@@ -59,4 +62,9 @@ pub fn literal(database: &Database, bytes: &[u8]) -> String {
         Backend::Sqlite => format!("x'{}'", hex(bytes)),
         Backend::Postgres => format!("decode('{}', 'hex')", hex(bytes)),
     }
+}
+
+/// A gRPC client that shows no key by itself.
+pub async fn verifier(service: &Service) -> IntegrityServiceClient<Channel> {
+    IntegrityServiceClient::connect(service.url("")).await.expect("the service accepts")
 }

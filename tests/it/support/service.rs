@@ -7,6 +7,7 @@ use auditlog::access::{Scope, create_key};
 use auditlog::app::{self, Options, Parts, Running, Serving};
 use auditlog::domain::{Clock, OrganizationId, Random};
 use auditlog::grpc::pb::audit_log_service_client::AuditLogServiceClient;
+use auditlog::grpc::pb::erasure_service_client::ErasureServiceClient;
 use auditlog::ingest::QueueLimits;
 use auditlog::store::Store;
 use serde_json::Value;
@@ -104,6 +105,11 @@ impl Service {
     pub async fn grpc(&self) -> AuditLogServiceClient<Channel> {
         let client = AuditLogServiceClient::connect(self.url("")).await.expect("the service accepts");
         client.max_decoding_message_size(auditlog::grpc::MAX_RESPONSE).max_encoding_message_size(64 * 1024 * 1024)
+    }
+
+    /// The same to erase with.
+    pub async fn erasures(&self) -> ErasureServiceClient<Channel> {
+        ErasureServiceClient::connect(self.url("")).await.expect("the service accepts")
     }
 
     pub async fn stop(self) {

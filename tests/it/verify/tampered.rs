@@ -4,6 +4,7 @@ use auditlog::domain::Seq;
 
 use super::{Verified, id};
 use crate::support::log::literal;
+use crate::support::process::{create_key, ran};
 use crate::support::trail::ORGANIZATION;
 use crate::support::{Backend, Database, on_every_database};
 
@@ -196,5 +197,46 @@ on_every_database! {
         // A checkpoint that was edited by hand.
         verified.sql(&["UPDATE checkpoints SET note = replace(note, '1600', '1500')"]).await;
         verified.assert_found(&[], "not signed: the signature of the note is not that of its key");
+    }
+
+    async fn what_was_properly_erased_is_counted_and_told(database: &Database) {
+        let verified = Verified::with(database, 300).await;
+        let state = verified.file("state");
+        verified.assert_verified(&["--state", &state], "300");
+        let key = create_key(&database.url, &["--organization", ORGANIZATION, "--scope", "erase"]);
+        let endpoint = verified.service.url("");
+        let (one, other) = (id(7), id(260));
+        let arguments = ["erase", "--entry", &one, "--entry", &other, "--reason", "asked for", "--yes"];
+        let environment = [("AUDITLOG_ENDPOINT", endpoint.as_str()), ("AUDITLOG_API_KEY", &key), ("AUDITLOG_ORGANIZATION", ORGANIZATION)];
+        let (code, _, stderr) = ran(&arguments, &environment);
+        assert_eq!(code, Some(0), "{stderr}");
+        // Its record is not signed for yet, for which the verifier waits in vain.
+        verified.assert_found(&[], "removed without record: entry 7: its actor is gone, and no later entry records with its hash that it was erased");
+        verified.sign(301).await;
+        let public = verified.public.text();
+        let (code, verdict, told) = verified.run(&["verify", "--public-key", &public, "--state", &state, "--verbose"]);
+        assert!(code == Some(0) && verdict.ends_with("; 4 groups of values were properly erased\n"), "{verdict}");
+        for (group, seq) in [("actor", 7), ("content", 7), ("actor", 260), ("content", 260)] {
+            assert!(told.contains(&format!("properly erased: {group} of entry {seq}, by entry 301\n")), "{told}");
+        }
+        // Proved without them.
+        let (code, proof, stderr) = verified.run(&["prove", &one, "--public-key", &public]);
+        assert_eq!(code, Some(0), "{stderr}");
+        let file = verified.file("proof");
+        std::fs::write(&file, proof).expect("a file");
+        let (code, told, _) = ran(&["verify-proof", &file, "--public-key", &public], &[]);
+        assert!(code == Some(0) && told.ends_with("\nactor: not in the proof (redacted or erased)\ncontent: not in the proof (redacted or erased)\n"), "{told}");
+        keep(&verified, "kept").await;
+        let wrong = literal(database, &[7; 32]);
+        for (edit, verdict) in [
+            (format!("UPDATE erasures SET hash = {wrong} WHERE seq = 7 AND group_code = 1"), format!("changed: entry 7: {CHANGED} [{one}]")),
+            ("DELETE FROM erasures WHERE seq = 260".to_owned(), format!("removed without record: entry 260: its actor is not there, nor the hash of it [{other}]")),
+        ] {
+            verified.sql(&[&edit]).await;
+            verified.assert_found(&[], &verdict);
+            restore(&verified, "kept").await;
+        }
+        verified.sql(&["DELETE FROM audit_logs WHERE seq = 301"]).await;
+        verified.assert_found(&[], "truncated: entry 301: the checkpoint has 301 entries, and the log ends with 300");
     }
 }

@@ -1,0 +1,73 @@
+//! `auditlog.v1.ErasureService`: decode, call, encode.
+
+use tonic::{Request, Response, Status};
+
+use super::{Service, pb};
+use crate::access::Scope;
+use crate::domain::{Catalogue, EntryId, Erased, Group, Identifier, Invalid, OrganizationId, Reason};
+use crate::error::{AtField, Error, Result};
+use crate::ingest::{Erasure, Forgotten, Target};
+use crate::store::Extent;
+use pb::erasure_service_server::ErasureService;
+
+/// The most entries of one call.
+const MAX_ENTRIES: usize = 1_000;
+
+#[tonic::async_trait]
+impl ErasureService for Service {
+    async fn erase_audit_logs(
+        &self,
+        request: Request<pb::EraseAuditLogsRequest>,
+    ) -> std::result::Result<Response<pb::EraseAuditLogsResponse>, Status> {
+        let (caller, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Erase).await?;
+        let (request, catalogue) = (request.into_inner(), self.catalogues.current().await?);
+        let is_dry = request.dry_run;
+        let erasure = erasure(request, organization, caller.key_id, &catalogue)?;
+        let forgotten = match is_dry {
+            true => {
+                let extent = self.eraser.extent(&erasure).await?;
+                Forgotten { extent, is_complete: extent.groups == 0, ..Forgotten::default() }
+            }
+            false => self.eraser.erase(erasure).await?,
+        };
+        Ok(Response::new(answer(forgotten)))
+    }
+}
+
+fn erasure(
+    request: pb::EraseAuditLogsRequest,
+    organization: OrganizationId,
+    key_id: String,
+    catalogue: &Catalogue,
+) -> Result<Erasure> {
+    use pb::erase_audit_logs_request::Target as Asked;
+    let pb::EraseAuditLogsRequest { organization_id: _, target, groups, reason, dry_run: _ } = request;
+    let target = match target {
+        Some(Asked::Entries(pb::EntryIds { ids })) => Target::Entries(entries(ids)?),
+        Some(Asked::UserId(id)) => {
+            let id = Identifier::parse(id).at("user_id")?;
+            Target::User { id, resource_type: catalogue.resource_type("user").at("user_id")? }
+        }
+        None => return Err(Error::invalid("target", "is required: entries or user_id")),
+    };
+    let named = groups.iter().enumerate();
+    let named = named.map(|(place, name)| Group::parse_erasable(name).at(format!("groups[{place}]")));
+    let named: Erased = named.collect::<Result<Vec<_>>>()?.into_iter().collect();
+    let groups = if named.is_empty() { [Group::Actor, Group::Content].into_iter().collect() } else { named };
+    let reason = Reason::parse(reason).at("reason")?;
+    Ok(Erasure { organization, target, groups, reason, key_id })
+}
+
+fn entries(ids: Vec<String>) -> Result<Vec<EntryId>> {
+    if !(1..=MAX_ENTRIES).contains(&ids.len()) {
+        let allowed = format!("must have 1 to {MAX_ENTRIES} ids");
+        return Err(Invalid::new(allowed, ids.len())).at("entries.ids");
+    }
+    let ids = ids.into_iter().enumerate();
+    ids.map(|(place, id)| EntryId::parse(id).at(format!("entries.ids[{place}]"))).collect()
+}
+
+fn answer(forgotten: Forgotten) -> pb::EraseAuditLogsResponse {
+    let Forgotten { extent: Extent { entries, groups }, recorded, is_complete, is_purged } = forgotten;
+    pb::EraseAuditLogsResponse { entries, groups, sequences: recorded, complete: is_complete, purged: is_purged }
+}

@@ -1,0 +1,226 @@
+//! Erasing values: what there is to erase, the transaction that takes it away, and the files that must forget it.
+
+use std::collections::HashMap;
+
+use sea_orm::{ConnectionTrait, Statement};
+use serde_json::json;
+
+use super::append::{Append, Sealed};
+use super::sql::{Sql, Streams, number, prepared, text};
+use super::{Store, dialect, rows};
+use crate::domain::{EntryId, Erased, Group, Key, OrganizationId, Position, Seq, Timestamp, hex};
+use crate::error::{Error, Result};
+use crate::merkle::{GroupHash, SERVICE};
+
+/// The columns that an erasure changes. On PostgreSQL, its role may change no others.
+pub(super) const ERASABLE: [&str; 7] =
+    ["user_name", "user_email", "metadata", "resource_name", "changes", "salts", "erased"];
+
+/// An entry as an erasure finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erasable {
+    /// Its number.
+    pub seq: Seq,
+    /// What is gone of it already.
+    pub erased: Erased,
+}
+
+/// How much of a user's there is to erase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extent {
+    /// Entries.
+    pub entries: i64,
+    /// Groups of values.
+    pub groups: i64,
+}
+
+/// What remains of a group of values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remains {
+    /// The number of its entry.
+    pub seq: Seq,
+    /// Which group.
+    pub group: Group,
+    /// Its hash, which the leaf has.
+    pub hash: GroupHash,
+}
+
+impl Store {
+    /// Whether the database lets this store erase.
+    pub async fn may_erase(&self) -> Result<bool> {
+        let Some(statement) = dialect::may_change(self.erasers.get_database_backend(), "audit_logs", &ERASABLE) else {
+            return Ok(true);
+        };
+        let row = self.erasers.query_one_raw(statement).await?;
+        Ok(row.map_or(Ok(false), |row| row.try_get_by_index(0))?)
+    }
+
+    /// Begins to erase: an append that may take values away as well.
+    pub async fn erase(&self) -> Result<Append> {
+        self.begin(&self.erasers).await
+    }
+
+    /// Those of `ids` that are there.
+    pub async fn erasable(&self, organization: &OrganizationId, ids: &[EntryId]) -> Result<HashMap<EntryId, Erasable>> {
+        let mut sql = Sql::of(self.readers.get_database_backend(), organization);
+        let k = sql.rows(ids.iter().map(|id| json!([id.as_str()])).collect());
+        let statement = format!(
+            "SELECT a.seq, a.erased, a.id FROM {k} {} audit_logs a {} ON a.organization_id = $1 AND a.id = {}",
+            dialect::join_each(sql.backend),
+            dialect::indexed_by(sql.backend, "audit_logs_id"),
+            text("k", 0)
+        );
+        let mut found = HashMap::with_capacity(ids.len());
+        for row in self.readers.query_all_raw(sql.statement(statement)).await? {
+            let erasable = Erasable { seq: row.try_get_by_index(0)?, erased: Erased(row.try_get_by_index(1)?) };
+            found.insert(EntryId::stored(row.try_get_by_index(2)?), erasable);
+        }
+        Ok(found)
+    }
+
+    /// At most `limit` entries of `key` beyond `after` that still have the values of `group`, in order. Those that the
+    /// service made itself are not among them.
+    pub async fn unerased(
+        &self,
+        organization: &OrganizationId,
+        key: &Key,
+        group: Group,
+        after: Position,
+        limit: i64,
+    ) -> Result<Vec<Position>> {
+        let mut sql = Sql::of(self.readers.get_database_backend(), organization);
+        let found = unerased(&mut sql, key, &[group]);
+        let (timestamp, seq) = (sql.bind(after.timestamp.micros()), sql.bind(after.seq));
+        let limit = sql.bind(limit);
+        let statement = format!(
+            "SELECT a.timestamp, a.seq {found} AND (a.timestamp, a.seq) > ({timestamp}, {seq}) \
+             ORDER BY a.timestamp, a.seq LIMIT {limit}"
+        );
+        let position = |row: &sea_orm::QueryResult| {
+            let timestamp = Timestamp::saturating(row.try_get_by_index(0)?);
+            Ok(Position { timestamp, seq: row.try_get_by_index(1)? })
+        };
+        self.readers.query_all_raw(sql.statement(statement)).await?.iter().map(position).collect()
+    }
+
+    /// How many entries of `key` still have the values of all of `groups`, those aside that the service made itself;
+    /// with `user`, only its own.
+    pub async fn count_unerased(
+        &self,
+        organization: &OrganizationId,
+        key: &Key,
+        groups: &[Group],
+        user: Option<&str>,
+    ) -> Result<i64> {
+        let mut sql = Sql::of(self.readers.get_database_backend(), organization);
+        let found = unerased(&mut sql, key, groups);
+        let own =
+            user.map_or_else(String::new, |user| format!(" AND coalesce(a.user_id, a.user_id) = {}", sql.bind(user)));
+        let row = self.readers.query_one_raw(sql.statement(format!("SELECT count(*) {found}{own}"))).await?;
+        Ok(row.map_or(Ok(0), |row| row.try_get_by_index(0))?)
+    }
+
+    /// Takes what was erased out of the database's files; `Some(false)` where readers keep it from that, for
+    /// whom it waits as long as for any lock. `None` on PostgreSQL, where its owner does, by VACUUM FULL.
+    pub async fn purge(&self) -> Result<Option<bool>> {
+        let Some(statement) = dialect::purge(self.erasers.get_database_backend()) else { return Ok(None) };
+        let row = self.erasers.query_one_raw(statement).await?;
+        let is_busy: i32 = row.map_or(Ok(1), |row| row.try_get_by_index(0))?;
+        Ok(Some(is_busy == 0))
+    }
+}
+
+/// `FROM audit_logs a WHERE …`: the entries of `key` that still have the values of all of `groups`.
+fn unerased(sql: &mut Sql, key: &Key, groups: &[Group]) -> String {
+    let streams = Streams::from(key.clone());
+    let (index, only) = (dialect::indexed_by(sql.backend, streams.index()), streams.only(sql).unwrap_or_default());
+    let (Erased(bits), service) = (groups.iter().copied().collect(), sql.bind(SERVICE));
+    let bits = sql.bind(bits);
+    format!(
+        "FROM audit_logs a {index} WHERE a.organization_id = $1{only} AND a.erased & {bits} = 0 \
+         AND a.writer_key_id <> {service}"
+    )
+}
+
+impl Append {
+    /// The entries with these numbers, in no order.
+    pub async fn numbered(&self, organization: &OrganizationId, seqs: &[Seq]) -> Result<Vec<Sealed>> {
+        let mut sql = self.sql(organization);
+        let k = sql.rows(seqs.iter().map(|seq| json!([seq])).collect());
+        let chosen = format!("a.organization_id = $1 AND a.seq = {}", number("k", 0));
+        let each = dialect::each(sql.backend, "audit_logs", "a", &chosen);
+        let statement = format!("SELECT {} FROM {k} {each}", rows::columns("a", &rows::SEALED));
+        let rows = self.query(sql.statement(statement)).await?;
+        rows.iter().map(|row| Ok(rows::sealed(row)?.1)).collect()
+    }
+
+    /// What remains of the groups that are gone from the entries with these numbers.
+    pub async fn remains(&self, organization: &OrganizationId, seqs: &[Seq]) -> Result<Vec<Remains>> {
+        let mut sql = self.sql(organization);
+        let k = sql.rows(seqs.iter().map(|seq| json!([seq])).collect());
+        let chosen = format!("e.organization_id = $1 AND e.seq = {}", number("k", 0));
+        let each = dialect::each(sql.backend, "erasures", "e", &chosen);
+        let statement = format!("SELECT e.seq, e.group_code, e.hash FROM {k} {each}");
+        let mut remains = Vec::new();
+        for row in self.query(sql.statement(statement)).await? {
+            let group = Group::of_code(row.try_get_by_index(1)?);
+            let group = group.ok_or_else(|| Error::Internal(anyhow::anyhow!("an erasure is of no known group")))?;
+            let hash = GroupHash(rows::hash(row.try_get_by_index(2)?)?);
+            remains.push(Remains { seq: row.try_get_by_index(0)?, group, hash });
+        }
+        Ok(remains)
+    }
+
+    /// Takes the values of these groups from `entries`, with their salts.
+    pub async fn take_away(&self, organization: &OrganizationId, entries: &[(&Sealed, Erased)]) -> Result<()> {
+        for groups in [&[Group::Actor][..], &[Group::Content], &[Group::Actor, Group::Content]] {
+            let groups: Erased = groups.iter().copied().collect();
+            let of_these = entries.iter().filter(|(_, gone)| *gone == groups);
+            let rows = of_these.map(|(Sealed { entry, salts, .. }, _)| {
+                let gone = entry.erased.groups().chain(groups.groups()).collect::<Erased>();
+                json!([entry.seq, gone.0, hex(salts.without(groups).bytes())])
+            });
+            let rows: Vec<_> = rows.collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let mut sql = self.sql(organization);
+            let k = sql.rows(rows);
+            let statement = format!(
+                "UPDATE audit_logs SET {}, erased = {}, salts = {} FROM {k} \
+                 WHERE audit_logs.organization_id = $1 AND audit_logs.seq = {}",
+                emptied(groups),
+                number("k", 1),
+                dialect::bytes(sql.backend, &text("k", 2)),
+                number("k", 0)
+            );
+            self.execute(sql.statement(statement)).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes what remains of what was taken away, and which entry records it.
+    pub async fn note_remains(&self, organization: &OrganizationId, noted: &[(Remains, Seq)]) -> Result<()> {
+        const COLUMNS: [&str; 5] = ["organization_id", "seq", "group_code", "hash", "erased_by"];
+        let backend = self.sql(organization).backend;
+        for chunk in prepared(noted) {
+            let values = chunk.iter().flat_map(|(Remains { seq, group, hash: GroupHash(hash) }, erased_by)| {
+                let hash = hash.0.as_slice();
+                [organization.as_str().into(), (*seq).into(), group.code().into(), hash.into(), (*erased_by).into()]
+            });
+            let statement = dialect::insert(backend, "erasures", &COLUMNS, chunk.len());
+            self.execute(Statement::from_sql_and_values(backend, statement, values)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The columns of these groups, and what they are once they are empty.
+fn emptied(groups: Erased) -> String {
+    let columns = groups.groups().map(|group| match group {
+        Group::Facts => "",
+        Group::Actor => "user_name = NULL, user_email = NULL, metadata = '{}'",
+        Group::Content => "resource_name = NULL, changes = '[]'",
+    });
+    columns.collect::<Vec<_>>().join(", ")
+}
