@@ -9,7 +9,7 @@ use crate::support::process::{ran, text};
 use crate::support::{Backend, Database, Process, database, on_every_database};
 
 /// What is said anew each time and configures nothing.
-const ONE_OFF: [&str; 13] = [
+const ONE_OFF: [&str; 17] = [
     "action",
     "after",
     "end-date",
@@ -19,10 +19,14 @@ const ONE_OFF: [&str; 13] = [
     "limit",
     "offset",
     "output",
+    "redact",
     "resource-id",
     "resource-type",
+    "since-last",
     "start-date",
+    "trust-first-key",
     "user-id",
+    "verbose",
 ];
 
 /// The commands that do something, each by its words.
