@@ -6,8 +6,8 @@
 //! rest                       HTTP and JSON to the calls of gRPC, and their answers back
 //! grpc                       decode, call, encode; errors to statuses
 //! access, catalogue,         what the service can do: keys, names, writes, proofs, reads,
-//! ingest, integrity, query,  counts; they never use each other
-//! marks
+//! ingest, integrity, query,  counts, signed checkpoints; they never use each other
+//! marks, signer
 //! store                      the database; the only place that names sea-orm
 //! error                      the one error enum; knows neither gRPC nor HTTP
 //! verify                     what a log's verifier checks, and what it finds, as pure functions
@@ -29,6 +29,7 @@ pub mod marks;
 pub mod merkle;
 pub mod query;
 pub mod rest;
+pub mod signer;
 pub mod store;
 pub mod telemetry;
 pub mod verify;

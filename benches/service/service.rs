@@ -84,7 +84,7 @@ impl Service {
             drain_limit: second,
             cors_origins: Vec::new(),
         };
-        let options = Options { serving, rest: false, folds: false, queue: QueueLimits::default() };
+        let options = Options { serving, rest: false, folds: false, queue: QueueLimits::default(), signing: None };
         let running = auditlog::app::start(parts, options).await?;
         Ok((Self { child: None, address: running.address, key: database.key.clone() }, running))
     }

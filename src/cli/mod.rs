@@ -26,6 +26,7 @@ mod organizations;
 mod prove;
 mod read;
 mod serve;
+mod signing_key;
 mod table;
 mod verify;
 
@@ -141,6 +142,8 @@ enum Command {
     Catalogue(catalogue::Catalogue),
     /// Show, check and make the counts that keep totals and deep pages fast.
     Marks(marks::Marks),
+    /// Make, show and exchange the keys that sign checkpoints.
+    SigningKey(signing_key::SigningKey),
     /// Print a script that completes commands and options in a shell.
     Completions(completions::Completions),
 }
@@ -301,6 +304,7 @@ fn dispatch(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>
         Command::Organizations(organizations) => Box::pin(organizations.run()),
         Command::Catalogue(catalogue) => Box::pin(catalogue.run()),
         Command::Marks(marks) => Box::pin(marks.run()),
+        Command::SigningKey(signing_key) => Box::pin(signing_key.run()),
         Command::Import(import) => Box::pin(import.run()),
     }
 }

@@ -9,9 +9,10 @@ use crate::support::process::{ran, text};
 use crate::support::{Backend, Database, Process, database, on_every_database};
 
 /// What is said anew each time and configures nothing.
-const ONE_OFF: [&str; 17] = [
+const ONE_OFF: [&str; 19] = [
     "action",
     "after",
+    "all",
     "end-date",
     "format",
     "history",
@@ -27,6 +28,7 @@ const ONE_OFF: [&str; 17] = [
     "trust-first-key",
     "user-id",
     "verbose",
+    "yes",
 ];
 
 /// The commands that do something, each by its words.

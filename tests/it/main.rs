@@ -29,6 +29,7 @@ mod proofs;
 mod read;
 mod rest;
 mod schema;
+mod signer;
 mod stream;
 mod support;
 mod trail;

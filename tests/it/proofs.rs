@@ -232,6 +232,13 @@ fn verified_by_go(cases: &[Case]) -> Option<Vec<bool>> {
     Some(text(&output.stdout).lines().map(|line| line.parse().expect("true or false")).collect())
 }
 
+/// Whether Go opens a checkpoint with `key`; `None` without Go.
+pub fn opened_by_go(key: &str, note: &str) -> Option<bool> {
+    let (key, note) = (key.to_owned(), note.to_owned());
+    let case = Case { key, old: note.clone(), note, index: 0, leaf: String::new(), proof: Vec::new(), is_true: true };
+    verified_by_go(&[case]).map(|verdicts| verdicts == [true])
+}
+
 #[test]
 fn true_proofs_hold_and_forged_ones_do_not_here_and_in_go() {
     let cases = cases();

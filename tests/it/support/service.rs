@@ -38,6 +38,7 @@ pub fn options() -> Options {
         rest: true,
         folds: true,
         queue: QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 },
+        signing: None,
     }
 }
 
