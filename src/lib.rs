@@ -5,11 +5,12 @@
 //! app, config, telemetry     bind, assemble, drain; where options come from; logs
 //! rest                       HTTP and JSON to the calls of gRPC, and their answers back
 //! grpc                       decode, call, encode; errors to statuses
-//! access, catalogue,         what the service can do: keys, names, writes, proofs, counts, reads,
-//! ingest, integrity, marks,  signed checkpoints; they never use each other
-//! query, signer
+//! access, catalogue,         what the service can do: keys, names, writes, proofs, reads,
+//! ingest, integrity, query,  counts, signed checkpoints; they never use each other
+//! marks, signer
 //! store                      the database; the only place that names sea-orm
 //! error                      the one error enum; knows neither gRPC nor HTTP
+//! verify                     what a log's verifier checks, and what it finds, as pure functions
 //! merkle                     leaves, tree, proofs and signatures of a log, as pure functions
 //! domain                     plain data and pure functions
 //! ```
@@ -31,3 +32,4 @@ pub mod rest;
 pub mod signer;
 pub mod store;
 pub mod telemetry;
+pub mod verify;

@@ -117,7 +117,7 @@ pub struct VerifierKey {
 }
 
 impl VerifierKey {
-    /// The key of these 32 bytes under `name`. Errors: they are not as many.
+    /// A key whose public part is stored under another name.
     pub fn new(name: KeyName, public: &[u8]) -> Result<Self, Invalid> {
         let public = public.try_into().map_err(|_| Invalid::new("a public key must be 32 bytes", public.len()))?;
         Ok(Self { name, public })

@@ -159,6 +159,7 @@ pages! {
     the_resource_histories_run: "docs/resource-histories.md",
     the_rest_reference_runs: "docs/rest.md",
     signing_runs: "docs/signing.md",
+    verifying_runs: "docs/verifying.md",
 }
 
 fn pages() -> Vec<Page> {

@@ -9,7 +9,7 @@ use crate::support::process::{ran, text};
 use crate::support::{Backend, Database, Process, database, on_every_database};
 
 /// What is said anew each time and configures nothing.
-const ONE_OFF: [&str; 15] = [
+const ONE_OFF: [&str; 19] = [
     "action",
     "after",
     "all",
@@ -20,10 +20,14 @@ const ONE_OFF: [&str; 15] = [
     "limit",
     "offset",
     "output",
+    "redact",
     "resource-id",
     "resource-type",
+    "since-last",
     "start-date",
+    "trust-first-key",
     "user-id",
+    "verbose",
     "yes",
 ];
 

@@ -33,3 +33,4 @@ mod signer;
 mod stream;
 mod support;
 mod trail;
+mod verify;

@@ -3,6 +3,7 @@
 use auditlog::domain::hex;
 use auditlog::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use auditlog::merkle::{Checkpoint, KeyName, Question, SigningKey, VerifierKey, sign};
+use auditlog::store::Store;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sea_orm::{ConnectionTrait, Database as Connections};
@@ -25,7 +26,11 @@ pub fn verifier_key(log_id: &str) -> VerifierKey {
 
 /// Signs a checkpoint of the log as it was at `size`, now its last one.
 pub async fn sign_at(database: &Database, service: &Service, name: &str, size: u64) {
-    let store = &service.store;
+    sign_in(database, &service.store, name, size).await;
+}
+
+/// The same of the log in `store`; gives the key that verifies it.
+pub async fn sign_in(database: &Database, store: &Store, name: &str, size: u64) -> VerifierKey {
     let log_id = store.log_head(&organization(name)).await.expect("read").expect("a log").log_id;
     let question = Question::root(size).expect("a size");
     let tiles = store.tiles(&organization(name), &question.tiles(), size).await.expect("read");
@@ -34,10 +39,7 @@ pub async fn sign_at(database: &Database, service: &Service, name: &str, size: u
     let origin = verifier.name().clone();
     let text = Checkpoint { origin: origin.clone(), size, root }.text();
     let note = sign(&text, &origin, &[&signing_key()]);
-    let bytes = |bytes: &[u8]| match database.backend {
-        Backend::Sqlite => format!("x'{}'", hex(bytes)),
-        Backend::Postgres => format!("decode('{}', 'hex')", hex(bytes)),
-    };
+    let bytes = |bytes: &[u8]| literal(database, bytes);
     let text = verifier.text();
     let encoded = text.splitn(3, '+').nth(2).expect("a key");
     // After the mark of its algorithm.
@@ -51,6 +53,15 @@ pub async fn sign_at(database: &Database, service: &Service, name: &str, size: u
         connection.execute_unprepared(&statement).await.expect("it runs");
     }
     connection.close().await.expect("it closes");
+    verifier
+}
+
+/// `bytes` in SQL.
+pub fn literal(database: &Database, bytes: &[u8]) -> String {
+    match database.backend {
+        Backend::Sqlite => format!("x'{}'", hex(bytes)),
+        Backend::Postgres => format!("decode('{}', 'hex')", hex(bytes)),
+    }
 }
 
 /// A gRPC client that shows no key by itself.
