@@ -158,6 +158,7 @@ pages! {
     the_grpc_reference_runs: "docs/grpc.md",
     the_resource_histories_run: "docs/resource-histories.md",
     the_rest_reference_runs: "docs/rest.md",
+    the_tamper_evidence_runs: "docs/tamper-evidence.md",
     signing_runs: "docs/signing.md",
     verifying_runs: "docs/verifying.md",
 }
