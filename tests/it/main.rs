@@ -27,6 +27,7 @@ mod plans;
 mod proofs;
 mod read;
 mod rest;
+mod roles;
 mod schema;
 mod stream;
 mod support;
