@@ -9,20 +9,26 @@ use crate::support::process::{ran, text};
 use crate::support::{Backend, Database, Process, database, on_every_database};
 
 /// What is said anew each time and configures nothing.
-const ONE_OFF: [&str; 13] = [
+const ONE_OFF: [&str; 19] = [
     "action",
     "after",
+    "dry-run",
     "end-date",
+    "entry",
     "format",
+    "groups",
     "history",
     "json",
     "limit",
     "offset",
     "output",
+    "reason",
     "resource-id",
     "resource-type",
     "start-date",
+    "user",
     "user-id",
+    "yes",
 ];
 
 /// The commands that do something, each by its words.

@@ -33,7 +33,7 @@ async fn files(database: &Database) -> Vec<PathBuf> {
 }
 
 /// Which of `whats`, which have four bytes or more, are in which files.
-async fn traces(database: &Database, whats: &[Vec<u8>]) -> Vec<(PathBuf, Vec<u8>)> {
+pub async fn traces(database: &Database, whats: &[Vec<u8>]) -> Vec<(PathBuf, Vec<u8>)> {
     let mut by_start = HashMap::<[u8; 4], Vec<&Vec<u8>>>::new();
     for what in whats {
         by_start.entry(what[..4].try_into().expect("four bytes")).or_default().push(what);
