@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{Damaged, Invalid, Timestamp};
+use crate::domain::{Damaged, Invalid, Seq, Timestamp};
 
 /// The most faults that one answer names, and the bytes after which none is added: they travel in headers, three
 /// times over, and clients refuse headers above 16 KiB.
@@ -43,6 +43,15 @@ pub enum Error {
     /// No such entry in the organization.
     #[error("Audit log not found")]
     AuditLogNotFound,
+    /// No checkpoint, or none that has the entry.
+    #[error("There is no such checkpoint yet; a service that signs makes one within seconds")]
+    CheckpointNotFound,
+    /// The last checkpoint's tree has no such tile, or less of it.
+    #[error("The last checkpoint has no such tile")]
+    TileNotFound,
+    /// An entry that nobody has written so.
+    #[error("Entry {0} cannot be read: it was changed, and not by this service")]
+    EntryDamaged(Seq),
     /// Some of several entries are not there, at least one.
     #[error("{}", describe(.0))]
     AuditLogsNotFound(Vec<Violation>),
@@ -50,7 +59,9 @@ pub enum Error {
     #[error("{}", describe(.0))]
     Tampered(Vec<Violation>),
     /// The service has no right to erase.
-    #[error("This service has no right to erase in its database; give it AUDITLOG_ERASE_DATABASE_URL, or ask one that has it")]
+    #[error(
+        "This service has no right to erase in its database; give it AUDITLOG_ERASE_DATABASE_URL, or ask one that has it"
+    )]
     ErasureUnavailable,
     /// No resource type has such a path for its histories; the text lists those that there are.
     #[error("There is no such history: {0}")]

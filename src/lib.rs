@@ -5,10 +5,12 @@
 //! app, config, telemetry     bind, assemble, drain; where options come from; logs
 //! rest                       HTTP and JSON to the calls of gRPC, and their answers back
 //! grpc                       decode, call, encode; errors to statuses
-//! access, catalogue,         what the service can do: keys, names, writes, reads, counts;
-//! ingest, query, marks       they never use each other
+//! access, catalogue,         what the service can do: keys, names, writes, proofs, reads,
+//! ingest, integrity, query,  counts, signed checkpoints; they never use each other
+//! marks, signer
 //! store                      the database; the only place that names sea-orm
 //! error                      the one error enum; knows neither gRPC nor HTTP
+//! verify                     what a log's verifier checks, and what it finds, as pure functions
 //! merkle                     leaves, tree, proofs and signatures of a log, as pure functions
 //! domain                     plain data and pure functions
 //! ```
@@ -22,9 +24,12 @@ pub mod domain;
 pub mod error;
 pub mod grpc;
 pub mod ingest;
+pub mod integrity;
 pub mod marks;
 pub mod merkle;
 pub mod query;
 pub mod rest;
+pub mod signer;
 pub mod store;
 pub mod telemetry;
+pub mod verify;

@@ -23,6 +23,8 @@ use crate::domain::{Clock, EntryId, Random};
 use crate::error::Error;
 use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use crate::grpc::pb::audit_log_service_server::{AuditLogService, AuditLogServiceServer};
+use crate::grpc::pb::integrity_service_client::IntegrityServiceClient;
+use crate::grpc::pb::integrity_service_server::IntegrityService;
 use crate::grpc::{self, MAX_RESPONSE, pb};
 use crate::rest;
 
@@ -107,7 +109,6 @@ struct Upstream {
     random: Random,
 }
 
-type Client = AuditLogServiceClient<Channel>;
 type Outcome<T> = Result<Response<T>, Status>;
 
 impl Upstream {
@@ -116,7 +117,7 @@ impl Upstream {
     async fn forward<M: Clone, T>(
         &self,
         request: Request<M>,
-        call: impl AsyncFn(Client, Request<M>) -> Outcome<T>,
+        call: impl AsyncFn(Channel, Request<M>) -> Outcome<T>,
     ) -> Outcome<T> {
         let (metadata, extensions, message) = request.into_parts();
         let deadline = extensions.get::<Deadline>().copied();
@@ -126,10 +127,9 @@ impl Upstream {
             if let Some(Deadline(deadline)) = deadline {
                 request.set_timeout(deadline.saturating_duration_since(Instant::now()));
             }
-            let client = Client::new(self.channel.clone()).max_decoding_message_size(MAX_RESPONSE);
             let is_over = || deadline.is_some_and(|Deadline(deadline)| deadline <= Instant::now());
             let is_late = |code| code == Code::DeadlineExceeded || is_over();
-            match call(client, request).await {
+            match call(self.channel.clone(), request).await {
                 Err(status) if is_foreign(&status) && is_late(status.code()) => return Err(Error::Timeout.into()),
                 Err(status) if is_broken(&status) && tries < TRIES => {
                     debug!(code = ?status.code(), tries, "the connection to the service broke; trying again");
@@ -141,6 +141,14 @@ impl Upstream {
             }
         }
     }
+}
+
+fn audit_logs(channel: Channel) -> AuditLogServiceClient<Channel> {
+    AuditLogServiceClient::new(channel).max_decoding_message_size(MAX_RESPONSE)
+}
+
+fn integrity(channel: Channel) -> IntegrityServiceClient<Channel> {
+    IntegrityServiceClient::new(channel).max_decoding_message_size(MAX_RESPONSE)
 }
 
 /// Whether something else than the service answered, which gives all of its errors details.
@@ -164,18 +172,18 @@ fn unreachable_upstream(status: Status) -> Status {
 #[tonic::async_trait]
 impl AuditLogService for Upstream {
     async fn list_audit_logs(&self, request: Request<pb::ListAuditLogsRequest>) -> Outcome<pb::ListAuditLogsResponse> {
-        self.forward(request, async |mut client, request| client.list_audit_logs(request).await).await
+        self.forward(request, async |channel, request| audit_logs(channel).list_audit_logs(request).await).await
     }
 
     async fn get_resource_history(
         &self,
         request: Request<pb::GetResourceHistoryRequest>,
     ) -> Outcome<pb::GetResourceHistoryResponse> {
-        self.forward(request, async |mut client, request| client.get_resource_history(request).await).await
+        self.forward(request, async |channel, request| audit_logs(channel).get_resource_history(request).await).await
     }
 
     async fn get_audit_log(&self, request: Request<pb::GetAuditLogRequest>) -> Outcome<pb::GetAuditLogResponse> {
-        self.forward(request, async |mut client, request| client.get_audit_log(request).await).await
+        self.forward(request, async |channel, request| audit_logs(channel).get_audit_log(request).await).await
     }
 
     async fn write_audit_logs(
@@ -187,7 +195,7 @@ impl AuditLogService for Upstream {
         for entry in request.get_mut().audit_logs.iter_mut().filter(|entry| entry.id.is_empty()) {
             entry.id = EntryId::generate(now, &self.random).into();
         }
-        self.forward(request, async |mut client, request| client.write_audit_logs(request).await).await
+        self.forward(request, async |channel, request| audit_logs(channel).write_audit_logs(request).await).await
     }
 
     type ExportAuditLogsStream = Streaming<pb::ExportAuditLogsResponse>;
@@ -196,6 +204,41 @@ impl AuditLogService for Upstream {
         &self,
         request: Request<pb::ExportAuditLogsRequest>,
     ) -> Outcome<Self::ExportAuditLogsStream> {
-        self.forward(request, async |mut client, request| client.export_audit_logs(request).await).await
+        self.forward(request, async |channel, request| audit_logs(channel).export_audit_logs(request).await).await
+    }
+}
+
+#[tonic::async_trait]
+impl IntegrityService for Upstream {
+    async fn get_checkpoint(&self, request: Request<pb::GetCheckpointRequest>) -> Outcome<pb::GetCheckpointResponse> {
+        self.forward(request, async |channel, request| integrity(channel).get_checkpoint(request).await).await
+    }
+
+    async fn get_inclusion_proof(
+        &self,
+        request: Request<pb::GetInclusionProofRequest>,
+    ) -> Outcome<pb::GetInclusionProofResponse> {
+        self.forward(request, async |channel, request| integrity(channel).get_inclusion_proof(request).await).await
+    }
+
+    async fn get_consistency_proof(
+        &self,
+        request: Request<pb::GetConsistencyProofRequest>,
+    ) -> Outcome<pb::GetConsistencyProofResponse> {
+        self.forward(request, async |channel, request| integrity(channel).get_consistency_proof(request).await).await
+    }
+
+    async fn get_public_keys(&self, request: Request<pb::GetPublicKeysRequest>) -> Outcome<pb::GetPublicKeysResponse> {
+        self.forward(request, async |channel, request| integrity(channel).get_public_keys(request).await).await
+    }
+
+    async fn get_tile(&self, request: Request<pb::GetTileRequest>) -> Outcome<pb::GetTileResponse> {
+        self.forward(request, async |channel, request| integrity(channel).get_tile(request).await).await
+    }
+
+    type ReadEntriesStream = Streaming<pb::ReadEntriesResponse>;
+
+    async fn read_entries(&self, request: Request<pb::ReadEntriesRequest>) -> Outcome<Self::ReadEntriesStream> {
+        self.forward(request, async |channel, request| integrity(channel).read_entries(request).await).await
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 pub use server::Running;
-pub use service::{Options, Parts, start};
+pub use service::{Options, Parts, recorder, start};
 
 /// How a server runs, whatever it serves.
 #[derive(Debug, Clone)]

@@ -74,20 +74,28 @@ pub(super) struct Backing {
     pub(super) writer: JoinHandle<()>,
     pub(super) health: HealthReporter,
     /// May end at any moment: what it has not committed is done again.
-    pub(super) folder: Option<Folding>,
+    pub(super) folder: Option<Background>,
+    /// The same. Ends before the writer, to which it may write.
+    pub(super) signer: Option<Background>,
 }
 
 /// A task that ends with this value.
-pub(super) struct Folding(pub(super) AbortHandle);
+pub(super) struct Background(pub(super) AbortHandle);
 
-impl Drop for Folding {
+/// The service whose health tells whether checkpoints can be signed.
+pub(super) const PROOFS: &str = grpc::pb::integrity_service_server::SERVICE_NAME;
+
+impl Drop for Background {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
 impl Backing {
-    async fn set_not_serving(&self) {
+    async fn set_not_serving(&mut self) {
+        // It would say that it serves.
+        self.signer = None;
+        self.health.set_service_status(PROOFS, ServingStatus::NotServing).await;
         self.health.set_not_serving::<AuditLogServiceServer<grpc::Service>>().await;
         self.health.set_service_status("", ServingStatus::NotServing).await;
     }
@@ -95,6 +103,7 @@ impl Backing {
     /// Ends the streams of health checks, which have no end of their own.
     async fn end_watches(&mut self) {
         self.health.clear_service_status(AuditLogServiceServer::<grpc::Service>::NAME).await;
+        self.health.clear_service_status(PROOFS).await;
         self.health.clear_service_status("").await;
     }
 }
@@ -161,7 +170,7 @@ async fn serve(
         _ = stopped => {}
     }
     draining.store(true, Ordering::Relaxed);
-    if let Some(backing) = &backing {
+    if let Some(backing) = &mut backing {
         backing.set_not_serving().await;
     }
     info!("draining");

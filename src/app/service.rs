@@ -3,27 +3,35 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::anyhow;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
+use tokio::sync::watch;
 use tonic::Status;
 use tonic::server::NamedService;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 use tracing::info;
 
 use super::Serving;
 use super::protocols::{Protocols, by_protocol, path};
-use super::server::{self, Backing, Folding, Running, guarded};
+use super::server::{self, Background, Backing, PROOFS, Running, guarded};
 use crate::access::{Access, Refuse, authenticate};
 use crate::catalogue::Catalogues;
 use crate::domain::{Clock, Random};
 use crate::error::Error;
 use crate::grpc::pb::audit_log_service_server::AuditLogServiceServer;
 use crate::grpc::pb::erasure_service_server::ErasureServiceServer;
+use crate::grpc::pb::integrity_service_server::IntegrityServiceServer;
 use crate::grpc::{self, MAX_REQUEST, MAX_RESPONSE, pb};
-use crate::ingest::{Eraser, Ingest, QueueLimits};
+use crate::ingest::{Batch, Eraser, Ingest, QueueLimits};
+use crate::integrity::Integrity;
 use crate::marks::Folder;
+use crate::merkle::SERVICE;
 use crate::query::Query;
 use crate::rest;
+use crate::signer::{Record, Signer, Signing};
 use crate::store::Store;
 
 /// How the service runs.
@@ -37,6 +45,8 @@ pub struct Options {
     pub folds: bool,
     /// What may wait to be written.
     pub queue: QueueLimits,
+    /// What signs checkpoints; nothing does without.
+    pub signing: Option<Signing>,
 }
 
 /// What the service is made of, for tests to replace.
@@ -47,23 +57,28 @@ pub struct Parts {
     pub clock: Clock,
     /// Ids, keys and log ids.
     pub random: Random,
+    /// What logs are called, without their ids; `None` where nothing is signed.
+    pub log_name: Option<String>,
 }
 
 /// Binds and serves.
 pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
-    let Parts { store, clock, random } = parts;
-    let Options { serving, rest, folds, queue } = options;
+    let Parts { store, clock, random, log_name } = parts;
+    let Options { serving, rest, folds, queue, signing } = options;
     let bound = server::bind(&serving.listen).await?;
     let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue);
     // The rest of the time is for its last transaction, and for readers that it waits for.
     let budget = serving.request_timeout / 3;
     let eraser = Eraser::new(store.clone(), clock.clone(), random.clone(), budget);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let signer = start_signer(&store, &clock, signing, &ingest, health.clone()).await?;
     let access = Access::new(store.clone(), clock.clone());
     let (query, catalogues) = (Query::new(store.clone()), Catalogues::new(store.clone()));
     let draining = Arc::new(AtomicBool::new(false));
     let service = grpc::Service {
         access: access.clone(),
         query,
+        integrity: Integrity::new(store.clone(), log_name),
         ingest,
         eraser,
         catalogues,
@@ -72,7 +87,6 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         draining: Arc::clone(&draining),
         request_timeout: serving.request_timeout,
     };
-    let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AuditLogServiceServer<grpc::Service>>().await;
     let grpc = grpc_router(service.clone(), health_service)?;
     let protocols = Protocols::new(grpc, "There is no such method", serving.request_timeout);
@@ -85,10 +99,53 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         false => rest::switched_off(),
     };
     let router = rest_router.layer(from_fn_with_state(protocols, by_protocol));
-    let folder = folds.then(|| Folding(tokio::spawn(Folder::new(store.clone()).run()).abort_handle()));
-    let running = server::spawn(bound, router, serving, draining, Some(Backing { store, writer, health, folder }));
+    let folder = folds.then(|| Background(tokio::spawn(Folder::new(store.clone()).run()).abort_handle()));
+    let backing = Backing { store, writer, health, folder, signer };
+    let running = server::spawn(bound, router, serving, draining, Some(backing));
     info!(address = %running.address, rest, "listening");
     Ok(running)
+}
+
+/// Signs in the background. Health checks of the service for proofs tell whether it can.
+async fn start_signer(
+    store: &Store,
+    clock: &Clock,
+    signing: Option<Signing>,
+    ingest: &Ingest,
+    health: HealthReporter,
+) -> anyhow::Result<Option<Background>> {
+    // Until the first look has shown that it can.
+    health.set_service_status(PROOFS, ServingStatus::NotServing).await;
+    let Some(signing) = signing else {
+        info!("checkpoints are not signed: no signing key is configured");
+        return Ok(None);
+    };
+    let signer = Signer::new(store.clone(), clock.clone(), signing, recorder(ingest.clone()))?;
+    let (told, mut serving) = watch::channel(false);
+    let relay = async move {
+        while serving.changed().await.is_ok() {
+            let is_serving = *serving.borrow_and_update();
+            let status = if is_serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+            health.set_service_status(PROOFS, status).await;
+        }
+    };
+    let task = tokio::spawn(async move {
+        tokio::join!(signer.run(told), relay);
+    });
+    Ok(Some(Background(task.abort_handle())))
+}
+
+/// Writes what the service records of itself.
+pub fn recorder(ingest: Ingest) -> Record {
+    Box::new(move |organization, entry, catalogue| {
+        let ingest = ingest.clone();
+        Box::pin(async move {
+            let batch = Batch { organization, key_id: SERVICE.to_owned(), catalogue, entries: vec![entry] };
+            let written = ingest.write(batch).await?;
+            let first = written.first().map(|written| written.seq);
+            first.ok_or_else(|| Error::Internal(anyhow!("a write of one entry has no answer")))
+        })
+    })
 }
 
 /// Whether requests can be taken.
@@ -107,6 +164,9 @@ where
 {
     let refuse: Refuse = grpc::status::refuse;
     let access = service.access.clone();
+    let integrity = IntegrityServiceServer::new(service.clone())
+        .max_decoding_message_size(MAX_REQUEST)
+        .max_encoding_message_size(MAX_RESPONSE);
     let erasure = ErasureServiceServer::new(service.clone()).max_decoding_message_size(MAX_REQUEST);
     let audit_logs = AuditLogServiceServer::new(service)
         .max_decoding_message_size(MAX_REQUEST)
@@ -118,6 +178,7 @@ where
     };
     let router = Router::new()
         .route_service(&path(&audit_logs), audit_logs.clone())
+        .route_service(&path(&integrity), integrity.clone())
         .route_service(&path(&erasure), erasure.clone())
         .layer(from_fn_with_state((access, refuse), authenticate));
     let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);

@@ -16,6 +16,7 @@ use crate::domain::{Invalid, Secret, quoted};
 use crate::grpc::MAX_RESPONSE;
 use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use crate::grpc::pb::erasure_service_client::ErasureServiceClient;
+use crate::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use crate::rest::Failure;
 
 /// How long one call may take.
@@ -58,6 +59,7 @@ pub(super) fn endpoint(url: &str) -> Result<Endpoint, Invalid> {
 /// A connected client.
 pub(super) type AuditLogs = AuditLogServiceClient<Authorized>;
 pub(super) type Erasures = ErasureServiceClient<Authorized>;
+pub(super) type Integrity = IntegrityServiceClient<Authorized>;
 type Authorized = InterceptedService<Channel, Authorize>;
 
 /// Puts the key into each call.
@@ -81,6 +83,12 @@ impl Client {
     /// The same to erase with.
     pub(super) fn erasures(&self) -> anyhow::Result<Erasures> {
         Ok(ErasureServiceClient::new(self.channel()?))
+    }
+
+    /// The same to verify with.
+    pub(super) fn integrity(&self) -> anyhow::Result<Integrity> {
+        let client = IntegrityServiceClient::new(self.channel()?);
+        Ok(client.max_decoding_message_size(MAX_RESPONSE))
     }
 
     fn channel(&self) -> anyhow::Result<Authorized> {

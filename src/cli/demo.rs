@@ -16,6 +16,7 @@ use crate::access::{Scope, create_key};
 use crate::app::{self, Options, Parts, Serving};
 use crate::domain::{Clock, OrganizationId, Random, Secret};
 use crate::ingest::QueueLimits;
+use crate::signer::{Keys, Signing};
 use crate::store::Store;
 
 /// The examples of the public documentation, and 400 entries of a real trail. Source: tests/data.
@@ -24,6 +25,8 @@ const ORGANIZATION: &str = "org_abc123";
 const FILE: &str = "auditlog-demo.db";
 /// What a path must not hold plainly in a URL.
 const IN_URL: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#').add(b'\'');
+/// What checkpoints call it.
+const LOG_NAME: &str = "localhost";
 const LISTEN: &str = "127.0.0.1:8080";
 
 /// What to make, and where to serve it.
@@ -46,13 +49,22 @@ impl Demo {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let file = fresh(self.file)?;
         let signals = serve::Signals::heard()?;
-        let (running, said) = match filled(&file, self.listen).await {
+        // They were made a moment ago, and hold nothing that anybody knows of.
+        let remove = |ends: &[&str]| {
+            for end in ends {
+                let _ = fs::remove_file(format!("{}{end}", file.display()));
+            }
+        };
+        let key_file = key_of(&file);
+        if let Err(error) = Keys::create(&key_file, &Random::system()) {
+            remove(&[""]);
+            return Err(error);
+        }
+        let signing = Signing { key_file, log_name: LOG_NAME.parse()? };
+        let (running, said) = match filled(&file, signing, self.listen).await {
             Ok(filled) => filled,
             Err(error) => {
-                // It was made a moment ago, and holds nothing that anybody knows of.
-                for end in ["", "-wal", "-shm"] {
-                    let _ = fs::remove_file(format!("{}{end}", file.display()));
-                }
+                remove(&["", "-wal", "-shm", ".key", ".key.state", ".key.lock"]);
                 return Err(error);
             }
         };
@@ -62,7 +74,7 @@ impl Demo {
 }
 
 /// A service with the entries in `file`, and what to say of it.
-async fn filled(file: &Path, listen: Option<String>) -> anyhow::Result<(app::Running, String)> {
+async fn filled(file: &Path, signing: Signing, listen: Option<String>) -> anyhow::Result<(app::Running, String)> {
     let (clock, random) = (Clock::system(), Random::system());
     let path = std::path::absolute(file)?.display().to_string();
     let url = format!("sqlite://{}", utf8_percent_encode(&path, IN_URL));
@@ -71,12 +83,18 @@ async fn filled(file: &Path, listen: Option<String>) -> anyhow::Result<(app::Run
     keys::ensure(&store, &organization, &clock, &random).await?;
     let scopes = [Scope::Read, Scope::Write].into();
     let key = create_key(&store, &clock, &random, Some(organization.clone()), &scopes, None).await?;
-    let running = start(&store, clock, random, listen).await?;
+    let shown_key = std::path::absolute(&signing.key_file)?.display().to_string();
+    let running = start(&store, clock, random, signing, listen).await?;
     let client = Client { endpoint: endpoint(&format!("http://{}", running.address))?, api_key: key.clone() };
     let entries = Box::new(Cursor::new(ENTRIES));
     let summary = import::run(client.connect()?, entries, Some(organization), true, ProgressBar::hidden()).await?;
-    let commands = commands(&running.address.to_string(), key.expose(), &url);
+    let commands = commands(&running.address.to_string(), key.expose(), &url, &shown_key);
     Ok((running, format!("{}: {summary}\n\n{commands}", file.display())))
+}
+
+/// The file of the key that signs the log in `file`.
+fn key_of(file: &Path) -> PathBuf {
+    format!("{}.key", file.display()).into()
 }
 
 /// Makes the file, so that nobody else's is used.
@@ -96,7 +114,7 @@ fn fresh(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
         1 => PathBuf::from(FILE),
         number => PathBuf::from(FILE.replace(".db", &format!("-{number}.db"))),
     };
-    for path in (1..1_000).map(numbered) {
+    for path in (1..1_000).map(numbered).filter(|path| !key_of(path).exists()) {
         match create(&path) {
             Ok(_) => return Ok(path),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -106,7 +124,13 @@ fn fresh(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     Err(anyhow!("{FILE} and 999 others are there already; name another --file"))
 }
 
-async fn start(store: &Store, clock: Clock, random: Random, listen: Option<String>) -> anyhow::Result<app::Running> {
+async fn start(
+    store: &Store,
+    clock: Clock,
+    random: Random,
+    signing: Signing,
+    listen: Option<String>,
+) -> anyhow::Result<app::Running> {
     let limit = Duration::from_secs(10);
     let serving = Serving {
         listen: String::new(),
@@ -116,7 +140,8 @@ async fn start(store: &Store, clock: Clock, random: Random, listen: Option<Strin
         cors_origins: Vec::new(),
     };
     let start = async |listen: String| {
-        let parts = Parts { store: store.clone(), clock: clock.clone(), random: random.clone() };
+        let log_name = Some(signing.log_name.to_string());
+        let parts = Parts { store: store.clone(), clock: clock.clone(), random: random.clone(), log_name };
         app::start(
             parts,
             Options {
@@ -124,6 +149,7 @@ async fn start(store: &Store, clock: Clock, random: Random, listen: Option<Strin
                 rest: true,
                 folds: true,
                 queue: QueueLimits::default(),
+                signing: Some(signing.clone()),
             },
         )
         .await
@@ -137,7 +163,7 @@ async fn start(store: &Store, clock: Clock, random: Random, listen: Option<Strin
     }
 }
 
-fn commands(address: &str, key: &str, url: &str) -> String {
+fn commands(address: &str, key: &str, url: &str, signing_key: &str) -> String {
     let program = std::env::current_exe().map_or("auditlog".to_owned(), |path| path.display().to_string());
     format!(
         r#"Ready at http://{address}. Paste into another terminal:
@@ -160,6 +186,7 @@ grpcurl -plaintext -H "authorization: Bearer $AUDITLOG_API_KEY" -d '{{"organizat
 '{program}' history assistant asst_abc123
 echo '{{"id":"log_demo_2","organizationId":"{ORGANIZATION}","resourceType":"user","resourceId":"uid_user456","action":"accessed","userId":"uid_user123"}}' | '{program}' import -
 '{program}' keys list --database-url '{url}'
+'{program}' signing-key show --signing-key '{signing_key}' --log-name {LOG_NAME} --database-url '{url}'
 
 Ctrl-C stops it; the database stays."#
     )

@@ -23,9 +23,12 @@ mod keys;
 mod marks;
 mod migrate;
 mod organizations;
+mod prove;
 mod read;
 mod serve;
+mod signing_key;
 mod table;
+mod verify;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -105,6 +108,21 @@ enum Command {
     /// alone. A line without an id gets one from its number and text. Bad lines are told by number and
     /// skipped. While the service is away, the import waits for it up to 20 seconds.
     Import(Box<import::Import>),
+    /// Check a log: every entry, the tree, its signature, and that it extends what was seen before.
+    ///
+    /// Reads all entries of an organization from a running service, hashes them again, and compares the tree with
+    /// the signed checkpoint and with the one that --state remembers. Names the first bad entry. Exit codes: 0
+    /// verified, 1 not verified, 2 wrong usage, 3 could not be checked.
+    Verify(Box<verify::Verify>),
+    /// Write a proof that an entry is in a log, for whoever has the log's public key.
+    ///
+    /// The file is a C2SP tlog-proof with the entry's values in its extra line. `auditlog verify-proof` checks it
+    /// without a service.
+    Prove(Box<prove::Prove>),
+    /// Check a proof of an entry, offline, and print what it proves.
+    ///
+    /// Exit codes: 0 it proves the entry, 1 it does not, 2 wrong usage, 3 it could not be read.
+    VerifyProof(prove::VerifyProof),
     /// Erase personal values through a running service, and keep the log provable.
     ///
     /// Values and their salts are removed, their hashes stay, and an entry of the same log records what was erased, by
@@ -124,6 +142,8 @@ enum Command {
     Catalogue(catalogue::Catalogue),
     /// Show, check and make the counts that keep totals and deep pages fast.
     Marks(marks::Marks),
+    /// Make, show and exchange the keys that sign checkpoints.
+    SigningKey(signing_key::SigningKey),
     /// Print a script that completes commands and options in a shell.
     Completions(completions::Completions),
 }
@@ -220,12 +240,41 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     runtime.shutdown_background();
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     // Whoever reads our output, such as `head`, may have enough.
-    if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+    if is_broken_pipe(&error) {
         return ExitCode::SUCCESS;
     }
+    if error.is::<NotVerified>() {
+        return ExitCode::from(1);
+    }
+    let error = match error.downcast::<Unchecked>() {
+        Ok(Unchecked(error)) => return fail(&error, 3),
+        Err(error) => error,
+    };
     match error.downcast::<clap::Error>() {
         Ok(usage) => usage.exit(),
         Err(error) => fail(&error, 1),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// What was to be verified is not true. It has been told.
+#[derive(Debug, thiserror::Error)]
+#[error("not verified")]
+struct NotVerified;
+
+/// What was to be verified could not be checked, which says nothing of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+struct Unchecked(anyhow::Error);
+
+impl Unchecked {
+    /// `error` as that, unless it is wrong usage or a verdict.
+    fn of(error: anyhow::Error) -> anyhow::Error {
+        let is_for_others = error.is::<clap::Error>() || error.is::<NotVerified>() || is_broken_pipe(&error);
+        if is_for_others { error } else { Self(error).into() }
     }
 }
 
@@ -242,6 +291,9 @@ fn dispatch(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>
         Command::History(history) => Box::pin(history.run()),
         Command::Get(get) => Box::pin(get.run()),
         Command::Export(export) => Box::pin(export.run()),
+        Command::Verify(verify) => Box::pin(verify.run()),
+        Command::Prove(prove) => Box::pin(prove.run()),
+        Command::VerifyProof(verify) => Box::pin(verify.run()),
         Command::Erase(erase) => Box::pin(erase.run()),
         Command::Health(health) => Box::pin(health.run()),
         Command::Completions(completions) => Box::pin(completions.run()),
@@ -252,6 +304,7 @@ fn dispatch(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>
         Command::Organizations(organizations) => Box::pin(organizations.run()),
         Command::Catalogue(catalogue) => Box::pin(catalogue.run()),
         Command::Marks(marks) => Box::pin(marks.run()),
+        Command::SigningKey(signing_key) => Box::pin(signing_key.run()),
         Command::Import(import) => Box::pin(import.run()),
     }
 }

@@ -1,5 +1,6 @@
 //! `auditlog serve`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -11,6 +12,8 @@ use super::{Database, DatabaseUrl};
 use crate::app::{self, Options, Parts, Running};
 use crate::domain::{Clock, Invalid, Random, quoted};
 use crate::ingest::QueueLimits;
+use crate::merkle::LogName;
+use crate::signer;
 
 /// What to serve, and how.
 #[derive(Args)]
@@ -20,13 +23,20 @@ Examples:
   auditlog serve --database-url postgres://auditlog@localhost/auditlog
   auditlog serve --listen 0.0.0.0:8080
   auditlog serve --rest off
+  auditlog serve --signing-key keys/auditlog.key --log-name audit.example.com
   auditlog serve --cors-origin https://viewer.example.com")]
 pub struct Serve {
     #[command(flatten)]
     database: Database,
     /// postgres://… of a role that may erase, where that of --database-url may not. The file
     /// AUDITLOG_ERASE_DATABASE_URL_FILE may hold it.
-    #[arg(long, env = "AUDITLOG_ERASE_DATABASE_URL", hide_env_values = true, hide_default_value = true, value_name = "URL")]
+    #[arg(
+        long,
+        env = "AUDITLOG_ERASE_DATABASE_URL",
+        hide_env_values = true,
+        hide_default_value = true,
+        value_name = "URL"
+    )]
     erase_database_url: Option<DatabaseUrl>,
     /// Where to listen, host:port; port 0 takes a free one and logs it.
     #[arg(long, env = "AUDITLOG_LISTEN", value_parser = address, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
@@ -38,6 +48,8 @@ pub struct Serve {
     /// does, totals are as exact, and slower.
     #[arg(long, env = "AUDITLOG_FOLD", default_value = "on", value_enum)]
     fold: Switch,
+    #[command(flatten)]
+    signing: Signing,
     #[command(flatten)]
     serving: Serving,
     /// Entries that may wait to be written; more are refused as overloaded.
@@ -52,6 +64,30 @@ pub struct Serve {
 enum Switch {
     On,
     Off,
+}
+
+/// What signs checkpoints: both options, or none.
+#[derive(Args)]
+struct Signing {
+    /// The file of the keys that sign checkpoints, made by `auditlog signing-key create`. What was signed last is
+    /// remembered beside it. Without it, nothing is signed.
+    #[arg(long, env = "AUDITLOG_SIGNING_KEY", value_name = "FILE")]
+    signing_key: Option<PathBuf>,
+    /// What this service is called in checkpoints: a DNS name of yours without scheme, such as audit.example.com. The
+    /// origin of a log is this name, / and the log's id. It must not change.
+    #[arg(long, env = "AUDITLOG_LOG_NAME", value_name = "NAME")]
+    log_name: Option<LogName>,
+}
+
+impl Signing {
+    fn options(self) -> anyhow::Result<Option<signer::Signing>> {
+        match (self.signing_key, self.log_name) {
+            (Some(key_file), Some(log_name)) => Ok(Some(signer::Signing { key_file, log_name })),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(super::usage("--signing-key needs a --log-name NAME, or neither")),
+            (None, Some(_)) => Err(super::usage("--log-name needs a --signing-key FILE, or neither")),
+        }
+    }
 }
 
 /// How `serve` and `gateway` are served.
@@ -108,16 +144,19 @@ fn origin(given: &str) -> Result<HeaderValue, Invalid> {
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Self { database, erase_database_url, listen, rest, fold, serving, queue_entries, queue_mib } = self;
+        let Self { database, erase_database_url, listen, rest, fold, signing, serving, queue_entries, queue_mib } =
+            self;
+        let signing = signing.options()?;
         let store = database.open().await?;
         let store = match &erase_database_url {
             Some(DatabaseUrl(url)) => store.erasing_by(url).await?,
             None => store,
         };
-        let parts = Parts { store, clock: Clock::system(), random: Random::system() };
+        let log_name = signing.as_ref().map(|signing| signing.log_name.to_string());
+        let parts = Parts { store, clock: Clock::system(), random: Random::system(), log_name };
         let queue = QueueLimits { entries: queue_entries as usize, bytes: queue_mib as usize * 1024 * 1024 };
         let (rest, folds) = (rest == Switch::On, fold == Switch::On);
-        let options = Options { serving: serving.at(listen), rest, folds, queue };
+        let options = Options { serving: serving.at(listen), rest, folds, queue, signing };
         let signals = Signals::heard()?;
         until_signal(app::start(parts, options).await?, signals).await
     }

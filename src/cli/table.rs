@@ -145,7 +145,7 @@ fn cut(text: String, longest: usize) -> String {
 
 /// `text` with nothing that a terminal would obey or that would reorder what is read: writers choose these
 /// strings, and whoever reads them may be looking for the writer.
-fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     // Unicode's Bidi_Control, and what takes no place.
     let hides = |letter| matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
     let mut shown = String::with_capacity(text.len());

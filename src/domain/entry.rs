@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::{
     Action, Catalogue, EntryId, Erased, Group, Identifier, Invalid, JsonText, Metadata, Name, OrganizationId, Random,
     ResourceType, Timestamp,
@@ -75,11 +77,23 @@ impl ServiceEntry {
         catalogue: &Catalogue,
         random: &Random,
     ) -> Result<NewEntry, Invalid> {
+        let uuid = uuid::Builder::from_random_bytes(random.bytes()).into_uuid();
+        self.with_uuid(uuid, organization, by, changes, catalogue)
+    }
+
+    /// The same of a `uuid` that follows from what is recorded, so that it is recorded once whoever tries again.
+    pub fn with_uuid(
+        self,
+        uuid: Uuid,
+        organization: &OrganizationId,
+        by: Option<&str>,
+        changes: Vec<Change>,
+        catalogue: &Catalogue,
+    ) -> Result<NewEntry, Invalid> {
         let kind = match self {
             Self::Erasure => "erasure",
             Self::Rotation => "rotation",
         };
-        let uuid = uuid::Builder::from_random_bytes(random.bytes()).into_uuid();
         let content = Content {
             id: EntryId::parse(format!("auditlog:{kind}:{uuid}"))?,
             resource_type: catalogue.resource_type(Self::RESOURCE_TYPE)?,

@@ -1,6 +1,7 @@
 //! The gRPC surface: decode, call, encode.
 
 mod erasure;
+mod integrity;
 pub mod status;
 pub mod wire;
 
@@ -26,7 +27,8 @@ use crate::catalogue::Catalogues;
 use crate::domain::{Catalogue, Clock, EntryId, OrganizationId, Random, quoted};
 use crate::error::{AtField, Error, Result};
 use crate::ingest::{Batch, Eraser, Ingest};
-use crate::query::{Export, Page, Piece, Query};
+use crate::integrity::Integrity;
+use crate::query::{Page, Piece, Query};
 use pb::audit_log_service_server::AuditLogService;
 
 /// The most bytes of a request.
@@ -43,6 +45,8 @@ pub struct Service {
     pub access: Access,
     /// Answers lists and gets.
     pub query: Query,
+    /// Answers those who verify.
+    pub integrity: Integrity,
     /// Takes writes.
     pub ingest: Ingest,
     /// Takes values away.
@@ -80,14 +84,18 @@ impl Service {
         wire::page(page, organization, &catalogue)
     }
 
-    /// The next piece of an export, for as long as the key is good and the service goes on: an export may take
-    /// longer than either.
-    async fn next_piece(&self, export: &mut Export, authorization: Option<&str>) -> Result<Option<Piece>> {
+    /// What `next` gives of a stream, for as long as the key is good and the service goes on: a stream may take longer
+    /// than either.
+    async fn piece<T>(
+        &self,
+        authorization: Option<&str>,
+        next: impl Future<Output = Result<Option<T>>>,
+    ) -> Result<Option<T>> {
         self.access.caller(authorization).await?;
         if self.draining.load(Ordering::Relaxed) {
             return Err(Error::Draining);
         }
-        tokio::time::timeout(self.request_timeout, export.next()).await.map_err(|_| Error::Timeout)?
+        tokio::time::timeout(self.request_timeout, next).await.map_err(|_| Error::Timeout)?
     }
 
     /// A piece of an export as it goes out.
@@ -99,6 +107,11 @@ impl Service {
 
 fn caller<T>(request: &Request<T>) -> Result<Caller> {
     request.extensions().get::<Caller>().cloned().ok_or(Error::MissingAuthentication)
+}
+
+/// The credential, for a stream that looks at it again.
+fn authorization<T>(request: &Request<T>) -> Option<String> {
+    Some(request.metadata().get("authorization")?.to_str().ok()?.to_owned())
 }
 
 /// The organization that the request names, in its field, its header, or both alike.
@@ -188,8 +201,7 @@ impl AuditLogService for Service {
         request: Request<pb::ExportAuditLogsRequest>,
     ) -> std::result::Result<Response<Self::ExportAuditLogsStream>, Status> {
         let (_, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
-        let authorization = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
-        let authorization = authorization.map(str::to_owned);
+        let authorization = authorization(&request);
         let (filter, after, through) = wire::export(request.into_inner(), &*self.catalogues.current().await?)?;
         let export = self.query.export(organization.clone(), filter, after, through).await?;
         // Pulled by the reader, so that a slow one keeps nothing waiting but itself.
@@ -197,7 +209,7 @@ impl AuditLogService for Service {
         let pieces = stream::try_unfold(export, move |mut export| {
             let (service, authorization, organization) = (service.clone(), authorization.clone(), organization.clone());
             async move {
-                let piece = service.next_piece(&mut export, authorization.as_deref()).await?;
+                let piece = service.piece(authorization.as_deref(), export.next()).await?;
                 let Some(piece) = piece else { return Ok::<_, Error>(None) };
                 Ok(Some((service.pieces(piece, &organization).await?, export)))
             }

@@ -32,6 +32,12 @@ impl From<Error> for Status {
             Error::InsufficientPermissions(_) => status(Code::PermissionDenied, "INSUFFICIENT_PERMISSIONS", message),
             Error::OrganizationNotFound => status(Code::NotFound, "ORGANIZATION_NOT_FOUND", message),
             Error::AuditLogNotFound => status(Code::NotFound, "AUDIT_LOG_NOT_FOUND", message),
+            Error::CheckpointNotFound => status(Code::NotFound, "CHECKPOINT_NOT_FOUND", message),
+            Error::TileNotFound => status(Code::NotFound, "TILE_NOT_FOUND", message),
+            Error::EntryDamaged(sequence) => {
+                error!(sequence, "an entry cannot be read");
+                status(Code::DataLoss, "ENTRY_DAMAGED", message)
+            }
             Error::AuditLogsNotFound(violations) => {
                 violated(Code::NotFound, "AUDIT_LOG_NOT_FOUND", message, violations)
             }

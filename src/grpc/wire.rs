@@ -283,24 +283,32 @@ pub fn pieces(
     catalogue: &Catalogue,
 ) -> Result<Vec<pb::ExportAuditLogsResponse>> {
     let Piece { entries, sequence, head } = piece;
-    let mut messages = vec![pb::ExportAuditLogsResponse { head_sequence: head, ..Default::default() }];
-    let mut bytes = 0;
-    for entry in entries {
-        let entry = audit_log(entry, organization, catalogue)?;
-        bytes += entry.encoded_len();
-        if bytes > MAX_PIECE && messages.last().is_some_and(|open| !open.audit_logs.is_empty()) {
-            messages.push(pb::ExportAuditLogsResponse { head_sequence: head, ..Default::default() });
-            bytes = entry.encoded_len();
-        }
-        if let Some(open) = messages.last_mut() {
-            open.sequence = entry.sequence;
-            open.audit_logs.push(entry);
-        }
-    }
+    let entries: Result<Vec<_>> = entries.into_iter().map(|entry| audit_log(entry, organization, catalogue)).collect();
+    let message = |audit_logs: Vec<pb::AuditLog>| {
+        let sequence = audit_logs.last().map_or(sequence, |last| last.sequence);
+        pb::ExportAuditLogsResponse { audit_logs, sequence, head_sequence: head }
+    };
+    let mut messages: Vec<_> = portions(entries?).into_iter().map(message).collect();
     if let Some(last) = messages.last_mut() {
         last.sequence = sequence;
     }
     Ok(messages)
+}
+
+/// `entries` in as many messages as a client with gRPC's default limit needs, at least one.
+pub(super) fn portions<M: Message>(entries: Vec<M>) -> Vec<Vec<M>> {
+    let (mut portions, mut open, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for entry in entries {
+        let length = entry.encoded_len();
+        if bytes + length > MAX_PIECE && !open.is_empty() {
+            portions.push(std::mem::take(&mut open));
+            bytes = 0;
+        }
+        bytes += length;
+        open.push(entry);
+    }
+    portions.push(open);
+    portions
 }
 
 /// An entry as readers see it.
@@ -340,7 +348,8 @@ pub fn audit_log(entry: Entry, organization: &OrganizationId, catalogue: &Catalo
     })
 }
 
-fn change(change: Change) -> pb::Change {
+/// A change as it goes out.
+pub(super) fn change(change: Change) -> pb::Change {
     let Change { field, old_value, new_value } = change;
     let json = |value: JsonText| (value != JsonText::null()).then(|| value.into());
     pb::Change { field, old_value_json: json(old_value), new_value_json: json(new_value) }

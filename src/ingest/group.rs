@@ -175,28 +175,28 @@ impl Writer {
     }
 }
 
-    /// Writes what was admitted to `logs`.
-    pub(super) async fn write(append: &mut Append, mut logs: BTreeMap<&OrganizationId, Log>) -> Result<()> {
-        let (mut entries, mut completed) = (Vec::new(), Vec::new());
-        for (organization, log) in &mut logs {
-            completed.push((*organization, log.grow()));
-            entries.extend(log.fresh.drain(..).map(|sealed| (*organization, sealed)));
-        }
-        append.insert(&entries).await?;
-        for (organization, completed) in completed {
-            append.complete(organization, &completed).await?;
-        }
-        let (written, unwritten): (Vec<_>, Vec<_>) =
-            logs.iter().partition(|(_, log)| log.head.edge.size() > log.head.seq.unsigned_abs());
-        if !written.is_empty() {
-            let moved = written.into_iter().map(|(organization, log)| (*organization, log.recorded_at, &log.head.edge));
-            append.move_heads(&moved.collect::<Vec<_>>()).await?;
-        }
-        for (organization, log) in unwritten {
-            // It was made for nothing.
-            if log.head.is_new {
-                append.forget(organization).await?;
-            }
-        }
-        Ok(())
+/// Writes what was admitted to `logs`.
+pub(super) async fn write(append: &mut Append, mut logs: BTreeMap<&OrganizationId, Log>) -> Result<()> {
+    let (mut entries, mut completed) = (Vec::new(), Vec::new());
+    for (organization, log) in &mut logs {
+        completed.push((*organization, log.grow()));
+        entries.extend(log.fresh.drain(..).map(|sealed| (*organization, sealed)));
     }
+    append.insert(&entries).await?;
+    for (organization, completed) in completed {
+        append.complete(organization, &completed).await?;
+    }
+    let (written, unwritten): (Vec<_>, Vec<_>) =
+        logs.iter().partition(|(_, log)| log.head.edge.size() > log.head.seq.unsigned_abs());
+    if !written.is_empty() {
+        let moved = written.into_iter().map(|(organization, log)| (*organization, log.recorded_at, &log.head.edge));
+        append.move_heads(&moved.collect::<Vec<_>>()).await?;
+    }
+    for (organization, log) in unwritten {
+        // It was made for nothing.
+        if log.head.is_new {
+            append.forget(organization).await?;
+        }
+    }
+    Ok(())
+}

@@ -128,18 +128,30 @@ impl<'a> Values<'a> {
 
     /// The hash of the group.
     pub fn hash(&self, salt: &Salt) -> GroupHash {
-        let mut hash = Sha256::new_with_prefix("auditlog/group/v1\0");
-        hash.update(self.group().name());
-        hash.update([0]);
-        hash.update(salt);
-        self.each_field(|name, value| {
-            for part in [name.as_bytes(), value] {
-                // No message has 4 GiB, so that its length fits.
-                hash.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
-                hash.update(part);
-            }
-        });
+        let mut hash = prefixed(self.group(), salt);
+        self.each_field(|name, value| add(&mut hash, name.as_bytes(), value));
         GroupHash(Hash(hash.finalize().into()))
+    }
+}
+
+/// The hash of a group of these fields, whatever they are: for who has them as text.
+pub fn hash_of_fields(group: Group, salt: &Salt, fields: &[(String, String)]) -> GroupHash {
+    let mut hash = prefixed(group, salt);
+    for (name, value) in fields {
+        add(&mut hash, name.as_bytes(), value.as_bytes());
+    }
+    GroupHash(Hash(hash.finalize().into()))
+}
+
+fn prefixed(group: Group, salt: &Salt) -> Sha256 {
+    Sha256::new_with_prefix("auditlog/group/v1\0").chain_update(group.name()).chain_update([0]).chain_update(salt)
+}
+
+fn add(hash: &mut Sha256, name: &[u8], value: &[u8]) {
+    for part in [name, value] {
+        // No message has 4 GiB, so that its length fits.
+        hash.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+        hash.update(part);
     }
 }
 

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::{Invalid, quoted};
 
 /// A SHA-256 hash, shown as base64.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash(pub [u8; Hash::LENGTH]);
 
 impl Hash {

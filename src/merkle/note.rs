@@ -5,6 +5,7 @@
 //! tests/clients/go verifies them.
 
 use std::fmt;
+use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -46,7 +47,44 @@ impl fmt::Display for KeyName {
     }
 }
 
+/// What the operator calls this service in the origins of its logs: a DNS name without scheme.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogName(String);
+
+impl LogName {
+    /// The origin of the log `log_id`, which is also the name of its keys.
+    pub fn origin(&self, log_id: &str) -> Result<KeyName, Invalid> {
+        KeyName::parse(format!("{self}/{log_id}"))
+    }
+}
+
+impl FromStr for LogName {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let is_label = |label: &str| {
+            let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            (1..=63).contains(&label.len())
+                && label.bytes().all(allowed)
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        let is_name = text.len() <= 253 && text.split('.').all(is_label);
+        let allowed = "must be a DNS name in lower case, without scheme, such as audit.example.com";
+        is_name.then(|| Self(text.to_owned())).ok_or_else(|| Invalid::new(allowed, quoted(text)))
+    }
+}
+
+impl fmt::Display for LogName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 type KeyId = [u8; 4];
+
+/// The bytes of a public key.
+pub type PublicKey = [u8; 32];
 
 /// A key that signs. Has no `Debug`.
 pub struct SigningKey(Ed25519KeyPair);
@@ -58,11 +96,16 @@ impl SigningKey {
         pair.map(Self).map_err(|_| Invalid::new("a signing key must be 32 bytes", seed.len()))
     }
 
-    /// What verifies its signatures under `name`.
-    pub fn verifier(&self, name: KeyName) -> VerifierKey {
+    /// What the world may know of it.
+    pub fn public(&self) -> PublicKey {
         let mut public = [0; 32];
         public.copy_from_slice(self.0.public_key().as_ref());
-        VerifierKey { name, public }
+        public
+    }
+
+    /// What verifies its signatures under `name`.
+    pub fn verifier(&self, name: KeyName) -> VerifierKey {
+        VerifierKey { name, public: self.public() }
     }
 }
 
@@ -70,10 +113,16 @@ impl SigningKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifierKey {
     name: KeyName,
-    public: [u8; 32],
+    public: PublicKey,
 }
 
 impl VerifierKey {
+    /// A key whose public part is stored under another name.
+    pub fn new(name: KeyName, public: &[u8]) -> Result<Self, Invalid> {
+        let public = public.try_into().map_err(|_| Invalid::new("a public key must be 32 bytes", public.len()))?;
+        Ok(Self { name, public })
+    }
+
     /// Whose it is.
     pub fn name(&self) -> &KeyName {
         &self.name
@@ -238,6 +287,33 @@ mod tests {
             format!("{TEXT}\n— PeterNeumann x08gow==\n"),
         ] {
             assert_eq!(open(&malformed, &verifier), Err(Unsigned::Malformed), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn a_log_name_is_a_dns_name_and_nothing_more() {
+        for name in ["audit.example.com", "localhost", "a-1.b2"] {
+            assert_eq!(name.parse::<LogName>().map(|name| name.to_string()), Ok(name.to_owned()));
+        }
+        let long = "a".repeat(64);
+        for other in [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "https://a",
+            "a/b",
+            "a:80",
+            "a b",
+            "A.example",
+            "-a",
+            "a-",
+            "ä.de",
+            "a+b",
+            &long,
+        ] {
+            assert!(other.parse::<LogName>().is_err(), "{other}");
         }
     }
 

@@ -87,3 +87,30 @@ fn digest(payload: &[u8], organization: &OrganizationId, filter: &Filter) -> [u8
     digest.copy_from_slice(&hash.finalize()[..DIGEST]);
     digest
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_that_somebody_made_up_is_refused() {
+        let organization = OrganizationId::parse("org").expect("an id");
+        let filter = Filter::default();
+        let last = |seq| Position { timestamp: Timestamp::MIN, seq };
+        let read = |cursor: &Cursor| Cursor::parse(&cursor.text(&organization, &filter), &organization, &filter, 10);
+        let true_one = Cursor { head: 10, total: 7, walked: 3, last: last(5) };
+        assert_eq!(read(&true_one).as_ref(), Ok(&true_one));
+        for made_up in [
+            Cursor { head: 11, ..true_one.clone() },
+            Cursor { total: 11, ..true_one.clone() },
+            Cursor { total: -1, ..true_one.clone() },
+            Cursor { walked: 8, ..true_one.clone() },
+            Cursor { walked: i64::MIN, ..true_one.clone() },
+            Cursor { last: last(0), ..true_one.clone() },
+            Cursor { last: last(11), ..true_one.clone() },
+            Cursor { head: -1, total: -1, walked: -1, last: last(-1) },
+        ] {
+            assert!(read(&made_up).is_err(), "{made_up:?}");
+        }
+    }
+}

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::grpc::MAX_REQUEST;
 
 /// Code, HTTP status and type of every error that gRPC has too.
-const CODES: [(&str, StatusCode, &str); 16] = [
+const CODES: [(&str, StatusCode, &str); 19] = [
     ("invalid_parameter", StatusCode::BAD_REQUEST, INVALID),
     ("invalid_body", StatusCode::BAD_REQUEST, INVALID),
     ("missing_authentication", StatusCode::UNAUTHORIZED, "authentication_error"),
@@ -24,6 +24,8 @@ const CODES: [(&str, StatusCode, &str); 16] = [
     ("insufficient_permissions", StatusCode::FORBIDDEN, "permission_error"),
     ("organization_not_found", StatusCode::NOT_FOUND, NOT_FOUND),
     ("audit_log_not_found", StatusCode::NOT_FOUND, NOT_FOUND),
+    ("checkpoint_not_found", StatusCode::NOT_FOUND, NOT_FOUND),
+    ("tile_not_found", StatusCode::NOT_FOUND, NOT_FOUND),
     ("route_not_found", StatusCode::NOT_FOUND, NOT_FOUND),
     ("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE, INVALID),
     ("id_conflict", StatusCode::CONFLICT, "conflict_error"),
@@ -31,10 +33,12 @@ const CODES: [(&str, StatusCode, &str); 16] = [
     ("overloaded", StatusCode::TOO_MANY_REQUESTS, "rate_limit_error"),
     ("storage_unavailable", StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
     ("timeout", StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE),
-    ("internal", StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
+    ("entry_damaged", StatusCode::INTERNAL_SERVER_ERROR, INTERNAL),
+    ("internal", StatusCode::INTERNAL_SERVER_ERROR, INTERNAL),
 ];
 const INVALID: &str = "invalid_request_error";
 const NOT_FOUND: &str = "not_found_error";
+const INTERNAL: &str = "internal_error";
 const UNAVAILABLE: &str = "unavailable_error";
 
 /// An answer that is an error.
@@ -128,7 +132,7 @@ fn foreign(code: Code) -> (&'static str, StatusCode, &'static str) {
     match code {
         Code::Unavailable => ("storage_unavailable", StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
         Code::DeadlineExceeded | Code::Cancelled => ("timeout", StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE),
-        _ => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
+        _ => ("internal", StatusCode::INTERNAL_SERVER_ERROR, INTERNAL),
     }
 }
 

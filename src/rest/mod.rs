@@ -4,6 +4,7 @@
 pub mod body;
 mod envelope;
 pub mod json;
+mod log;
 mod params;
 
 use std::future::Future;
@@ -25,6 +26,7 @@ use tonic::{Code, Status};
 
 use crate::access::{Access, Refuse, authenticate};
 use crate::grpc::pb::audit_log_service_server::AuditLogService;
+use crate::grpc::pb::integrity_service_server::IntegrityService;
 use crate::grpc::{MAX_REQUEST, ORGANIZATION_HEADER, pb};
 pub use envelope::{Failure, refuse, rest_name};
 use params::Params;
@@ -37,7 +39,12 @@ static FORWARDED: [HeaderName; 4] = [
     HeaderName::from_static("tracestate"),
 ];
 
-/// What the calls go to: the service in this process, or one elsewhere.
+/// The gRPC services that calls go to.
+pub trait Services: AuditLogService + IntegrityService + Clone {}
+
+impl<S: AuditLogService + IntegrityService + Clone> Services for S {}
+
+/// What the calls go to: the services in this process, or those of one elsewhere.
 #[derive(Clone)]
 struct Api<S> {
     service: S,
@@ -49,13 +56,14 @@ type Answer = Result<Response, Failure>;
 /// body is read; one elsewhere does so by itself. `ready` tells whether it can be used.
 pub fn router<S, F>(service: S, access: Option<Access>, ready: impl Fn() -> F + Clone + Send + Sync + 'static) -> Router
 where
-    S: AuditLogService + Clone,
+    S: Services,
     F: Future<Output = Result<(), Status>> + Send,
 {
     let api = Router::new()
         .route("/v1/{organization_id}/audit-logs", get(list::<S>).post(write::<S>))
         .route("/v1/{organization_id}/audit-logs/{id}", get(one::<S>))
-        .route("/v1/{path_segment}/{resource_id}/history", get(history::<S>));
+        .route("/v1/{path_segment}/{resource_id}/history", get(history::<S>))
+        .merge(log::routes());
     let refuse: Refuse = refuse;
     let api = match access {
         Some(access) => api.route_layer(from_fn_with_state((access, refuse), authenticate)),
@@ -86,7 +94,7 @@ struct Call<P> {
     extensions: Extensions,
 }
 
-impl<P: DeserializeOwned + Send, S: AuditLogService> FromRequestParts<Api<S>> for Call<P> {
+impl<P: DeserializeOwned + Send, S: Services> FromRequestParts<Api<S>> for Call<P> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api<S>) -> Result<Self, Failure> {
@@ -133,7 +141,7 @@ async fn after_access<T>(fault: Failure, call: impl Future<Output = Result<T, St
     }
 }
 
-async fn list<S: AuditLogService>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
+async fn list<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
     let params = call.params(&params::LIST).and_then(|params| params.list(call.path.clone()));
     let message = match params {
         Ok(message) => message,
@@ -147,7 +155,7 @@ async fn list<S: AuditLogService>(State(Api { service }): State<Api<S>>, call: C
     json::page(page.audit_logs, page.pagination)
 }
 
-async fn history<S: AuditLogService>(State(Api { service }): State<Api<S>>, call: Call<(String, String)>) -> Answer {
+async fn history<S: Services>(State(Api { service }): State<Api<S>>, call: Call<(String, String)>) -> Answer {
     let (path_segment, resource_id) = call.path.clone();
     let params = call.params(&params::HISTORY).and_then(|params| params.history(path_segment.clone(), resource_id));
     let message = match params {
@@ -161,7 +169,7 @@ async fn history<S: AuditLogService>(State(Api { service }): State<Api<S>>, call
     json::page(page.audit_logs, page.pagination)
 }
 
-async fn one<S: AuditLogService>(State(Api { service }): State<Api<S>>, call: Call<(String, String)>) -> Answer {
+async fn one<S: Services>(State(Api { service }): State<Api<S>>, call: Call<(String, String)>) -> Answer {
     let (organization_id, id) = call.path.clone();
     if let Err(fault) = call.params(&[]) {
         let invalid = pb::GetAuditLogRequest { organization_id, id: String::new() };
@@ -172,7 +180,7 @@ async fn one<S: AuditLogService>(State(Api { service }): State<Api<S>>, call: Ca
     json::one(answer.audit_log)
 }
 
-async fn write<S: AuditLogService>(State(Api { service }): State<Api<S>>, call: Call<String>, body: Body) -> Answer {
+async fn write<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>, body: Body) -> Answer {
     let body = read(body).await;
     let organization_id = call.path.clone();
     let decoded = call

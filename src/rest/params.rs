@@ -4,6 +4,7 @@ use percent_encoding::percent_decode_str;
 
 use super::Failure;
 use crate::domain::{Invalid, Timestamp, end_of_span, quoted, start_of_span};
+use crate::grpc::pb::get_inclusion_proof_request::Entry;
 use crate::grpc::{pb, wire};
 
 /// The parameters of a list.
@@ -11,6 +12,12 @@ pub(super) const LIST: [&str; 9] =
     ["resourceType", "resourceId", "action", "userId", "startDate", "endDate", "limit", "offset", "cursor"];
 /// The parameters of a history, whose resource the path fixes.
 pub(super) const HISTORY: [&str; 7] = ["action", "userId", "startDate", "endDate", "limit", "offset", "cursor"];
+/// The parameters of an inclusion proof, and of a consistency proof.
+pub(super) const INCLUSION: [&str; 3] = ["id", "sequence", "size"];
+pub(super) const CONSISTENCY: [&str; 2] = ["firstSize", "secondSize"];
+/// What the number of an entry can be, and how many a log can have.
+const NUMBERS: &str = "1 to 9223372036854775807";
+const SIZES: &str = "0 to 9223372036854775807";
 
 /// Decoded names and values, in the order they came.
 pub(super) struct Params(Vec<(String, String)>);
@@ -52,7 +59,7 @@ impl Params {
             start_time,
             end_time,
             limit: self.number("limit", "1 to 100")?,
-            offset: self.number("offset", "0 to 9223372036854775807")?,
+            offset: self.number("offset", SIZES)?,
             cursor: self.one("cursor")?.map(str::to_owned),
         })
     }
@@ -88,6 +95,26 @@ impl Params {
             cursor,
             path_segment,
         })
+    }
+
+    /// The request for an inclusion proof.
+    pub(super) fn inclusion(self, organization_id: String) -> Result<pb::GetInclusionProofRequest, Failure> {
+        let entry = match (self.one("id")?, self.number("sequence", NUMBERS)?) {
+            (Some(_), Some(_)) => return Err(Failure::parameter("sequence", "must not come together with id")),
+            (Some(id), None) => Entry::Id(id.to_owned()),
+            (None, Some(sequence)) => Entry::Sequence(sequence),
+            (None, None) => return Err(Failure::parameter("id", "is required, or sequence")),
+        };
+        let size = self.number("size", SIZES)?;
+        Ok(pb::GetInclusionProofRequest { organization_id, entry: Some(entry), size })
+    }
+
+    /// The request for a consistency proof.
+    pub(super) fn consistency(self, organization_id: String) -> Result<pb::GetConsistencyProofRequest, Failure> {
+        let first_size = self.number("firstSize", SIZES)?;
+        let first_size = first_size.ok_or_else(|| Failure::parameter("firstSize", "is required"))?;
+        let second_size = self.number("secondSize", SIZES)?;
+        Ok(pb::GetConsistencyProofRequest { organization_id, first_size, second_size })
     }
 
     fn all(&self, name: &str) -> Vec<String> {

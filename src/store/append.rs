@@ -154,6 +154,8 @@ impl Append {
             }
             let tile = completed.tile();
             let mut hashes = self.tile(organization, tile).await?;
+            // There are more if the log was taken back to an earlier time without its tiles.
+            hashes.truncate((completed.index % u64::from(TILE_WIDTH)) as usize * Hash::LENGTH);
             hashes.extend(completed.hash.0);
             self.write_tile(organization, tile, hashes).await?;
         }

@@ -1,15 +1,16 @@
 //! What a log is proved with: its head, its tiles, its last checkpoint, and its entries with their salts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Statement};
+use sea_orm::sea_query::SimpleExpr;
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement};
 
-use super::entities::{checkpoint, log_key, organization};
+use super::entities::{audit_log, checkpoint, erasure, log_key, organization};
 use super::sql::{Sql, number};
 use super::{Sealed, Store, dialect, rows};
-use crate::domain::{OrganizationId, Seq, Timestamp};
-use crate::error::Result;
-use crate::merkle::{Edge, Hash, TILE_WIDTH, TileId, Tiles};
+use crate::domain::{EntryId, Group, Invalid, OrganizationId, Seq, Timestamp};
+use crate::error::{Error, Result};
+use crate::merkle::{Edge, GroupHash, Hash, TILE_WIDTH, TileId, Tiles};
 
 /// A log as it is committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +115,50 @@ impl Store {
         rows.iter().map(|row| rows::hash(row.try_get_by_index(0)?)).collect()
     }
 
-    /// At most `limit` entries numbered above `after` and up to `to`, in the order of their numbers.
+    /// The number of the entry `id` and the hash of its leaf.
+    pub async fn leaf_of_id(&self, organization: &OrganizationId, id: &EntryId) -> Result<Option<(Seq, Hash)>> {
+        self.leaf(organization, audit_log::Column::Id.eq(id.as_str())).await
+    }
+
+    /// The same of the entry numbered `seq`.
+    pub async fn leaf_of_seq(&self, organization: &OrganizationId, seq: Seq) -> Result<Option<(Seq, Hash)>> {
+        self.leaf(organization, audit_log::Column::Seq.eq(seq)).await
+    }
+
+    async fn leaf(&self, organization: &OrganizationId, which: SimpleExpr) -> Result<Option<(Seq, Hash)>> {
+        let found: Option<(Seq, Vec<u8>)> = audit_log::Entity::find()
+            .select_only()
+            .columns([audit_log::Column::Seq, audit_log::Column::LeafHash])
+            .filter(audit_log::Column::OrganizationId.eq(organization.as_str()))
+            .filter(which)
+            .into_tuple()
+            .one(&self.readers)
+            .await?;
+        found.map(|(seq, leaf)| Ok((seq, rows::hash(leaf)?))).transpose()
+    }
+
+    /// The hashes of the groups that were erased of the entries numbered `first` to `last`.
+    pub async fn erased(
+        &self,
+        organization: &OrganizationId,
+        first: Seq,
+        last: Seq,
+    ) -> Result<HashMap<(Seq, Group), GroupHash>> {
+        let erased = erasure::Entity::find()
+            .filter(erasure::Column::OrganizationId.eq(organization.as_str()))
+            .filter(erasure::Column::Seq.between(first, last))
+            .all(&self.readers)
+            .await?;
+        let hash = |erasure::Model { organization_id: _, seq, group_code, hash, erased_by: _ }| {
+            let group = Group::ALL.into_iter().find(|group| *group as i16 == group_code);
+            let group = group.ok_or_else(|| rows::foreign(Invalid::new("a group must be 0 to 2", group_code)))?;
+            Ok(((seq, group), GroupHash(rows::hash(hash)?)))
+        };
+        erased.into_iter().map(hash).collect()
+    }
+
+    /// At most `limit` entries numbered above `after` and up to `to`, in the order of their numbers. Errors:
+    /// `EntryDamaged`.
     pub async fn sealed(&self, organization: &OrganizationId, after: Seq, to: Seq, limit: u64) -> Result<Vec<Sealed>> {
         let text = format!(
             "SELECT {} FROM audit_logs a WHERE a.organization_id = $1 AND a.seq > $2 AND a.seq <= $3 ORDER BY a.seq LIMIT $4",
@@ -124,7 +168,11 @@ impl Store {
         let values = [organization.as_str().into(), after.into(), to.into(), limit.into()];
         let statement = Statement::from_sql_and_values(self.readers.get_database_backend(), text, values);
         let rows = self.readers.query_all_raw(statement).await?;
-        rows.iter().map(|row| Ok(rows::sealed(row)?.1)).collect()
+        let sealed = |row| match rows::sealed(row) {
+            Ok((_, sealed)) => Ok(sealed),
+            Err(_) => Err(Error::EntryDamaged(row.try_get_by_index(0)?)),
+        };
+        rows.iter().map(sealed).collect()
     }
 }
 

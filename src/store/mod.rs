@@ -3,6 +3,7 @@
 
 mod append;
 mod catalogue;
+mod checkpoints;
 mod counts;
 mod dialect;
 mod entities;
@@ -30,6 +31,7 @@ use recent::Recent;
 
 pub use append::{Append, CommitFailed, Head, Sealed};
 pub use catalogue::{Addition, Removal};
+pub use checkpoints::Growth;
 pub use counts::{KeyState, Mark, State};
 pub use erase::{Erasable, Extent, Remains};
 pub use fold::{Fold, KeyMarks, Lag, Rung, Unfolded, Whole};

@@ -32,7 +32,7 @@ fn its_commands_work_when_they_are_pasted() {
     let exports: Vec<_> = lines.iter().filter(|line| line.starts_with("export ")).map(String::as_str).collect();
     let starts = ["curl ", "echo ", "'/", "grpcurl "];
     let commands: Vec<_> = lines.iter().filter(|line| starts.iter().any(|start| line.starts_with(start))).collect();
-    assert_eq!((exports.len(), commands.len()), (2, 10), "{lines:?}");
+    assert_eq!((exports.len(), commands.len()), (2, 11), "{lines:?}");
     let curl = program(&["curl"], &["--version"]).is_some();
     // No package registry of CI has it; there, another client asks the same by reflection.
     let grpcurl = Command::new("grpcurl").arg("--version").output().is_ok_and(|output| output.status.success());
@@ -57,6 +57,7 @@ fn its_commands_work_when_they_are_pasted() {
             "\"auditLogs\":[{",
             "1 written",
             "org_abc123\tread,write",
+            "org_abc123\tlocalhost/",
             "auditlog.v1.AuditLogService",
             "temperature: 0.",
             "TIME                  ACTION ",

@@ -161,6 +161,8 @@ pages! {
     the_postgresql_roles_are_run_elsewhere: "docs/postgresql-roles.md",
     the_resource_histories_run: "docs/resource-histories.md",
     the_rest_reference_runs: "docs/rest.md",
+    signing_runs: "docs/signing.md",
+    verifying_runs: "docs/verifying.md",
 }
 
 /// The blocks of a page in one language.

@@ -66,7 +66,9 @@ async fn check_erased(store: &Store, name: &str, entries: &[Sealed]) -> Erased {
     transaction.roll_back().await.expect("it ends");
     let remains: Erased = remains.into_iter().map(|remains| ((remains.seq, remains.group), remains.hash)).collect();
     let mut recorded = HashMap::new();
-    for Sealed { entry, .. } in entries.iter().filter(|sealed| sealed.entry.content.id.as_str().starts_with("auditlog:erasure:")) {
+    for Sealed { entry, .. } in
+        entries.iter().filter(|sealed| sealed.entry.content.id.as_str().starts_with("auditlog:erasure:"))
+    {
         let [reason, changes @ ..] = &entry.content.changes[..] else { panic!("a reason") };
         assert_eq!((reason.field.as_str(), entry.writer_key_id.as_str()), ("reason", "-"), "{name}");
         assert!((1..1_000).contains(&changes.len()), "{name}: {} records {}", entry.seq, changes.len());

@@ -2,7 +2,6 @@
 //! how to install that.
 
 use std::fs::{self, File};
-use std::process::Command;
 
 use auditlog::domain::{Random, Timestamp};
 use auditlog::merkle::{
@@ -11,7 +10,8 @@ use auditlog::merkle::{
 };
 use serde::Serialize;
 
-use crate::support::process::{program, text};
+use crate::support::go::go;
+use crate::support::process::text;
 
 /// What a verifier is given.
 #[derive(Debug, Clone, Serialize)]
@@ -222,23 +222,21 @@ fn cases() -> Vec<Case> {
 
 /// Go's verdicts; `None` without Go.
 fn verified_by_go(cases: &[Case]) -> Option<Vec<bool>> {
-    let without_modules = ["GO111MODULE=off", "GOPATH=/usr/share/gocode", "go"];
-    let check = [&without_modules[..], &["list", "golang.org/x/mod/sumdb/tlog"]].concat();
-    let env = program(&["env"], &check)?;
+    let mut verifier = go("main.go")?;
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let input = scratch.path().join("cases");
     let lines: Vec<_> = cases.iter().map(|case| serde_json::to_string(case).expect("JSON")).collect();
     fs::write(&input, lines.join("\n")).expect("a file");
-    let output = Command::new(env)
-        .arg(concat!("GOCACHE=", env!("CARGO_TARGET_TMPDIR"), "/go"))
-        .args(without_modules)
-        .args(["run", "tests/clients/go/main.go"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdin(File::open(&input).expect("a file"))
-        .output()
-        .expect("it runs");
+    let output = verifier.stdin(File::open(&input).expect("a file")).output().expect("it runs");
     assert!(output.status.success(), "{}", text(&output.stderr));
     Some(text(&output.stdout).lines().map(|line| line.parse().expect("true or false")).collect())
+}
+
+/// Whether Go opens a checkpoint with `key`; `None` without Go.
+pub fn opened_by_go(key: &str, note: &str) -> Option<bool> {
+    let (key, note) = (key.to_owned(), note.to_owned());
+    let case = Case { key, old: note.clone(), note, index: 0, leaf: String::new(), proof: Vec::new(), is_true: true };
+    verified_by_go(&[case]).map(|verdicts| verdicts == [true])
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! `auditlog marks`, and a service that does not fold.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use auditlog::domain::{Action, Counts, Identifier, Key, ResourceType};
-use auditlog::store::Rung;
+use auditlog::domain::{Action, Clock, Counts, Identifier, Key, OrganizationId, ResourceType};
+use auditlog::marks::Folder;
+use auditlog::store::{Rung, Store};
 use serde_json::Value;
 
-use super::model::ORGANIZATION;
+use super::model::{Log, ORGANIZATION, Order};
 use super::{Storm, execute};
+use crate::ingest;
 use crate::support::process::{create_key, ran};
 use crate::support::{Backend, Database, Process, on_every_database};
 
@@ -53,6 +56,19 @@ async fn set(storm: &Storm<'_>, (level, position): Rung, what: &str) {
     let (timestamp, seq) = (position.timestamp.micros(), position.seq);
     let place = format!("key = 'o' AND level = {level} AND timestamp = {timestamp} AND seq = {seq}");
     execute(storm.database, &format!("UPDATE count_marks SET {what} WHERE {place}")).await;
+}
+
+/// Waits until `marks status` says so.
+async fn until(database: &Database, expected: &str) {
+    let begun = Instant::now();
+    loop {
+        let status = marks(database, &["status"]).1;
+        if status == expected {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{status}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 on_every_database! {
@@ -120,6 +136,58 @@ on_every_database! {
             assert!(error.contains("there is no organization nobody"), "{command}: {error}");
         }
         assert_eq!(marks(database, &["status"]).1, "");
+    }
+
+    async fn entries_that_were_taken_back_are_not_counted(database: &Database) {
+        let (one, other) = (database.store().await, database.store().await);
+        let write = async |store: &Store, kind: &str, numbers: Range<u64>| {
+            let ingest = ingest::start(store, Clock::system());
+            for first in numbers.step_by(500) {
+                let entry = |number: u64| ingest::entry(&format!("{kind}_{number}"), number * (kind.len() as u64));
+                let written = ingest::write(&ingest, ORGANIZATION, (first..first + 500).map(entry).collect());
+                written.await.expect("written");
+            }
+        };
+        write(&one, "a", 0..2_000).await;
+        execute(database, "CREATE TABLE yesterday AS SELECT * FROM organizations").await;
+        write(&one, "a", 2_000..3_000).await;
+        for restore in [
+            "DELETE FROM audit_logs WHERE seq > 2000",
+            "DELETE FROM organizations",
+            "INSERT INTO organizations SELECT * FROM yesterday",
+            "DROP TABLE yesterday",
+        ] {
+            execute(database, restore).await;
+        }
+        write(&other, "bbb", 2_000..3_000).await;
+        let organization = OrganizationId::parse(ORGANIZATION).expect("an id");
+        // It has written entries of these numbers, and remembers them.
+        Folder::new(one).fold_all(&organization, |_| {}).await.expect("folded");
+        let (code, told, _) = marks(database, &["check"]);
+        assert!(code == Some(0) && told.ends_with(": 0 wrong\n"), "{told}");
+    }
+
+    async fn one_organization_that_cannot_be_folded_stops_no_other(database: &Database) {
+        let storm = Storm::begin(database, 4_000).await;
+        // Before the other by name, and so the first to be looked at.
+        let first = Log::of("first");
+        first.write(&storm.store, &mut storm.random(1), Order::Ascending, 3_000).await;
+        let damaged = match database.backend {
+            Backend::Sqlite => "x'01'",
+            Backend::Postgres => "'\\x01'::bytea",
+        };
+        let columns = "organization_id, key, counts, newest_timestamp, newest_seq, tail";
+        let damage = format!("INSERT INTO count_keys ({columns}) VALUES ('first', 'o', {damaged}, 0, 0, 0)");
+        execute(database, &damage).await;
+        let service = Process::serve_with(&database.url, &["--listen", "127.0.0.1:0"]);
+        until(database, "first\t3000\t0\t3000\norg\t4000\t4000\t0\n").await;
+        execute(database, "DELETE FROM count_keys WHERE organization_id = 'first'").await;
+        until(database, "first\t3000\t3000\t0\norg\t4000\t4000\t0\n").await;
+        assert_eq!(service.terminate(), Some(0));
+        let (code, told, error) = marks(database, &["rebuild"]);
+        assert_eq!((code, told.as_str()), (Some(0), "7,000 entries counted\n"), "{error}");
+        assert_eq!(marks(database, &["check"]).0, Some(0));
+        storm.ask(1, 30).await;
     }
 
     async fn a_service_that_does_not_fold_answers_exactly(database: &Database) {

@@ -16,6 +16,8 @@ pub const USERS: u8 = 40;
 /// Ids of resources, `r0` and so on. Most are of one type, and all are of several.
 pub const RESOURCES: u8 = 30;
 pub const TYPES: u8 = 3;
+/// The last type of the catalogue beside them, which a few entries have: a filter of actions alone must look there, too.
+pub const LAST_TYPE: u8 = 6;
 pub const ACTIONS: u8 = 3;
 /// An action beside them that one entry of some hundreds has, so that a frequent user's are far apart.
 pub const RARE: u8 = 4;
@@ -156,7 +158,10 @@ fn batch(random: &mut StdRng, order: Order, head: Seq, count: usize) -> Vec<Row>
             Order::Descending => BEGIN - seq * SECOND,
         };
         let resource = zipf(random, RESOURCES);
-        let kind = (resource + u8::from(random.random_bool(0.1))) % TYPES;
+        let kind = match random.random_ratio(1, 50) {
+            true => LAST_TYPE,
+            false => (resource + u8::from(random.random_bool(0.1))) % TYPES,
+        };
         let action = if random.random_ratio(1, 400) { RARE } else { zipf(random, ACTIONS) };
         Row { time, seq, user: zipf(random, USERS), resource, kind, action }
     };

@@ -2,6 +2,8 @@
 
 pub mod as_postgres;
 pub mod database;
+pub mod go;
+pub mod log;
 pub mod postgres;
 pub mod process;
 pub mod service;

@@ -38,6 +38,7 @@ pub fn options() -> Options {
         rest: true,
         folds: true,
         queue: QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 },
+        signing: None,
     }
 }
 
@@ -59,7 +60,12 @@ impl Service {
     pub async fn start_with(database: &Database, clock: Clock, options: Options) -> Self {
         let store = database.store().await;
         let random = Random::system();
-        let parts = Parts { store: store.clone(), clock: clock.clone(), random: random.clone() };
+        let parts = Parts {
+            store: store.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+            log_name: Some(super::log::LOG_NAME.to_owned()),
+        };
         let running = app::start(parts, options).await.expect("the service starts");
         Self { running, store, http: reqwest::Client::new(), clock, random }
     }

@@ -39,6 +39,7 @@ pub struct Told {
     /// Those that say something to a client.
     pub headers: Vec<(&'static str, String)>,
     pub text: String,
+    pub bytes: Vec<u8>,
 }
 
 impl Ask {
@@ -62,7 +63,9 @@ impl Told {
         const TELLING: [&str; 5] = ["content-type", "cache-control", "retry-after", "www-authenticate", "allow"];
         let text = |headers: &HeaderMap, name: &str| Some(headers.get(name)?.to_str().expect("ASCII").to_owned());
         let headers = TELLING.into_iter().filter_map(|name| Some((name, text(response.headers(), name)?))).collect();
-        Self { status: response.status().as_u16(), headers, text: response.text().await.expect("text") }
+        let status = response.status().as_u16();
+        let bytes = response.bytes().await.expect("a body").to_vec();
+        Self { status, headers, text: String::from_utf8_lossy(&bytes).into_owned(), bytes }
     }
 
     pub fn body(&self) -> Value {

@@ -1,0 +1,193 @@
+//! `auditlog prove` and `auditlog verify-proof`: one entry to whoever has the log's public key.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write, stdin, stdout};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::client::Client;
+use super::table::visible;
+use super::verify::{Keys, Source, claimed_size, hashes, told};
+use super::{NotVerified, Unchecked};
+use crate::domain::{Group, Invalid};
+use crate::verify::{Proof, Proved, Trust};
+
+/// How long a new entry may take to be signed for, and the wait between looks.
+const PATIENCE: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_millis(250);
+/// The most bytes of a proof that are read: an entry has 256 KiB.
+const MAX_PROOF: u64 = 4 * 1024 * 1024;
+
+/// Writes a proof of an entry.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  auditlog prove log_abc123 --organization org_abc123 \\
+    --output log_abc123.tlog-proof
+  auditlog prove log_abc123 --organization org_abc123 --redact actor,content")]
+pub struct Prove {
+    #[command(flatten)]
+    client: Client,
+    /// The organization.
+    #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
+    organization: String,
+    #[command(flatten)]
+    keys: Keys,
+    /// The entry's id.
+    #[arg(value_name = "ID")]
+    id: String,
+    /// Groups whose values are not to be in the proof, with commas between: facts, actor, content.
+    #[arg(long, value_name = "GROUPS", value_delimiter = ',', value_parser = Group::parse)]
+    redact: Vec<Group>,
+    /// The file, which must not be there yet. Without it, or as -, standard output.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Checks a proof of an entry.
+#[derive(Args)]
+#[command(after_help = "\
+Exit codes: 0 it proves the entry, 1 it does not, 2 wrong usage, 3 it could not be read.
+
+Examples:
+  auditlog verify-proof log_abc123.tlog-proof \\
+    --public-key audit.example.com/0123…+1a2b3c4d+AQ…
+  auditlog prove log_abc123 --organization org_abc123 | \\
+    auditlog verify-proof - --json")]
+pub struct VerifyProof {
+    /// The file; - for standard input.
+    #[arg(value_name = "FILE|-")]
+    file: PathBuf,
+    #[command(flatten)]
+    keys: Keys,
+    /// Print what is proved as one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Prove {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let Self { client, organization, keys, id, redact, output } = self;
+        let source = Source::new(&client, organization)?;
+        let (note, proof) = included(&source, &id).await?;
+        let entry = source.entry(proof.sequence).await?;
+        let entry = told(entry.ok_or_else(|| anyhow!("entry {} is not there", proof.sequence))?)?;
+        ensure!(entry.id == id, "entry {} is {}, and not {id}", entry.seq, visible(&entry.id));
+        let hashes = hashes(&proof.hashes).ok_or_else(|| anyhow!("the service gave a proof that is none"))?;
+        let keys = match keys.public_key.is_empty() {
+            true => source.keys().await?,
+            false => keys.public_key,
+        };
+        ensure!(!keys.is_empty(), "the service tells no key of the log; give --public-key");
+        let trust = Trust::new(keys)?;
+        let proof = Proof::new(&entry, crate::verify::log_id(trust.origin())?, &redact, hashes, note)?;
+        // What is not true here will not become so elsewhere.
+        proof.verify(&trust).context("what the service tells does not prove the entry; auditlog verify says more")?;
+        write(&proof.text(), output.as_deref().filter(|path| path.as_os_str() != "-"))
+    }
+}
+
+/// The last checkpoint and the proof that it has the entry `id`, as soon as that is so.
+async fn included(source: &Source, id: &str) -> anyhow::Result<(String, crate::grpc::pb::GetInclusionProofResponse)> {
+    let begun = Instant::now();
+    loop {
+        let note = source.checkpoint().await?;
+        if let Some(proof) = source.inclusion(id, claimed_size(&note)?).await? {
+            return Ok((note, proof));
+        }
+        if begun.elapsed() > PATIENCE {
+            bail!("no checkpoint has the entry yet; the service signs one within seconds of a write, unless it cannot");
+        }
+        tokio::time::sleep(WAIT).await;
+    }
+}
+
+fn write(text: &str, path: Option<&Path>) -> anyhow::Result<()> {
+    let Some(path) = path else { return Ok(stdout().write_all(text.as_bytes())?) };
+    let name = path.display();
+    let mut file = File::create_new(path).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => anyhow!("{name} is there already; name another --output"),
+        _ => anyhow!(error).context(format!("cannot create {name}")),
+    })?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
+        let _ = fs::remove_file(path);
+        anyhow!(error).context(format!("cannot write {name}"))
+    })
+}
+
+impl VerifyProof {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let Self { file, keys, json } = self;
+        if keys.public_key.is_empty() {
+            return Err(super::usage("--public-key is required: the verifier key of the log, which you were given"));
+        }
+        let trust = Trust::new(keys.public_key).map_err(|error| super::usage(&error.to_string()))?;
+        let bytes = read(&file).map_err(Unchecked::of)?;
+        let text = String::from_utf8(bytes).map_err(|error| Invalid(format!("it is not UTF-8: {error}")));
+        let proved = text.and_then(|text| Proof::parse(&text)?.verify(&trust));
+        let line = match &proved {
+            Ok(proved) if json => told_as_json(proved),
+            Ok(proved) => told_to_people(proved),
+            Err(Invalid(why)) if json => json!({ "verified": false, "message": why }).to_string(),
+            Err(Invalid(why)) => format!("NOT VERIFIED: {}", visible(why)),
+        };
+        writeln!(stdout(), "{line}")?;
+        if proved.is_err() { Err(NotVerified.into()) } else { Ok(()) }
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let cannot = || format!("cannot read {}", file.display());
+    // One byte more tells what is too long.
+    let source: Box<dyn Read> = match file.as_os_str() == "-" {
+        true => Box::new(stdin()),
+        false => Box::new(File::open(file).with_context(cannot)?),
+    };
+    // An error of input says nothing about whoever reads our output.
+    source.take(MAX_PROOF + 1).read_to_end(&mut bytes).map_err(|error| anyhow!("{}: {error}", cannot()))?;
+    ensure!(bytes.len() as u64 <= MAX_PROOF, "a proof has at most {MAX_PROOF} bytes");
+    Ok(bytes)
+}
+
+fn told_as_json(proved: &Proved) -> String {
+    let Proved { checkpoint, seq, id, recorded_at, writer, groups } = proved;
+    let fields = |fields: &[(String, String)]| {
+        fields.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect::<Map<_, _>>()
+    };
+    let groups: Map<_, _> = groups
+        .iter()
+        .map(|(group, told)| (group.name().to_owned(), told.as_deref().map_or(Value::Null, |told| fields(told).into())))
+        .collect();
+    json!({
+        "verified": true, "origin": checkpoint.origin.as_str(), "size": checkpoint.size, "sequence": seq, "id": id,
+        "recordedAt": recorded_at, "writer": writer, "groups": groups,
+    })
+    .to_string()
+}
+
+fn told_to_people(proved: &Proved) -> String {
+    let Proved { checkpoint, seq, id, recorded_at, writer, groups } = proved;
+    let mut told = format!(
+        "verified: entry {seq} of {}, whose signed checkpoint has {} entries\nid = {id}\nrecorded = {recorded_at}\n\
+         writer = {writer}",
+        checkpoint.origin, checkpoint.size
+    );
+    for (group, fields) in groups {
+        match fields {
+            None => told.push_str(&format!("\n{}: not in the proof (redacted or erased)", group.name())),
+            Some(fields) if fields.is_empty() => told.push_str(&format!("\n{}: empty", group.name())),
+            Some(fields) => {
+                told.push_str(&format!("\n{}:", group.name()));
+                for (name, value) in fields {
+                    told.push_str(&format!("\n  {} = {}", visible(name), visible(value)));
+                }
+            }
+        }
+    }
+    told
+}

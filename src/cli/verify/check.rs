@@ -1,0 +1,251 @@
+//! One verification: entries and tiles from a service through the verifier, up to a signed checkpoint.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use futures_util::{StreamExt, stream};
+use indicatif::{HumanCount, ProgressBar};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::source::{Source, Tries};
+use super::state::State;
+use super::told::told;
+use crate::grpc::pb;
+use crate::merkle::{Checkpoint, Edge, Hash, verify_consistency};
+use crate::verify::{
+    Comparison, Evidence, Finding, Kind, Remembered, Removal, Row, Told, Trust, Walk, first_bad, log_id,
+};
+
+/// Rows of hashes that wait for their tiles, and tiles that are asked for at once.
+const ROWS: usize = 16;
+const TILES: usize = 4;
+/// How long a record may take to be signed for, and the wait between looks.
+const PATIENCE: Duration = Duration::from_secs(5);
+const WAIT: Duration = Duration::from_millis(250);
+
+/// What a verification found.
+pub(super) struct Checked {
+    /// What is wrong; `None` if nothing is.
+    pub(super) finding: Option<Finding>,
+    /// The id of the entry that is wrong.
+    pub(super) id: Option<String>,
+    /// The entries that were read.
+    pub(super) read: u64,
+    /// The groups that were properly erased.
+    pub(super) erased: u64,
+    /// What to remember; `None` without a signed checkpoint.
+    pub(super) state: Option<State>,
+}
+
+impl Checked {
+    fn early(finding: Finding) -> Self {
+        Self { finding: Some(finding), id: None, read: 0, erased: 0, state: None }
+    }
+}
+
+pub(super) struct Check<'a> {
+    pub(super) source: Source,
+    pub(super) trust: Trust,
+    /// What is remembered.
+    pub(super) state: Option<&'a State>,
+    /// Only what is new since.
+    pub(super) since_last: bool,
+    pub(super) progress: ProgressBar,
+    /// Called with each group that was properly erased.
+    pub(super) on_removal: &'a dyn Fn(Removal),
+}
+
+impl Check<'_> {
+    pub(super) async fn run(self) -> anyhow::Result<Checked> {
+        let note = self.source.checkpoint().await?;
+        let checkpoint = match self.trust.open(&note) {
+            Ok(checkpoint) => checkpoint,
+            Err(why) => return Ok(Checked::early(Finding::of_log(Kind::Unsigned, why.to_string()))),
+        };
+        if let Some(finding) = self.against_remembered(&checkpoint) {
+            return Ok(Checked::early(finding));
+        }
+        let is_consistent = self.is_consistent(&checkpoint).await?;
+        let seen = self.state.map(|state| state.remembered.edge.clone());
+        let known = match self.state {
+            Some(state) if self.since_last => state.remembered.clone(),
+            _ => Remembered::nothing(),
+        };
+        let begun_at = known.edge.size();
+        let comparison = Comparison::new(&known.edge, seen.as_ref());
+        let mut tiles = Tiles::start(self.source.clone(), comparison);
+        let mut walk = Walk::new(log_id(self.trust.origin())?, &self.source.organization, known, seen);
+        let (note, checkpoint, ended) = self.walk(note, checkpoint, &mut walk, &mut tiles).await?;
+        tiles.send(walk.last_rows()).await;
+        let comparison = tiles.finish().await?;
+        let evidence = Evidence { checkpoint: &checkpoint, walk: &walk, ended, comparison: &comparison };
+        let again = self.again(&evidence).await?;
+        let inconsistent = || {
+            let why = "all entries are right, and the proof that they extend what was seen before is not".to_owned();
+            Finding::of_log(Kind::Tiles, why)
+        };
+        let finding = first_bad(&evidence, &again).or_else(|| (!is_consistent).then(inconsistent));
+        let named = finding.as_ref().and_then(|finding| finding.entries).filter(|(first, last)| first == last);
+        let id = named.and_then(|(seq, _)| again.get(&seq)).map(|told| told.id.clone());
+        let trust = self.trust.after(&note, walk.keys());
+        let (read, erased) = (walk.edge().size() - begun_at, walk.erased());
+        let state = Some(State { trust, note, checkpoint, remembered: walk.remembered() });
+        Ok(Checked { finding, id, read, erased, state })
+    }
+
+    /// Whether `checkpoint` can follow the remembered one at all.
+    fn against_remembered(&self, checkpoint: &Checkpoint) -> Option<Finding> {
+        let seen = &self.state?.checkpoint;
+        if checkpoint.size < seen.size {
+            let why = format!("the checkpoint has {} entries, and it had {} before", checkpoint.size, seen.size);
+            return Some(Finding::of_log(Kind::RolledBack, why));
+        }
+        let is_other = checkpoint.size == seen.size && checkpoint.root != seen.root;
+        let why = || format!("the checkpoint of {} entries has another root than before", seen.size);
+        is_other.then(|| Finding::of_log(Kind::Forked, why()))
+    }
+
+    /// Whether the service proves that `checkpoint` extends the remembered one.
+    async fn is_consistent(&self, checkpoint: &Checkpoint) -> anyhow::Result<bool> {
+        let Some(Checkpoint { origin: _, size, root }) = self.state.map(|state| &state.checkpoint) else {
+            return Ok(true);
+        };
+        let Some(proof) = self.source.consistency(*size, checkpoint.size).await? else { return Ok(false) };
+        Ok(verify_consistency(*size, *root, &proof, checkpoint.size, checkpoint.root).is_ok())
+    }
+
+    /// Walks up to `checkpoint`; and on to a later one, if groups are missing whose records it may have. Gives the one
+    /// that was reached, and why the walk ended before.
+    async fn walk(
+        &self,
+        mut note: String,
+        mut checkpoint: Checkpoint,
+        walk: &mut Walk,
+        tiles: &mut Tiles,
+    ) -> anyhow::Result<(String, Checkpoint, Option<Finding>)> {
+        let mut until = None;
+        loop {
+            let ended = self.walk_to(checkpoint.size, walk, tiles).await?;
+            let edge: &Edge = walk.edge();
+            if ended.is_some() || edge.root() != checkpoint.root || !walk.lacks_records() {
+                return Ok((note, checkpoint, ended));
+            }
+            let until = *until.get_or_insert_with(|| Instant::now() + PATIENCE);
+            loop {
+                if Instant::now() > until {
+                    return Ok((note, checkpoint, None));
+                }
+                tokio::time::sleep(WAIT).await;
+                let later = self.source.checkpoint().await?;
+                let opened = self.trust.open(&later).ok().filter(|later| later.size > checkpoint.size);
+                if let Some(opened) = opened {
+                    (note, checkpoint) = (later, opened);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Takes entries up to the number `size`.
+    async fn walk_to(&self, size: u64, walk: &mut Walk, tiles: &mut Tiles) -> anyhow::Result<Option<Finding>> {
+        self.progress.set_length(size);
+        let mut tries = Tries::new();
+        while walk.edge().size() < size {
+            let before = walk.next();
+            match self.stream(size, walk, tiles).await {
+                Ok(Some(finding)) => return Ok(Some(finding)),
+                Ok(None) => return Ok((walk.edge().size() < size).then(|| walk.truncated(size))),
+                Err(status) => {
+                    if walk.next() > before {
+                        tries.begin_anew();
+                    }
+                    let told = |status| {
+                        let at = walk.next() - 1;
+                        self.source.explained(&status).context(format!("the entries after {at} cannot be read"))
+                    };
+                    tries.wait(status).await.map_err(told)?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The same in one stream. Errors: it broke.
+    async fn stream(&self, size: u64, walk: &mut Walk, tiles: &mut Tiles) -> Result<Option<Finding>, tonic::Status> {
+        let after = walk.next() - 1;
+        // Numbers are signed, so that no size is beyond them.
+        let Some(mut stream) = self.source.stream(after, size as i64 - after).await? else { return Ok(None) };
+        while let Some(piece) = stream.message().await? {
+            for entry in piece.entries {
+                if let Err(finding) = self.take(entry, walk) {
+                    return Ok(Some(finding));
+                }
+            }
+            tiles.send(walk.rows()).await;
+            let done = walk.edge().size();
+            self.progress.set_position(done);
+            self.progress.set_message(format!("{} entries", HumanCount(done)));
+        }
+        Ok(None)
+    }
+
+    fn take(&self, entry: pb::LogEntry, walk: &mut Walk) -> Result<(), Finding> {
+        let (seq, leaf) = (entry.sequence, Hash::of_bytes(&entry.leaf_hash).unwrap_or_else(|_| Hash::of_nothing()));
+        match told(entry) {
+            Ok(told) => walk.entry(&told)?.into_iter().for_each(self.on_removal),
+            Err(why) => walk.unreadable(seq, leaf, &why)?,
+        }
+        Ok(())
+    }
+
+    /// The suspects, read once more.
+    async fn again(&self, evidence: &Evidence<'_>) -> anyhow::Result<BTreeMap<i64, Told>> {
+        let mut again = BTreeMap::new();
+        for seq in evidence.suspects() {
+            if let Some(told) = self.source.entry(seq).await?.and_then(|entry| told(entry).ok()) {
+                again.insert(seq, told);
+            }
+        }
+        Ok(again)
+    }
+}
+
+/// Compares rows with their tiles, beside the walk.
+struct Tiles {
+    rows: mpsc::Sender<Row>,
+    comparing: JoinHandle<anyhow::Result<Comparison>>,
+}
+
+impl Tiles {
+    fn start(source: Source, mut comparison: Comparison) -> Self {
+        let (rows, received) = mpsc::channel(ROWS);
+        let comparing = tokio::spawn(async move {
+            let received = stream::unfold(received, |mut received| async { Some((received.recv().await?, received)) });
+            let fetched = received.map(|row: Row| {
+                let source = source.clone();
+                async move { (source.tile(row.path()).await, row) }
+            });
+            let mut fetched = std::pin::pin!(fetched.buffered(TILES));
+            while let Some((stored, row)) = fetched.next().await {
+                comparison.take(&row, stored?.as_deref());
+            }
+            Ok(comparison)
+        });
+        Self { rows, comparing }
+    }
+
+    /// Waits while many are waiting.
+    async fn send(&self, rows: Vec<Row>) {
+        for row in rows {
+            // Where the comparison has failed, its end tells why.
+            let _ = self.rows.send(row).await;
+        }
+    }
+
+    async fn finish(self) -> anyhow::Result<Comparison> {
+        drop(self.rows);
+        self.comparing.await?.context("the tiles of the log cannot be read")
+    }
+}

@@ -1,0 +1,177 @@
+//! `auditlog verify`: whether a log is what was signed, and extends what was seen before.
+
+mod check;
+mod source;
+mod state;
+mod told;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::anyhow;
+use clap::Args;
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::client::Client;
+use super::table::visible;
+use super::{NotVerified, Unchecked};
+use crate::merkle::VerifierKey;
+use crate::verify::{Finding, Removal, Trust};
+use check::{Check, Checked};
+pub(super) use source::{Source, claimed_size, hashes};
+use state::State;
+pub(super) use told::told;
+
+/// Verifies a log.
+#[derive(Args)]
+#[command(after_help = "\
+Exit codes: 0 verified, 1 not verified, 2 wrong usage, 3 could not be checked.
+
+Examples:
+  auditlog verify --organization org_abc123 --state org_abc123.state \\
+    --public-key audit.example.com/0123…+1a2b3c4d+AQ…
+  auditlog verify --organization org_abc123 --state org_abc123.state
+
+Without a key that somebody gave you, believe the one that the service tells now,
+and no other later:
+  auditlog verify --organization org_abc123 --state org_abc123.state \\
+    --trust-first-key")]
+pub struct Verify {
+    #[command(flatten)]
+    client: Client,
+    /// The organization.
+    #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
+    organization: String,
+    #[command(flatten)]
+    keys: Keys,
+    /// What to remember of the log: its checkpoint and its keys. Written after each success, and compared with at the
+    /// next.
+    #[arg(long, env = "AUDITLOG_VERIFY_STATE", value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Believe the key that the service tells, if none is given or remembered.
+    #[arg(long)]
+    trust_first_key: bool,
+    /// Read only the entries after those that --state remembers. What was changed or erased of earlier ones since is
+    /// not seen.
+    #[arg(long, requires = "state")]
+    since_last: bool,
+    /// Tell each group of values that was properly erased.
+    #[arg(long)]
+    verbose: bool,
+    /// Print the verdict as one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The keys to believe.
+#[derive(Args)]
+pub(super) struct Keys {
+    /// A verifier key of the log, as `name+id+key`. May be repeated, or have commas between; all must be of one log.
+    #[arg(
+        long,
+        env = "AUDITLOG_PUBLIC_KEY",
+        value_name = "KEY",
+        value_delimiter = ',',
+        value_parser = VerifierKey::parse
+    )]
+    pub(super) public_key: Vec<VerifierKey>,
+}
+
+impl Verify {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        self.verify().await.map_err(Unchecked::of)
+    }
+
+    async fn verify(self) -> anyhow::Result<()> {
+        let Self { client, organization, keys, state: path, trust_first_key, since_last, verbose, json } = self;
+        let state = path.as_deref().map(State::read).transpose()?.flatten();
+        let source = Source::new(&client, organization)?;
+        let trust = trusted(&source, keys, state.as_ref(), trust_first_key).await?;
+        let progress = ProgressBar::new(0);
+        progress.set_style(ProgressStyle::with_template("{bar:30} {percent:>3} % {msg}, {eta} left")?);
+        let begun = Instant::now();
+        let on_removal = |removal: Removal| {
+            if verbose {
+                let Removal { seq, group, recorded_by } = removal;
+                progress.suspend(|| tell!("properly erased: {} of entry {seq}, by entry {recorded_by}", group.name()));
+            }
+        };
+        let check = Check {
+            source,
+            trust: trust.clone(),
+            state: state.as_ref(),
+            since_last,
+            progress: progress.clone(),
+            on_removal: &on_removal,
+        };
+        let checked = check.run().await;
+        progress.finish_and_clear();
+        let checked = checked?;
+        let elapsed = begun.elapsed().as_secs_f64();
+        let rate = (checked.read as f64 / elapsed.max(0.001)) as u64;
+        tell!("{} entries in {elapsed:.1} s ({}/s)", HumanCount(checked.read), HumanCount(rate));
+        // Before the verdict, which promises it.
+        if let (None, Some(path), Some(state)) = (&checked.finding, &path, &checked.state) {
+            state.write(path)?;
+        }
+        tell_verdict(&checked, &trust, json, rate)
+    }
+}
+
+/// The keys that were given and those that are remembered.
+async fn trusted(source: &Source, keys: Keys, state: Option<&State>, trust_first_key: bool) -> anyhow::Result<Trust> {
+    let remembered = state.map(|state| state.trust.keys()).unwrap_or_default();
+    let mut known: Vec<_> = keys.public_key.into_iter().chain(remembered.iter().cloned()).collect();
+    if known.is_empty() && trust_first_key {
+        let first = source.keys().await?.into_iter().next();
+        let first = first.ok_or_else(|| anyhow!("the service tells no key; it does not sign"))?;
+        tell!("believing the service's first key, which nobody vouches for: {}", first.text());
+        known.push(first);
+    }
+    if known.is_empty() {
+        return Err(anyhow!(
+            "there is no key to verify with: give --public-key, a --state that remembers one, or --trust-first-key to \
+             believe what the service tells"
+        ));
+    }
+    Ok(Trust::new(known)?)
+}
+
+/// One line, and the exit code.
+fn tell_verdict(checked: &Checked, trust: &Trust, json: bool, rate: u64) -> anyhow::Result<()> {
+    let Checked { finding, id, read, erased, state } = checked;
+    let origin = trust.origin().as_str();
+    let line = match (finding, state) {
+        (Some(Finding { kind, entries, why }), _) if json => {
+            let (first, last) = entries.unzip();
+            json!({
+                "verified": false, "origin": origin, "kind": kind, "firstEntry": first, "lastEntry": last, "id": id,
+                "message": why,
+            })
+            .to_string()
+        }
+        (Some(finding), _) => {
+            let id = id.as_deref().map(|id| format!(" [{}]", visible(id))).unwrap_or_default();
+            format!("NOT VERIFIED: {}{id}", visible(&finding.to_string()))
+        }
+        (None, Some(state)) if json => json!({
+            "verified": true, "origin": origin, "size": state.checkpoint.size,
+            "root": state.checkpoint.root.to_string(), "read": read, "erased": erased, "entriesPerSecond": rate,
+        })
+        .to_string(),
+        (None, Some(state)) => {
+            let erased = match erased {
+                0 => String::new(),
+                1 => "; 1 group of values was properly erased".to_owned(),
+                many => format!("; {} groups of values were properly erased", HumanCount(*many)),
+            };
+            let (size, root) = (HumanCount(state.checkpoint.size), state.checkpoint.root);
+            format!("verified: {size} entries of {origin}, root {root}{erased}")
+        }
+        (None, None) => return Err(anyhow!("nothing was verified")),
+    };
+    writeln!(std::io::stdout(), "{line}")?;
+    if finding.is_some() { Err(NotVerified.into()) } else { Ok(()) }
+}

@@ -1,0 +1,197 @@
+//! Where a verifier reads a log: a running service, which may be away for a while.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, ensure};
+use tonic::transport::Endpoint;
+use tonic::{Code, Response, Status, Streaming};
+use tonic_types::StatusExt;
+
+use super::super::client::{Client, Integrity, explained, is_passing};
+use crate::grpc::pb;
+use crate::merkle::{Hash, TilePath, VerifierKey};
+
+/// How long the service may be away, and the wait between tries.
+const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT: Duration = Duration::from_millis(500);
+
+/// The log of one organization.
+#[derive(Clone)]
+pub(in crate::cli) struct Source {
+    client: Integrity,
+    pub(super) organization: String,
+    endpoint: Endpoint,
+}
+
+/// Tries again what may succeed later.
+pub(super) struct Tries(Option<Instant>);
+
+impl Tries {
+    pub(super) fn new() -> Self {
+        Self(None)
+    }
+
+    /// After something has succeeded.
+    pub(super) fn begin_anew(&mut self) {
+        self.0 = None;
+    }
+
+    /// Waits before another try. Errors: `status` says that none would help, or there were enough.
+    pub(super) async fn wait(&mut self, status: Status) -> Result<(), Status> {
+        let since = *self.0.get_or_insert_with(Instant::now);
+        if !is_passing(&status) || since.elapsed() > PATIENCE {
+            return Err(status);
+        }
+        if since.elapsed() < WAIT {
+            tell!("the service does not answer ({}); trying again", status.message());
+        }
+        tokio::time::sleep(WAIT).await;
+        Ok(())
+    }
+}
+
+impl Source {
+    pub(in crate::cli) fn new(client: &Client, organization: String) -> anyhow::Result<Self> {
+        Ok(Self { client: client.integrity()?, organization, endpoint: client.endpoint.clone() })
+    }
+
+    async fn call<T, F>(&self, call: impl Fn(Integrity) -> F) -> Result<T, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut tries = Tries::new();
+        loop {
+            match call(self.client.clone()).await {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => tries.wait(status).await?,
+            }
+        }
+    }
+
+    /// What `status` says to a person.
+    pub(in crate::cli) fn explained(&self, status: &Status) -> anyhow::Error {
+        explained(status, &self.endpoint)
+    }
+
+    /// The last checkpoint.
+    pub(in crate::cli) async fn checkpoint(&self) -> anyhow::Result<String> {
+        let request = pb::GetCheckpointRequest { organization_id: self.organization.clone() };
+        let answer = self.call(async |mut client: Integrity| client.get_checkpoint(request.clone()).await).await;
+        Ok(answer.map_err(|status| self.explained(&status))?.checkpoint)
+    }
+
+    /// The keys that the service says to sign with, oldest first.
+    pub(in crate::cli) async fn keys(&self) -> anyhow::Result<Vec<VerifierKey>> {
+        let request = pb::GetPublicKeysRequest { organization_id: self.organization.clone() };
+        let answer = self.call(async |mut client: Integrity| client.get_public_keys(request.clone()).await).await;
+        let keys = answer.map_err(|status| self.explained(&status))?.public_keys.into_iter();
+        Ok(keys.map(|key| VerifierKey::parse(&key.verifier_key)).collect::<Result<_, _>>()?)
+    }
+
+    /// The proof that the log of `second` entries begins with that of `first`; `None` if the service has none.
+    pub(super) async fn consistency(&self, first: u64, second: u64) -> anyhow::Result<Option<Vec<Hash>>> {
+        let request = pb::GetConsistencyProofRequest {
+            organization_id: self.organization.clone(),
+            first_size: first.try_into()?,
+            second_size: Some(second.try_into()?),
+        };
+        let answer = self.call(async |mut client: Integrity| client.get_consistency_proof(request.clone()).await).await;
+        match answer {
+            Ok(answer) => Ok(hashes(&answer.hashes)),
+            Err(status) if is_lacking(&status) => Ok(None),
+            Err(status) => Err(self.explained(&status)),
+        }
+    }
+
+    /// The hashes of a tile; `None` if the service has it not, or not as a tile should be.
+    pub(super) async fn tile(&self, path: TilePath) -> anyhow::Result<Option<Vec<Hash>>> {
+        let request = pb::GetTileRequest { organization_id: self.organization.clone(), path: path.to_string() };
+        let answer = self.call(async |mut client: Integrity| client.get_tile(request.clone()).await).await;
+        match answer {
+            Ok(answer) => Ok(hashes(answer.data.chunks(Hash::LENGTH))),
+            Err(status) if is_lacking(&status) => Ok(None),
+            Err(status) => Err(self.explained(&status)),
+        }
+    }
+
+    /// That the entry `id` is in the tree of `size` entries; `None` if the tree has it not yet.
+    pub(in crate::cli) async fn inclusion(
+        &self,
+        id: &str,
+        size: u64,
+    ) -> anyhow::Result<Option<pb::GetInclusionProofResponse>> {
+        let request = pb::GetInclusionProofRequest {
+            organization_id: self.organization.clone(),
+            entry: Some(pb::get_inclusion_proof_request::Entry::Id(id.to_owned())),
+            size: Some(size.try_into()?),
+        };
+        let answer = self.call(async |mut client: Integrity| client.get_inclusion_proof(request.clone()).await).await;
+        match answer {
+            Ok(answer) => Ok(Some(answer)),
+            Err(status) if is_about(&status, "size") => Ok(None),
+            Err(status) => Err(self.explained(&status)),
+        }
+    }
+
+    /// A stream of the entries after a number; `None` if the log has no such number. Does not try again.
+    pub(super) async fn stream(
+        &self,
+        after: i64,
+        limit: i64,
+    ) -> Result<Option<Streaming<pb::ReadEntriesResponse>>, Status> {
+        let request =
+            pb::ReadEntriesRequest { organization_id: self.organization.clone(), after_sequence: after, limit };
+        match self.client.clone().read_entries(request).await {
+            Ok(stream) => Ok(Some(stream.into_inner())),
+            Err(status) if is_about(&status, "after_sequence") => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+
+    /// The entry of a number; `None` if there is none.
+    pub(in crate::cli) async fn entry(&self, seq: i64) -> anyhow::Result<Option<pb::LogEntry>> {
+        let mut tries = Tries::new();
+        loop {
+            let read = async {
+                let Some(mut stream) = self.stream(seq - 1, 1).await? else { return Ok(None) };
+                let mut found = None;
+                while let Some(piece) = stream.message().await? {
+                    found = found.or_else(|| piece.entries.into_iter().find(|entry| entry.sequence == seq));
+                }
+                Ok(found)
+            };
+            match read.await {
+                Ok(found) => return Ok(found),
+                Err(status) => tries.wait(status).await.map_err(|status| self.explained(&status))?,
+            }
+        }
+    }
+}
+
+/// Whether the service says that it has not what was asked for, or that it is damaged.
+fn is_lacking(status: &Status) -> bool {
+    let reason = status.get_details_error_info().map(|info| info.reason);
+    reason.as_deref() == Some("TILE_NOT_FOUND") || matches!(status.code(), Code::Internal | Code::InvalidArgument)
+}
+
+/// Whether a field of the request is what the service refuses.
+fn is_about(status: &Status, field: &str) -> bool {
+    let violations = status.get_details_bad_request().map(|request| request.field_violations).unwrap_or_default();
+    violations.iter().any(|violation| violation.field == field)
+}
+
+/// Hashes of 32 bytes each; `None` if one is not.
+pub(in crate::cli) fn hashes<'a>(
+    bytes: impl IntoIterator<Item = &'a (impl AsRef<[u8]> + ?Sized + 'a)>,
+) -> Option<Vec<Hash>> {
+    bytes.into_iter().map(|bytes| Hash::of_bytes(bytes.as_ref()).ok()).collect()
+}
+
+/// The size that `note` says, before anyone has believed it.
+pub(in crate::cli) fn claimed_size(note: &str) -> anyhow::Result<u64> {
+    let size = note.lines().nth(1).and_then(|size| size.parse().ok());
+    let size = size.ok_or_else(|| anyhow!("the service gave what is no checkpoint"))?;
+    ensure!(size > 0, "the checkpoint has no entries");
+    Ok(size)
+}

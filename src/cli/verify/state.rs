@@ -1,0 +1,94 @@
+//! What a verifier remembers of a log from one time to the next.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::Timestamp;
+use crate::merkle::{Checkpoint, Edge, VerifierKey};
+use crate::verify::{Remembered, Trust};
+
+/// As it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Written {
+    /// The signed note, which has origin, size and root.
+    checkpoint: String,
+    /// The keys that are believed, oldest first.
+    keys: Vec<String>,
+    /// The right edge of that tree, in base64.
+    edge: String,
+    /// When its last entry was recorded.
+    recorded_at: String,
+}
+
+/// A log as it was verified.
+pub(super) struct State {
+    pub(super) trust: Trust,
+    pub(super) note: String,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) remembered: Remembered,
+}
+
+impl State {
+    /// That of `path`; `None` if there is none yet.
+    pub(super) fn read(path: &Path) -> anyhow::Result<Option<Self>> {
+        let name = path.display();
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {name}")),
+        };
+        Self::parse(&text).map(Some).with_context(|| {
+            format!("{name} is not as a verification left it; only remove it if you know why, since what it remembered is lost")
+        })
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let Written { checkpoint: note, keys, edge, recorded_at } = serde_json::from_str(text)?;
+        let keys = keys.iter().map(|key| VerifierKey::parse(key)).collect::<Result<Vec<_>, _>>()?;
+        let trust = Trust::new(keys)?;
+        let checkpoint = trust.open(&note)?;
+        let edge = Edge::parse(checkpoint.size, &STANDARD.decode(&edge)?)?;
+        if edge.root() != checkpoint.root {
+            bail!("its edge does not make the root of its checkpoint");
+        }
+        let recorded_at = Timestamp::parse(&recorded_at)?;
+        Ok(Self { trust, note, checkpoint, remembered: Remembered { edge, recorded_at } })
+    }
+
+    /// Replaces the file, whole or not at all.
+    pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let Self { trust, note, checkpoint: _, remembered: Remembered { edge, recorded_at } } = self;
+        let written = Written {
+            checkpoint: note.clone(),
+            keys: trust.keys().iter().map(VerifierKey::text).collect(),
+            edge: STANDARD.encode(edge.bytes()),
+            recorded_at: recorded_at.exact(),
+        };
+        let text = serde_json::to_string_pretty(&written)? + "\n";
+        replace(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_string_lossy();
+    let fresh = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&fresh)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&fresh);
+        return written;
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
+}

@@ -1,0 +1,176 @@
+//! `auditlog.v1.IntegrityService`.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use tonic::{Request, Response, Status};
+
+use super::pb::integrity_service_server::IntegrityService;
+use super::pb::{get_inclusion_proof_request as which, log_entry};
+use super::{Service, authorization, pb, wire};
+use crate::access::Scope;
+use crate::domain::{EntryId, Group, Invalid, OrganizationId, Seq};
+use crate::error::{AtField, Error, Result};
+use crate::integrity::{Consistency, Inclusion, Opened, Which};
+use crate::merkle::{GroupHash, Hash, Values};
+use crate::store::Sealed;
+
+impl Service {
+    async fn verifier<T>(&self, request: &Request<T>, named: &str) -> Result<OrganizationId> {
+        let (_, organization) = self.enter(request, named, Scope::Verify).await?;
+        Ok(organization)
+    }
+}
+
+#[tonic::async_trait]
+impl IntegrityService for Service {
+    async fn get_checkpoint(
+        &self,
+        request: Request<pb::GetCheckpointRequest>,
+    ) -> std::result::Result<Response<pb::GetCheckpointResponse>, Status> {
+        let organization = self.verifier(&request, &request.get_ref().organization_id).await?;
+        let checkpoint = self.integrity.checkpoint(&organization).await?.note;
+        Ok(Response::new(pb::GetCheckpointResponse { checkpoint }))
+    }
+
+    async fn get_inclusion_proof(
+        &self,
+        request: Request<pb::GetInclusionProofRequest>,
+    ) -> std::result::Result<Response<pb::GetInclusionProofResponse>, Status> {
+        let organization = self.verifier(&request, &request.get_ref().organization_id).await?;
+        let pb::GetInclusionProofRequest { organization_id: _, entry, size } = request.into_inner();
+        let proof = self.integrity.inclusion(&organization, &which(entry)?, size).await?;
+        Ok(Response::new(inclusion(proof)))
+    }
+
+    async fn get_consistency_proof(
+        &self,
+        request: Request<pb::GetConsistencyProofRequest>,
+    ) -> std::result::Result<Response<pb::GetConsistencyProofResponse>, Status> {
+        let organization = self.verifier(&request, &request.get_ref().organization_id).await?;
+        let pb::GetConsistencyProofRequest { organization_id: _, first_size, second_size } = request.into_inner();
+        let Consistency { second, hashes } = self.integrity.consistency(&organization, first_size, second_size).await?;
+        Ok(Response::new(pb::GetConsistencyProofResponse { second_size: second, hashes: bytes(hashes) }))
+    }
+
+    async fn get_public_keys(
+        &self,
+        request: Request<pb::GetPublicKeysRequest>,
+    ) -> std::result::Result<Response<pb::GetPublicKeysResponse>, Status> {
+        let organization = self.verifier(&request, &request.get_ref().organization_id).await?;
+        let keys = self.integrity.keys(&organization).await?.into_iter();
+        let public_keys = keys.map(|(key, sequence)| pb::PublicKey { verifier_key: key.text(), sequence }).collect();
+        Ok(Response::new(pb::GetPublicKeysResponse { public_keys }))
+    }
+
+    async fn get_tile(
+        &self,
+        request: Request<pb::GetTileRequest>,
+    ) -> std::result::Result<Response<pb::GetTileResponse>, Status> {
+        let organization = self.verifier(&request, &request.get_ref().organization_id).await?;
+        let path = request.into_inner().path.parse().at("path")?;
+        let data = self.integrity.tile(&organization, &path).await?;
+        Ok(Response::new(pb::GetTileResponse { data }))
+    }
+
+    type ReadEntriesStream = Pin<Box<dyn Stream<Item = std::result::Result<pb::ReadEntriesResponse, Status>> + Send>>;
+
+    async fn read_entries(
+        &self,
+        request: Request<pb::ReadEntriesRequest>,
+    ) -> std::result::Result<Response<Self::ReadEntriesStream>, Status> {
+        let organization = self.verifier(&request, &request.get_ref().organization_id).await?;
+        let authorization = authorization(&request);
+        let pb::ReadEntriesRequest { organization_id: _, after_sequence, limit } = request.into_inner();
+        let entries = self.integrity.entries(organization, after_sequence, most(limit).at("limit")?).await?;
+        // Pulled by the reader, so that a slow one keeps nothing waiting but itself.
+        let service = self.clone();
+        let pieces = stream::try_unfold(entries, move |mut entries| {
+            let (service, authorization) = (service.clone(), authorization.clone());
+            async move {
+                let piece = service.piece(authorization.as_deref(), entries.next()).await?;
+                Ok::<_, Error>(piece.map(|piece| (piece, entries)))
+            }
+        });
+        let messages = pieces.map_ok(|piece| {
+            let portions = wire::portions(piece.into_iter().map(log_entry).collect()).into_iter();
+            stream::iter(portions.map(|entries| Ok::<_, Error>(pb::ReadEntriesResponse { entries })))
+        });
+        Ok(Response::new(messages.try_flatten().map_err(Status::from).boxed()))
+    }
+}
+
+fn which(entry: Option<which::Entry>) -> Result<Which> {
+    match entry {
+        Some(which::Entry::Id(id)) => Ok(Which::Id(EntryId::parse(id).at("id")?)),
+        Some(which::Entry::Sequence(seq)) if seq > 0 => Ok(Which::Seq(seq)),
+        Some(which::Entry::Sequence(seq)) => Err(Invalid::new("must be 1 or more", seq)).at("sequence"),
+        None => Err(Error::invalid("id", "is required, or sequence")),
+    }
+}
+
+fn most(limit: Seq) -> std::result::Result<Option<Seq>, Invalid> {
+    match limit {
+        0 => Ok(None),
+        1.. => Ok(Some(limit)),
+        _ => Err(Invalid::new("must be 1 or more, or 0 for all", limit)),
+    }
+}
+
+fn inclusion(proof: Inclusion) -> pb::GetInclusionProofResponse {
+    let Inclusion { seq, size, leaf, hashes, root } = proof;
+    let (leaf_hash, hashes, root) = (leaf.0.to_vec(), bytes(hashes), root.0.to_vec());
+    pb::GetInclusionProofResponse { sequence: seq, size, leaf_hash, hashes, root }
+}
+
+fn bytes(hashes: Vec<Hash>) -> Vec<Vec<u8>> {
+    hashes.into_iter().map(|hash| hash.0.to_vec()).collect()
+}
+
+/// An entry as it was hashed. Of a group that has neither values nor hash, nothing is told.
+fn log_entry(opened: Opened) -> pb::LogEntry {
+    let Sealed { entry, salts, leaf } = &opened.sealed;
+    let salt = |group| salts.of(group).to_vec();
+    let hash = |group: Group| opened.erased[group as usize].map(|GroupHash(hash)| hash.0.to_vec());
+    let facts = match opened.values(Group::Facts) {
+        Some(Values::Facts { timestamp, resource_type, resource_id, action, user_id, trace_id }) => {
+            Some(log_entry::Facts::FactsValues(pb::Facts {
+                salt: salt(Group::Facts),
+                timestamp: Some(wire::time(timestamp)),
+                resource_type: resource_type.to_owned(),
+                resource_id: resource_id.to_owned(),
+                action: action.to_owned(),
+                user_id: user_id.to_owned(),
+                trace_id: trace_id.map(str::to_owned),
+            }))
+        }
+        _ => hash(Group::Facts).map(log_entry::Facts::FactsHash),
+    };
+    let actor = match opened.values(Group::Actor) {
+        Some(Values::Actor { user_name, user_email, metadata }) => Some(log_entry::Actor::ActorValues(pb::Actor {
+            salt: salt(Group::Actor),
+            user_name: user_name.map(str::to_owned),
+            user_email: user_email.map(str::to_owned),
+            metadata: metadata.clone(),
+        })),
+        _ => hash(Group::Actor).map(log_entry::Actor::ActorHash),
+    };
+    let content = match opened.values(Group::Content) {
+        Some(Values::Content { resource_name, changes }) => Some(log_entry::Content::ContentValues(pb::Content {
+            salt: salt(Group::Content),
+            resource_name: resource_name.map(str::to_owned),
+            changes: changes.iter().cloned().map(wire::change).collect(),
+        })),
+        _ => hash(Group::Content).map(log_entry::Content::ContentHash),
+    };
+    pb::LogEntry {
+        sequence: entry.seq,
+        id: entry.content.id.as_str().to_owned(),
+        recorded_at: Some(wire::time(entry.recorded_at)),
+        writer_key_id: entry.writer_key_id.clone(),
+        leaf_hash: leaf.0.to_vec(),
+        facts,
+        actor,
+        content,
+    }
+}

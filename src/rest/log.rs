@@ -1,0 +1,142 @@
+//! The log of an organization: its checkpoint and tiles as C2SP tlog-tiles lays them out, keys, and proofs.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+use super::{Answer, Api, Call, Failure, Services, after_access, json, params};
+use crate::grpc::pb;
+use crate::merkle::{TILE_WIDTH, TilePath};
+
+/// What has been written never changes, an entry's erasure included: a bundle holds leaves and no values.
+const FOREVER: &str = "private, max-age=31536000, immutable";
+const NEVER: &str = "no-store";
+
+/// The paths below `/v1/{organization_id}/log`.
+pub(super) fn routes<S: Services>() -> Router<Api<S>> {
+    Router::new()
+        .route("/v1/{organization_id}/log/checkpoint", get(checkpoint::<S>))
+        .route("/v1/{organization_id}/log/keys", get(keys::<S>))
+        .route("/v1/{organization_id}/log/inclusion-proof", get(inclusion::<S>))
+        .route("/v1/{organization_id}/log/consistency-proof", get(consistency::<S>))
+        .route("/v1/{organization_id}/log/tile/{*path}", get(tile::<S>))
+}
+
+async fn checkpoint<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
+    let organization_id = call.path.clone();
+    if let Err(fault) = call.params(&[]) {
+        return Err(refused(&service, call, organization_id, fault).await);
+    }
+    let message = pb::GetCheckpointRequest { organization_id };
+    let note = service.get_checkpoint(call.request(message)).await?.into_inner().checkpoint;
+    Ok(plain("text/plain; charset=utf-8", NEVER, note.into_bytes()))
+}
+
+async fn keys<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
+    let organization_id = call.path.clone();
+    if let Err(fault) = call.params(&[]) {
+        return Err(refused(&service, call, organization_id, fault).await);
+    }
+    let message = pb::GetPublicKeysRequest { organization_id };
+    Ok(told_keys(service.get_public_keys(call.request(message)).await?.into_inner()))
+}
+
+async fn inclusion<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
+    let organization_id = call.path.clone();
+    let params = call.params(&params::INCLUSION).and_then(|params| params.inclusion(organization_id.clone()));
+    match params {
+        Ok(message) => Ok(told_inclusion(service.get_inclusion_proof(call.request(message)).await?.into_inner())),
+        Err(fault) => Err(refused(&service, call, organization_id, fault).await),
+    }
+}
+
+async fn consistency<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
+    let organization_id = call.path.clone();
+    let params = call.params(&params::CONSISTENCY).and_then(|params| params.consistency(organization_id.clone()));
+    match params {
+        Ok(message) => Ok(told_consistency(service.get_consistency_proof(call.request(message)).await?.into_inner())),
+        Err(fault) => Err(refused(&service, call, organization_id, fault).await),
+    }
+}
+
+async fn tile<S: Services>(State(Api { service }): State<Api<S>>, call: Call<(String, String)>) -> Answer {
+    let (organization_id, path) = call.path.clone();
+    if let Err(fault) = call.params(&[]) {
+        return Err(refused(&service, call, organization_id, fault).await);
+    }
+    let path = format!("tile/{path}");
+    let is_full = path.parse().is_ok_and(|path: TilePath| path.width == TILE_WIDTH);
+    let message = pb::GetTileRequest { organization_id, path };
+    let data = service.get_tile(call.request(message)).await?.into_inner().data;
+    Ok(plain("application/octet-stream", if is_full { FOREVER } else { NEVER }, data))
+}
+
+/// What is said of `fault`, which access comes before. No call of this service but this one can be invalid always.
+async fn refused<S: Services, P>(service: &S, call: Call<P>, organization_id: String, fault: Failure) -> Failure {
+    let invalid = pb::GetTileRequest { organization_id, path: String::new() };
+    after_access(fault, service.get_tile(call.request(invalid))).await
+}
+
+fn plain(content_type: &'static str, caching: &'static str, body: Vec<u8>) -> Response {
+    let headers =
+        [(CONTENT_TYPE, HeaderValue::from_static(content_type)), (CACHE_CONTROL, HeaderValue::from_static(caching))];
+    (StatusCode::OK, headers, body).into_response()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Inclusion {
+    sequence: i64,
+    size: i64,
+    /// Hashes are base64.
+    leaf_hash: String,
+    hashes: Vec<String>,
+    root: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Consistency {
+    second_size: i64,
+    hashes: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Keys {
+    public_keys: Vec<PublicKey>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PublicKey {
+    verifier_key: String,
+    sequence: i64,
+}
+
+fn told_inclusion(proof: pb::GetInclusionProofResponse) -> Response {
+    let pb::GetInclusionProofResponse { sequence, size, leaf_hash, hashes, root } = proof;
+    let (leaf_hash, root) = (STANDARD.encode(leaf_hash), STANDARD.encode(root));
+    json::answer(StatusCode::OK, &Inclusion { sequence, size, leaf_hash, hashes: base64(hashes), root })
+}
+
+fn told_consistency(proof: pb::GetConsistencyProofResponse) -> Response {
+    let pb::GetConsistencyProofResponse { second_size, hashes } = proof;
+    json::answer(StatusCode::OK, &Consistency { second_size, hashes: base64(hashes) })
+}
+
+fn told_keys(keys: pb::GetPublicKeysResponse) -> Response {
+    let pb::GetPublicKeysResponse { public_keys } = keys;
+    let key = |pb::PublicKey { verifier_key, sequence }| PublicKey { verifier_key, sequence };
+    json::answer(StatusCode::OK, &Keys { public_keys: public_keys.into_iter().map(key).collect() })
+}
+
+fn base64(hashes: Vec<Vec<u8>>) -> Vec<String> {
+    hashes.into_iter().map(|hash| STANDARD.encode(hash)).collect()
+}

@@ -1,0 +1,116 @@
+//! What an operator does once the signer has stopped: gives up what was signed, and takes what is there instead.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::examine::{Examined, Examiner, Finding};
+use super::keys::Keys;
+use super::memory::{Memory, Remembered, StateFile};
+use super::{Record, Signing, rotation};
+use crate::domain::{OrganizationId, Timestamp};
+use crate::error::Result;
+use crate::store::{Growth, Store};
+
+/// A log that the signer refuses.
+pub struct Rollback {
+    /// Whose; `None` where the log is gone.
+    pub organization: Option<OrganizationId>,
+    /// The log.
+    pub log_id: String,
+    /// Why.
+    pub findings: Vec<Finding>,
+    /// What the file beside the key remembers of it.
+    pub in_file: Option<Remembered>,
+    /// What the database remembers of it.
+    pub in_database: Option<Remembered>,
+    /// What there is.
+    pub now: Option<Remembered>,
+    log: Option<Examined>,
+}
+
+impl Rollback {
+    /// Whether what is there is no log, so that nothing can be signed in place of what was.
+    pub fn is_damaged(&self) -> bool {
+        self.findings.iter().any(|finding| matches!(finding, Finding::Damaged { .. }))
+    }
+}
+
+/// What the signer refuses of `organization`, or of all logs, those included that are gone.
+pub async fn rollbacks(
+    store: &Store,
+    signing: &Signing,
+    organization: Option<&OrganizationId>,
+) -> anyhow::Result<Vec<Rollback>> {
+    let keys = Keys::load(&signing.key_file)?;
+    let mut memory = StateFile::of(&signing.key_file).read()?;
+    let mut refused = Vec::new();
+    for log in store.growth(&keys.main().public()).await? {
+        let in_file = memory.remove(&log.log_id);
+        let is_chosen = organization.is_none_or(|chosen| *chosen == log.organization);
+        if !is_chosen || (in_file.is_none() && log.signed == 0) {
+            continue;
+        }
+        refused.extend(rollback(store, &keys, signing, log, in_file).await?);
+    }
+    if organization.is_none() {
+        refused.extend(memory.into_iter().map(|(log_id, signed)| Rollback {
+            organization: None,
+            log_id,
+            findings: vec![Finding::Gone { signed: signed.size }],
+            in_file: Some(signed),
+            in_database: None,
+            now: None,
+            log: None,
+        }));
+    }
+    Ok(refused)
+}
+
+async fn rollback(
+    store: &Store,
+    keys: &Keys,
+    signing: &Signing,
+    log: Growth,
+    in_file: Option<Remembered>,
+) -> Result<Option<Rollback>> {
+    let examiner = Examiner { store, keys, log_name: &signing.log_name };
+    let examined = examiner.examine(&log, in_file).await?;
+    Ok(examined.filter(|examined| !examined.findings.is_empty()).map(|examined| Rollback {
+        organization: Some(log.organization),
+        log_id: log.log_id,
+        findings: examined.findings.clone(),
+        in_file,
+        in_database: examined.checkpoint.as_ref().map(|signed| Remembered { size: signed.size, root: signed.root }),
+        now: Some(examined.now),
+        log: Some(examined),
+    }))
+}
+
+/// Gives up what was signed of these logs, so that the signer goes on with what is there. Gives those that were left
+/// alone, because another process has signed them meanwhile.
+pub async fn acknowledge(
+    store: &Store,
+    record: &Record,
+    key_file: &Path,
+    rollbacks: Vec<Rollback>,
+    now: Timestamp,
+) -> anyhow::Result<Vec<Rollback>> {
+    let keys = Keys::load(key_file)?;
+    let state = StateFile::of(key_file);
+    // What an operator has seen, and nothing newer.
+    let seen: Memory =
+        rollbacks.iter().filter_map(|rollback| Some((rollback.log_id.clone(), rollback.in_file?))).collect();
+    let changes = rollbacks.iter().map(|one| (one.log_id.clone(), one.now.filter(|now| now.size > 0)));
+    let changed = state.change(&seen, &changes.collect::<BTreeMap<_, _>>())?;
+    let (taken, left): (Vec<_>, Vec<_>) = rollbacks.into_iter().partition(|one| changed.contains(&one.log_id));
+    for Rollback { organization, log, in_database, findings, .. } in taken {
+        let Some((organization, log)) = organization.zip(log) else { continue };
+        if let Some(signed) = in_database {
+            store.forget_checkpoint(&organization, signed.size).await?;
+        }
+        if findings.contains(&Finding::ForeignKey) {
+            rotation::introduce(store, record, &keys, &log, now).await?;
+        }
+    }
+    Ok(left)
+}

@@ -1,0 +1,182 @@
+//! Whether a log may be signed: whether it is whole, and extends what was signed before.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::keys::Keys;
+use super::memory::Remembered;
+use crate::domain::OrganizationId;
+use crate::error::{Error, Result};
+use crate::merkle::{Checkpoint, Hash, KeyName, LogName, Question};
+use crate::store::{Growth, LogHead, LogKey, SignedCheckpoint, Store};
+
+/// Why a log is not signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// What was signed of it is more than there is.
+    RolledBack {
+        /// The entries that were signed.
+        signed: u64,
+        /// The entries that there are.
+        size: u64,
+    },
+    /// The entries that were signed are others now.
+    Forked {
+        /// How many.
+        signed: u64,
+    },
+    /// What the database has of the tree contradicts itself.
+    Damaged {
+        /// The entries that there are.
+        size: u64,
+    },
+    /// The log is not in the database.
+    Gone {
+        /// The entries that were signed.
+        signed: u64,
+    },
+    /// It was signed with other keys, none of which is in the key file.
+    ForeignKey,
+    /// It was signed under another name.
+    Renamed {
+        /// Which.
+        from: String,
+    },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RolledBack { signed, size } => write!(f, "it was signed with {signed} entries and has {size}"),
+            Self::Forked { signed } => write!(f, "its first {signed} entries are not those that were signed"),
+            Self::Damaged { size } => {
+                write!(f, "the edge, the root, the tiles and the leaves of its {size} entries contradict each other")
+            }
+            Self::Gone { signed } => write!(f, "it was signed with {signed} entries and is not in the database"),
+            Self::ForeignKey => f.write_str("none of the keys that it was signed with is in the key file"),
+            Self::Renamed { from } => {
+                write!(f, "it was signed as {from}, which is not the log name that is configured")
+            }
+        }
+    }
+}
+
+impl Finding {
+    /// What an operator can do.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::RolledBack { .. } | Self::Forked { .. } | Self::Gone { .. } => {
+                "find out who changed the database; bring the newer one back, or give up what was signed with \
+                 `auditlog signing-key acknowledge-rollback`"
+            }
+            Self::Damaged { .. } => {
+                "find out who changed the database; bring a whole one back, and then `auditlog signing-key \
+                 acknowledge-rollback` if it is older"
+            }
+            Self::ForeignKey => {
+                "bring the key file back; if it is lost, let the new key take over with `auditlog signing-key \
+                 acknowledge-rollback`"
+            }
+            Self::Renamed { .. } => {
+                "set AUDITLOG_LOG_NAME as it was, or give the old name up with `auditlog signing-key acknowledge-rollback`"
+            }
+        }
+    }
+}
+
+/// All that is known of a log at one time.
+pub(super) struct Examined {
+    pub(super) organization: OrganizationId,
+    pub(super) log_id: String,
+    pub(super) origin: KeyName,
+    /// The tree as it is.
+    pub(super) now: Remembered,
+    pub(super) keys: Vec<LogKey>,
+    pub(super) checkpoint: Option<SignedCheckpoint>,
+    /// Empty if it may be signed.
+    pub(super) findings: Vec<Finding>,
+}
+
+/// Who examines.
+pub(super) struct Examiner<'a> {
+    pub(super) store: &'a Store,
+    pub(super) keys: &'a Keys,
+    pub(super) log_name: &'a LogName,
+}
+
+impl Examiner<'_> {
+    /// Looks at a log of which the state file says `remembered`, which was read before. `None` if it is gone.
+    pub(super) async fn examine(&self, log: &Growth, remembered: Option<Remembered>) -> Result<Option<Examined>> {
+        let Growth { organization, log_id, .. } = log;
+        // In this order: other processes sign, so that what is signed must be read before what there is.
+        let keys = self.store.log_keys(organization).await?;
+        let checkpoint = self.store.checkpoint(organization).await?;
+        let Some(LogHead { log_id: current, edge, root }) = self.store.log_head(organization).await? else {
+            return Ok(None);
+        };
+        let origin = self.log_name.origin(log_id).map_err(|error| Error::Internal(error.into()))?;
+        let now = Remembered { size: edge.size(), root };
+        let of_checkpoint = checkpoint.as_ref().map(|signed| Remembered { size: signed.size, root: signed.root });
+        let signed: BTreeSet<_> = [remembered, of_checkpoint].into_iter().flatten().collect();
+        let mut findings = Vec::new();
+        match self.roots(organization, now.size, &signed).await? {
+            Some((whole, _)) if whole != root || edge.root() != root || current != *log_id => {
+                findings.push(Finding::Damaged { size: now.size });
+            }
+            None => findings.push(Finding::Damaged { size: now.size }),
+            Some((_, roots)) => {
+                let forked = signed.iter().zip(roots).filter(|(signed, root)| Some(signed.root) != *root);
+                findings.extend(forked.map(|(signed, _)| match signed.size > now.size {
+                    true => Finding::RolledBack { signed: signed.size, size: now.size },
+                    false => Finding::Forked { signed: signed.size },
+                }));
+            }
+        }
+        if !keys.is_empty() && !self.keys.all().any(|own| keys.iter().any(|key| key.public == own.public())) {
+            findings.push(Finding::ForeignKey);
+        }
+        // A note begins with its origin.
+        let before = checkpoint.as_ref().and_then(|signed| signed.note.lines().next());
+        if let Some(from) = before.filter(|before| *before != origin.as_str()) {
+            let from = from.split('/').next().unwrap_or_default().to_owned();
+            findings.push(Finding::Renamed { from });
+        }
+        let (organization, log_id) = (organization.clone(), log_id.clone());
+        Ok(Some(Examined { organization, log_id, origin, now, keys, checkpoint, findings }))
+    }
+
+    /// The root at `size`, and those at the sizes that were `signed`, `None` for one beyond; all as tiles and leaves are
+    /// now. `None` if these are damaged.
+    async fn roots(
+        &self,
+        organization: &OrganizationId,
+        size: u64,
+        signed: &BTreeSet<Remembered>,
+    ) -> Result<Option<(Hash, Vec<Option<Hash>>)>> {
+        let question = |size: u64| Question::root(size).map_err(|error| Error::Internal(error.into()));
+        let now = question(size)?;
+        let before: Vec<_> = signed
+            .iter()
+            .map(|signed| (signed.size <= size).then(|| question(signed.size)).transpose())
+            .collect::<Result<_>>()?;
+        let wanted = before.iter().flatten().chain([&now]).flat_map(Question::tiles).collect();
+        let tiles = self.store.tiles(organization, &wanted, size).await?;
+        let root = |question: &Question| question.answer(&tiles).ok().and_then(|root| root.first().copied());
+        // A tree whose root can be told can also tell that of its beginnings, unless somebody has cut a tile.
+        let before = before.iter().map(|question| question.as_ref().and_then(root)).collect();
+        Ok(root(&now).map(|now| (now, before)))
+    }
+}
+
+impl Examined {
+    /// What is signed.
+    pub(super) fn text(&self) -> String {
+        let Remembered { size, root } = self.now;
+        Checkpoint { origin: self.origin.clone(), size, root }.text()
+    }
+
+    /// Whether the log has this key.
+    pub(super) fn has(&self, public: &[u8]) -> bool {
+        self.keys.iter().any(|key| key.public == public)
+    }
+}

@@ -1,0 +1,53 @@
+//! Files that survive a crash: written beside, synced, and renamed.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+/// Held by whoever changes the key file or what lies beside it. Given back by being dropped, and by the end of the
+/// process.
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits until no other process changes the key file `path` or its state.
+    pub(super) fn of(path: &Path) -> anyhow::Result<Self> {
+        let lock = beside(path, ".lock");
+        let file = private().create(true).truncate(false).open(&lock);
+        let file = file.and_then(|file| file.lock().map(|()| file));
+        Ok(Self { _file: file.with_context(|| format!("cannot lock {}", lock.display()))? })
+    }
+}
+
+/// `path` with `ending` after its name.
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(ending);
+    name.into()
+}
+
+/// Where the file `path` lies.
+pub(super) fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Replaces the file at `path`, so that whenever the machine stops it has all of the old or all of the new text.
+pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let new = beside(path, ".new");
+    let mut file = private().create(true).truncate(true).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(directory(path))?.sync_all()
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    options
+}

@@ -1,0 +1,88 @@
+//! What was signed last, remembered outside of the database: a restored database would take its checkpoints back with
+//! it. One line a log: its id, its size, its root.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+
+use super::files::{Lock, beside, replace};
+use crate::merkle::Hash;
+
+const HEAD: &str = "# What auditlog signed last, log by log: id, size, root. It belongs to the key beside it, and must not be \
+                    restored with a database.\n";
+
+/// A tree that was signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Remembered {
+    /// Its entries.
+    pub size: u64,
+    /// Its root.
+    pub root: Hash,
+}
+
+/// What was signed last of each log, by its id.
+pub(super) type Memory = BTreeMap<String, Remembered>;
+
+/// The file beside a key.
+#[derive(Clone)]
+pub(super) struct StateFile {
+    key: PathBuf,
+    path: PathBuf,
+}
+
+impl StateFile {
+    pub(super) fn of(key: &Path) -> Self {
+        Self { key: key.to_owned(), path: beside(key, ".state") }
+    }
+
+    /// What it holds; nothing if it is not there.
+    pub(super) fn read(&self) -> anyhow::Result<Memory> {
+        let at = self.path.display();
+        let text = match fs::read_to_string(&self.path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Memory::new()),
+            text => text.with_context(|| format!("cannot read {at}"))?,
+        };
+        let mut memory = Memory::new();
+        for (place, line) in text.lines().enumerate().filter(|(_, line)| !line.starts_with('#')) {
+            let damaged = || anyhow!("{at} is damaged: line {} must be a log's id, size and root", place + 1);
+            let (log_id, remembered) = parse(line).ok_or_else(damaged)?;
+            memory.insert(log_id, remembered);
+        }
+        Ok(memory)
+    }
+
+    /// Remembers `changes`, `None` to forget a log, where the file still says what `seen` does: another process may have
+    /// gone on meanwhile. Durable when it returns. Gives the logs that were changed.
+    pub(super) fn change(
+        &self,
+        seen: &Memory,
+        changes: &BTreeMap<String, Option<Remembered>>,
+    ) -> anyhow::Result<BTreeSet<String>> {
+        let _lock = Lock::of(&self.key)?;
+        let before = self.read()?;
+        let mut memory = before.clone();
+        let mut changed = BTreeSet::new();
+        for (log_id, now) in changes.iter().filter(|(log_id, _)| before.get(*log_id) == seen.get(*log_id)) {
+            match now {
+                Some(now) => memory.insert(log_id.clone(), *now),
+                None => memory.remove(log_id),
+            };
+            changed.insert(log_id.clone());
+        }
+        if memory != before {
+            let lines = memory.iter().map(|(log_id, Remembered { size, root })| format!("{log_id} {size} {root}\n"));
+            let text = HEAD.to_owned() + &lines.collect::<String>();
+            replace(&self.path, &text).with_context(|| format!("cannot write {}", self.path.display()))?;
+        }
+        Ok(changed)
+    }
+}
+
+fn parse(line: &str) -> Option<(String, Remembered)> {
+    let [log_id, size, root] = line.split(' ').collect::<Vec<_>>().try_into().ok()?;
+    let remembered = Remembered { size: size.parse().ok()?, root: Hash::parse(root).ok()? };
+    (!log_id.is_empty()).then(|| (log_id.to_owned(), remembered))
+}

@@ -1,0 +1,294 @@
+//! Signs checkpoints of the logs that grow: committed heads, each of which extends the last one signed. That one is
+//! remembered in the database and in a file beside the key, and where a log does not extend what is remembered, nothing
+//! is signed until an operator has looked.
+
+mod acknowledge;
+mod examine;
+mod files;
+mod keys;
+mod memory;
+mod rotation;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use tracing::{debug, error, info, warn};
+
+use crate::domain::{Catalogue, Clock, NewEntry, OrganizationId, Seq};
+use crate::error::{Error, Result};
+use crate::merkle::{LogName, SigningKey, sign};
+use crate::store::{Growth, SignedCheckpoint, Store};
+use examine::{Examined, Examiner};
+use memory::{Memory, StateFile};
+
+pub use acknowledge::{Rollback, acknowledge, rollbacks};
+pub use examine::Finding;
+pub use keys::{Key, Keys};
+pub use memory::Remembered;
+
+/// How often it looks for logs that have grown.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often it looks again once it has stopped.
+const STOPPED: Duration = Duration::from_secs(3);
+/// How often it says again why it has stopped, in looks.
+const TOLD: u32 = 100;
+/// Findings that are told at once.
+const MAX_TOLD: usize = 10;
+
+/// What signs, and under which name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signing {
+    /// The file of its keys.
+    pub key_file: PathBuf,
+    /// Begins the origin of each log.
+    pub log_name: LogName,
+}
+
+/// Writes an entry of the service itself, and gives its number; that of the one that is there, when it is.
+pub type Record =
+    Box<dyn Fn(OrganizationId, NewEntry, Arc<Catalogue>) -> BoxFuture<'static, Result<Seq>> + Send + Sync>;
+
+/// The one task that signs.
+pub struct Signer {
+    store: Store,
+    clock: Clock,
+    signing: Signing,
+    record: Record,
+}
+
+/// Why a look signed nothing.
+enum Halt {
+    /// Something else than before.
+    Refused(Vec<(String, Finding)>),
+    /// Keys, or what is remembered beside them.
+    Files(anyhow::Error),
+    /// It may pass.
+    Storage(Error),
+    /// It will not.
+    Internal(Error),
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Internal(_) => Self::Internal(error),
+            passing => Self::Storage(passing),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Halt {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Files(error)
+    }
+}
+
+impl Signer {
+    /// Reads the keys of `signing`, so that a wrong file is told at once.
+    pub fn new(store: Store, clock: Clock, signing: Signing, record: Record) -> anyhow::Result<Self> {
+        let Signing { key_file, log_name } = &signing;
+        Keys::load(key_file)?;
+        let file = key_file.display();
+        if keys::is_exposed(key_file) {
+            warn!(%file, "others than its owner can read or write the signing key; chmod 600 would help");
+        }
+        info!(%file, %log_name, "signing checkpoints");
+        Ok(Self { store, clock, signing, record })
+    }
+
+    /// Signs in the background, for ever, and tells whether it can.
+    pub async fn run(self, serving: watch::Sender<bool>) {
+        let mut told = String::new();
+        let mut looks: u32 = 0;
+        loop {
+            let begun = Instant::now();
+            let looked = AssertUnwindSafe(self.look()).catch_unwind().await;
+            // Its place is told by telemetry's hook.
+            let looked = looked.unwrap_or_else(|_| Err(Halt::Internal(Error::Internal(anyhow!("signing panicked")))));
+            let pause = match looked {
+                Ok(signed) => {
+                    debug!(signed, "looked for logs to sign");
+                    if !std::mem::take(&mut told).is_empty() {
+                        info!("signing goes on");
+                    }
+                    serving.send_replace(true);
+                    // Among very many logs a look takes its time, and must not be all that is done.
+                    PAUSE.max(begun.elapsed() * 2)
+                }
+                Err(Halt::Storage(error)) => {
+                    warn!(error = error.with_causes(), "signing failed; trying again");
+                    PAUSE
+                }
+                Err(halt) => {
+                    serving.send_replace(false);
+                    let found = halt.found();
+                    looks = if found == told { looks.wrapping_add(1) } else { 0 };
+                    if looks.is_multiple_of(TOLD) {
+                        halt.tell();
+                    }
+                    told = found;
+                    STOPPED
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Signs all logs that have grown, if all of them may be signed. Gives how many.
+    async fn look(&self) -> std::result::Result<usize, Halt> {
+        let keys = Keys::load(&self.signing.key_file)?;
+        let state = StateFile::of(&self.signing.key_file);
+        // Before the logs: other processes may sign with the same file.
+        let memory = {
+            let state = state.clone();
+            blocking(move || state.read()).await?
+        };
+        let logs = self.store.growth(&keys.main().public()).await?;
+        if memory.is_empty() && logs.iter().any(|log| log.signed > 0) {
+            warn!("nothing beside the key says what was signed last; the database alone is believed");
+        }
+        let examined = self.examine_all(&keys, &memory, &logs).await?;
+        let mut signed = Vec::with_capacity(examined.len());
+        for examined in examined {
+            signed.extend(self.signed(&keys, &memory, examined).await?);
+        }
+        if signed.is_empty() {
+            return Ok(0);
+        }
+        let changes: BTreeMap<_, _> =
+            signed.iter().map(|(examined, _)| (examined.log_id.clone(), Some(examined.now))).collect();
+        // First the file, which no restored database takes back.
+        let remembered = blocking(move || state.change(&memory, &changes)).await?;
+        let kept = signed.into_iter().filter(|(examined, _)| remembered.contains(&examined.log_id));
+        let kept: Vec<_> = kept.map(|(examined, checkpoint)| (examined.organization, checkpoint)).collect();
+        self.store.keep_checkpoints(&kept).await?;
+        Ok(kept.len())
+    }
+
+    /// The logs that are to be signed. Errors: one of all that are remembered or have grown may not be.
+    async fn examine_all(
+        &self,
+        keys: &Keys,
+        memory: &Memory,
+        logs: &[Growth],
+    ) -> std::result::Result<Vec<Examined>, Halt> {
+        let mut refused = Vec::new();
+        let mut examined = Vec::new();
+        let mut gone: BTreeMap<_, _> = memory.iter().collect();
+        for log in logs {
+            let remembered = gone.remove(&log.log_id).copied();
+            let in_file = remembered.map_or(0, |remembered| remembered.size);
+            // Also where the file has been lost, and where a database was restored that has not grown since.
+            let is_signed = log.signed == log.size && in_file == log.size && (log.has_key || log.size == 0);
+            if is_signed {
+                continue;
+            }
+            let looked = match self.examine(keys, log, remembered).await {
+                Err(Error::Internal(cause)) => {
+                    warn!(organization = %log.organization, error = format!("{cause:#}"), "a log cannot be read");
+                    refused.push((log.organization.to_string(), Finding::Damaged { size: log.size }));
+                    continue;
+                }
+                looked => looked?,
+            };
+            match looked {
+                Some(one) if one.findings.is_empty() => examined.push(one),
+                Some(Examined { findings, .. }) => {
+                    refused.extend(findings.into_iter().map(|finding| (log.organization.to_string(), finding)));
+                }
+                None => refused.extend(remembered.map(|signed| gone_log(&log.log_id, signed))),
+            }
+        }
+        refused.extend(gone.into_iter().map(|(log_id, signed)| gone_log(log_id, *signed)));
+        if refused.is_empty() { Ok(examined) } else { Err(Halt::Refused(refused)) }
+    }
+
+    async fn examine(&self, keys: &Keys, log: &Growth, remembered: Option<Remembered>) -> Result<Option<Examined>> {
+        let examiner = Examiner { store: &self.store, keys, log_name: &self.signing.log_name };
+        examiner.examine(log, remembered).await
+    }
+
+    /// The checkpoint of a log, once its keys are recorded in it.
+    async fn signed(
+        &self,
+        keys: &Keys,
+        memory: &Memory,
+        mut examined: Examined,
+    ) -> std::result::Result<Option<(Examined, SignedCheckpoint)>, Halt> {
+        let now = self.clock.now();
+        if !examined.has(&keys.main().public()) {
+            rotation::introduce(&self.store, &self.record, keys, &examined, now).await?;
+            let Examined { organization, log_id, .. } = examined;
+            let size = examined.now.size;
+            let log = Growth { organization, log_id, size, signed: 0, has_key: true };
+            // The log has an entry more, and the new key may sign that and not what was before.
+            let again = self.examine(keys, &log, memory.get(&log.log_id).copied()).await?;
+            match again.filter(|again| again.findings.is_empty()) {
+                Some(again) => examined = again,
+                None => return Ok(None),
+            }
+        }
+        let Remembered { size, root } = examined.now;
+        let signers: Vec<&SigningKey> = keys
+            .active(now)
+            .filter(|own| {
+                let known = examined.keys.iter().find(|key| key.public == own.public());
+                known.is_some_and(|key| key.seq.unsigned_abs() <= size)
+            })
+            .map(Key::signing)
+            .collect();
+        if signers.is_empty() {
+            return Ok(None);
+        }
+        let note = sign(&examined.text(), &examined.origin, &signers);
+        Ok(Some((examined, SignedCheckpoint { size, root, note, signed_at: now })))
+    }
+}
+
+fn gone_log(log_id: &str, signed: Remembered) -> (String, Finding) {
+    (format!("log {log_id}"), Finding::Gone { signed: signed.size })
+}
+
+impl Halt {
+    /// To see whether it is the same as before.
+    fn found(&self) -> String {
+        match self {
+            Self::Refused(refused) => format!("{refused:?}"),
+            Self::Files(error) => format!("{error:#}"),
+            Self::Storage(error) | Self::Internal(error) => error.with_causes(),
+        }
+    }
+
+    /// Tells an operator what was found and what to do.
+    fn tell(&self) {
+        match self {
+            Self::Refused(refused) => {
+                for (log, finding) in refused.iter().take(MAX_TOLD) {
+                    error!(log, %finding, advice = finding.advice(), "signing has stopped: a log may not be signed");
+                }
+                if refused.len() > MAX_TOLD {
+                    error!(others = refused.len() - MAX_TOLD, "signing has stopped: further logs may not be signed");
+                }
+            }
+            Self::Files(cause) => halted(&format_args!("{cause:#}")),
+            Self::Storage(error) | Self::Internal(error) => halted(&error.with_causes()),
+        }
+    }
+}
+
+fn halted(error: &dyn Display) {
+    error!(%error, "nothing can be signed; writes and reads go on");
+}
+
+/// Runs what waits for files beside the tasks.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await?
+}

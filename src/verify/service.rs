@@ -1,0 +1,98 @@
+//! The entries that the service makes itself: what they have to look like, and what they record.
+
+use uuid::Uuid;
+
+use super::told::{Actor, Content, Facts, Part, Told};
+use crate::domain::{Change, Group, Seq};
+use crate::merkle::{GroupHash, Hash, SERVICE, VerifierKey};
+
+/// What begins the ids of the service's entries, and no others.
+const PREFIX: &str = "auditlog:";
+
+/// What an entry of the service records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// Groups whose values are gone, each with its entry's number and its hash.
+    Erasure(Vec<(Seq, Group, GroupHash)>),
+    /// A key that checkpoints get.
+    Rotation(VerifierKey),
+}
+
+/// What `told` records, if the service made it about `organization`. Errors: it has not the shape of such an entry, or
+/// half of it.
+pub(super) fn record(told: &Told, organization: &str) -> Result<Option<Record>, String> {
+    let kind = told.id.strip_prefix(PREFIX);
+    let kind = match (kind, told.writer == SERVICE) {
+        (None, false) => return Ok(None),
+        (Some(kind), true) => kind,
+        (Some(_), false) => return Err(format!("has an id of the service and the writer {}", told.writer)),
+        (None, true) => return Err("has the service as its writer and no id of the service".to_owned()),
+    };
+    let changes = changes(told, organization)?;
+    let is_uuid = |text: &str| Uuid::try_parse(text).is_ok();
+    match kind.split_once(':') {
+        Some(("erasure", uuid)) if is_uuid(uuid) => erasure(told.seq, changes).map(Some),
+        Some(("rotation", uuid)) if is_uuid(uuid) => rotation(changes).map(Some),
+        _ => Err("is an entry of the service of a kind that this version does not know".to_owned()),
+    }
+}
+
+/// The changes, once all else is as the service writes it.
+fn changes<'a>(told: &'a Told, organization: &str) -> Result<&'a [Change], String> {
+    let not = |what: &str| Err(format!("is no entry as the service writes them: {what}"));
+    let (Part::Values { values: facts, .. }, Part::Values { values: actor, .. }, Part::Values { values: content, .. }) =
+        (&told.facts, &told.actor, &told.content)
+    else {
+        return not("values are missing");
+    };
+    let Facts { timestamp, resource_type, resource_id, action, user_id, trace_id } = facts;
+    let Actor { user_name, user_email, metadata } = actor;
+    let Content { resource_name, changes } = content;
+    if (resource_type.as_str(), action.as_str()) != ("organization", "updated") || resource_id != organization {
+        return not("it is not about the organization");
+    }
+    if *timestamp != told.recorded_at {
+        return not("its time is not that of recording");
+    }
+    if user_id != "system" && !user_id.starts_with("key:") {
+        return not("its user is neither a key nor system");
+    }
+    if trace_id.is_some() || user_name.is_some() || user_email.is_some() || resource_name.is_some() {
+        return not("it has values beside its changes");
+    }
+    if !metadata.is_empty() {
+        return not("it has metadata");
+    }
+    if changes.iter().any(|change| change.old_value.as_str() != "null") {
+        return not("a change has an old value");
+    }
+    Ok(changes)
+}
+
+/// The string that is the new value of `change`.
+fn new_value(change: &Change) -> Option<String> {
+    serde_json::from_str(change.new_value.as_str()).ok()
+}
+
+fn erasure(seq: Seq, changes: &[Change]) -> Result<Record, String> {
+    let malformed = || "is no record of an erasure".to_owned();
+    let (reason, erased) = changes.split_first().ok_or_else(malformed)?;
+    if reason.field != "reason" || new_value(reason).is_none() {
+        return Err(malformed());
+    }
+    let one = |change: &Change| {
+        let (number, group) = change.field.strip_prefix("erased.")?.split_once('.')?;
+        let erased: Seq = number.parse().ok().filter(|erased: &Seq| erased.to_string() == number)?;
+        let hash = Hash::parse(&new_value(change)?).ok()?;
+        (1..seq).contains(&erased).then_some((erased, Group::parse(group).ok()?, GroupHash(hash)))
+    };
+    let erased: Option<Vec<_>> = erased.iter().map(one).collect();
+    erased.filter(|erased| !erased.is_empty()).map(Record::Erasure).ok_or_else(malformed)
+}
+
+fn rotation(changes: &[Change]) -> Result<Record, String> {
+    let malformed = || "is no record of a new key".to_owned();
+    let [key] = changes else { return Err(malformed()) };
+    let text = new_value(key).filter(|_| key.field == "verifierKey").ok_or_else(malformed)?;
+    VerifierKey::parse(&text).map(Record::Rotation).map_err(|_| malformed())
+}

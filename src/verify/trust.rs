@@ -1,0 +1,83 @@
+//! Which keys a verifier believes, and how it comes to believe others.
+
+use crate::domain::Invalid;
+use crate::merkle::{Checkpoint, KeyName, Unsigned, VerifierKey, open};
+
+/// The id of the log that signs as `name`: what follows the last slash of it.
+pub fn log_id(name: &KeyName) -> Result<&str, Invalid> {
+    let id = name.as_str().rsplit_once('/').map(|(_, id)| id);
+    let is_hex = |id: &&str| id.len() == 32 && id.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    id.filter(is_hex).ok_or_else(|| Invalid::new("must end with / and the 32 hex digits of a log", name))
+}
+
+/// The keys of one log that a verifier believes, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust(Vec<VerifierKey>);
+
+/// Why a checkpoint is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Untrusted {
+    /// By its signatures.
+    #[error("{0}")]
+    Unsigned(#[from] Unsigned),
+    /// By what was signed.
+    #[error("what was signed {0}")]
+    Malformed(Invalid),
+    /// It is of another log.
+    #[error("it is signed for {0}, and its text says {1}")]
+    Origin(KeyName, KeyName),
+}
+
+impl Trust {
+    /// In `keys`, at least one. Errors: they are of several logs, or of what is no log.
+    pub fn new(keys: impl IntoIterator<Item = VerifierKey>) -> Result<Self, Invalid> {
+        let mut known: Vec<VerifierKey> = Vec::new();
+        for key in keys {
+            if let Some(first) = known.first().filter(|first| first.name() != key.name()) {
+                return Err(Invalid::new(format_args!("all keys must be of the log {}", first.name()), key.name()));
+            }
+            if !known.contains(&key) {
+                known.push(key);
+            }
+        }
+        let first = known.first().ok_or_else(|| Invalid("must be at least one key".to_owned()))?;
+        log_id(first.name())?;
+        Ok(Self(known))
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> &[VerifierKey] {
+        &self.0
+    }
+
+    /// The name of the log.
+    pub fn origin(&self) -> &KeyName {
+        // There is one by construction.
+        self.0[0].name()
+    }
+
+    /// What `note` says, if one of the keys has signed it for its own log.
+    pub fn open(&self, note: &str) -> Result<Checkpoint, Untrusted> {
+        let checkpoint = Checkpoint::parse(open(note, &self.0)?).map_err(Untrusted::Malformed)?;
+        match checkpoint.origin == *self.origin() {
+            true => Ok(checkpoint),
+            false => Err(Untrusted::Origin(self.origin().clone(), checkpoint.origin)),
+        }
+    }
+
+    /// What to believe after a log was verified up to `note`, in which the entries `introduced` these keys. A key that no
+    /// longer signs, though a later one does, is believed no longer.
+    #[must_use]
+    pub fn after(&self, note: &str, introduced: &[VerifierKey]) -> Self {
+        let own = introduced.iter().filter(|key| key.name() == self.origin());
+        let mut keys = self.0.clone();
+        for key in own {
+            // To its place among those that the log introduces.
+            keys.retain(|known| known != key);
+            keys.push(key.clone());
+        }
+        let signs = |key: &VerifierKey| open(note, std::slice::from_ref(key)).is_ok();
+        let first = keys.iter().position(signs).unwrap_or(0);
+        Self(keys.split_off(first))
+    }
+}

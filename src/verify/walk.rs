@@ -1,0 +1,295 @@
+//! A walk along the entries of a log: each against its leaf, all leaves as a tree.
+
+use std::collections::BTreeMap;
+
+use super::compare::{Row, Rows};
+use super::service::{self, Record};
+use super::told::{Part, Told};
+use super::{Finding, Kind};
+use crate::domain::{Group, Invalid, Seq, Timestamp};
+use crate::merkle::{Edge, GroupHash, Hash, VerifierKey};
+
+/// The bad entries that are kept to find out what happened to them; more are only counted.
+const SUSPECTS: usize = 16;
+
+/// What a verifier keeps of a log that it has verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// The tree.
+    pub edge: Edge,
+    /// When its last entry was recorded.
+    pub recorded_at: Timestamp,
+}
+
+impl Remembered {
+    /// Of a log without entries.
+    pub fn nothing() -> Self {
+        Self { edge: Edge::default(), recorded_at: Timestamp::MIN }
+    }
+}
+
+/// A group that was properly erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Removal {
+    /// The entry that it is gone from.
+    pub seq: Seq,
+    /// Which.
+    pub group: Group,
+    /// The entry that records it.
+    pub recorded_by: Seq,
+}
+
+/// Entries as they come, in the order of their numbers. Needs memory for the path to the last one, and for each erased
+/// group whose record has not come yet, some hundred bytes.
+#[derive(Debug)]
+pub struct Walk {
+    log_id: String,
+    organization: String,
+    /// Of the leaf hashes as they are stored: their values are compared with them one by one.
+    edge: Edge,
+    recorded_at: Timestamp,
+    /// What the walk should come by.
+    remembered: Option<Edge>,
+    fork: Option<(Seq, Seq)>,
+    /// The entries that were found to be as they are remembered.
+    passed: Seq,
+    pending: BTreeMap<(Seq, Group), GroupHash>,
+    bad: Vec<(Finding, Hash)>,
+    keys: Vec<VerifierKey>,
+    rows: Rows,
+    erased: u64,
+}
+
+impl Walk {
+    /// Along the log `log_id` of `organization`, after what is `known` of it already, and by what is `remembered`.
+    pub fn new(log_id: &str, organization: &str, known: Remembered, remembered: Option<Edge>) -> Self {
+        let Remembered { edge, recorded_at } = known;
+        let mut walk = Self {
+            log_id: log_id.to_owned(),
+            organization: organization.to_owned(),
+            edge,
+            recorded_at,
+            remembered,
+            fork: None,
+            passed: 0,
+            pending: BTreeMap::new(),
+            bad: Vec::new(),
+            keys: Vec::new(),
+            rows: Rows::default(),
+            erased: 0,
+        };
+        walk.pass_remembered();
+        walk
+    }
+
+    /// Takes the next entry, and gives what it records as erased. Errors: it is not the next one, so that the walk ends.
+    pub fn entry(&mut self, told: &Told) -> Result<Vec<Removal>, Finding> {
+        self.check_next(told.seq)?;
+        let sound = self.check(told);
+        self.append(told.leaf);
+        let removals = match sound {
+            Ok(None) => Vec::new(),
+            Ok(Some(Record::Rotation(key))) => {
+                self.keys.push(key);
+                Vec::new()
+            }
+            Ok(Some(Record::Erasure(erased))) => self.record(told.seq, &erased),
+            Err(finding) => {
+                self.keep(finding, told.leaf);
+                Vec::new()
+            }
+        };
+        Ok(removals)
+    }
+
+    /// Takes the next entry, which is so wrong that it could not even be read, with the hash that is stored for it.
+    pub fn unreadable(&mut self, seq: Seq, leaf: Hash, why: &Invalid) -> Result<(), Finding> {
+        self.check_next(seq)?;
+        self.append(leaf);
+        self.keep(Finding::of_entry(Kind::Changed, seq, format!("it has what no entry has: {why}")), leaf);
+        Ok(())
+    }
+
+    fn check_next(&self, seq: Seq) -> Result<(), Finding> {
+        let expected = self.next();
+        match seq.cmp(&expected) {
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Greater => Err(Finding {
+                kind: Kind::Missing,
+                entries: Some((expected, expected)),
+                why: match seq - expected {
+                    1 => format!("it is not there; {seq} follows"),
+                    more => format!("it is not there, nor are {} after it; {seq} follows", more - 1),
+                },
+            }),
+            std::cmp::Ordering::Less => {
+                Err(Finding::of_entry(Kind::Reordered, seq, format!("it comes where {expected} should")))
+            }
+        }
+    }
+
+    /// That the values of `told` make the leaf that is stored, and that it may stand here. Gives what it records.
+    fn check(&mut self, told: &Told) -> Result<Option<Record>, Finding> {
+        let bad = |kind, why: String| Err(Finding::of_entry(kind, told.seq, why));
+        if matches!(told.facts, Part::Hash(_)) {
+            return bad(Kind::Removed, "its facts are not there, which are never erased".to_owned());
+        }
+        for (group, hash) in Group::ALL.into_iter().zip(told.hashes()) {
+            if hash.is_none() {
+                let why = format!("its {} is not there, nor the hash of it", group.name());
+                return bad(Kind::Removed, why);
+            }
+        }
+        if told.leaf_as(&self.log_id, told.seq) != Some(told.leaf) {
+            return bad(Kind::Changed, "what it says does not make the hash that is stored for it".to_owned());
+        }
+        let before = std::mem::replace(&mut self.recorded_at, told.recorded_at);
+        if told.recorded_at < before {
+            return bad(
+                Kind::Reordered,
+                format!("it was recorded at {}, before the one that it follows", told.recorded_at),
+            );
+        }
+        let record = service::record(told, &self.organization);
+        let record = record.or_else(|why| bad(Kind::Added, format!("it {why}")))?;
+        for (group, part) in [(Group::Actor, gone(&told.actor)), (Group::Content, gone(&told.content))] {
+            if let Some(hash) = part {
+                self.pending.insert((told.seq, group), hash);
+            }
+        }
+        Ok(record)
+    }
+
+    fn append(&mut self, leaf: Hash) {
+        let index = self.edge.size();
+        let completed = self.edge.append(leaf);
+        self.rows.push(0, index, leaf);
+        for one in completed {
+            self.rows.push(one.level, one.index, one.hash);
+        }
+        self.pass_remembered();
+    }
+
+    /// Where the remembered tree ends, it is compared.
+    fn pass_remembered(&mut self) {
+        let Some(remembered) = self.remembered.take_if(|remembered| remembered.size() == self.edge.size()) else {
+            return;
+        };
+        if remembered == self.edge {
+            self.passed = self.edge.size() as Seq;
+            return;
+        }
+        // The largest complete subtrees, of which the first that differs is where to look.
+        let size = self.edge.size();
+        let (old, new) = (remembered.bytes(), self.edge.bytes());
+        let mut differing = old.chunks(Hash::LENGTH).zip(new.chunks(Hash::LENGTH)).map(|(old, new)| old != new);
+        let mut first = 1;
+        for height in (0..u64::BITS).rev().filter(|height| size >> height & 1 == 1) {
+            let last = first + (1 << height) - 1;
+            if differing.next() == Some(true) {
+                self.fork = Some((first, last));
+                return;
+            }
+            first = last + 1;
+        }
+    }
+
+    fn record(&mut self, by: Seq, erased: &[(Seq, Group, GroupHash)]) -> Vec<Removal> {
+        let mut removals = Vec::new();
+        for (seq, group, hash) in erased {
+            if self.pending.get(&(*seq, *group)) == Some(hash) {
+                self.pending.remove(&(*seq, *group));
+                removals.push(Removal { seq: *seq, group: *group, recorded_by: by });
+            }
+        }
+        self.erased += removals.len() as u64;
+        removals
+    }
+
+    fn keep(&mut self, finding: Finding, stored: Hash) {
+        if self.bad.len() < SUSPECTS {
+            self.bad.push((finding, stored));
+        }
+    }
+
+    /// That there is no next entry, though the checkpoint has `size`.
+    pub fn truncated(&self, size: u64) -> Finding {
+        let why = format!("the checkpoint has {size} entries, and the log ends with {}", self.edge.size());
+        Finding::of_entry(Kind::Truncated, self.next(), why)
+    }
+
+    /// The number of the entry that should come next.
+    pub fn next(&self) -> Seq {
+        // Entries are numbered by `i64`, and each has come.
+        self.edge.size() as Seq + 1
+    }
+
+    /// The rows of hashes that tiles should have, as far as they are full and were not taken before.
+    pub fn rows(&mut self) -> Vec<Row> {
+        self.rows.full()
+    }
+
+    /// Those that are not full yet.
+    pub fn last_rows(&mut self) -> Vec<Row> {
+        self.rows.open()
+    }
+
+    /// Whether groups are missing whose record has not come.
+    pub fn lacks_records(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// The tree of the leaf hashes that are stored.
+    pub fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
+    /// What to remember of the log, once all else was found right.
+    pub fn remembered(&self) -> Remembered {
+        Remembered { edge: self.edge.clone(), recorded_at: self.recorded_at }
+    }
+
+    /// The keys that entries introduced, in order.
+    pub fn keys(&self) -> &[VerifierKey] {
+        &self.keys
+    }
+
+    /// The groups that were properly erased.
+    pub fn erased(&self) -> u64 {
+        self.erased
+    }
+
+    /// The log that it is along.
+    pub(super) fn log_id(&self) -> &str {
+        &self.log_id
+    }
+
+    /// The first bad entries, each with the hash that is stored for it.
+    pub(super) fn bad(&self) -> &[(Finding, Hash)] {
+        &self.bad
+    }
+
+    /// The entries of the remembered tree of which one at least is not as it was.
+    pub(super) fn fork(&self) -> Option<(Seq, Seq)> {
+        self.fork
+    }
+
+    /// The entries that are as they are remembered.
+    pub(super) fn passed(&self) -> Seq {
+        self.passed
+    }
+
+    /// The first group that is gone without a record.
+    pub(super) fn unrecorded(&self) -> Option<Finding> {
+        let ((seq, group), _) = self.pending.first_key_value()?;
+        let why = format!("its {} is gone, and no later entry records with its hash that it was erased", group.name());
+        Some(Finding::of_entry(Kind::Removed, *seq, why))
+    }
+}
+
+fn gone<T>(part: &Part<T>) -> Option<GroupHash> {
+    match part {
+        Part::Hash(hash) => Some(*hash),
+        Part::Values { .. } | Part::Nothing => None,
+    }
+}

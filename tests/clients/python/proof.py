@@ -1,0 +1,116 @@
+"""A verifier of proof files (C2SP tlog-proof) with the standard library: python proof.py VERIFIER_KEY FILE …
+
+Written from docs/LEAF_FORMAT.md and docs/verifying.md alone. openssl checks Ed25519, which Python has not.
+"""
+
+import base64
+import hashlib
+import json
+import struct
+import subprocess
+import sys
+import tempfile
+
+GROUPS = ["facts", "actor", "content"]
+
+
+def unbase64(text):
+    data = base64.b64decode(text, validate=True)
+    assert base64.b64encode(data).decode() == text, "base64 has one spelling"
+    return data
+
+
+def sha256(*parts):
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def unique(pairs):
+    assert len(dict(pairs)) == len(pairs), "no key twice"
+    return dict(pairs)
+
+
+def signed(key, text, signature):
+    with tempfile.NamedTemporaryFile() as public, tempfile.NamedTemporaryFile() as made, tempfile.NamedTemporaryFile() as data:
+        # Ed25519's prefix of a public key in DER.
+        for file, content in [(public, bytes.fromhex("302a300506032b6570032100") + key), (made, signature), (data, text)]:
+            file.write(content)
+            file.flush()
+        command = ["openssl", "pkeyutl", "-verify", "-pubin", "-keyform", "DER", "-inkey", public.name, "-rawin"]
+        return subprocess.run(command + ["-in", data.name, "-sigfile", made.name], capture_output=True).returncode == 0
+
+
+def checkpoint(note, verifier):
+    """The size and the root that the key has signed for its own log."""
+    name, key_id, key = verifier.split("+", 2)
+    key = unbase64(key)
+    assert key[0] == 1 and sha256(name.encode(), b"\n", key)[:4].hex() == key_id
+    text, _, signatures = note.rpartition("\n\n")
+    assert text and signatures.endswith("\n") and not any(letter < " " and letter != "\n" for letter in note)
+    text += "\n"
+    found = False
+    for line in signatures[:-1].split("\n"):
+        mark, signer, signature = line.split(" ")
+        signature = unbase64(signature)
+        assert mark == "—" and signer and "+" not in signer and len(signature) > 4
+        if not found and signer == name and signature[:4].hex() == key_id:
+            assert signed(key[1:], text.encode(), signature[4:]), "the signature"
+            found = True
+    assert found, "signed by the key"
+    origin, size, root = text[:-1].split("\n")
+    assert origin == name and str(int(size)) == size and len(unbase64(root)) == 32
+    return origin, int(size), unbase64(root)
+
+
+def root_of(leaf, index, size, hashes):
+    """RFC 9162, section 2.1.3.2."""
+    assert index < size
+    last, node = size - 1, leaf
+    for hash in hashes:
+        assert last > 0, "no hash too many"
+        if index % 2 == 1 or index == last:
+            node = sha256(b"\1", hash, node)
+            while index % 2 == 0 and index > 0:
+                index, last = index >> 1, last >> 1
+        else:
+            node = sha256(b"\1", node, hash)
+        index, last = index >> 1, last >> 1
+    assert last == 0, "no hash too few"
+    return node
+
+
+def verify(data, verifier):
+    head, _, note = data.decode().partition("\n\n")
+    version, extra, index, *hashes = head.split("\n")
+    assert version == "c2sp.org/tlog-proof@v1" and extra.startswith("extra ") and index.startswith("index ")
+    index = index.removeprefix("index ")
+    assert str(int(index)) == index and int(index) >= 0
+    hashes = [unbase64(hash) for hash in hashes]
+    assert all(len(hash) == 32 for hash in hashes)
+    extra = json.loads(unbase64(extra.removeprefix("extra ")), object_pairs_hook=unique)
+    assert extra.keys() == {"leaf", "groups"} and extra["groups"].keys() <= set(GROUPS)
+    leaf = unbase64(extra["leaf"])
+    lines = leaf.decode().split("\n")
+    names = ["log", "seq", "id", "recorded", "writer", *GROUPS]
+    assert lines[0] == "auditlog/entry/v1" and lines[-1] == "" and len(lines) == len(names) + 2
+    told = {name: line.removeprefix(name + " ") for name, line in zip(names, lines[1:])}
+    assert [f"{name} {value}" for name, value in told.items()] == lines[1:-1]
+    origin, size, root = checkpoint(note, verifier)
+    assert told["log"] == origin.rpartition("/")[2] and told["seq"] == str(int(index) + 1)
+    assert told["id"].startswith("auditlog:") == (told["writer"] == "-")
+    assert root_of(sha256(b"\0", leaf), int(index), size, hashes) == root
+    for group, disclosed in extra["groups"].items():
+        assert disclosed.keys() == {"salt", "fields"} and len(unbase64(disclosed["salt"])) == 16
+        parts = [b"auditlog/group/v1\0", group.encode(), b"\0", unbase64(disclosed["salt"])]
+        for name, value in disclosed["fields"]:
+            for text in [name.encode(), value.encode()]:
+                parts += [struct.pack(">I", len(text)), text]
+        assert base64.b64encode(sha256(*parts)).decode() == told[group], group
+
+
+for path in sys.argv[2:]:
+    try:
+        with open(path, "rb") as file:
+            verify(file.read(), sys.argv[1])
+        print("verified")
+    except Exception as error:
+        print("not verified:", repr(error).replace("\n", " "))

@@ -1,0 +1,144 @@
+//! Kills, full disks and files that are not what they should be.
+
+use auditlog::merkle::Edge;
+use auditlog::store::Sealed;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::*;
+use crate::schema::execute;
+use crate::support::database::hold_head;
+
+on_every_database! {
+    async fn a_killed_signer_goes_on_with_what_it_has(database: &Database) {
+        let (store, key_file) = (database.store().await, new_key(database, "key"));
+        let ingest = start(&store, Clock::system());
+        let mut random = StdRng::seed_from_u64(9);
+        let mut next = 0;
+        for _ in 0..8 {
+            let service = serve(database, &key_file);
+            let begun = Instant::now();
+            let life = Duration::from_millis(random.random_range(0..1_300));
+            while begun.elapsed() < life {
+                append(&ingest, ["org_a", "org_b"][next as usize % 2], next * 100, 1 + next % 7).await;
+                next += 1;
+            }
+            let said: Vec<_> = service.log.try_iter().filter(|line| line.contains("stopped") || line.contains("ERROR")).collect();
+            assert_eq!(said, [""; 0]);
+            service.kill();
+        }
+        let mut task = Task::start(&store, &ingest, &key_file);
+        task.says(true).await;
+        for name in ["org_a", "org_b"] {
+            assert_eq!(signed(&store, name).await.map(|one| one.size), Some(check_log(&store, name).await));
+        }
+    }
+
+    async fn a_file_that_is_ahead_of_its_checkpoint_is_no_rollback(database: &Database) {
+        let (store, key_file) = (database.store().await, new_key(database, "key"));
+        let ingest = start(&store, Clock::system());
+        append(&ingest, "org", 0, 3).await;
+        let task = Task::start(&store, &ingest, &key_file);
+        let before = signed_up_to(&store, "org", 3).await;
+        append(&ingest, "org", 3, 3).await;
+        signed_up_to(&store, "org", 6).await;
+        task.end().await;
+        // Killed between the file and the database, and while it wrote the file.
+        execute(database, "DELETE FROM checkpoints").await;
+        store.keep_checkpoints(&[(organization("org"), before)]).await.expect("kept");
+        std::fs::write(database.directory.path().join("key.state.new"), "# What aud").expect("a file");
+        let mut task = Task::start(&store, &ingest, &key_file);
+        task.says(true).await;
+        assert_eq!(signed(&store, "org").await.map(|one| one.size), Some(6));
+    }
+
+    async fn what_cannot_be_remembered_is_not_signed(database: &Database) {
+        let (store, key_file) = (database.store().await, new_key(database, "key"));
+        let ingest = start(&store, Clock::system());
+        append(&ingest, "org", 0, 3).await;
+        let full = database.directory.path().join("key.state.new");
+        std::os::unix::fs::symlink("/dev/full", &full).expect("a link");
+        let service = serve(database, &key_file);
+        let line = told(&service, "nothing can be signed");
+        assert!(line.contains("No space left"), "{line}");
+        append(&ingest, "org", 3, 3).await;
+        assert_eq!((health(&service.url(""), "").await, health(&service.url(""), PROOFS).await), (SERVING, NOT_SERVING));
+        assert_eq!(signed(&store, "org").await, None);
+        std::fs::remove_file(full).expect("there is room again");
+        signed_up_to(&store, "org", 6).await;
+        until("it serves proofs", async || (health(&service.url(""), PROOFS).await == SERVING).then_some(())).await;
+    }
+
+    async fn damaged_files_stop_the_signer_and_nothing_else(database: &Database) {
+        let (store, key_file) = (database.store().await, new_key(database, "key"));
+        let ingest = start(&store, Clock::system());
+        append(&ingest, "org", 0, 3).await;
+        let mut task = Task::start(&store, &ingest, &key_file);
+        signed_up_to(&store, "org", 3).await;
+        for name in ["key", "key.state"] {
+            let path = database.directory.path().join(name);
+            let whole = std::fs::read(&path).expect("it is there");
+            for damage in [&b"nonsense"[..], b"\xff\xfe", &[&whole[..], b"\nx"].concat()] {
+                std::fs::write(&path, damage).expect("written");
+                task.says(false).await;
+                std::fs::write(&path, &whole).expect("written");
+                task.says(true).await;
+            }
+        }
+        append(&ingest, "org", 3, 1).await;
+        signed_up_to(&store, "org", 4).await;
+    }
+
+    async fn roots_are_those_of_the_leaves_whatever_is_written_and_killed(database: &Database) {
+        let (store, key_file) = (database.store().await, new_key(database, "key"));
+        let mut random = StdRng::seed_from_u64(11);
+        let mut task: Option<Task> = None;
+        let mut ingest = start(&store, Clock::system());
+        let (mut next, mut seen) = (0, BTreeMap::new());
+        for _ in 0..80 {
+            match random.random_range(0..8) {
+                0..4 => {
+                    let size = [1, 3, 60, 256][random.random_range(0..4)];
+                    append(&ingest, "org", next, size).await;
+                    next += size;
+                }
+                // A write that is dropped half-way, and one transaction that never commits.
+                4 => {
+                    let writing = append(&ingest, "org", next, 40);
+                    let _ = tokio::time::timeout(Duration::from_micros(random.random_range(0..4_000)), writing).await;
+                    next += 40;
+                }
+                5 => drop(hold_head(&store, "org").await),
+                6 => match task.take() {
+                    Some(task) => task.end().await,
+                    None => task = Some(Task::start(&store, &ingest, &key_file)),
+                },
+                _ => {
+                    ingest = start(&store, Clock::system());
+                    tokio::time::sleep(Duration::from_millis(random.random_range(0..700))).await;
+                }
+            }
+            if let Some(checkpoint) = signed(&store, "org").await {
+                seen.insert(checkpoint.size, checkpoint);
+            }
+        }
+        if let Some(task) = task {
+            task.end().await;
+        }
+        let _task = Task::start(&store, &ingest, &key_file);
+        // What was dropped half-way may still be written.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let size = check_log(&store, "org").await;
+        let last = signed_up_to(&store, "org", size).await;
+        assert_eq!(last.size, size);
+        seen.insert(size, last);
+        assert!(seen.len() > 3, "{:?}", seen.keys());
+        let mut edge = Edge::default();
+        for Sealed { leaf, .. } in store.sealed(&organization("org"), 0, i64::MAX, size).await.expect("read") {
+            let _ = edge.append(leaf);
+            if let Some(checkpoint) = seen.get(&edge.size()) {
+                assert_eq!(checkpoint.root, edge.root(), "{}", edge.size());
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What the signer refuses to sign, and that all else goes on.
+
+use super::*;
+use crate::schema::execute;
+use crate::support::process::create_key;
+
+/// A copy of `database`, which nobody uses, as a backup would be.
+async fn backup(database: &Database) -> Database {
+    let mut copy = Database::fresh(database.backend).await.expect("a database");
+    match database.backend {
+        Backend::Sqlite => {
+            let path = |database: &Database| database.url.trim_start_matches("sqlite://").to_owned();
+            std::fs::copy(path(database), path(&copy)).expect("a copy");
+        }
+        Backend::Postgres => {
+            let (server, name) = database.url.rsplit_once('/').expect("a name");
+            let administration =
+                Database { url: format!("{server}/postgres"), ..Database::fresh(database.backend).await.expect("one") };
+            execute(&administration, &format!("CREATE DATABASE {name}_backup TEMPLATE {name}")).await;
+            copy.url = format!("{}_backup", database.url);
+        }
+    }
+    copy
+}
+
+fn bytes(database: &Database, hex: &str) -> String {
+    match database.backend {
+        Backend::Sqlite => format!("x'{hex}'"),
+        Backend::Postgres => format!("decode('{hex}', 'hex')"),
+    }
+}
+
+/// Keeps the tables as they are, to be put back.
+async fn keep(database: &Database) {
+    for table in ["organizations", "audit_logs", "log_tiles", "checkpoints"] {
+        execute(database, &format!("DROP TABLE IF EXISTS kept_{table}")).await;
+        execute(database, &format!("CREATE TABLE kept_{table} AS SELECT * FROM {table}")).await;
+    }
+}
+
+async fn put_back(database: &Database, tables: &[&str]) {
+    for table in tables {
+        execute(database, &format!("DELETE FROM {table}")).await;
+        execute(database, &format!("INSERT INTO {table} SELECT * FROM kept_{table}")).await;
+    }
+}
+
+const TABLES: [&str; 4] = ["organizations", "audit_logs", "log_tiles", "checkpoints"];
+
+on_every_database! {
+    async fn a_restored_database_is_not_signed_until_that_is_acknowledged(database: &Database) {
+        let key_file = new_key(database, "key");
+        let api_key = create_key(&database.url, &["--organization", "org", "--scope", "read", "--scope", "write"]);
+        let store = database.store().await;
+        let ingest = start(&store, Clock::system());
+        let service = serve(database, &key_file);
+        append(&ingest, "org", 0, 5).await;
+        signed_up_to(&store, "org", 5).await;
+        assert_eq!(service.terminate(), Some(0));
+        drop(ingest);
+        store.close().await;
+        let yesterdays = backup(database).await;
+        let store = database.store().await;
+        let ingest = start(&store, Clock::system());
+        let service = serve(database, &key_file);
+        append(&ingest, "org", 5, 5).await;
+        let given_up = signed_up_to(&store, "org", 10).await;
+        drop(service);
+
+        let store = yesterdays.store().await;
+        let service = serve(&yesterdays, &key_file);
+        let line = told(&service, "it was signed with 10 entries and has 5");
+        assert!(line.contains("acknowledge-rollback"), "{line}");
+        assert_eq!((health(&service.url(""), "").await, health(&service.url(""), PROOFS).await), (SERVING, NOT_SERVING));
+        // Beyond what was signed, with other entries.
+        let http = reqwest::Client::new();
+        for number in 0..8 {
+            let body = serde_json::json!({"auditLogs": [{"id": format!("new_{number}"), "resourceType": "rule", "resourceId": "r", "action": "created", "userId": "u"}]});
+            let written = http.post(service.url("/v1/org/audit-logs")).bearer_auth(&api_key).json(&body).send().await;
+            assert_eq!(written.expect("an answer").status().as_u16(), 201);
+        }
+        told(&service, "its first 10 entries are not those that were signed");
+        assert_eq!(signed(&store, "org").await.expect("the old one").size, 5);
+
+        let (key_file, url) = (key_file.to_str().expect("UTF-8"), yesterdays.url.as_str());
+        let environment = [("AUDITLOG_SIGNING_KEY", key_file), ("AUDITLOG_LOG_NAME", LOG_NAME), ("AUDITLOG_DATABASE_URL", url)];
+        let acknowledge = |arguments: &[&str]| ran(&[&["signing-key", "acknowledge-rollback"], arguments].concat(), &environment);
+        let unsure = acknowledge(&["--all"]);
+        assert_eq!(unsure.0, Some(2), "{unsure:?}");
+        assert!(unsure.1.contains(&format!("signed, by the key's file: 10 entries, root {}", given_up.root)), "{unsure:?}");
+        assert!(unsure.1.contains("in the database now: 13 entries"), "{unsure:?}");
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        assert_eq!(health(&service.url(""), PROOFS).await, NOT_SERVING);
+        let (code, _, told) = acknowledge(&["--organization", "org", "--yes"]);
+        assert_eq!(code, Some(0), "{told}");
+        assert!(told.contains("a rollback is acknowledged"), "{told}");
+        signed_up_to(&store, "org", 13).await;
+        until("it serves proofs", async || (health(&service.url(""), PROOFS).await == SERVING).then_some(())).await;
+        assert!(acknowledge(&["--all", "--yes"]).2.contains("nothing to give up"));
+    }
+
+    async fn what_contradicts_itself_is_not_signed(database: &Database) {
+        let (store, key_file) = (database.store().await, new_key(database, "key"));
+        let ingest = start(&store, Clock::system());
+        append(&ingest, "org", 0, 290).await;
+        let zeros = bytes(database, &"00".repeat(32));
+        let cases = [
+            // 302 entries have five hashes.
+            format!("UPDATE organizations SET edge = {}", bytes(database, &"00".repeat(160))),
+            format!("UPDATE organizations SET root = {zeros}"),
+            format!("UPDATE organizations SET edge = {zeros}"),
+            format!("UPDATE log_tiles SET hashes = {zeros} WHERE level = 1"),
+            "DELETE FROM log_tiles WHERE level = 1".to_owned(),
+            format!("UPDATE audit_logs SET leaf_hash = {zeros} WHERE seq = 270"),
+            format!("UPDATE audit_logs SET leaf_hash = {zeros} WHERE seq = (SELECT head_seq FROM organizations)"),
+            "DELETE FROM audit_logs WHERE seq = 280".to_owned(),
+            "DELETE FROM audit_logs WHERE seq = (SELECT head_seq FROM organizations)".to_owned(),
+            "UPDATE organizations SET head_seq = head_seq - 2".to_owned(),
+            "UPDATE organizations SET head_seq = head_seq + 1".to_owned(),
+            "UPDATE organizations SET log_id = 'ffffffffffffffffffffffffffffffff'".to_owned(),
+            "DELETE FROM organizations".to_owned(),
+            format!("UPDATE checkpoints SET root = {zeros}"),
+            "UPDATE checkpoints SET size = size + 1000".to_owned(),
+            "UPDATE checkpoints SET note = 'other.example.com/log'".to_owned(),
+        ];
+        let mut size = 290;
+        for case in cases {
+            let task = Task::start(&store, &ingest, &key_file);
+            signed_up_to(&store, "org", size).await;
+            task.end().await;
+            append(&ingest, "org", size, 1).await;
+            size += 1;
+            keep(database).await;
+            execute(database, &case).await;
+            let before = signed(&store, "org").await;
+            let mut task = Task::start(&store, &ingest, &key_file);
+            task.says(false).await;
+            assert_eq!(signed(&store, "org").await, before, "{case}");
+            task.end().await;
+            put_back(database, &TABLES).await;
+            let mut task = Task::start(&store, &ingest, &key_file);
+            task.says(true).await;
+            assert_eq!(signed(&store, "org").await.map(|one| one.size), Some(size), "{case}");
+            task.end().await;
+        }
+    }
+
+    async fn either_memory_is_enough(database: &Database) {
+        let (store, key_file) = (database.store().await, new_key(database, "key"));
+        let state = database.directory.path().join("key.state");
+        let ingest = start(&store, Clock::system());
+        append(&ingest, "org", 0, 20).await;
+        keep(database).await;
+        append(&ingest, "org", 20, 20).await;
+        let mut task = Task::start(&store, &ingest, &key_file);
+        signed_up_to(&store, "org", 40).await;
+        task.says(true).await;
+        task.end().await;
+        let remembered = std::fs::read(&state).expect("it remembers");
+        put_back(database, &["organizations", "audit_logs"]).await;
+        // The file alone, the database alone, and none.
+        let checkpoint = signed(&store, "org").await.expect("a checkpoint");
+        execute(database, "DELETE FROM checkpoints").await;
+        let mut task = Task::start(&store, &ingest, &key_file);
+        task.says(false).await;
+        task.end().await;
+        assert_eq!(std::fs::read(&state).expect("it is there"), remembered);
+        store.keep_checkpoints(&[(organization("org"), checkpoint)]).await.expect("kept");
+        std::fs::remove_file(&state).expect("it is lost");
+        let mut task = Task::start(&store, &ingest, &key_file);
+        task.says(false).await;
+        assert!(!state.exists());
+        task.end().await;
+        execute(database, "DELETE FROM checkpoints").await;
+        let mut task = Task::start(&store, &ingest, &key_file);
+        task.says(true).await;
+        assert_eq!(signed(&store, "org").await.map(|one| one.size), Some(20));
+        task.end().await;
+        // A file that was lost is made again, also of a log that does not grow.
+        std::fs::remove_file(&state).expect("it is lost");
+        let mut task = Task::start(&store, &ingest, &key_file);
+        task.says(true).await;
+        assert!(std::fs::read_to_string(&state).expect("it is there").contains(" 20 "));
+        task.end().await;
+    }
+
+    async fn another_key_or_name_does_not_sign_in_silence(database: &Database) {
+        let (store, key_file, other) = (database.store().await, new_key(database, "key"), new_key(database, "other"));
+        let ingest = start(&store, Clock::system());
+        append(&ingest, "org", 0, 2).await;
+        let task = Task::start(&store, &ingest, &key_file);
+        let before = signed_up_to(&store, "org", 2).await;
+        task.end().await;
+        append(&ingest, "org", 2, 1).await;
+        let mut task = Task::start(&store, &ingest, &other);
+        task.says(false).await;
+        assert_eq!(signed(&store, "org").await, Some(before));
+        let environment = [("AUDITLOG_SIGNING_KEY", other.to_str().expect("UTF-8")), ("AUDITLOG_LOG_NAME", LOG_NAME), ("AUDITLOG_DATABASE_URL", &database.url)];
+        let (code, shown, told) = ran(&["signing-key", "acknowledge-rollback", "--all", "--yes"], &environment);
+        assert_eq!(code, Some(0), "{told}");
+        assert!(shown.contains("none of the keys that it was signed with is in the key file"), "{shown}");
+        // The log says so itself.
+        let checkpoint = signed_up_to(&store, "org", 4).await;
+        task.says(true).await;
+        let keys = Keys::load(&other).expect("a key");
+        check_note(&checkpoint, &[verifier(&store, "org", keys.main().signing()).await]);
+        assert_eq!(store.log_keys(&organization("org")).await.expect("read").iter().map(|key| key.seq).collect::<Vec<_>>(), [0, 4]);
+        task.end().await;
+    }
+}

@@ -1,0 +1,134 @@
+//! A new key: each log records it before it first signs, once, whatever happens in between.
+
+use auditlog::store::Sealed;
+
+use super::*;
+use crate::schema::execute;
+
+const NAMES: [&str; 3] = ["org_a", "org_b", "org_c"];
+const OVERLAP: Duration = Duration::from_secs(60 * 60);
+
+fn rotate(key_file: &Path, overlap: Duration) -> Keys {
+    Keys::rotate(key_file, &Random::system(), Clock::system().now(), overlap).expect("a new key")
+}
+
+/// The entries of a log that tell of keys: their numbers, and the verifier keys.
+async fn recorded(store: &Store, name: &str) -> Vec<(i64, String)> {
+    let entries = store.sealed(&organization(name), 0, i64::MAX, 10_000).await.expect("read");
+    let rotations = entries.into_iter().filter(|one| one.entry.content.id.as_str().starts_with("auditlog:rotation:"));
+    let told = |Sealed { entry, .. }: Sealed| {
+        let content = &entry.content;
+        assert_eq!((entry.writer_key_id.as_str(), content.user_id.as_str()), ("-", "system"));
+        assert_eq!((content.resource_id.as_str(), content.changes.len()), (name, 1));
+        let change = &content.changes[0];
+        assert_eq!((change.field.as_str(), change.old_value.as_str()), ("verifierKey", "null"));
+        (entry.seq, serde_json::from_str(change.new_value.as_str()).expect("a string"))
+    };
+    rotations.map(told).collect()
+}
+
+/// The signatures of a note.
+fn signatures(checkpoint: &SignedCheckpoint) -> usize {
+    checkpoint.note.lines().filter(|line| line.starts_with('—')).count()
+}
+
+on_every_database! {
+    async fn a_new_key_is_recorded_before_it_signs_and_the_old_one_signs_along(database: &Database) {
+        let (store, key_file) = (database.store().await, new_key(database, "key"));
+        let copy = database.directory.path().join("copy");
+        std::fs::copy(&key_file, &copy).expect("a copy");
+        let ingest = start(&store, Clock::system());
+        let old = Keys::load(&key_file).expect("a key");
+        for name in NAMES {
+            append(&ingest, name, 0, 5).await;
+        }
+        let mut replicas = vec![Task::start(&store, &ingest, &key_file), Task::start(&store, &ingest, &copy)];
+        for name in NAMES {
+            assert_eq!(signatures(&signed_up_to(&store, name, 5).await), 1);
+        }
+        let new = rotate(&key_file, OVERLAP);
+        std::fs::copy(&key_file, &copy).expect("a copy");
+        let mut seen = Vec::new();
+        for name in NAMES {
+            // Also a log that does not grow by itself.
+            let first = until("a checkpoint by two keys", async || {
+                let checkpoint = signed(&store, name).await?;
+                seen.push((name, checkpoint.clone()));
+                (signatures(&checkpoint) == 2).then_some(checkpoint)
+            }).await;
+            let (old, new) = (verifier(&store, name, old.main().signing()).await, verifier(&store, name, new.main().signing()).await);
+            for key in [&old, &new] {
+                check_note(&first, std::slice::from_ref(key));
+                assert_ne!(opened_by_go(&key.text(), &first.note), Some(false));
+            }
+            assert_eq!(recorded(&store, name).await, [(6, new.text())]);
+            assert_eq!(first.size, 6);
+        }
+        assert!(seen.iter().all(|(_, one)| signatures(one) == if one.size < 6 { 1 } else { 2 }));
+        // A log that is new has both from its beginning.
+        append(&ingest, "org_new", 0, 1).await;
+        assert_eq!(signatures(&signed_up_to(&store, "org_new", 1).await), 2);
+        assert!(recorded(&store, "org_new").await.is_empty());
+        for replica in &mut replicas {
+            replica.says(true).await;
+        }
+        for name in NAMES {
+            assert_eq!(check_log(&store, name).await, 6, "no replica writes it again");
+        }
+    }
+
+    async fn the_old_key_stops_at_the_end_of_the_overlap(database: &Database) {
+        let (store, key_file) = (database.store().await, new_key(database, "key"));
+        let ingest = start(&store, Clock::system());
+        append(&ingest, "org", 0, 1).await;
+        let mut task = Task::start(&store, &ingest, &key_file);
+        signed_up_to(&store, "org", 1).await;
+        let new = rotate(&key_file, Duration::from_secs(4));
+        assert_eq!(signatures(&signed_up_to(&store, "org", 2).await), 2);
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        append(&ingest, "org", 1, 1).await;
+        let alone = signed_up_to(&store, "org", 3).await;
+        assert_eq!(signatures(&alone), 1);
+        check_note(&alone, &[verifier(&store, "org", new.main().signing()).await]);
+        task.says(true).await;
+        // The next one takes what has ended out of the file.
+        assert_eq!(rotate(&key_file, OVERLAP).all().count(), 2);
+        signed_up_to(&store, "org", 4).await;
+        assert_eq!(recorded(&store, "org").await.len(), 2);
+    }
+
+    async fn a_kill_between_the_steps_records_a_key_once(database: &Database) {
+        let (store, key_file) = (database.store().await, new_key(database, "key"));
+        let ingest = start(&store, Clock::system());
+        append(&ingest, "org", 0, 3).await;
+        let task = Task::start(&store, &ingest, &key_file);
+        signed_up_to(&store, "org", 3).await;
+        task.end().await;
+        let new = rotate(&key_file, OVERLAP);
+        // As if killed after the entry, after the key, and after the file.
+        for undo in [
+            "DELETE FROM log_keys WHERE seq > 0",
+            "DELETE FROM checkpoints",
+            "DELETE FROM log_keys WHERE seq > 0; DELETE FROM checkpoints",
+        ] {
+            let mut task = Task::start(&store, &ingest, &key_file);
+            task.says(true).await;
+            task.end().await;
+            for statement in undo.split(';') {
+                execute(database, statement).await;
+            }
+            let mut tasks = [Task::start(&store, &ingest, &key_file), Task::start(&store, &ingest, &key_file)];
+            for task in &mut tasks {
+                task.says(true).await;
+            }
+            let verifier = verifier(&store, "org", new.main().signing()).await;
+            assert_eq!(recorded(&store, "org").await, [(4, verifier.text())], "{undo}");
+            let known = store.log_keys(&organization("org")).await.expect("read");
+            assert_eq!(known.iter().map(|key| key.seq).collect::<Vec<_>>(), [0, 4], "{undo}");
+            assert_eq!(signed_up_to(&store, "org", 4).await.size, 4, "{undo}");
+            for task in tasks {
+                task.end().await;
+            }
+        }
+    }
+}

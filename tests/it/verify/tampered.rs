@@ -1,0 +1,242 @@
+//! Tampering by hand with SQL: each is caught, and named.
+
+use auditlog::domain::Seq;
+
+use super::{Verified, id};
+use crate::support::log::literal;
+use crate::support::process::{create_key, ran};
+use crate::support::trail::ORGANIZATION;
+use crate::support::{Backend, Database, on_every_database};
+
+const ENTRIES: usize = 1_500;
+const CHANGED: &str = "what it says does not make the hash that is stored for it";
+const SEALED: &str =
+    "its leaf is not the one that was signed for, though the hash stored for it is that of what it says";
+const TABLES: [&str; 5] = ["audit_logs", "log_tiles", "organizations", "checkpoints", "erasures"];
+
+/// Keeps all there is as `name`.
+async fn keep(verified: &Verified<'_>, name: &str) {
+    let statements = TABLES.map(|table| format!("CREATE TABLE {name}_{table} AS SELECT * FROM {table}"));
+    verified.sql(&statements.each_ref().map(String::as_str)).await;
+}
+
+/// Puts back what was kept.
+async fn restore(verified: &Verified<'_>, name: &str) {
+    let statements = TABLES
+        .map(|table| [format!("DELETE FROM {table}"), format!("INSERT INTO {table} SELECT * FROM {name}_{table}")]);
+    verified.sql(&statements.as_flattened().iter().map(String::as_str).collect::<Vec<_>>()).await;
+}
+
+/// Moves entries by `by`, from `from` on.
+fn shifted(from: Seq, by: Seq) -> [String; 2] {
+    [
+        format!("UPDATE audit_logs SET seq = -(seq + {by}) WHERE seq >= {from}"),
+        "UPDATE audit_logs SET seq = -seq WHERE seq < 0".to_owned(),
+    ]
+}
+
+/// An entry `seq` that is like `like`, by another id.
+fn copied(like: Seq, seq: Seq) -> String {
+    let columns = "organization_id, timestamp, recorded_at, resource_type, resource_id, resource_name, action, user_id, user_name, \
+                   user_email, changes, metadata, trace_id, writer_key_id, salts, leaf_hash, erased";
+    format!(
+        "INSERT INTO audit_logs (seq, id, {columns}) SELECT {seq}, 'log_added', {columns} FROM audit_logs WHERE seq = {like}"
+    )
+}
+
+on_every_database! {
+    async fn an_edited_value_is_caught_and_named(database: &Database) {
+        let verified = Verified::with(database, ENTRIES).await;
+        verified.assert_verified(&[], "1,500");
+        keep(&verified, "kept").await;
+        for (at, edit) in [
+            (700, r#"changes = '[{"field":"f","oldValue":null,"newValue":1}]'"#),
+            (1, "timestamp = timestamp + 1000000"),
+            (256, "user_name = 'Another'"),
+            (257, "user_id = 'another'"),
+            (1_280, "writer_key_id = '000000000000'"),
+            (700, "recorded_at = recorded_at + 1"),
+            (700, "id = 'log_another'"),
+            (700, "action = 4 - action"),
+            (700, "resource_id = 'another'"),
+            (700, "resource_name = NULL, changes = '[]'"),
+            (700, r#"metadata = '{"source":"another"}'"#),
+            (700, "trace_id = 'another'"),
+        ] {
+            let named = if edit.starts_with("id =") { "log_another".to_owned() } else { id(at) };
+            verified.sql(&[&format!("UPDATE audit_logs SET {edit} WHERE seq = {at}")]).await;
+            verified.assert_found(&[], &format!("changed: entry {at}: {CHANGED} [{named}]"));
+            verified.seal(at as Seq, at as Seq).await;
+            verified.assert_found(&[], &format!("changed: entry {at}: {SEALED} [{named}]"));
+            restore(&verified, "kept").await;
+        }
+        verified.assert_verified(&[], "1,500");
+        // Beside the last full tile there is nothing to compare with, but what was seen before.
+        let state = verified.file("state");
+        verified.assert_verified(&["--state", &state], "1,500");
+        verified.sql(&["UPDATE audit_logs SET user_name = 'Another' WHERE seq = 1400"]).await;
+        verified.assert_found(&[], &format!("changed: entry 1400: {CHANGED} [{}]", id(1_400)));
+        verified.seal(1_400, 1_400).await;
+        verified.assert_found(&[], "changed: one of the entries 1 to 1500: the entries are not those of the checkpoint, and no tile differs from them");
+        verified.assert_found(&["--state", &state], "changed: one of the entries 1281 to 1408: it is not as when the log was verified before");
+        restore(&verified, "kept").await;
+        // The hash alone.
+        let other = literal(database, &[7; 32]);
+        verified.sql(&[&format!("UPDATE audit_logs SET leaf_hash = {other} WHERE seq = 700")]).await;
+        verified.assert_found(&[], &format!("changed: entry 700: it says what was signed for, but the hash that is stored for it is another one [{}]", id(700)));
+    }
+
+    async fn a_missing_added_or_moved_entry_is_caught_and_named(database: &Database) {
+        let verified = Verified::with(database, ENTRIES).await;
+        let state = verified.file("state");
+        verified.assert_verified(&["--state", &state], "1,500");
+        keep(&verified, "kept").await;
+        verified.sql(&["DELETE FROM audit_logs WHERE seq = 700"]).await;
+        verified.assert_found(&[], "missing: entry 700: it is not there; 701 follows");
+        let [one, two] = shifted(701, -1);
+        verified.sql(&[&one, &two]).await;
+        let missing = format!("missing: entry 700: it is not there; what was 701 has its number [{}]", id(701));
+        verified.assert_found(&[], &missing);
+        verified.seal(700, 1_499).await;
+        verified.assert_found(&[], "truncated: entry 1500: the checkpoint has 1500 entries, and the log ends with 1499; tiles, \
+                                    which nothing proves, differ from the entries from 700 on");
+        restore(&verified, "kept").await;
+        for head in [1_500, 1_499] {
+            verified.sql(&["DELETE FROM audit_logs WHERE seq = 1500", &format!("UPDATE organizations SET head_seq = {head}")]).await;
+            verified.assert_found(&[], "truncated: entry 1500: the checkpoint has 1500 entries, and the log ends with 1499");
+            restore(&verified, "kept").await;
+        }
+        verified.sql(&[
+            "UPDATE audit_logs SET seq = 0 WHERE seq = 700",
+            "UPDATE audit_logs SET seq = 700 WHERE seq = 900",
+            "UPDATE audit_logs SET seq = 900 WHERE seq = 0",
+        ]).await;
+        let swapped = format!("reordered: entry 700: it has exchanged places with 900 [{}]", id(900));
+        verified.assert_found(&[], &swapped);
+        verified.seal(700, 700).await;
+        verified.seal(900, 900).await;
+        verified.assert_found(&[], &swapped);
+        restore(&verified, "kept").await;
+        let [one, two] = shifted(700, 1);
+        verified.sql(&[&one, &two, &copied(699, 700)]).await;
+        let added = "added: entry 700: it was not there; what was 700 has become 701 [log_added]";
+        verified.assert_found(&[], added);
+        verified.seal(700, 1_501).await;
+        // The tiles are proven by what was seen before.
+        verified.assert_found(&["--state", &state], added);
+        restore(&verified, "kept").await;
+        verified.assert_verified(&["--state", &state], "1,500");
+    }
+
+    async fn an_edited_tile_is_caught_and_named(database: &Database) {
+        let verified = Verified::with(database, ENTRIES).await;
+        keep(&verified, "kept").await;
+        let set = |level: u8, index: u8, place: usize| {
+            let bytes = match database.backend {
+                Backend::Sqlite => format!("substr(hashes, 1, {}) || {} || substr(hashes, {})", 32 * place, literal(database, &[7; 32]), 32 * place + 33),
+                Backend::Postgres => format!("overlay(hashes placing {} from {} for 32)", literal(database, &[7; 32]), 32 * place + 1),
+            };
+            // SQLite makes text of joined bytes.
+            let bytes = if database.backend == Backend::Sqlite { format!("CAST({bytes} AS BLOB)") } else { bytes };
+            format!("UPDATE log_tiles SET hashes = {bytes} WHERE level = {level} AND tile_index = {index}")
+        };
+        verified.sql(&[&set(0, 2, 1)]).await;
+        verified.assert_found(&[], "damaged tiles: all entries are right, and tile/0/002 has another hash for entry 514");
+        // With the entry, no more is known than what the tile above tells.
+        verified.sql(&["UPDATE audit_logs SET user_name = 'Another' WHERE seq = 700"]).await;
+        verified.seal(700, 700).await;
+        verified.assert_found(&[], "changed: one of the entries 513 to 768: the entries are not those of the checkpoint, and the tile \
+                                    that would tell which was edited, too");
+        restore(&verified, "kept").await;
+        verified.sql(&[&set(1, 0, 3)]).await;
+        verified.assert_found(&[], "damaged tiles: all entries are right, and tile/1/000.p/5 has another hash for the entries 769 to 1024");
+        restore(&verified, "kept").await;
+        verified.sql(&["DELETE FROM log_tiles WHERE level = 1"]).await;
+        verified.assert_found(&[], "damaged tiles: all entries are right, and tile/1/000.p/5 cannot be had");
+    }
+
+    async fn values_that_are_gone_without_a_record_are_caught_and_named(database: &Database) {
+        let verified = Verified::with(database, ENTRIES).await;
+        let organization = auditlog::domain::OrganizationId::parse(ORGANIZATION).expect("an id");
+        let sealed = verified.store.sealed(&organization, 699, 700, 1).await.expect("read").remove(0);
+        let catalogue = verified.store.catalogue().await.expect("read");
+        let content = &sealed.entry.content;
+        let names = (catalogue.resource_type_name(content.resource_type), catalogue.action_name(content.action));
+        let values = auditlog::merkle::Values::of(&sealed.entry, names.0.expect("a name"), names.1.expect("a name"));
+        let hash = auditlog::merkle::group_hashes(&values, &sealed.salts)[2].0;
+        verified.sql(&["UPDATE audit_logs SET erased = 4, resource_name = NULL, changes = '[]' WHERE seq = 700"]).await;
+        verified.assert_found(&[], &format!("removed without record: entry 700: its content is not there, nor the hash of it [{}]", id(700)));
+        // The tamperer keeps the hash, as an erasure would; no entry records it.
+        let kept = format!("INSERT INTO erasures VALUES ('{ORGANIZATION}', 700, 2, {}, 1400)", literal(database, &hash.0));
+        verified.sql(&[&kept]).await;
+        verified.assert_found(&[], "removed without record: entry 700: its content is gone, and no later entry records with its hash that it was erased");
+    }
+
+    async fn a_restored_or_another_history_is_caught_and_named(database: &Database) {
+        let verified = Verified::with(database, 1_000).await;
+        let state = verified.file("state");
+        keep(&verified, "yesterday").await;
+        verified.import(1_000..ENTRIES);
+        verified.sign(ENTRIES as u64).await;
+        verified.assert_verified(&["--state", &state], "1,500");
+        let remembered = std::fs::read_to_string(&state).expect("the state");
+        restore(&verified, "yesterday").await;
+        verified.assert_found(&["--state", &state], "rolled back: the checkpoint has 1000 entries, and it had 1500 before");
+        // What follows is another history, of the same length and longer.
+        verified.import(2_000..2_500);
+        verified.sign(ENTRIES as u64).await;
+        verified.assert_found(&["--state", &state], "forked: the checkpoint of 1500 entries has another root than before");
+        verified.import(2_500..2_600);
+        verified.sign(1_600).await;
+        let (code, verdict) = verified.verify(&["--state", &state]);
+        assert_eq!(code, Some(1));
+        assert!(verdict.starts_with("NOT VERIFIED: forked: one of the entries 1 to 1024: it is not as when"), "{verdict}");
+        assert_eq!(std::fs::read_to_string(&state).expect("the state"), remembered, "nothing was learnt from it");
+        // Whoever has seen nothing is told nothing.
+        verified.assert_verified(&[], "1,600");
+        // A checkpoint that was edited by hand.
+        verified.sql(&["UPDATE checkpoints SET note = replace(note, '1600', '1500')"]).await;
+        verified.assert_found(&[], "not signed: the signature of the note is not that of its key");
+    }
+
+    async fn what_was_properly_erased_is_counted_and_told(database: &Database) {
+        let verified = Verified::with(database, 300).await;
+        let state = verified.file("state");
+        verified.assert_verified(&["--state", &state], "300");
+        let key = create_key(&database.url, &["--organization", ORGANIZATION, "--scope", "erase"]);
+        let endpoint = verified.service.url("");
+        let (one, other) = (id(7), id(260));
+        let arguments = ["erase", "--entry", &one, "--entry", &other, "--reason", "asked for", "--yes"];
+        let environment = [("AUDITLOG_ENDPOINT", endpoint.as_str()), ("AUDITLOG_API_KEY", &key), ("AUDITLOG_ORGANIZATION", ORGANIZATION)];
+        let (code, _, stderr) = ran(&arguments, &environment);
+        assert_eq!(code, Some(0), "{stderr}");
+        // Its record is not signed for yet, for which the verifier waits in vain.
+        verified.assert_found(&[], "removed without record: entry 7: its actor is gone, and no later entry records with its hash that it was erased");
+        verified.sign(301).await;
+        let public = verified.public.text();
+        let (code, verdict, told) = verified.run(&["verify", "--public-key", &public, "--state", &state, "--verbose"]);
+        assert!(code == Some(0) && verdict.ends_with("; 4 groups of values were properly erased\n"), "{verdict}");
+        for (group, seq) in [("actor", 7), ("content", 7), ("actor", 260), ("content", 260)] {
+            assert!(told.contains(&format!("properly erased: {group} of entry {seq}, by entry 301\n")), "{told}");
+        }
+        // Proved without them.
+        let (code, proof, stderr) = verified.run(&["prove", &one, "--public-key", &public]);
+        assert_eq!(code, Some(0), "{stderr}");
+        let file = verified.file("proof");
+        std::fs::write(&file, proof).expect("a file");
+        let (code, told, _) = ran(&["verify-proof", &file, "--public-key", &public], &[]);
+        assert!(code == Some(0) && told.ends_with("\nactor: not in the proof (redacted or erased)\ncontent: not in the proof (redacted or erased)\n"), "{told}");
+        keep(&verified, "kept").await;
+        let wrong = literal(database, &[7; 32]);
+        for (edit, verdict) in [
+            (format!("UPDATE erasures SET hash = {wrong} WHERE seq = 7 AND group_code = 1"), format!("changed: entry 7: {CHANGED} [{one}]")),
+            ("DELETE FROM erasures WHERE seq = 260".to_owned(), format!("removed without record: entry 260: its actor is not there, nor the hash of it [{other}]")),
+        ] {
+            verified.sql(&[&edit]).await;
+            verified.assert_found(&[], &verdict);
+            restore(&verified, "kept").await;
+        }
+        verified.sql(&["DELETE FROM audit_logs WHERE seq = 301"]).await;
+        verified.assert_found(&[], "truncated: entry 301: the checkpoint has 301 entries, and the log ends with 300");
+    }
+}
