@@ -9,23 +9,28 @@ use crate::support::process::{ran, text};
 use crate::support::{Backend, Database, Process, database, on_every_database};
 
 /// What is said anew each time and configures nothing.
-const ONE_OFF: [&str; 19] = [
+const ONE_OFF: [&str; 24] = [
     "action",
     "after",
     "all",
+    "dry-run",
     "end-date",
+    "entry",
     "format",
+    "groups",
     "history",
     "json",
     "limit",
     "offset",
     "output",
+    "reason",
     "redact",
     "resource-id",
     "resource-type",
     "since-last",
     "start-date",
     "trust-first-key",
+    "user",
     "user-id",
     "verbose",
     "yes",
