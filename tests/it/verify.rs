@@ -1,6 +1,7 @@
 //! `auditlog verify` of the real trail, as it is and after tampering by hand.
 
 mod proof;
+mod signed;
 mod tampered;
 
 use std::path::{Path, PathBuf};
