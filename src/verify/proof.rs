@@ -50,8 +50,11 @@ pub struct Proved {
     /// Who wrote it.
     pub writer: String,
     /// The values of each group; `None` of one that is not disclosed.
-    pub groups: [(Group, Option<Vec<(String, String)>>); 3],
+    pub groups: [(Group, Option<Fields>); 3],
 }
+
+/// Names and values, in the order in which they are hashed.
+pub type Fields = Vec<(String, String)>;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,5 +1,6 @@
 //! One request on every surface: REST in the service, REST in a gateway before it, and gRPC.
 
+use base64::Engine;
 use auditlog::app::gateway;
 use auditlog::domain::{Clock, Random, end_of_span, start_of_span};
 use auditlog::grpc::{pb, wire};
@@ -170,7 +171,8 @@ impl Surfaces {
         Some(written.map(|written| {
             let shown = |one: pb::WrittenAuditLog| {
                 let recorded_at = auditlog::rest::json::time(one.recorded_at);
-                json!({"id": one.id, "sequence": one.sequence, "recordedAt": recorded_at, "replayed": one.replayed})
+                let leaf_hash = base64::engine::general_purpose::STANDARD.encode(one.leaf_hash);
+                json!({"id": one.id, "sequence": one.sequence, "recordedAt": recorded_at, "replayed": one.replayed, "leafHash": leaf_hash})
             };
             json!({"auditLogs": written.into_inner().audit_logs.into_iter().map(shown).collect::<Vec<_>>()})
         }))
