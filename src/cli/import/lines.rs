@@ -76,7 +76,8 @@ pub(super) fn read(
         {
             return Ok(());
         }
-        let (open, bytes) = batch.get_or_insert_with(|| (Batch { organization: named, entries: Vec::new(), partial: 0 }, 0));
+        let (open, bytes) =
+            batch.get_or_insert_with(|| (Batch { organization: named, entries: Vec::new(), partial: 0 }, 0));
         open.entries.push((line, entry));
         open.partial += u64::from(is_partial);
         *bytes += size;

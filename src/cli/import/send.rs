@@ -61,7 +61,17 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(client: AuditLogs, strict: bool, progress: ProgressBar) -> Self {
-        Self { client, strict, progress, begun: Instant::now(), written: 0, there_already: 0, skipped: 0, partial: 0, last_line: 0 }
+        Self {
+            client,
+            strict,
+            progress,
+            begun: Instant::now(),
+            written: 0,
+            there_already: 0,
+            skipped: 0,
+            partial: 0,
+            last_line: 0,
+        }
     }
 
     /// Writes `batch`. Lines that the service refuses are bad; the others are written without them.

@@ -44,7 +44,9 @@ pub async fn traces(database: &Database, whats: &[Vec<u8>]) -> Vec<(PathBuf, Vec
         let Ok(bytes) = fs::read(&path) else { continue };
         for (place, start) in bytes.windows(4).enumerate() {
             let begin = by_start.get(start).into_iter().flatten();
-            found.extend(begin.filter(|what| bytes[place..].starts_with(what)).map(|what| (path.clone(), (*what).clone())));
+            found.extend(
+                begin.filter(|what| bytes[place..].starts_with(what)).map(|what| (path.clone(), (*what).clone())),
+            );
         }
     }
     found.into_iter().collect()
@@ -150,6 +152,7 @@ on_every_database! {
 /// Entries that nothing is erased from, between the steps of an erasure.
 async fn fill_more(store: &Store, groups: Erased) {
     let ingest = start(store, Clock::system());
-    let entries = (0..500).map(|number| person(&format!("more_{}_{number}", groups.0), "bob", (ResourceType(3), "rule_2"), "kept"));
+    let entries = (0..500)
+        .map(|number| person(&format!("more_{}_{number}", groups.0), "bob", (ResourceType(3), "rule_2"), "kept"));
     write(&ingest, ORG, entries.collect()).await.expect("written");
 }
