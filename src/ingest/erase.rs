@@ -1,32 +1,19 @@
 //! Erasing is a write: it takes values away, and records in the same transaction, as an entry of the same log, what is
 //! gone. Much is erased in many transactions, each whole by itself, so that it may end after any of them.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+mod step;
+
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use tracing::{info, warn};
 
-use super::log::Log;
-use super::{Batch, group};
 use crate::domain::{
-    Catalogue, Change, Clock, Content, Entry, EntryId, Erased, Group, Identifier, JsonText, Key, MAX_CHANGES, NewEntry,
-    OrganizationId, Position, Random, Reason, ResourceType, Seq, ServiceEntry,
+    Clock, Content, Entry, EntryId, Erased, Group, Identifier, Key, OrganizationId, Position, Random, Reason,
+    ResourceType, Seq,
 };
 use crate::error::{Error, MAX_VIOLATIONS, Result, Violation};
-use crate::merkle::{Hash, Leaf, SERVICE, Values, group_hashes};
-use crate::store::{Append, CommitFailed, Extent, Remains, Sealed, Store};
+use crate::store::{CommitFailed, Extent, Store};
 
-/// Groups that one entry records: the changes that it has room for, its reason aside.
-const RECORDED: usize = MAX_CHANGES - 1;
-/// Groups of one transaction, which keeps writers waiting.
-const GROUPS: usize = 3 * RECORDED;
-/// Bytes of the entries of one transaction; one entry may go beyond.
-const BYTES: usize = 16 * 1024 * 1024;
-/// Entries read at once.
-const PIECE: usize = 100;
 /// Entries looked for at once.
 const FOUND: i64 = 3_000;
 /// Tries to take what was erased out of the files. Each waits for its readers, and keeps writers waiting meanwhile.
@@ -225,109 +212,6 @@ impl Eraser {
         Ok(done)
     }
 
-    /// Everything of a transaction between its begin and its commit.
-    async fn fill(&self, append: &mut Append, erasure: &Erasure, seqs: &[Seq]) -> Result<(usize, Step)> {
-        let organization = &erasure.organization;
-        let known = self.store.log_head(organization).await?.ok_or(Error::OrganizationNotFound)?;
-        let heads = append.lock_heads(&[(organization, self.random.hex::<16>())], self.clock.now()).await?;
-        let head = heads.into_iter().next().filter(|head| head.log_id == known.log_id).ok_or_else(|| {
-            Error::Internal(anyhow::anyhow!("the database URL to erase by names another database than that to serve"))
-        })?;
-        // Now that the head is held: it names the types of all entries that there are.
-        let catalogue = Arc::new(self.store.catalogue().await?);
-        let mut log = Log::new(head, self.clock.now(), self.random.clone());
-        let (mut step, mut remains, mut done, mut bytes) = (Step::default(), Vec::new(), 0, 0);
-        for piece in seqs.chunks(PIECE) {
-            let sealed = append.numbered(organization, piece).await?;
-            bytes += sealed.iter().map(|sealed| sealed.entry.content.size()).sum::<usize>();
-            let gone = self.take(append, erasure, (&log.head.log_id, &catalogue), sealed, &mut step).await?;
-            remains.extend(gone);
-            done += piece.len();
-            // Each entry has at most two groups.
-            if remains.len() + 2 * PIECE > GROUPS || bytes > BYTES {
-                break;
-            }
-        }
-        if remains.is_empty() {
-            return Ok((done, step));
-        }
-        let noted = self.record(&mut log, erasure, catalogue, &remains, &mut step)?;
-        append.note_remains(organization, &noted).await?;
-        group::write(append, BTreeMap::from([(organization, log)])).await?;
-        Ok((done, step))
-    }
-
-    /// Takes from `sealed` what they still have, and gives what remains of it.
-    async fn take(
-        &self,
-        append: &Append,
-        erasure: &Erasure,
-        (log_id, catalogue): (&str, &Catalogue),
-        sealed: Vec<Sealed>,
-        step: &mut Step,
-    ) -> Result<Vec<Remains>> {
-        let partly = sealed.iter().filter(|sealed| !sealed.entry.erased.is_empty());
-        let partly: Vec<_> = partly.map(|sealed| sealed.entry.seq).collect();
-        let before = append.remains(&erasure.organization, &partly).await?;
-        let before: HashMap<_, _> = before.into_iter().map(|remains| ((remains.seq, remains.group), remains)).collect();
-        let (mut remains, mut gone) = (Vec::new(), BTreeMap::new());
-        for sealed in &sealed {
-            let groups = erasure.groups_of(&sealed.entry).except(sealed.entry.erased);
-            if groups.is_empty() {
-                continue;
-            }
-            match whole(sealed, log_id, catalogue, &before)? {
-                Some(all) => {
-                    remains.extend(all.into_iter().filter(|remains| groups.has(remains.group)));
-                    gone.entry(groups.0).or_insert_with(Vec::new).push(sealed.entry.seq);
-                }
-                None => step.tampered.push(tampered(&sealed.entry)),
-            }
-        }
-        for (groups, seqs) in gone {
-            append.take_away(&erasure.organization, Erased(groups), &seqs).await?;
-            step.extent.entries += seqs.len() as i64;
-        }
-        step.extent.groups += remains.len() as i64;
-        remains.sort_by_key(|remains| (remains.seq, remains.group));
-        Ok(remains)
-    }
-
-    /// Admits the entries that record `remains`, and gives each of them with the number of its entry.
-    fn record(
-        &self,
-        log: &mut Log,
-        erasure: &Erasure,
-        catalogue: Arc<Catalogue>,
-        remains: &[Remains],
-        step: &mut Step,
-    ) -> Result<Vec<(Remains, Seq)>> {
-        let entries = remains.chunks(RECORDED).map(|recorded| self.record_of(erasure, &catalogue, recorded));
-        let batch = Batch {
-            organization: erasure.organization.clone(),
-            key_id: SERVICE.to_owned(),
-            entries: entries.collect::<Result<_>>()?,
-            catalogue,
-        };
-        let written = log.admit(&batch)?;
-        step.recorded = written.iter().map(|written| written.seq).collect();
-        let by_entry = remains.chunks(RECORDED).zip(&step.recorded);
-        Ok(by_entry.flat_map(|(recorded, seq)| recorded.iter().map(|remains| (*remains, *seq))).collect())
-    }
-
-    fn record_of(&self, erasure: &Erasure, catalogue: &Catalogue, recorded: &[Remains]) -> Result<NewEntry> {
-        let json = |text: &str| JsonText::stored(serde_json::Value::from(text).to_string());
-        let change = |field: String, new_value| Change { field, old_value: JsonText::null(), new_value };
-        let reason = change("reason".to_owned(), json(erasure.reason.as_str()));
-        let hashes = recorded.iter().map(|Remains { seq, group, hash }| {
-            change(format!("erased.{seq}.{}", group.name()), json(&STANDARD.encode(hash.0.0)))
-        });
-        let changes = std::iter::once(reason).chain(hashes).collect();
-        let by = Some(erasure.key_id.as_str());
-        let entry = ServiceEntry::Erasure.about(&erasure.organization, by, changes, catalogue, &self.random);
-        entry.map_err(|why| Error::Internal(anyhow::Error::new(why).context("the catalogue lacks a name of ours")))
-    }
-
     /// The numbers of `ids`, and what is gone of them. Errors: some are not there, or cannot be erased.
     async fn found(&self, organization: &OrganizationId, ids: &[EntryId]) -> Result<Vec<(Seq, Erased)>> {
         let at = |place: usize, description: String| Violation { field: format!("entries.ids[{place}]"), description };
@@ -362,14 +246,6 @@ impl Eraser {
     }
 }
 
-/// What one transaction does.
-#[derive(Default)]
-struct Step {
-    extent: Extent,
-    recorded: Vec<Seq>,
-    tampered: Vec<Violation>,
-}
-
 impl Erasure {
     /// Of a user: whose entries lose which group.
     fn parts(&self) -> Vec<(Key, Group)> {
@@ -392,39 +268,4 @@ impl Erasure {
         };
         self.groups.groups().filter(is_about).collect()
     }
-}
-
-/// The groups of an entry by their hashes, those that are gone already by what remains of them; `None` if they are not
-/// those of its leaf.
-fn whole(
-    Sealed { entry, salts, leaf }: &Sealed,
-    log_id: &str,
-    catalogue: &Catalogue,
-    before: &HashMap<(Seq, Group), Remains>,
-) -> Result<Option<[Remains; 3]>> {
-    let Entry { seq, timestamp: _, recorded_at, writer_key_id, erased, content } = entry;
-    let unnamed = || Error::Internal(anyhow::anyhow!("an entry has a code that is not in the catalogue"));
-    let resource_type = catalogue.resource_type_name(content.resource_type).ok_or_else(unnamed)?;
-    let action = catalogue.action_name(content.action).ok_or_else(unnamed)?;
-    let hashes = group_hashes(&Values::of(entry, resource_type, action), salts);
-    let mut all = [0, 1, 2].map(|place| Remains { seq: *seq, group: Group::ALL[place], hash: hashes[place] });
-    for remains in all.iter_mut().filter(|remains| erased.has(remains.group)) {
-        match before.get(&(*seq, remains.group)) {
-            Some(known) => *remains = *known,
-            None => return Ok(None),
-        }
-    }
-    let (seq, id, recorded_at, writer) = (*seq, content.id.as_str(), *recorded_at, writer_key_id.as_str());
-    let groups = all.map(|remains| remains.hash);
-    let own = Hash::of_leaf(&Leaf { log_id, seq, id, recorded_at, writer, groups }.data());
-    Ok((own == *leaf).then_some(all))
-}
-
-fn tampered(entry: &Entry) -> Violation {
-    let (id, seq) = (&entry.content.id, entry.seq);
-    let description = format!(
-        "entry {id} (number {seq}) is not what its leaf says, so it was changed in the database; it was not erased, \
-         which would take away the evidence"
-    );
-    Violation { field: "target".to_owned(), description }
 }

@@ -4,7 +4,7 @@ mod data;
 mod reader;
 
 use auditlog::access::Scope;
-use auditlog::domain::{EntryId, Filter, Identifier, OrganizationId, ResourceType};
+use auditlog::domain::{EntryId, Filter, Group, Identifier, Key, OrganizationId, Position, ResourceType};
 use auditlog::integrity::{Integrity, Which};
 use auditlog::marks::Folder;
 use auditlog::merkle::TileId;
@@ -225,6 +225,47 @@ async fn check_proofs(service: &Service, reader: &mut Reader) {
     }
 }
 
+/// Erasing looks for what a user still has by the index of users and by that of resources, and reads and changes it by
+/// numbers.
+async fn check_erasing(service: &Service, reader: &mut Reader) {
+    let organization = OrganizationId::parse(LARGE).expect("an id");
+    let [rare, hot] = ["rare", "hot"].map(|id| Identifier::parse(id).expect("an id"));
+    let rule = ResourceType(3);
+    for (key, index) in [(Key::User(rare.clone()), USER), (Key::User(hot), USER), (Key::Resource(rule, rare), RESOURCE)]
+    {
+        service.store.unerased(&organization, &key, Group::Actor, Position::START, 100).await.expect("read");
+        let [plan] = &reader.plans().await[..] else { panic!("one statement") };
+        check(plan, 2_000, |_| index);
+        service.store.count_unerased(&organization, &key, &[Group::Actor], Some("rare")).await.expect("read");
+        let [plan] = &reader.plans().await[..] else { panic!("one statement") };
+        assert!(plan.faults.is_empty() && plan.scans.len() == 1 && plan.scans[0].index == index, "{}", plan.text);
+    }
+    let ids: Vec<_> = [1, 2].map(|number| EntryId::parse(format!("e{number}")).expect("an id")).into();
+    service.store.erasable(&organization, &ids).await.expect("read");
+    let [plan] = &reader.plans().await[..] else { panic!("one statement") };
+    check(plan, 2, |_| ID);
+    let transaction = service.store.erase().await.expect("a transaction");
+    let seqs: Vec<_> = (1..=100).map(|number| number * 300).collect();
+    // What the test has made by SQL has no salts.
+    transaction.numbered(&organization, &seqs).await.expect_err("it is read, and not understood");
+    transaction
+        .take_away(&organization, [Group::Actor, Group::Content].into_iter().collect(), &seqs)
+        .await
+        .expect("changed");
+    transaction.roll_back().await.expect("it ends");
+    let plans = reader.plans().await;
+    assert_eq!(plans.len(), 2);
+    for plan in &plans {
+        assert!(
+            plan.faults.is_empty()
+                && plan.scans.iter().all(|scan| scan.index == PRIMARY && scan.found_by.contains("seq")),
+            "{}",
+            plan.text
+        );
+        assert!(plan.rows <= 100, "{}", plan.text);
+    }
+}
+
 /// Folding reads numbers by the primary key, and each key's entries by its own index.
 async fn check_folding(service: &Service, reader: &mut Reader) {
     let organization = OrganizationId::parse(LARGE).expect("an id");
@@ -256,6 +297,7 @@ async fn check_all(database: &Database, statistics: Statistics) {
     check_lists(&service, &mut reader, &key).await;
     check_exports(&service, &mut reader).await;
     check_proofs(&service, &mut reader).await;
+    check_erasing(&service, &mut reader).await;
     check_ids(&service, &mut reader, &key).await;
     service.stop().await;
 }
