@@ -75,7 +75,7 @@ impl Service {
 
     /// `auditlog serve --fold off` inside of this process, which then has what it writes at hand.
     pub async fn start_within(database: &Database, store: Store) -> anyhow::Result<(Self, Running)> {
-        let parts = Parts { store, clock: Clock::system(), random: Random::system(), log_name: None };
+        let parts = Parts { store, clock: Clock::system(), random: Random::system() };
         let second = Duration::from_secs(1);
         let serving = Serving {
             listen: "127.0.0.1:0".to_owned(),

@@ -145,6 +145,10 @@ const UNMEASURED: [(&str, &[&str]); 3] = [
     ("count_marks", &["organization_id", "key", "level", "timestamp", "seq"]),
 ];
 
+/// Columns of which PostgreSQL gathers no statistics either: they would keep values that were erased.
+const FORGOTTEN: (&str, &[&str]) =
+    ("audit_logs", &["resource_name", "user_name", "user_email", "changes", "metadata", "salts"]);
+
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
@@ -162,7 +166,7 @@ impl MigrationTrait for Migration {
             manager.create_table(table).await?;
         }
         if manager.get_database_backend() == DbBackend::Postgres {
-            for (table, columns) in UNMEASURED {
+            for (table, columns) in UNMEASURED.into_iter().chain([FORGOTTEN]) {
                 let unmeasured = columns
                     .iter()
                     .map(|column| format!("ALTER COLUMN {column} SET STATISTICS 0"))

@@ -57,19 +57,18 @@ pub struct Parts {
     pub clock: Clock,
     /// Ids, keys and log ids.
     pub random: Random,
-    /// What logs are called, without their ids; `None` where nothing is signed.
-    pub log_name: Option<String>,
 }
 
 /// Binds and serves.
 pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
-    let Parts { store, clock, random, log_name } = parts;
+    let Parts { store, clock, random } = parts;
     let Options { serving, rest, folds, queue, signing } = options;
     let bound = server::bind(&serving.listen).await?;
     let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue);
     // The rest of the time is for its last transaction, and for readers that it waits for.
     let budget = serving.request_timeout / 3;
     let eraser = Eraser::new(store.clone(), clock.clone(), random.clone(), budget);
+    let integrity = Integrity::new(store.clone(), signing.as_ref().map(|signing| signing.log_name.clone()));
     let (health, health_service) = tonic_health::server::health_reporter();
     let signer = start_signer(&store, &clock, signing, &ingest, health.clone()).await?;
     let access = Access::new(store.clone(), clock.clone());
@@ -78,7 +77,7 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let service = grpc::Service {
         access: access.clone(),
         query,
-        integrity: Integrity::new(store.clone(), log_name),
+        integrity,
         ingest,
         eraser,
         catalogues,

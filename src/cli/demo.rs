@@ -140,8 +140,7 @@ async fn start(
         cors_origins: Vec::new(),
     };
     let start = async |listen: String| {
-        let log_name = Some(signing.log_name.to_string());
-        let parts = Parts { store: store.clone(), clock: clock.clone(), random: random.clone(), log_name };
+        let parts = Parts { store: store.clone(), clock: clock.clone(), random: random.clone() };
         app::start(
             parts,
             Options {

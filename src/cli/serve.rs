@@ -152,8 +152,7 @@ impl Serve {
             Some(DatabaseUrl(url)) => store.erasing_by(url).await?,
             None => store,
         };
-        let log_name = signing.as_ref().map(|signing| signing.log_name.to_string());
-        let parts = Parts { store, clock: Clock::system(), random: Random::system(), log_name };
+        let parts = Parts { store, clock: Clock::system(), random: Random::system() };
         let queue = QueueLimits { entries: queue_entries as usize, bytes: queue_mib as usize * 1024 * 1024 };
         let (rest, folds) = (rest == Switch::On, fold == Switch::On);
         let options = Options { serving: serving.at(listen), rest, folds, queue, signing };

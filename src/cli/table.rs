@@ -38,6 +38,9 @@ pub(super) fn list(out: &mut impl Write, entries: &[AuditLog], is_first: bool) -
             4 => FAINT,
             _ => Style::new(),
         });
+        if !entry.erased.is_empty() {
+            line(&mut text, format_args!("    {FAINT}erased: {}{FAINT:#}", entry.erased.join(", ")));
+        }
         for one in entry.changes.iter().take(CHANGES) {
             change(&mut text, one, "    ", VALUE);
         }

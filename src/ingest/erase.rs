@@ -270,7 +270,7 @@ impl Eraser {
         let partly: Vec<_> = partly.map(|sealed| sealed.entry.seq).collect();
         let before = append.remains(&erasure.organization, &partly).await?;
         let before: HashMap<_, _> = before.into_iter().map(|remains| ((remains.seq, remains.group), remains)).collect();
-        let (mut remains, mut gone) = (Vec::new(), Vec::new());
+        let (mut remains, mut gone) = (Vec::new(), BTreeMap::new());
         for sealed in &sealed {
             let groups = erasure.groups_of(&sealed.entry).except(sealed.entry.erased);
             if groups.is_empty() {
@@ -279,13 +279,15 @@ impl Eraser {
             match whole(sealed, log_id, catalogue, &before)? {
                 Some(all) => {
                     remains.extend(all.into_iter().filter(|remains| groups.has(remains.group)));
-                    gone.push((sealed, groups));
+                    gone.entry(groups.0).or_insert_with(Vec::new).push(sealed.entry.seq);
                 }
                 None => step.tampered.push(tampered(&sealed.entry)),
             }
         }
-        append.take_away(&erasure.organization, &gone).await?;
-        step.extent.entries += gone.len() as i64;
+        for (groups, seqs) in gone {
+            append.take_away(&erasure.organization, Erased(groups), &seqs).await?;
+            step.extent.entries += seqs.len() as i64;
+        }
         step.extent.groups += remains.len() as i64;
         remains.sort_by_key(|remains| (remains.seq, remains.group));
         Ok(remains)

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::domain::{EntryId, Invalid, OrganizationId, Seq};
 use crate::error::{AtField, Error, Result};
-use crate::merkle::{Hash, KeyName, Question, Resource, TILE_WIDTH, TilePath, Tiles, VerifierKey, bundle};
+use crate::merkle::{Hash, LogName, Question, Resource, TILE_WIDTH, TilePath, Tiles, VerifierKey, bundle};
 use crate::store::{LogHead, SignedCheckpoint, Store};
 pub use entries::{Entries, Opened};
 
@@ -49,12 +49,12 @@ pub struct Consistency {
 pub struct Integrity {
     store: Store,
     /// The first part of each log's origin; without it nothing is signed.
-    log_name: Option<String>,
+    log_name: Option<LogName>,
 }
 
 impl Integrity {
     /// Reads from `store`.
-    pub fn new(store: Store, log_name: Option<String>) -> Self {
+    pub fn new(store: Store, log_name: Option<LogName>) -> Self {
         Self { store, log_name }
     }
 
@@ -144,7 +144,7 @@ impl Integrity {
         let Some(log_name) = &self.log_name else { return Ok(Vec::new()) };
         let LogHead { log_id, .. } = self.log(organization).await?;
         let key = |key: crate::store::LogKey| {
-            let name = KeyName::parse(format!("{log_name}/{log_id}")).map_err(internal)?;
+            let name = log_name.origin(&log_id).map_err(internal)?;
             Ok((VerifierKey::new(name, &key.public).map_err(internal)?, key.seq))
         };
         self.store.log_keys(organization).await?.into_iter().map(key).collect()

@@ -38,6 +38,7 @@ struct Entry<'a> {
     changes: Option<Vec<&'a RawValue>>,
     metadata: Option<Metadata>,
     trace_id: Option<String>,
+    erased: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -179,6 +180,17 @@ pub(super) fn audit_logs(body: &[u8], organization_id: &str) -> Result<Vec<pb::A
 /// One entry from its JSON, and the organization that it names. Errors say what is wrong, without
 /// limits, which the service checks.
 pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), Fault> {
+    match exported(json)? {
+        (named, input, None) => Ok((named, input)),
+        (_, _, Some(_)) => Err(Fault::shape("erased", "is told by readers; a new entry is whole")),
+    }
+}
+
+/// What an export tells of an entry that is no longer whole: the groups that were erased from it.
+pub type Gone = Option<Vec<String>>;
+
+/// The same of an entry that an export has written.
+pub fn exported(json: &str) -> Result<(Option<String>, pb::AuditLogInput, Gone), Fault> {
     let Entry {
         id,
         organization_id,
@@ -193,6 +205,7 @@ pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), Fault> {
         changes,
         metadata,
         trace_id,
+        erased,
     } = object(json)?;
     let time = |text: String| Timestamp::parse(&text).map_err(|why| Fault::rule("timestamp", why.to_string()));
     let timestamp = timestamp.map(time).transpose()?.map(wire::time);
@@ -218,5 +231,5 @@ pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), Fault> {
         metadata: metadata.map(|Metadata(pairs)| pairs).unwrap_or_default(),
         trace_id: trace_id.unwrap_or_default(),
     };
-    Ok((organization_id, input))
+    Ok((organization_id, input, erased))
 }

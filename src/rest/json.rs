@@ -193,6 +193,8 @@ pub struct Line {
     metadata: Metadata,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    erased: Vec<String>,
 }
 
 impl TryFrom<pb::AuditLog> for Line {
@@ -216,7 +218,7 @@ impl TryFrom<pb::AuditLog> for Line {
             changes,
             metadata,
             trace_id,
-            erased: _,
+            erased,
         } = audit_log;
         Ok(Self {
             id,
@@ -232,6 +234,7 @@ impl TryFrom<pb::AuditLog> for Line {
             changes: changes.into_iter().map(change).collect::<Result<_, _>>()?,
             metadata: Metadata(metadata),
             trace_id,
+            erased,
         })
     }
 }

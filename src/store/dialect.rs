@@ -354,6 +354,14 @@ pub(super) fn purge(backend: DbBackend) -> Option<sea_orm::Statement> {
     }
 }
 
+/// The hex digits of the bytes that `column` has.
+pub(super) fn hex(backend: DbBackend, column: &str) -> String {
+    match backend {
+        DbBackend::Sqlite => format!("hex({column})"),
+        _ => format!("encode({column}, 'hex')"),
+    }
+}
+
 /// What follows a SELECT to hold its rows, leaving out those that others hold.
 pub(super) fn hold(backend: DbBackend) -> &'static str {
     match backend {

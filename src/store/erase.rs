@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{ConnectionTrait, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::json;
 
 use super::append::{Append, Sealed};
 use super::sql::{Sql, Streams, number, prepared, text};
 use super::{Store, dialect, rows};
-use crate::domain::{EntryId, Erased, Group, Key, OrganizationId, Position, Seq, Timestamp, hex};
+use crate::domain::{EntryId, Erased, Group, Key, OrganizationId, Position, Seq, Timestamp};
 use crate::error::{Error, Result};
-use crate::merkle::{GroupHash, SERVICE};
+use crate::merkle::{GroupHash, SERVICE, Salt};
 
 /// The columns that an erasure changes. On PostgreSQL, its role may change no others.
 pub(super) const ERASABLE: [&str; 7] =
@@ -171,32 +171,19 @@ impl Append {
         Ok(remains)
     }
 
-    /// Takes the values of these groups from `entries`, with their salts.
-    pub async fn take_away(&self, organization: &OrganizationId, entries: &[(&Sealed, Erased)]) -> Result<()> {
-        for groups in [&[Group::Actor][..], &[Group::Content], &[Group::Actor, Group::Content]] {
-            let groups: Erased = groups.iter().copied().collect();
-            let of_these = entries.iter().filter(|(_, gone)| *gone == groups);
-            let rows = of_these.map(|(Sealed { entry, salts, .. }, _)| {
-                let gone = entry.erased.groups().chain(groups.groups()).collect::<Erased>();
-                json!([entry.seq, gone.0, hex(salts.without(groups).bytes())])
-            });
-            let rows: Vec<_> = rows.collect();
-            if rows.is_empty() {
-                continue;
-            }
-            let mut sql = self.sql(organization);
-            let k = sql.rows(rows);
-            let statement = format!(
-                "UPDATE audit_logs SET {}, erased = {}, salts = {} FROM {k} \
-                 WHERE audit_logs.organization_id = $1 AND audit_logs.seq = {}",
-                emptied(groups),
-                number("k", 1),
-                dialect::bytes(sql.backend, &text("k", 2)),
-                number("k", 0)
-            );
-            self.execute(sql.statement(statement)).await?;
-        }
-        Ok(())
+    /// Takes the values of `groups`, with their salts, from the entries with these numbers.
+    pub async fn take_away(&self, organization: &OrganizationId, groups: Erased, seqs: &[Seq]) -> Result<()> {
+        let mut sql = self.sql(organization);
+        let (Erased(bits), k) = (groups, sql.rows(seqs.iter().map(|seq| json!([seq])).collect()));
+        let statement = format!(
+            "UPDATE audit_logs SET {}, salts = {}, erased = erased | {} \
+             WHERE organization_id = $1 AND seq IN (SELECT {} FROM {k})",
+            emptied(groups),
+            without_salts(sql.backend, groups),
+            sql.bind(bits),
+            number("k", 0)
+        );
+        self.execute(sql.statement(statement)).await
     }
 
     /// Notes what remains of what was taken away, and which entry records it.
@@ -223,4 +210,14 @@ fn emptied(groups: Erased) -> String {
         Group::Content => "resource_name = NULL, changes = '[]'",
     });
     columns.collect::<Vec<_>>().join(", ")
+}
+
+/// The column of salts with zeros for those of these groups.
+fn without_salts(backend: DbBackend, groups: Erased) -> String {
+    let (digits, salts) = (2 * size_of::<Salt>(), dialect::hex(backend, "salts"));
+    let salt = |group: &Group| match groups.has(*group) {
+        true => format!("'{}'", "0".repeat(digits)),
+        false => format!("substr({salts}, {}, {digits})", 1 + digits * *group as usize),
+    };
+    dialect::bytes(backend, &Group::ALL.iter().map(salt).collect::<Vec<_>>().join(" || "))
 }

@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use blocks::Page;
-pub use blocks::file;
+pub use blocks::{Language, file};
+pub use reader::ROLES;
 use serde_json::Value;
 
 use crate::support::process::{create_key, output, program, text};
@@ -154,12 +155,21 @@ pages! {
     the_benchmarks_run: "docs/BENCHMARKS.md",
     the_audit_log_object_runs: "docs/audit-log-object.md",
     the_client_guide_runs: "docs/client-guide.md",
+    the_erasure_page_runs: "docs/erasure.md",
     the_gateway_runs: "docs/gateway.md",
     the_grpc_reference_runs: "docs/grpc.md",
+    the_postgresql_roles_are_run_elsewhere: "docs/postgresql-roles.md",
     the_resource_histories_run: "docs/resource-histories.md",
     the_rest_reference_runs: "docs/rest.md",
+    the_tamper_evidence_runs: "docs/tamper-evidence.md",
     signing_runs: "docs/signing.md",
     verifying_runs: "docs/verifying.md",
+}
+
+/// The blocks of a page in one language.
+pub fn blocks_of(path: &str, language: Language) -> Vec<String> {
+    let blocks = Page::read(path).blocks.into_iter();
+    blocks.filter(|block| block.language == language).map(|block| block.code).collect()
 }
 
 fn pages() -> Vec<Page> {

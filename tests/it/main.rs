@@ -28,6 +28,7 @@ mod plans;
 mod proofs;
 mod read;
 mod rest;
+mod roles;
 mod schema;
 mod signer;
 mod stream;

@@ -4,12 +4,15 @@ mod data;
 mod reader;
 
 use auditlog::access::Scope;
-use auditlog::domain::{Filter, Identifier, OrganizationId, ResourceType};
+use auditlog::domain::{EntryId, Filter, Identifier, OrganizationId, ResourceType};
+use auditlog::integrity::{Integrity, Which};
 use auditlog::marks::Folder;
+use auditlog::merkle::TileId;
 use auditlog::query::Query;
 use serde_json::json;
 use tracing_subscriber::layer::SubscriberExt;
 
+use crate::ingest;
 use crate::support::{Backend, Database, Service, service};
 use reader::{Plan, Reader, Scan};
 
@@ -205,6 +208,23 @@ async fn check_exports(service: &Service, reader: &mut Reader) {
     }
 }
 
+/// Leaves and tiles are found by their numbers and ids. The entries have none, so that what is read is no answer.
+async fn check_proofs(service: &Service, reader: &mut Reader) {
+    let (organization, store) = (OrganizationId::parse(LARGE).expect("an id"), &service.store);
+    let tiles = [(0, 0), (0, 156), (1, 0)].map(|(level, index)| TileId { level, index });
+    let id = EntryId::parse("e40000").expect("an id");
+    assert!(store.leaf_of_id(&organization, &id).await.is_err());
+    assert!(store.leaf_of_seq(&organization, 40_000).await.is_err());
+    assert!(store.tiles(&organization, &tiles.into(), 40_000).await.is_err());
+    assert!(store.sealed(&organization, 40_000, 40_256, 256).await.is_err());
+    assert!(store.erased(&organization, 40_000, 40_256).await.expect("read").is_empty());
+    let plans = reader.plans().await;
+    assert_eq!(plans.len(), 6, "the tiles take two: {plans:?}");
+    for (place, plan) in plans.iter().enumerate() {
+        check(plan, 256, |_| if place == 0 { ID } else { PRIMARY });
+    }
+}
+
 /// Folding reads numbers by the primary key, and each key's entries by its own index.
 async fn check_folding(service: &Service, reader: &mut Reader) {
     let organization = OrganizationId::parse(LARGE).expect("an id");
@@ -235,6 +255,7 @@ async fn check_all(database: &Database, statistics: Statistics) {
     data::add_unfolded(&connection, database.backend, statistics).await;
     check_lists(&service, &mut reader, &key).await;
     check_exports(&service, &mut reader).await;
+    check_proofs(&service, &mut reader).await;
     check_ids(&service, &mut reader, &key).await;
     service.stop().await;
 }
@@ -272,4 +293,47 @@ fn each_statement_is_served_by_its_index_postgres_with_statistics_of_few_entries
 #[test]
 fn each_statement_is_served_by_its_index_postgres_with_statistics_from_before_the_hot_user() {
     hold(Backend::Postgres, Statistics::BeforeTheHotUser);
+}
+
+/// What the proofs of a log of `size` read: statements, and the most rows of one.
+async fn read_for_proofs(backend: Backend, size: u64) -> Option<(usize, i64)> {
+    let database = Database::fresh(backend).await?;
+    database.store().await.close().await;
+    let mut reader = Reader::new(&database, data::connect(&database).await).await;
+    let subscriber = tracing_subscriber::registry().with(reader.statements.clone());
+    let _traced = tracing::subscriber::set_default(subscriber);
+    let store = database.store().await;
+    let ingest = ingest::start(&store, auditlog::domain::Clock::system());
+    for first in (0..size).step_by(500) {
+        let entries = (first..size.min(first + 500)).map(|number| ingest::entry(&format!("log_{number}"), number));
+        ingest::write(&ingest, LARGE, entries.collect()).await.expect("written");
+    }
+    reader.plans().await;
+    let (integrity, organization) = (Integrity::new(store, None), OrganizationId::parse(LARGE).expect("an id"));
+    let size = size as i64;
+    integrity.inclusion(&organization, &Which::Seq(size / 3), Some(size)).await.expect("a proof");
+    integrity.consistency(&organization, size / 3, Some(size)).await.expect("a proof");
+    let plans = reader.plans().await;
+    Some((plans.len(), plans.iter().map(|plan| plan.rows).max().expect("statements")))
+}
+
+fn hold_proofs(backend: Backend) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    runtime.block_on(async {
+        let Some(few) = read_for_proofs(backend, 600).await else { return };
+        let many = read_for_proofs(backend, 9_000).await.expect("a database");
+        // A leaf, some tiles and the leaves of one that is not full; and again without the leaf.
+        assert_eq!((few.0, many.0), (5, 5));
+        assert!(few.1 < 256 && many.1 < 256, "{few:?}, {many:?} rows at most");
+    });
+}
+
+#[test]
+fn a_proof_of_a_large_log_reads_no_more_than_that_of_a_small_one_sqlite() {
+    hold_proofs(Backend::Sqlite);
+}
+
+#[test]
+fn a_proof_of_a_large_log_reads_no_more_than_that_of_a_small_one_postgres() {
+    hold_proofs(Backend::Postgres);
 }

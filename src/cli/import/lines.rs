@@ -29,6 +29,8 @@ pub(super) struct Batch {
     pub(super) organization: String,
     /// With their line numbers, from 1.
     pub(super) entries: Vec<(usize, AuditLogInput)>,
+    /// How many of them were no longer whole when they were exported.
+    pub(super) partial: u64,
 }
 
 /// Reads `source`, plain or gzip, into `pieces`, until the other side has enough.
@@ -52,7 +54,7 @@ pub(super) fn read(
         if text.trim_ascii().is_empty() {
             continue;
         }
-        let (named, entry) = match entry(&text, line, organization) {
+        let (named, entry, is_partial) = match entry(&text, line, organization) {
             Ok(entry) => entry,
             Err(why) => {
                 skip_line(&mut lines, &text)?;
@@ -74,8 +76,10 @@ pub(super) fn read(
         {
             return Ok(());
         }
-        let (open, bytes) = batch.get_or_insert_with(|| (Batch { organization: named, entries: Vec::new() }, 0));
+        let (open, bytes) =
+            batch.get_or_insert_with(|| (Batch { organization: named, entries: Vec::new(), partial: 0 }, 0));
         open.entries.push((line, entry));
+        open.partial += u64::from(is_partial);
         *bytes += size;
     }
     Ok(())
@@ -107,19 +111,19 @@ fn skip_line(lines: &mut impl BufRead, read: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn entry(text: &[u8], line: usize, organization: Option<&str>) -> Result<(String, AuditLogInput), String> {
+fn entry(text: &[u8], line: usize, organization: Option<&str>) -> Result<(String, AuditLogInput, bool), String> {
     if text.len() > MAX_REQUEST {
         return Err(format!("is longer than {MAX_REQUEST} bytes"));
     }
     let text = std::str::from_utf8(text).map_err(|error| format!("is not UTF-8: {error}"))?;
-    let (named, mut entry) = body::entry(text).map_err(|fault| fault.to_string())?;
+    let (named, mut entry, gone) = body::exported(text).map_err(|fault| fault.to_string())?;
     let organization = organization.map(str::to_owned).or(named);
     let organization = organization.ok_or("organizationId is missing; add it, or name one with --organization")?;
     OrganizationId::parse(organization.as_str()).map_err(|why| format!("organizationId: {why}"))?;
     if entry.id.is_empty() {
         entry.id = own_id(line, text);
     }
-    Ok((organization, entry))
+    Ok((organization, entry, gone.is_some_and(|gone| !gone.is_empty())))
 }
 
 /// The same for the same line of the same file, so that an import can be repeated.

@@ -53,17 +53,30 @@ pub(super) struct Sender {
     written: u64,
     there_already: u64,
     skipped: u64,
+    /// Lines that were no longer whole when they were exported.
+    partial: u64,
     /// The last line whose entry is durable.
     last_line: usize,
 }
 
 impl Sender {
     pub(super) fn new(client: AuditLogs, strict: bool, progress: ProgressBar) -> Self {
-        Self { client, strict, progress, begun: Instant::now(), written: 0, there_already: 0, skipped: 0, last_line: 0 }
+        Self {
+            client,
+            strict,
+            progress,
+            begun: Instant::now(),
+            written: 0,
+            there_already: 0,
+            skipped: 0,
+            partial: 0,
+            last_line: 0,
+        }
     }
 
     /// Writes `batch`. Lines that the service refuses are bad; the others are written without them.
     pub(super) async fn write(&mut self, mut batch: Batch) -> anyhow::Result<()> {
+        self.partial += std::mem::take(&mut batch.partial);
         while !batch.entries.is_empty() {
             let status = match self.call(&batch).await {
                 Ok(written) => {
@@ -109,6 +122,10 @@ impl Sender {
 
     pub(super) fn finish(self) -> Summary {
         self.progress.finish_and_clear();
+        if self.partial > 0 {
+            let partial = HumanCount(self.partial);
+            tell!("{partial} entries had lost values before they were exported; a new entry does not show that");
+        }
         let Self { written, there_already, skipped, begun, .. } = self;
         Summary { written, there_already, skipped, elapsed: begun.elapsed() }
     }

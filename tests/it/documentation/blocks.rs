@@ -10,6 +10,8 @@ pub enum Language {
     Shell,
     Python,
     JavaScript,
+    /// Run by tests/it/roles.rs.
+    Sql,
     /// A configuration file, kept under the name in its first line for the blocks that follow.
     Toml,
     /// What the block before prints, as JSON values.
@@ -79,6 +81,7 @@ fn language(fence: &str) -> Result<Language, String> {
         "sh" | "bash" => Language::Shell,
         "python" => Language::Python,
         "javascript" => Language::JavaScript,
+        "sql" => Language::Sql,
         "toml" => Language::Toml,
         "json" => Language::Json,
         "text" | "csv" => Language::Text,

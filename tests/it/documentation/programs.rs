@@ -58,7 +58,7 @@ pub fn provide(page: &Page, directory: &Path) -> bool {
             Language::Shell => block.code.split(|letter: char| !letter.is_alphanumeric()).any(|word| word == name),
             Language::Python => name == "python3",
             Language::JavaScript => name == "node",
-            Language::Toml | Language::Json | Language::Text => false,
+            Language::Sql | Language::Toml | Language::Json | Language::Text => false,
         })
     };
     let mut is_whole = true;

@@ -40,8 +40,14 @@ struct Reader<'a> {
     key: Option<String>,
 }
 
+/// Makes roles, which all databases of a server share: tests/it/roles.rs runs it, on a server of its own.
+pub const ROLES: &str = "docs/postgresql-roles.md";
+
 /// Runs all of `page` on `database`.
 pub fn read(page: &Page, database: &Database) {
+    if page.path == ROLES {
+        return;
+    }
     let home = tempfile::tempdir_in(database::temporary()).expect("a directory");
     for directory in ["bin", "work"] {
         fs::create_dir(home.path().join(directory)).expect("a directory");
@@ -122,6 +128,7 @@ impl Reader<'_> {
                 fs::write(self.work().join(name), &code).expect("a file");
                 None
             }
+            Language::Sql => panic!("{at}: only {ROLES} has SQL"),
             Language::Text if exempt::diagram(&self.page.path, block) => None,
             Language::Json | Language::Text => {
                 let printed = printed.unwrap_or_else(|| panic!("{at}: no block before it prints this"));

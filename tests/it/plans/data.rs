@@ -1,7 +1,7 @@
 //! A large organization whose values are hot, rare and absent, and small ones beside it: made by SQL, the same on
 //! both databases.
 
-use sea_orm::{ConnectionTrait, Database as Connections, DatabaseConnection};
+use sea_orm::{ConnectionTrait, Database as Connections, DatabaseConnection, DbBackend};
 
 use super::{LARGE, Statistics};
 use crate::support::{Backend, Database};
@@ -43,26 +43,34 @@ async fn add(connection: &DatabaseConnection, organization: &str, after: i64, to
 }
 
 async fn move_head(connection: &DatabaseConnection, organization: &str, head: i64) {
+    // As many hashes as the edge of such a log has, whatever they are.
+    let bytes = 32 * head.count_ones();
+    let edge = match connection.get_database_backend() {
+        DbBackend::Sqlite => format!("zeroblob({bytes})"),
+        _ => format!("decode(repeat('00', {bytes}), 'hex')"),
+    };
     let head = format!(
         "INSERT INTO organizations (id, log_id, head_seq, last_recorded_at, edge, root, created_at) \
-         VALUES ('{organization}', '00', {head}, {FIRST}, '', '', {FIRST}) \
-         ON CONFLICT (id) DO UPDATE SET head_seq = excluded.head_seq"
+         VALUES ('{organization}', '00', {head}, {FIRST}, {edge}, '', {FIRST}) \
+         ON CONFLICT (id) DO UPDATE SET head_seq = excluded.head_seq, edge = excluded.edge"
     );
     run(connection, &head).await;
 }
 
-/// Counts of other organizations, which nobody asks for.
+/// Counts and tiles of other organizations, which nobody asks for.
 async fn add_counts(connection: &DatabaseConnection) {
     let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)";
     for (table, columns, values) in [
         ("count_state", "folded_seq", "0"),
         ("count_keys", "key, counts, newest_timestamp, newest_seq, tail", "'o', '', 0, 0, 0"),
         ("count_marks", "key, level, timestamp, seq, counts", "'o', i % 2, i, i, ''"),
+        ("log_tiles", "level, tile_index, hashes", "i % 3, i, ''"),
+        ("erasures", "seq, group_code, hash, erased_by", "i, 1, '', i"),
     ] {
         let insert = format!(
             "{numbers} INSERT INTO {table} (organization_id, {columns}) \
              SELECT 'other_' || CAST(i % {groups} AS text), {values} FROM n",
-            groups = if table == "count_marks" { 200 } else { 20_000 },
+            groups = if ["count_state", "count_keys"].contains(&table) { 20_000 } else { 200 },
         );
         run(connection, &insert).await;
     }

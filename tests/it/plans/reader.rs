@@ -14,7 +14,7 @@ use tracing_subscriber::layer::{Context, Layer};
 use crate::support::{Backend, Database, postgres};
 
 /// Tables whose plans matter.
-const TABLES: [&str; 4] = ["audit_logs", "count_state", "count_keys", "count_marks"];
+const TABLES: [&str; 6] = ["audit_logs", "count_state", "count_keys", "count_marks", "log_tiles", "erasures"];
 
 /// A layer that keeps the statements that the service traces on this thread.
 #[derive(Clone, Default)]

@@ -52,6 +52,19 @@ on_every_database! {
         assert_eq!(signed(&store, "org").await.map(|one| one.size), Some(6));
     }
 
+    async fn a_slow_replica_does_not_take_a_checkpoint_back(database: &Database) {
+        let store = database.store().await;
+        let checkpoint = |size: u64, note: &str| {
+            let (root, signed_at) = (auditlog::merkle::Hash::of_leaf(note.as_bytes()), Clock::system().now());
+            (organization("org"), SignedCheckpoint { size, root, note: note.to_owned(), signed_at })
+        };
+        for (size, note) in [(5, "first"), (9, "last"), (7, "late"), (9, "another")] {
+            store.keep_checkpoints(&[checkpoint(size, note)]).await.expect("kept or passed over");
+        }
+        let kept = signed(&store, "org").await.expect("a checkpoint");
+        assert_eq!((kept.size, kept.note.as_str()), (9, "last"));
+    }
+
     async fn what_cannot_be_remembered_is_not_signed(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let ingest = start(&store, Clock::system());

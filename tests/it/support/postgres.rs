@@ -17,8 +17,8 @@ use super::as_postgres::{as_postgres, programs};
 use super::say;
 
 /// Stops with its standard input, so also when this process is killed.
-struct Server {
-    port: u16,
+pub struct Server {
+    pub port: u16,
     log: PathBuf,
     _guard: Mutex<(Child, ChildStdin)>,
 }
@@ -36,6 +36,12 @@ pub async fn create_database() -> Option<String> {
     administration.execute_unprepared(&format!("CREATE DATABASE {name}")).await.expect("a database is created");
     administration.close().await.expect("the connection closes");
     Some(url(&name))
+}
+
+/// A server for what is done to all of a server, such as to make roles; `None` without PostgreSQL.
+pub fn own_server() -> Option<Server> {
+    SERVER.get_or_init(start_or_say).as_ref()?;
+    programs().map(|programs| start(&programs))
 }
 
 /// The server's log, whose messages begin with the name of their database and `=`.

@@ -60,12 +60,7 @@ impl Service {
     pub async fn start_with(database: &Database, clock: Clock, options: Options) -> Self {
         let store = database.store().await;
         let random = Random::system();
-        let parts = Parts {
-            store: store.clone(),
-            clock: clock.clone(),
-            random: random.clone(),
-            log_name: Some(super::log::LOG_NAME.to_owned()),
-        };
+        let parts = Parts { store: store.clone(), clock: clock.clone(), random: random.clone() };
         let running = app::start(parts, options).await.expect("the service starts");
         Self { running, store, http: reqwest::Client::new(), clock, random }
     }
