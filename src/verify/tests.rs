@@ -251,6 +251,9 @@ fn where_tiles_were_edited_as_well_no_more_is_said_than_is_known() {
     let expected = "changed: one of the entries 257 to 512: the entries are not those of the checkpoint, and the tile \
                     that would tell which was edited, too";
     assert_eq!(says(found(&signed, &told, None)), expected);
+    // A hash that differs in such a tile proves nothing of its entry.
+    signed.tiles.get_mut(&tile).expect("a tile")[309 - 256] = all[0].leaf;
+    assert_eq!(says(found(&signed, &told, None)), expected);
     // All tiles as if the entry had always been so.
     signed.tiles = log(&told).tiles;
     let expected = "changed: one of the entries 1 to 600: the entries are not those of the checkpoint, and no tile \

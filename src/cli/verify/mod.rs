@@ -116,7 +116,7 @@ impl Verify {
         if let (None, Some(path), Some(state)) = (&checked.finding, &path, &checked.state) {
             state.write(path)?;
         }
-        tell_verdict(&checked, &trust, json, rate)
+        tell_verdict(&checked, &trust, json)
     }
 }
 
@@ -140,7 +140,7 @@ async fn trusted(source: &Source, keys: Keys, state: Option<&State>, trust_first
 }
 
 /// One line, and the exit code.
-fn tell_verdict(checked: &Checked, trust: &Trust, json: bool, rate: u64) -> anyhow::Result<()> {
+fn tell_verdict(checked: &Checked, trust: &Trust, json: bool) -> anyhow::Result<()> {
     let Checked { finding, id, read, erased, state } = checked;
     let origin = trust.origin().as_str();
     let line = match (finding, state) {
@@ -158,7 +158,7 @@ fn tell_verdict(checked: &Checked, trust: &Trust, json: bool, rate: u64) -> anyh
         }
         (None, Some(state)) if json => json!({
             "verified": true, "origin": origin, "size": state.checkpoint.size,
-            "root": state.checkpoint.root.to_string(), "read": read, "erased": erased, "entriesPerSecond": rate,
+            "root": state.checkpoint.root.to_string(), "read": read, "erased": erased,
         })
         .to_string(),
         (None, Some(state)) => {
