@@ -1,10 +1,10 @@
 //! One request on every surface: REST in the service, REST in a gateway before it, and gRPC.
 
-use base64::Engine;
 use auditlog::app::gateway;
 use auditlog::domain::{Clock, Random, end_of_span, start_of_span};
 use auditlog::grpc::{pb, wire};
 use auditlog::rest::json::Entry;
+use base64::Engine;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Response};
 use serde_json::value::RawValue;
