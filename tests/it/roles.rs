@@ -270,7 +270,7 @@ async fn use_all(roles: &Roles, key: &str, round: usize) -> anyhow::Result<()> {
     store.keep_log_key(&organization(ORG), b"a key", 0).await?;
     store.growth(b"a key").await?;
     let eraser = Eraser::new(store.clone(), Clock::system(), Random::system(), Duration::from_secs(9));
-    let ids = vec![entry(&format!("log_{round}_{first}"), 0).content.id.clone()];
+    let ids = vec![entry(&format!("log_{round}_{head}"), 0).content.id.clone()];
     for groups in [[Group::Actor].into_iter().collect(), both()] {
         eraser.erase(erasure(Target::Entries(ids.clone()), groups)).await?;
     }
