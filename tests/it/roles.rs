@@ -250,8 +250,8 @@ async fn use_all(roles: &Roles, key: &str, round: usize) -> anyhow::Result<()> {
     store.touch_key(key, now).await?;
     let ingest = start(&store, Clock::system());
     // Both complete a tile, the service by its entries and the eraser by its record.
-    let head = store.head(&organization(ORG)).await?.unwrap_or(0);
-    let entries = (head..head + 256 + 255 - head % 256)
+    let first = store.head(&organization(ORG)).await?.unwrap_or(0);
+    let entries = (first..first + 256 + 255 - first % 256)
         .map(|number| person(&format!("log_{round}_{number}"), "ada", (ResourceType(5), "ada"), "x"));
     write(&ingest, ORG, entries.collect()).await?;
     let twice = write(&ingest, "org_new", vec![entry("log_1", 1), entry("log_1", 2)]).await;
@@ -270,7 +270,7 @@ async fn use_all(roles: &Roles, key: &str, round: usize) -> anyhow::Result<()> {
     store.keep_log_key(&organization(ORG), b"a key", 0).await?;
     store.growth(b"a key").await?;
     let eraser = Eraser::new(store.clone(), Clock::system(), Random::system(), Duration::from_secs(9));
-    let ids = vec![entry(&format!("log_{round}_{head}"), 0).content.id.clone()];
+    let ids = vec![entry(&format!("log_{round}_{first}"), 0).content.id.clone()];
     for groups in [[Group::Actor].into_iter().collect(), both()] {
         eraser.erase(erasure(Target::Entries(ids.clone()), groups)).await?;
     }
