@@ -121,14 +121,12 @@ fn forged_extras(proof: &str) -> Vec<(String, String)> {
         with(&format!("another {name} in the leaf"), &|extra| extra["leaf"] = STANDARD.encode(&changed).into());
     }
     for group in ["facts", "actor", "content"] {
-        let told = extra(proof)["groups"][group].clone();
-        let fields = told["fields"].as_array().expect("fields").len();
-        with(&format!("another salt of {group}"), &|extra| {
-            extra["groups"][group]["salt"] = STANDARD.encode([7; 16]).into()
-        });
-        with(&format!("a short salt of {group}"), &|extra| {
-            extra["groups"][group]["salt"] = STANDARD.encode([7; 15]).into()
-        });
+        let fields = extra(proof)["groups"][group]["fields"].as_array().expect("fields").len();
+        for (salt, length) in [("another", 16), ("a short", 15)] {
+            with(&format!("{salt} salt of {group}"), &|extra| {
+                extra["groups"][group]["salt"] = STANDARD.encode(&[7; 16][..length]).into()
+            });
+        }
         with(&format!("no salt of {group}"), &|extra| {
             drop(extra["groups"][group].as_object_mut().expect("an object").remove("salt"))
         });
