@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::domain::{Change, Group, JsonText, Random, Seq, Timestamp};
-use crate::merkle::{Checkpoint, Edge, GroupHash, Hash, KeyName, SigningKey, TileId, sign};
+use crate::merkle::{Checkpoint, Edge, GroupHash, Hash, KeyName, Leaf, SigningKey, TileId, sign};
 
 const LOG: &str = "0123456789abcdef0123456789abcdef";
 const ORGANIZATION: &str = "org_a";
@@ -402,4 +402,37 @@ fn a_new_key_is_believed_where_an_old_one_vouches_for_the_entry_that_names_it() 
     let other = Checkpoint { origin: KeyName::parse("audit.example.com/other").expect("a name"), ..signed };
     let refused = trust.open(&sign(&other.text(), &origin(), &[&keys[0]]));
     assert!(matches!(refused, Err(Untrusted::Origin(..))), "{refused:?}");
+}
+
+#[test]
+fn a_leaf_that_should_not_be_where_it_was_signed_for_proves_nothing() {
+    let trust = Trust::new([key().verifier(origin())]).expect("a key");
+    let told = entry(1);
+    let groups = told.hashes().map(|hash| hash.expect("told"));
+    let recorded_at = told.recorded_at;
+    let right = Leaf { log_id: LOG, seq: 1, id: "log_1", recorded_at, writer: "key", groups };
+    // A log of this one leaf, signed by the right key.
+    let proved = |leaf: &Leaf<'_>| {
+        let data = leaf.data();
+        let text = Checkpoint { origin: origin(), size: 1, root: Hash::of_leaf(&data) }.text();
+        let note = sign(&text, &origin(), &[&key()]);
+        let proof = Proof { leaf: data, ..Proof::new(&told, LOG, &[], Vec::new(), note).expect("a leaf") };
+        assert_eq!(Proof::parse(&proof.text()).map(|read| read.text()), Ok(proof.text()));
+        proof.verify(&trust).map_err(|why| why.0)
+    };
+    assert!(proved(&right).is_ok_and(|proved| proved.seq == 1 && proved.groups.iter().all(|(_, told)| told.is_some())));
+    let other = GroupHash(Hash::of_nothing());
+    for (leaf, why) in [
+        (Leaf { log_id: "fedcba9876543210fedcba9876543210", ..right.clone() }, "the leaf must be of the log of audit"),
+        (Leaf { seq: 2, ..right.clone() }, "the entry of index 0 must be 1, got 2"),
+        (Leaf { writer: "-", ..right.clone() }, "must have its id and its writer"),
+        (Leaf { id: "auditlog:x", ..right.clone() }, "must have its id and its writer"),
+        (
+            Leaf { groups: [groups[0], other, groups[2]], ..right.clone() },
+            "the values of actor are not those of the leaf",
+        ),
+    ] {
+        let refused = proved(&leaf);
+        assert!(refused.as_ref().is_err_and(|told| told.contains(why)), "{refused:?}, {why}");
+    }
 }

@@ -104,9 +104,9 @@ fn forged(proof: &str, other: &str) -> Vec<(String, String)> {
     forged
 }
 
-fn forged_extras(proof: &str) -> Vec<(String, String)> {
+/// With another leaf.
+fn forged_leaves(proof: &str) -> Vec<(String, String)> {
     let mut forged = Vec::new();
-    let mut with = |name: &str, edit: &dyn Fn(&mut Value)| forged.push((name.to_owned(), edited(proof, edit)));
     let leaf = text(&STANDARD.decode(extra(proof)["leaf"].as_str().expect("base64")).expect("base64"));
     for line in leaf.lines() {
         let (name, value) = line.split_once(' ').unwrap_or((line, ""));
@@ -118,8 +118,15 @@ fn forged_extras(proof: &str) -> Vec<(String, String)> {
             _ => STANDARD.encode([7; 32]),
         };
         let changed = leaf.replacen(line, &format!("{name} {other}"), 1);
-        with(&format!("another {name} in the leaf"), &|extra| extra["leaf"] = STANDARD.encode(&changed).into());
+        let proof = edited(proof, |extra| extra["leaf"] = STANDARD.encode(&changed).into());
+        forged.push((format!("another {name} in the leaf"), proof));
     }
+    forged
+}
+
+fn forged_extras(proof: &str) -> Vec<(String, String)> {
+    let mut forged = forged_leaves(proof);
+    let mut with = |name: &str, edit: &dyn Fn(&mut Value)| forged.push((name.to_owned(), edited(proof, edit)));
     for group in ["facts", "actor", "content"] {
         let fields = extra(proof)["groups"][group]["fields"].as_array().expect("fields").len();
         for (salt, length) in [("another", 16), ("a short", 15)] {
