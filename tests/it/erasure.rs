@@ -22,6 +22,7 @@ use auditlog::merkle::Hash;
 use auditlog::store::{Extent, Store};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use sea_orm::{ConnectionTrait, Database as Connections, Statement};
 use serde_json::Value;
 
 use crate::ingest::{all, organization, start, write};
@@ -167,6 +168,10 @@ on_every_database! {
         let fields: Vec<_> = changes.iter().map(|change| change.field.as_str()).collect();
         assert_eq!(fields, ["reason", "erased.2.actor", "erased.2.content"]);
         assert_eq!(changes[0].new_value.as_str(), format!("\"{REASON}\""));
+        let connection = Connections::connect(&database.url).await.expect("the database opens");
+        let asked = "SELECT count(*) FROM erasures WHERE seq = 2 AND erased_by = 5";
+        let row = connection.query_one_raw(Statement::from_string(connection.get_database_backend(), asked)).await;
+        assert_eq!(row.expect("an answer").expect("a row").try_get_by_index::<i64>(0).expect("a count"), 2, "by that entry");
     }
 
     async fn a_user_is_forgotten_where_they_acted_and_where_they_are_the_resource(database: &Database) {

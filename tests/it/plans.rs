@@ -248,13 +248,14 @@ async fn check_erasing(service: &Service, reader: &mut Reader) {
     let seqs: Vec<_> = (1..=100).map(|number| number * 300).collect();
     // What the test has made by SQL has no salts.
     transaction.numbered(&organization, &seqs).await.expect_err("it is read, and not understood");
+    transaction.remains(&organization, &seqs).await.expect("read");
     transaction
         .take_away(&organization, [Group::Actor, Group::Content].into_iter().collect(), &seqs)
         .await
         .expect("changed");
     transaction.roll_back().await.expect("it ends");
     let plans = reader.plans().await;
-    assert_eq!(plans.len(), 2);
+    assert_eq!(plans.len(), 3);
     for plan in &plans {
         assert!(
             plan.faults.is_empty()

@@ -3,11 +3,12 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use serde_json::Value;
+use tracing::Dispatch;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer};
 
@@ -73,9 +74,14 @@ pub struct Reader {
     log: Option<(String, u64)>,
 }
 
+/// Where a process has only one subscriber, tracing asks that of the thread at hand what is of interest, and that of a
+/// test which has none says nothing is, for all threads.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
+
 impl Reader {
     /// From here on the plans of new connections are read. `connection` is the test's own, and older.
     pub async fn new(database: &Database, connection: DatabaseConnection) -> Self {
+        LazyLock::force(&ANOTHER);
         let log = match database.backend {
             Backend::Sqlite => None,
             Backend::Postgres => {
