@@ -57,10 +57,8 @@ impl Opened {
 
     /// The leaf, in the log `log_id`; `None` where it cannot be made.
     pub fn leaf<'a>(&'a self, log_id: &'a str) -> Option<Leaf<'a>> {
-        let Entry { seq, recorded_at, writer_key_id, content, .. } = &self.sealed.entry;
         let groups = [self.hash(Group::Facts)?, self.hash(Group::Actor)?, self.hash(Group::Content)?];
-        let (seq, recorded_at, id) = (*seq, *recorded_at, content.id.as_str());
-        Some(Leaf { log_id, seq, id, recorded_at, writer: writer_key_id, groups })
+        Some(Leaf::of(&self.sealed.entry, log_id, groups))
     }
 }
 

@@ -29,6 +29,12 @@ pub struct Leaf<'a> {
 }
 
 impl<'a> Leaf<'a> {
+    /// That of `entry` in a log, whose groups have these hashes.
+    pub fn of(entry: &'a Entry, log_id: &'a str, groups: [GroupHash; 3]) -> Self {
+        let Entry { seq, timestamp: _, recorded_at, writer_key_id, erased: _, content } = entry;
+        Self { log_id, seq: *seq, id: content.id.as_str(), recorded_at: *recorded_at, writer: writer_key_id, groups }
+    }
+
     /// The data of the leaf. [`Hash::of_leaf`] of it goes into the tree.
     pub fn data(&self) -> Vec<u8> {
         let Self { log_id, seq, id, recorded_at, writer, groups } = self;
@@ -51,12 +57,10 @@ impl<'a> Leaf<'a> {
 
 /// The hash of the leaf of `entry` in a log; `None` if `catalogue` does not name its type or action.
 pub fn leaf_hash(entry: &Entry, log_id: &str, catalogue: &Catalogue, salts: &Salts) -> Option<Hash> {
-    let Entry { seq, timestamp: _, recorded_at, writer_key_id, erased: _, content } = entry;
-    let resource_type = catalogue.resource_type_name(content.resource_type)?;
-    let action = catalogue.action_name(content.action)?;
+    let resource_type = catalogue.resource_type_name(entry.content.resource_type)?;
+    let action = catalogue.action_name(entry.content.action)?;
     let groups = group_hashes(&Values::of(entry, resource_type, action), salts);
-    let (seq, id, recorded_at) = (*seq, content.id.as_str(), *recorded_at);
-    Some(Hash::of_leaf(&Leaf { log_id, seq, id, recorded_at, writer: writer_key_id, groups }.data()))
+    Some(Hash::of_leaf(&Leaf::of(entry, log_id, groups).data()))
 }
 
 /// The hashes of all groups of an entry.

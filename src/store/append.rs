@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::entities::{log_tile, organization};
 use super::fold::Unfolded;
+use super::log::leaf_hashes;
 use super::recent::Recent;
 use super::sql::{Sql, number, prepared, text};
 use super::{dialect, rows};
@@ -149,8 +150,8 @@ impl Append {
     pub async fn complete(&self, organization: &OrganizationId, completed: &[Completed]) -> Result<()> {
         for completed in completed {
             if completed.level == 1 {
-                let hashes = self.leaf_hashes(organization, completed.index).await?;
-                self.write_tile(organization, TileId { level: 0, index: completed.index }, hashes).await?;
+                let hashes = leaf_hashes(&self.transaction, organization, completed.index, TILE_WIDTH).await?;
+                self.write_tile(organization, TileId { level: 0, index: completed.index }, hashes.concat()).await?;
             }
             let tile = completed.tile();
             let mut hashes = self.tile(organization, tile).await?;
@@ -160,21 +161,6 @@ impl Append {
             self.write_tile(organization, tile, hashes).await?;
         }
         Ok(())
-    }
-
-    /// The leaf hashes of the entries that a full tile of level 0 has.
-    async fn leaf_hashes(&self, organization: &OrganizationId, index: u64) -> Result<Vec<u8>> {
-        // A tree has no more leaves than there are numbers.
-        let first = index as Seq * Seq::from(TILE_WIDTH);
-        let text =
-            "SELECT leaf_hash FROM audit_logs WHERE organization_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq";
-        let values = [organization.as_str().into(), first.into(), (first + Seq::from(TILE_WIDTH)).into()];
-        let statement = Statement::from_sql_and_values(self.transaction.get_database_backend(), text, values);
-        let mut hashes = Vec::with_capacity(usize::from(TILE_WIDTH) * Hash::LENGTH);
-        for row in self.transaction.query_all_raw(statement).await? {
-            hashes.extend(row.try_get_by_index::<Vec<u8>>(0)?);
-        }
-        Ok(hashes)
     }
 
     async fn tile(&self, organization: &OrganizationId, TileId { level, index }: TileId) -> Result<Vec<u8>> {

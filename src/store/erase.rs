@@ -9,7 +9,7 @@ use super::append::{Append, Sealed};
 use super::sql::{Sql, Streams, number, prepared, text};
 use super::{Store, dialect, rows};
 use crate::domain::{EntryId, Erased, Group, Key, OrganizationId, Position, Seq, Timestamp};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::merkle::{GroupHash, SERVICE, Salt};
 
 /// The columns that an erasure changes. On PostgreSQL, its role may change no others.
@@ -163,8 +163,7 @@ impl Append {
         let statement = format!("SELECT e.seq, e.group_code, e.hash FROM {k} {each}");
         let mut remains = Vec::new();
         for row in self.query(sql.statement(statement)).await? {
-            let group = Group::of_code(row.try_get_by_index(1)?);
-            let group = group.ok_or_else(|| Error::Internal(anyhow::anyhow!("an erasure is of no known group")))?;
+            let group = rows::group(row.try_get_by_index(1)?)?;
             let hash = GroupHash(rows::hash(row.try_get_by_index(2)?)?);
             remains.push(Remains { seq: row.try_get_by_index(0)?, group, hash });
         }

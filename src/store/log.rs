@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder
 use super::entities::{audit_log, checkpoint, erasure, log_key, organization};
 use super::sql::{Sql, number};
 use super::{Sealed, Store, dialect, rows};
-use crate::domain::{EntryId, Group, Invalid, OrganizationId, Seq, Timestamp};
+use crate::domain::{EntryId, Group, OrganizationId, Seq, Timestamp};
 use crate::error::{Error, Result};
 use crate::merkle::{Edge, GroupHash, Hash, TILE_WIDTH, TileId, Tiles};
 
@@ -97,22 +97,11 @@ impl Store {
         }
         for tile in tiles.iter().filter(|tile| tile.level == 0 && tile.width(size) > 0) {
             if !found.contains_key(tile) {
-                found.insert(*tile, self.leaf_hashes(organization, *tile, tile.width(size)).await?);
+                let hashes = leaf_hashes(&self.readers, organization, tile.index, tile.width(size)).await?;
+                found.insert(*tile, hashes.into_iter().map(rows::hash).collect::<Result<_>>()?);
             }
         }
         Ok(found)
-    }
-
-    /// The first `width` hashes of a tile of leaves, from its entries.
-    async fn leaf_hashes(&self, organization: &OrganizationId, tile: TileId, width: u16) -> Result<Vec<Hash>> {
-        // No log has more leaves than there are numbers.
-        let after = (tile.index * u64::from(TILE_WIDTH)) as Seq;
-        let text =
-            "SELECT leaf_hash FROM audit_logs WHERE organization_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq";
-        let values = [organization.as_str().into(), after.into(), (after + Seq::from(width)).into()];
-        let statement = Statement::from_sql_and_values(self.readers.get_database_backend(), text, values);
-        let rows = self.readers.query_all_raw(statement).await?;
-        rows.iter().map(|row| rows::hash(row.try_get_by_index(0)?)).collect()
     }
 
     /// The number of the entry `id` and the hash of its leaf.
@@ -150,9 +139,7 @@ impl Store {
             .all(&self.readers)
             .await?;
         let hash = |erasure::Model { organization_id: _, seq, group_code, hash, erased_by: _ }| {
-            let group = Group::ALL.into_iter().find(|group| *group as i16 == group_code);
-            let group = group.ok_or_else(|| rows::foreign(Invalid::new("a group must be 0 to 2", group_code)))?;
-            Ok(((seq, group), GroupHash(rows::hash(hash)?)))
+            Ok(((seq, rows::group(group_code)?), GroupHash(rows::hash(hash)?)))
         };
         erased.into_iter().map(hash).collect()
     }
@@ -174,6 +161,22 @@ impl Store {
         };
         rows.iter().map(sealed).collect()
     }
+}
+
+/// The hashes of the first `width` leaves of a tile of level 0, from its entries.
+pub(super) async fn leaf_hashes(
+    connection: &impl ConnectionTrait,
+    organization: &OrganizationId,
+    index: u64,
+    width: u16,
+) -> Result<Vec<Vec<u8>>> {
+    // No log has more leaves than there are numbers.
+    let after = (index * u64::from(TILE_WIDTH)) as Seq;
+    let text = "SELECT leaf_hash FROM audit_logs WHERE organization_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq";
+    let values = [organization.as_str().into(), after.into(), (after + Seq::from(width)).into()];
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), text, values);
+    let rows = connection.query_all_raw(statement).await?;
+    rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
 }
 
 /// The first `width` of hashes that were stored one after the other.

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::append::Sealed;
 use super::entities::audit_log::Model;
 use crate::domain::{
-    Action, Change, Content, Counts, Entry, EntryId, Erased, Identifier, Invalid, JsonText, Metadata, Name,
+    Action, Change, Content, Counts, Entry, EntryId, Erased, Group, Identifier, Invalid, JsonText, Metadata, Name,
     OrganizationId, ResourceType, Timestamp,
 };
 use crate::error::{Error, Result};
@@ -111,6 +111,11 @@ pub(super) fn sealed(row: &QueryResult) -> Result<(String, Sealed)> {
 /// A hash as it was stored.
 pub(super) fn hash(bytes: Vec<u8>) -> Result<Hash> {
     Hash::of_bytes(&bytes).map_err(foreign)
+}
+
+/// A group as it was stored.
+pub(super) fn group(code: i16) -> Result<Group> {
+    Group::of_code(code).ok_or_else(|| foreign(Invalid::new("a group must be 0 to 2", code)))
 }
 
 /// What nobody writes was read.

@@ -145,7 +145,7 @@ fn whole(
     catalogue: &Catalogue,
     before: &HashMap<(Seq, Group), Remains>,
 ) -> Result<Option<[Remains; 3]>> {
-    let Entry { seq, timestamp: _, recorded_at, writer_key_id, erased, content } = entry;
+    let Entry { seq, erased, content, .. } = entry;
     let unnamed = || Error::Internal(anyhow::anyhow!("an entry has a code that is not in the catalogue"));
     let resource_type = catalogue.resource_type_name(content.resource_type).ok_or_else(unnamed)?;
     let action = catalogue.action_name(content.action).ok_or_else(unnamed)?;
@@ -157,9 +157,7 @@ fn whole(
             None => return Ok(None),
         }
     }
-    let (seq, id, recorded_at, writer) = (*seq, content.id.as_str(), *recorded_at, writer_key_id.as_str());
-    let groups = all.map(|remains| remains.hash);
-    let own = Hash::of_leaf(&Leaf { log_id, seq, id, recorded_at, writer, groups }.data());
+    let own = Hash::of_leaf(&Leaf::of(entry, log_id, all.map(|remains| remains.hash)).data());
     Ok((own == *leaf).then_some(all))
 }
 
