@@ -10,6 +10,7 @@
 //! marks, signer
 //! store                      the database; the only place that names sea-orm
 //! error                      the one error enum; knows neither gRPC nor HTTP
+//! metrics                    what operators watch
 //! verify                     what a log's verifier checks, and what it finds, as pure functions
 //! merkle                     leaves, tree, proofs and signatures of a log, as pure functions
 //! domain                     plain data and pure functions
@@ -27,6 +28,7 @@ pub mod ingest;
 pub mod integrity;
 pub mod marks;
 pub mod merkle;
+pub mod metrics;
 pub mod query;
 pub mod rest;
 pub mod signer;
