@@ -17,11 +17,18 @@ pub struct Database {
     pub rows: u64,
     /// A key to read and write all organizations with.
     pub key: String,
+    /// The build that serves it.
+    pub program: PathBuf,
 }
 
 impl Database {
-    /// A new database with the schema, a key, and no entries.
+    /// A new database with the schema of this build, a key, and no entries.
     pub async fn create(backend: DbBackend, directory: &Path, rows: u64) -> anyhow::Result<Self> {
+        Self::create_by(program(), backend, directory, rows).await
+    }
+
+    /// The same, with the schema of any build.
+    pub async fn create_by(program: PathBuf, backend: DbBackend, directory: &Path, rows: u64) -> anyhow::Result<Self> {
         let (url, server) = match backend {
             DbBackend::Postgres => {
                 let server = Server::start(directory, rows)?;
@@ -30,8 +37,14 @@ impl Database {
             }
             _ => (format!("sqlite://{}", directory.join(format!("bench-{rows}.db")).display()), None),
         };
-        let key = auditlog(&url, &["keys", "create", "--all-organizations", "--scope", "read", "--scope", "write"])?;
-        Ok(Self { connection: connect(&url).await?, url, server, rows, key: key.trim_end().to_owned() })
+        let key = ["keys", "create", "--all-organizations", "--scope", "read", "--scope", "write"];
+        let key = auditlog(&program, &url, &key)?.trim_end().to_owned();
+        Ok(Self { connection: connect(&url).await?, url, server, rows, key, program })
+    }
+
+    /// What a command of the program prints.
+    pub fn auditlog(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        auditlog(&self.program, &self.url, arguments)
     }
 
     pub fn backend(&self) -> DbBackend {
@@ -72,6 +85,13 @@ impl Database {
     }
 }
 
+fn auditlog(program: &Path, url: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new(program).args(arguments).env("AUDITLOG_DATABASE_URL", url).output()?;
+    let [said, error] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    ensure!(output.status.success(), "auditlog {} failed: {error}", arguments.join(" "));
+    Ok(said)
+}
+
 /// A connection, which is as durable on SQLite as the service's.
 pub async fn connect(url: &str) -> anyhow::Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(url);
@@ -82,12 +102,4 @@ pub async fn connect(url: &str) -> anyhow::Result<DatabaseConnection> {
 /// The program that is measured.
 pub fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_auditlog"))
-}
-
-/// What a command of the program prints.
-pub fn auditlog(url: &str, arguments: &[&str]) -> anyhow::Result<String> {
-    let output = Command::new(program()).args(arguments).env("AUDITLOG_DATABASE_URL", url).output()?;
-    let [said, error] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    ensure!(output.status.success(), "auditlog {} failed: {error}", arguments.join(" "));
-    Ok(said)
 }

@@ -11,7 +11,7 @@ use sea_orm::sqlx::postgres::PgPoolCopyExt;
 use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 
 use crate::data::{COLUMNS, Data, Entry};
-use crate::database::{Database, auditlog};
+use crate::database::Database;
 use crate::figure::Report;
 use crate::logs::Logs;
 use crate::say;
@@ -42,7 +42,7 @@ pub async fn load(database: &Database, report: &mut Report) -> anyhow::Result<()
     report_rate(report, "indexes", database.rows, begun);
     say(&format!("{name}: indexes in {:.1?}; the folder", begun.elapsed()));
     let begun = Instant::now();
-    auditlog(&database.url, &["marks", "fold"])?;
+    database.auditlog(&["marks", "fold"])?;
     report_rate(report, "fold", database.rows, begun);
     settle(database).await
 }

@@ -33,7 +33,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use database::Database;
 use figure::Report;
 use options::{Cli, Options, Part, Section, Which};
-use sections::{check, folding, hard, lists, offsets, process, throughput, writes};
+use sections::{check, earlier, folding, hard, lists, offsets, process, throughput, verify, writes};
 use service::{Folder, Service};
 
 /// Entries that the folder still has to count while answers are checked.
@@ -95,6 +95,11 @@ async fn measure(options: &Options, scratch: &Path, report: &mut Report) -> anyh
                 run.growth(options.rows.count / 10).await?;
             }
             run.writing(&database).await?;
+            if let Some(program) = &options.earlier
+                && run.begins(Section::Earlier, "earlier")
+            {
+                earlier::run(program, backend, scratch, run.report).await?;
+            }
         }
     }
     Ok(())
@@ -149,6 +154,9 @@ impl Run<'_> {
         }
         if self.begins(Section::Start, "start") {
             process::start(database, self.report).await?;
+        }
+        if self.begins(Section::Verify, "verify") {
+            verify::run(database, self.scratch, self.report).await?;
         }
         Ok(())
     }

@@ -44,6 +44,9 @@ pub struct Options {
     /// The figures of an earlier run of another size: print how its medians relate to these.
     #[arg(long, value_name = "FILE")]
     pub compare: Option<PathBuf>,
+    /// The program of an earlier build: compare how fast both take batches.
+    #[arg(long, value_name = "PROGRAM")]
+    pub earlier: Option<PathBuf>,
     /// What `cargo bench` adds, and `cargo test --benches` does not.
     #[arg(long, hide = true)]
     pub bench: bool,
@@ -111,6 +114,10 @@ pub enum Section {
     Writes,
     /// What counting in advance costs beside the writes.
     Folding,
+    /// `auditlog verify` of the largest organization.
+    Verify,
+    /// Batches of 100 against those of an earlier build, which --earlier names.
+    Earlier,
 }
 
 impl Options {

@@ -88,6 +88,13 @@ fn script(programs: &Path, directory: &Path, port: u16, rows: u64) -> String {
     )
 }
 
+/// A new directory in `parent` that PostgreSQL can write to.
+pub fn directory(parent: &Path) -> anyhow::Result<PathBuf> {
+    let directory = tempfile::Builder::new().prefix("databases-").tempdir_in(parent)?.keep();
+    ensure!(as_postgres("true", &directory).status()?.success(), "cannot prepare {}", directory.display());
+    Ok(directory)
+}
+
 /// A directory that PostgreSQL can enter, on the build's disk if possible.
 pub fn scratch() -> anyhow::Result<TempDir> {
     for parent in [Path::new(env!("CARGO_TARGET_TMPDIR")), &std::env::temp_dir()] {

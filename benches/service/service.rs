@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use auditlog::store::Store;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
-use crate::database::{Database, program};
+use crate::database::Database;
 use crate::raw::Lister;
 
 /// Whether entries are counted in advance while the service runs.
@@ -38,11 +39,19 @@ pub struct Service {
 impl Service {
     /// `auditlog serve` on a free port.
     pub fn start(database: &Database, folder: Folder) -> anyhow::Result<Self> {
-        let mut command = Command::new(program());
-        command.args(["serve", "--listen", "127.0.0.1:0"]).env("AUDITLOG_DATABASE_URL", &database.url);
+        let mut command = serve(database);
         if folder == Folder::Off {
             command.args(["--fold", "off"]);
         }
+        Self::spawn(command, database)
+    }
+
+    /// The same, signing with a new key in `directory`.
+    pub fn start_signing(database: &Database, directory: &Path) -> anyhow::Result<Self> {
+        let key = directory.join("bench.key");
+        database.auditlog(&["signing-key", "create", "--signing-key", &key.display().to_string()])?;
+        let mut command = serve(database);
+        command.arg("--signing-key").arg(key).args(["--log-name", "bench.example"]);
         Self::spawn(command, database)
     }
 
@@ -116,6 +125,13 @@ impl Service {
         }
         Ok(clients)
     }
+}
+
+/// `auditlog serve` on a free port.
+fn serve(database: &Database) -> Command {
+    let mut command = Command::new(&database.program);
+    command.args(["serve", "--listen", "127.0.0.1:0"]).env("AUDITLOG_DATABASE_URL", &database.url);
+    command
 }
 
 impl Drop for Service {

@@ -98,12 +98,9 @@ impl Append {
         let mut sql = Sql::new(self.transaction.get_database_backend());
         let k = sql.rows(ids.iter().map(|(organization, id)| json!([organization.as_str(), id.as_str()])).collect());
         let text = format!(
-            "SELECT {} FROM {k} {} audit_logs a {} ON a.organization_id = {} AND a.id = {}",
+            "SELECT {} FROM {k} {}",
             rows::columns("a", &rows::SEALED),
-            dialect::join_each(sql.backend),
-            dialect::indexed_by(sql.backend, "audit_logs_id"),
-            text("k", 0),
-            text("k", 1)
+            dialect::entry(sql.backend, "a", &text("k", 0), "id", &text("k", 1))
         );
         self.transaction.query_all_raw(sql.statement(text)).await?.iter().map(rows::sealed).collect()
     }

@@ -64,12 +64,8 @@ impl Store {
     pub async fn erasable(&self, organization: &OrganizationId, ids: &[EntryId]) -> Result<HashMap<EntryId, Erasable>> {
         let mut sql = Sql::of(self.readers.get_database_backend(), organization);
         let k = sql.rows(ids.iter().map(|id| json!([id.as_str()])).collect());
-        let statement = format!(
-            "SELECT a.seq, a.erased, a.id FROM {k} {} audit_logs a {} ON a.organization_id = $1 AND a.id = {}",
-            dialect::join_each(sql.backend),
-            dialect::indexed_by(sql.backend, "audit_logs_id"),
-            text("k", 0)
-        );
+        let entry = dialect::entry(sql.backend, "a", "$1", "id", &text("k", 0));
+        let statement = format!("SELECT a.seq, a.erased, a.id FROM {k} {entry}");
         let mut found = HashMap::with_capacity(ids.len());
         for row in self.readers.query_all_raw(sql.statement(statement)).await? {
             let erasable = Erasable { seq: row.try_get_by_index(0)?, erased: Erased(row.try_get_by_index(1)?) };
@@ -147,9 +143,8 @@ impl Append {
     pub async fn numbered(&self, organization: &OrganizationId, seqs: &[Seq]) -> Result<Vec<Sealed>> {
         let mut sql = self.sql(organization);
         let k = sql.rows(seqs.iter().map(|seq| json!([seq])).collect());
-        let chosen = format!("a.organization_id = $1 AND a.seq = {}", number("k", 0));
-        let each = dialect::each(sql.backend, "audit_logs", "a", &chosen);
-        let statement = format!("SELECT {} FROM {k} {each}", rows::columns("a", &rows::SEALED));
+        let entry = dialect::entry(sql.backend, "a", "$1", "seq", &number("k", 0));
+        let statement = format!("SELECT {} FROM {k} {entry}", rows::columns("a", &rows::SEALED));
         let rows = self.query(sql.statement(statement)).await?;
         rows.iter().map(|row| Ok(rows::sealed(row)?.1)).collect()
     }

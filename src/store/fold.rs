@@ -232,9 +232,9 @@ impl Fold {
     pub async fn wholes(&self, keys: &[&Key]) -> Result<HashMap<Key, Whole>> {
         let mut sql = self.sql();
         let texts = sql.bind(dialect::texts(sql.backend, keys.iter().map(|key| key.text()).collect()));
-        let (k, join) = (dialect::each_text(sql.backend, &texts), dialect::join_each(sql.backend));
-        let statement =
-            format!("SELECT c.* FROM {k} {join} count_keys c ON c.organization_id = $1 AND c.key = k.value");
+        let k = dialect::each_text(sql.backend, &texts);
+        let each = dialect::each(sql.backend, "count_keys", "c", "c.organization_id = $1 AND c.key = k.value");
+        let statement = format!("SELECT c.* FROM {k} {each}");
         let rows = self.query(sql.statement(statement)).await?;
         let mut wholes = HashMap::with_capacity(rows.len());
         for row in rows {

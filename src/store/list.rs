@@ -178,7 +178,7 @@ pub(super) fn numbered(sql: &mut Sql, filter: &Filter, span: Span, after: &str, 
 /// stream is one of the page, its rows at once.
 fn page_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, window: &Window) -> String {
     let Window { spans, offset, limit, head } = window;
-    let (index, join) = (dialect::indexed_by(sql.backend, streams.index()), dialect::join_each(sql.backend));
+    let index = dialect::indexed_by(sql.backend, streams.index());
     let (up_to, filters) = (sql.up_to(*head), sql.filters(filter, Some(streams)));
     let matching = |prefix: &str, within: &str, limit: &str| {
         format!(
@@ -205,10 +205,8 @@ fn page_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, window: &Wi
         }
     };
     let columns = rows::columns("l", rows::COLUMNS);
-    format!(
-        "SELECT {columns} FROM ({places}) p {join} audit_logs l ON l.organization_id = $1 AND l.seq = p.seq \
-         ORDER BY p.timestamp DESC, p.seq DESC"
-    )
+    let entry = dialect::entry(sql.backend, "l", "$1", "seq", "p.seq");
+    format!("SELECT {columns} FROM ({places}) p {entry} ORDER BY p.timestamp DESC, p.seq DESC")
 }
 
 /// Each of `streams` in each of `spans` as the table `k`, and that `a` lies in the span of its row.

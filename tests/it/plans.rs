@@ -3,18 +3,21 @@
 mod data;
 mod reader;
 
+use std::collections::BTreeSet;
+
 use auditlog::access::Scope;
 use auditlog::domain::{EntryId, Filter, Group, Identifier, Key, OrganizationId, Position, ResourceType};
 use auditlog::integrity::{Integrity, Which};
 use auditlog::marks::Folder;
 use auditlog::merkle::TileId;
 use auditlog::query::Query;
+use sea_orm::{ConnectOptions, Database as Connections};
 use serde_json::json;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::ingest;
 use crate::support::{Backend, Database, Service, service};
-use reader::{Plan, Reader, Scan};
+use reader::{Plan, Reader, Scan, planned_again};
 
 const LARGE: &str = "org_large";
 
@@ -108,7 +111,7 @@ fn stream(statement: &str) -> &'static str {
 
 /// `plan` reads each table by the index that is `expected`, and each stream from where it begins.
 fn check(plan: &Plan, rows: i64, expected: impl Fn(&Scan) -> &'static str) {
-    let Plan { statement, scans, faults, rows: read, text } = plan;
+    let Plan { statement, scans, faults, rows: read, text, settings: _ } = plan;
     let shown = || format!("{statement}\n{text}");
     assert!(faults.is_empty(), "{faults:?} in {}", shown());
     assert!(!scans.is_empty(), "no index is read in {}", shown());
@@ -301,6 +304,34 @@ async fn check_all(database: &Database, statistics: Statistics) {
     check_erasing(&service, &mut reader).await;
     check_ids(&service, &mut reader, &key).await;
     service.stop().await;
+    if database.backend == Backend::Postgres && statistics == Statistics::Fresh {
+        check_young(&reader).await;
+    }
+}
+
+/// The service keeps its plans. One that was made when the table was just large enough for that reads it by the same
+/// indexes.
+async fn check_young(reader: &Reader) {
+    let database = Database::fresh(Backend::Postgres).await.expect("another database");
+    database.store().await.close().await;
+    // One, which keeps its settings and what is prepared.
+    let mut options = ConnectOptions::new(&database.url);
+    let connection = Connections::connect(options.max_connections(1).to_owned()).await.expect("the database opens");
+    data::fill_young(&connection).await;
+    let scans = |plan: &Plan| -> BTreeSet<_> {
+        plan.scans.iter().map(|Scan { alias, index, .. }| (alias.clone(), index.clone())).collect()
+    };
+    let mut others = Vec::new();
+    // All but the look at the schema, which reads any row.
+    for plan in reader.seen.values().filter(|plan| plan.statement.contains(" WHERE ")) {
+        assert_eq!(plan.settings["plan_cache_mode"], "force_generic_plan");
+        let young = planned_again(&connection, plan).await;
+        if !young.faults.is_empty() || scans(&young) != scans(plan) {
+            let Plan { statement, scans, faults, .. } = young;
+            others.push(format!("{faults:?}, {scans:?} in {statement}"));
+        }
+    }
+    assert!(others.is_empty(), "{} statements are planned otherwise:\n{}", others.len(), others.join("\n"));
 }
 
 /// On one thread, since what is traced is captured by thread.

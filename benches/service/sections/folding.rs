@@ -11,7 +11,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use crate::data::{Delays, ORGANIZATIONS};
-use crate::database::{Database, auditlog};
+use crate::database::Database;
 use crate::figure::{Report, Target};
 use crate::proc;
 use crate::service::{Folder, Service};
@@ -34,7 +34,7 @@ pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()>
     ];
     for (name, delays, target) in orders {
         let (written, elapsed) = written(database, entries / 2, delays).await?;
-        auditlog(&database.url, &["marks", "fold", "--lag", "256"])?;
+        database.auditlog(&["marks", "fold", "--lag", "256"])?;
         settle(database).await?;
         let folded = folded(database, entries, delays).await?;
         settle(database).await?;

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use sea_orm::DbBackend;
 
 use super::lists::measure;
-use crate::data::{Delays, ORGANIZATIONS, Seal};
+use crate::data::{Delays, ORGANIZATIONS, Seal, log_id, organization_id};
 use crate::database::{Database, connect};
 use crate::drive::{Run, drive};
 use crate::figure::{Report, Target};
@@ -22,27 +22,27 @@ const CLIENTS: usize = 64;
 const HOT: &str = "one hot organization";
 const MANY: &str = "many organizations";
 
-fn hot(_: &mut StdRng) -> u32 {
-    0
+/// Organizations beyond those of the data: for bare rows of each client, and for the naive design, which grows no tree.
+const BARE: u32 = ORGANIZATIONS.ranks;
+const NAIVE: u32 = 2 * ORGANIZATIONS.ranks;
+
+fn hot<const FIRST: u32>(_: &mut StdRng) -> u32 {
+    FIRST
 }
 
-fn many(random: &mut StdRng) -> u32 {
-    random.random_range(0..ORGANIZATIONS.ranks)
-}
-
-/// Organizations beyond those of the data, for bare rows of each client.
-fn bare(client: u32) -> u32 {
-    ORGANIZATIONS.ranks + client
+fn many<const FIRST: u32>(random: &mut StdRng) -> u32 {
+    FIRST + random.random_range(0..ORGANIZATIONS.ranks)
 }
 
 pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()> {
     let naive_service = Service::start_naive(database)?;
     let naive_list = list(database, &naive_service).await?;
-    let naive = singles(&naive_service, "naive", report).await?;
+    prepare_naive(database).await?;
+    let naive = singles::<NAIVE>(&naive_service, "naive", report).await?;
     drop(naive_service);
     let service = Service::start(database, Folder::On)?;
     let list = list(database, &service).await?;
-    let ours = singles(&service, "service", report).await?;
+    let ours = singles::<0>(&service, "service", report).await?;
     for (name, ours, naive) in [(HOT, &ours[0], &naive[0]), (MANY, &ours[1], &naive[1])] {
         let times = if database.backend() == DbBackend::Postgres { 4.0 } else { 3.0 };
         let name = format!("service / naive, {name}");
@@ -51,11 +51,11 @@ pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()>
     let name = format!("service, {HOT} / {MANY}");
     ratio(report, &name, ours[0].rate() / ours[1].rate(), Some(Target::AtLeast(0.7)));
     for size in [10, 1_000] {
-        let run = write(&service, 4, size, DURATION, hot).await?;
+        let run = write(&service, 4, size, DURATION, hot::<0>).await?;
         run.report(report, &format!("batches of {size}, 4 clients"), size, "entries/s");
     }
     for (clients, target) in [(1, Some(Target::AtLeast(0.6))), (4, None)] {
-        let batches = write(&service, clients, 100, DURATION, hot).await?;
+        let batches = write(&service, clients, 100, DURATION, hot::<0>).await?;
         let inserts = inserts(database, clients).await?;
         let by = if clients == 1 { "1 client".to_owned() } else { format!("{clients} clients") };
         batches.report(report, &format!("batches of 100, {by}"), 100, "entries/s");
@@ -75,10 +75,19 @@ fn ratio(report: &mut Report, name: &str, value: f64, target: Option<Target>) {
     }
 }
 
+/// Makes the organizations of the naive design, since it makes none.
+async fn prepare_naive(database: &Database) -> anyhow::Result<()> {
+    let ranks = NAIVE..NAIVE + ORGANIZATIONS.ranks;
+    let row = |rank| format!("('{}', '{}', 0, 0, '', '', 0)", organization_id(rank), log_id(rank));
+    let rows = ranks.map(row).collect::<Vec<_>>().join(", ");
+    let columns = "id, log_id, head_seq, last_recorded_at, edge, root, created_at";
+    database.execute(&format!("INSERT INTO organizations ({columns}) VALUES {rows}")).await
+}
+
 /// Entries one by one, to one organization and to many.
-async fn singles(service: &Service, design: &str, report: &mut Report) -> anyhow::Result<[Run; 2]> {
-    let hot = write(service, CLIENTS, 1, DURATION, hot).await?;
-    let many = write(service, CLIENTS, 1, DURATION, many).await?;
+async fn singles<const FIRST: u32>(service: &Service, design: &str, report: &mut Report) -> anyhow::Result<[Run; 2]> {
+    let hot = write(service, CLIENTS, 1, DURATION, hot::<FIRST>).await?;
+    let many = write(service, CLIENTS, 1, DURATION, many::<FIRST>).await?;
     for (name, run) in [(HOT, &hot), (MANY, &many)] {
         run.report(report, &format!("{design}, one by one, {CLIENTS} clients, {name}"), 1, "entries/s");
     }
@@ -90,7 +99,7 @@ async fn inserts(database: &Database, clients: usize) -> anyhow::Result<Run> {
     let mut callers = Vec::with_capacity(clients);
     for client in 0..clients {
         let connection = connect(&database.url).await?;
-        let organization = bare(u32::try_from(client + 10 * clients)?);
+        let organization = BARE + u32::try_from(client + 10 * clients)?;
         let (mut fresh, mut seq) = (Fresh::new(Delays::JITTER), 0);
         callers.push(move || {
             let row = |place: i64| fresh.entry(organization, seq + place).row(&Seal::none());

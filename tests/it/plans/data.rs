@@ -101,6 +101,13 @@ pub async fn fill(connection: &DatabaseConnection, backend: Backend, statistics:
     refresh(connection, backend, statistics).await;
 }
 
+/// A database whose statistics have just come to ten thousand entries.
+pub async fn fill_young(connection: &DatabaseConnection) {
+    add(connection, LARGE, 0, 10_000).await;
+    move_head(connection, LARGE, 10_000).await;
+    run(connection, "ANALYZE").await;
+}
+
 /// What comes after the last fold.
 pub async fn add_unfolded(connection: &DatabaseConnection, backend: Backend, statistics: Statistics) {
     add(connection, LARGE, FOLDED, FOLDED + UNFOLDED).await;

@@ -1,6 +1,7 @@
 //! The plans of the statements that the service sends: captured where it traces them, read from PostgreSQL's log
 //! (auto_explain) or asked of SQLite.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -65,6 +66,8 @@ pub struct Plan {
     pub rows: i64,
     /// The plan as the database shows it.
     pub text: String,
+    /// PostgreSQL's settings that decide on plans, where the service's are not the defaults.
+    pub settings: BTreeMap<String, String>,
 }
 
 pub struct Reader {
@@ -72,6 +75,8 @@ pub struct Reader {
     connection: DatabaseConnection,
     /// The database's name, and what is read of the log.
     log: Option<(String, u64)>,
+    /// A plan of each statement so far.
+    pub seen: BTreeMap<String, Plan>,
 }
 
 /// Where a process has only one subscriber, tracing asks that of the thread at hand what is of interest, and that of a
@@ -92,6 +97,7 @@ impl Reader {
                     "auto_explain.log_format = 'json'",
                     "auto_explain.log_analyze = on",
                     "auto_explain.log_timing = off",
+                    "auto_explain.log_settings = on",
                 ] {
                     let set = format!("ALTER DATABASE {name} SET {setting}");
                     connection.execute_unprepared(&set).await.expect("it is set");
@@ -99,7 +105,7 @@ impl Reader {
                 Some((name, std::fs::metadata(postgres::log()).expect("a log").len()))
             }
         };
-        Self { statements: Statements::default(), connection, log }
+        Self { statements: Statements::default(), connection, log, seen: BTreeMap::new() }
     }
 
     /// The plans of what was read since the last call.
@@ -134,6 +140,7 @@ impl Reader {
                 self.log = Some((name, at));
             }
         }
+        self.seen.extend(plans.iter().map(|plan| (plan.statement.clone(), plan.clone())));
         plans
     }
 }
@@ -165,9 +172,34 @@ fn read_log(name: &str, at: &mut u64) -> Vec<Value> {
 
 fn of_postgres(statement: String, logged: &Value) -> Plan {
     let text = serde_json::to_string_pretty(&logged["Plan"]).expect("JSON");
-    let mut plan = Plan { statement, scans: Vec::new(), faults: Vec::new(), rows: 0, text };
+    let settings = serde_json::from_value(logged["Settings"].clone()).unwrap_or_default();
+    let mut plan = Plan { statement, scans: Vec::new(), faults: Vec::new(), rows: 0, text, settings };
     add_node(&mut plan, &logged["Plan"], "");
     plan
+}
+
+/// The plan of the same statement under the same settings, as PostgreSQL makes it once for all values.
+pub async fn planned_again(connection: &DatabaseConnection, plan: &Plan) -> Plan {
+    let run = async |text: &str| {
+        connection.execute_unprepared(text).await.unwrap_or_else(|error| panic!("{text}: {error}"));
+    };
+    for (name, value) in &plan.settings {
+        run(&format!("SET {name} = '{value}'")).await;
+    }
+    // The driver tells the types of arrays; nothing else does.
+    let statement = plan.statement.replace("unnest($2)", "unnest(CAST($2 AS text[]))");
+    run(&format!("PREPARE again AS {statement}")).await;
+    let count = "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'again'";
+    let count = Statement::from_string(DbBackend::Postgres, count);
+    let count = connection.query_one_raw(count).await.expect("it is prepared").expect("a row");
+    let count: i32 = count.try_get_by_index(0).expect("a number");
+    let nothing = vec!["NULL"; count as usize].join(", ");
+    let nothing = if count == 0 { String::new() } else { format!("({nothing})") };
+    let explain = Statement::from_string(DbBackend::Postgres, format!("EXPLAIN (FORMAT JSON) EXECUTE again{nothing}"));
+    let explained = connection.query_one_raw(explain).await.expect("a plan").expect("a row");
+    let explained: Value = explained.try_get_by_index(0).expect("JSON");
+    run("DEALLOCATE again").await;
+    of_postgres(plan.statement.clone(), &explained[0])
 }
 
 /// Adds a node, which reads for the table `alias` if it does not say.
@@ -208,7 +240,7 @@ async fn explain(connection: &DatabaseConnection, statement: String) -> Plan {
         .map(|row| (row.try_get("", "parent").expect("a number"), row.try_get("", "detail").expect("a text")))
         .collect();
     let text = rows.iter().map(|(parent, detail)| format!("{parent}: {detail}")).collect::<Vec<_>>().join("\n");
-    let mut plan = Plan { statement, scans: Vec::new(), faults: Vec::new(), rows: 0, text };
+    let mut plan = Plan { statement, scans: Vec::new(), faults: Vec::new(), rows: 0, text, settings: BTreeMap::new() };
     for (parent, detail) in &rows {
         add_detail(&mut plan, detail);
         let reads_entries = |(of, detail): &(i32, String)| {
