@@ -129,14 +129,17 @@ impl Append {
             json!([id.as_str(), edge.size(), recorded_at.micros(), hex(&edge.bytes()), hex(&edge.root().0)])
         });
         let k = sql.rows(rows.collect());
+        // They are there. Of an update that joins them, PostgreSQL may read all heads that there are.
         let text = format!(
-            "UPDATE organizations SET head_seq = {}, last_recorded_at = {}, edge = {}, root = {} \
-             FROM {k} WHERE organizations.id = {}",
+            "INSERT INTO organizations (id, log_id, head_seq, last_recorded_at, edge, root, created_at) \
+             SELECT {}, '', {}, {}, {}, {}, 0 FROM {k} WHERE true \
+             ON CONFLICT (id) DO UPDATE SET head_seq = excluded.head_seq, \
+             last_recorded_at = excluded.last_recorded_at, edge = excluded.edge, root = excluded.root",
+            text("k", 0),
             number("k", 1),
             number("k", 2),
             dialect::bytes(sql.backend, &text("k", 3)),
             dialect::bytes(sql.backend, &text("k", 4)),
-            text("k", 0)
         );
         self.transaction.execute_raw(sql.statement(text)).await?;
         Ok(())
