@@ -2,6 +2,7 @@
 
 pub mod gateway;
 mod protocols;
+mod scrape;
 mod server;
 mod service;
 
@@ -17,6 +18,8 @@ pub use service::{Options, Parts, recorder, start};
 pub struct Serving {
     /// `host:port`; port 0 takes a free one.
     pub listen: String,
+    /// Where metrics are read, the same way; nowhere without.
+    pub metrics_listen: Option<String>,
     /// The longest that one request may take.
     pub request_timeout: Duration,
     /// How long health checks say NOT_SERVING before connections are refused.

@@ -16,6 +16,7 @@ use tracing::info;
 
 use super::Serving;
 use super::protocols::{Protocols, by_protocol, path};
+use super::scrape;
 use super::server::{self, Background, Backing, PROOFS, Running, guarded};
 use crate::access::{Access, Refuse, authenticate};
 use crate::catalogue::Catalogues;
@@ -29,6 +30,7 @@ use crate::ingest::{Batch, Eraser, Ingest, QueueLimits};
 use crate::integrity::Integrity;
 use crate::marks::Folder;
 use crate::merkle::SERVICE;
+use crate::metrics::Metrics;
 use crate::query::Query;
 use crate::rest;
 use crate::signer::{Record, Signer, Signing};
@@ -64,6 +66,8 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let Parts { store, clock, random } = parts;
     let Options { serving, rest, folds, queue, signing } = options;
     let bound = server::bind(&serving.listen).await?;
+    let metrics = Metrics::default();
+    let scraped = scrape::start(serving.metrics_listen.as_deref(), &metrics).await?;
     let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue);
     // The rest of the time is for its last transaction, and for readers that it waits for.
     let budget = serving.request_timeout / 3;
@@ -100,7 +104,7 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let router = rest_router.layer(from_fn_with_state(protocols, by_protocol));
     let folder = folds.then(|| Background(tokio::spawn(Folder::new(store.clone()).run()).abort_handle()));
     let backing = Backing { store, writer, health, folder, signer };
-    let running = server::spawn(bound, router, serving, draining, Some(backing));
+    let running = server::spawn(bound, router, serving, draining, Some(backing), scraped);
     info!(address = %running.address, rest, "listening");
     Ok(running)
 }
