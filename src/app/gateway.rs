@@ -17,6 +17,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tracing::{debug, info, warn};
 
 use super::Serving;
+use super::observe;
 use super::protocols::{Protocols, by_protocol, path};
 use super::scrape;
 use super::server::{self, Deadline, Running, guarded};
@@ -68,8 +69,8 @@ pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
     // Of gRPC it speaks health alone, so that the same checks find it well.
     let health = HealthServer::new(Health(HealthClient::new(channel)));
     let grpc = Router::new().route_service(&path(&health), health);
-    let protocols = Protocols::new(grpc, NO_GRPC, serving.request_timeout);
-    let router = router.layer(from_fn_with_state(protocols, by_protocol));
+    let protocols = Protocols::new(grpc, NO_GRPC, serving.request_timeout, &metrics)?;
+    let router = observe::rest(router, &metrics).layer(from_fn_with_state(protocols, by_protocol));
     let running = server::spawn(bound, router, serving, draining, None, scraped);
     info!(address = %running.address, upstream = %uri, "listening");
     Ok(running)

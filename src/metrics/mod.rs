@@ -1,21 +1,28 @@
 //! What operators watch: counters, gauges and histograms in Prometheus' formats. Made once, where the service is put
 //! together, and passed to whatever counts. Labels have few values, and never what people wrote.
 
+mod background;
 mod process;
+mod readings;
+mod requests;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, prometheus_text};
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use process::Process;
+use requests::Requests;
 
+pub use background::{Checkpoints, FoldLag, Writes};
 /// The content type of [`Metrics::text`].
 pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
+pub use prometheus_client::metrics::counter::Counter;
+pub use readings::Pool;
+pub use requests::{Code, Request};
 
 /// All that is measured. Clones share it.
 #[derive(Debug, Clone)]
@@ -25,6 +32,7 @@ pub struct Metrics(Arc<Measured>);
 struct Measured {
     /// All metrics by name. What a process does not do is not in it.
     registry: Mutex<Registry>,
+    requests: Requests,
     refusals: Family<Refused, Counter>,
 }
 
@@ -62,7 +70,6 @@ impl Default for Metrics {
     /// What every process has.
     fn default() -> Self {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(Process::default()));
         registry.register(
             "auditlog_build",
             "The version that runs",
@@ -74,7 +81,10 @@ impl Default for Metrics {
             drop(refusals.get_or_create(&Refused { reason }));
         }
         registry.register("auditlog_refusals", "Work refused before it was done, by reason", refusals.clone());
-        Self(Arc::new(Measured { registry: Mutex::new(registry), refusals }))
+        let requests = Requests::register(&mut registry);
+        let metrics = Self(Arc::new(Measured { registry: Mutex::new(registry), requests, refusals }));
+        metrics.process();
+        metrics
     }
 }
 
@@ -95,4 +105,9 @@ impl Metrics {
         // Whatever panicked meanwhile has left a registry that can be read.
         self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Of what takes from half a millisecond to half a minute.
+fn seconds() -> Histogram {
+    Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
 }

@@ -3,37 +3,17 @@
 
 use std::fs;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::gauge::ConstGauge;
-
+use super::Metrics;
 use crate::domain::Clock;
 
-/// Reads /proc when it is asked.
-#[derive(Debug)]
-pub(super) struct Process {
-    started: f64,
-}
-
-impl Default for Process {
-    fn default() -> Self {
-        // The process begins with it, but for some milliseconds.
-        Self { started: Clock::system().now().micros() as f64 / 1e6 }
-    }
-}
-
-impl Collector for Process {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
-        let mut gauge = |name, help, value| match value {
-            Some(value) => {
-                ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
-            }
-            None => Ok(()),
-        };
-        gauge("process_start_time_seconds", "When the process began, in seconds since 1970", Some(self.started))?;
-        gauge("process_resident_memory_bytes", "Memory that the process holds", resident())?;
-        gauge("process_open_fds", "Files and sockets that the process has open", open_files())
+impl Metrics {
+    /// Reads /proc when it is asked.
+    pub(super) fn process(&self) {
+        // The process began with it, but for some milliseconds.
+        let started = Clock::system().now().micros() as f64 / 1e6;
+        self.reading("process_start_time_seconds", "When the process began, since 1970.", move || Some(started));
+        self.reading("process_resident_memory_bytes", "Memory that the process holds.", resident);
+        self.reading("process_open_fds", "Files and sockets that the process has open.", open_files);
     }
 }
 
