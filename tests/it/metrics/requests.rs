@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tonic::Code;
 
-use super::{Seen, comes_to};
+use super::{Seen, at, comes_to};
 use crate::signer::until;
 use crate::stream::{all, write_large};
 use crate::support::database::hold_head;
@@ -20,7 +20,7 @@ pub fn body(id: &str) -> Value {
     json!({ "auditLogs": [entry] })
 }
 
-fn list(organization: &str, limit: u32) -> ListAuditLogsRequest {
+fn list(organization: &str, limit: i32) -> ListAuditLogsRequest {
     ListAuditLogsRequest { organization_id: organization.to_owned(), limit: Some(limit), ..Default::default() }
 }
 
@@ -160,7 +160,7 @@ on_every_database! {
         let waiting = service.http.post(service.url("/v1/org_a/audit-logs")).bearer_auth(&key).json(&body("log_x"));
         let waiting = tokio::spawn(waiting.send());
         comes_to(&service, "auditlog_queue_entries", |entries| entries == 1.0).await;
-        let (address, metrics) = (service.running.address, super::at(&service, "/metrics"));
+        let (address, metrics) = (service.running.address, at(&service, "/metrics"));
         let draining = tokio::spawn(service.running.stop());
         until("it drains", async || TcpStream::connect(address).await.is_err().then_some(())).await;
         let failed = loop {
