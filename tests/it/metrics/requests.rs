@@ -186,14 +186,15 @@ on_every_database! {
         let mut client = service.grpc().await;
         let mut late = with_key(WriteAuditLogsRequest { organization_id: "org_a".to_owned(), audit_logs: vec![input()] }, &key);
         late.set_timeout(std::time::Duration::from_millis(300));
-        assert_eq!(client.write_audit_logs(late).await.expect_err("it waits").code(), Code::DeadlineExceeded);
+        // Either the service gives up first, or its caller does.
+        let gone = client.write_audit_logs(late).await.expect_err("it waits").code();
+        assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&gone), "{gone:?}");
         comes_to(&service, "auditlog_queue_entries", |entries| entries == 2.0).await;
         rest.abort();
         let rest = "POST /v1/{organization_id}/audit-logs";
         comes_to(&service, &series(rest, "CANCELLED"), |count| count == 1.0).await;
         blocker.roll_back().await.expect("the lock is given back");
         ended(&service, rest, &[("CANCELLED", 1.0)]).await;
-        // Either the service gave up first, or its caller did.
         let codes = ["DEADLINE_EXCEEDED", "CANCELLED"].map(|code| series("WriteAuditLogs", code));
         let seen = Seen::of(&service).await;
         assert_eq!(codes.iter().map(|code| seen.count(code)).sum::<f64>(), 1.0, "{}", seen.0);
