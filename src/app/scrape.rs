@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -19,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, Semaphore};
 use tracing::{debug, info, warn};
 
-use super::server::{self, Background};
+use super::server::Background;
 use crate::metrics::{CONTENT_TYPE as FORMAT, Metrics};
 
 /// Connections at once; more wait until one ends.
@@ -38,7 +39,9 @@ pub(super) struct Scraped {
 /// Serves `metrics` at `listen`, if it says where.
 pub(super) async fn start(listen: Option<&str>, metrics: &Metrics) -> anyhow::Result<Option<Scraped>> {
     let Some(listen) = listen else { return Ok(None) };
-    let server::Bound { listener, address } = server::bind(listen).await?;
+    let bound = TcpListener::bind(listen).await;
+    let listener = bound.with_context(|| format!("cannot listen on {listen}, for metrics"))?;
+    let address = listener.local_addr()?;
     info!(%address, "serving metrics");
     // One at a time is made.
     let making = Arc::new(Mutex::new(metrics.clone()));

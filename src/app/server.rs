@@ -120,10 +120,10 @@ async fn writer_ended(backing: &mut Option<Backing>) {
     }
 }
 
-/// A port that will be served.
+/// The port that a server will serve.
 pub(super) struct Bound {
-    pub(super) listener: TcpListener,
-    pub(super) address: SocketAddr,
+    listener: TcpListener,
+    address: SocketAddr,
 }
 
 /// Takes the port, before anything else is begun that would have to be undone.
