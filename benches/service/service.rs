@@ -88,6 +88,7 @@ impl Service {
         let second = Duration::from_secs(1);
         let serving = Serving {
             listen: "127.0.0.1:0".to_owned(),
+            metrics_listen: None,
             request_timeout: 30 * second,
             drain_delay: Duration::ZERO,
             drain_limit: second,

@@ -17,7 +17,9 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tracing::{debug, info, warn};
 
 use super::Serving;
+use super::observe;
 use super::protocols::{Protocols, by_protocol, path};
+use super::scrape;
 use super::server::{self, Deadline, Running, guarded};
 use crate::domain::{Clock, EntryId, Random};
 use crate::error::Error;
@@ -26,6 +28,7 @@ use crate::grpc::pb::audit_log_service_server::{AuditLogService, AuditLogService
 use crate::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use crate::grpc::pb::integrity_service_server::IntegrityService;
 use crate::grpc::{self, MAX_RESPONSE, pb};
+use crate::metrics::Metrics;
 use crate::rest;
 
 /// Tries of a call while the connection to the service breaks, and the wait before the second; it doubles.
@@ -52,6 +55,8 @@ pub struct Parts {
 pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
     let Parts { upstream, clock, random } = parts;
     let bound = server::bind(&serving.listen).await?;
+    let metrics = Metrics::default();
+    let scraped = scrape::start(serving.metrics_listen.as_deref(), &metrics).await?;
     let uri = upstream.uri().clone();
     let channel = upstream.connect_lazy();
     let draining = Arc::new(AtomicBool::new(false));
@@ -64,9 +69,9 @@ pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
     // Of gRPC it speaks health alone, so that the same checks find it well.
     let health = HealthServer::new(Health(HealthClient::new(channel)));
     let grpc = Router::new().route_service(&path(&health), health);
-    let protocols = Protocols::new(grpc, NO_GRPC, serving.request_timeout);
-    let router = router.layer(from_fn_with_state(protocols, by_protocol));
-    let running = server::spawn(bound, router, serving, draining, None);
+    let protocols = Protocols::new(grpc, NO_GRPC, serving.request_timeout, &metrics)?;
+    let router = observe::rest(router, &metrics).layer(from_fn_with_state(protocols, by_protocol));
+    let running = server::spawn(bound, router, serving, draining, None, scraped);
     info!(address = %running.address, upstream = %uri, "listening");
     Ok(running)
 }

@@ -1,7 +1,9 @@
 //! What runs: the service, and the gateway to one elsewhere. Both bind, assemble, serve and drain.
 
 pub mod gateway;
+mod observe;
 mod protocols;
+mod scrape;
 mod server;
 mod service;
 
@@ -17,6 +19,8 @@ pub use service::{Options, Parts, recorder, start};
 pub struct Serving {
     /// `host:port`; port 0 takes a free one.
     pub listen: String,
+    /// Where metrics are read, the same way; nowhere without.
+    pub metrics_listen: Option<String>,
     /// The longest that one request may take.
     pub request_timeout: Duration,
     /// How long health checks say NOT_SERVING before connections are refused.

@@ -13,8 +13,10 @@ use tonic_web::GrpcWebLayer;
 use tower::ServiceExt;
 use tracing::debug;
 
+use super::observe;
 use super::server::guarded;
 use crate::grpc;
+use crate::metrics::Metrics;
 
 /// What is told apart on one port, beside REST.
 #[derive(Clone)]
@@ -25,12 +27,17 @@ pub(super) struct Protocols {
 
 impl Protocols {
     /// The gRPC services of `router`, and `nothing` as the answer where it has no method.
-    pub(super) fn new(router: Router, nothing: &'static str, limit: Duration) -> Self {
+    pub(super) fn new(
+        router: Router,
+        nothing: &'static str,
+        limit: Duration,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
         let router = router
             .fallback(async move || Status::unimplemented(nothing).into_http::<axum::body::Body>())
             .layer(map_response(grpc::status::repair));
-        let grpc = guarded(router, limit, grpc::status::refuse);
-        Self { grpc_web: grpc.clone().layer(GrpcWebLayer::new()), grpc }
+        let grpc = observe::grpc(guarded(router, limit, grpc::status::refuse), metrics)?;
+        Ok(Self { grpc_web: grpc.clone().layer(GrpcWebLayer::new()), grpc })
     }
 }
 

@@ -26,6 +26,7 @@ use tower_http::cors::CorsLayer;
 use tracing::{info, warn};
 
 use super::Serving;
+use super::scrape::Scraped;
 use crate::access::Refuse;
 use crate::error::Error;
 use crate::grpc::pb::audit_log_service_server::AuditLogServiceServer;
@@ -45,6 +46,8 @@ const TIMEOUT_HEADER: &str = "grpc-timeout";
 pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where its metrics are read.
+    pub metrics_address: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<anyhow::Result<()>>,
 }
@@ -137,6 +140,7 @@ pub(super) fn spawn(
     serving: Serving,
     draining: Arc<AtomicBool>,
     backing: Option<Backing>,
+    scraped: Option<Scraped>,
 ) -> Running {
     let Bound { listener, address } = bound;
     let router = match serving.cors_origins.is_empty() {
@@ -144,8 +148,15 @@ pub(super) fn spawn(
         false => router.layer(cors(serving.cors_origins.clone())),
     };
     let (stop, stopped) = oneshot::channel();
-    let server = tokio::spawn(serve(listener, router, stopped, serving, draining, backing));
-    Running { address, stop, server }
+    let metrics_address = scraped.as_ref().map(|scraped| scraped.address);
+    let served = serve(listener, router, stopped, serving, draining, backing);
+    let server = tokio::spawn(async move {
+        let ended = served.await;
+        // To the end, so that a drain is seen.
+        drop(scraped);
+        ended
+    });
+    Running { address, metrics_address, stop, server }
 }
 
 async fn serve(

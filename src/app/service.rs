@@ -15,7 +15,9 @@ use tonic_health::server::HealthReporter;
 use tracing::info;
 
 use super::Serving;
+use super::observe;
 use super::protocols::{Protocols, by_protocol, path};
+use super::scrape;
 use super::server::{self, Background, Backing, PROOFS, Running, guarded};
 use crate::access::{Access, Refuse, authenticate};
 use crate::catalogue::Catalogues;
@@ -29,6 +31,7 @@ use crate::ingest::{Batch, Eraser, Ingest, QueueLimits};
 use crate::integrity::Integrity;
 use crate::marks::Folder;
 use crate::merkle::SERVICE;
+use crate::metrics::Metrics;
 use crate::query::Query;
 use crate::rest;
 use crate::signer::{Record, Signer, Signing};
@@ -64,13 +67,19 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let Parts { store, clock, random } = parts;
     let Options { serving, rest, folds, queue, signing } = options;
     let bound = server::bind(&serving.listen).await?;
-    let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue);
+    let metrics = Metrics::default();
+    let scraped = scrape::start(serving.metrics_listen.as_deref(), &metrics).await?;
+    {
+        let store = store.clone();
+        metrics.pools(move || store.pools());
+    }
+    let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue, &metrics);
     // The rest of the time is for its last transaction, and for readers that it waits for.
     let budget = serving.request_timeout / 3;
-    let eraser = Eraser::new(store.clone(), clock.clone(), random.clone(), budget);
+    let eraser = Eraser::new(store.clone(), clock.clone(), random.clone(), budget, &metrics);
     let integrity = Integrity::new(store.clone(), signing.as_ref().map(|signing| signing.log_name.clone()));
     let (health, health_service) = tonic_health::server::health_reporter();
-    let signer = start_signer(&store, &clock, signing, &ingest, health.clone()).await?;
+    let signer = start_signer(&store, &clock, signing, &ingest, health.clone(), &metrics).await?;
     let access = Access::new(store.clone(), clock.clone());
     let (query, catalogues) = (Query::new(store.clone()), Catalogues::new(store.clone()));
     let draining = Arc::new(AtomicBool::new(false));
@@ -88,7 +97,7 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     };
     health.set_serving::<AuditLogServiceServer<grpc::Service>>().await;
     let grpc = grpc_router(service.clone(), health_service)?;
-    let protocols = Protocols::new(grpc, "There is no such method", serving.request_timeout);
+    let protocols = Protocols::new(grpc, "There is no such method", serving.request_timeout, &metrics)?;
     let rest_router = match rest {
         true => {
             let (store, draining) = (store.clone(), Arc::clone(&draining));
@@ -97,10 +106,11 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         }
         false => rest::switched_off(),
     };
-    let router = rest_router.layer(from_fn_with_state(protocols, by_protocol));
-    let folder = folds.then(|| Background(tokio::spawn(Folder::new(store.clone()).run()).abort_handle()));
+    let router = observe::rest(rest_router, &metrics).layer(from_fn_with_state(protocols, by_protocol));
+    let folder =
+        folds.then(|| Background(tokio::spawn(Folder::new(store.clone()).run(metrics.clone())).abort_handle()));
     let backing = Backing { store, writer, health, folder, signer };
-    let running = server::spawn(bound, router, serving, draining, Some(backing));
+    let running = server::spawn(bound, router, serving, draining, Some(backing), scraped);
     info!(address = %running.address, rest, "listening");
     Ok(running)
 }
@@ -112,6 +122,7 @@ async fn start_signer(
     signing: Option<Signing>,
     ingest: &Ingest,
     health: HealthReporter,
+    metrics: &Metrics,
 ) -> anyhow::Result<Option<Background>> {
     // Until the first look has shown that it can.
     health.set_service_status(PROOFS, ServingStatus::NotServing).await;
@@ -128,8 +139,9 @@ async fn start_signer(
             health.set_service_status(PROOFS, status).await;
         }
     };
+    let metrics = metrics.clone();
     let task = tokio::spawn(async move {
-        tokio::join!(signer.run(told), relay);
+        tokio::join!(signer.run(told, metrics), relay);
     });
     Ok(Some(Background(task.abort_handle())))
 }

@@ -134,6 +134,7 @@ async fn start(
     let limit = Duration::from_secs(10);
     let serving = Serving {
         listen: String::new(),
+        metrics_listen: None,
         request_timeout: limit,
         drain_delay: Duration::ZERO,
         drain_limit: limit,

@@ -19,7 +19,8 @@ again safely.
 
 Examples:
   auditlog gateway --upstream http://127.0.0.1:8080
-  auditlog gateway --upstream https://auditlog.internal --listen 0.0.0.0:8081")]
+  auditlog gateway --upstream https://auditlog.internal --listen 0.0.0.0:8081
+  auditlog gateway --upstream http://127.0.0.1:8080 --metrics-listen 127.0.0.1:9465")]
 pub struct Gateway {
     /// The gRPC service, http:// or https://.
     #[arg(long, env = "AUDITLOG_UPSTREAM", value_parser = client::endpoint, value_name = "URL", required = true)]

@@ -23,6 +23,7 @@ Examples:
   auditlog serve --database-url postgres://auditlog@localhost/auditlog
   auditlog serve --listen 0.0.0.0:8080
   auditlog serve --rest off
+  auditlog serve --metrics-listen 127.0.0.1:9464
   auditlog serve --signing-key keys/auditlog.key --log-name audit.example.com
   auditlog serve --cors-origin https://viewer.example.com")]
 pub struct Serve {
@@ -93,6 +94,10 @@ impl Signing {
 /// How `serve` and `gateway` are served.
 #[derive(Args)]
 pub(super) struct Serving {
+    /// Where to serve metrics for Prometheus, host:port; port 0 takes a free one and logs it. Nowhere without it. Whoever
+    /// reaches it may read them, so that the address should be a private one.
+    #[arg(long, env = "AUDITLOG_METRICS_LISTEN", value_parser = address, value_name = "ADDRESS")]
+    metrics_listen: Option<String>,
     /// The longest that one request may take. A caller's own `grpc-timeout` may be shorter.
     #[arg(long, env = "AUDITLOG_REQUEST_TIMEOUT", default_value = "30s", value_parser = super::positive, value_name = "DURATION")]
     request_timeout: Duration,
@@ -110,8 +115,8 @@ pub(super) struct Serving {
 
 impl Serving {
     pub(super) fn at(self, listen: String) -> app::Serving {
-        let Self { request_timeout, drain_delay, drain_limit, cors_origin } = self;
-        app::Serving { listen, request_timeout, drain_delay, drain_limit, cors_origins: cors_origin }
+        let Self { metrics_listen, request_timeout, drain_delay, drain_limit, cors_origin } = self;
+        app::Serving { listen, metrics_listen, request_timeout, drain_delay, drain_limit, cors_origins: cors_origin }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::app::recorder;
 use crate::domain::{Clock, OrganizationId, Random};
 use crate::ingest::{Ingest, QueueLimits};
 use crate::merkle::{LogName, VerifierKey};
+use crate::metrics::Metrics;
 use crate::signer::{Keys, Remembered, Rollback, Signing, acknowledge, rollbacks};
 use crate::store::{LogHead, Store};
 
@@ -214,7 +215,8 @@ async fn given_up(store: &Store, signing: &Signing, refused: Vec<Rollback>, yes:
             warn!(log_id, ?in_file, ?in_database, ?now, "a rollback is acknowledged: what was signed is given up");
         }
         let (clock, random) = (Clock::system(), Random::system());
-        let (ingest, _) = Ingest::start(store.clone(), clock.clone(), random, QueueLimits::default());
+        let (ingest, _) =
+            Ingest::start(store.clone(), clock.clone(), random, QueueLimits::default(), &Metrics::default());
         let left = acknowledge(store, &recorder(ingest), &signing.key_file, refused, clock.now()).await?;
         ensure!(left.is_empty(), "{} logs were signed meanwhile and left alone; look again", left.len());
         tell!("Services that have stopped sign again within seconds.");

@@ -12,6 +12,7 @@ use crate::domain::{
     ResourceType, Seq,
 };
 use crate::error::{Error, MAX_VIOLATIONS, Result, Violation};
+use crate::metrics::{Counter, Metrics};
 use crate::store::{CommitFailed, Extent, Store};
 
 /// Entries looked for at once.
@@ -71,6 +72,7 @@ pub struct Eraser {
     random: Random,
     /// What a call may take before it leaves the rest to the next one.
     budget: Duration,
+    erased_groups: Counter,
 }
 
 /// A run over all that an erasure is about.
@@ -83,8 +85,8 @@ struct Run {
 
 impl Eraser {
     /// Erases in `store`. A call that takes longer than `budget` ends before all is erased.
-    pub fn new(store: Store, clock: Clock, random: Random, budget: Duration) -> Self {
-        Self { store, clock, random, budget }
+    pub fn new(store: Store, clock: Clock, random: Random, budget: Duration, metrics: &Metrics) -> Self {
+        Self { store, clock, random, budget, erased_groups: metrics.erased_groups() }
     }
 
     /// How much `erasure` would erase. Errors: those of [`Eraser::erase`].
@@ -205,6 +207,7 @@ impl Eraser {
             return Ok(done);
         }
         append.commit().await.map_err(|CommitFailed(error)| error)?;
+        self.erased_groups.inc_by(step.extent.groups.unsigned_abs());
         let Forgotten { extent, recorded, .. } = &mut run.forgotten;
         extent.entries += step.extent.entries;
         extent.groups += step.extent.groups;

@@ -1,7 +1,7 @@
 //! The writer: takes what waits, commits it as one group, and answers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tracing::{error, warn};
@@ -10,6 +10,7 @@ use super::log::Log;
 use super::{Job, Written};
 use crate::domain::{Clock, OrganizationId, Random};
 use crate::error::{Error, Result};
+use crate::metrics::Writes;
 use crate::store::{Append, CommitFailed, Store};
 
 /// A group is closed when it has so many entries or bytes; one request may go beyond.
@@ -24,6 +25,7 @@ pub(super) struct Writer {
     store: Store,
     clock: Clock,
     random: Random,
+    metrics: Writes,
 }
 
 /// Why a group was not committed.
@@ -43,8 +45,8 @@ impl From<Error> for Failure {
 type Outcome = Result<Vec<Written>>;
 
 impl Writer {
-    pub(super) fn new(store: Store, clock: Clock, random: Random) -> Self {
-        Self { store, clock, random }
+    pub(super) fn new(store: Store, clock: Clock, random: Random, metrics: Writes) -> Self {
+        Self { store, clock, random, metrics }
     }
 
     /// Commits what comes, until the queue is closed and empty.
@@ -127,10 +129,15 @@ impl Writer {
     }
 
     async fn commit(&self, group: &[Job]) -> std::result::Result<Vec<Outcome>, Failure> {
+        let begun = Instant::now();
         let mut append = self.store.append().await?;
         match self.fill(&mut append, group).await {
             Ok(outcomes) => {
                 append.commit().await.map_err(|CommitFailed(error)| Failure::Unknown(error))?;
+                self.metrics.committed(group.iter().map(|job| job.batch.entries.len()).sum(), begun);
+                let acknowledged = outcomes.iter().flatten().flatten();
+                let (replayed, written): (Vec<_>, Vec<_>) = acknowledged.partition(|written| written.replayed);
+                self.metrics.acknowledged(written.len(), replayed.len());
                 Ok(outcomes)
             }
             Err(error) => {

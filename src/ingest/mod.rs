@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use crate::domain::{Catalogue, Clock, EntryId, NewEntry, OrganizationId, Random, Seq, Timestamp};
 use crate::error::{Error, Result};
 use crate::merkle::Hash;
+use crate::metrics::{Metrics, Refusal};
 use crate::store::Store;
 use group::Writer;
 
@@ -85,15 +86,25 @@ pub struct Ingest {
     entries: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     limits: QueueLimits,
+    metrics: Metrics,
 }
 
 impl Ingest {
     /// Starts the writer. It ends when every clone of the queue's end is gone and all is written.
-    pub fn start(store: Store, clock: Clock, random: Random, limits: QueueLimits) -> (Self, JoinHandle<()>) {
+    pub fn start(
+        store: Store,
+        clock: Clock,
+        random: Random,
+        limits: QueueLimits,
+        metrics: &Metrics,
+    ) -> (Self, JoinHandle<()>) {
         let (jobs, waiting) = mpsc::unbounded_channel();
-        let writer = tokio::spawn(Writer::new(store, clock, random).run(waiting));
+        let writer = tokio::spawn(Writer::new(store, clock, random, metrics.writes()).run(waiting));
         let [entries, bytes] = [limits.entries, limits.bytes].map(|places| Arc::new(Semaphore::new(places)));
-        (Self { jobs, entries, bytes, limits }, writer)
+        let help = "Entries that wait for their commit.";
+        metrics.reading("auditlog_queue_entries", help, taken(&entries, limits.entries));
+        metrics.reading("auditlog_queue_bytes", "Bytes of these entries.", taken(&bytes, limits.bytes));
+        (Self { jobs, entries, bytes, limits, metrics: metrics.clone() }, writer)
     }
 
     /// Writes `batch` and answers once it is durable, one answer an entry. Errors: `Overloaded` at
@@ -102,6 +113,7 @@ impl Ingest {
         let size: usize = batch.entries.iter().map(size).sum();
         // A request that is larger than the queue has it for itself.
         let QueueLimits { entries, bytes } = self.limits;
+        let take = |places, count| take(places, count).inspect_err(|_| self.metrics.refused(Refusal::queue));
         let place = [take(&self.entries, batch.entries.len().min(entries))?, take(&self.bytes, size.min(bytes))?];
         let (reply, answer) = oneshot::channel();
         let gone = || Error::Internal(anyhow::anyhow!("the writer has ended"));
@@ -112,6 +124,12 @@ impl Ingest {
 
 fn size(entry: &NewEntry) -> usize {
     entry.content.size() + ENTRY_OVERHEAD + entry.content.changes.len() * CHANGE_OVERHEAD
+}
+
+/// How many of `all` places are taken.
+fn taken(places: &Arc<Semaphore>, all: usize) -> impl Fn() -> Option<f64> + Send + Sync + 'static {
+    let places = Arc::clone(places);
+    move || Some(all.saturating_sub(places.available_permits()) as f64)
 }
 
 fn take(places: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit> {

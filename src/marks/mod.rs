@@ -13,6 +13,7 @@ use tracing::{debug, error, warn};
 
 use crate::domain::{OrganizationId, Seq};
 use crate::error::{Error, Result};
+use crate::metrics::{FoldLag, Metrics};
 use crate::store::{Lag, Store};
 
 pub use check::{Checked, Fault};
@@ -48,14 +49,15 @@ impl Folder {
     }
 
     /// Folds in the background, for ever.
-    pub async fn run(self) {
+    pub async fn run(self, metrics: Metrics) {
+        let lag = metrics.fold_lag();
         let mut look: u32 = 0;
         loop {
             tokio::time::sleep(PAUSE).await;
             look = look.wrapping_add(1);
             let least = if look.is_multiple_of(TIDY) { REST } else { BATCH };
             let begun = Instant::now();
-            let looked = AssertUnwindSafe(self.look(least, look.is_multiple_of(TOLD))).catch_unwind().await;
+            let looked = AssertUnwindSafe(self.look(least, look.is_multiple_of(TOLD), &lag)).catch_unwind().await;
             match looked {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => warn!(error = error.with_causes(), "organizations to fold cannot be looked for"),
@@ -68,8 +70,10 @@ impl Folder {
     }
 
     /// Folds one step of each organization that is at least `least` entries behind.
-    async fn look(&self, least: Seq, is_told: bool) -> Result<()> {
-        for Lag { organization, head, folded } in self.store.lags(SMALLEST, least).await? {
+    async fn look(&self, least: Seq, is_told: bool, lag: &FoldLag) -> Result<()> {
+        let lags = self.store.lags(SMALLEST, least).await?;
+        lag.found(lags.iter().map(|lag| lag.head - lag.folded));
+        for Lag { organization, head, folded } in lags {
             if is_told && head - folded > LATE {
                 warn!(%organization, lag = head - folded, "counts are behind; lists of it are slower until they are not");
             }

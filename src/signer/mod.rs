@@ -25,6 +25,7 @@ use tracing::{debug, error, info, warn};
 use crate::domain::{Catalogue, Clock, NewEntry, OrganizationId, Seq};
 use crate::error::{Error, Result};
 use crate::merkle::{LogName, SigningKey, sign};
+use crate::metrics::Metrics;
 use crate::store::{Growth, SignedCheckpoint, Store};
 use examine::{Examined, Examiner};
 use memory::{Memory, StateFile};
@@ -105,7 +106,8 @@ impl Signer {
     }
 
     /// Signs in the background, for ever, and tells whether it can.
-    pub async fn run(self, serving: watch::Sender<bool>) {
+    pub async fn run(self, serving: watch::Sender<bool>, metrics: Metrics) {
+        let checkpoints = metrics.checkpoints();
         let mut told = String::new();
         let mut looks: u32 = 0;
         loop {
@@ -119,6 +121,7 @@ impl Signer {
                     if !std::mem::take(&mut told).is_empty() {
                         info!("signing goes on");
                     }
+                    checkpoints.signed(begun);
                     serving.send_replace(true);
                     // Among very many logs a look takes its time, and must not be all that is done.
                     PAUSE.max(begun.elapsed() * 2)
@@ -128,6 +131,7 @@ impl Signer {
                     PAUSE
                 }
                 Err(halt) => {
+                    checkpoints.stopped();
                     serving.send_replace(false);
                     let found = halt.found();
                     looks = if found == told { looks.wrapping_add(1) } else { 0 };

@@ -14,6 +14,7 @@ use sea_orm::{
 
 use super::sql::Hidden;
 use crate::error::Error;
+use crate::metrics::Pool;
 
 /// How long to wait for a connection, and for SQLite's lock.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -171,6 +172,22 @@ async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<(Databa
         }
     }
     Ok((connection, writers))
+}
+
+/// How many connections of a pool are used.
+pub(super) fn pool(name: &'static str, connection: &DatabaseConnection) -> Pool {
+    let (open, idle, most) = match connection.get_database_backend() {
+        DbBackend::Sqlite => {
+            let pool = connection.get_sqlite_connection_pool();
+            (pool.size(), pool.num_idle(), pool.options().get_max_connections())
+        }
+        _ => {
+            let pool = connection.get_postgres_connection_pool();
+            (pool.size(), pool.num_idle(), pool.options().get_max_connections())
+        }
+    };
+    let idle = u32::try_from(idle).unwrap_or(u32::MAX).min(open);
+    Pool { name, used: open - idle, idle, most }
 }
 
 /// A transaction whose statements all see the same rows.

@@ -48,16 +48,17 @@ pub struct Remains {
 impl Store {
     /// Whether the database lets this store erase.
     pub async fn may_erase(&self) -> Result<bool> {
-        let Some(statement) = dialect::may_change(self.erasers.get_database_backend(), "audit_logs", &ERASABLE) else {
+        let Some(statement) = dialect::may_change(self.erasers().get_database_backend(), "audit_logs", &ERASABLE)
+        else {
             return Ok(true);
         };
-        let row = self.erasers.query_one_raw(statement).await?;
+        let row = self.erasers().query_one_raw(statement).await?;
         Ok(row.map_or(Ok(false), |row| row.try_get_by_index(0))?)
     }
 
     /// Begins to erase: an append that may take values away as well.
     pub async fn erase(&self) -> Result<Append> {
-        self.begin(&self.erasers).await
+        self.begin(self.erasers()).await
     }
 
     /// Those of `ids` that are there.
@@ -119,8 +120,8 @@ impl Store {
     /// Takes what was erased out of the database's files; `Some(false)` where readers keep it from that, for
     /// whom it waits as long as for any lock. `None` on PostgreSQL, where its owner does, by VACUUM FULL.
     pub async fn purge(&self) -> Result<Option<bool>> {
-        let Some(statement) = dialect::purge(self.erasers.get_database_backend()) else { return Ok(None) };
-        let row = self.erasers.query_one_raw(statement).await?;
+        let Some(statement) = dialect::purge(self.erasers().get_database_backend()) else { return Ok(None) };
+        let row = self.erasers().query_one_raw(statement).await?;
         let is_busy: i32 = row.map_or(Ok(1), |row| row.try_get_by_index(0))?;
         Ok(Some(is_busy == 0))
     }

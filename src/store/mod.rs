@@ -26,6 +26,7 @@ use sea_orm::{DatabaseConnection, TransactionTrait};
 
 use crate::domain::Secret;
 use crate::error::Result;
+use crate::metrics::Pool;
 use dialect::Missing;
 use recent::Recent;
 
@@ -51,8 +52,8 @@ pub struct Store {
     readers: DatabaseConnection,
     /// One connection on SQLite, which has one writer; a few on PostgreSQL.
     writers: DatabaseConnection,
-    /// The writers, unless a role of its own erases.
-    erasers: DatabaseConnection,
+    /// Those of a role of its own, where the writers' may not erase.
+    erasers: Option<DatabaseConnection>,
     /// What was appended last, for whoever folds it.
     recent: Arc<Recent>,
 }
@@ -67,7 +68,7 @@ impl Store {
 
     async fn connect_to(url: &Secret, connections: u32, missing: Missing) -> anyhow::Result<Self> {
         let (readers, writers) = dialect::connect(url.expose(), connections, missing).await?;
-        Ok(Self { readers, erasers: writers.clone(), writers, recent: Arc::default() })
+        Ok(Self { readers, writers, erasers: None, recent: Arc::default() })
     }
 
     /// Connects, brings the schema up to date, and checks it. One that is up to date is only looked at, which any role
@@ -90,7 +91,7 @@ impl Store {
 
     /// The same, erasing by connections to `url`: those of a role that may, to the same PostgreSQL database.
     pub async fn erasing_by(self, url: &Secret) -> anyhow::Result<Self> {
-        let store = Self { erasers: dialect::connect_eraser(url.expose()).await?, ..self };
+        let store = Self { erasers: Some(dialect::connect_eraser(url.expose()).await?), ..self };
         if !store.may_erase().await? {
             bail!("the role of the database URL to erase by has no right to change the columns that are erased");
         }
@@ -100,6 +101,17 @@ impl Store {
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<()> {
         Ok(self.readers.ping().await?)
+    }
+
+    fn erasers(&self) -> &DatabaseConnection {
+        self.erasers.as_ref().unwrap_or(&self.writers)
+    }
+
+    /// How its connections are used.
+    pub fn pools(&self) -> Vec<Pool> {
+        let pools =
+            [("readers", Some(&self.readers)), ("writers", Some(&self.writers)), ("erasers", self.erasers.as_ref())];
+        pools.into_iter().filter_map(|(name, connection)| Some(dialect::pool(name, connection?))).collect()
     }
 
     /// Begins to read. What one call gives was true at one moment.
@@ -127,7 +139,7 @@ impl Store {
     /// is left to the end of the process.
     pub async fn close(self) {
         let Self { readers, writers, erasers, recent: _ } = self;
-        for connection in [readers, erasers, writers] {
+        for connection in [readers, writers].into_iter().chain(erasers) {
             match tokio::time::timeout(CLOSING, connection.close()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "closing the database failed"),

@@ -150,6 +150,7 @@ macro_rules! pages {
 
 pages! {
     the_readme_runs: "README.md",
+    operations_run: "docs/OPERATIONS.md",
     the_leaf_format_runs: "docs/LEAF_FORMAT.md",
     the_architecture_runs: "docs/ARCHITECTURE.md",
     the_benchmarks_run: "docs/BENCHMARKS.md",

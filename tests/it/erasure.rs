@@ -19,6 +19,7 @@ use auditlog::grpc::pb::{EntryIds, EraseAuditLogsRequest, EraseAuditLogsResponse
 use auditlog::ingest::{Eraser, Erasure, Forgotten, Ingest, Target};
 use auditlog::marks::Folder;
 use auditlog::merkle::Hash;
+use auditlog::metrics::Metrics;
 use auditlog::store::{Extent, Store};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -61,7 +62,7 @@ pub fn person(id: &str, user: &str, resource: (ResourceType, &str), mark: &str) 
 }
 
 pub fn eraser(store: &Store) -> Eraser {
-    Eraser::new(store.clone(), Clock::system(), Random::system(), Duration::from_secs(20))
+    Eraser::new(store.clone(), Clock::system(), Random::system(), Duration::from_secs(20), &Metrics::default())
 }
 
 pub fn of(groups: &[Group]) -> Erased {
@@ -201,7 +202,7 @@ on_every_database! {
             write(&ingest, ORG, entries.collect()).await.expect("written");
         }
         check_marks(&store).await;
-        let eraser = Eraser::new(store.clone(), Clock::system(), Random::system(), Duration::ZERO);
+        let eraser = Eraser::new(store.clone(), Clock::system(), Random::system(), Duration::ZERO, &Metrics::default());
         let erasure = erasure(of_user("ada"), both());
         assert_eq!(eraser.extent(&erasure).await.expect("an extent"), extent(7_000, 13_000));
         let (mut calls, mut groups) = (0, 0);

@@ -11,6 +11,7 @@ use auditlog::domain::{
 use auditlog::error::Error;
 use auditlog::ingest::{Batch, Ingest, QueueLimits, Written};
 use auditlog::merkle::{Edge, Hash};
+use auditlog::metrics::Metrics;
 use auditlog::query::{Query, Start};
 use auditlog::store::Store;
 
@@ -66,7 +67,7 @@ pub fn catalogue() -> Arc<Catalogue> {
 }
 
 pub fn start(store: &Store, clock: Clock) -> Ingest {
-    Ingest::start(store.clone(), clock, Random::system(), LIMITS).0
+    Ingest::start(store.clone(), clock, Random::system(), LIMITS, &Metrics::default()).0
 }
 
 /// A reader of `store`.
@@ -232,7 +233,7 @@ on_every_database! {
     async fn a_full_queue_refuses_at_once_and_forgets_nothing(database: &Database) {
         let store = database.store().await;
         let limits = QueueLimits { entries: 10, bytes: 1_000_000 };
-        let (ingest, _) = Ingest::start(store.clone(), Clock::system(), Random::system(), limits);
+        let (ingest, _) = Ingest::start(store.clone(), Clock::system(), Random::system(), limits, &Metrics::default());
         // The lock of another transaction keeps the writer waiting.
         let blocker = hold_head(&store, "org").await;
         let requests = (0..10u64).map(|number| Box::pin(write(&ingest, "org", vec![entry(&format!("log_{number}"), number)])));
@@ -253,7 +254,7 @@ on_every_database! {
     async fn queued_bytes_are_bounded_too(database: &Database) {
         let store = database.store().await;
         let limits = QueueLimits { entries: 1_000, bytes: 2_000 };
-        let (ingest, _) = Ingest::start(store.clone(), Clock::system(), Random::system(), limits);
+        let (ingest, _) = Ingest::start(store.clone(), Clock::system(), Random::system(), limits, &Metrics::default());
         let blocker = hold_head(&store, "org").await;
         let mut waiting = Box::pin(write(&ingest, "org", vec![entry("a", 1), entry("b", 2)]));
         assert!(futures::poll!(&mut waiting).is_pending());

@@ -23,6 +23,7 @@ mod layers;
 mod leaf;
 mod log;
 mod marks;
+mod metrics;
 mod output;
 mod plans;
 mod proofs;

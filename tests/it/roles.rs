@@ -9,6 +9,7 @@ use auditlog::domain::{Clock, Filter, Group, Limit, Offset, Random, ResourceType
 use auditlog::error::Error;
 use auditlog::ingest::{Eraser, Target};
 use auditlog::marks::Folder;
+use auditlog::metrics::Metrics;
 use auditlog::query::{Query, Start};
 use auditlog::store::{SignedCheckpoint, Store};
 use sea_orm::{ConnectionTrait, Database as Connections, DatabaseConnection};
@@ -205,8 +206,9 @@ fn a_service_that_may_not_erase_says_so() {
             Store::open(&roles.secret("auditlog_serve"), 2).await.expect("the schema is there, and only looked at");
         write(&start(&store, Clock::system()), ORG, vec![entry("log_1", 1)]).await.expect("written");
         let asked = || erasure(Target::Entries(vec![entry("log_1", 1).content.id.clone()]), both());
-        let eraser =
-            |store: &Store| Eraser::new(store.clone(), Clock::system(), Random::system(), Duration::from_secs(9));
+        let eraser = |store: &Store| {
+            Eraser::new(store.clone(), Clock::system(), Random::system(), Duration::from_secs(9), &Metrics::default())
+        };
         assert!(matches!(eraser(&store).erase(asked()).await, Err(Error::ErasureUnavailable)));
         assert!(matches!(eraser(&store).extent(&asked()).await, Err(Error::ErasureUnavailable)));
         let refused = store.clone().erasing_by(&roles.secret("auditlog_serve")).await.err().expect("no right");
@@ -269,7 +271,8 @@ async fn use_all(roles: &Roles, key: &str, round: usize) -> anyhow::Result<()> {
     store.keep_checkpoints(&[(organization(ORG), checkpoint)]).await?;
     store.keep_log_key(&organization(ORG), b"a key", 0).await?;
     store.growth(b"a key").await?;
-    let eraser = Eraser::new(store.clone(), Clock::system(), Random::system(), Duration::from_secs(9));
+    let eraser =
+        Eraser::new(store.clone(), Clock::system(), Random::system(), Duration::from_secs(9), &Metrics::default());
     let ids = vec![entry(&format!("log_{round}_{first}"), 0).content.id.clone()];
     for groups in [[Group::Actor].into_iter().collect(), both()] {
         eraser.erase(erasure(Target::Entries(ids.clone()), groups)).await?;

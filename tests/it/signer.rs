@@ -13,6 +13,7 @@ use auditlog::app::recorder;
 use auditlog::domain::{Clock, Random};
 use auditlog::ingest::Ingest;
 use auditlog::merkle::{Checkpoint, Question, SigningKey, VerifierKey, open, verify_consistency};
+use auditlog::metrics::Metrics;
 use auditlog::signer::{Keys, Signer, Signing};
 use auditlog::store::{SignedCheckpoint, Store};
 use tokio::sync::watch;
@@ -31,7 +32,7 @@ const LOG_NAME: &str = "audit.example.com";
 const PROOFS: &str = "auditlog.v1.IntegrityService";
 
 /// Waits until `what` is so.
-async fn until<T>(what: &str, mut is_so: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, mut is_so: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = is_so().await {
@@ -43,13 +44,13 @@ async fn until<T>(what: &str, mut is_so: impl AsyncFnMut() -> Option<T>) -> T {
 }
 
 /// A new key file in the directory of `database`.
-fn new_key(database: &Database, name: &str) -> PathBuf {
+pub fn new_key(database: &Database, name: &str) -> PathBuf {
     let path = database.directory.path().join(name);
     Keys::create(&path, &Random::system()).expect("a key");
     path
 }
 
-fn signing(key_file: &Path) -> Signing {
+pub fn signing(key_file: &Path) -> Signing {
     Signing { key_file: key_file.to_owned(), log_name: LOG_NAME.parse().expect("a name") }
 }
 
@@ -63,7 +64,7 @@ impl Task {
     fn start(store: &Store, ingest: &Ingest, key_file: &Path) -> Self {
         let signer = Signer::new(store.clone(), Clock::system(), signing(key_file), recorder(ingest.clone()));
         let (told, serving) = watch::channel(false);
-        Self { task: tokio::spawn(signer.expect("a key").run(told)), serving }
+        Self { task: tokio::spawn(signer.expect("a key").run(told, Metrics::default())), serving }
     }
 
     /// Waits until it says `expected`, in a look that begins from now on.

@@ -11,7 +11,7 @@ use crate::support::service::with_key;
 use crate::support::trail::{self, ENTRIES, ORGANIZATION};
 use crate::support::{Backend, Database, Service, on_every_database};
 
-fn all(organization: &str) -> ExportAuditLogsRequest {
+pub fn all(organization: &str) -> ExportAuditLogsRequest {
     ExportAuditLogsRequest { organization_id: organization.to_owned(), ..Default::default() }
 }
 
@@ -34,7 +34,7 @@ async fn drain(mut stream: Streaming<ExportAuditLogsResponse>) -> Vec<ExportAudi
 }
 
 /// Entries nearly as large as they may be, in one request.
-async fn write_large(service: &Service, key: &str, numbers: std::ops::Range<usize>) {
+pub async fn write_large(service: &Service, key: &str, numbers: std::ops::Range<usize>) {
     let value = format!("\"{}\"", "x".repeat(250 * 1024));
     let audit_logs = numbers.map(|number| AuditLogInput {
         id: format!("log_{number}"),

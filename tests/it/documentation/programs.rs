@@ -43,11 +43,12 @@ fi
 type Words = &'static [&'static str];
 
 /// Programs that blocks of shell may name, what each may be called, and how to see that it works.
-const CLIENTS: [(&str, Words, Words); 4] = [
+const CLIENTS: [(&str, Words, Words); 5] = [
     ("curl", &["curl"], &["--version"]),
     ("python3", &["python3", "/usr/bin/python3"], &["-c", "import requests"]),
     ("node", &["node", "nodejs"], &["-e", "fetch"]),
     ("jq", &["jq"], &["--version"]),
+    ("sqlite3", &["sqlite3"], &["--version"]),
 ];
 
 /// Puts what `page` needs into `directory`. `false` where something is missing, which is told.

@@ -216,11 +216,13 @@ impl Reader<'_> {
             assert_eq!(before.terminate(), Some(0), "{}: the server at {port} ends well", self.page.path);
         }
         let mut words: Vec<_> = line.split_whitespace().map(|word| self.substituted(word)).collect();
-        if let Some(place) = words.iter().position(|word| word == "--listen") {
-            words.drain(place..place + 2);
+        for option in ["--listen", "--metrics-listen"] {
+            if let Some(place) = words.iter().position(|word| word == option) {
+                words.drain(place..place + 2);
+            }
         }
         let script = format!(
-            "source '{}'; AUDITLOG_LISTEN=127.0.0.1:0 AUDITLOG_DRAIN_DELAY=0s AUDITLOG_LOG=info exec {}",
+            "source '{}'; AUDITLOG_LISTEN=127.0.0.1:0 AUDITLOG_METRICS_LISTEN=127.0.0.1:0 AUDITLOG_DRAIN_DELAY=0s AUDITLOG_LOG=info exec {}",
             self.state().display(),
             words.join(" ")
         );

@@ -45,6 +45,7 @@ pub fn options() -> Options {
 pub fn serving() -> Serving {
     Serving {
         listen: "127.0.0.1:0".to_owned(),
+        metrics_listen: Some("127.0.0.1:0".to_owned()),
         request_timeout: Duration::from_secs(30),
         drain_delay: Duration::ZERO,
         drain_limit: Duration::from_secs(5),

@@ -1,0 +1,163 @@
+//! Counts requests: what was asked, how it ended, and how long it took, to the end of the answer's body.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll, ready};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{self, MatchedPath, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use http::{HeaderMap, Method, StatusCode};
+use http_body::{Body as _, Frame, SizeHint};
+use prost::Message;
+use prost_types::FileDescriptorSet;
+use tonic::Status;
+
+use crate::grpc::pb;
+use crate::metrics::{Code, Metrics, Request};
+
+/// What is called a method, so that a label has few values whatever is asked.
+enum Methods {
+    /// The methods of the services that are known, by their paths.
+    Grpc(HashMap<String, Arc<str>>),
+    /// The routes that were asked for, each with [`VERBS`] and any other.
+    Rest(RwLock<HashMap<String, [Arc<str>; VERBS.len() + 1]>>),
+}
+
+const VERBS: [Method; 4] = [Method::GET, Method::HEAD, Method::POST, Method::OPTIONS];
+/// What is asked for and not there.
+const UNKNOWN: &str = "unknown";
+
+struct Observer {
+    metrics: Metrics,
+    methods: Methods,
+    unknown: Arc<str>,
+}
+
+/// Counts the requests to the gRPC services of `router`, before their answers are wrapped for the web.
+pub(super) fn grpc(router: Router, metrics: &Metrics) -> anyhow::Result<Router> {
+    let mut methods = HashMap::new();
+    let (v1, v1alpha) =
+        (tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET, tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET);
+    for known in [pb::DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET, v1, v1alpha] {
+        for file in FileDescriptorSet::decode(known)?.file {
+            for service in &file.service {
+                for method in &service.method {
+                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                    methods.insert(path, method.name().into());
+                }
+            }
+        }
+    }
+    Ok(observed(router, metrics, Methods::Grpc(methods)))
+}
+
+/// Counts the requests to `router`, which speaks plain HTTP.
+pub(super) fn rest(router: Router, metrics: &Metrics) -> Router {
+    observed(router, metrics, Methods::Rest(RwLock::default()))
+}
+
+fn observed(router: Router, metrics: &Metrics, methods: Methods) -> Router {
+    let observer = Observer { metrics: metrics.clone(), methods, unknown: UNKNOWN.into() };
+    router.layer(from_fn_with_state(Arc::new(observer), observe))
+}
+
+async fn observe(State(observer): State<Arc<Observer>>, request: extract::Request, next: Next) -> Response {
+    let counted = observer.metrics.request(observer.method(&request));
+    let is_head = request.method() == Method::HEAD;
+    let response = next.run(request).await;
+    let code = match observer.methods {
+        Methods::Grpc(_) if response.status() == StatusCode::OK => grpc_code(response.headers()),
+        _ => Some(Code::Http(response.status().as_u16())),
+    };
+    response.map(|body| {
+        let mut watched = Watched { body, counted: Some(counted), code };
+        // Nobody may ask for a body that is empty.
+        if is_head || watched.body.is_end_stream() {
+            watched.end();
+        }
+        Body::new(watched)
+    })
+}
+
+impl Observer {
+    fn method(&self, request: &extract::Request) -> Arc<str> {
+        let found = match &self.methods {
+            Methods::Grpc(methods) => methods.get(request.uri().path()).cloned(),
+            Methods::Rest(routes) => request.extensions().get::<MatchedPath>().map(|matched| {
+                let verb = VERBS.iter().position(|verb| verb == request.method()).unwrap_or(VERBS.len());
+                let known = routes.read().unwrap_or_else(PoisonError::into_inner);
+                if let Some(names) = known.get(matched.as_str()) {
+                    return Arc::clone(&names[verb]);
+                }
+                drop(known);
+                let name =
+                    |verb: usize| format!("{} {}", VERBS.get(verb).map_or("other", Method::as_str), matched.as_str());
+                let names = std::array::from_fn(|verb| name(verb).into());
+                let mut known = routes.write().unwrap_or_else(PoisonError::into_inner);
+                Arc::clone(&known.entry(matched.as_str().to_owned()).or_insert(names)[verb])
+            }),
+        };
+        found.unwrap_or_else(|| Arc::clone(&self.unknown))
+    }
+}
+
+/// The status that headers or trailers tell.
+fn grpc_code(headers: &HeaderMap) -> Option<Code> {
+    let number = headers.get(Status::GRPC_STATUS)?.to_str().ok().and_then(|text| text.parse().ok());
+    Some(number.map_or(Code::UNKNOWN, Code::Grpc))
+}
+
+/// A body whose request ends where it ends.
+struct Watched {
+    body: Body,
+    /// Until then.
+    counted: Option<Request>,
+    /// What is known of its end.
+    code: Option<Code>,
+}
+
+impl Watched {
+    fn end(&mut self) {
+        if let Some(counted) = self.counted.take() {
+            counted.end(self.code.unwrap_or(Code::UNKNOWN));
+        }
+    }
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let trailers = match &frame {
+            Some(Ok(frame)) => frame.trailers_ref(),
+            _ => None,
+        };
+        if let Some(code) = trailers.and_then(grpc_code) {
+            self.code = Some(code);
+        }
+        // After the last piece nobody may ask for more. What breaks off has no end.
+        let is_last = match &frame {
+            Some(Ok(_)) => trailers.is_some() || self.body.is_end_stream(),
+            Some(Err(_)) => false,
+            None => true,
+        };
+        if is_last {
+            self.end();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

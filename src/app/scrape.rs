@@ -1,0 +1,95 @@
+//! The port where metrics are read. It asks for no credential, and has its own small bounds, so that it answers while
+//! the service itself is overloaded or drains.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, Semaphore};
+use tracing::{debug, info, warn};
+
+use super::server::Background;
+use crate::metrics::{CONTENT_TYPE as FORMAT, Metrics};
+
+/// Connections at once; more wait until one ends.
+const CONNECTIONS: usize = 16;
+/// The longest that one may take, for its one request.
+const LONGEST: Duration = Duration::from_secs(5);
+/// After an accept that failed, as it does where no more files may be open.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Where metrics are read until this is dropped.
+pub(super) struct Scraped {
+    pub(super) address: SocketAddr,
+    _server: Background,
+}
+
+/// Serves `metrics` at `listen`, if it says where.
+pub(super) async fn start(listen: Option<&str>, metrics: &Metrics) -> anyhow::Result<Option<Scraped>> {
+    let Some(listen) = listen else { return Ok(None) };
+    let bound = TcpListener::bind(listen).await;
+    let listener = bound.with_context(|| format!("cannot listen on {listen}, for metrics"))?;
+    let address = listener.local_addr()?;
+    info!(%address, "serving metrics");
+    // One at a time is made.
+    let making = Arc::new(Mutex::new(metrics.clone()));
+    let router = Router::new().route("/metrics", get(scrape)).with_state(making);
+    let server = tokio::spawn(serve(listener, router));
+    Ok(Some(Scraped { address, _server: Background(server.abort_handle()) }))
+}
+
+async fn scrape(State(making): State<Arc<Mutex<Metrics>>>) -> Response {
+    match making.lock().await.text() {
+        Ok(text) => ([(CONTENT_TYPE, FORMAT)], text).into_response(),
+        Err(error) => {
+            warn!(%error, "metrics cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, router: Router) -> Infallible {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await;
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let router = router.clone();
+                tokio::spawn(async move {
+                    answer(stream, router).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "the port of the metrics accepts nothing");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Answers the one request of a connection.
+async fn answer(stream: TcpStream, router: Router) {
+    let service = TowerToHyperService::new(router);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(LONGEST, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "a reader of metrics went away"),
+        Err(_) => debug!("a reader of metrics took too long"),
+    }
+}

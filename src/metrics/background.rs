@@ -1,0 +1,117 @@
+//! What goes on beside requests: commits, erasures, counts and checkpoints.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::{Metrics, seconds};
+
+/// What a writer commits.
+#[derive(Debug, Clone)]
+pub struct Writes {
+    group: Histogram,
+    commit: Histogram,
+    written: Counter,
+    replayed: Counter,
+}
+
+impl Writes {
+    /// A group with so many entries was committed, in a transaction that began at `begun`.
+    pub fn committed(&self, entries: usize, begun: Instant) {
+        self.group.observe(entries as f64);
+        self.commit.observe(begun.elapsed().as_secs_f64());
+    }
+
+    /// So many entries were acknowledged.
+    pub fn acknowledged(&self, written: usize, replayed: usize) {
+        self.written.inc_by(written as u64);
+        self.replayed.inc_by(replayed as u64);
+    }
+}
+
+/// How far counts are behind.
+#[derive(Debug)]
+pub struct FoldLag {
+    all: Gauge,
+    largest: Gauge,
+}
+
+impl FoldLag {
+    /// So many entries each organization is behind.
+    pub fn found(&self, lags: impl Iterator<Item = i64>) {
+        let (all, largest) = lags.fold((0i64, 0), |(all, largest), lag| (all.saturating_add(lag), lag.max(largest)));
+        self.all.set(all);
+        self.largest.set(largest);
+    }
+}
+
+/// Whether checkpoints are signed.
+#[derive(Debug)]
+pub struct Checkpoints {
+    signed: Arc<Mutex<Instant>>,
+    stopped: Gauge,
+}
+
+impl Checkpoints {
+    /// At `at`, all logs were signed up to their heads.
+    pub fn signed(&self, at: Instant) {
+        *self.signed.lock().unwrap_or_else(PoisonError::into_inner) = at;
+        self.stopped.set(0);
+    }
+
+    /// Nothing is signed until an operator has looked.
+    pub fn stopped(&self) {
+        self.stopped.set(1);
+    }
+}
+
+impl Metrics {
+    /// For the one writer.
+    pub fn writes(&self) -> Writes {
+        let sizes = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0];
+        let (group, commit) = (Histogram::new(sizes), seconds());
+        let (written, replayed) = (Counter::default(), Counter::default());
+        let mut registry = self.registry();
+        registry.register("auditlog_write_group_entries", "Entries committed in one transaction", group.clone());
+        let help = "Transactions of the writer, from their begin to the end of their commit";
+        registry.register("auditlog_commit_seconds", help, commit.clone());
+        registry.register("auditlog_entries_written", "Entries that were acknowledged as new", written.clone());
+        let help = "Entries that were acknowledged as stored before";
+        registry.register("auditlog_entries_replayed", help, replayed.clone());
+        Writes { group, commit, written, replayed }
+    }
+
+    /// For whoever erases: groups of values that are gone.
+    pub fn erased_groups(&self) -> Counter {
+        let erased = Counter::default();
+        let help = "Groups of values that were erased";
+        self.registry().register("auditlog_erased_groups", help, erased.clone());
+        erased
+    }
+
+    /// For the one that folds.
+    pub fn fold_lag(&self) -> FoldLag {
+        let lag = FoldLag { all: Gauge::default(), largest: Gauge::default() };
+        let mut registry = self.registry();
+        let help = "Entries that are not in the counts of organizations that wait to be folded";
+        registry.register("auditlog_fold_lag_entries", help, lag.all.clone());
+        let help = "The same of the organization that has most";
+        registry.register("auditlog_fold_lag_largest_entries", help, lag.largest.clone());
+        lag
+    }
+
+    /// For the one that signs, from now on.
+    pub fn checkpoints(&self) -> Checkpoints {
+        let checkpoints = Checkpoints { signed: Arc::new(Mutex::new(Instant::now())), stopped: Gauge::default() };
+        let help = "1 if nothing is signed until an operator has looked, else 0";
+        self.registry().register("auditlog_signer_stopped", help, checkpoints.stopped.clone());
+        let signed = Arc::clone(&checkpoints.signed);
+        let age = move || Some(signed.lock().unwrap_or_else(PoisonError::into_inner).elapsed().as_secs_f64());
+        let help = "Since all logs were last known to be signed up to their heads, or since the signer began.";
+        self.reading("auditlog_checkpoint_age_seconds", help, age);
+        checkpoints
+    }
+}

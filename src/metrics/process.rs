@@ -1,0 +1,29 @@
+//! The process as Linux sees it, under the names that all Prometheus clients have for it. Elsewhere only its start is
+//! known.
+
+use std::fs;
+
+use super::Metrics;
+use crate::domain::Clock;
+
+impl Metrics {
+    /// Reads /proc when it is asked.
+    pub(super) fn process(&self) {
+        // The process began with it, but for some milliseconds.
+        let started = Clock::system().now().micros() as f64 / 1e6;
+        self.reading("process_start_time_seconds", "When the process began, since 1970.", move || Some(started));
+        self.reading("process_resident_memory_bytes", "Memory that the process holds.", resident);
+        self.reading("process_open_fds", "Files and sockets that the process has open.", open_files);
+    }
+}
+
+fn resident() -> Option<f64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok().map(|kibibytes: f64| kibibytes * 1024.0)
+}
+
+fn open_files() -> Option<f64> {
+    // Without the one that reads the directory.
+    Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as f64)
+}

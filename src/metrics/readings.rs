@@ -1,0 +1,89 @@
+//! Gauges that are read when somebody asks, from whatever knows them: nothing is counted twice, or forgotten.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::Metrics;
+
+/// Names and values.
+type Labels = Vec<(&'static str, &'static str)>;
+
+struct Reading<F> {
+    name: &'static str,
+    help: &'static str,
+    read: F,
+}
+
+impl<F> fmt::Debug for Reading<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl<F: Fn() -> Vec<(Labels, f64)> + Send + Sync + 'static> Collector for Reading<F> {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let values = (self.read)();
+        if values.is_empty() {
+            return Ok(());
+        }
+        let mut encoder = encoder.encode_descriptor(self.name, self.help, None, MetricType::Gauge)?;
+        values.iter().try_for_each(|(labels, value)| ConstGauge::new(*value).encode(encoder.encode_family(labels)?))
+    }
+}
+
+/// A pool of connections to the database, as it stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Pool {
+    /// What it is for.
+    pub name: &'static str,
+    /// Connections that do something.
+    pub used: u32,
+    /// Connections that wait.
+    pub idle: u32,
+    /// The most connections that it opens.
+    pub most: u32,
+}
+
+impl Metrics {
+    /// Gives what `read` tells at each scrape; nothing where it tells nothing.
+    pub fn reading(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn() -> Option<f64> + Send + Sync + 'static,
+    ) {
+        self.labelled_reading(name, help, move || read().map(|value| (Labels::new(), value)).into_iter().collect());
+    }
+
+    fn labelled_reading(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn() -> Vec<(Labels, f64)> + Send + Sync + 'static,
+    ) {
+        self.registry().register_collector(Box::new(Reading { name, help, read }));
+    }
+
+    /// Gives the pools of `read`.
+    pub fn pools(&self, read: impl Fn() -> Vec<Pool> + Clone + Send + Sync + 'static) {
+        let states = {
+            let read = read.clone();
+            move || {
+                let states = |Pool { name, used, idle, .. }| {
+                    let labels = |state| vec![("pool", name), ("state", state)];
+                    [(labels("used"), f64::from(used)), (labels("idle"), f64::from(idle))]
+                };
+                read().into_iter().flat_map(states).collect()
+            }
+        };
+        self.labelled_reading("auditlog_pool_connections", "Connections to the database, by pool and state.", states);
+        let most = move || read().into_iter().map(|Pool { name, most, .. }| (vec![("pool", name)], f64::from(most)));
+        self.labelled_reading("auditlog_pool_connections_max", "The most connections that a pool opens.", move || {
+            most().collect()
+        });
+    }
+}

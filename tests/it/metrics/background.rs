@@ -1,0 +1,191 @@
+//! What goes on beside requests, and the process.
+
+use auditlog::access::Scope;
+use auditlog::app::Options;
+use auditlog::domain::Clock;
+use auditlog::grpc::pb::erase_audit_logs_request::Target;
+use auditlog::grpc::pb::{EntryIds, EraseAuditLogsRequest};
+use auditlog::ingest::QueueLimits;
+use serde_json::json;
+
+use super::requests::body;
+use super::{Seen, comes_to, whole};
+use crate::ingest::{entry, organization, start, write};
+use crate::signer::until;
+use crate::support::database::hold_head;
+use crate::support::service::{options, with_key};
+use crate::support::{Backend, Database, Service, on_every_database};
+
+const PATH: &str = "/v1/org_a/audit-logs";
+
+/// A write of so many entries.
+fn many(count: usize) -> serde_json::Value {
+    let entries = (0..count).map(|number| body(&format!("log_{number}"))["auditLogs"][0].clone());
+    json!({ "auditLogs": entries.collect::<Vec<_>>() })
+}
+
+on_every_database! {
+    async fn the_queue_is_as_deep_as_what_waits(database: &Database) {
+        let queue = QueueLimits { entries: 5, bytes: 1024 * 1024 };
+        let service = Service::start_with(database, Clock::system(), Options { queue, ..options() }).await;
+        let key = service.key(Some("org_a"), &[Scope::Write]).await;
+        let blocker = hold_head(&service.store, "org_a").await;
+        let waiting = tokio::spawn(service.http.post(service.url(PATH)).bearer_auth(&key).json(&many(3)).send());
+        let seen = comes_to(&service, "auditlog_queue_entries", |entries| entries == 3.0).await;
+        let bytes = seen.count("auditlog_queue_bytes");
+        assert!((1_536.0..10_000.0).contains(&bytes), "{bytes}");
+        assert_eq!(service.post(PATH, &key, &many(3)).await.status, 429);
+        let seen = Seen::of(&service).await;
+        assert_eq!(seen.value(r#"auditlog_refusals_total{reason="queue"}"#), Some(1.0));
+        assert_eq!(seen.value("auditlog_queue_entries"), Some(3.0), "what was refused leaves nothing");
+        assert_eq!(seen.value("auditlog_queue_bytes"), Some(bytes));
+        waiting.abort();
+        blocker.roll_back().await.expect("the lock is given back");
+        let seen = comes_to(&service, "auditlog_queue_entries", |entries| entries == 0.0).await;
+        assert_eq!(seen.value("auditlog_queue_bytes"), Some(0.0), "nor does what was cancelled");
+        service.stop().await;
+    }
+
+    async fn bytes_that_find_no_room_are_refused_and_leave_nothing(database: &Database) {
+        let queue = QueueLimits { entries: 1_000, bytes: 2_000 };
+        let service = Service::start_with(database, Clock::system(), Options { queue, ..options() }).await;
+        let key = service.key(Some("org_a"), &[Scope::Write]).await;
+        let blocker = hold_head(&service.store, "org_a").await;
+        let waiting = tokio::spawn(service.http.post(service.url(PATH)).bearer_auth(&key).json(&many(3)).send());
+        comes_to(&service, "auditlog_queue_entries", |entries| entries == 3.0).await;
+        assert_eq!(service.post(PATH, &key, &many(2)).await.status, 429);
+        let seen = Seen::of(&service).await;
+        assert_eq!(seen.value("auditlog_queue_entries"), Some(3.0));
+        assert_eq!(seen.value(r#"auditlog_refusals_total{reason="queue"}"#), Some(1.0));
+        blocker.roll_back().await.expect("the lock is given back");
+        assert_eq!(waiting.await.expect("no panic").expect("an answer").status(), 201);
+        assert_eq!(Seen::of(&service).await.value("auditlog_queue_entries"), Some(0.0));
+        service.stop().await;
+    }
+
+    async fn commits_and_what_they_hold_are_counted(database: &Database) {
+        let service = Service::start(database).await;
+        let key = service.key(Some("org_a"), &[Scope::Write]).await;
+        assert_eq!(service.post(PATH, &key, &many(3)).await.status, 201);
+        assert_eq!(service.post(PATH, &key, &many(4)).await.status, 201);
+        let seen = Seen::of(&service).await;
+        assert_eq!(seen.value("auditlog_entries_written_total"), Some(4.0));
+        assert_eq!(seen.value("auditlog_entries_replayed_total"), Some(3.0));
+        assert_eq!(seen.value("auditlog_write_group_entries_count"), Some(2.0));
+        assert_eq!(seen.value("auditlog_write_group_entries_sum"), Some(7.0));
+        assert_eq!(seen.value(r#"auditlog_write_group_entries_bucket{le="2"}"#), Some(0.0));
+        assert_eq!(seen.value("auditlog_commit_seconds_count"), Some(2.0));
+        assert!(seen.count("auditlog_commit_seconds_sum") > 0.0);
+        let conflict = body("log_0")["auditLogs"][0].to_string().replace("\"r\"", "\"another\"");
+        let conflict = json!({ "auditLogs": [serde_json::from_str::<serde_json::Value>(&conflict).expect("JSON")] });
+        assert_eq!(service.post(PATH, &key, &conflict).await.status, 409);
+        let seen = Seen::of(&service).await;
+        assert_eq!(seen.value("auditlog_entries_written_total"), Some(4.0), "a conflict writes nothing");
+        service.stop().await;
+    }
+
+    async fn the_lag_of_the_counts_is_what_is_not_folded(database: &Database) {
+        let store = database.store().await;
+        let ingest = start(&store, Clock::system());
+        for (name, count) in [("org_a", 2_500), ("org_b", 2_100)] {
+            for from in (0..count).step_by(500) {
+                let entries = (from..count.min(from + 500)).map(|number| entry(&format!("log_{number}"), number));
+                write(&ingest, name, entries.collect()).await.expect("written");
+            }
+        }
+        // Another folder holds the counts. On SQLite, it holds them all.
+        let mut holds = Vec::new();
+        for name in &["org_a", "org_b"][..if database.backend == Backend::Sqlite { 1 } else { 2 }] {
+            holds.push(store.fold(&organization(name), 0).await.expect("a transaction").expect("nobody else folds"));
+        }
+        let service = Service::start(database).await;
+        let seen = comes_to(&service, "auditlog_fold_lag_entries", |lag| lag > 0.0).await;
+        assert_eq!(seen.value("auditlog_fold_lag_entries"), Some(4_600.0));
+        assert_eq!(seen.value("auditlog_fold_lag_largest_entries"), Some(2_500.0));
+        drop(holds);
+        let seen = comes_to(&service, "auditlog_fold_lag_entries", |lag| lag == 0.0).await;
+        assert_eq!(seen.value("auditlog_fold_lag_largest_entries"), Some(0.0));
+        service.stop().await;
+        let service = Service::start_with(database, Clock::system(), Options { folds: false, ..options() }).await;
+        assert!(!Seen::of(&service).await.0.contains("auditlog_fold"), "who does not fold does not know");
+        service.stop().await;
+    }
+
+    async fn connections_are_told_by_pool_and_state(database: &Database) {
+        let service = Service::start(database).await;
+        let writers = |state| format!("auditlog_pool_connections{{pool=\"writers\",state=\"{state}\"}}");
+        let most = if database.backend == Backend::Sqlite { 1.0 } else { 3.0 };
+        let seen = comes_to(&service, &writers("used"), |used| used == 0.0).await;
+        assert_eq!(seen.value(r#"auditlog_pool_connections_max{pool="writers"}"#), Some(most));
+        assert_eq!(seen.value(r#"auditlog_pool_connections_max{pool="readers"}"#), Some(10.0));
+        assert!(seen.value(r#"auditlog_pool_connections{pool="readers",state="idle"}"#).is_some());
+        assert!(!seen.0.contains("erasers"), "the writers erase");
+        let blocker = hold_head(&service.store, "org_a").await;
+        comes_to(&service, &writers("used"), |used| used >= 1.0).await;
+        blocker.roll_back().await.expect("the lock is given back");
+        let seen = comes_to(&service, &writers("used"), |used| used == 0.0).await;
+        assert!(seen.value(&writers("idle")).is_some_and(|idle| (1.0..=most).contains(&idle)));
+        service.stop().await;
+    }
+
+    async fn the_age_of_checkpoints_grows_while_nothing_is_signed(database: &Database) {
+        let service = whole(database).await;
+        let key = service.key(Some("org_a"), &[Scope::Write]).await;
+        assert_eq!(service.post(PATH, &key, &many(3)).await.status, 201);
+        until("it is signed", async || service.store.checkpoint(&organization("org_a")).await.expect("read")).await;
+        let seen = comes_to(&service, "auditlog_checkpoint_age_seconds", |age| age < 3.0).await;
+        assert_eq!(seen.value("auditlog_signer_stopped"), Some(0.0));
+        let (file, away) = (database.directory.path().join("key"), database.directory.path().join("away"));
+        std::fs::rename(&file, &away).expect("the key goes away");
+        comes_to(&service, "auditlog_signer_stopped", |stopped| stopped == 1.0).await;
+        comes_to(&service, "auditlog_checkpoint_age_seconds", |age| age > 4.0).await;
+        std::fs::rename(&away, &file).expect("the key comes back");
+        let seen = comes_to(&service, "auditlog_signer_stopped", |stopped| stopped == 0.0).await;
+        assert!(seen.count("auditlog_checkpoint_age_seconds") < 4.0);
+        service.stop().await;
+        let service = Service::start(database).await;
+        let seen = Seen::of(&service).await;
+        assert!(!seen.0.contains("checkpoint") && !seen.0.contains("signer"), "without a key there is nothing to tell");
+        service.stop().await;
+    }
+
+    async fn erased_groups_are_counted(database: &Database) {
+        let service = Service::start(database).await;
+        let key = service.key(Some("org_a"), &[Scope::Write, Scope::Erase]).await;
+        assert_eq!(service.post(PATH, &key, &many(3)).await.status, 201);
+        assert_eq!(Seen::of(&service).await.value("auditlog_erased_groups_total"), Some(0.0));
+        let erase = |dry_run| EraseAuditLogsRequest {
+            organization_id: "org_a".to_owned(),
+            target: Some(Target::Entries(EntryIds { ids: vec!["log_0".to_owned(), "log_1".to_owned()] })),
+            reason: "asked".to_owned(),
+            dry_run,
+            ..Default::default()
+        };
+        for (dry_run, count) in [(true, 0.0), (false, 4.0), (false, 4.0)] {
+            service.erasures().await.erase_audit_logs(with_key(erase(dry_run), &key)).await.expect("erased");
+            assert_eq!(Seen::of(&service).await.value("auditlog_erased_groups_total"), Some(count), "dry: {dry_run}");
+        }
+        service.stop().await;
+    }
+
+    async fn the_process_is_told(database: &Database) {
+        let service = Service::start(database).await;
+        let before = Seen::of(&service).await;
+        let memory = before.count("process_resident_memory_bytes");
+        assert!((4e6..64e9).contains(&memory), "{memory}");
+        let now = Clock::system().now().micros() as f64 / 1e6;
+        let started = before.count("process_start_time_seconds");
+        assert!((now - 600.0..=now).contains(&started), "{started} of {now}");
+        let build = format!("auditlog_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+        assert_eq!(before.value(&build), Some(1.0));
+        // The whole test's process opens and closes files, so that these are many.
+        let files: Vec<_> = (0..500).map(|_| std::fs::File::open("/dev/null").expect("a file")).collect();
+        let after = Seen::of(&service).await;
+        drop(files);
+        assert!(after.count("process_open_fds") > 500.0);
+        let held = std::hint::black_box(vec![1u8; 128 * 1024 * 1024]);
+        let grown = Seen::of(&service).await.count("process_resident_memory_bytes");
+        assert!(grown > held.len() as f64, "{memory} and then {grown}");
+        service.stop().await;
+    }
+}
