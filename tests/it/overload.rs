@@ -203,6 +203,8 @@ on_every_database! {
     async fn keys_that_are_made_up_take_no_connection_of_others(database: &Database) {
         let (service, key) = service(database, options()).await;
         is_served(&service, &key).await;
+        // By now the key has to be looked up again.
+        tokio::time::sleep(Duration::from_millis(5_500)).await;
         // All connections of readers, so that look-ups wait.
         let mut held = Vec::new();
         while let Ok(snapshot) = tokio::time::timeout(Duration::from_millis(500), service.store.held_snapshot()).await {
@@ -211,7 +213,12 @@ on_every_database! {
         let asks: Vec<_> = (0..10).map(|number| tokio::spawn(asked_all(&service, list(&made_up(number))))).collect();
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(asks.iter().filter(|ask| ask.is_finished()).count(), 8, "two are looked up, the others are refused");
+        let known = tokio::spawn(asked_all(&service, list(&key)));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(!known.is_finished(), "a key that there is waits for its look-up");
         drop(held);
+        let known = known.await.expect("no panic");
+        assert!(known.starts_with("HTTP/1.1 200"), "{known}");
         let mut refused = 0;
         for ask in asks {
             let answer = ask.await.expect("no panic");
