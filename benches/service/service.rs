@@ -2,12 +2,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use auditlog::app::{Options, Parts, Running, Serving};
+use auditlog::app::{Limits, Options, Parts, READS, Running, Serving};
 use auditlog::domain::{Clock, Random};
 use auditlog::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use auditlog::grpc::pb::{
@@ -20,6 +21,9 @@ use tonic::transport::Channel;
 
 use crate::database::Database;
 use crate::raw::Lister;
+
+/// One key asks as much as it can.
+const RATE: NonZeroU32 = NonZeroU32::MAX;
 
 /// Whether entries are counted in advance while the service runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -93,8 +97,17 @@ impl Service {
             drain_delay: Duration::ZERO,
             drain_limit: second,
             cors_origins: Vec::new(),
+            limits: Limits::default(),
         };
-        let options = Options { serving, rest: false, folds: false, queue: QueueLimits::default(), signing: None };
+        let options = Options {
+            serving,
+            rest: false,
+            folds: false,
+            queue: QueueLimits::default(),
+            reads: READS,
+            rate: RATE,
+            signing: None,
+        };
         let running = auditlog::app::start(parts, options).await?;
         Ok((Self { child: None, address: running.address, key: database.key.clone() }, running))
     }
@@ -131,7 +144,10 @@ impl Service {
 /// `auditlog serve` on a free port.
 fn serve(database: &Database) -> Command {
     let mut command = Command::new(&database.program);
-    command.args(["serve", "--listen", "127.0.0.1:0"]).env("AUDITLOG_DATABASE_URL", &database.url);
+    command
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .env("AUDITLOG_DATABASE_URL", &database.url)
+        .env("AUDITLOG_RATE_LIMIT", RATE.to_string());
     command
 }
 

@@ -20,7 +20,8 @@ use super::Serving;
 use super::observe;
 use super::protocols::{Protocols, by_protocol, path};
 use super::scrape;
-use super::server::{self, Deadline, Running, guarded};
+use super::server::{self, Deadline, Guard, Running, guarded};
+use crate::budget::Budget;
 use crate::domain::{Clock, EntryId, Random};
 use crate::error::Error;
 use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
@@ -54,9 +55,10 @@ pub struct Parts {
 /// Binds and serves. The service need not be there yet.
 pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
     let Parts { upstream, clock, random } = parts;
-    let bound = server::bind(&serving.listen).await?;
     let metrics = Metrics::default();
+    let bound = server::bind(&serving.listen, serving.limits.connections, &metrics).await?;
     let scraped = scrape::start(serving.metrics_listen.as_deref(), &metrics).await?;
+    let guard = Guard::new(&serving, Budget::new(serving.limits.bytes), &metrics);
     let uri = upstream.uri().clone();
     let channel = upstream.connect_lazy();
     let draining = Arc::new(AtomicBool::new(false));
@@ -65,11 +67,11 @@ pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
         move || ready(channel.clone(), draining.load(Ordering::Relaxed))
     };
     let upstream = Upstream { channel: channel.clone(), clock, random };
-    let router = guarded(rest::router(upstream, None, ready), serving.request_timeout, rest::refuse);
+    let router = guarded(rest::router(upstream, None, ready), guard.clone(), rest::refuse);
     // Of gRPC it speaks health alone, so that the same checks find it well.
-    let health = HealthServer::new(Health(HealthClient::new(channel)));
+    let health = HealthServer::new(Health(HealthClient::new(channel))).max_decoding_message_size(server::MAX_PROBE);
     let grpc = Router::new().route_service(&path(&health), health);
-    let protocols = Protocols::new(grpc, NO_GRPC, serving.request_timeout, &metrics)?;
+    let protocols = Protocols::new(grpc, NO_GRPC, guard, &metrics)?;
     let router = observe::rest(router, &metrics).layer(from_fn_with_state(protocols, by_protocol));
     let running = server::spawn(bound, router, serving, draining, None, scraped);
     info!(address = %running.address, upstream = %uri, "listening");

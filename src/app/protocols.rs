@@ -1,6 +1,6 @@
 //! One port: what is gRPC goes to gRPC, what is gRPC-Web is unwrapped first, and all else is REST.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
@@ -14,7 +14,7 @@ use tower::ServiceExt;
 use tracing::debug;
 
 use super::observe;
-use super::server::guarded;
+use super::server::{Guard, guarded};
 use crate::grpc;
 use crate::metrics::Metrics;
 
@@ -27,16 +27,11 @@ pub(super) struct Protocols {
 
 impl Protocols {
     /// The gRPC services of `router`, and `nothing` as the answer where it has no method.
-    pub(super) fn new(
-        router: Router,
-        nothing: &'static str,
-        limit: Duration,
-        metrics: &Metrics,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn new(router: Router, nothing: &'static str, guard: Guard, metrics: &Metrics) -> anyhow::Result<Self> {
         let router = router
             .fallback(async move || Status::unimplemented(nothing).into_http::<axum::body::Body>())
             .layer(map_response(grpc::status::repair));
-        let grpc = observe::grpc(guarded(router, limit, grpc::status::refuse), metrics)?;
+        let grpc = observe::grpc(guarded(router, guard, grpc::status::refuse), metrics)?;
         Ok(Self { grpc_web: grpc.clone().layer(GrpcWebLayer::new()), grpc })
     }
 }

@@ -1,12 +1,15 @@
 //! The service: the store, what is done with it, and gRPC and REST on one port.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
+use moka::future::Cache;
 use tokio::sync::watch;
 use tonic::Status;
 use tonic::server::NamedService;
@@ -18,8 +21,9 @@ use super::Serving;
 use super::observe;
 use super::protocols::{Protocols, by_protocol, path};
 use super::scrape;
-use super::server::{self, Background, Backing, PROOFS, Running, guarded};
+use super::server::{self, Background, Backing, Guard, MAX_PROBE, PROOFS, Running, guarded};
 use crate::access::{Access, Refuse, authenticate};
+use crate::budget::Budget;
 use crate::catalogue::Catalogues;
 use crate::domain::{Clock, Random};
 use crate::error::Error;
@@ -37,6 +41,16 @@ use crate::rest;
 use crate::signer::{Record, Signer, Signing};
 use crate::store::Store;
 
+/// Reads that may run or wait, unless told otherwise: where each takes a tenth of a second of ten connections, the
+/// last waits for less than three.
+pub const READS: usize = 256;
+/// Requests a second of each key, unless told otherwise: less than half of what two cores do, so that one client that
+/// runs away leaves the others their share. With 1,000 entries a request it is far more than a writer needs.
+pub const RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1_999);
+
+/// How long it counts as ready once it was.
+const READY: Duration = Duration::from_secs(1);
+
 /// How the service runs.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -48,6 +62,10 @@ pub struct Options {
     pub folds: bool,
     /// What may wait to be written.
     pub queue: QueueLimits,
+    /// Reads that may run or wait for a connection of the database.
+    pub reads: usize,
+    /// Requests a second of each key.
+    pub rate: NonZeroU32,
     /// What signs checkpoints; nothing does without.
     pub signing: Option<Signing>,
 }
@@ -65,10 +83,13 @@ pub struct Parts {
 /// Binds and serves.
 pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let Parts { store, clock, random } = parts;
-    let Options { serving, rest, folds, queue, signing } = options;
-    let bound = server::bind(&serving.listen).await?;
+    let Options { serving, rest, folds, queue, reads, rate, signing } = options;
     let metrics = Metrics::default();
+    let bound = server::bind(&serving.listen, serving.limits.connections, &metrics).await?;
     let scraped = scrape::start(serving.metrics_listen.as_deref(), &metrics).await?;
+    let budget = Budget::new(serving.limits.bytes);
+    let guard = Guard::new(&serving, budget.clone(), &metrics);
+    let store = store.with_turns(reads, budget, metrics.clone());
     {
         let store = store.clone();
         metrics.pools(move || store.pools());
@@ -80,7 +101,7 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let integrity = Integrity::new(store.clone(), signing.as_ref().map(|signing| signing.log_name.clone()));
     let (health, health_service) = tonic_health::server::health_reporter();
     let signer = start_signer(&store, &clock, signing, &ingest, health.clone(), &metrics).await?;
-    let access = Access::new(store.clone(), clock.clone());
+    let access = Access::new(store.clone(), clock.clone(), rate, metrics.clone());
     let (query, catalogues) = (Query::new(store.clone()), Catalogues::new(store.clone()));
     let draining = Arc::new(AtomicBool::new(false));
     let service = grpc::Service {
@@ -96,13 +117,14 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         request_timeout: serving.request_timeout,
     };
     health.set_serving::<AuditLogServiceServer<grpc::Service>>().await;
-    let grpc = grpc_router(service.clone(), health_service)?;
-    let protocols = Protocols::new(grpc, "There is no such method", serving.request_timeout, &metrics)?;
+    let grpc = grpc_router(service.clone(), health_service.max_decoding_message_size(MAX_PROBE))?;
+    let protocols = Protocols::new(grpc, "There is no such method", guard.clone(), &metrics)?;
     let rest_router = match rest {
         true => {
             let (store, draining) = (store.clone(), Arc::clone(&draining));
-            let ready = move || ready(store.clone(), draining.load(Ordering::Relaxed));
-            guarded(rest::router(service, Some(access), ready), serving.request_timeout, rest::refuse)
+            let asked = Cache::builder().time_to_live(READY).build();
+            let ready = move || ready(store.clone(), asked.clone(), draining.load(Ordering::Relaxed));
+            guarded(rest::router(service, Some(access), ready), guard, rest::refuse)
         }
         false => rest::switched_off(),
     };
@@ -159,12 +181,12 @@ pub fn recorder(ingest: Ingest) -> Record {
     })
 }
 
-/// Whether requests can be taken.
-async fn ready(store: Store, is_draining: bool) -> Result<(), Status> {
-    match is_draining {
-        true => Err(Error::Draining.into()),
-        false => Ok(store.ping().await?),
+/// Whether requests can be taken. However many ask, who need no key, the database is asked once.
+async fn ready(store: Store, asked: Cache<(), ()>, is_draining: bool) -> Result<(), Status> {
+    if is_draining {
+        return Err(Error::Draining.into());
     }
+    Ok(asked.try_get_with((), store.ping()).await.map_err(|error| error.again("asking the database"))?)
 }
 
 fn grpc_router<H>(service: grpc::Service, health: H) -> anyhow::Result<Router>
@@ -193,6 +215,8 @@ where
         .route_service(&path(&erasure), erasure.clone())
         .layer(from_fn_with_state((access, refuse), authenticate));
     let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
+    let v1 = v1.max_decoding_message_size(MAX_PROBE);
+    let v1alpha = v1alpha.max_decoding_message_size(MAX_PROBE);
     let router = router
         .route_service(&path(&health), health.clone())
         .route_service(&path(&v1), v1.clone())

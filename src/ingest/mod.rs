@@ -6,7 +6,6 @@ mod group;
 mod log;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -20,8 +19,6 @@ use group::Writer;
 
 pub use erase::{Eraser, Erasure, Forgotten, Target};
 
-/// What a caller does when the queue is full.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Bytes that an entry and a change take in memory beside their content.
 const ENTRY_OVERHEAD: usize = 512;
 const CHANGE_OVERHEAD: usize = 80;
@@ -113,12 +110,20 @@ impl Ingest {
         let size: usize = batch.entries.iter().map(size).sum();
         // A request that is larger than the queue has it for itself.
         let QueueLimits { entries, bytes } = self.limits;
-        let take = |places, count| take(places, count).inspect_err(|_| self.metrics.refused(Refusal::queue));
-        let place = [take(&self.entries, batch.entries.len().min(entries))?, take(&self.bytes, size.min(bytes))?];
+        let place =
+            [self.take(&self.entries, batch.entries.len().min(entries))?, self.take(&self.bytes, size.min(bytes))?];
         let (reply, answer) = oneshot::channel();
         let gone = || Error::Internal(anyhow::anyhow!("the writer has ended"));
         self.jobs.send(Job { batch, reply, size, place }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
+    }
+
+    fn take(&self, places: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit> {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        Arc::clone(places).try_acquire_many_owned(count).map_err(|_| {
+            self.metrics.refused(Refusal::queue);
+            Error::Overloaded("Too many writes are waiting")
+        })
     }
 }
 
@@ -130,9 +135,4 @@ fn size(entry: &NewEntry) -> usize {
 fn taken(places: &Arc<Semaphore>, all: usize) -> impl Fn() -> Option<f64> + Send + Sync + 'static {
     let places = Arc::clone(places);
     move || Some(all.saturating_sub(places.available_permits()) as f64)
-}
-
-fn take(places: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit> {
-    let count = u32::try_from(count).unwrap_or(u32::MAX);
-    Arc::clone(places).try_acquire_many_owned(count).map_err(|_| Error::Overloaded { retry_after: RETRY_AFTER })
 }

@@ -25,6 +25,7 @@ mod log;
 mod marks;
 mod metrics;
 mod output;
+mod overload;
 mod plans;
 mod proofs;
 mod read;

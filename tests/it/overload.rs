@@ -1,0 +1,246 @@
+//! What is too much is refused at once, and what neither sends nor takes is ended, while honest clients are served.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use auditlog::access::Scope;
+use auditlog::app::{ConnectionLimits, Limits, Options, Serving};
+use auditlog::domain::Clock;
+use auditlog::grpc::pb::ListAuditLogsRequest;
+use futures::FutureExt;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tonic::Code;
+use tonic_types::StatusExt;
+
+mod deadlines;
+mod peers;
+mod table;
+
+use crate::rest::least;
+use crate::support::service::{options, serving, with_key};
+use crate::support::surfaces::{Ask, Surfaces};
+use crate::support::{Backend, Database, Service, on_every_database};
+
+/// Longer than anything here should take, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A service with an organization, and a key for it.
+async fn service(database: &Database, options: Options) -> (Service, String) {
+    let service = Service::start_with(database, Clock::system(), options).await;
+    let key = service.key(Some("org_a"), &[Scope::Read, Scope::Write]).await;
+    (service, key)
+}
+
+fn limited(limits: Limits) -> Options {
+    Options { serving: Serving { limits, ..serving() }, ..options() }
+}
+
+fn connections(limits: ConnectionLimits) -> Options {
+    limited(Limits { connections: limits, ..Limits::default() })
+}
+
+/// Half a second instead of half a minute.
+fn hasty() -> ConnectionLimits {
+    let moment = Duration::from_millis(500);
+    ConnectionLimits { first_request: moment, idle: moment, stalled: moment, ..ConnectionLimits::default() }
+}
+
+/// Entries of 180 KiB.
+fn large(numbers: std::ops::Range<usize>) -> Vec<serde_json::Value> {
+    let value = "x".repeat(180 * 1024);
+    let entry = |number: usize| {
+        let mut entry = least(&format!("log_{number}"));
+        entry["changes"] = json!([{"field": "f", "newValue": value}]);
+        entry
+    };
+    numbers.map(entry).collect()
+}
+
+async fn connect(service: &Service) -> TcpStream {
+    TcpStream::connect(service.running.address).await.expect("it connects")
+}
+
+/// Waits until the peer has closed the connection.
+async fn closed(stream: &mut TcpStream) {
+    let mut bytes = [0; 4096];
+    let ended = async { while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {} };
+    tokio::time::timeout(PATIENCE, ended).await.expect("the service closes it");
+}
+
+/// Whether the connection is open, and nothing came.
+fn is_open(stream: &TcpStream) -> bool {
+    matches!(stream.try_read(&mut [0; 1]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+async fn is_served(service: &Service, key: &str) {
+    let answer = service.get("/v1/org_a/audit-logs", key).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+}
+
+/// Asks in HTTP/1 on a connection of its own, and reads nothing yet.
+async fn asked(service: &Service, request: &str) -> TcpStream {
+    let mut stream = connect(service).await;
+    stream.write_all(request.as_bytes()).await.expect("it is sent");
+    stream
+}
+
+/// A request for a list.
+fn list(key: &str) -> String {
+    format!("GET /v1/org_a/audit-logs HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\nconnection: close\r\n\r\n")
+}
+
+/// The whole answer to a request after which the connection closes.
+fn asked_all(service: &Service, request: String) -> impl Future<Output = String> + use<> {
+    let address = service.running.address;
+    async move {
+        let mut stream = TcpStream::connect(address).await.expect("it connects");
+        stream.write_all(request.as_bytes()).await.expect("it is sent");
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time");
+        read.expect("an answer");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+/// A key in the right form that nobody has.
+fn made_up(number: u32) -> String {
+    let body = format!("{number:012}_{}", "x".repeat(43));
+    let crc = crc32fast::hash(body.as_bytes());
+    let checksum: String = (0..6)
+        .rev()
+        .map(|place| char::from(auditlog::domain::BASE62[(crc / 62u32.pow(place) % 62) as usize]))
+        .collect();
+    format!("al_{body}{checksum}")
+}
+
+fn writing(key: &str, length: usize, sent: &str) -> String {
+    format!(
+        "POST /v1/org_a/audit-logs HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{sent}"
+    )
+}
+
+/// Waits until `holds` is true.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+on_every_database! {
+    async fn requests_beyond_the_limit_are_refused_at_once_and_alike(database: &Database) {
+        let (service, key) = service(database, limited(Limits { requests: 2, ..Limits::default() })).await;
+        let surfaces = Surfaces::start(service).await;
+        let service = &surfaces.service;
+        let held = [asked(service, &writing(&key, 100, "{")).await, asked(service, &writing(&key, 100, "{")).await];
+        let ask = Ask::get("/v1/org_a/audit-logs", &key);
+        until("refused", async || service.get("/v1/org_a/audit-logs", &key).await.status == 429).await;
+        let told = surfaces.rest(&ask).await;
+        assert_eq!(told.code(), "overloaded");
+        assert!(told.headers.contains(&("retry-after", "1".to_owned())), "{told:?}");
+        let list = ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() };
+        let status = service.grpc().await.list_audit_logs(with_key(list, &key)).await.expect_err("refused");
+        assert_eq!((status.code(), status.get_details_error_info().expect("it has").reason.as_str()), (Code::ResourceExhausted, "OVERLOADED"));
+        assert_eq!(status.get_details_retry_info().expect("it has").retry_delay, Some(Duration::from_secs(1)));
+        // Whoever asks whether it is well is told so.
+        for path in ["/livez", "/readyz"] {
+            assert_eq!(service.get(path, &key).await.status, 200, "{path}");
+        }
+        drop(held);
+        until("the places are given back", async || service.get("/v1/org_a/audit-logs", &key).await.status == 200).await;
+    }
+
+    async fn a_key_that_asks_too_often_is_refused_and_others_are_not(database: &Database) {
+        let rate = NonZeroU32::new(5).expect("not 0");
+        let (service, key) = service(database, Options { rate, ..options() }).await;
+        let other = service.key(Some("org_a"), &[Scope::Read]).await;
+        let surfaces = Surfaces::start(service).await;
+        let service = &surfaces.service;
+        let ask = Ask::get("/v1/org_a/audit-logs", &key);
+        let direct = surfaces.refused(&service.url(""), &ask).await;
+        let through = surfaces.refused(&surfaces.gateway_url(), &ask).await;
+        assert_eq!(direct, through);
+        assert_eq!((direct.status, direct.code()), (429, "rate_limited".to_owned()), "{}", direct.text);
+        assert_eq!(direct.body()["error"]["type"], "rate_limit_error");
+        assert!(direct.headers.contains(&("retry-after", "1".to_owned())), "{direct:?}");
+        let list = || with_key(ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() }, &key);
+        let mut client = service.grpc().await;
+        let status = loop {
+            if let Err(status) = client.list_audit_logs(list()).await {
+                break status;
+            }
+        };
+        assert_eq!((status.code(), status.get_details_error_info().expect("it has").reason.as_str()), (Code::ResourceExhausted, "RATE_LIMITED"));
+        assert_eq!(status.get_details_retry_info().expect("it has").retry_delay, Some(Duration::from_secs(1)));
+        is_served(service, &other).await;
+    }
+
+    async fn a_read_beyond_those_that_may_wait_is_refused_at_once(database: &Database) {
+        let (service, key) = service(database, Options { reads: 1, ..options() }).await;
+        let surfaces = Surfaces::start(service).await;
+        let service = &surfaces.service;
+        // All that may run at once, and none of those that may wait.
+        let mut turns = Vec::new();
+        while let Ok(turn) = tokio::time::timeout(Duration::from_millis(200), service.store.turn()).await {
+            turns.push(turn.expect("a turn"));
+        }
+        let mut asks = [tokio::spawn(asked_all(service, list(&key))), tokio::spawn(asked_all(service, list(&key)))];
+        let (refused, place) = futures::future::select_all(&mut asks).map(|(answer, place, _)| (answer, place)).await;
+        let refused = refused.expect("no panic");
+        assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("Too many reads are waiting"), "{refused}");
+        let ask = Ask::get("/v1/org_a/audit-logs/log_none", &key);
+        assert_eq!(surfaces.rest(&ask).await.code(), "overloaded");
+        drop(turns);
+        let waited = (&mut asks[1 - place]).await.expect("no panic");
+        assert!(waited.starts_with("HTTP/1.1 200"), "{waited}");
+        is_served(service, &key).await;
+    }
+
+    async fn keys_that_are_made_up_take_no_connection_of_others(database: &Database) {
+        let (service, key) = service(database, options()).await;
+        is_served(&service, &key).await;
+        // By now the key has to be looked up again.
+        tokio::time::sleep(Duration::from_millis(5_500)).await;
+        // All connections of readers, so that look-ups wait.
+        let mut held = Vec::new();
+        while let Ok(snapshot) = tokio::time::timeout(Duration::from_millis(500), service.store.held_snapshot()).await {
+            held.push(snapshot.expect("a snapshot"));
+        }
+        let asks: Vec<_> = (0..10).map(|number| tokio::spawn(asked_all(&service, list(&made_up(number))))).collect();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(asks.iter().filter(|ask| ask.is_finished()).count(), 8, "two are looked up, the others are refused");
+        let known = tokio::spawn(asked_all(&service, list(&key)));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(!known.is_finished(), "a key that there is waits for its look-up");
+        drop(held);
+        let known = known.await.expect("no panic");
+        assert!(known.starts_with("HTTP/1.1 200"), "{known}");
+        let mut refused = 0;
+        for ask in asks {
+            let answer = ask.await.expect("no panic");
+            refused += usize::from(answer.starts_with("HTTP/1.1 429"));
+            assert!(answer.starts_with("HTTP/1.1 429") || answer.starts_with("HTTP/1.1 401"), "{answer}");
+        }
+        assert_eq!(refused, 8);
+        is_served(&service, &key).await;
+    }
+
+    async fn bodies_beyond_the_budget_are_refused(database: &Database) {
+        let (service, key) = service(database, limited(Limits { bytes: 1024 * 1024, ..Limits::default() })).await;
+        let surfaces = Surfaces::start(service).await;
+        let service = &surfaces.service;
+        let held = asked(service, &writing(&key, 2 * 1024 * 1024, &"x".repeat(700 * 1024))).await;
+        let body = serde_json::to_vec(&json!({"auditLogs": large(0..4)})).expect("JSON");
+        let ask = Ask::post("/v1/org_a/audit-logs", &key, body);
+        until("refused", async || service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..4)})).await.status == 429).await;
+        let told = surfaces.rest(&ask).await;
+        assert_eq!(told.code(), "overloaded", "{}", told.text);
+        is_served(service, &key).await;
+        drop(held);
+        until("the bytes are given back", async || service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..4)})).await.status == 201).await;
+    }
+}
