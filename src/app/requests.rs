@@ -11,10 +11,8 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
-use http::StatusCode;
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::Code;
 
 use super::connections::{Connection, Sending, Work};
 use crate::access::Refuse;
@@ -106,7 +104,7 @@ pub(super) async fn admit(
     if received.is_refused.load(Ordering::Relaxed) {
         return refuse(admission.bytes_spent());
     }
-    if let Some(connection) = connection.as_ref().filter(|_| kind == Kind::Call && !is_of_stranger(&response)) {
+    if let Some(connection) = connection.as_ref().filter(|_| kind == Kind::Call && is_success(&response)) {
         connection.known();
     }
     if response.body().is_end_stream() {
@@ -116,12 +114,9 @@ pub(super) async fn admit(
     response.map(|body| Body::new(Responding { body, rest: None, budget, connection, under_way: Some((place, work)) }))
 }
 
-/// Whether whoever asked showed no key that is good.
-fn is_of_stranger(response: &Response) -> bool {
-    const UNAUTHENTICATED: [u8; 2] = *b"16";
-    debug_assert_eq!(Code::Unauthenticated as i32, 16);
-    let code = response.headers().get("grpc-status");
-    response.status() == StatusCode::UNAUTHORIZED || code.is_some_and(|code| code.as_bytes() == UNAUTHENTICATED)
+/// Whether something was done for the request, which takes a key that is good. gRPC tells in the head what failed.
+fn is_success(response: &Response) -> bool {
+    response.status().is_success() && !response.headers().contains_key("grpc-status")
 }
 
 /// What came of a request.
