@@ -163,6 +163,11 @@ impl Scene {
 
     /// Lets every request come to its answer, and checks all of it.
     pub async fn finish(&mut self, allowed: &[&str]) -> anyhow::Result<()> {
+        // A signer that a fault has stopped looks again every few seconds.
+        let begun = Instant::now();
+        while self.watch.seen.lock().expect("no panic").checkpoints.is_empty() && begun.elapsed() < COMES_BACK {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         self.load.settle(SETTLES).await?;
         self.watch.settle(SETTLES).await?;
         let findings = self.examine(When::Settled).await?;

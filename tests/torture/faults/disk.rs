@@ -3,6 +3,8 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -86,14 +88,17 @@ impl Drop for Disk {
 }
 
 fn limit(processes: &[u32], size: &str) -> anyhow::Result<()> {
+    let mut is_set = false;
     for process in processes {
-        // One that has ended has no limit.
-        let set = Command::new("prlimit")
-            .args([format!("--pid={process}"), format!("--fsize={size}")])
-            .stderr(Stdio::null())
-            .status();
-        set.context("prlimit (util-linux)")?;
+        // By its own user, since root may not everywhere. One that has ended has no limit.
+        let owner = fs::metadata(format!("/proc/{process}")).map(|process| (process.uid(), process.gid()));
+        let Ok((user, group)) = owner else { continue };
+        let mut command = Command::new("prlimit");
+        command.args([format!("--pid={process}"), format!("--fsize={size}")]).stderr(Stdio::null());
+        let set = command.uid(user).gid(group).status().context("prlimit (util-linux)")?;
+        is_set |= set.success();
     }
+    ensure!(is_set || size.starts_with("unlimited"), "no process took the limit");
     Ok(())
 }
 
