@@ -1,0 +1,110 @@
+//! The faults. Each is a file below, with what it does and which errors it excuses clients to see.
+//!
+//! To add one: a file, a variant of [`Fault`] with its line for `--help`, and a line in each `match` here. Its function
+//! gets a [`Scene`] in which load runs, and does to `scene.services`, `scene.database` or, between clients and services,
+//! `scene.load.shared.retarget(…)` what it is about; for each fault `scene.happened()` and `scene.check(&[…])`.
+
+mod clock;
+mod connections;
+pub mod disk;
+mod kill;
+mod locks;
+mod postgres;
+mod replicas;
+mod terminate;
+
+use std::path::Path;
+
+use clap::ValueEnum;
+
+use crate::options::Backend;
+use crate::scene::{Scene, Setting};
+
+/// What can be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Fault {
+    /// SIGKILL to the service, 20 times.
+    Kill,
+    /// SIGTERM to the service: it must answer what it has taken.
+    Terminate,
+    /// The disk of the database is full for a while.
+    Disk,
+    /// The service's clock jumps, both ways.
+    Clock,
+    /// SQLite: another process holds the write lock.
+    Busy,
+    /// PostgreSQL: its processes are killed, one or all, and it is restarted.
+    Postgres,
+    /// PostgreSQL: all connections of the service are cut.
+    Connections,
+    /// PostgreSQL: settings that make statements fail, or commits weaker, come while the service runs.
+    Settings,
+    /// PostgreSQL: another session holds a head, or a table.
+    Locks,
+    /// PostgreSQL: another session takes heads in the wrong order.
+    Deadlocks,
+    /// PostgreSQL: two services write to the same organizations, and are killed in turn.
+    Replicas,
+}
+
+/// The connection to the service could not be made, or broke.
+pub const CONNECTION: &str = "connection";
+/// The database is away, busy or full; also what a service says that ends.
+pub const STORAGE: &str = "STORAGE_UNAVAILABLE";
+/// The request took longer than it may.
+pub const TIMEOUT: &str = "TIMEOUT";
+
+impl Fault {
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Whether it is one of that database.
+    pub fn is_of(self, backend: Backend) -> bool {
+        match self {
+            Self::Kill | Self::Terminate | Self::Disk | Self::Clock => true,
+            Self::Busy => backend == Backend::Sqlite,
+            Self::Postgres | Self::Connections | Self::Settings | Self::Locks | Self::Deadlocks | Self::Replicas => {
+                backend == Backend::Postgres
+            }
+        }
+    }
+
+    /// What its scene needs, which has this directory.
+    pub fn setting(self, directory: &Path) -> anyhow::Result<Setting> {
+        match self {
+            Self::Disk => disk::setting(directory),
+            Self::Clock => clock::setting(directory),
+            Self::Replicas => Ok(Setting { replicas: 2, ..Setting::default() }),
+            _ => Ok(Setting::default()),
+        }
+    }
+
+    /// The errors that clients may see. The contract allows for others; here they would be a surprise.
+    pub fn excuses(self) -> &'static [&'static str] {
+        match self {
+            Self::Kill | Self::Replicas => &[CONNECTION],
+            Self::Terminate => &[CONNECTION, STORAGE],
+            Self::Disk | Self::Postgres | Self::Settings => &[STORAGE, TIMEOUT],
+            Self::Connections => &[STORAGE],
+            Self::Busy | Self::Clock | Self::Deadlocks | Self::Locks => &[],
+        }
+    }
+
+    /// Does it, and checks after each time.
+    pub async fn run(self, scene: &mut Scene) -> anyhow::Result<()> {
+        match self {
+            Self::Kill => kill::run(scene).await,
+            Self::Terminate => terminate::run(scene).await,
+            Self::Disk => disk::run(scene).await,
+            Self::Clock => clock::run(scene).await,
+            Self::Busy => locks::busy(scene).await,
+            Self::Postgres => postgres::run(scene).await,
+            Self::Connections => connections::cut(scene).await,
+            Self::Settings => connections::settings(scene).await,
+            Self::Locks => locks::held(scene).await,
+            Self::Deadlocks => locks::deadlocks(scene).await,
+            Self::Replicas => replicas::run(scene).await,
+        }
+    }
+}
