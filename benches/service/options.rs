@@ -111,6 +111,8 @@ pub enum Section {
     Writes,
     /// What counting in advance costs beside the writes.
     Folding,
+    /// Five times more than can be served, from clients that do not wait.
+    Overload,
 }
 
 impl Options {

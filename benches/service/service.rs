@@ -46,6 +46,14 @@ impl Service {
         Self::spawn(command, database)
     }
 
+    /// The same on some of the cores, as `taskset` names them.
+    pub fn start_on(database: &Database, cores: &str) -> anyhow::Result<Self> {
+        let mut command = Command::new("taskset");
+        command.args(["-c", cores]).arg(program()).args(["serve", "--listen", "127.0.0.1:0"]);
+        command.env("AUDITLOG_DATABASE_URL", &database.url);
+        Self::spawn(command, database)
+    }
+
     /// The naive design, by this program itself.
     pub fn start_naive(database: &Database) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
