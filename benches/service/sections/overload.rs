@@ -28,20 +28,39 @@ const DURATION: Duration = Duration::from_secs(10);
 /// After it, memory is looked at again.
 const REST: Duration = Duration::from_secs(3);
 
+/// What is offered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Lists,
+    Writes,
+}
+
+/// Which cores the service and its database have, and which the generator has, as `taskset` names them.
+struct Cores {
+    service: String,
+    generator: String,
+    is_divided: bool,
+}
+
 pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()> {
     let cores = std::thread::available_parallelism()?.get();
     let all = format!("0-{}", cores - 1);
-    if cores >= 2 {
-        let half = cores / 2;
-        let outcome = async {
-            pin(database, &format!("0-{}", half - 1), &format!("{half}-{}", cores - 1))?;
-            measure(database, &format!("0-{}", half - 1), "", report).await
-        };
-        let outcome = outcome.await;
-        pin(database, &all, &all)?;
-        outcome?;
+    let shared = Cores { service: all.clone(), generator: all.clone(), is_divided: false };
+    let half = cores / 2;
+    let divided = (half > 0).then(|| Cores {
+        service: format!("0-{}", half - 1),
+        generator: format!("{half}-{}", cores - 1),
+        is_divided: true,
+    });
+    // Lists come first: what is written makes them slower until it is counted.
+    for work in [Work::Lists, Work::Writes] {
+        for cores in divided.iter().chain([&shared]) {
+            pin(database, &cores.service, &cores.generator)?;
+            let measured = measure(database, work, cores, report).await;
+            pin(database, &all, &all)?;
+            measured?;
+        }
     }
-    measure(database, &all, ", cores shared", report).await?;
     report.print();
     Ok(())
 }
@@ -61,19 +80,28 @@ fn taskset(cores: &str, process: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(database: &Database, cores: &str, suffix: &str, report: &mut Report) -> anyhow::Result<()> {
-    let service = Service::start_on(database, cores)?;
-    let lists = Generator::new(&service, "ListAuditLogs", &largest())?;
-    overload(&service, &lists, &format!("lists of 50{suffix}"), report).await?;
+async fn measure(database: &Database, work: Work, cores: &Cores, report: &mut Report) -> anyhow::Result<()> {
+    let service = Service::start_on(database, &cores.service)?;
+    let suffix = if cores.is_divided { "" } else { ", cores shared" };
+    if work == Work::Lists {
+        let lists = Generator::new(&service, "ListAuditLogs", &largest())?;
+        return overload(&service, &lists, &format!("lists of 50{suffix}"), cores.is_divided, report).await;
+    }
     let mut entry = Fresh::new(Delays::IN_ORDER).entry(0, 0).input();
     // The service makes one for each request.
     entry.id = String::new();
     let write = WriteAuditLogsRequest { organization_id: organization_id(0), audit_logs: vec![entry] };
     let writes = Generator::new(&service, "WriteAuditLogs", &write)?;
-    overload(&service, &writes, &format!("single writes{suffix}"), report).await
+    overload(&service, &writes, &format!("single writes{suffix}"), cores.is_divided, report).await
 }
 
-async fn overload(service: &Service, generator: &Generator, name: &str, report: &mut Report) -> anyhow::Result<()> {
+async fn overload(
+    service: &Service,
+    generator: &Generator,
+    name: &str,
+    is_aimed: bool,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let mut capacity = 0f64;
     for clients in CLIENTS {
         let tally = generator.closed(clients, TRIED).await;
@@ -92,7 +120,6 @@ async fn overload(service: &Service, generator: &Generator, name: &str, report: 
     let after = proc::memory(service.id(), "VmRSS")?;
     let again = generator.closed(CLIENTS[1], TRIED).await;
 
-    let is_aimed = !name.ends_with("cores shared");
     let mut add = |measure: &str, value: f64, unit: &str, target: Option<Target>| match target.filter(|_| is_aimed) {
         Some(target) => report.add_for(name, measure, value, unit, target),
         None => report.add(name, measure, value, unit),
