@@ -19,6 +19,7 @@ mod postgres;
 mod proc;
 mod raw;
 mod requests;
+mod scratch;
 mod sections;
 mod service;
 mod writer;
@@ -68,7 +69,7 @@ fn main() -> anyhow::Result<()> {
 async fn run(options: Options) -> anyhow::Result<()> {
     let begun = Instant::now();
     let earlier = options.compare.as_deref().map(Report::read).transpose()?;
-    let scratch = postgres::scratch()?;
+    let scratch = scratch::scratch("bench-")?;
     let mut report = Report::default();
     machine::note(scratch.path(), &mut report)?;
     let outcome = measure(&options, scratch.path(), &mut report).await;

@@ -7,7 +7,6 @@ use std::process::{Child, ChildStdin, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use tempfile::TempDir;
 
 use crate::as_postgres::{as_postgres, programs};
 
@@ -86,17 +85,4 @@ fn script(programs: &Path, directory: &Path, port: u16, rows: u64) -> String {
         d = directory.display(),
         bin = programs.display(),
     )
-}
-
-/// A directory that PostgreSQL can enter, on the build's disk if possible.
-pub fn scratch() -> anyhow::Result<TempDir> {
-    for parent in [Path::new(env!("CARGO_TARGET_TMPDIR")), &std::env::temp_dir()] {
-        fs::create_dir_all(parent)?;
-        let directory = tempfile::Builder::new().prefix("bench-").tempdir_in(parent)?;
-        let enter = format!("cd {}", directory.path().display());
-        if as_postgres(&enter, directory.path()).stderr(Stdio::null()).status()?.success() {
-            return Ok(directory);
-        }
-    }
-    anyhow::bail!("the user that PostgreSQL runs as can enter neither the build's directory nor the temporary one")
 }

@@ -1,0 +1,96 @@
+//! The tree: made anew from what is stored, and compared with what is stored of it, signed, and was ever seen.
+
+use std::collections::HashMap;
+
+use auditlog::merkle::{Checkpoint, Edge, Hash, LogName, SigningKey, open};
+use sea_orm::{DatabaseTransaction, DbBackend};
+
+use super::{Findings, Head};
+use crate::database::rows;
+use crate::service::LOG_NAME;
+use crate::watch::Seen;
+
+/// The tree of an organization's leaves, at each of its sizes.
+pub struct Tree {
+    pub log_id: String,
+    edge: Edge,
+    /// The root of each size.
+    roots: Vec<Hash>,
+}
+
+impl Tree {
+    pub fn new(log_id: &str) -> Self {
+        Self { log_id: log_id.to_owned(), edge: Edge::default(), roots: vec![Hash::of_nothing()] }
+    }
+
+    pub fn append(&mut self, leaf: Hash) {
+        let _ = self.edge.append(leaf);
+        self.roots.push(self.edge.root());
+    }
+
+    pub fn size(&self) -> u64 {
+        self.edge.size()
+    }
+
+    pub fn root(&self, size: u64) -> Option<Hash> {
+        self.roots.get(size as usize).copied()
+    }
+
+    /// With what the head has of it.
+    pub fn compare(&self, head: &Head, findings: &mut Findings) {
+        if self.edge.bytes() != head.edge || self.edge.root().0.as_slice() != head.root {
+            findings.other.push(format!("{}: root and edge are not those of the {} entries", head.id, self.size()));
+        }
+    }
+
+    /// What is wrong with a signed note of this log.
+    fn refutes(&self, note: &str, signs: &SigningKey) -> Option<String> {
+        match self.opened(note, signs) {
+            Err(why) => Some(why),
+            Ok(Checkpoint { size, root, .. }) => match self.root(size) {
+                None => Some(format!("it has {size} entries, and the log {}", self.size())),
+                Some(own) => (own != root).then(|| format!("the root of its {size} entries is another one")),
+            },
+        }
+    }
+
+    pub fn opened(&self, note: &str, signs: &SigningKey) -> Result<Checkpoint, String> {
+        let name: LogName = LOG_NAME.parse().map_err(|error| format!("{error}"))?;
+        let origin = name.origin(&self.log_id).map_err(|error| error.to_string())?;
+        let text = open(note, &[signs.verifier(origin.clone())]).map_err(|error| error.to_string())?;
+        let checkpoint = Checkpoint::parse(text).map_err(|error| error.to_string())?;
+        if checkpoint.origin == origin { Ok(checkpoint) } else { Err("it is of another log".to_owned()) }
+    }
+}
+
+/// The checkpoints that are stored.
+pub async fn checkpoints(
+    transaction: &DatabaseTransaction,
+    backend: DbBackend,
+    trees: &HashMap<String, Tree>,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    for row in rows(transaction, backend, "SELECT organization_id, size, root FROM checkpoints").await? {
+        let (of, size, root): (String, i64, Vec<u8>) =
+            (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+        let own = trees.get(&of).and_then(|tree| tree.root(size.unsigned_abs()));
+        if own.is_none_or(|own| own.0.as_slice() != root) {
+            findings.other.push(format!("{of}: the stored checkpoint of {size} entries is not that of the log"));
+        }
+    }
+    Ok(())
+}
+
+/// The checkpoints that were ever seen.
+pub fn seen(trees: &HashMap<String, Tree>, seen: &Seen, signs: &SigningKey, findings: &mut Findings) {
+    for (of, note) in &seen.checkpoints {
+        match trees.get(*of) {
+            None => findings.other.push(format!("{of}: it is gone, and a checkpoint of it was seen")),
+            Some(tree) => {
+                if let Some(why) = tree.refutes(note, signs) {
+                    findings.other.push(format!("{of}: a checkpoint was seen, and {why}"));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The databases: a SQLite file, or a PostgreSQL server of its own whose processes can be killed; and plain SQL to both.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, QueryResult, Statement};
+
+use crate::as_postgres::{as_postgres, programs};
+use crate::service::signal_all;
+
+const STARTS: Duration = Duration::from_secs(60);
+
+/// A database for one scene.
+pub enum Database {
+    Sqlite { file: PathBuf },
+    Postgres(Server),
+}
+
+impl Database {
+    pub fn url(&self) -> String {
+        match self {
+            Self::Sqlite { file } => format!("sqlite://{}", file.display()),
+            Self::Postgres(server) => server.url(),
+        }
+    }
+
+    /// A connection that knows nothing of the service.
+    pub async fn connect(&self) -> anyhow::Result<DatabaseConnection> {
+        let mut options = sea_orm::ConnectOptions::new(self.url());
+        options.max_connections(1).sqlx_logging(false).connect_timeout(STARTS).acquire_timeout(STARTS);
+        sea_orm::Database::connect(options).await.context("the harness cannot connect to the database")
+    }
+
+    pub fn server(&mut self) -> anyhow::Result<&mut Server> {
+        match self {
+            Self::Postgres(server) => Ok(server),
+            Self::Sqlite { .. } => anyhow::bail!("this fault is one of PostgreSQL"),
+        }
+    }
+}
+
+/// All rows of a statement.
+pub async fn rows(
+    connection: &impl ConnectionTrait,
+    backend: DbBackend,
+    sql: &str,
+) -> anyhow::Result<Vec<QueryResult>> {
+    connection.query_all_raw(Statement::from_string(backend, sql)).await.with_context(|| sql.to_owned())
+}
+
+/// The number that a statement gives.
+pub async fn number(connection: &impl ConnectionTrait, backend: DbBackend, sql: &str) -> anyhow::Result<i64> {
+    let row = connection.query_one_raw(Statement::from_string(backend, sql)).await?;
+    Ok(row.context("no row")?.try_get_by_index(0)?)
+}
+
+/// A PostgreSQL server with its own directory and port. It ends with this value, and with the harness's main thread.
+pub struct Server {
+    programs: PathBuf,
+    /// Has the data and the log.
+    directory: PathBuf,
+    port: u16,
+    /// What its next lives are started with.
+    pub options: String,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Makes one in `directory`, with data copied from `template`, which is made if it is not there.
+    pub fn create(directory: &Path, template: &Path, options: &str) -> anyhow::Result<Self> {
+        let programs = programs().context("there is no PostgreSQL: install it, or set PG_BIN to its bin directory")?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        if !template.exists() {
+            fs::create_dir(template)?;
+            shell(
+                &format!(
+                    "{}/initdb -D {d}/data -A trust -U postgres -E UTF8 --locale=C --no-sync >{d}/log 2>&1",
+                    programs.display(),
+                    d = template.display()
+                ),
+                template,
+            )?;
+        }
+        fs::create_dir_all(directory)?;
+        shell(&format!("cp -a {}/data {}/data", template.display(), directory.display()), directory)?;
+        let mut server =
+            Self { programs, directory: directory.to_owned(), port, options: options.to_owned(), child: None };
+        server.start()?;
+        Ok(server)
+    }
+
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.directory.join("log")
+    }
+
+    /// Starts it, durable as by default, and waits until it answers.
+    pub fn start(&mut self) -> anyhow::Result<()> {
+        self.start_only()?;
+        self.wait()
+    }
+
+    /// Starts it. To be called by the main thread, with which it ends.
+    fn start_only(&mut self) -> anyhow::Result<()> {
+        let script = format!(
+            "cd {d} && exec setpriv --pdeathsig KILL {bin}/postgres -D {d}/data -p {port} -k {d} -h 127.0.0.1 \
+             -c max_connections=100 {options} >>{d}/log 2>&1",
+            d = self.directory.display(),
+            bin = self.programs.display(),
+            port = self.port,
+            options = self.options,
+        );
+        self.child = Some(as_postgres(&script, &self.directory).stdin(Stdio::null()).spawn()?);
+        Ok(())
+    }
+
+    fn wait(&mut self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let asks = format!("{}/pg_isready -q -h 127.0.0.1 -p {}", self.programs.display(), self.port);
+        while shell(&asks, &self.directory).is_err() {
+            let ended = self.child.as_mut().context("it was started")?.try_wait()?.is_some();
+            ensure!(!ended && begun.elapsed() < STARTS, "PostgreSQL did not start; see {}", self.log().display());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// SIGKILL to all of its processes at once: what is in their memory is lost.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        let mut child = self.child.take().context("PostgreSQL does not run")?;
+        let id = child.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+        let mut all = vec![id];
+        for child in children.split_whitespace() {
+            all.push(child.parse()?);
+        }
+        signal_all("KILL", &all)?;
+        child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
+
+/// Runs `script` as PostgreSQL's user.
+fn shell(script: &str, directory: &Path) -> anyhow::Result<()> {
+    let status = as_postgres(script, directory).stdin(Stdio::null()).status()?;
+    ensure!(status.success(), "{script}: {status}");
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! The torture harness: faults under load, with nothing lost. docs/torture.md tells how to run it and how to read it.
+//!
+//! A *scene* is a fresh database with a service, clients that write (`load`) after they have noted it (`journal`), and
+//! readers (`watch`). A *fault* is done to it, and all is checked (`check`). Faults are added in `faults.rs`.
+
+#[path = "../it/support/as_postgres.rs"]
+mod as_postgres;
+mod check;
+mod client;
+mod database;
+mod entry;
+mod faults;
+mod journal;
+mod load;
+mod options;
+mod report;
+mod scene;
+#[path = "../../benches/service/scratch.rs"]
+mod scratch;
+mod service;
+mod watch;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, ValueEnum};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::signal::unix::{SignalKind, signal};
+
+use faults::Fault;
+use options::{Backend, Options};
+use report::Figures;
+use scene::Scene;
+
+/// Tells whoever waits.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Runtime::new()?;
+    // By the main thread itself: databases and services end with the thread that started them.
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            done = run(&options) => done,
+            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+            _ = terminate.recv() => anyhow::bail!("terminated"),
+        }
+    })
+}
+
+async fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let begun = Instant::now();
+    let scratch = scratch::scratch("torture-")?;
+    let mut seed = options.seed.unwrap_or_else(|| {
+        auditlog::domain::Random::system().bytes::<4>().into_iter().fold(0, |seed, byte| seed << 8 | u64::from(byte))
+    });
+    let (mut all, mut failed) = (Vec::new(), false);
+    loop {
+        say(&format!("seed {seed}"));
+        for backend in options.backends() {
+            for fault in Fault::value_variants() {
+                let is_asked = options.only.is_empty() || options.only.contains(fault);
+                if is_asked && fault.is_of(backend) {
+                    failed |= !play(*fault, backend, scratch.path(), seed, &mut all).await;
+                }
+            }
+        }
+        let is_over = options.limit().is_none_or(|limit| begun.elapsed() > limit);
+        if is_over || failed {
+            break;
+        }
+        seed = StdRng::seed_from_u64(seed).next_u64() >> 32;
+    }
+    report::print(&all);
+    say(&format!("{:.0?} in all", begun.elapsed()));
+    if failed || options.keep {
+        say(&format!("journals, databases and logs are kept in {}", scratch.keep().display()));
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// One fault, from a fresh database to the last check. Gives whether all was as it should be.
+async fn play(fault: Fault, backend: Backend, scratch: &Path, seed: u64, all: &mut Vec<Figures>) -> bool {
+    let name = fault.name();
+    say(&format!("{}: {name}", backend.name()));
+    let outcome = async {
+        let mut scene = Scene::open(backend, &name, scratch, seed, fault.setting()).await?;
+        let mut outcome = fault.run(&mut scene).await;
+        if outcome.is_ok() {
+            outcome = scene.finish(fault.excuses()).await;
+        }
+        scene.count();
+        all.push(scene.figures.clone());
+        outcome
+    };
+    match outcome.await {
+        Ok(()) => true,
+        Err(error) => {
+            say(&format!("FAILED: {}, {name}, seed {seed}: {error:#}", backend.name()));
+            false
+        }
+    }
+}

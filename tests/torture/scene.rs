@@ -1,0 +1,218 @@
+//! Where a fault happens: a fresh database, the service, clients that write and read, and the checks. A fault is told
+//! what it may do by this type's methods.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use auditlog::merkle::SigningKey;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+
+use crate::check::{Checker, Findings, When};
+use crate::client::Client;
+use crate::database::{Database, Server};
+use crate::journal::Journal;
+use crate::load::{Load, Shared};
+use crate::options::Backend;
+use crate::report::Figures;
+use crate::say;
+use crate::service::{self, COMES_BACK, Service};
+use crate::watch::{Seen, Watch};
+
+/// Entries that must be acknowledged before a fault and after it.
+const LOAD: u64 = 20;
+/// The longest that all may take to end once nothing is in their way.
+const SETTLES: Duration = Duration::from_secs(90);
+
+/// Everything that a fault happens to.
+pub struct Scene {
+    pub backend: Backend,
+    pub directory: PathBuf,
+    pub database: Database,
+    /// One, unless a fault adds more.
+    pub services: Vec<Service>,
+    pub load: Load,
+    watch: Watch,
+    checker: Checker,
+    /// For the fault's own choices.
+    pub random: StdRng,
+    pub figures: Figures,
+    key: String,
+    begun: Instant,
+}
+
+/// What a scene is made of that a fault may want otherwise.
+#[derive(Default)]
+pub struct Setting {
+    /// Where the database is, if not in the scene's directory.
+    pub database: Option<PathBuf>,
+    /// What PostgreSQL is started with.
+    pub postgres: &'static str,
+    /// What services have in their environment.
+    pub environment: Vec<(&'static str, String)>,
+    /// How many services there are, if more than one.
+    pub replicas: usize,
+}
+
+impl Scene {
+    /// Makes all of it in a new directory of `scratch`, and starts the load.
+    pub async fn open(
+        backend: Backend,
+        name: &str,
+        scratch: &Path,
+        seed: u64,
+        setting: Setting,
+    ) -> anyhow::Result<Self> {
+        let begun = Instant::now();
+        let directory = scratch.join(format!("{}-{name}-{seed}", backend.name()));
+        fs::create_dir(&directory)?;
+        let place = setting.database.unwrap_or_else(|| directory.clone());
+        let database = match backend {
+            Backend::Sqlite => Database::Sqlite { file: place.join("torture.db") },
+            Backend::Postgres => {
+                let server = Server::create(&place.join("postgres"), &scratch.join("template"), setting.postgres)?;
+                Database::Postgres(server)
+            }
+        };
+        let url = database.url();
+        let scopes = ["read", "write", "verify"].map(|scope| ["--scope", scope]);
+        let key = service::run(&[&["keys", "create", "--all-organizations"], scopes.as_flattened()].concat(), &url)?;
+        let signing = directory.join("signing.key");
+        service::run(&["signing-key", "create", "--signing-key", signing.to_str().context("UTF-8")?], &url)?;
+        let mut services = Vec::new();
+        for number in 0..setting.replicas.max(1) {
+            let name = format!("service-{number}");
+            fs::copy(&signing, directory.join(format!("{name}.key")))?;
+            let mut service = Service::new(&name, &directory, &url, &key)?;
+            for (variable, value) in &setting.environment {
+                service.set(variable, value);
+            }
+            service.restart().await?;
+            services.push(service);
+        }
+        let journal = Journal::create(&directory.join("journal"))?;
+        let key_id = key.split('_').nth(1).context("a key has an id")?.to_owned();
+        let checker = Checker::new(journal.reader(), signing_key(&signing)?, key_id);
+        let shared = Arc::new(Shared::new(journal, services.iter().map(Service::client).collect()));
+        let watch = Watch::start(&shared, seed);
+        let load = Load::start(shared, seed);
+        let (random, figures) = (StdRng::seed_from_u64(seed), Figures::new(backend.name(), name));
+        Ok(Self { backend, directory, database, services, load, watch, checker, random, figures, key, begun })
+    }
+
+    /// A client of the service at another address, such as that of a proxy.
+    pub fn client_at(&self, url: &str) -> anyhow::Result<Client> {
+        Client::new(url, &self.key)
+    }
+
+    /// Waits until load has run: before a fault, so that it meets some, and after it.
+    pub async fn load_runs(&self) -> anyhow::Result<()> {
+        self.load.acknowledges(LOAD, COMES_BACK).await
+    }
+
+    /// Waits some milliseconds of this range.
+    pub async fn wait(&mut self, range: std::ops::Range<u64>) {
+        tokio::time::sleep(Duration::from_millis(self.random.random_range(range))).await;
+    }
+
+    pub fn chance(&mut self, probability: f64) -> bool {
+        self.random.random_bool(probability)
+    }
+
+    pub fn seed(&mut self) -> u64 {
+        self.random.next_u64()
+    }
+
+    /// Counts a fault that has happened.
+    pub fn happened(&mut self) {
+        self.figures.faults += 1;
+    }
+
+    /// The check after a fault: load runs again, clients saw no other troubles than `allowed`, and everything is there.
+    pub async fn check(&mut self, allowed: &[&str]) -> anyhow::Result<()> {
+        self.load_runs().await?;
+        let paused =
+            tokio::time::timeout(SETTLES, self.load.shared.paused()).await.context("a request does not end")?;
+        let findings = self.examine(When::Between).await?;
+        drop(paused);
+        self.judge(&findings, allowed)
+    }
+
+    /// Lets every request come to its answer, and checks all of it.
+    pub async fn finish(&mut self, allowed: &[&str]) -> anyhow::Result<()> {
+        self.load.settle(SETTLES).await?;
+        self.watch.settle(SETTLES).await?;
+        let findings = self.examine(When::Settled).await?;
+        self.count();
+        self.judge(&findings, allowed)?;
+        ensure!(self.figures.walks > 0, "no walk came to its end, so that nothing is known of them");
+        ensure!(self.figures.checkpoints > 0, "no checkpoint was seen, so that nothing is known of them");
+        Ok(())
+    }
+
+    /// Checks, and gives what it finds.
+    pub async fn examine(&mut self, when: When) -> anyhow::Result<Findings> {
+        let mut seen = {
+            let mut seen = self.watch.seen.lock().expect("no panic");
+            Seen { walks: std::mem::take(&mut seen.walks), checkpoints: seen.checkpoints.clone() }
+        };
+        let client = self.services[0].client();
+        let mut findings = self.checker.check(&self.database, &client, &mut seen, when).await?;
+        findings.other.extend(self.load.shared.take_strange());
+        findings.other.extend(self.services.iter().flat_map(Service::panics));
+        Ok(findings)
+    }
+
+    fn judge(&mut self, findings: &Findings, allowed: &[&str]) -> anyhow::Result<()> {
+        let figures = &mut self.figures;
+        figures.lost += findings.lost.len() as u64;
+        figures.duplicated += findings.duplicated.len() as u64;
+        figures.wrong += findings.other.len() as u64;
+        if !findings.is_empty() {
+            bail!("after {} faults:\n{}", figures.faults, findings.told());
+        }
+        let mut unexpected = Vec::new();
+        for (trouble, count) in self.load.shared.take_troubles() {
+            if !allowed.contains(&trouble.as_str()) {
+                unexpected.push(trouble.clone());
+            }
+            *figures.troubles.entry(trouble).or_default() += count;
+        }
+        ensure!(unexpected.is_empty(), "clients saw {unexpected:?}, and this fault excuses {allowed:?} alone");
+        Ok(())
+    }
+
+    /// Takes the figures of the load.
+    pub fn count(&mut self) {
+        let (shared, extent) = (&self.load.shared, self.checker.extent);
+        let read = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+        for service in &mut self.services {
+            service.note_memory();
+        }
+        let figures = &mut self.figures;
+        figures.requests = read(&shared.requests);
+        figures.acknowledged = read(&shared.acknowledged);
+        figures.resent = read(&shared.resent);
+        figures.repeated = read(&shared.repeated);
+        (figures.stored, figures.walks, figures.checkpoints) = (extent.stored, extent.walks, extent.checkpoints);
+        figures.memory = self.services.iter().map(|service| service.memory).max().unwrap_or(0);
+        figures.took = self.begun.elapsed();
+    }
+
+    pub fn tell(&self, line: &str) {
+        say(&format!("  {line}"));
+    }
+}
+
+/// The key that a file made by `auditlog signing-key create` has.
+fn signing_key(file: &Path) -> anyhow::Result<SigningKey> {
+    let text = fs::read_to_string(file)?;
+    let seed = text.lines().find_map(|line| line.strip_prefix("ed25519 ")).context("a line with a key")?;
+    Ok(SigningKey::from_seed(&STANDARD.decode(seed.trim())?)?)
+}

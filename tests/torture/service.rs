@@ -1,0 +1,174 @@
+//! The service as a process of its own: killed, stopped, and started again at the same address.
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+
+use crate::client::Client;
+
+pub const LOG_NAME: &str = "torture.example.com";
+/// The longest that it may take to serve again once nothing is in its way.
+pub const COMES_BACK: Duration = Duration::from_secs(30);
+
+/// A process of `auditlog serve`, or the place where one was.
+pub struct Service {
+    pub address: String,
+    environment: Vec<(&'static str, OsString)>,
+    /// What it said, over all of its lives.
+    pub log: PathBuf,
+    child: Option<Child>,
+    client: Client,
+    /// The most memory that any of its lives held, in KiB.
+    pub memory: u64,
+}
+
+/// The program, with nothing of the caller's own configuration. It ends with this thread: start it from the main one.
+fn program() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_auditlog")]);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"AUDITLOG_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs a command of the program to its end, and gives what it printed.
+pub fn run(arguments: &[&str], url: &str) -> anyhow::Result<String> {
+    let ran = program().args(arguments).env("AUDITLOG_DATABASE_URL", url).stdin(Stdio::null()).output()?;
+    ensure!(ran.status.success(), "auditlog {arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    Ok(String::from_utf8(ran.stdout)?.trim_end().to_owned())
+}
+
+impl Service {
+    /// A place for one at a free port, in `directory`. It is not started.
+    pub fn new(name: &str, directory: &Path, url: &str, key: &str) -> anyhow::Result<Self> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let signing = directory.join(format!("{name}.key"));
+        let client = Client::new(&format!("http://{address}"), key)?;
+        let environment = vec![
+            ("AUDITLOG_DATABASE_URL", url.into()),
+            ("AUDITLOG_LISTEN", address.clone().into()),
+            ("AUDITLOG_SIGNING_KEY", signing.into()),
+            ("AUDITLOG_LOG_NAME", LOG_NAME.into()),
+            ("AUDITLOG_DRAIN_DELAY", "100ms".into()),
+        ];
+        let log = directory.join(format!("{name}.log"));
+        Ok(Self { address, environment, log, child: None, client, memory: 0 })
+    }
+
+    /// What its next lives have in their environment beside.
+    pub fn set(&mut self, variable: &'static str, value: impl Into<OsString>) {
+        self.environment.retain(|(name, _)| *name != variable);
+        self.environment.push((variable, value.into()));
+    }
+
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn id(&self) -> anyhow::Result<u32> {
+        Ok(self.child.as_ref().context("the service does not run")?.id())
+    }
+
+    /// Starts it and does not wait. What it wrote beside the key stays where it is.
+    pub fn start(&mut self) -> anyhow::Result<()> {
+        ensure!(self.child.is_none(), "the service runs already");
+        let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let mut command = program();
+        command.arg("serve").envs(self.environment.iter().map(|(name, value)| (name, value)));
+        self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?);
+        Ok(())
+    }
+
+    /// Waits until it says that it is ready. Errors: it ended, or does not within `limit`.
+    pub async fn ready(&mut self, limit: Duration) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        while !self.client.is_ready().await {
+            if let Some(child) = &mut self.child
+                && let Some(status) = child.try_wait()?
+            {
+                bail!("the service ended by itself with {status}; see {}", self.log.display());
+            }
+            ensure!(begun.elapsed() < limit, "the service is not ready after {limit:?}; see {}", self.log.display());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(begun.elapsed())
+    }
+
+    /// Starts it again, and waits.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.start()?;
+        self.ready(COMES_BACK).await?;
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.note_memory();
+        let mut child = self.child.take().context("the service does not run")?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Sends a signal such as TERM.
+    pub fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        signal_all(signal, &[self.id()?])
+    }
+
+    /// How it ended. Errors: it has not within `limit`.
+    pub async fn ended(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
+        let begun = Instant::now();
+        let child = self.child.as_mut().context("the service does not run")?;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                self.child = None;
+                return Ok(status);
+            }
+            ensure!(begun.elapsed() < limit, "the service has not ended after {limit:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Reads how much memory it held. A place for what the service's own metrics say, once it serves them.
+    pub fn note_memory(&mut self) {
+        let Ok(id) = self.id() else { return };
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+        let kib = line.trim().trim_end_matches(" kB").parse().unwrap_or(0);
+        self.memory = self.memory.max(kib);
+    }
+
+    /// The lines that it logged as errors, over all of its lives.
+    pub fn panics(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        text.lines().filter(|line| line.contains("panicked")).map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Sends `signal` to all of `processes` at once. One that has ended is passed over.
+pub fn signal_all(signal: &str, processes: &[u32]) -> anyhow::Result<()> {
+    let ids: Vec<_> = processes.iter().map(u32::to_string).collect();
+    let sent =
+        Command::new("sh").args(["-c", &format!("kill -{signal} {}", ids.join(" "))]).stderr(Stdio::null()).status();
+    sent.context("kill")?;
+    Ok(())
+}
