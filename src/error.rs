@@ -10,6 +10,9 @@ use crate::domain::{Damaged, Invalid, Seq, Timestamp};
 pub const MAX_VIOLATIONS: usize = 8;
 const MAX_TOLD: usize = 1024;
 
+/// How long whoever was refused for what others do should wait.
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// One thing that is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -69,12 +72,12 @@ pub enum Error {
     /// Ids that are taken by entries with other content, at least one.
     #[error("{}", describe(.0))]
     IdConflict(Vec<Violation>),
-    /// The queue of writes is full.
-    #[error("Too many writes are waiting; try again after {} s", .retry_after.as_secs())]
-    Overloaded {
-        /// How long to wait before the next try.
-        retry_after: Duration,
-    },
+    /// The service has more to do than it takes on; the text says of what.
+    #[error("{0}; try again after {seconds} s", seconds = RETRY_AFTER.as_secs())]
+    Overloaded(&'static str),
+    /// The key asks more often than it may.
+    #[error("Too many requests with this API key; try again after {} s", RETRY_AFTER.as_secs())]
+    RateLimited,
     /// The database did not answer, or could not do it now.
     #[error("Storage is unavailable; try again")]
     StorageUnavailable(#[source] anyhow::Error),

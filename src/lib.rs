@@ -10,6 +10,7 @@
 //! marks, signer
 //! store                      the database; the only place that names sea-orm
 //! error                      the one error enum; knows neither gRPC nor HTTP
+//! budget                     the bytes that requests and responses hold
 //! metrics                    what operators watch
 //! verify                     what a log's verifier checks, and what it finds, as pure functions
 //! merkle                     leaves, tree, proofs and signatures of a log, as pure functions
@@ -18,6 +19,7 @@
 
 pub mod access;
 pub mod app;
+pub mod budget;
 pub mod catalogue;
 pub mod cli;
 pub mod config;

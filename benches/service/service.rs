@@ -2,11 +2,12 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use auditlog::app::{Options, Parts, Running, Serving};
+use auditlog::app::{Limits, Options, Parts, READS, Running, Serving};
 use auditlog::domain::{Clock, Random};
 use auditlog::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use auditlog::grpc::pb::{
@@ -19,6 +20,9 @@ use tonic::transport::Channel;
 
 use crate::database::{Database, program};
 use crate::raw::Lister;
+
+/// One key asks as much as it can.
+const RATE: NonZeroU32 = NonZeroU32::MAX;
 
 /// Whether entries are counted in advance while the service runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,7 +43,9 @@ impl Service {
     /// `auditlog serve` on a free port.
     pub fn start(database: &Database, folder: Folder) -> anyhow::Result<Self> {
         let mut command = Command::new(program());
-        command.args(["serve", "--listen", "127.0.0.1:0"]).env("AUDITLOG_DATABASE_URL", &database.url);
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--rate-limit", &RATE.to_string()])
+            .env("AUDITLOG_DATABASE_URL", &database.url);
         if folder == Folder::Off {
             command.args(["--fold", "off"]);
         }
@@ -91,8 +97,17 @@ impl Service {
             drain_delay: Duration::ZERO,
             drain_limit: second,
             cors_origins: Vec::new(),
+            limits: Limits::default(),
         };
-        let options = Options { serving, rest: false, folds: false, queue: QueueLimits::default(), signing: None };
+        let options = Options {
+            serving,
+            rest: false,
+            folds: false,
+            queue: QueueLimits::default(),
+            reads: READS,
+            rate: RATE,
+            signing: None,
+        };
         let running = auditlog::app::start(parts, options).await?;
         Ok((Self { child: None, address: running.address, key: database.key.clone() }, running))
     }

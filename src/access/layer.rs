@@ -19,7 +19,10 @@ pub async fn authenticate(
     next: Next,
 ) -> Response {
     let caller = match authorization(&request) {
-        Ok(authorization) => access.caller(authorization).await,
+        Ok(authorization) => {
+            let caller = access.caller(authorization).await;
+            caller.and_then(|caller| access.ask(&caller).map(|()| caller))
+        }
         Err(error) => Err(error),
     };
     match caller {

@@ -3,24 +3,33 @@
 
 mod key;
 mod layer;
+mod rate;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
+use tokio::sync::Semaphore;
 use tracing::{Instrument, debug_span, warn};
 
 use crate::domain::{Clock, Invalid, OrganizationId, Random, Secret, Timestamp, quoted};
 use crate::error::{AtField, Error, Result};
+use crate::metrics::{Metrics, Refusal};
 use crate::store::{ApiKey, Store};
+use rate::Rate;
 
 pub use layer::{Refuse, authenticate};
 
 /// How long a key that was read counts as read: what a revoked key may go on for.
 const FRESH: Duration = Duration::from_secs(5);
+/// For how long a key that was good is looked up before those of strangers.
+const FAMILIAR: Duration = Duration::from_secs(60 * 60);
+/// Look-ups at once of keys that were not good lately: whoever makes keys up should not take all connections.
+const STRANGERS: usize = 2;
 /// Keys remembered, known or not.
 const REMEMBERED: u64 = 10_000;
 /// `last_used` is written at most so often. Microseconds.
@@ -89,6 +98,11 @@ pub struct Access {
     clock: Clock,
     /// By key id; `None` for an id that there is not, so that guesses cost the database nothing.
     recent: Cache<String, Option<Arc<ApiKey>>>,
+    /// Keys that were good.
+    familiar: Cache<String, ()>,
+    strangers: Arc<Semaphore>,
+    rate: Rate,
+    metrics: Metrics,
     /// When a key's use was last noted. Apart from `recent`, which must show a revocation in time.
     noted: Cache<String, Timestamp>,
     /// Organizations that are there. None ever goes, so that they need not be asked for again.
@@ -96,12 +110,15 @@ pub struct Access {
 }
 
 impl Access {
-    /// Checks keys against `store`.
-    pub fn new(store: Store, clock: Clock) -> Self {
+    /// Checks keys against `store`. Each may ask so often a second as `rate` says.
+    pub fn new(store: Store, clock: Clock, rate: NonZeroU32, metrics: Metrics) -> Self {
         let recent = Cache::builder().max_capacity(REMEMBERED).time_to_live(FRESH).build();
+        let familiar = Cache::builder().max_capacity(REMEMBERED).time_to_idle(FAMILIAR).build();
+        let strangers = Arc::new(Semaphore::new(STRANGERS));
+        let rate = Rate::new(rate, metrics.clone());
         let noted = Cache::new(REMEMBERED);
         let there = Cache::new(REMEMBERED);
-        Self { store, clock, recent, noted, there }
+        Self { store, clock, recent, familiar, strangers, rate, metrics, noted, there }
     }
 
     /// The holder of the key in `authorization`, the value of that header. Errors:
@@ -136,7 +153,22 @@ impl Access {
         })
     }
 
+    /// Counts a request of the caller. Errors: `RateLimited`.
+    pub fn ask(&self, caller: &Caller) -> Result<()> {
+        self.rate.ask(&caller.key_id)
+    }
+
     async fn known(&self, id: &str) -> Result<Option<Arc<ApiKey>>> {
+        if let Some(known) = self.recent.get(id).await {
+            return Ok(known);
+        }
+        let _place = match self.familiar.contains_key(id) {
+            true => None,
+            false => Some(self.strangers.try_acquire().map_err(|_| {
+                self.metrics.refused(Refusal::reads);
+                Error::Overloaded("Too many unknown API keys are being looked up")
+            })?),
+        };
         let read = async { Ok::<_, Error>(self.store.key(id).await?.map(Arc::new)) };
         self.recent.try_get_with_by_ref(id, read).await.map_err(|error| error.again("reading a key"))
     }

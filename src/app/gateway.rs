@@ -18,7 +18,8 @@ use tracing::{debug, info, warn};
 
 use super::Serving;
 use super::protocols::{Protocols, by_protocol, path};
-use super::server::{self, Deadline, Running, guarded};
+use super::server::{self, Deadline, Guard, Running, guarded};
+use crate::budget::Budget;
 use crate::domain::{Clock, EntryId, Random};
 use crate::error::Error;
 use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
@@ -26,6 +27,7 @@ use crate::grpc::pb::audit_log_service_server::{AuditLogService, AuditLogService
 use crate::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use crate::grpc::pb::integrity_service_server::IntegrityService;
 use crate::grpc::{self, MAX_RESPONSE, pb};
+use crate::metrics::Metrics;
 use crate::rest;
 
 /// Tries of a call while the connection to the service breaks, and the wait before the second; it doubles.
@@ -51,7 +53,9 @@ pub struct Parts {
 /// Binds and serves. The service need not be there yet.
 pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
     let Parts { upstream, clock, random } = parts;
-    let bound = server::bind(&serving.listen).await?;
+    let metrics = Metrics::default();
+    let bound = server::bind(&serving.listen, serving.limits.connections, &metrics).await?;
+    let guard = Guard::new(&serving, Budget::new(serving.limits.bytes), &metrics);
     let uri = upstream.uri().clone();
     let channel = upstream.connect_lazy();
     let draining = Arc::new(AtomicBool::new(false));
@@ -60,11 +64,11 @@ pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
         move || ready(channel.clone(), draining.load(Ordering::Relaxed))
     };
     let upstream = Upstream { channel: channel.clone(), clock, random };
-    let router = guarded(rest::router(upstream, None, ready), serving.request_timeout, rest::refuse);
+    let router = guarded(rest::router(upstream, None, ready), guard.clone(), rest::refuse);
     // Of gRPC it speaks health alone, so that the same checks find it well.
-    let health = HealthServer::new(Health(HealthClient::new(channel)));
+    let health = HealthServer::new(Health(HealthClient::new(channel))).max_decoding_message_size(server::MAX_PROBE);
     let grpc = Router::new().route_service(&path(&health), health);
-    let protocols = Protocols::new(grpc, NO_GRPC, serving.request_timeout);
+    let protocols = Protocols::new(grpc, NO_GRPC, guard);
     let router = router.layer(from_fn_with_state(protocols, by_protocol));
     let running = server::spawn(bound, router, serving, draining, None);
     info!(address = %running.address, upstream = %uri, "listening");

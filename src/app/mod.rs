@@ -1,7 +1,9 @@
 //! What runs: the service, and the gateway to one elsewhere. Both bind, assemble, serve and drain.
 
+mod connections;
 pub mod gateway;
 mod protocols;
+mod requests;
 mod server;
 mod service;
 
@@ -9,8 +11,9 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+pub use connections::ConnectionLimits;
 pub use server::Running;
-pub use service::{Options, Parts, recorder, start};
+pub use service::{Options, Parts, RATE, READS, recorder, start};
 
 /// How a server runs, whatever it serves.
 #[derive(Debug, Clone)]
@@ -25,4 +28,23 @@ pub struct Serving {
     pub drain_limit: Duration,
     /// The origins whose pages may call it from a browser, beside its own.
     pub cors_origins: Vec<HeaderValue>,
+    /// What it takes on at once.
+    pub limits: Limits,
+}
+
+/// What a server takes on at once; what is beyond is refused.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections.
+    pub connections: ConnectionLimits,
+    /// Requests under way, until their responses have ended.
+    pub requests: usize,
+    /// Bytes that requests and responses hold.
+    pub bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: ConnectionLimits::default(), requests: 1_024, bytes: 256 * 1024 * 1024 }
+    }
 }

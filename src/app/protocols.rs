@@ -1,6 +1,6 @@
 //! One port: what is gRPC goes to gRPC, what is gRPC-Web is unwrapped first, and all else is REST.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
@@ -13,7 +13,7 @@ use tonic_web::GrpcWebLayer;
 use tower::ServiceExt;
 use tracing::debug;
 
-use super::server::guarded;
+use super::server::{Guard, guarded};
 use crate::grpc;
 
 /// What is told apart on one port, beside REST.
@@ -25,11 +25,11 @@ pub(super) struct Protocols {
 
 impl Protocols {
     /// The gRPC services of `router`, and `nothing` as the answer where it has no method.
-    pub(super) fn new(router: Router, nothing: &'static str, limit: Duration) -> Self {
+    pub(super) fn new(router: Router, nothing: &'static str, guard: Guard) -> Self {
         let router = router
             .fallback(async move || Status::unimplemented(nothing).into_http::<axum::body::Body>())
             .layer(map_response(grpc::status::repair));
-        let grpc = guarded(router, limit, grpc::status::refuse);
+        let grpc = guarded(router, guard, grpc::status::refuse);
         Self { grpc_web: grpc.clone().layer(GrpcWebLayer::new()), grpc }
     }
 }

@@ -16,29 +16,29 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
 use tonic::server::NamedService;
-use tonic::service::Routes;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 use tracing::{info, warn};
 
-use super::Serving;
+use super::connections::{ConnectionLimits, Connections, accepting};
+use super::requests::{Admission, admit};
+use super::{Limits, Serving};
 use crate::access::Refuse;
+use crate::budget::Budget;
 use crate::error::Error;
 use crate::grpc::pb::audit_log_service_server::AuditLogServiceServer;
 use crate::grpc::{self, ORGANIZATION_HEADER};
+use crate::metrics::Metrics;
 use crate::store::Store;
 
-/// Finds peers that are gone.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// How long a browser may remember what it is allowed.
 const PREFLIGHT: Duration = Duration::from_secs(60 * 60);
-/// How much earlier we give up than the caller says: tonic gives up by the same header with an answer that is
-/// none in REST, and has begun to count before us.
-const MARGIN: Duration = Duration::from_millis(2);
+/// Open files beside those of connections: the database's, and some that are just being closed.
+const FILES: usize = 128;
+/// The most bytes of a message that needs no key.
+pub(super) const MAX_PROBE: usize = 4 * 1024;
 const TIMEOUT_HEADER: &str = "grpc-timeout";
 
 /// A server that accepts requests.
@@ -117,17 +117,31 @@ async fn writer_ended(backing: &mut Option<Backing>) {
     }
 }
 
-/// The port that a server will serve.
+/// The port that a server will serve, and what every server counts.
 pub(super) struct Bound {
     listener: TcpListener,
     address: SocketAddr,
+    connections: Arc<Connections>,
 }
 
 /// Takes the port, before anything else is begun that would have to be undone.
-pub(super) async fn bind(listen: &str) -> anyhow::Result<Bound> {
+pub(super) async fn bind(listen: &str, limits: ConnectionLimits, metrics: &Metrics) -> anyhow::Result<Bound> {
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
-    Ok(Bound { listener, address })
+    allow_files(limits.most);
+    Ok(Bound { listener, address, connections: Connections::new(limits, metrics.clone()) })
+}
+
+/// Raises the limit of open files as far as it may be, and warns where that is not enough for `connections`.
+fn allow_files(connections: usize) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let allowed = getrlimit(Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: allowed.maximum, ..allowed.clone() };
+    let current = if setrlimit(Resource::Nofile, raised.clone()).is_ok() { raised.current } else { allowed.current };
+    let needed = (connections + FILES) as u64;
+    if let Some(allowed) = current.filter(|current| *current < needed) {
+        warn!(allowed, needed, "the limit of open files is below what the connections need; raise it, or take fewer");
+    }
 }
 
 /// Serves `router` until it is stopped. `draining` turns true when that begins.
@@ -138,18 +152,18 @@ pub(super) fn spawn(
     draining: Arc<AtomicBool>,
     backing: Option<Backing>,
 ) -> Running {
-    let Bound { listener, address } = bound;
+    let Bound { listener, address, connections } = bound;
     let router = match serving.cors_origins.is_empty() {
         true => router,
         false => router.layer(cors(serving.cors_origins.clone())),
     };
     let (stop, stopped) = oneshot::channel();
-    let server = tokio::spawn(serve(listener, router, stopped, serving, draining, backing));
+    let server = tokio::spawn(serve((listener, connections), router, stopped, serving, draining, backing));
     Running { address, stop, server }
 }
 
 async fn serve(
-    listener: TcpListener,
+    (listener, connections): (TcpListener, Arc<Connections>),
     router: Router,
     stopped: oneshot::Receiver<()>,
     Serving { drain_delay, drain_limit, .. }: Serving,
@@ -160,11 +174,9 @@ async fn serve(
     let shutdown = async {
         let _ = begins.await;
     };
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(TCP_KEEPALIVE));
-    let accepting = configured().add_routes(Routes::from(router)).serve_with_incoming_shutdown(incoming, shutdown);
-    let mut accepting = Box::pin(accepting);
+    let mut accepting = Box::pin(accepting(listener, router, connections, shutdown));
     tokio::select! {
-        ended = &mut accepting => ended.context("the server failed")?,
+        () = &mut accepting => return Err(anyhow!("the server ended")),
         () = writer_ended(&mut backing) => return Err(anyhow!("the writer ended; entries can no longer be written")),
         // A dropped handle stops the server as well.
         _ = stopped => {}
@@ -175,7 +187,7 @@ async fn serve(
     }
     info!("draining");
     tokio::select! {
-        ended = &mut accepting => ended.context("the server failed")?,
+        () = &mut accepting => {}
         () = tokio::time::sleep(drain_delay) => {}
     }
     let _ = begun.send(());
@@ -183,7 +195,7 @@ async fn serve(
         backing.end_watches().await;
     }
     let drained = async {
-        accepting.await.context("the server failed")?;
+        accepting.await;
         match &mut backing {
             Some(backing) => (&mut backing.writer).await.context("the writer failed"),
             None => Ok(()),
@@ -201,24 +213,6 @@ async fn serve(
     }
     info!("stopped");
     Ok(())
-}
-
-/// Limits set on purpose: tonic's defaults cap little.
-fn configured() -> Server {
-    Server::builder()
-        .accept_http1(true)
-        .max_concurrent_streams(256)
-        .concurrency_limit_per_connection(256)
-        .initial_stream_window_size(1024 * 1024)
-        .initial_connection_window_size(4 * 1024 * 1024)
-        // Room for 100 values of each filter in a path, which itself ends at 64 KiB.
-        .http2_max_header_list_size(128 * 1024)
-        .http2_max_pending_accept_reset_streams(Some(32))
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-        // Now and then a client asks again who serves, so that load spreads over new replicas.
-        .max_connection_age(Duration::from_secs(30 * 60))
-        .max_connection_age_grace(Duration::from_secs(60))
 }
 
 /// The answers to a browser that asks what a page of another origin may do.
@@ -242,18 +236,38 @@ fn cors(origins: Vec<http::HeaderValue>) -> CorsLayer {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline(pub(super) Instant);
 
-/// `router` with an end to what hangs or panics in it.
-pub(super) fn guarded(router: Router, limit: Duration, refuse: Refuse) -> Router {
+/// What stands before every request.
+#[derive(Clone)]
+pub(super) struct Guard {
+    admission: Admission,
+    limit: Duration,
+}
+
+impl Guard {
+    pub(super) fn new(serving: &Serving, budget: Budget, metrics: &Metrics) -> Self {
+        let Limits { requests, .. } = serving.limits;
+        Self { admission: Admission::new(requests, budget, metrics.clone()), limit: serving.request_timeout }
+    }
+}
+
+/// `router` with an end to what is too much, hangs or panics in it.
+pub(super) fn guarded(router: Router, Guard { admission, limit }: Guard, refuse: Refuse) -> Router {
     // What the panic said may quote an entry, so that only its place is told, by telemetry's hook.
     let panicked = move |_: Box<dyn Any + Send>| refuse(Error::Internal(anyhow!("a request panicked")));
-    router.layer(from_fn_with_state((limit, refuse), in_time)).layer(CatchPanicLayer::custom(panicked))
+    router
+        .layer(from_fn_with_state((limit, refuse), in_time))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state((admission, refuse), admit))
 }
 
 /// Gives up on a request after `limit`, or when its caller does. A write that was queued may still be
 /// committed; its id tells.
 async fn in_time(State((limit, refuse)): State<(Duration, Refuse)>, mut request: Request, next: Next) -> Response {
     let asked = asked_timeout(request.headers());
-    let allowed = asked.map_or(limit, |asked| limit.min(asked).saturating_sub(MARGIN));
+    let allowed = asked.map_or(limit, |asked| limit.min(asked));
+    if allowed.is_zero() {
+        return refuse(Error::Timeout);
+    }
     request.extensions_mut().insert(Deadline(Instant::now() + allowed));
     tokio::time::timeout(allowed, next.run(request)).await.unwrap_or_else(|_| refuse(Error::Timeout))
 }

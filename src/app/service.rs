@@ -1,5 +1,6 @@
 //! The service: the store, what is done with it, and gRPC and REST on one port.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,8 +17,9 @@ use tracing::info;
 
 use super::Serving;
 use super::protocols::{Protocols, by_protocol, path};
-use super::server::{self, Background, Backing, PROOFS, Running, guarded};
+use super::server::{self, Background, Backing, Guard, MAX_PROBE, PROOFS, Running, guarded};
 use crate::access::{Access, Refuse, authenticate};
+use crate::budget::Budget;
 use crate::catalogue::Catalogues;
 use crate::domain::{Clock, Random};
 use crate::error::Error;
@@ -29,10 +31,18 @@ use crate::ingest::{Batch, Eraser, Ingest, QueueLimits};
 use crate::integrity::Integrity;
 use crate::marks::Folder;
 use crate::merkle::SERVICE;
+use crate::metrics::Metrics;
 use crate::query::Query;
 use crate::rest;
 use crate::signer::{Record, Signer, Signing};
 use crate::store::Store;
+
+/// Reads that may run or wait, unless told otherwise: where each takes a tenth of a second of ten connections, the
+/// last waits for less than three.
+pub const READS: usize = 256;
+/// Requests a second of each key, unless told otherwise: less than half of what two cores do, so that one client that
+/// runs away leaves the others their share. With 1,000 entries a request it is far more than a writer needs.
+pub const RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1_999);
 
 /// How the service runs.
 #[derive(Debug, Clone)]
@@ -45,6 +55,10 @@ pub struct Options {
     pub folds: bool,
     /// What may wait to be written.
     pub queue: QueueLimits,
+    /// Reads that may run or wait for a connection of the database.
+    pub reads: usize,
+    /// Requests a second of each key.
+    pub rate: NonZeroU32,
     /// What signs checkpoints; nothing does without.
     pub signing: Option<Signing>,
 }
@@ -62,16 +76,21 @@ pub struct Parts {
 /// Binds and serves.
 pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let Parts { store, clock, random } = parts;
-    let Options { serving, rest, folds, queue, signing } = options;
-    let bound = server::bind(&serving.listen).await?;
+    let Options { serving, rest, folds, queue, reads, rate, signing } = options;
+    let metrics = Metrics::default();
+    let bound = server::bind(&serving.listen, serving.limits.connections, &metrics).await?;
+    let budget = Budget::new(serving.limits.bytes);
+    let guard = Guard::new(&serving, budget.clone(), &metrics);
+    let store = store.with_turns(reads, budget, metrics.clone());
     let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue);
+    let ingest = ingest.counting(metrics.clone());
     // The rest of the time is for its last transaction, and for readers that it waits for.
     let budget = serving.request_timeout / 3;
     let eraser = Eraser::new(store.clone(), clock.clone(), random.clone(), budget);
     let integrity = Integrity::new(store.clone(), signing.as_ref().map(|signing| signing.log_name.clone()));
     let (health, health_service) = tonic_health::server::health_reporter();
     let signer = start_signer(&store, &clock, signing, &ingest, health.clone()).await?;
-    let access = Access::new(store.clone(), clock.clone());
+    let access = Access::new(store.clone(), clock.clone(), rate, metrics);
     let (query, catalogues) = (Query::new(store.clone()), Catalogues::new(store.clone()));
     let draining = Arc::new(AtomicBool::new(false));
     let service = grpc::Service {
@@ -87,13 +106,13 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         request_timeout: serving.request_timeout,
     };
     health.set_serving::<AuditLogServiceServer<grpc::Service>>().await;
-    let grpc = grpc_router(service.clone(), health_service)?;
-    let protocols = Protocols::new(grpc, "There is no such method", serving.request_timeout);
+    let grpc = grpc_router(service.clone(), health_service.max_decoding_message_size(MAX_PROBE))?;
+    let protocols = Protocols::new(grpc, "There is no such method", guard.clone());
     let rest_router = match rest {
         true => {
             let (store, draining) = (store.clone(), Arc::clone(&draining));
             let ready = move || ready(store.clone(), draining.load(Ordering::Relaxed));
-            guarded(rest::router(service, Some(access), ready), serving.request_timeout, rest::refuse)
+            guarded(rest::router(service, Some(access), ready), guard, rest::refuse)
         }
         false => rest::switched_off(),
     };
@@ -181,6 +200,8 @@ where
         .route_service(&path(&erasure), erasure.clone())
         .layer(from_fn_with_state((access, refuse), authenticate));
     let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
+    let v1 = v1.max_decoding_message_size(MAX_PROBE);
+    let v1alpha = v1alpha.max_decoding_message_size(MAX_PROBE);
     let router = router
         .route_service(&path(&health), health.clone())
         .route_service(&path(&v1), v1.clone())

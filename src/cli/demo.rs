@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::client::{Client, endpoint};
 use super::{import, keys, serve};
 use crate::access::{Scope, create_key};
-use crate::app::{self, Options, Parts, Serving};
+use crate::app::{self, Limits, Options, Parts, RATE, READS, Serving};
 use crate::domain::{Clock, OrganizationId, Random, Secret};
 use crate::ingest::QueueLimits;
 use crate::signer::{Keys, Signing};
@@ -138,6 +138,7 @@ async fn start(
         drain_delay: Duration::ZERO,
         drain_limit: limit,
         cors_origins: Vec::new(),
+        limits: Limits::default(),
     };
     let start = async |listen: String| {
         let parts = Parts { store: store.clone(), clock: clock.clone(), random: random.clone() };
@@ -148,6 +149,8 @@ async fn start(
                 rest: true,
                 folds: true,
                 queue: QueueLimits::default(),
+                reads: READS,
+                rate: RATE,
                 signing: Some(signing.clone()),
             },
         )

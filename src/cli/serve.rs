@@ -1,5 +1,6 @@
 //! `auditlog serve`.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::{Database, DatabaseUrl};
-use crate::app::{self, Options, Parts, Running};
+use crate::app::{self, ConnectionLimits, Limits, Options, Parts, RATE, READS, Running};
 use crate::domain::{Clock, Invalid, Random, quoted};
 use crate::ingest::QueueLimits;
 use crate::merkle::LogName;
@@ -58,6 +59,12 @@ pub struct Serve {
     /// Mebibytes of entries that may wait to be written; more are refused as overloaded.
     #[arg(long, env = "AUDITLOG_QUEUE_MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(8..=2_048), value_name = "MIB")]
     queue_mib: u32,
+    /// Reads that may run or wait for a connection to the database; more are refused as overloaded.
+    #[arg(long, env = "AUDITLOG_MAX_READS", default_value_t = READS as u32, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "N")]
+    max_reads: u32,
+    /// Requests a second of each API key, and as many at once; more are refused as rate limited.
+    #[arg(long, env = "AUDITLOG_RATE_LIMIT", default_value_t = RATE, value_name = "N")]
+    rate_limit: NonZeroU32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -106,12 +113,33 @@ pub(super) struct Serving {
     /// Repeat it for more; without it, none but its own.
     #[arg(long, env = "AUDITLOG_CORS_ORIGIN", value_parser = origin, value_delimiter = ',', value_name = "ORIGIN")]
     cors_origin: Vec<HeaderValue>,
+    /// Connections that may be open. Where there are more, an idle one gives way; where none is, the new one is
+    /// closed.
+    #[arg(long, env = "AUDITLOG_MAX_CONNECTIONS", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "N")]
+    max_connections: u32,
+    /// Requests that may be under way, exports until their last byte; more are refused as overloaded.
+    #[arg(long, env = "AUDITLOG_MAX_REQUESTS", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "N")]
+    max_requests: u32,
+    /// Mebibytes of requests and responses that may be held at once; requests beyond are refused as overloaded.
+    #[arg(long, env = "AUDITLOG_BODIES_MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(8..=65_536), value_name = "MIB")]
+    bodies_mib: u32,
 }
 
 impl Serving {
     pub(super) fn at(self, listen: String) -> app::Serving {
-        let Self { request_timeout, drain_delay, drain_limit, cors_origin } = self;
-        app::Serving { listen, request_timeout, drain_delay, drain_limit, cors_origins: cors_origin }
+        let Self {
+            request_timeout,
+            drain_delay,
+            drain_limit,
+            cors_origin: cors_origins,
+            max_connections,
+            max_requests,
+            bodies_mib,
+        } = self;
+        let connections = ConnectionLimits { most: max_connections as usize, ..ConnectionLimits::default() };
+        let bytes = bodies_mib as usize * 1024 * 1024;
+        let limits = Limits { connections, requests: max_requests as usize, bytes };
+        app::Serving { listen, request_timeout, drain_delay, drain_limit, cors_origins, limits }
     }
 }
 
@@ -144,8 +172,19 @@ fn origin(given: &str) -> Result<HeaderValue, Invalid> {
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Self { database, erase_database_url, listen, rest, fold, signing, serving, queue_entries, queue_mib } =
-            self;
+        let Self {
+            database,
+            erase_database_url,
+            listen,
+            rest,
+            fold,
+            signing,
+            serving,
+            queue_entries,
+            queue_mib,
+            max_reads,
+            rate_limit: rate,
+        } = self;
         let signing = signing.options()?;
         let store = database.open().await?;
         let store = match &erase_database_url {
@@ -155,7 +194,8 @@ impl Serve {
         let parts = Parts { store, clock: Clock::system(), random: Random::system() };
         let queue = QueueLimits { entries: queue_entries as usize, bytes: queue_mib as usize * 1024 * 1024 };
         let (rest, folds) = (rest == Switch::On, fold == Switch::On);
-        let options = Options { serving: serving.at(listen), rest, folds, queue, signing };
+        let reads = max_reads as usize;
+        let options = Options { serving: serving.at(listen), rest, folds, queue, reads, rate, signing };
         let signals = Signals::heard()?;
         until_signal(app::start(parts, options).await?, signals).await
     }

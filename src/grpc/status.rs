@@ -11,7 +11,7 @@ use tracing::error;
 
 use super::MAX_REQUEST;
 use crate::domain::Random;
-use crate::error::{Error, Violation};
+use crate::error::{Error, RETRY_AFTER, Violation};
 
 /// `google.rpc.ErrorInfo.domain` of every error.
 const DOMAIN: &str = "auditlog";
@@ -47,8 +47,11 @@ impl From<Error> for Status {
             Error::ErasureUnavailable => status(Code::FailedPrecondition, "ERASURE_UNAVAILABLE", message),
             Error::NoSuchHistory(_) => status(Code::NotFound, "ROUTE_NOT_FOUND", message),
             Error::IdConflict(violations) => violated(Code::AlreadyExists, "ID_CONFLICT", message, violations),
-            Error::Overloaded { retry_after } => {
-                detailed(Code::ResourceExhausted, "OVERLOADED", message, Vec::new(), Some(retry_after))
+            Error::Overloaded(_) => {
+                detailed(Code::ResourceExhausted, "OVERLOADED", message, Vec::new(), Some(RETRY_AFTER))
+            }
+            Error::RateLimited => {
+                detailed(Code::ResourceExhausted, "RATE_LIMITED", message, Vec::new(), Some(RETRY_AFTER))
             }
             Error::StorageUnavailable(cause) => {
                 error!(error = format!("{cause:#}"), "storage is unavailable");

@@ -6,7 +6,6 @@ mod group;
 mod log;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -14,13 +13,12 @@ use tokio::task::JoinHandle;
 use crate::domain::{Catalogue, Clock, EntryId, NewEntry, OrganizationId, Random, Seq, Timestamp};
 use crate::error::{Error, Result};
 use crate::merkle::Hash;
+use crate::metrics::{Metrics, Refusal};
 use crate::store::Store;
 use group::Writer;
 
 pub use erase::{Eraser, Erasure, Forgotten, Target};
 
-/// What a caller does when the queue is full.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Bytes that an entry and a change take in memory beside their content.
 const ENTRY_OVERHEAD: usize = 512;
 const CHANGE_OVERHEAD: usize = 80;
@@ -85,6 +83,7 @@ pub struct Ingest {
     entries: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     limits: QueueLimits,
+    metrics: Metrics,
 }
 
 impl Ingest {
@@ -93,7 +92,12 @@ impl Ingest {
         let (jobs, waiting) = mpsc::unbounded_channel();
         let writer = tokio::spawn(Writer::new(store, clock, random).run(waiting));
         let [entries, bytes] = [limits.entries, limits.bytes].map(|places| Arc::new(Semaphore::new(places)));
-        (Self { jobs, entries, bytes, limits }, writer)
+        (Self { jobs, entries, bytes, limits, metrics: Metrics::default() }, writer)
+    }
+
+    /// The same, counting what it refuses.
+    pub fn counting(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Writes `batch` and answers once it is durable, one answer an entry. Errors: `Overloaded` at
@@ -102,19 +106,23 @@ impl Ingest {
         let size: usize = batch.entries.iter().map(size).sum();
         // A request that is larger than the queue has it for itself.
         let QueueLimits { entries, bytes } = self.limits;
-        let place = [take(&self.entries, batch.entries.len().min(entries))?, take(&self.bytes, size.min(bytes))?];
+        let place =
+            [self.take(&self.entries, batch.entries.len().min(entries))?, self.take(&self.bytes, size.min(bytes))?];
         let (reply, answer) = oneshot::channel();
         let gone = || Error::Internal(anyhow::anyhow!("the writer has ended"));
         self.jobs.send(Job { batch, reply, size, place }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
+
+    fn take(&self, places: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit> {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        Arc::clone(places).try_acquire_many_owned(count).map_err(|_| {
+            self.metrics.refused(Refusal::queue);
+            Error::Overloaded("Too many writes are waiting")
+        })
+    }
 }
 
 fn size(entry: &NewEntry) -> usize {
     entry.content.size() + ENTRY_OVERHEAD + entry.content.changes.len() * CHANGE_OVERHEAD
-}
-
-fn take(places: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit> {
-    let count = u32::try_from(count).unwrap_or(u32::MAX);
-    Arc::clone(places).try_acquire_many_owned(count).map_err(|_| Error::Overloaded { retry_after: RETRY_AFTER })
 }

@@ -70,6 +70,12 @@ impl Entries {
     /// The next entries; `None` after the last. An entry that is missing is left out. Errors: `EntryDamaged`, after
     /// all entries before it.
     pub async fn next(&mut self) -> Result<Option<Vec<Opened>>> {
+        let _turn = self.store.turn_of_stream().await?;
+        self.read().await
+    }
+
+    /// The same for whoever has a turn to read.
+    pub(super) async fn read(&mut self) -> Result<Option<Vec<Opened>>> {
         if self.at >= self.to {
             return Ok(None);
         }

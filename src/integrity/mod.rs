@@ -60,6 +60,11 @@ impl Integrity {
 
     /// The last checkpoint. Errors: `CheckpointNotFound` before the first.
     pub async fn checkpoint(&self, organization: &OrganizationId) -> Result<SignedCheckpoint> {
+        let _turn = self.store.turn().await?;
+        self.last(organization).await
+    }
+
+    async fn last(&self, organization: &OrganizationId) -> Result<SignedCheckpoint> {
         self.store.checkpoint(organization).await?.ok_or(Error::CheckpointNotFound)
     }
 
@@ -72,6 +77,7 @@ impl Integrity {
         which: &Which,
         size: Option<Seq>,
     ) -> Result<Inclusion> {
+        let _turn = self.store.turn().await?;
         let found = match which {
             Which::Id(id) => self.store.leaf_of_id(organization, id).await?,
             Which::Seq(seq) => self.store.leaf_of_seq(organization, *seq).await?,
@@ -97,6 +103,7 @@ impl Integrity {
         first: Seq,
         second: Option<Seq>,
     ) -> Result<Consistency> {
+        let _turn = self.store.turn().await?;
         let head = self.head(organization).await?;
         let second = match second {
             Some(second) => within(second, 0, head).at("second_size")?,
@@ -110,6 +117,7 @@ impl Integrity {
 
     /// A tile, or a bundle of leaves. Errors: `TileNotFound` where the last checkpoint does not have so much of it.
     pub async fn tile(&self, organization: &OrganizationId, path: &TilePath) -> Result<Vec<u8>> {
+        let _turn = self.store.turn().await?;
         let checkpoint = self.store.checkpoint(organization).await?.ok_or(Error::TileNotFound)?;
         if !path.is_in(checkpoint.size) {
             return Err(Error::TileNotFound);
@@ -128,7 +136,7 @@ impl Integrity {
                 let mut entries = Entries::between(self.store.clone(), organization.clone(), after, to);
                 let mut data = Vec::new();
                 let mut width = 0;
-                while let Some(piece) = entries.next().await? {
+                while let Some(piece) = entries.read().await? {
                     for opened in &piece {
                         data.extend(bundle([opened.leaf(&log_id).ok_or_else(damaged)?]));
                         width += 1;
@@ -142,6 +150,7 @@ impl Integrity {
     /// The keys that sign for the log, oldest first, each with the number of the entry that introduced it.
     pub async fn keys(&self, organization: &OrganizationId) -> Result<Vec<(VerifierKey, Seq)>> {
         let Some(log_name) = &self.log_name else { return Ok(Vec::new()) };
+        let _turn = self.store.turn().await?;
         let LogHead { log_id, .. } = self.log(organization).await?;
         let key = |key: crate::store::LogKey| {
             let name = log_name.origin(&log_id).map_err(internal)?;
@@ -153,6 +162,7 @@ impl Integrity {
     /// Begins to read the entries numbered above `after` as they were hashed, at most `limit`, up to the last one
     /// now. Errors: `InvalidParameter` for a number that the log does not have.
     pub async fn entries(&self, organization: OrganizationId, after: Seq, limit: Option<Seq>) -> Result<Entries> {
+        let _turn = self.store.turn().await?;
         let head = self.head(&organization).await?;
         let after = within(after, 0, head).at("after_sequence")?;
         let to = limit.map_or(head, |limit| head.min(after.saturating_add(limit)));
@@ -170,7 +180,7 @@ impl Integrity {
     /// The size of the last checkpoint, which has the entry `seq`.
     async fn covered(&self, organization: &OrganizationId, seq: Seq) -> Result<Seq> {
         // Numbers are signed, so that no size is beyond them.
-        let size = self.checkpoint(organization).await?.size as Seq;
+        let size = self.last(organization).await?.size as Seq;
         (seq <= size).then_some(size).ok_or(Error::CheckpointNotFound)
     }
 

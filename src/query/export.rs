@@ -47,6 +47,7 @@ impl Export {
         after: Seq,
         through: Option<Seq>,
     ) -> Result<Self> {
+        let _turn = store.turn().await?;
         let head = store.head(&organization).await?.ok_or(Error::OrganizationNotFound)?;
         let end = number(through.unwrap_or(head), head, "the organization's last number").at("through_sequence")?;
         let at = number(after, end, "where the export ends").at("after_sequence")?;
@@ -59,6 +60,7 @@ impl Export {
             return Ok(None);
         }
         self.is_begun = true;
+        let _turn = self.store.turn_of_stream().await?;
         let to = self.head.min(self.at.saturating_add(self.window));
         let entries = self.store.range(&self.organization, &self.filter, self.at, to, self.limit as u64).await?;
         self.at = match entries.last() {

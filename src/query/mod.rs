@@ -58,6 +58,7 @@ impl Query {
         start: Start,
         limit: Limit,
     ) -> Result<Page> {
+        let _turn = self.store.turn().await?;
         // Marks that are looked for one after the other must be of one moment, as must types and what has them.
         let mut is_held =
             is_of_any_type(filter) || matches!(&start, Start::Offset(offset) if seek::is_deep(offset.get()));
@@ -74,6 +75,7 @@ impl Query {
 
     /// One entry. Errors: `AuditLogNotFound`.
     pub async fn get(&self, organization: &OrganizationId, id: &EntryId) -> Result<Entry> {
+        let _turn = self.store.turn().await?;
         self.store.entry(organization, id).await?.ok_or(Error::AuditLogNotFound)
     }
 

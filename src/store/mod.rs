@@ -17,6 +17,7 @@ mod recent;
 mod rows;
 mod schema;
 mod sql;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use crate::domain::Secret;
 use crate::error::Result;
 use dialect::Missing;
 use recent::Recent;
+use turns::Turns;
 
 pub use append::{Append, CommitFailed, Head, Sealed};
 pub use catalogue::{Addition, Removal};
@@ -40,6 +42,7 @@ pub use list::{Part, Snapshot, Window};
 pub use log::{LogHead, LogKey, SignedCheckpoint};
 pub use organizations::Organization;
 pub use sql::Streams;
+pub use turns::Turn;
 
 /// How long a connection in use may delay the end.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -55,6 +58,8 @@ pub struct Store {
     erasers: DatabaseConnection,
     /// What was appended last, for whoever folds it.
     recent: Arc<Recent>,
+    /// Who may read, where there are many.
+    turns: Turns,
 }
 
 impl Store {
@@ -67,7 +72,8 @@ impl Store {
 
     async fn connect_to(url: &Secret, connections: u32, missing: Missing) -> anyhow::Result<Self> {
         let (readers, writers) = dialect::connect(url.expose(), connections, missing).await?;
-        Ok(Self { readers, erasers: writers.clone(), writers, recent: Arc::default() })
+        let turns = Turns::new(connections);
+        Ok(Self { readers, erasers: writers.clone(), writers, recent: Arc::default(), turns })
     }
 
     /// Connects, brings the schema up to date, and checks it. One that is up to date is only looked at, which any role
@@ -126,7 +132,7 @@ impl Store {
     /// Closes the connections, so that SQLite folds its log into the file. One that is in use for long
     /// is left to the end of the process.
     pub async fn close(self) {
-        let Self { readers, writers, erasers, recent: _ } = self;
+        let Self { readers, writers, erasers, recent: _, turns: _ } = self;
         for connection in [readers, erasers, writers] {
             match tokio::time::timeout(CLOSING, connection.close()).await {
                 Ok(Ok(())) => {}

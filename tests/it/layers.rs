@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the top. A module may use what stands in later groups, and `grpc` what stands beside `rest`.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["cli"],
     &["app", "config", "telemetry"],
     &["rest"],
@@ -12,6 +12,7 @@ const LAYERS: [&[&str]; 10] = [
     &["access", "catalogue", "ingest", "integrity", "marks", "query", "signer"],
     &["store"],
     &["error"],
+    &["budget"],
     &["metrics"],
     &["verify"],
     &["merkle"],

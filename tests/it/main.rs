@@ -24,6 +24,7 @@ mod leaf;
 mod log;
 mod marks;
 mod output;
+mod overload;
 mod plans;
 mod proofs;
 mod read;

@@ -38,6 +38,8 @@ pub fn options() -> Options {
         rest: true,
         folds: true,
         queue: QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 },
+        reads: 256,
+        rate: std::num::NonZeroU32::new(1_000_000).expect("not 0"),
         signing: None,
     }
 }
@@ -49,6 +51,7 @@ pub fn serving() -> Serving {
         drain_delay: Duration::ZERO,
         drain_limit: Duration::from_secs(5),
         cors_origins: Vec::new(),
+        limits: auditlog::app::Limits::default(),
     }
 }
 
