@@ -1,6 +1,8 @@
 //! Attacks beside the load, with a key that is good for one organization. The service goes on serving honest clients,
 //! keeps its memory bounded, does not panic, and logs nothing of what it was sent.
 
+use std::time::Duration;
+
 use anyhow::ensure;
 
 use super::Fault;
@@ -16,14 +18,18 @@ const MEMORY: u64 = 700;
 /// All is compared after so many attacks.
 const BETWEEN: usize = 9;
 
-pub async fn run(scene: &mut Scene, fault: Fault, attacks: &[Attack], seconds: f32) -> anyhow::Result<()> {
+pub async fn run(
+    scene: &mut Scene,
+    fault: Fault,
+    attacks: impl IntoIterator<Item = &'static Attack>,
+    duration: Duration,
+) -> anyhow::Result<()> {
     let key = ["keys", "create", "--organization", ORGANIZATION, "--scope", "read", "--scope", "write"];
     let key = service::run(&key, &scene.database.url())?;
     let target = Target { address: scene.services[0].address.parse()?, organization: ORGANIZATION.to_owned(), key };
     stock(&target).await?;
-    for (place, attack) in attacks.iter().enumerate() {
+    for (place, attack) in attacks.into_iter().enumerate() {
         scene.load_runs().await?;
-        let duration = std::time::Duration::from_secs_f32(seconds);
         let suffered = besiege((attack.run)(target.clone(), duration), &target, scene.services[0].id()?).await;
         let suffered = suffered.map_err(|error| error.context(attack.name))?;
         scene.tell(&format!("{}: {suffered}", attack.name));

@@ -13,7 +13,7 @@ use super::{MARK, Target, at_once};
 
 const TICK: Duration = Duration::from_millis(500);
 /// An answer that takes longer is none.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 async fn connect(target: &Target) -> io::Result<TcpStream> {
     TcpStream::connect(target.address).await

@@ -80,7 +80,7 @@ pub static ATTACKS: [Attack; 36] = attacks![
     messages::deep_json,
 ];
 
-/// Those that take a program of somebody else, which it names.
+/// Those that take a program of somebody else, with which the name begins.
 pub static TOOLS: [Attack; 7] = attacks![
     tools::h2load_lists,
     tools::h2load_writes,
@@ -90,9 +90,6 @@ pub static TOOLS: [Attack; 7] = attacks![
     tools::slowhttptest_reads,
     tools::slowhttptest_ranges,
 ];
-
-/// The programs of [`TOOLS`].
-pub const PROGRAMS: [&str; 2] = ["h2load", "slowhttptest"];
 
 /// Runs `count` of the same at once, and gives what the first said. Errors of single connections are what the service
 /// answers an attack with, so that they are told and no more.
