@@ -158,6 +158,7 @@ pages! {
     the_erasure_page_runs: "docs/erasure.md",
     the_gateway_runs: "docs/gateway.md",
     the_grpc_reference_runs: "docs/grpc.md",
+    operations_run: "docs/OPERATIONS.md",
     the_postgresql_roles_are_run_elsewhere: "docs/postgresql-roles.md",
     the_resource_histories_run: "docs/resource-histories.md",
     the_rest_reference_runs: "docs/rest.md",

@@ -6,17 +6,21 @@ use std::time::{Duration, Instant};
 use auditlog::access::Scope;
 use auditlog::app::{ConnectionLimits, Limits, Options, Serving};
 use auditlog::domain::Clock;
-use auditlog::grpc::pb::{ExportAuditLogsRequest, ListAuditLogsRequest};
+use auditlog::grpc::pb::ListAuditLogsRequest;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
 use tonic_types::StatusExt;
 
+mod deadlines;
+mod peers;
+mod table;
+
 use crate::rest::least;
 use crate::support::service::{options, serving, with_key};
 use crate::support::surfaces::{Ask, Surfaces};
-use crate::support::{Backend, Database, Service, database, on_every_database};
+use crate::support::{Backend, Database, Service, on_every_database};
 
 /// Longer than anything here should take, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,6 +44,17 @@ fn connections(limits: ConnectionLimits) -> Options {
 fn hasty() -> ConnectionLimits {
     let moment = Duration::from_millis(500);
     ConnectionLimits { first_request: moment, idle: moment, stalled: moment, ..ConnectionLimits::default() }
+}
+
+/// Entries of 180 KiB.
+fn large(numbers: std::ops::Range<usize>) -> Vec<serde_json::Value> {
+    let value = "x".repeat(180 * 1024);
+    let entry = |number: usize| {
+        let mut entry = least(&format!("log_{number}"));
+        entry["changes"] = json!([{"field": "f", "newValue": value}]);
+        entry
+    };
+    numbers.map(entry).collect()
 }
 
 async fn connect(service: &Service) -> TcpStream {
@@ -68,6 +83,35 @@ async fn asked(service: &Service, request: &str) -> TcpStream {
     let mut stream = connect(service).await;
     stream.write_all(request.as_bytes()).await.expect("it is sent");
     stream
+}
+
+/// A request for a list.
+fn list(key: &str) -> String {
+    format!("GET /v1/org_a/audit-logs HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\nconnection: close\r\n\r\n")
+}
+
+/// The whole answer to a request after which the connection closes.
+fn asked_all(service: &Service, request: String) -> impl Future<Output = String> + use<> {
+    let address = service.running.address;
+    async move {
+        let mut stream = TcpStream::connect(address).await.expect("it connects");
+        stream.write_all(request.as_bytes()).await.expect("it is sent");
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time");
+        read.expect("an answer");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+/// A key in the right form that nobody has.
+fn made_up(number: u32) -> String {
+    let body = format!("{number:012}_{}", "x".repeat(43));
+    let crc = crc32fast::hash(body.as_bytes());
+    let checksum: String = (0..6)
+        .rev()
+        .map(|place| char::from(auditlog::domain::BASE62[(crc / 62u32.pow(place) % 62) as usize]))
+        .collect();
+    format!("al_{body}{checksum}")
 }
 
 fn writing(key: &str, length: usize, sent: &str) -> String {
@@ -115,26 +159,62 @@ on_every_database! {
         let other = service.key(Some("org_a"), &[Scope::Read]).await;
         let surfaces = Surfaces::start(service).await;
         let service = &surfaces.service;
-        let mut limited = None;
-        for _ in 0..200 {
-            let answer = service.get("/v1/org_a/audit-logs", &key).await;
-            if answer.status != 200 {
-                limited = Some(answer);
-                break;
+        let ask = Ask::get("/v1/org_a/audit-logs", &key);
+        let direct = surfaces.refused(&service.url(""), &ask).await;
+        let through = surfaces.refused(&surfaces.gateway_url(), &ask).await;
+        assert_eq!(direct, through);
+        assert_eq!((direct.status, direct.code()), (429, "rate_limited".to_owned()), "{}", direct.text);
+        assert_eq!(direct.body()["error"]["type"], "rate_limit_error");
+        assert!(direct.headers.contains(&("retry-after", "1".to_owned())), "{direct:?}");
+        let list = || with_key(ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() }, &key);
+        let mut client = service.grpc().await;
+        let status = loop {
+            if let Err(status) = client.list_audit_logs(list()).await {
+                break status;
             }
-        }
-        let limited = limited.expect("a request is refused");
-        assert_eq!((limited.status, &limited.body["error"]["code"]), (429, &json!("rate_limited")), "{}", limited.text);
-        assert_eq!(limited.body["error"]["type"], "rate_limit_error");
+        };
+        assert_eq!((status.code(), status.get_details_error_info().expect("it has").reason.as_str()), (Code::ResourceExhausted, "RATE_LIMITED"));
+        assert_eq!(status.get_details_retry_info().expect("it has").retry_delay, Some(Duration::from_secs(1)));
         is_served(service, &other).await;
     }
 
     async fn a_read_beyond_those_that_may_wait_is_refused_at_once(database: &Database) {
         let (service, key) = service(database, Options { reads: 1, ..options() }).await;
-        let busy = service.store.clone().with_turns(1, auditlog::budget::Budget::new(1), auditlog::metrics::Metrics::default());
-        let turn = busy.turn().await.expect("a turn");
-        assert!(busy.turn().await.is_err(), "one may run, and none may wait");
-        drop(turn);
+        let surfaces = Surfaces::start(service).await;
+        let service = &surfaces.service;
+        // All that may run at once, and none of those that may wait.
+        let mut turns = Vec::new();
+        while let Ok(turn) = tokio::time::timeout(Duration::from_millis(200), service.store.turn()).await {
+            turns.push(turn.expect("a turn"));
+        }
+        let waiting = tokio::spawn(asked_all(service, list(&key)));
+        let ask = Ask::get("/v1/org_a/audit-logs/log_none", &key);
+        until("refused", async || tokio::time::timeout(PATIENCE, surfaces.refused(&service.url(""), &ask)).await.is_ok()).await;
+        assert_eq!(surfaces.rest(&ask).await.code(), "overloaded");
+        drop(turns);
+        assert!(waiting.await.expect("no panic").starts_with("HTTP/1.1 200"));
+        is_served(service, &key).await;
+    }
+
+    async fn keys_that_are_made_up_take_no_connection_of_others(database: &Database) {
+        let (service, key) = service(database, options()).await;
+        is_served(&service, &key).await;
+        // All connections of readers, so that look-ups wait.
+        let mut held = Vec::new();
+        while let Ok(snapshot) = tokio::time::timeout(Duration::from_millis(500), service.store.held_snapshot()).await {
+            held.push(snapshot.expect("a snapshot"));
+        }
+        let asks: Vec<_> = (0..10).map(|number| tokio::spawn(asked_all(&service, list(&made_up(number))))).collect();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(asks.iter().filter(|ask| ask.is_finished()).count(), 8, "two are looked up, the others are refused");
+        drop(held);
+        let mut refused = 0;
+        for ask in asks {
+            let answer = ask.await.expect("no panic");
+            refused += usize::from(answer.starts_with("HTTP/1.1 429"));
+            assert!(answer.starts_with("HTTP/1.1 429") || answer.starts_with("HTTP/1.1 401"), "{answer}");
+        }
+        assert_eq!(refused, 8);
         is_served(&service, &key).await;
     }
 
@@ -142,137 +222,14 @@ on_every_database! {
         let (service, key) = service(database, limited(Limits { bytes: 1024 * 1024, ..Limits::default() })).await;
         let surfaces = Surfaces::start(service).await;
         let service = &surfaces.service;
-        let half = "x".repeat(700 * 1024);
-        let held = asked(service, &writing(&key, 2 * 1024 * 1024, &half)).await;
-        let entry = json!({"auditLogs": [least("log_1")], "padding": half});
-        let body = serde_json::to_vec(&entry).expect("JSON");
+        let held = asked(service, &writing(&key, 2 * 1024 * 1024, &"x".repeat(700 * 1024))).await;
+        let body = serde_json::to_vec(&json!({"auditLogs": large(0..4)})).expect("JSON");
         let ask = Ask::post("/v1/org_a/audit-logs", &key, body);
         until("refused", async || surfaces.rest(&ask).await.status == 429).await;
         let told = surfaces.rest(&ask).await;
         assert_eq!(told.code(), "overloaded", "{}", told.text);
         is_served(service, &key).await;
         drop(held);
-        until("the bytes are given back", async || surfaces.rest(&ask).await.status == 400).await;
+        until("the bytes are given back", async || service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..4)})).await.status == 201).await;
     }
-}
-
-/// Runs a test that is about connections alone.
-fn on_sqlite(test: impl AsyncFn(&Database)) {
-    database::run(Backend::Sqlite, async |database| test(&database).await);
-}
-
-#[test]
-fn who_sends_no_request_is_ended_and_others_are_served() {
-    on_sqlite(async |database| {
-        let (service, key) = service(database, connections(hasty())).await;
-        let mut silent = connect(&service).await;
-        let mut slow_head = asked(&service, "GET /v1/org_a/audit-logs HTTP/1.1\r\nhost").await;
-        let mut half_open = asked(&service, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-        is_served(&service, &key).await;
-        for stream in [&mut silent, &mut slow_head, &mut half_open] {
-            closed(stream).await;
-        }
-        is_served(&service, &key).await;
-    });
-}
-
-#[test]
-fn a_slow_body_ends_with_the_time_of_its_request() {
-    on_sqlite(async |database| {
-        let serving = Serving { request_timeout: Duration::from_millis(500), ..serving() };
-        let (service, key) = service(database, Options { serving, ..options() }).await;
-        let mut slow = asked(&service, &writing(&key, 100, "{")).await;
-        let mut answer = [0; 12];
-        let read = tokio::time::timeout(PATIENCE, slow.read_exact(&mut answer)).await.expect("in time");
-        read.expect("an answer");
-        assert_eq!(&answer, b"HTTP/1.1 504");
-    });
-}
-
-#[test]
-fn a_flood_of_connections_takes_no_place_from_those_in_use() {
-    on_sqlite(async |database| {
-        let (service, key) = service(database, connections(ConnectionLimits { most: 8, ..Default::default() })).await;
-        let mut client = service.grpc().await;
-        let list =
-            || with_key(ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() }, &key);
-        client.list_audit_logs(list()).await.expect("a page");
-        let mut busy = asked(&service, &writing(&key, 100, "{")).await;
-        let mut flood = Vec::new();
-        for _ in 0..100 {
-            flood.push(connect(&service).await);
-            client.list_audit_logs(list()).await.expect("a page, on the same connection");
-        }
-        let open = async || flood.iter().filter(|stream| is_open(stream)).count() <= 6;
-        until("only so many are open", open).await;
-        assert!(is_open(&busy), "a request under way is not given up");
-        // What is under way everywhere leaves no room.
-        let mut all = Vec::new();
-        for _ in 0..6 {
-            all.push(asked(&service, &writing(&key, 100, "{")).await);
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        busy.write_all(b"x").await.expect("it is open");
-    });
-}
-
-#[test]
-fn who_takes_nothing_is_ended_and_others_are_served() {
-    on_sqlite(async |database| {
-        let (service, key) = service(database, connections(hasty())).await;
-        let value = "x".repeat(200 * 1024);
-        for request in 0..8 {
-            let entry = |number: usize| {
-                let mut entry = least(&format!("log_{request}_{number}"));
-                entry["changes"] = json!([{"field": "f", "newValue": value}]);
-                entry
-            };
-            let body = json!({"auditLogs": (0..10).map(entry).collect::<Vec<_>>()});
-            let written = service.post("/v1/org_a/audit-logs", &key, &body).await;
-            assert_eq!(written.status, 201, "{}", written.text);
-        }
-        // 16 MiB of response over HTTP/1, of which nothing is read.
-        let request =
-            format!("GET /v1/org_a/audit-logs?limit=80 HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\n\r\n");
-        let mut slow = asked(&service, &request).await;
-        // And over HTTP/2, where the stream's window holds it back while the connection goes on.
-        let export = ExportAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() };
-        let mut stream =
-            service.grpc().await.export_audit_logs(with_key(export, &key)).await.expect("it begins").into_inner();
-        stream.message().await.expect("a message").expect("not the end");
-        for _ in 0..20 {
-            is_served(&service, &key).await;
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
-        // What the kernel held comes, and not all.
-        let mut taken = Vec::new();
-        let _ = tokio::time::timeout(PATIENCE, slow.read_to_end(&mut taken)).await.expect("it is ended");
-        assert!(taken.len() < 15 * 1024 * 1024, "{} bytes came", taken.len());
-        let mut pieces = 0;
-        let ended = loop {
-            match tokio::time::timeout(PATIENCE, stream.message()).await.expect("it is ended") {
-                Ok(Some(_)) => pieces += 1,
-                Ok(None) => break Ok(pieces),
-                Err(status) => break Err(status),
-            }
-        };
-        assert!(ended.is_err(), "all came: {ended:?}");
-    });
-}
-
-#[test]
-fn who_is_idle_is_asked_to_come_again() {
-    on_sqlite(async |database| {
-        let (service, key) = service(database, connections(hasty())).await;
-        let request = format!("GET /v1/org_a/audit-logs HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\n\r\n");
-        let mut idle = asked(&service, &request).await;
-        closed(&mut idle).await;
-        // A client of gRPC connects again by itself.
-        let mut client = service.grpc().await;
-        for _ in 0..3 {
-            let list = ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() };
-            client.list_audit_logs(with_key(list, &key)).await.expect("a page");
-            tokio::time::sleep(Duration::from_millis(1_500)).await;
-        }
-    });
 }

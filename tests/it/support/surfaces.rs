@@ -95,6 +95,21 @@ impl Surfaces {
         direct
     }
 
+    pub fn gateway_url(&self) -> String {
+        format!("http://{}", self.gateway.address)
+    }
+
+    /// Asks at `url` until it is refused for its number, and gives that answer.
+    pub async fn refused(&self, url: &str, ask: &Ask) -> Told {
+        for _ in 0..10_000 {
+            let told = self.send(format!("{url}{}", ask.path), ask).await;
+            if told.status == 429 {
+                return told;
+            }
+        }
+        panic!("{} {} is never refused", ask.method, ask.path)
+    }
+
     async fn send(&self, url: String, ask: &Ask) -> Told {
         let mut request = self.http.request(ask.method.clone(), url);
         for (name, value) in &ask.headers {

@@ -1,0 +1,98 @@
+//! Work whose caller has gone is dropped before its transaction, however the caller goes.
+
+use std::time::Duration;
+
+use auditlog::app::{Limits, Options, Serving};
+use auditlog::domain::{Clock, EntryId, OrganizationId};
+use auditlog::grpc::pb::{AuditLogInput, WriteAuditLogsRequest};
+use serde_json::json;
+
+use super::{asked, limited, service, until, writing};
+use crate::rest::least;
+use crate::support::service::{serving, with_key};
+use crate::support::{Backend, Database, Service, on_every_database};
+
+/// How a caller goes while its write waits.
+#[derive(Debug, Clone, Copy)]
+enum Going {
+    /// Its HTTP/1 connection closes.
+    Connection,
+    /// It resets its HTTP/2 stream.
+    Stream,
+    /// Its `grpc-timeout` passes.
+    Deadline,
+}
+
+fn body(id: &str) -> String {
+    json!({"auditLogs": [least(id)]}).to_string()
+}
+
+async fn write_and_go(service: &Service, key: &str, id: &str, going: Going) {
+    let moment = Duration::from_millis(500);
+    match going {
+        Going::Connection => {
+            let stream = asked(service, &writing(key, body(id).len(), &body(id))).await;
+            tokio::time::sleep(moment).await;
+            drop(stream);
+        }
+        Going::Stream => {
+            let entry = AuditLogInput {
+                id: id.to_owned(),
+                resource_type: "rule".to_owned(),
+                resource_id: "rule_1".to_owned(),
+                action: "created".to_owned(),
+                user_id: "uid_1".to_owned(),
+                ..Default::default()
+            };
+            let write = WriteAuditLogsRequest { organization_id: "org_a".to_owned(), audit_logs: vec![entry] };
+            let mut client = service.grpc().await;
+            let call = client.write_audit_logs(with_key(write, key));
+            tokio::time::timeout(moment, call).await.expect_err("it waits");
+        }
+        Going::Deadline => {
+            let request = service.http.post(service.url("/v1/org_a/audit-logs")).bearer_auth(key);
+            let request = request.header("grpc-timeout", "500m").header("content-type", "application/json");
+            assert_eq!(service.send(request.body(body(id))).await.status, 504);
+        }
+    }
+}
+
+on_every_database! {
+    async fn a_write_whose_caller_has_gone_is_not_begun(database: &Database) {
+        let options = limited(Limits { requests: 2, ..Limits::default() });
+        let (service, key) = service(database, options).await;
+        let organization = OrganizationId::parse("org_a").expect("an id");
+        for (number, going) in [Going::Connection, Going::Stream, Going::Deadline].into_iter().enumerate() {
+            // A transaction that holds up the writer with the first write.
+            let append = service.store.append().await.expect("it begins");
+            append.lock_heads(&[(&organization, String::new())], Clock::system().now()).await.expect("it locks");
+            let (first, second) = (format!("log_{number}_first"), format!("log_{number}_second"));
+            let waiting = asked(&service, &writing(&key, body(&first).len(), &body(&first))).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            write_and_go(&service, &key, &second, going).await;
+            // It has a place no more.
+            until("the second is given up", async || service.get("/v1/org_a/audit-logs", &key).await.status == 200).await;
+            append.roll_back().await.expect("it ends");
+            let id = |id: &str| EntryId::parse(id.to_owned()).expect("an id");
+            let stored = async |name: &str| service.store.entry(&organization, &id(name)).await.expect("it reads").is_some();
+            until("the first is written", async || stored(&first).await).await;
+            // Another write comes after all that waited.
+            let third = format!("log_{number}_third");
+            assert_eq!(service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": [least(&third)]})).await.status, 201);
+            assert!(!stored(&second).await, "{going:?}: it was written though its caller had gone");
+            drop(waiting);
+        }
+    }
+}
+
+#[test]
+fn what_has_no_time_left_is_refused_without_being_begun() {
+    super::peers::on_sqlite(async |database| {
+        let serving = Serving { request_timeout: Duration::from_secs(30), ..serving() };
+        let (service, key) = service(database, Options { serving, ..crate::support::service::options() }).await;
+        let request = service.http.post(service.url("/v1/org_a/audit-logs")).bearer_auth(&key);
+        let request = request.header("grpc-timeout", "0n").json(&json!({"auditLogs": [least("log_1")]}));
+        assert_eq!(service.send(request).await.status, 504);
+        assert_eq!(service.get("/v1/org_a/audit-logs/log_1", &key).await.status, 404);
+    });
+}

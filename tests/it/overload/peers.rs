@@ -1,0 +1,268 @@
+//! Peers that send nothing, take nothing, or too much of what HTTP/2 allows.
+
+use std::time::Duration;
+
+use auditlog::app::{ConnectionLimits, Serving};
+use auditlog::grpc::pb::{ExportAuditLogsRequest, ListAuditLogsRequest};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tonic::Code;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::{PATIENCE, asked, closed, connect, connections, is_open, is_served, large, service, until, writing};
+use crate::support::service::{options, serving, with_key};
+use crate::support::{Backend, Database, database};
+
+/// Runs a test that is about connections alone.
+pub(super) fn on_sqlite(test: impl AsyncFn(&Database)) {
+    database::run(Backend::Sqlite, async |database| test(&database).await);
+}
+
+#[test]
+fn who_sends_no_request_is_ended_and_others_are_served() {
+    on_sqlite(async |database| {
+        let (service, key) = service(database, connections(super::hasty())).await;
+        let mut silent = connect(&service).await;
+        let mut slow_head = asked(&service, "GET /v1/org_a/audit-logs HTTP/1.1\r\nhost").await;
+        let mut half_open = asked(&service, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        is_served(&service, &key).await;
+        for stream in [&mut silent, &mut slow_head, &mut half_open] {
+            closed(stream).await;
+        }
+        is_served(&service, &key).await;
+    });
+}
+
+#[test]
+fn a_slow_body_ends_with_the_time_of_its_request() {
+    on_sqlite(async |database| {
+        let serving = Serving { request_timeout: Duration::from_millis(500), ..serving() };
+        let (service, key) = service(database, auditlog::app::Options { serving, ..options() }).await;
+        let mut slow = asked(&service, &writing(&key, 100, "{")).await;
+        let mut answer = [0; 12];
+        let read = tokio::time::timeout(PATIENCE, slow.read_exact(&mut answer)).await.expect("in time");
+        read.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 504");
+    });
+}
+
+#[test]
+fn a_flood_of_connections_takes_no_place_from_those_in_use() {
+    on_sqlite(async |database| {
+        let (service, key) = service(database, connections(ConnectionLimits { most: 8, ..Default::default() })).await;
+        let mut client = service.grpc().await;
+        let list =
+            || with_key(ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() }, &key);
+        client.list_audit_logs(list()).await.expect("a page");
+        let mut busy = asked(&service, &writing(&key, 100, "{")).await;
+        let mut flood = Vec::new();
+        for _ in 0..100 {
+            flood.push(connect(&service).await);
+            client.list_audit_logs(list()).await.expect("a page, on the same connection");
+        }
+        let open = async || flood.iter().filter(|stream| is_open(stream)).count() <= 6;
+        until("only so many are open", open).await;
+        assert!(is_open(&busy), "a request under way is not given up");
+        // What is under way everywhere leaves no room.
+        let mut all = Vec::new();
+        for _ in 0..6 {
+            all.push(asked(&service, &writing(&key, 100, "{")).await);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        busy.write_all(b"x").await.expect("it is open");
+    });
+}
+
+#[test]
+fn who_takes_nothing_is_ended_and_others_are_served() {
+    on_sqlite(async |database| {
+        let (service, key) = service(database, connections(super::hasty())).await;
+        for request in 0..8 {
+            let body = json!({"auditLogs": large(request * 10..request * 10 + 10)});
+            let written = service.post("/v1/org_a/audit-logs", &key, &body).await;
+            assert_eq!(written.status, 201, "{}", written.text);
+        }
+        // 14 MiB of response over HTTP/1, of which nothing is read.
+        let request =
+            format!("GET /v1/org_a/audit-logs?limit=80 HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\n\r\n");
+        let mut slow = asked(&service, &request).await;
+        // And over HTTP/2, where the stream's window holds it back while the connection goes on.
+        let export = ExportAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() };
+        let mut stream =
+            service.grpc().await.export_audit_logs(with_key(export, &key)).await.expect("it begins").into_inner();
+        stream.message().await.expect("a message").expect("not the end");
+        for _ in 0..20 {
+            is_served(&service, &key).await;
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        // What the kernel held comes, and not all.
+        let mut taken = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, slow.read_to_end(&mut taken)).await.expect("it is ended");
+        assert!(taken.len() < 13 * 1024 * 1024, "{} bytes came", taken.len());
+        let mut pieces = 0;
+        let ended = loop {
+            match tokio::time::timeout(PATIENCE, stream.message()).await.expect("it is ended") {
+                Ok(Some(_)) => pieces += 1,
+                Ok(None) => break Ok(pieces),
+                Err(status) => break Err(status),
+            }
+        };
+        assert!(ended.is_err(), "all came: {ended:?}");
+    });
+}
+
+#[test]
+fn who_is_idle_is_asked_to_come_again() {
+    on_sqlite(async |database| {
+        let (service, key) = service(database, connections(super::hasty())).await;
+        let request = format!("GET /v1/org_a/audit-logs HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\n\r\n");
+        let mut idle = asked(&service, &request).await;
+        closed(&mut idle).await;
+        // A client of gRPC connects again by itself.
+        let mut client = service.grpc().await;
+        for _ in 0..3 {
+            let list = ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() };
+            client.list_audit_logs(with_key(list, &key)).await.expect("a page");
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+        }
+    });
+}
+
+#[test]
+fn who_is_old_is_asked_to_come_again_and_ends_what_is_under_way() {
+    on_sqlite(async |database| {
+        let limits = ConnectionLimits { age: Duration::from_millis(500), ..ConnectionLimits::default() };
+        let (service, key) = service(database, connections(limits)).await;
+        let body = json!({"auditLogs": [crate::rest::least("log_1")]}).to_string();
+        let mut old = asked(&service, &writing(&key, body.len(), "")).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        old.write_all(body.as_bytes()).await.expect("it is open");
+        let mut answer = Vec::new();
+        tokio::time::timeout(PATIENCE, old.read_to_end(&mut answer)).await.expect("it is closed").expect("an answer");
+        assert!(answer.starts_with(b"HTTP/1.1 201"), "{}", String::from_utf8_lossy(&answer));
+    });
+}
+
+#[test]
+fn a_head_that_is_too_large_is_refused() {
+    on_sqlite(async |database| {
+        let (service, key) = service(database, options()).await;
+        let request = format!("GET /livez HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(200 * 1024));
+        let mut stream = connect(&service).await;
+        // It may be closed before all is sent.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut answer = [0; 12];
+        if stream.read_exact(&mut answer).await.is_ok() {
+            assert_eq!(&answer, b"HTTP/1.1 431");
+        }
+        // A path as long as it may be has room.
+        let path = format!("/v1/org_a/audit-logs/{}", "x".repeat(60_000));
+        assert_eq!(service.get(&path, &key).await.status, 400);
+    });
+}
+
+#[test]
+fn a_body_that_is_too_large_is_refused() {
+    on_sqlite(async |database| {
+        let (service, key) = service(database, options()).await;
+        let body = json!({"auditLogs": [], "padding": "x".repeat(4 * 1024 * 1024)});
+        let answer = service.post("/v1/org_a/audit-logs", &key, &body).await;
+        assert_eq!((answer.status, &answer.body["error"]["code"]), (413, &json!("payload_too_large")));
+    });
+}
+
+#[test]
+fn streams_without_a_key_take_no_place_of_others() {
+    on_sqlite(async |database| {
+        let (service, key) = service(database, options()).await;
+        let channel = Channel::from_shared(service.url("")).expect("a URL").connect().await.expect("it connects");
+        let mut client = HealthClient::new(channel);
+        let mut watched = Vec::new();
+        let status = loop {
+            match client.watch(HealthCheckRequest::default()).await {
+                Ok(stream) => watched.push(stream),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!((status.code(), watched.len()), (Code::ResourceExhausted, 128));
+        client.check(HealthCheckRequest::default()).await.expect("a check has a place");
+        is_served(&service, &key).await;
+        drop(watched);
+        until("the places are given back", async || client.watch(HealthCheckRequest::default()).await.is_ok()).await;
+    });
+}
+
+#[test]
+fn a_connection_says_what_it_allows() {
+    on_sqlite(async |database| {
+        let (service, _) = service(database, options()).await;
+        let mut stream = asked(&service, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        stream.write_all(&frame(4, 0, 0, &[])).await.expect("it is open");
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.expect("a frame");
+        assert_eq!(head[3], 4, "SETTINGS comes first");
+        let mut settings = vec![0; usize::from(head[2])];
+        stream.read_exact(&mut settings).await.expect("its payload");
+        let told: Vec<_> = settings
+            .chunks(6)
+            .map(|one| (one[1], u32::from_be_bytes(one[2..].try_into().expect("four bytes"))))
+            .collect();
+        // Streams, a stream's window, bytes of a frame, bytes of a head. Source: RFC 9113, section 6.5.2.
+        for setting in [(3, 256), (4, 1024 * 1024), (5, 16 * 1024), (6, 128 * 1024)] {
+            assert!(told.contains(&setting), "{setting:?}: {told:?}");
+        }
+    });
+}
+
+/// A frame of HTTP/2. Source: RFC 9113, section 4.1.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a small frame").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// `GET /livez`, by the static table of HPACK.
+const HEAD: [u8; 16] = *b"\x82\x86\x04\x06/livez\x01\x01a\0\0\0";
+
+#[test]
+fn floods_of_http2_frames_keep_nobody_from_being_served() {
+    on_sqlite(async |database| {
+        let (service, key) = service(database, connections(ConnectionLimits::default())).await;
+        let head = &HEAD[..13];
+        let opened = |number: u32| frame(1, 4, number * 2 + 1, head);
+        let floods: [(&str, bool, Box<dyn Fn(u32) -> Vec<u8>>); 6] = [
+            ("resets", true, Box::new(|n| [opened(n), frame(3, 0, n * 2 + 1, &[0, 0, 0, 8])].concat())),
+            (
+                "continuations",
+                true,
+                Box::new(|n| if n == 0 { frame(1, 0, 1, head) } else { frame(9, 0, 1, &[0; 1024]) }),
+            ),
+            ("window updates of nothing", true, Box::new(|n| [opened(n), frame(8, 0, n * 2 + 1, &[0; 4])].concat())),
+            ("pings", false, Box::new(|_| frame(6, 0, 0, &[0; 8]))),
+            ("settings", false, Box::new(|_| frame(4, 0, 0, &[]))),
+            ("empty data", false, Box::new(|n| if n == 0 { frame(1, 4, 1, head) } else { frame(0, 0, 1, &[]) })),
+        ];
+        for (what, is_ended, flood) in floods {
+            let stream = asked(&service, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+            let (mut answers, mut sending) = stream.into_split();
+            sending.write_all(&frame(4, 0, 0, &[])).await.expect("it is open");
+            let reading = tokio::spawn(async move { answers.read_to_end(&mut Vec::new()).await });
+            let mut is_open = true;
+            for first in (0..20_000).step_by(100) {
+                let frames: Vec<u8> = (first..first + 100).flat_map(&flood).collect();
+                if tokio::time::timeout(PATIENCE, sending.write_all(&frames)).await.expect("it is read").is_err() {
+                    is_open = false;
+                    break;
+                }
+                if first % 2_000 == 0 {
+                    is_served(&service, &key).await;
+                }
+            }
+            assert!(!(is_open && is_ended), "{what} are not ended");
+            drop(sending);
+            let _ = tokio::time::timeout(PATIENCE, reading).await.expect("it is closed");
+            is_served(&service, &key).await;
+        }
+    });
+}

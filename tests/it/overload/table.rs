@@ -1,0 +1,94 @@
+//! The table of limits in docs/OPERATIONS.md: each row has its test, and each option its default.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use crate::support::process::ran;
+
+/// What tests each limit: a function of tests/it.
+const TESTED: [(&str, &str); 18] = [
+    ("open connections", "a_flood_of_connections_takes_no_place_from_those_in_use"),
+    ("time to the first request", "who_sends_no_request_is_ended_and_others_are_served"),
+    (
+        "time to a request's head, and between requests over HTTP/1",
+        "who_sends_no_request_is_ended_and_others_are_served",
+    ),
+    ("time without a request over HTTP/2", "who_is_idle_is_asked_to_come_again"),
+    ("age of a connection", "who_is_old_is_asked_to_come_again_and_ends_what_is_under_way"),
+    (
+        "a peer that takes less than a KiB a second, or nothing of a response for a minute",
+        "who_takes_nothing_is_ended_and_others_are_served",
+    ),
+    ("HTTP/2 streams of a connection", "a_connection_says_what_it_allows"),
+    ("a request's head", "a_head_that_is_too_large_is_refused"),
+    ("a request's body", "a_body_that_is_too_large_is_refused"),
+    ("requests under way", "requests_beyond_the_limit_are_refused_at_once_and_alike"),
+    ("streams without a key: watched health, reflection", "streams_without_a_key_take_no_place_of_others"),
+    ("reads that run or wait", "a_read_beyond_those_that_may_wait_is_refused_at_once"),
+    ("unknown keys looked up at once", "keys_that_are_made_up_take_no_connection_of_others"),
+    ("bytes of requests and responses", "bodies_beyond_the_budget_are_refused"),
+    ("entries that wait to be written", "a_full_queue_refuses_at_once_and_forgets_nothing"),
+    ("bytes of entries that wait", "queued_bytes_are_bounded_too"),
+    ("requests a second of a key", "a_key_that_asks_too_often_is_refused_and_others_are_not"),
+    ("time of a request", "a_slow_body_ends_with_the_time_of_its_request"),
+];
+
+/// The cells of each row: limit, default, option, what is beyond it, reason.
+fn rows() -> Vec<[String; 5]> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/OPERATIONS.md");
+    let page = fs::read_to_string(page).expect("the page");
+    let section =
+        page.split("## Limits").nth(1).expect("a section").split("\n## ").next().expect("its text").to_owned();
+    let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
+    let cells =
+        |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect::<Vec<_>>();
+    rows.map(|line| cells(line).try_into().expect("five cells")).collect()
+}
+
+fn sources(directory: &Path) -> String {
+    let entries = fs::read_dir(directory).expect("the tests").map(|entry| entry.expect("an entry").path());
+    let text = |path: std::path::PathBuf| match path.is_dir() {
+        true => sources(&path),
+        false => fs::read_to_string(path).unwrap_or_default(),
+    };
+    entries.map(text).collect()
+}
+
+#[test]
+fn each_limit_of_the_table_has_a_test() {
+    let told: Vec<_> = rows().into_iter().map(|[limit, ..]| limit).collect();
+    assert_eq!(told, TESTED.map(|(limit, _)| limit));
+    let tests = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it"));
+    for (limit, test) in TESTED {
+        assert!(tests.contains(&format!("fn {test}(")), "{limit}: there is no test {test}");
+    }
+}
+
+#[test]
+fn each_option_of_the_table_has_its_default() {
+    let (_, help, _) = ran(&["serve", "--help"], &[]);
+    let mut told = BTreeSet::new();
+    for [limit, default, option, ..] in rows().into_iter().filter(|[_, _, option, ..]| !option.is_empty()) {
+        let text = help.split(&format!("{option} <")).nth(1).unwrap_or_else(|| panic!("{limit}: there is no {option}"));
+        let stands = text.split("[default: ").nth(1).and_then(|rest| rest.split(']').next()).expect("a default");
+        assert_eq!(stands, default.trim_end_matches(" MiB"), "{limit}");
+        told.insert(option);
+    }
+    // What bounds something, by its name.
+    let options = help.split_whitespace().filter(|word| word.starts_with("--"));
+    let bounds =
+        options.filter(|word| ["--max", "--queue", "--bodies", "--rate"].iter().any(|name| word.starts_with(name)));
+    for option in bounds {
+        assert!(told.contains(option.trim_end_matches(&[',', '.', ';'][..])), "{option} is not in the table");
+    }
+}
+
+#[test]
+fn each_reason_of_a_refusal_is_in_the_table() {
+    let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/metrics.rs")).expect("the source");
+    let reasons = source.split("pub enum Refusal {").nth(1).expect("the reasons").split('}').next().expect("an end");
+    let named = reasons.lines().map(str::trim).filter_map(|line| line.strip_suffix(','));
+    let told: BTreeSet<_> = rows().into_iter().map(|[.., reason]| reason).filter(|reason| !reason.is_empty()).collect();
+    assert_eq!(named.map(str::to_owned).collect::<BTreeSet<_>>(), told);
+}
