@@ -42,10 +42,7 @@ pub struct Service {
 impl Service {
     /// `auditlog serve` on a free port.
     pub fn start(database: &Database, folder: Folder) -> anyhow::Result<Self> {
-        let mut command = Command::new(program());
-        command
-            .args(["serve", "--listen", "127.0.0.1:0", "--rate-limit", &RATE.to_string()])
-            .env("AUDITLOG_DATABASE_URL", &database.url);
+        let mut command = serve(Command::new(program()), database);
         if folder == Folder::Off {
             command.args(["--fold", "off"]);
         }
@@ -55,9 +52,8 @@ impl Service {
     /// The same on some of the cores, as `taskset` names them.
     pub fn start_on(database: &Database, cores: &str) -> anyhow::Result<Self> {
         let mut command = Command::new("taskset");
-        command.args(["-c", cores]).arg(program()).args(["serve", "--listen", "127.0.0.1:0"]);
-        command.env("AUDITLOG_DATABASE_URL", &database.url);
-        Self::spawn(command, database)
+        command.args(["-c", cores]).arg(program());
+        Self::spawn(serve(command, database), database)
     }
 
     /// The naive design, by this program itself.
@@ -139,6 +135,13 @@ impl Service {
         }
         Ok(clients)
     }
+}
+
+/// `command` with what follows the program's name.
+fn serve(mut command: Command, database: &Database) -> Command {
+    command.args(["serve", "--listen", "127.0.0.1:0", "--rate-limit", &RATE.to_string()]);
+    command.env("AUDITLOG_DATABASE_URL", &database.url);
+    command
 }
 
 impl Drop for Service {
