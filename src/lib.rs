@@ -17,6 +17,9 @@
 //! domain                     plain data and pure functions
 //! ```
 
+#[cfg(all(feature = "positive-controls", not(debug_assertions)))]
+compile_error!("the feature `positive-controls` loses what it acknowledges, on purpose: it is for debug builds alone");
+
 pub mod access;
 pub mod app;
 pub mod budget;

@@ -130,6 +130,15 @@ impl Writer {
         let mut append = self.store.append().await?;
         match self.fill(&mut append, group).await {
             Ok(outcomes) => {
+                #[cfg(feature = "positive-controls")]
+                if std::env::var("AUDITLOG_POSITIVE_CONTROL").is_ok_and(|asked| asked == "acknowledge-before-commit") {
+                    // What the torture harness must find out.
+                    tokio::spawn(async move {
+                        tokio::time::sleep(WAIT).await;
+                        append.commit().await.map_err(|CommitFailed(error)| error)
+                    });
+                    return Ok(outcomes);
+                }
                 append.commit().await.map_err(|CommitFailed(error)| Failure::Unknown(error))?;
                 Ok(outcomes)
             }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -64,8 +64,8 @@ pub struct Server {
     /// Has the data and the log.
     directory: PathBuf,
     port: u16,
-    /// What its next lives are started with.
-    pub options: String,
+    /// What it is started with.
+    options: String,
     child: Option<Child>,
 }
 
@@ -78,7 +78,7 @@ impl Server {
             fs::create_dir(template)?;
             shell(
                 &format!(
-                    "{}/initdb -D {d}/data -A trust -U postgres -E UTF8 --locale=C --no-sync >{d}/log 2>&1",
+                    "{}/initdb -D {d}/data -A trust -U postgres -E UTF8 --locale=C --no-sync --wal-segsize=1 >{d}/log 2>&1",
                     programs.display(),
                     d = template.display()
                 ),
@@ -101,14 +101,9 @@ impl Server {
         self.directory.join("log")
     }
 
-    /// Starts it, durable as by default, and waits until it answers.
+    /// Starts it, durable as by default, and waits until it answers. To be called by the main thread, with which it
+    /// ends.
     pub fn start(&mut self) -> anyhow::Result<()> {
-        self.start_only()?;
-        self.wait()
-    }
-
-    /// Starts it. To be called by the main thread, with which it ends.
-    fn start_only(&mut self) -> anyhow::Result<()> {
         let script = format!(
             "cd {d} && exec setpriv --pdeathsig KILL {bin}/postgres -D {d}/data -p {port} -k {d} -h 127.0.0.1 \
              -c max_connections=100 {options} >>{d}/log 2>&1",
@@ -118,13 +113,8 @@ impl Server {
             options = self.options,
         );
         self.child = Some(as_postgres(&script, &self.directory).stdin(Stdio::null()).spawn()?);
-        Ok(())
-    }
-
-    fn wait(&mut self) -> anyhow::Result<()> {
         let begun = Instant::now();
-        let asks = format!("{}/pg_isready -q -h 127.0.0.1 -p {}", self.programs.display(), self.port);
-        while shell(&asks, &self.directory).is_err() {
+        while !self.answers() {
             let ended = self.child.as_mut().context("it was started")?.try_wait()?.is_some();
             ensure!(!ended && begun.elapsed() < STARTS, "PostgreSQL did not start; see {}", self.log().display());
             std::thread::sleep(Duration::from_millis(20));
@@ -132,18 +122,53 @@ impl Server {
         Ok(())
     }
 
+    fn answers(&self) -> bool {
+        let mut asks = Command::new(self.programs.join("pg_isready"));
+        asks.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        asks.status().is_ok_and(|status| status.success())
+    }
+
+    /// All of its processes.
+    pub fn processes(&self) -> Vec<u32> {
+        let Some(id) = self.child.as_ref().map(Child::id) else { return Vec::new() };
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+        std::iter::once(id).chain(children).collect()
+    }
+
     /// SIGKILL to all of its processes at once: what is in their memory is lost.
     pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.stop("KILL")
+    }
+
+    /// Sends a signal: KILL to all of its processes, another one to the first, which ends the rest.
+    pub fn stop(&mut self, signal: &str) -> anyhow::Result<()> {
+        let all = self.processes();
         let mut child = self.child.take().context("PostgreSQL does not run")?;
-        let id = child.id();
-        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
-        let mut all = vec![id];
-        for child in children.split_whitespace() {
-            all.push(child.parse()?);
-        }
-        signal_all("KILL", &all)?;
+        signal_all(signal, if signal == "KILL" { &all } else { &all[..1] })?;
         child.wait()?;
         Ok(())
+    }
+
+    /// Starts it if it has ended, and waits until it answers.
+    pub fn start_again(&mut self) -> anyhow::Result<()> {
+        // One that ends is still there for a moment.
+        let begun = Instant::now();
+        loop {
+            if let Some(child) = &mut self.child
+                && child.try_wait()?.is_some()
+            {
+                self.child = None;
+            }
+            if self.child.is_none() {
+                return self.start();
+            }
+            if self.answers() {
+                return Ok(());
+            }
+            ensure!(begun.elapsed() < STARTS, "PostgreSQL does not answer; see {}", self.log().display());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

@@ -4,10 +4,18 @@
 //! gets a [`Scene`] in which load runs, and does to `scene.services`, `scene.database` or, between clients and services,
 //! `scene.load.shared.retarget(…)` what it is about; for each fault `scene.happened()` and `scene.check(&[…])`.
 
+mod clock;
+mod connections;
+pub mod disk;
 mod hostile;
 mod kill;
+mod locks;
 mod network;
+mod postgres;
+mod replicas;
+mod terminate;
 
+use std::path::Path;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -22,6 +30,26 @@ use crate::scene::{Scene, Setting};
 pub enum Fault {
     /// SIGKILL to the service, 20 times.
     Kill,
+    /// SIGTERM to the service: it must answer what it has taken.
+    Terminate,
+    /// The disk of the database is full for a while.
+    Disk,
+    /// The service's clock jumps, both ways.
+    Clock,
+    /// SQLite: another process holds the write lock.
+    Busy,
+    /// PostgreSQL: its processes are killed, one or all, and it is restarted.
+    Postgres,
+    /// PostgreSQL: all connections of the service are cut.
+    Connections,
+    /// PostgreSQL: settings that make statements fail, or commits weaker, come while the service runs.
+    Settings,
+    /// PostgreSQL: another session holds a head, or a table.
+    Locks,
+    /// PostgreSQL: another session takes heads in the wrong order.
+    Deadlocks,
+    /// PostgreSQL: two services write to the same organizations, and are killed in turn.
+    Replicas,
     /// A proxy that drops, holds back and trickles what clients and the service send.
     Network,
     /// A client that floods, stalls and sends garbage, in some 40 ways.
@@ -32,8 +60,16 @@ pub enum Fault {
     Slowhttptest,
 }
 
-/// The connection could not be made, or broke.
+/// The connection to the service could not be made, or broke.
 pub const CONNECTION: &str = "connection";
+/// The database is away, busy or full; also what a service says that ends.
+pub const STORAGE: &str = "STORAGE_UNAVAILABLE";
+/// The request took longer than it may.
+pub const TIMEOUT: &str = "TIMEOUT";
+/// The service has enough to do.
+pub const OVERLOADED: &str = "OVERLOADED";
+/// Or the key does.
+pub const RATE_LIMITED: &str = "RATE_LIMITED";
 
 impl Fault {
     pub fn name(self) -> String {
@@ -41,9 +77,14 @@ impl Fault {
     }
 
     /// Whether it is one of that database.
-    pub fn is_of(self, _backend: Backend) -> bool {
+    pub fn is_of(self, backend: Backend) -> bool {
         match self {
-            Self::Kill | Self::Network | Self::Hostile | Self::H2load | Self::Slowhttptest => true,
+            Self::Kill | Self::Terminate | Self::Disk | Self::Clock => true,
+            Self::Network | Self::Hostile | Self::H2load | Self::Slowhttptest => true,
+            Self::Busy => backend == Backend::Sqlite,
+            Self::Postgres | Self::Connections | Self::Settings | Self::Locks | Self::Deadlocks | Self::Replicas => {
+                backend == Backend::Postgres
+            }
         }
     }
 
@@ -57,25 +98,42 @@ impl Fault {
         !self.is_long() || is_installed(&self.name())
     }
 
-    /// What its scene needs.
-    pub fn setting(self) -> Setting {
+    /// What its scene needs, which has this directory.
+    pub fn setting(self, directory: &Path) -> anyhow::Result<Setting> {
         match self {
-            Self::Kill | Self::Network | Self::Hostile | Self::H2load | Self::Slowhttptest => Setting::default(),
+            Self::Disk => disk::setting(directory),
+            Self::Clock => clock::setting(directory),
+            Self::Replicas => Ok(Setting { replicas: 2, ..Setting::default() }),
+            _ => Ok(Setting::default()),
         }
     }
 
-    /// The errors that clients may see.
+    /// The errors that clients may see. The contract allows for others; here they would be a surprise.
     pub fn excuses(self) -> &'static [&'static str] {
         match self {
-            Self::Kill | Self::Network => &[CONNECTION],
-            Self::Hostile | Self::H2load | Self::Slowhttptest => &[CONNECTION, "OVERLOADED", "TIMEOUT", "silence"],
+            Self::Kill | Self::Replicas | Self::Network => &[CONNECTION],
+            Self::Terminate => &[CONNECTION, STORAGE],
+            Self::Disk | Self::Postgres | Self::Settings => &[STORAGE, TIMEOUT],
+            Self::Connections => &[STORAGE],
+            Self::Busy | Self::Clock | Self::Deadlocks | Self::Locks => &[],
+            Self::Hostile | Self::H2load | Self::Slowhttptest => &[CONNECTION, OVERLOADED, RATE_LIMITED, TIMEOUT],
         }
     }
 
-    /// Does it, and checks after each.
+    /// Does it, and checks after each time.
     pub async fn run(self, scene: &mut Scene) -> anyhow::Result<()> {
         match self {
             Self::Kill => kill::run(scene).await,
+            Self::Terminate => terminate::run(scene).await,
+            Self::Disk => disk::run(scene).await,
+            Self::Clock => clock::run(scene).await,
+            Self::Busy => locks::busy(scene).await,
+            Self::Postgres => postgres::run(scene).await,
+            Self::Connections => connections::cut(scene).await,
+            Self::Settings => connections::settings(scene).await,
+            Self::Locks => locks::held(scene).await,
+            Self::Deadlocks => locks::deadlocks(scene).await,
+            Self::Replicas => replicas::run(scene).await,
             Self::Network => network::run(scene).await,
             Self::Hostile => hostile::run(scene, self, &ATTACKS, Duration::from_millis(500)).await,
             Self::H2load | Self::Slowhttptest => {

@@ -89,6 +89,11 @@ impl Shared {
         self.strange.lock().expect("no panic").push(what);
     }
 
+    /// Whether there was such a trouble since the troubles were taken last.
+    pub fn saw(&self, trouble: &str) -> bool {
+        self.troubles.lock().expect("no panic").contains_key(trouble)
+    }
+
     /// The troubles since this was asked last, and how often there was each.
     pub fn take_troubles(&self) -> BTreeMap<String, u64> {
         std::mem::take(&mut *self.troubles.lock().expect("no panic"))

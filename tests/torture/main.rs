@@ -7,6 +7,7 @@
 mod as_postgres;
 mod check;
 mod client;
+mod controls;
 mod database;
 mod entry;
 mod faults;
@@ -23,6 +24,7 @@ mod scratch;
 mod service;
 mod watch;
 
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -64,7 +66,10 @@ async fn run(options: &Options) -> anyhow::Result<ExitCode> {
         auditlog::domain::Random::system().bytes::<4>().into_iter().fold(0, |seed, byte| seed << 8 | u64::from(byte))
     });
     let (mut all, mut failed) = (Vec::new(), false);
-    loop {
+    if options.controls {
+        failed = !controls::run(&options.backends(), scratch.path(), seed, &mut all).await;
+    }
+    while !options.controls {
         say(&format!("seed {seed}"));
         for backend in options.backends() {
             for fault in Fault::value_variants() {
@@ -92,13 +97,18 @@ async fn play(fault: Fault, backend: Backend, scratch: &Path, seed: u64, all: &m
     let name = fault.name();
     say(&format!("{}: {name}", backend.name()));
     let outcome = async {
-        let mut scene = Scene::open(backend, &name, scratch, seed, fault.setting()).await?;
+        let directory = scratch.join(format!("{}-{name}-{seed}", backend.name()));
+        fs::create_dir(&directory)?;
+        let mut scene = Scene::open(backend, &name, &directory, seed, fault.setting(&directory)?).await?;
         let mut outcome = fault.run(&mut scene).await;
         if outcome.is_ok() {
             outcome = scene.finish(fault.excuses()).await;
         }
         scene.count();
         all.push(scene.figures.clone());
+        if let (Err(_), Some(disk)) = (&outcome, &scene.disk) {
+            disk.keep(&directory);
+        }
         outcome
     };
     match outcome.await {

@@ -17,6 +17,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use crate::check::{Checker, Findings, When};
 use crate::client::Client;
 use crate::database::{Database, Server};
+use crate::faults::disk::Disk;
 use crate::journal::Journal;
 use crate::load::{Load, Shared};
 use crate::options::Backend;
@@ -35,6 +36,8 @@ pub struct Scene {
     pub backend: Backend,
     pub directory: PathBuf,
     pub database: Database,
+    /// Where it is, if that can be filled. After the database, which has to end before.
+    pub disk: Option<Disk>,
     /// One, unless a fault adds more.
     pub services: Vec<Service>,
     pub load: Load,
@@ -51,7 +54,7 @@ pub struct Scene {
 #[derive(Default)]
 pub struct Setting {
     /// Where the database is, if not in the scene's directory.
-    pub database: Option<PathBuf>,
+    pub disk: Option<Disk>,
     /// What PostgreSQL is started with.
     pub postgres: &'static str,
     /// What services have in their environment.
@@ -61,22 +64,22 @@ pub struct Setting {
 }
 
 impl Scene {
-    /// Makes all of it in a new directory of `scratch`, and starts the load.
+    /// Makes all of it in `directory`, beside which a template for PostgreSQL is kept, and starts the load.
     pub async fn open(
         backend: Backend,
         name: &str,
-        scratch: &Path,
+        directory: &Path,
         seed: u64,
         setting: Setting,
     ) -> anyhow::Result<Self> {
         let begun = Instant::now();
-        let directory = scratch.join(format!("{}-{name}-{seed}", backend.name()));
-        fs::create_dir(&directory)?;
-        let place = setting.database.unwrap_or_else(|| directory.clone());
+        let directory = directory.to_owned();
+        let place = setting.disk.as_ref().map_or_else(|| directory.clone(), |disk| disk.directory.clone());
         let database = match backend {
             Backend::Sqlite => Database::Sqlite { file: place.join("torture.db") },
             Backend::Postgres => {
-                let server = Server::create(&place.join("postgres"), &scratch.join("template"), setting.postgres)?;
+                let server =
+                    Server::create(&place.join("postgres"), &directory.with_file_name("template"), setting.postgres)?;
                 Database::Postgres(server)
             }
         };
@@ -103,7 +106,20 @@ impl Scene {
         let watch = Watch::start(&shared, seed);
         let load = Load::start(shared, seed);
         let (random, figures) = (StdRng::seed_from_u64(seed), Figures::new(backend.name(), name));
-        Ok(Self { backend, directory, database, services, load, watch, checker, random, figures, key, begun })
+        Ok(Self {
+            backend,
+            directory,
+            database,
+            disk: setting.disk,
+            services,
+            load,
+            watch,
+            checker,
+            random,
+            figures,
+            key,
+            begun,
+        })
     }
 
     /// A client of the service at another address, such as that of a proxy.

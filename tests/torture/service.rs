@@ -30,7 +30,9 @@ pub struct Service {
 /// The program, with nothing of the caller's own configuration. It ends with this thread: start it from the main one.
 fn program() -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_auditlog")]);
+    // A limit of the size of files shall be an error, and not the end.
+    let ignoring = r#"trap "" XFSZ; exec "$0" "$@""#;
+    command.args(["--pdeathsig", "KILL", "sh", "-c", ignoring, env!("CARGO_BIN_EXE_auditlog")]);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"AUDITLOG_")) {
         command.env_remove(name);
     }
@@ -120,6 +122,13 @@ impl Service {
         Ok(())
     }
 
+    /// Errors: it has ended by itself.
+    pub fn runs(&mut self) -> anyhow::Result<()> {
+        let ended = self.child.as_mut().context("the service does not run")?.try_wait()?;
+        ensure!(ended.is_none(), "the service ended by itself with {ended:?}; see {}", self.log.display());
+        Ok(())
+    }
+
     /// Sends a signal such as TERM.
     pub fn signal(&self, signal: &str) -> anyhow::Result<()> {
         signal_all(signal, &[self.id()?])
@@ -148,7 +157,7 @@ impl Service {
         self.memory = self.memory.max(kib);
     }
 
-    /// The lines that it logged as errors, over all of its lives.
+    /// The lines in which it logged a panic, over all of its lives.
     pub fn panics(&self) -> Vec<String> {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         text.lines().filter(|line| line.contains("panicked")).map(str::to_owned).collect()

@@ -1,0 +1,85 @@
+//! Services that acknowledge what they may lose. The build must have them: the feature `positive-controls`.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::bail;
+
+use crate::check::When;
+use crate::options::Backend;
+use crate::report::Figures;
+use crate::say;
+use crate::scene::{Scene, Setting};
+use crate::service::COMES_BACK;
+
+/// Tries until something must have been lost.
+const TRIES: u32 = 20;
+
+/// A way to lose.
+pub struct Control {
+    pub name: &'static str,
+    /// What the service is told.
+    told: &'static str,
+    postgres: &'static str,
+    /// Whether PostgreSQL is killed, and else the service.
+    kills_postgres: bool,
+}
+
+pub fn of(backend: Backend) -> Vec<Control> {
+    let early = Control {
+        name: "acknowledge-before-commit",
+        told: "acknowledge-before-commit",
+        postgres: "",
+        kills_postgres: false,
+    };
+    let weak = Control {
+        name: "synchronous-commit-off",
+        told: "skip-durability-check",
+        postgres: "-c synchronous_commit=off -c wal_writer_delay=10s",
+        kills_postgres: true,
+    };
+    match backend {
+        Backend::Sqlite => vec![early],
+        Backend::Postgres => vec![early, weak],
+    }
+}
+
+/// Gives what was found. Errors: nothing was.
+pub async fn run(
+    control: &Control,
+    backend: Backend,
+    scratch: &Path,
+    seed: u64,
+    all: &mut Vec<Figures>,
+) -> anyhow::Result<String> {
+    let Control { name, told, postgres, kills_postgres } = control;
+    say(&format!("{}: {name}", backend.name()));
+    let directory = scratch.join(format!("{}-{name}-{seed}", backend.name()));
+    fs::create_dir(&directory)?;
+    let environment = vec![("AUDITLOG_POSITIVE_CONTROL", (*told).to_owned())];
+    let setting = Setting { environment, postgres, ..Setting::default() };
+    let mut scene = Scene::open(backend, name, &directory, seed, setting).await?;
+    for _ in 0..TRIES {
+        scene.load_runs().await?;
+        scene.wait(50..500).await;
+        if *kills_postgres {
+            scene.database.server()?.kill()?;
+            scene.database.server()?.start()?;
+        } else {
+            scene.services[0].kill()?;
+            scene.services[0].start()?;
+        }
+        scene.happened();
+        scene.services[0].ready(COMES_BACK).await?;
+        let paused = scene.load.shared.paused().await;
+        let findings = scene.examine(When::Between).await?;
+        drop(paused);
+        if !findings.lost.is_empty() {
+            scene.figures.lost = findings.lost.len() as u64;
+            scene.count();
+            all.push(scene.figures.clone());
+            return Ok(findings.told());
+        }
+    }
+    bail!("{TRIES} kills, and nothing was found to be lost: the harness is blind")
+}

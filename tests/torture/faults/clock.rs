@@ -1,0 +1,90 @@
+//! The service's clock jumps, both ways. libfaketime (Debian's `faketime`) lets it: the offset is read from a file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use auditlog::domain::Clock;
+use auditlog::grpc::pb::WriteAuditLogsRequest;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::Fault;
+use crate::client::Protocol;
+use crate::entry::Entry;
+use crate::journal::Record;
+use crate::scene::{Scene, Setting};
+
+const FILE: &str = "clock";
+/// Seconds from the true time.
+const JUMPS: [i64; 8] = [0, 3_600, -3_600, 86_400 * 400, 90, -86_400 * 30, 1, 0];
+/// How long libfaketime may go on with what it has read.
+const NOTICED: Duration = Duration::from_millis(1_200);
+/// A time that a writer says may be ahead by 5 minutes.
+const ALLOWED: i64 = 4 * 60;
+const REFUSED: i64 = 6 * 60;
+
+/// Where the library is; it is in no directory that the linker looks into.
+fn library() -> Option<PathBuf> {
+    let places = fs::read_dir("/usr/lib").ok()?.filter_map(|place| Some(place.ok()?.path().join("faketime")));
+    let libraries = places.chain([PathBuf::from("/usr/local/lib/faketime"), PathBuf::from("/usr/lib/faketime")]);
+    libraries.map(|place| place.join("libfaketimeMT.so.1")).find(|library| library.exists())
+}
+
+pub fn setting(directory: &Path) -> anyhow::Result<Setting> {
+    let library = library().context("there is no libfaketime: install Debian's package faketime")?;
+    let file = directory.join(FILE);
+    fs::write(&file, "+0\n")?;
+    let text =
+        |path: PathBuf| path.into_os_string().into_string().map_err(|_| anyhow::anyhow!("a path that is no UTF-8"));
+    let environment = vec![
+        ("LD_PRELOAD", text(library)?),
+        ("FAKETIME_TIMESTAMP_FILE", text(file)?),
+        ("FAKETIME_CACHE_DURATION", "1".to_owned()),
+        // Timeouts are none of the clock's business.
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ];
+    Ok(Setting { environment, ..Setting::default() })
+}
+
+pub async fn run(scene: &mut Scene) -> anyhow::Result<()> {
+    for (place, offset) in JUMPS.into_iter().enumerate() {
+        scene.load_runs().await?;
+        fs::write(scene.directory.join(FILE), format!("{offset:+}\n"))?;
+        tokio::time::sleep(NOTICED).await;
+        scene.happened();
+        ahead(scene, place, offset).await?;
+        scene.check(Fault::Clock.excuses()).await?;
+    }
+    Ok(())
+}
+
+/// What a writer says of the time is compared with the clock as it is now.
+async fn ahead(scene: &mut Scene, place: usize, offset: i64) -> anyhow::Result<()> {
+    let to = "org_hot".to_owned();
+    let now = Clock::system().now().micros() + offset * 1_000_000;
+    let mut random = StdRng::seed_from_u64(scene.seed());
+    let mut entry = |name: &str, ahead: i64| Entry {
+        timestamp: Some(now + ahead * 1_000_000),
+        ..Entry::random(format!("clock.{name}.{place}"), &mut random)
+    };
+    let (early, late) = (entry("allowed", ALLOWED), entry("refused", REFUSED));
+    let client = scene.services[0].client();
+    let refused = WriteAuditLogsRequest { organization_id: to.clone(), audit_logs: vec![late.to_grpc()] };
+    let refused = client.audit_logs().write_audit_logs(client.request(refused)).await;
+    let code = refused.err().map(|status| status.code());
+    ensure!(code == Some(tonic::Code::InvalidArgument), "a time {REFUSED} s ahead, at {offset} s: {code:?}");
+    let journal = &scene.load.shared.journal;
+    journal.write(&Record::Intent { organization: to.clone(), entries: vec![early.clone()] }).await?;
+    let written = client.write(Protocol::Grpc, &to, &[early]).await;
+    let written = written.map_err(|trouble| anyhow::anyhow!("a time {ALLOWED} s ahead, at {offset} s: {trouble}"))?;
+    // The clock is what has jumped: an entry is recorded at its time, or later where the log was there before.
+    let recorded_at = written.first().context("an answer")?.recorded_at;
+    ensure!(
+        recorded_at > now - 5_000_000,
+        "at {offset} s, an entry was recorded {} s before",
+        (now - recorded_at) / 1_000_000
+    );
+    journal.write(&Record::Acknowledged { organization: to, written }).await
+}

@@ -1,0 +1,104 @@
+//! Another session holds what the service needs: a head, a whole table, SQLite's write lock; or takes two heads in the
+//! wrong order, which is a deadlock.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use auditlog::grpc::pb::ListAuditLogsRequest;
+use sea_orm::{ConnectionTrait, DbBackend};
+
+use super::Fault;
+use crate::database::number;
+use crate::scene::Scene;
+
+const HEAD: &str = "SELECT id FROM organizations WHERE id = 'org_hot' FOR UPDATE";
+const TABLE: &str = "LOCK TABLE audit_logs IN ACCESS EXCLUSIVE MODE";
+/// Longer than the service waits for a lock of PostgreSQL, 10 s, and for SQLite's, 5 s.
+const LONG: Duration = Duration::from_millis(11_000);
+const LONG_SQLITE: Duration = Duration::from_millis(6_500);
+const BRIEF: Duration = Duration::from_millis(1_500);
+/// How long a list may take while writers are stopped.
+const READS: Duration = Duration::from_secs(10);
+const DEADLOCKS: u32 = 6;
+
+pub async fn held(scene: &mut Scene) -> anyhow::Result<()> {
+    for (statement, holds) in [(HEAD, BRIEF), (TABLE, BRIEF), (HEAD, LONG)] {
+        scene.load_runs().await?;
+        let session = scene.database.connect().await?;
+        session.execute_unprepared("BEGIN").await?;
+        session.execute_unprepared(statement).await?;
+        let begun = Instant::now();
+        if statement == HEAD {
+            reads_go_on(scene).await?;
+        }
+        tokio::time::sleep(holds.saturating_sub(begun.elapsed())).await;
+        session.execute_unprepared("ROLLBACK").await?;
+        session.close().await?;
+        scene.happened();
+        scene.check(Fault::Locks.excuses()).await?;
+    }
+    Ok(())
+}
+
+pub async fn busy(scene: &mut Scene) -> anyhow::Result<()> {
+    for holds in [BRIEF, LONG_SQLITE] {
+        scene.load_runs().await?;
+        let session = scene.database.connect().await?;
+        session.execute_unprepared("BEGIN IMMEDIATE").await?;
+        let begun = Instant::now();
+        reads_go_on(scene).await?;
+        tokio::time::sleep(holds.saturating_sub(begun.elapsed())).await;
+        session.execute_unprepared("ROLLBACK").await?;
+        session.close().await?;
+        scene.happened();
+        scene.check(Fault::Busy.excuses()).await?;
+    }
+    Ok(())
+}
+
+/// Writers that wait keep no reader waiting.
+async fn reads_go_on(scene: &Scene) -> anyhow::Result<()> {
+    let client = scene.services[0].client();
+    let request = ListAuditLogsRequest { organization_id: "org_hot".to_owned(), ..Default::default() };
+    let asked = async { client.audit_logs().list_audit_logs(client.request(request)).await };
+    tokio::time::timeout(READS, asked).await.context("a list waits for writers")??;
+    Ok(())
+}
+
+/// The service locks heads in the order of their ids. This session takes the last one first, and then the first: one of
+/// the two has to give way, and each time it shall be the service, whose writes must not fail by it.
+pub async fn deadlocks(scene: &mut Scene) -> anyhow::Result<()> {
+    let session = scene.database.connect().await?;
+    session.execute_unprepared("SET deadlock_timeout = '20s'").await?;
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    let before = number(&session, DbBackend::Postgres, deadlocks).await?;
+    for _ in 0..DEADLOCKS {
+        scene.load_runs().await?;
+        session.execute_unprepared("BEGIN").await?;
+        session.execute_unprepared(HEAD).await?;
+        // Now some group holds org_a and waits for org_hot.
+        waits(&session).await?;
+        session.execute_unprepared("SELECT id FROM organizations WHERE id = 'org_a' FOR UPDATE").await?;
+        session.execute_unprepared("ROLLBACK").await?;
+        scene.happened();
+        scene.check(Fault::Deadlocks.excuses()).await?;
+    }
+    tokio::time::sleep(BRIEF).await;
+    let happened = number(&session, DbBackend::Postgres, deadlocks).await? - before;
+    session.close().await?;
+    scene.tell(&format!("{happened} deadlocks"));
+    ensure!(happened > 0, "there was no deadlock");
+    Ok(())
+}
+
+/// Waits until a writer of the service waits for a lock.
+async fn waits(session: &impl ConnectionTrait) -> anyhow::Result<()> {
+    let waiting =
+        "SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = 'auditlog' AND wait_event_type = 'Lock'";
+    let begun = Instant::now();
+    while number(session, DbBackend::Postgres, waiting).await? == 0 {
+        ensure!(begun.elapsed() < READS, "no writer waits for the head");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}

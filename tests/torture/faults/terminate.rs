@@ -1,0 +1,26 @@
+//! SIGTERM to the service under load: it answers what it has taken, and ends by itself.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use super::Fault;
+use crate::scene::Scene;
+
+const ROUNDS: u32 = 5;
+/// Its own limits for open requests, and for a machine that is busy.
+const ENDS: Duration = Duration::from_secs(60);
+
+pub async fn run(scene: &mut Scene) -> anyhow::Result<()> {
+    for _ in 0..ROUNDS {
+        scene.load_runs().await?;
+        scene.wait(50..500).await;
+        scene.services[0].signal("TERM")?;
+        let status = scene.services[0].ended(ENDS).await?;
+        ensure!(status.success(), "after SIGTERM the service ended with {status}");
+        scene.happened();
+        scene.services[0].restart().await?;
+        scene.check(Fault::Terminate.excuses()).await?;
+    }
+    Ok(())
+}
