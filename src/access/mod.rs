@@ -26,9 +26,9 @@ pub use layer::{Refuse, authenticate};
 
 /// How long a key that was read counts as read: what a revoked key may go on for.
 const FRESH: Duration = Duration::from_secs(5);
-/// For how long a key that was good is looked up before those of strangers.
+/// For how long a key that was asked for is looked up before those of strangers.
 const FAMILIAR: Duration = Duration::from_secs(60 * 60);
-/// Look-ups at once of keys that were not good lately: whoever makes keys up should not take all connections.
+/// Look-ups at once of keys that there may not be: whoever makes keys up should not take all connections.
 const STRANGERS: usize = 2;
 /// Keys remembered, known or not.
 const REMEMBERED: u64 = 10_000;
@@ -98,7 +98,7 @@ pub struct Access {
     clock: Clock,
     /// By key id; `None` for an id that there is not, so that guesses cost the database nothing.
     recent: Cache<String, Option<Arc<ApiKey>>>,
-    /// Keys that were good.
+    /// Ids of keys that there are.
     familiar: Cache<String, ()>,
     strangers: Arc<Semaphore>,
     rate: Rate,
@@ -170,7 +170,11 @@ impl Access {
             })?),
         };
         let read = async { Ok::<_, Error>(self.store.key(id).await?.map(Arc::new)) };
-        self.recent.try_get_with_by_ref(id, read).await.map_err(|error| error.again("reading a key"))
+        let known = self.recent.try_get_with_by_ref(id, read).await.map_err(|error| error.again("reading a key"))?;
+        if known.is_some() {
+            self.familiar.insert(id.to_owned(), ()).await;
+        }
+        Ok(known)
     }
 
     /// Notes beside the request that the key is in use. The note is not worth failing for.

@@ -3,11 +3,13 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
+use moka::future::Cache;
 use tokio::sync::watch;
 use tonic::Status;
 use tonic::server::NamedService;
@@ -43,6 +45,9 @@ pub const READS: usize = 256;
 /// Requests a second of each key, unless told otherwise: less than half of what two cores do, so that one client that
 /// runs away leaves the others their share. With 1,000 entries a request it is far more than a writer needs.
 pub const RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1_999);
+
+/// How long it counts as ready once it was.
+const READY: Duration = Duration::from_secs(1);
 
 /// How the service runs.
 #[derive(Debug, Clone)]
@@ -111,7 +116,8 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let rest_router = match rest {
         true => {
             let (store, draining) = (store.clone(), Arc::clone(&draining));
-            let ready = move || ready(store.clone(), draining.load(Ordering::Relaxed));
+            let asked = Cache::builder().time_to_live(READY).build();
+            let ready = move || ready(store.clone(), asked.clone(), draining.load(Ordering::Relaxed));
             guarded(rest::router(service, Some(access), ready), guard, rest::refuse)
         }
         false => rest::switched_off(),
@@ -166,12 +172,12 @@ pub fn recorder(ingest: Ingest) -> Record {
     })
 }
 
-/// Whether requests can be taken.
-async fn ready(store: Store, is_draining: bool) -> Result<(), Status> {
-    match is_draining {
-        true => Err(Error::Draining.into()),
-        false => Ok(store.ping().await?),
+/// Whether requests can be taken. However many ask, who need no key, the database is asked once.
+async fn ready(store: Store, asked: Cache<(), ()>, is_draining: bool) -> Result<(), Status> {
+    if is_draining {
+        return Err(Error::Draining.into());
     }
+    Ok(asked.try_get_with((), store.ping()).await.map_err(|error| error.again("asking the database"))?)
 }
 
 fn grpc_router<H>(service: grpc::Service, health: H) -> anyhow::Result<Router>

@@ -220,15 +220,16 @@ impl Connections {
     fn admit(&self, number: u64) -> Option<Arc<Connection>> {
         let mut open = self.open();
         if open.len() >= self.limits.most {
-            let mut idle: Vec<_> = open.values().filter(|connection| !connection.is_at_work()).cloned().collect();
+            let idle = open.values().filter(|connection| !connection.is_at_work());
+            // The ranks change meanwhile, so that each is looked at once.
+            let mut idle: Vec<_> = idle.map(|connection| (connection.rank(), connection.number)).collect();
             let giving_way = (self.limits.most / AT_ONCE).clamp(1, AT_ONCE).min(idle.len());
             if giving_way > 0 {
-                idle.select_nth_unstable_by_key(giving_way - 1, |connection| connection.rank());
+                idle.select_nth_unstable(giving_way - 1);
             }
-            for connection in &idle[..giving_way] {
+            for connection in idle[..giving_way].iter().filter_map(|(_, number)| open.remove(number)) {
                 self.metrics.refused(Refusal::connections);
                 connection.end(End::AtOnce);
-                open.remove(&connection.number);
             }
             if giving_way == 0 {
                 self.metrics.refused(Refusal::connections);

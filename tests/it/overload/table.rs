@@ -68,6 +68,7 @@ fn each_limit_of_the_table_has_a_test() {
 #[test]
 fn each_option_of_the_table_has_its_default() {
     let (_, help, _) = ran(&["serve", "--help"], &[]);
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut told = BTreeSet::new();
     for [limit, default, option, ..] in rows().into_iter().filter(|[_, _, option, ..]| !option.is_empty()) {
         let text = help.split(&format!("{option} <")).nth(1).unwrap_or_else(|| panic!("{limit}: there is no {option}"));
