@@ -136,8 +136,8 @@ pub(super) async fn bind(listen: &str, limits: ConnectionLimits, metrics: &Metri
 fn allow_files(connections: usize) {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let allowed = getrlimit(Resource::Nofile);
-    let raised = rustix::process::Rlimit { current: allowed.maximum, ..allowed.clone() };
-    let current = if setrlimit(Resource::Nofile, raised.clone()).is_ok() { raised.current } else { allowed.current };
+    let raised = rustix::process::Rlimit { current: allowed.maximum, ..allowed };
+    let current = if setrlimit(Resource::Nofile, raised).is_ok() { raised.current } else { allowed.current };
     let needed = (connections + FILES) as u64;
     if let Some(allowed) = current.filter(|current| *current < needed) {
         warn!(allowed, needed, "the limit of open files is below what the connections need; raise it, or take fewer");
