@@ -168,7 +168,7 @@ async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<(Databa
     }
     // Writes have connections of their own, so that slow reads do not keep them waiting. They keep what was checked: an
     // administrator may change the server's setting while they are open.
-    Ok((connection, open_postgres(url, WRITERS, None).await?))
+    Ok((connection, open_postgres(url, WRITERS, Some(&commit)).await?))
 }
 
 /// Whether a build that is to be found out goes on without durable commits.

@@ -162,6 +162,7 @@ pages! {
     the_postgresql_roles_are_run_elsewhere: "docs/postgresql-roles.md",
     the_resource_histories_run: "docs/resource-histories.md",
     the_rest_reference_runs: "docs/rest.md",
+    the_torture_page_is_run_by_ci: "docs/torture.md",
     the_tamper_evidence_runs: "docs/tamper-evidence.md",
     signing_runs: "docs/signing.md",
     verifying_runs: "docs/verifying.md",

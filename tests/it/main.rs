@@ -10,6 +10,7 @@ mod contract;
 mod cors;
 mod demo;
 mod documentation;
+mod durability;
 mod erasure;
 mod export;
 mod gateway;

@@ -19,6 +19,8 @@ use stored::Row;
 
 /// Findings of one kind that are told; all are counted.
 const TOLD: usize = 5;
+/// Characters of each; a row may be long.
+const LINE: usize = 400;
 
 /// How thorough to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +48,8 @@ impl Findings {
     pub fn told(&self) -> String {
         let mut lines = Vec::new();
         for (kind, found) in [("lost", &self.lost), ("duplicated", &self.duplicated), ("wrong", &self.other)] {
-            lines.extend(found.iter().take(TOLD).map(|what| format!("  {kind}: {what}")));
+            let brief = |what: &String| what.chars().take(LINE).collect::<String>();
+            lines.extend(found.iter().take(TOLD).map(|what| format!("  {kind}: {}", brief(what))));
             if found.len() > TOLD {
                 lines.push(format!("  {kind}: {} more", found.len() - TOLD));
             }
@@ -124,11 +127,15 @@ impl Checker {
         for walk in &walks {
             answers::walk(walk, logs.get(walk.organization).map_or(&[], Vec::as_slice), &mut findings);
         }
-        answers::totals(&connection, backend, client, &logs, when, &mut findings).await?;
-        answers::proofs(client, &trees, seen, when, &mut findings).await?;
-        if when == When::Settled {
-            answers::export(client, &logs, &self.ledger, &mut findings).await?;
-        }
+        // A service that does not answer does not keep the rest from being told.
+        let totals = answers::totals(&connection, backend, client, &logs, when, &mut findings).await;
+        let proofs = answers::proofs(client, &trees, seen, when, &mut findings).await;
+        let exported = match when {
+            When::Settled => answers::export(client, &logs, &self.ledger, &mut findings).await,
+            When::Between => Ok(()),
+        };
+        let failed = [totals, proofs, exported].into_iter().filter_map(Result::err);
+        findings.other.extend(failed.map(|error| format!("the service says: {error:#}")));
         connection.close().await?;
         self.extent.stored = logs.values().map(|rows| rows.len() as u64).sum();
         self.extent.walks += walks.len() as u64;

@@ -30,10 +30,11 @@ use crate::watch::{Seen, Watch};
 const LOAD: u64 = 20;
 /// The longest that all may take to end once nothing is in their way.
 const SETTLES: Duration = Duration::from_secs(90);
+/// The most memory that the service may hold, in KiB: what may wait, several times, in a debug build.
+const MEMORY: u64 = 400_000;
 
 /// Everything that a fault happens to.
 pub struct Scene {
-    pub backend: Backend,
     pub directory: PathBuf,
     pub database: Database,
     /// Where it is, if that can be filled. After the database, which has to end before.
@@ -85,7 +86,8 @@ impl Scene {
         };
         let url = database.url();
         let scopes = ["read", "write", "verify"].map(|scope| ["--scope", scope]);
-        let key = service::run(&[&["keys", "create", "--all-organizations"], scopes.as_flattened()].concat(), &url)?;
+        let keys = [&["keys", "create", "--all-organizations"], scopes.as_flattened()].concat();
+        let key = service::run_in(&setting.environment, &keys, &url)?;
         let signing = directory.join("signing.key");
         service::run(&["signing-key", "create", "--signing-key", signing.to_str().context("UTF-8")?], &url)?;
         let mut services = Vec::new();
@@ -107,7 +109,6 @@ impl Scene {
         let load = Load::start(shared, seed);
         let (random, figures) = (StdRng::seed_from_u64(seed), Figures::new(backend.name(), name));
         Ok(Self {
-            backend,
             directory,
             database,
             disk: setting.disk,
@@ -167,6 +168,7 @@ impl Scene {
         let findings = self.examine(When::Settled).await?;
         self.count();
         self.judge(&findings, allowed)?;
+        ensure!(self.figures.memory < MEMORY, "the service held {} KiB", self.figures.memory);
         ensure!(self.figures.walks > 0, "no walk came to its end, so that nothing is known of them");
         ensure!(self.figures.checkpoints > 0, "no checkpoint was seen, so that nothing is known of them");
         Ok(())

@@ -14,6 +14,8 @@ use crate::client::Client;
 pub const LOG_NAME: &str = "torture.example.com";
 /// The longest that it may take to serve again once nothing is in its way.
 pub const COMES_BACK: Duration = Duration::from_secs(30);
+/// The longest that it may take to end after SIGTERM: its own limit for open requests, and a machine that is busy.
+pub const ENDS: Duration = Duration::from_secs(60);
 
 /// A process of `auditlog serve`, or the place where one was.
 pub struct Service {
@@ -41,7 +43,14 @@ fn program() -> Command {
 
 /// Runs a command of the program to its end, and gives what it printed.
 pub fn run(arguments: &[&str], url: &str) -> anyhow::Result<String> {
-    let ran = program().args(arguments).env("AUDITLOG_DATABASE_URL", url).stdin(Stdio::null()).output()?;
+    run_in(&[], arguments, url)
+}
+
+/// The same with more in its environment.
+pub fn run_in(environment: &[(&str, String)], arguments: &[&str], url: &str) -> anyhow::Result<String> {
+    let mut command = program();
+    command.args(arguments).env("AUDITLOG_DATABASE_URL", url).envs(environment.iter().cloned());
+    let ran = command.stdin(Stdio::null()).output()?;
     ensure!(ran.status.success(), "auditlog {arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
     Ok(String::from_utf8(ran.stdout)?.trim_end().to_owned())
 }
@@ -71,10 +80,6 @@ impl Service {
 
     pub fn client(&self) -> Client {
         self.client.clone()
-    }
-
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
     }
 
     pub fn id(&self) -> anyhow::Result<u32> {

@@ -19,6 +19,8 @@ use crate::load::{ORGANIZATIONS, Shared};
 
 const WALKERS: u64 = 2;
 const COLLECTS: Duration = Duration::from_millis(150);
+/// Between two walks, so that a small log is not all that is read.
+const RESTS: Duration = Duration::from_millis(20);
 const RETRY: Duration = Duration::from_millis(50);
 
 /// A walk that came to its end.
@@ -80,6 +82,7 @@ async fn walk_on(shared: Arc<Shared>, seen: Arc<Mutex<Seen>>, mut random: StdRng
             Some(walk) => seen.lock().expect("no panic").walks.push(walk),
             None => tokio::time::sleep(RETRY).await,
         }
+        tokio::time::sleep(RESTS).await;
     }
 }
 

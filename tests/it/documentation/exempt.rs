@@ -18,7 +18,7 @@ struct Exempt {
     verify: fn(),
 }
 
-const COMMANDS: [Exempt; 5] = [
+const COMMANDS: [Exempt; 7] = [
     Exempt {
         page: "README.md",
         command: "cargo run --release -- demo",
@@ -54,6 +54,23 @@ const COMMANDS: [Exempt; 5] = [
         command: "cargo bench --bench service -- --rows 10M --compare target/bench/1M.json",
         because: "it measures for half an hour, and compares with a run before",
         verify: || assert_eq!(targets("bench"), ["service"], "what it runs"),
+    },
+    Exempt {
+        page: "docs/torture.md",
+        command: "cargo test --test torture",
+        because: "it takes minutes, and needs a machine for itself",
+        verify: || {
+            assert!(file(".ci/run").lines().any(|line| line == "cargo test --locked --test torture"), ".ci/run runs it")
+        },
+    },
+    Exempt {
+        page: "docs/torture.md",
+        command: "cargo test --test torture --features positive-controls -- --controls",
+        because: "it builds with another feature",
+        verify: || {
+            let command = "cargo test --locked --test torture --features positive-controls -- --controls";
+            assert!(file(".ci/run").lines().any(|line| line == command), ".ci/run runs it");
+        },
     },
 ];
 

@@ -103,20 +103,14 @@ pub async fn run(backend: Backend, scratch: &Path, seed: u64, all: &mut Vec<Figu
     let mut told = String::new();
     for (what, sql, kind) in CHANGES {
         execute(&scene.database, sql).await.context(what)?;
-        // The service may find it damaged itself, and say so instead of an answer.
-        let findings = scene.examine(When::Between).await;
-        let found = match &findings {
-            Err(error) => format!("the service says: {error:#}"),
-            Ok(findings) => {
-                let found = match kind {
-                    Kind::Lost => &findings.lost,
-                    Kind::Doubled => &findings.duplicated,
-                    Kind::Wrong => &findings.other,
-                };
-                ensure!(!found.is_empty(), "{what}, and it was not found to be {kind:?}: {}", findings.told());
-                found[0].chars().take(150).collect()
-            }
+        let findings = scene.examine(When::Between).await?;
+        let found = match kind {
+            Kind::Lost => &findings.lost,
+            Kind::Doubled => &findings.duplicated,
+            Kind::Wrong => &findings.other,
         };
+        ensure!(!found.is_empty(), "{what}, and it was not found to be {kind:?}: {}", findings.told());
+        let found: String = found[0].chars().take(150).collect();
         told += &format!("  {what}: {found}\n");
         scene.happened();
         for table in KEPT {

@@ -19,8 +19,8 @@ use crate::scene::{Scene, Setting};
 const FILE: &str = "clock";
 /// Seconds from the true time.
 const JUMPS: [i64; 8] = [0, 3_600, -3_600, 86_400 * 400, 90, -86_400 * 30, 1, 0];
-/// How long libfaketime may go on with what it has read.
-const NOTICED: Duration = Duration::from_millis(1_200);
+/// How long writes go on at each time.
+const LASTS: Duration = Duration::from_millis(700);
 /// A time that a writer says may be ahead by 5 minutes.
 const ALLOWED: i64 = 4 * 60;
 const REFUSED: i64 = 6 * 60;
@@ -34,26 +34,32 @@ fn library() -> Option<PathBuf> {
 
 pub fn setting(directory: &Path) -> anyhow::Result<Setting> {
     let library = library().context("there is no libfaketime: install Debian's package faketime")?;
-    let file = directory.join(FILE);
-    fs::write(&file, "+0\n")?;
+    jump(directory, 0)?;
     let text =
         |path: PathBuf| path.into_os_string().into_string().map_err(|_| anyhow::anyhow!("a path that is no UTF-8"));
     let environment = vec![
         ("LD_PRELOAD", text(library)?),
-        ("FAKETIME_TIMESTAMP_FILE", text(file)?),
-        ("FAKETIME_CACHE_DURATION", "1".to_owned()),
+        ("FAKETIME_TIMESTAMP_FILE", text(directory.join(FILE))?),
+        ("FAKETIME_NO_CACHE", "1".to_owned()),
         // Timeouts are none of the clock's business.
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
     ];
     Ok(Setting { environment, ..Setting::default() })
 }
 
+/// Sets the clock, in one moment: half a file would be another time.
+fn jump(directory: &Path, offset: i64) -> anyhow::Result<()> {
+    let new = directory.join("clock.new");
+    fs::write(&new, format!("{offset:+}\n"))?;
+    Ok(fs::rename(new, directory.join(FILE))?)
+}
+
 pub async fn run(scene: &mut Scene) -> anyhow::Result<()> {
     for (place, offset) in JUMPS.into_iter().enumerate() {
         scene.load_runs().await?;
-        fs::write(scene.directory.join(FILE), format!("{offset:+}\n"))?;
-        tokio::time::sleep(NOTICED).await;
+        jump(&scene.directory, offset)?;
         scene.happened();
+        tokio::time::sleep(LASTS).await;
         ahead(scene, place, offset).await?;
         scene.check(Fault::Clock.excuses()).await?;
     }

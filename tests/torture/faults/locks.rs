@@ -20,6 +20,7 @@ const BRIEF: Duration = Duration::from_millis(1_500);
 /// How long a list may take while writers are stopped.
 const READS: Duration = Duration::from_secs(10);
 const DEADLOCKS: u32 = 6;
+const GATHERS: Duration = Duration::from_millis(300);
 
 pub async fn held(scene: &mut Scene) -> anyhow::Result<()> {
     for (statement, holds) in [(HEAD, BRIEF), (TABLE, BRIEF), (HEAD, LONG)] {
@@ -65,27 +66,38 @@ async fn reads_go_on(scene: &Scene) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The service locks heads in the order of their ids. This session takes the last one first, and then the first: one of
-/// the two has to give way, and each time it shall be the service, whose writes must not fail by it.
+/// The service locks heads in the order of their ids. Another session takes the last one first, and then the first: one
+/// of the two has to give way, and it shall be the service, whose writes must not fail by it.
 pub async fn deadlocks(scene: &mut Scene) -> anyhow::Result<()> {
-    let session = scene.database.connect().await?;
-    session.execute_unprepared("SET deadlock_timeout = '20s'").await?;
+    let (first, second) = (scene.database.connect().await?, scene.database.connect().await?);
+    second.execute_unprepared("SET deadlock_timeout = '20s'").await?;
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
-    let before = number(&session, DbBackend::Postgres, deadlocks).await?;
+    let before = number(&first, DbBackend::Postgres, deadlocks).await?;
     for _ in 0..DEADLOCKS {
         scene.load_runs().await?;
-        session.execute_unprepared("BEGIN").await?;
-        session.execute_unprepared(HEAD).await?;
-        // Now some group holds org_a and waits for org_hot.
-        waits(&session).await?;
-        session.execute_unprepared("SELECT id FROM organizations WHERE id = 'org_a' FOR UPDATE").await?;
-        session.execute_unprepared("ROLLBACK").await?;
+        // While a group waits for the hot head, all clients come to wait behind it: the next one has all heads.
+        first.execute_unprepared("BEGIN").await?;
+        first.execute_unprepared(HEAD).await?;
+        tokio::time::sleep(GATHERS).await;
+        second.execute_unprepared("BEGIN").await?;
+        let release = async {
+            tokio::time::sleep(GATHERS).await;
+            first.execute_unprepared("ROLLBACK").await
+        };
+        // It is the next to get the hot head, after the group that waits for it.
+        let (taken, released) = tokio::join!(second.execute_unprepared(HEAD), release);
+        (taken?, released?);
+        waits(&first).await?;
+        // Where PostgreSQL ends this session's wait instead, it is another try.
+        let _ = second.execute_unprepared("SELECT id FROM organizations WHERE id = 'org_a' FOR UPDATE").await;
+        second.execute_unprepared("ROLLBACK").await?;
         scene.happened();
         scene.check(Fault::Deadlocks.excuses()).await?;
     }
     tokio::time::sleep(BRIEF).await;
-    let happened = number(&session, DbBackend::Postgres, deadlocks).await? - before;
-    session.close().await?;
+    let happened = number(&first, DbBackend::Postgres, deadlocks).await? - before;
+    first.close().await?;
+    second.close().await?;
     scene.tell(&format!("{happened} deadlocks"));
     ensure!(happened > 0, "there was no deadlock");
     Ok(())

@@ -1,15 +1,12 @@
 //! SIGTERM to the service under load: it answers what it has taken, and ends by itself.
 
-use std::time::Duration;
-
 use anyhow::ensure;
 
 use super::Fault;
 use crate::scene::Scene;
+use crate::service::ENDS;
 
 const ROUNDS: u32 = 5;
-/// Its own limits for open requests, and for a machine that is busy.
-const ENDS: Duration = Duration::from_secs(60);
 
 pub async fn run(scene: &mut Scene) -> anyhow::Result<()> {
     for _ in 0..ROUNDS {
