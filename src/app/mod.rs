@@ -37,7 +37,8 @@ pub struct Serving {
 pub struct Limits {
     /// Connections.
     pub connections: ConnectionLimits,
-    /// Requests under way, until their responses have ended.
+    /// Requests under way, until their responses have ended. Not more than the reads that may run or wait: to refuse a
+    /// request here is cheap, and a read only after all checks kept two cores from most of their work.
     pub requests: usize,
     /// Bytes that requests and responses hold.
     pub bytes: usize,
@@ -45,6 +46,6 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: ConnectionLimits::default(), requests: 1_024, bytes: 256 * 1024 * 1024 }
+        Self { connections: ConnectionLimits::default(), requests: 256, bytes: 256 * 1024 * 1024 }
     }
 }

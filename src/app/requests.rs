@@ -12,11 +12,13 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
+<<<<<<< HEAD
 use futures_util::FutureExt;
 use http::{Method, StatusCode};
+=======
+>>>>>>> overload
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::Code;
 
 use super::connections::{Connection, Sending, Work};
 use crate::access::Refuse;
@@ -133,9 +135,13 @@ pub(super) async fn admit(
     if received.is_refused.load(Ordering::Relaxed) {
         return refuse(admission.bytes_spent());
     }
+<<<<<<< HEAD
     if let Some(connection) =
         connection.as_ref().filter(|_| matches!(kind, Kind::Read | Kind::Call) && !is_of_stranger(&response))
     {
+=======
+    if let Some(connection) = connection.as_ref().filter(|_| kind == Kind::Call && is_success(&response)) {
+>>>>>>> overload
         connection.known();
     }
     if response.body().is_end_stream() {
@@ -145,6 +151,7 @@ pub(super) async fn admit(
     response.map(|body| Body::new(Responding { body, rest: None, budget, connection, under_way: Some((place, work)) }))
 }
 
+<<<<<<< HEAD
 /// Takes the body of a request that is refused, if it is on its way. One that is dropped has its stream reset; what then
 /// still comes of it counts as a fault of the peer, and many end the connection with all that is under way on it.
 fn dispose(mut body: Body) {
@@ -169,6 +176,11 @@ fn is_of_stranger(response: &Response) -> bool {
     debug_assert_eq!(Code::Unauthenticated as i32, 16);
     let code = response.headers().get("grpc-status");
     response.status() == StatusCode::UNAUTHORIZED || code.is_some_and(|code| code.as_bytes() == UNAUTHENTICATED)
+=======
+/// Whether something was done for the request, which takes a key that is good. gRPC tells in the head what failed.
+fn is_success(response: &Response) -> bool {
+    response.status().is_success() && !response.headers().contains_key("grpc-status")
+>>>>>>> overload
 }
 
 /// What came of a request.

@@ -223,7 +223,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The frames that come at each number.
-type Flood = Box<dyn Fn(u32) -> Vec<u8>>;
+type Flood<'a> = Box<dyn Fn(u32) -> Vec<u8> + 'a>;
 
 /// `GET /livez`, by the static table of HPACK.
 const HEAD: [u8; 16] = *b"\x82\x86\x04\x06/livez\x01\x01a\0\0\0";
@@ -234,7 +234,7 @@ fn floods_of_http2_frames_keep_nobody_from_being_served() {
         let (service, key) = service(database, connections(ConnectionLimits::default())).await;
         let head = &HEAD[..13];
         let opened = |number: u32| frame(1, 4, number * 2 + 1, head);
-        let floods: [(&str, bool, Flood); 6] = [
+        let floods: [(&str, bool, Flood<'_>); 6] = [
             ("resets", true, Box::new(|n| [opened(n), frame(3, 0, n * 2 + 1, &[0, 0, 0, 8])].concat())),
             (
                 "continuations",
