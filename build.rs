@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Served by reflection.
     let file = PathBuf::from(env::var("OUT_DIR")?).join("auditlog.v1.binpb");
     fs::write(file, descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().btree_map(".").compile_fds(descriptors)?;
+    let code = tonic_prost_build::configure().btree_map(".");
+    code.codec_path("crate::grpc::codec::Codec").compile_fds(descriptors)?;
     Ok(())
 }

@@ -126,6 +126,7 @@ impl Error {
     pub fn again(&self, doing: &str) -> Self {
         match self {
             Self::StorageUnavailable(cause) => Self::StorageUnavailable(anyhow::anyhow!("{doing}: {cause:#}")),
+            Self::Overloaded(what) => Self::Overloaded(what),
             cause => Self::Internal(anyhow::anyhow!("{doing}: {}", cause.with_causes())),
         }
     }

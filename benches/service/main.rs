@@ -7,6 +7,7 @@ mod data;
 mod database;
 mod drive;
 mod figure;
+mod generator;
 mod growth;
 mod load;
 mod logs;
@@ -34,7 +35,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use database::Database;
 use figure::Report;
 use options::{Cli, Options, Part, Section, Which};
-use sections::{check, earlier, folding, hard, lists, offsets, process, throughput, verify, writes};
+use sections::{check, earlier, folding, hard, lists, offsets, overload, process, throughput, verify, writes};
 use service::{Folder, Service};
 
 /// Entries that the folder still has to count while answers are checked.
@@ -172,6 +173,9 @@ impl Run<'_> {
         }
         if self.begins(Section::Folding, "folding") {
             folding::run(database, self.report).await?;
+        }
+        if self.begins(Section::Overload, "overload") {
+            overload::run(database, self.report).await?;
         }
         if self.begins(Section::Check, "check after writes") {
             let uncounted = Service::start(database, Folder::Off)?;

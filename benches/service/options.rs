@@ -118,6 +118,8 @@ pub enum Section {
     Verify,
     /// Batches of 100 against those of an earlier build, which --earlier names.
     Earlier,
+    /// Five times more than can be served, from clients that do not wait.
+    Overload,
 }
 
 impl Options {

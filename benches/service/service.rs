@@ -43,7 +43,7 @@ pub struct Service {
 impl Service {
     /// `auditlog serve` on a free port.
     pub fn start(database: &Database, folder: Folder) -> anyhow::Result<Self> {
-        let mut command = serve(database);
+        let mut command = serve(Command::new(&database.program), database);
         if folder == Folder::Off {
             command.args(["--fold", "off"]);
         }
@@ -54,9 +54,16 @@ impl Service {
     pub fn start_signing(database: &Database, directory: &Path) -> anyhow::Result<Self> {
         let key = directory.join("bench.key");
         database.auditlog(&["signing-key", "create", "--signing-key", &key.display().to_string()])?;
-        let mut command = serve(database);
+        let mut command = serve(Command::new(&database.program), database);
         command.arg("--signing-key").arg(key).args(["--log-name", "bench.example"]);
         Self::spawn(command, database)
+    }
+
+    /// The same on some of the cores, as `taskset` names them.
+    pub fn start_on(database: &Database, cores: &str) -> anyhow::Result<Self> {
+        let mut command = Command::new("taskset");
+        command.args(["-c", cores]).arg(&database.program);
+        Self::spawn(serve(command, database), database)
     }
 
     /// The naive design, by this program itself.
@@ -141,9 +148,8 @@ impl Service {
     }
 }
 
-/// `auditlog serve` on a free port.
-fn serve(database: &Database) -> Command {
-    let mut command = Command::new(&database.program);
+/// `command` with what follows the program's name. An earlier build has no limit of rate, and no option for it.
+fn serve(mut command: Command, database: &Database) -> Command {
     command
         .args(["serve", "--listen", "127.0.0.1:0"])
         .env("AUDITLOG_DATABASE_URL", &database.url)

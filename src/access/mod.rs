@@ -162,14 +162,17 @@ impl Access {
         if let Some(known) = self.recent.get(id).await {
             return Ok(known);
         }
-        let _place = match self.familiar.contains_key(id) {
-            true => None,
-            false => Some(self.strangers.try_acquire().map_err(|_| {
-                self.metrics.refused(Refusal::reads);
-                Error::Overloaded("Too many unknown API keys are being looked up")
-            })?),
+        // The place is that of the key: many who ask with one wait for the same look-up.
+        let read = async {
+            let _place = match self.familiar.contains_key(id) {
+                true => None,
+                false => Some(self.strangers.try_acquire().map_err(|_| {
+                    self.metrics.refused(Refusal::reads);
+                    Error::Overloaded("Too many unknown API keys are being looked up")
+                })?),
+            };
+            Ok::<_, Error>(self.store.key(id).await?.map(Arc::new))
         };
-        let read = async { Ok::<_, Error>(self.store.key(id).await?.map(Arc::new)) };
         let known = self.recent.try_get_with_by_ref(id, read).await.map_err(|error| error.again("reading a key"))?;
         if known.is_some() {
             self.familiar.insert(id.to_owned(), ()).await;

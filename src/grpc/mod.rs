@@ -1,5 +1,6 @@
 //! The gRPC surface: decode, call, encode.
 
+pub mod codec;
 mod erasure;
 mod integrity;
 pub mod status;

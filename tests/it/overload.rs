@@ -16,6 +16,7 @@ use tonic_types::StatusExt;
 
 mod deadlines;
 mod peers;
+mod refused;
 mod table;
 
 use crate::rest::least;

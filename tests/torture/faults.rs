@@ -7,16 +7,21 @@
 mod clock;
 mod connections;
 pub mod disk;
+mod hostile;
 mod kill;
 mod locks;
+mod network;
 mod postgres;
 mod replicas;
 mod terminate;
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::hostile::tools::is_installed;
+use crate::hostile::{ATTACKS, TOOLS};
 use crate::options::Backend;
 use crate::scene::{Scene, Setting};
 
@@ -45,6 +50,14 @@ pub enum Fault {
     Deadlocks,
     /// PostgreSQL: two services write to the same organizations, and are killed in turn.
     Replicas,
+    /// A proxy that drops, holds back and trickles what clients and the service send.
+    Network,
+    /// A client that floods, stalls and sends garbage, in some 40 ways.
+    Hostile,
+    /// h2load: as many requests as it can make. Takes nghttp2-client, and long.
+    H2load,
+    /// slowhttptest: slow headers, bodies and readers, and ranges. Takes the program, and long.
+    Slowhttptest,
 }
 
 /// The connection to the service could not be made, or broke.
@@ -53,6 +66,10 @@ pub const CONNECTION: &str = "connection";
 pub const STORAGE: &str = "STORAGE_UNAVAILABLE";
 /// The request took longer than it may.
 pub const TIMEOUT: &str = "TIMEOUT";
+/// The service has enough to do.
+pub const OVERLOADED: &str = "OVERLOADED";
+/// Or the key does.
+pub const RATE_LIMITED: &str = "RATE_LIMITED";
 
 impl Fault {
     pub fn name(self) -> String {
@@ -63,11 +80,22 @@ impl Fault {
     pub fn is_of(self, backend: Backend) -> bool {
         match self {
             Self::Kill | Self::Terminate | Self::Disk | Self::Clock => true,
+            Self::Network | Self::Hostile | Self::H2load | Self::Slowhttptest => true,
             Self::Busy => backend == Backend::Sqlite,
             Self::Postgres | Self::Connections | Self::Settings | Self::Locks | Self::Deadlocks | Self::Replicas => {
                 backend == Backend::Postgres
             }
         }
+    }
+
+    /// Whether it is left out where nobody asks for it and no time is given.
+    pub fn is_long(self) -> bool {
+        matches!(self, Self::H2load | Self::Slowhttptest)
+    }
+
+    /// Whether the program that it takes is there.
+    pub fn is_possible(self) -> bool {
+        !self.is_long() || is_installed(&self.name())
     }
 
     /// What its scene needs, which has this directory.
@@ -83,11 +111,12 @@ impl Fault {
     /// The errors that clients may see. The contract allows for others; here they would be a surprise.
     pub fn excuses(self) -> &'static [&'static str] {
         match self {
-            Self::Kill | Self::Replicas => &[CONNECTION],
+            Self::Kill | Self::Replicas | Self::Network => &[CONNECTION],
             Self::Terminate => &[CONNECTION, STORAGE],
             Self::Disk | Self::Postgres | Self::Settings => &[STORAGE, TIMEOUT],
             Self::Connections => &[STORAGE],
             Self::Busy | Self::Clock | Self::Deadlocks | Self::Locks => &[],
+            Self::Hostile | Self::H2load | Self::Slowhttptest => &[CONNECTION, OVERLOADED, RATE_LIMITED, TIMEOUT],
         }
     }
 
@@ -105,6 +134,13 @@ impl Fault {
             Self::Locks => locks::held(scene).await,
             Self::Deadlocks => locks::deadlocks(scene).await,
             Self::Replicas => replicas::run(scene).await,
+            Self::Network => network::run(scene).await,
+            Self::Hostile => hostile::run(scene, self, &ATTACKS, Duration::from_millis(500)).await,
+            Self::H2load | Self::Slowhttptest => {
+                let program = self.name();
+                let of_program = TOOLS.iter().filter(|attack| attack.name.starts_with(&program));
+                hostile::run(scene, self, of_program, Duration::from_secs(20)).await
+            }
         }
     }
 }

@@ -11,9 +11,12 @@ mod controls;
 mod database;
 mod entry;
 mod faults;
+mod honest;
+mod hostile;
 mod journal;
 mod load;
 mod options;
+mod proxy;
 mod report;
 mod scene;
 #[path = "../../benches/service/scratch.rs"]
@@ -70,8 +73,7 @@ async fn run(options: &Options) -> anyhow::Result<ExitCode> {
         say(&format!("seed {seed}"));
         for backend in options.backends() {
             for fault in Fault::value_variants() {
-                let is_asked = options.only.is_empty() || options.only.contains(fault);
-                if is_asked && fault.is_of(backend) {
+                if options.asks(*fault) && fault.is_of(backend) {
                     failed |= !play(*fault, backend, scratch.path(), seed, &mut all).await;
                 }
             }

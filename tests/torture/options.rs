@@ -79,6 +79,14 @@ impl Options {
         [Backend::Sqlite, Backend::Postgres].into_iter().filter(asked).collect()
     }
 
+    /// Whether a fault is to happen: those that take long, if they are asked for or there is time.
+    pub fn asks(&self, fault: Fault) -> bool {
+        match self.only.is_empty() {
+            true => fault.is_possible() && (self.minutes.is_some() || !fault.is_long()),
+            false => self.only.contains(&fault),
+        }
+    }
+
     pub fn limit(&self) -> Option<Duration> {
         self.minutes.map(|minutes| Duration::from_secs(60 * minutes))
     }

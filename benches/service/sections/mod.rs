@@ -6,6 +6,7 @@ pub mod folding;
 pub mod hard;
 pub mod lists;
 pub mod offsets;
+pub mod overload;
 pub mod process;
 pub mod throughput;
 pub mod verify;

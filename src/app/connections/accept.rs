@@ -217,7 +217,7 @@ fn http() -> Builder<TokioExecutor> {
         // Streams that the peer opened and reset before we looked at them, and those that we reset for its faults:
         // more, and the connection ends (CVE-2023-44487, CVE-2025-8671).
         .max_pending_accept_reset_streams(32)
-        .max_local_error_reset_streams(64)
+        .max_local_error_reset_streams(1024)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
     http

@@ -1,0 +1,225 @@
+//! Requests by the thousand, as cheaply as they can be made: bytes that are made once, sent over bare HTTP/2, and
+//! answers that nobody decodes. Client and service share a machine, so that each microsecond here is one there.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use h2::client::SendRequest;
+use http::{HeaderMap, Request};
+use prost::Message;
+use prost::bytes::{BufMut, Bytes};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::MissedTickBehavior;
+
+use crate::figure::Times;
+use crate::service::Service;
+
+/// Connections, as of so many clients.
+const CONNECTIONS: usize = 64;
+/// The most that may be under way; more is counted as unsent.
+const UNDER_WAY: usize = 20_000;
+/// What a caller says that it waits, and how much longer it listens.
+const DEADLINE: (&str, Duration) = ("2S", Duration::from_secs(4));
+/// gRPC's RESOURCE_EXHAUSTED and UNAVAILABLE, which tell a client to come later.
+const REFUSALS: [&str; 2] = ["8", "14"];
+
+/// A call, made ready to be sent again and again.
+struct Call {
+    head: Request<()>,
+    body: Bytes,
+}
+
+/// How many calls ended how, and after which time.
+#[derive(Default)]
+pub struct Tally {
+    pub served: Times,
+    /// Told to come later.
+    pub refused: Times,
+    /// All else, by what it was.
+    pub failed: BTreeMap<String, usize>,
+    /// Due, but with too many under way.
+    pub unsent: usize,
+    /// Served before the time was over.
+    in_time: usize,
+    elapsed: Duration,
+}
+
+impl Tally {
+    /// Calls that were served, a second.
+    pub fn goodput(&self) -> f64 {
+        self.in_time as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// Calls that were sent, a second.
+    pub fn offered(&self) -> f64 {
+        (self.served.0.len() + self.refused.0.len() + self.failures()) as f64 / self.elapsed.as_secs_f64()
+    }
+
+    pub fn failures(&self) -> usize {
+        self.failed.values().sum()
+    }
+}
+
+/// Clients that call one method with the same message.
+#[derive(Clone)]
+pub struct Generator {
+    call: Arc<Call>,
+    connections: Arc<[Connection]>,
+}
+
+/// A connection, made when it is needed and again after it has ended.
+struct Connection {
+    address: SocketAddr,
+    sender: tokio::sync::Mutex<Option<SendRequest<Bytes>>>,
+}
+
+impl Connection {
+    async fn sender(&self) -> anyhow::Result<SendRequest<Bytes>> {
+        let mut held = self.sender.lock().await;
+        if let Some(sender) = &*held {
+            return Ok(sender.clone());
+        }
+        let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(1 << 20).initial_connection_window_size(1 << 24).enable_push(false);
+        let (sender, connection) = builder.handshake(stream).await?;
+        tokio::spawn(connection);
+        *held = Some(sender.clone());
+        Ok(sender)
+    }
+}
+
+impl Generator {
+    /// Calls `method` of the service for audit logs with `message`.
+    pub fn new(service: &Service, method: &str, message: &impl Message) -> anyhow::Result<Self> {
+        let mut body = Vec::new();
+        body.put_u8(0);
+        body.put_u32(u32::try_from(message.encoded_len())?);
+        message.encode(&mut body)?;
+        let head = Request::post(format!("http://{}/auditlog.v1.AuditLogService/{method}", service.address))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("authorization", format!("Bearer {}", service.key()))
+            .header("grpc-timeout", DEADLINE.0)
+            .body(())?;
+        let connection = |_| Connection { address: service.address, sender: tokio::sync::Mutex::default() };
+        let connections = (0..CONNECTIONS).map(connection).collect();
+        Ok(Self { call: Arc::new(Call { head, body: body.into() }), connections })
+    }
+
+    /// `clients` that wait for each answer.
+    pub async fn closed(&self, clients: usize, duration: Duration) -> Tally {
+        let rounds = Rounds::begin(duration);
+        let client = async |place: usize| {
+            while rounds.goes_on() {
+                rounds.count(Instant::now(), self.call(place).await);
+            }
+        };
+        futures::future::join_all((0..clients).map(client)).await;
+        rounds.end(0)
+    }
+
+    /// `rate` calls a second, whatever becomes of those before.
+    pub async fn open(&self, rate: f64, duration: Duration) -> Tally {
+        let rounds = Arc::new(Rounds::begin(duration));
+        let under_way = Arc::new(Semaphore::new(UNDER_WAY));
+        let (mut due, mut unsent) = (0, 0);
+        let mut ticks = tokio::time::interval(Duration::from_millis(1));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        while rounds.goes_on() {
+            ticks.tick().await;
+            let now_due = (rounds.begun.elapsed().as_secs_f64() * rate) as usize;
+            for place in due..now_due {
+                let Ok(permit) = Arc::clone(&under_way).try_acquire_owned() else {
+                    unsent += 1;
+                    continue;
+                };
+                let (generator, rounds, asked) = (self.clone(), Arc::clone(&rounds), Instant::now());
+                tokio::spawn(async move {
+                    rounds.count(asked, generator.call(place).await);
+                    drop(permit);
+                });
+            }
+            due = now_due;
+        }
+        let all = u32::try_from(UNDER_WAY).unwrap_or(u32::MAX);
+        // None is closed, so that this waits for all and nothing else.
+        let _ = under_way.acquire_many(all).await;
+        rounds.end(unsent)
+    }
+
+    /// The status that a call ended with.
+    async fn call(&self, place: usize) -> anyhow::Result<String> {
+        let connection = &self.connections[place % CONNECTIONS];
+        let ended = tokio::time::timeout(DEADLINE.1, self.exchange(connection)).await;
+        let ended = ended.unwrap_or_else(|_| anyhow::bail!("no answer within {:?}", DEADLINE.1));
+        if ended.as_ref().is_err_and(|error| error.downcast_ref().is_none_or(is_of_connection)) {
+            *connection.sender.lock().await = None;
+        }
+        ended
+    }
+
+    async fn exchange(&self, connection: &Connection) -> anyhow::Result<String> {
+        let mut sender = connection.sender().await?.ready().await?;
+        let (answer, mut body) = sender.send_request(self.call.head.clone(), false)?;
+        body.send_data(self.call.body.clone(), true)?;
+        let (head, mut body) = answer.await?.into_parts();
+        if let Some(status) = status(&head.headers) {
+            return Ok(status);
+        }
+        while let Some(piece) = body.data().await {
+            body.flow_control().release_capacity(piece?.len())?;
+        }
+        let trailers = body.trailers().await?;
+        trailers.as_ref().and_then(status).with_context(|| format!("HTTP {} without a status of gRPC", head.status))
+    }
+}
+
+fn status(headers: &HeaderMap) -> Option<String> {
+    Some(headers.get("grpc-status")?.to_str().ok()?.to_owned())
+}
+
+/// Whether a connection is of no more use.
+fn is_of_connection(error: &h2::Error) -> bool {
+    error.is_io() || error.is_go_away()
+}
+
+/// Calls of one measurement.
+struct Rounds {
+    begun: Instant,
+    duration: Duration,
+    tally: Mutex<Tally>,
+}
+
+impl Rounds {
+    fn begin(duration: Duration) -> Self {
+        Self { begun: Instant::now(), duration, tally: Mutex::default() }
+    }
+
+    fn goes_on(&self) -> bool {
+        self.begun.elapsed() < self.duration
+    }
+
+    fn count(&self, asked: Instant, ended: anyhow::Result<String>) {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        match ended {
+            Ok(status) if status == "0" => {
+                tally.served.0.push(asked.elapsed());
+                tally.in_time += usize::from(self.goes_on());
+            }
+            Ok(status) if REFUSALS.contains(&status.as_str()) => tally.refused.0.push(asked.elapsed()),
+            Ok(status) => *tally.failed.entry(format!("status {status}")).or_default() += 1,
+            Err(error) => *tally.failed.entry(format!("{error:#}")).or_default() += 1,
+        }
+    }
+
+    fn end(&self, unsent: usize) -> Tally {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        Tally { unsent, elapsed: self.duration, ..std::mem::take(&mut *tally) }
+    }
+}

@@ -1,0 +1,162 @@
+//! Five times as many requests as the service can serve, from clients that neither wait nor come later.
+//!
+//! Service and database have one half of the cores, the generator has the other, or else it would be measured how much
+//! of the machine the generator takes. The same without that division is printed beside it, without a target.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use auditlog::grpc::pb::WriteAuditLogsRequest;
+
+use crate::data::{Delays, organization_id};
+use crate::database::Database;
+use crate::figure::{Report, Target};
+use crate::generator::{Generator, Tally};
+use crate::proc;
+use crate::requests::largest;
+use crate::say;
+use crate::service::Service;
+use crate::writer::Fresh;
+
+/// How often its capacity is offered.
+const TIMES: f64 = 5.0;
+/// Clients of which the best number tells the capacity, and for how long each is tried.
+const CLIENTS: [usize; 3] = [16, 64, 256];
+const TRIED: Duration = Duration::from_secs(3);
+const DURATION: Duration = Duration::from_secs(10);
+/// After it, memory is looked at again.
+const REST: Duration = Duration::from_secs(3);
+
+/// What is offered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Lists,
+    Writes,
+}
+
+/// Which cores the service and its database have, and which the generator has, as `taskset` names them.
+struct Cores {
+    service: String,
+    generator: String,
+    is_divided: bool,
+}
+
+pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()> {
+    let cores = std::thread::available_parallelism()?.get();
+    let all = format!("0-{}", cores - 1);
+    let shared = Cores { service: all.clone(), generator: all.clone(), is_divided: false };
+    let half = cores / 2;
+    let divided = (half > 0).then(|| Cores {
+        service: format!("0-{}", half - 1),
+        generator: format!("{half}-{}", cores - 1),
+        is_divided: true,
+    });
+    // Lists come first: what is written makes them slower until it is counted.
+    for work in [Work::Lists, Work::Writes] {
+        for cores in divided.iter().chain([&shared]) {
+            pin(database, &cores.service, &cores.generator)?;
+            let measured = measure(database, work, cores, report).await;
+            pin(database, &all, &all)?;
+            measured?;
+        }
+    }
+    report.print();
+    Ok(())
+}
+
+/// Gives the database and this process their cores.
+fn pin(database: &Database, database_cores: &str, own: &str) -> anyhow::Result<()> {
+    if let Some(server) = &database.server {
+        taskset(database_cores, server.postmaster()?)?;
+    }
+    taskset(own, std::process::id())
+}
+
+fn taskset(cores: &str, process: u32) -> anyhow::Result<()> {
+    let output = Command::new("taskset").args(["-a", "-c", "-p", cores, &process.to_string()]).output();
+    let output = output.context("taskset, which is part of util-linux")?;
+    ensure!(output.status.success(), "taskset failed: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+async fn measure(database: &Database, work: Work, cores: &Cores, report: &mut Report) -> anyhow::Result<()> {
+    let service = Service::start_on(database, &cores.service)?;
+    let suffix = if cores.is_divided { "" } else { ", cores shared" };
+    if work == Work::Lists {
+        let lists = Generator::new(&service, "ListAuditLogs", &largest())?;
+        return overload(&service, &lists, &format!("lists of 50{suffix}"), cores.is_divided, report).await;
+    }
+    let mut entry = Fresh::new(Delays::IN_ORDER).entry(0, 0).input();
+    // The service makes one for each request.
+    entry.id = String::new();
+    let write = WriteAuditLogsRequest { organization_id: organization_id(0), audit_logs: vec![entry] };
+    let writes = Generator::new(&service, "WriteAuditLogs", &write)?;
+    overload(&service, &writes, &format!("single writes{suffix}"), cores.is_divided, report).await
+}
+
+async fn overload(
+    service: &Service,
+    generator: &Generator,
+    name: &str,
+    is_aimed: bool,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let mut capacity = 0f64;
+    for clients in CLIENTS {
+        let tally = generator.closed(clients, TRIED).await;
+        tell(&format!("{name}, {clients} clients that wait"), &tally);
+        capacity = capacity.max(tally.goodput());
+    }
+    let before = proc::memory(service.id(), "VmRSS")?;
+    let used = || anyhow::Ok([proc::process(std::process::id())?, proc::process(service.id())?]);
+    let (used_before, begun) = (used()?, Instant::now());
+    let (tally, most) = tokio::join!(generator.open(TIMES * capacity, DURATION), most_memory(service.id(), DURATION));
+    let (used_after, elapsed) = (used()?, begun.elapsed());
+    let [of_generator, of_service] =
+        std::array::from_fn(|place| (used_after[place] - used_before[place]).as_secs_f64() / elapsed.as_secs_f64());
+    tell(&format!("{name}, {TIMES} times its capacity"), &tally);
+    tokio::time::sleep(REST).await;
+    let after = proc::memory(service.id(), "VmRSS")?;
+    let again = generator.closed(CLIENTS[1], TRIED).await;
+
+    let mut add = |measure: &str, value: f64, unit: &str, target: Option<Target>| match target.filter(|_| is_aimed) {
+        Some(target) => report.add_for(name, measure, value, unit, target),
+        None => report.add(name, measure, value, unit),
+    };
+    add("capacity", capacity, "/s", None);
+    add("offered / capacity", tally.offered() / capacity, "", Some(Target::AtLeast(0.9 * TIMES)));
+    add("goodput / capacity", tally.goodput() / capacity, "", Some(Target::AtLeast(0.8)));
+    add("refused", tally.refused.0.len() as f64 / DURATION.as_secs_f64(), "/s", None);
+    add("refused after p50", tally.refused.p50(), "ms", Some(Target::AtMost(50.0)));
+    add("refused after p99", tally.refused.p99(), "ms", None);
+    add("served after p50", tally.served.p50(), "ms", None);
+    add("served after p99", tally.served.p99(), "ms", None);
+    add("failed otherwise", tally.failures() as f64, "", None);
+    add("goodput after it / capacity", again.goodput() / capacity, "", None);
+    add("memory before", before, "MB", None);
+    add("memory at most", most?, "MB", None);
+    add("memory after", after, "MB", None);
+    add("CPU of generator", of_generator, "cores", None);
+    add("CPU of service", of_service, "cores", None);
+    Ok(())
+}
+
+/// The most that a process holds while this goes on, in MB.
+async fn most_memory(process: u32, duration: Duration) -> anyhow::Result<f64> {
+    let mut most = 0f64;
+    let looks = duration.as_millis() / 100;
+    for _ in 0..looks {
+        most = most.max(proc::memory(process, "VmRSS")?);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(most)
+}
+
+/// Tells whoever waits, and what failed.
+fn tell(name: &str, tally: &Tally) {
+    let Tally { served, refused, failed, unsent, .. } = tally;
+    let [served, refused] = [served.0.len(), refused.0.len()];
+    let goodput = tally.goodput();
+    say(&format!("{name}: {goodput:.0}/s; {served} served, {refused} refused, {unsent} not sent, failed {failed:?}"));
+}

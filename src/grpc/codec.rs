@@ -1,0 +1,128 @@
+//! Decodes messages as prost does, after a look at what they would become: an entry without a field is two bytes on the
+//! wire and hundreds in memory, so that a request of 4 MiB would take a gigabyte before anybody has counted.
+
+use std::marker::PhantomData;
+
+use prost::Message;
+use prost::bytes::{Buf, Bytes};
+use prost::encoding::{WireType, decode_key, decode_varint};
+use tonic::Status;
+use tonic::codec::{BufferSettings, DecodeBuf, Decoder};
+use tonic_prost::ProstCodec;
+
+/// How often one field may come in one message. More than any request may have, so that one that is only a little too
+/// long is answered as its service answers it, and more than any response has.
+const MOST: u32 = 10_000;
+/// Fields above have no message of the contract, and take no memory.
+const FIELDS: usize = 32;
+
+/// What services and clients encode and decode with; generated code names it.
+pub struct Codec<T, U>(PhantomData<(T, U)>);
+
+impl<T, U> Default for Codec<T, U> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T, U> tonic::codec::Codec for Codec<T, U>
+where
+    T: Message + Send + 'static,
+    U: Message + Default + Send + 'static,
+{
+    type Encode = T;
+    type Decode = U;
+    type Encoder = <ProstCodec<T, U> as tonic::codec::Codec>::Encoder;
+    type Decoder = Bounded<U>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstCodec::<T, U>::raw_encoder(BufferSettings::default())
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        Bounded(PhantomData)
+    }
+}
+
+/// Decodes what is not too much.
+pub struct Bounded<U>(PhantomData<U>);
+
+impl<U: Message + Default> Decoder for Bounded<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        let message = buffer.copy_to_bytes(buffer.remaining());
+        if let Some(field) = excess(&message) {
+            return Err(Status::internal(format!("field {field} comes more than {MOST} times in one message")));
+        }
+        U::decode(message).map(Some).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+/// A field that comes too often, in the message or in one of its messages.
+fn excess(message: &Bytes) -> Option<u32> {
+    let mut within = Vec::new();
+    count(message.clone(), |piece| within.push(piece))
+        .or_else(|| within.into_iter().find_map(|piece| count(piece, |_| ())))
+}
+
+/// The same in the message alone, whose strings and messages go to `each`. What is no message has no fields: prost
+/// says what is wrong with it.
+fn count(mut message: Bytes, mut each: impl FnMut(Bytes)) -> Option<u32> {
+    let mut counts = [0u32; FIELDS];
+    while message.has_remaining() {
+        let (field, kind) = decode_key(&mut message).ok()?;
+        let length = match kind {
+            WireType::Varint => decode_varint(&mut message).ok().map(|_| 0)?,
+            WireType::SixtyFourBit => 8,
+            WireType::ThirtyTwoBit => 4,
+            WireType::LengthDelimited => usize::try_from(decode_varint(&mut message).ok()?).ok()?,
+            WireType::StartGroup | WireType::EndGroup => 0,
+        };
+        if length > message.remaining() {
+            return None;
+        }
+        let piece = message.split_to(length);
+        if kind == WireType::LengthDelimited
+            && let Some(count) = counts.get_mut(field as usize)
+        {
+            *count += 1;
+            if *count > MOST {
+                return Some(field);
+            }
+            each(piece);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grpc::pb::{AuditLogInput, Change, WriteAuditLogsRequest};
+
+    fn request(entries: usize, changes: usize) -> Bytes {
+        let entry = AuditLogInput { changes: vec![Change::default(); changes], ..AuditLogInput::default() };
+        let organization_id = "org_a".to_owned();
+        WriteAuditLogsRequest { organization_id, audit_logs: vec![entry; entries] }.encode_to_vec().into()
+    }
+
+    #[test]
+    fn what_would_take_much_memory_is_not_decoded() {
+        assert_eq!(excess(&request(10_000, 0)), None);
+        assert_eq!(excess(&request(10_001, 0)), Some(2));
+        assert_eq!(excess(&request(2, 10_000)), None);
+        assert_eq!(excess(&request(1, 10_001)), Some(10));
+    }
+
+    #[test]
+    fn what_is_no_message_is_left_to_prost() {
+        let message = request(3, 3);
+        for end in 0..message.len() {
+            assert_eq!(excess(&message.slice(..end)), None);
+        }
+        assert_eq!(excess(&vec![0xff; 1_000].into()), None);
+        assert_eq!(excess(&vec![0x0b; 100_000].into()), None);
+    }
+}

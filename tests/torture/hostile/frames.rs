@@ -1,0 +1,199 @@
+//! HTTP/2 by hand: frames that no library would send.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::task::JoinHandle;
+
+use super::Target;
+
+/// What begins every connection of a client. Source: RFC 9113, 3.4.
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Types of frames. Source: RFC 9113, 6.
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const PRIORITY: u8 = 2;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const PUSH_PROMISE: u8 = 5;
+pub const PING: u8 = 6;
+pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
+
+/// Flags of DATA and HEADERS.
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
+
+/// Settings by their numbers.
+pub const INITIAL_WINDOW_SIZE: u16 = 4;
+
+/// The longest payload without a setting that allows more.
+pub const MAX_PAYLOAD: usize = 16_384;
+
+/// Appends a frame.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8], to: &mut Vec<u8>) {
+    let length = u32::try_from(payload.len()).expect("a short payload").to_be_bytes();
+    to.extend_from_slice(&length[1..]);
+    to.extend_from_slice(&[kind, flags]);
+    to.extend_from_slice(&stream.to_be_bytes());
+    to.extend_from_slice(payload);
+}
+
+/// Appends a header as a literal that nobody remembers. Source: RFC 7541, 6.2.2.
+pub fn literal(name: &str, value: &[u8], to: &mut Vec<u8>) {
+    to.push(0);
+    string(name.as_bytes(), to);
+    string(value, to);
+}
+
+/// Appends a string, not compressed. Source: RFC 7541, 5.2.
+pub fn string(bytes: &[u8], to: &mut Vec<u8>) {
+    let mut length = bytes.len();
+    if length < 127 {
+        to.push(length as u8);
+    } else {
+        to.push(127);
+        length -= 127;
+        while length >= 128 {
+            to.push((length % 128) as u8 | 128);
+            length /= 128;
+        }
+        to.push(length as u8);
+    }
+    to.extend_from_slice(bytes);
+}
+
+/// The header block of a gRPC call.
+pub fn call(target: &Target, method: &str) -> Vec<u8> {
+    let mut block = Vec::new();
+    literal(":method", b"POST", &mut block);
+    literal(":scheme", b"http", &mut block);
+    literal(":path", format!("/auditlog.v1.AuditLogService/{method}").as_bytes(), &mut block);
+    literal(":authority", target.address.to_string().as_bytes(), &mut block);
+    literal("te", b"trailers", &mut block);
+    literal("content-type", b"application/grpc", &mut block);
+    literal("authorization", format!("Bearer {}", target.key).as_bytes(), &mut block);
+    block
+}
+
+/// A message of gRPC: not compressed, and its length. Source: gRPC over HTTP2, "Length-Prefixed-Message".
+pub fn prefixed(message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).expect("a short message");
+    [&[0], length.to_be_bytes().as_slice(), message].concat()
+}
+
+/// Appends `bytes` as DATA of `stream`, the last of which ends it.
+pub fn data(stream: u32, bytes: &[u8], to: &mut Vec<u8>) {
+    let pieces = bytes.chunks(MAX_PAYLOAD);
+    let last = pieces.len().saturating_sub(1);
+    for (place, piece) in pieces.enumerate() {
+        frame(DATA, if place == last { END_STREAM } else { 0 }, stream, piece, to);
+    }
+    if bytes.is_empty() {
+        frame(DATA, END_STREAM, stream, b"", to);
+    }
+}
+
+/// What the service sent on a connection.
+#[derive(Debug, Default, Clone)]
+pub struct Seen {
+    /// Streams that it ended, and those that it reset.
+    pub ended: usize,
+    pub reset: usize,
+    /// Why it gave up on the connection, if it said so.
+    pub goaway: Option<u32>,
+    pub is_closed: bool,
+}
+
+/// A connection that sends whatever it is told to.
+pub struct Raw {
+    write: OwnedWriteHalf,
+    seen: Arc<Mutex<Seen>>,
+    reader: Option<JoinHandle<()>>,
+    /// Kept where nobody reads.
+    _unread: Option<OwnedReadHalf>,
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        if let Some(reader) = &self.reader {
+            reader.abort();
+        }
+    }
+}
+
+impl Raw {
+    /// Connects, with the preface and `settings`, and reads what comes.
+    pub async fn open(target: &Target, settings: &[(u16, u32)]) -> io::Result<Self> {
+        let (read, write) = TcpStream::connect(target.address).await?.into_split();
+        let seen = Arc::<Mutex<Seen>>::default();
+        let reader = Some(tokio::spawn(watch(read, Arc::clone(&seen))));
+        Self { write, seen, reader, _unread: None }.begun(settings).await
+    }
+
+    /// The same, and reads nothing, not even from the socket.
+    pub async fn open_deaf(target: &Target, settings: &[(u16, u32)]) -> io::Result<Self> {
+        let (read, write) = TcpStream::connect(target.address).await?.into_split();
+        Self { write, seen: Arc::default(), reader: None, _unread: Some(read) }.begun(settings).await
+    }
+
+    async fn begun(mut self, settings: &[(u16, u32)]) -> io::Result<Self> {
+        let setting = |(name, value): &(u16, u32)| [name.to_be_bytes().as_slice(), &value.to_be_bytes()].concat();
+        let mut bytes = PREFACE.to_vec();
+        frame(SETTINGS, 0, 0, &settings.iter().flat_map(setting).collect::<Vec<_>>(), &mut bytes);
+        self.send(&bytes).await?;
+        Ok(self)
+    }
+
+    /// Errors: the service has closed the connection, or takes nothing for five seconds.
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let sent = tokio::time::timeout(Duration::from_secs(5), self.write.write_all(bytes)).await;
+        sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    pub fn seen(&self) -> Seen {
+        self.seen.lock().expect("no panic").clone()
+    }
+
+    /// Waits until `streams` have ended one way or the other, the connection included.
+    pub async fn ends(&self, streams: usize, limit: Duration) -> Seen {
+        let waits = async {
+            loop {
+                let seen = self.seen();
+                if seen.ended + seen.reset >= streams || seen.is_closed {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // What was seen by then tells.
+        let _ = tokio::time::timeout(limit, waits).await;
+        self.seen()
+    }
+}
+
+/// Takes note of frames until the connection ends.
+async fn watch(mut read: OwnedReadHalf, seen: Arc<Mutex<Seen>>) {
+    let mut head = [0; 9];
+    while read.read_exact(&mut head).await.is_ok() {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        if read.read_exact(&mut payload).await.is_err() {
+            break;
+        }
+        let mut seen = seen.lock().expect("no panic");
+        match head[3] {
+            DATA | HEADERS if head[4] & END_STREAM != 0 => seen.ended += 1,
+            RST_STREAM => seen.reset += 1,
+            GOAWAY => seen.goaway = payload.get(4..8).map(|code| u32::from_be_bytes(code.try_into().expect("four"))),
+            _ => {}
+        }
+    }
+    seen.lock().expect("no panic").is_closed = true;
+}

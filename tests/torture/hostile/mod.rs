@@ -1,0 +1,116 @@
+//! What a hostile client may send. Each attack goes on for as long as it is told, or until the service refuses it,
+//! and tells what came of it. It fails only where the service cannot be reached; what must hold is asked beside it.
+
+mod frames;
+mod http1;
+mod http2;
+mod messages;
+pub mod siege;
+pub mod tools;
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+/// Whom to attack, with a key that is good for everything in one organization: the worst of clients is one of ours.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub address: SocketAddr,
+    pub organization: String,
+    pub key: String,
+}
+
+/// What every attack puts in places whose content must not be logged.
+pub const MARK: &str = "hostile-content-3f9c";
+
+pub type Outcome = Pin<Box<dyn Future<Output = io::Result<String>> + Send>>;
+
+/// One way to attack.
+pub struct Attack {
+    pub name: &'static str,
+    pub run: fn(Target, Duration) -> Outcome,
+}
+
+macro_rules! attacks {
+    ($($module:ident :: $name:ident),+ $(,)?) => {
+        [$(Attack { name: stringify!($name), run: |target, duration| Box::pin($module::$name(target, duration)) }),+]
+    };
+}
+
+/// All of them.
+pub static ATTACKS: [Attack; 36] = attacks![
+    http1::garbage,
+    http1::bad_requests,
+    http1::huge_headers,
+    http1::connect_and_reset,
+    http1::idle_connections,
+    http1::half_prefaces,
+    http1::slow_headers,
+    http1::slow_bodies,
+    http1::withheld_bodies,
+    http1::unread_answers,
+    http1::rest_bodies,
+    http2::broken_frames,
+    http2::rapid_reset,
+    http2::pings,
+    http2::deaf_pings,
+    http2::settings,
+    http2::priorities,
+    http2::unknown_frames,
+    http2::empty_data,
+    http2::empty_continuations,
+    http2::continuations,
+    http2::hpack_bomb,
+    http2::zero_window_updates,
+    http2::window_overflow,
+    http2::open_streams,
+    http2::closed_windows,
+    http2::closed_windows_of_exports,
+    http2::dribbled_windows,
+    http2::deaf_lists,
+    http2::huge_metadata,
+    messages::withheld,
+    messages::false_lengths,
+    messages::broken_protobuf,
+    messages::too_large,
+    messages::many_empty_messages,
+    messages::deep_json,
+];
+
+/// Those that take a program of somebody else, with which the name begins.
+pub static TOOLS: [Attack; 7] = attacks![
+    tools::h2load_lists,
+    tools::h2load_writes,
+    tools::h2load_http1,
+    tools::slowhttptest_headers,
+    tools::slowhttptest_bodies,
+    tools::slowhttptest_reads,
+    tools::slowhttptest_ranges,
+];
+
+/// Runs `count` of the same at once, and gives what the first said. Errors of single connections are what the service
+/// answers an attack with, so that they are told and no more.
+async fn at_once<F>(count: usize, one: impl Fn(usize) -> F) -> io::Result<String>
+where
+    F: Future<Output = io::Result<String>> + Send + 'static,
+{
+    let mut all = JoinSet::new();
+    for place in 0..count {
+        all.spawn(one(place));
+    }
+    let mut told = std::collections::BTreeMap::<String, usize>::new();
+    while let Some(ended) = all.join_next().await {
+        let said = ended.expect("an attack does not panic").unwrap_or_else(|error| format!("{:?}", error.kind()));
+        *told.entry(said).or_default() += 1;
+    }
+    let mut told: Vec<_> = told.into_iter().map(|(said, times)| format!("{times} × {said}")).collect();
+    let more = told.len().saturating_sub(3);
+    told.truncate(3);
+    if more > 0 {
+        told.push(format!("{more} more"));
+    }
+    Ok(told.join("; "))
+}

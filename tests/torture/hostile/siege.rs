@@ -1,0 +1,121 @@
+//! An attack with honest clients beside it, and what became of service and clients.
+
+use std::fmt;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use auditlog::grpc::pb::audit_log_service_client::AuditLogServiceClient;
+use auditlog::grpc::pb::{AuditLogInput, Change, WriteAuditLogsRequest};
+
+use super::{MARK, Target};
+use crate::honest::{self, Honest, Served, with_key};
+
+/// Entries that make lists large.
+const STOCK: usize = 120;
+const VALUE: usize = 20_000;
+/// A service that has survived serves so many calls again.
+const AFTER: Duration = Duration::from_millis(500);
+
+/// What an attack did.
+pub struct Suffered {
+    /// What the attacker saw.
+    pub attack: String,
+    pub during: Served,
+    pub after: Served,
+    /// Resident memory in MB: before, at most, and after.
+    pub memory: [u64; 3],
+}
+
+impl fmt::Display for Suffered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { attack, during, memory: [before, most, after], .. } = self;
+        write!(f, "{before}/{most}/{after} MB; honest: {during}; attack: {attack}")
+    }
+}
+
+/// Gives the organization entries so large that a list of them is two megabytes.
+pub async fn stock(target: &Target) -> anyhow::Result<()> {
+    let mut client = AuditLogServiceClient::connect(format!("http://{}", target.address)).await?;
+    let entry = |place: usize| AuditLogInput {
+        id: format!("stock-{place}"),
+        resource_type: "rule".to_owned(),
+        resource_id: "stock".to_owned(),
+        action: "created".to_owned(),
+        user_id: "stock".to_owned(),
+        changes: vec![Change {
+            field: "text".to_owned(),
+            new_value_json: Some(format!("\"{}\"", MARK.repeat(VALUE / MARK.len()))),
+            old_value_json: None,
+        }],
+        ..Default::default()
+    };
+    let audit_logs = (0..STOCK).map(entry).collect();
+    let request = WriteAuditLogsRequest { organization_id: target.organization.clone(), audit_logs };
+    client.write_audit_logs(with_key(request, target)).await?;
+    Ok(())
+}
+
+/// Lets `attack` happen to the service that is `process`. Errors: it cannot be reached, or serves nobody.
+pub async fn besiege(
+    attack: impl Future<Output = std::io::Result<String>>,
+    target: &Target,
+    process: u32,
+) -> anyhow::Result<Suffered> {
+    let before = memory(process)?;
+    let watched = Watched::start(process);
+    let honest = Honest::start(target);
+    let attacked = attack.await;
+    let during = honest.stop().await;
+    let honest = Honest::start(target);
+    tokio::time::sleep(AFTER).await;
+    let after = honest.stop().await;
+    let most = watched.stop().await;
+    let attack = attacked.context("the attack could not be made")?;
+    let suffered = Suffered { attack, during, after, memory: [before, most, memory(process)?] };
+    ensure!(suffered.during.count() > 0, "honest clients were not served: {suffered}");
+    ensure!(suffered.after.count() > 0 && suffered.after.failed() == 0, "not served afterwards: {}", suffered.after);
+    Ok(suffered)
+}
+
+/// Looks at the memory of a process again and again.
+struct Watched {
+    most: Arc<AtomicU64>,
+    ending: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Watched {
+    fn start(process: u32) -> Self {
+        let (most, ending) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
+        let (seen, ends) = (Arc::clone(&most), Arc::clone(&ending));
+        let task = tokio::spawn(async move {
+            while !ends.load(Ordering::Relaxed) {
+                seen.fetch_max(memory(process).unwrap_or(0), Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        Self { most, ending, task }
+    }
+
+    async fn stop(self) -> u64 {
+        self.ending.store(true, Ordering::Relaxed);
+        let _ = self.task.await;
+        self.most.load(Ordering::Relaxed)
+    }
+}
+
+/// Resident memory of a process, in MB.
+pub fn memory(process: u32) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).context("the service has ended")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the service has ended")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024 / 1_000_000)
+}
+
+/// Lines of a log that tell of a panic, or quote what was sent.
+pub fn indiscretions(log: &str) -> Vec<&str> {
+    let tells = |line: &&str| ["panicked", "panic at", MARK, honest::MARK].iter().any(|word| line.contains(word));
+    log.lines().filter(tells).collect()
+}
