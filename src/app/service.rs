@@ -87,7 +87,6 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let budget = Budget::new(serving.limits.bytes);
     let guard = Guard::new(&serving, budget.clone(), &metrics);
     let store = store.with_turns(reads, budget, metrics.clone());
-    let guard = guard.reading(store.clone());
     let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue);
     let ingest = ingest.counting(metrics.clone());
     // The rest of the time is for its last transaction, and for readers that it waits for.
