@@ -12,11 +12,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
-<<<<<<< HEAD
 use futures_util::FutureExt;
-use http::{Method, StatusCode};
-=======
->>>>>>> overload
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -25,17 +21,10 @@ use crate::access::Refuse;
 use crate::budget::{Budget, Held};
 use crate::error::Error;
 use crate::metrics::{Metrics, Refusal};
-use crate::store::Store;
 
 /// Streams that need no key, such as those that watch the health: a number of their own, so that they take nothing
 /// from others.
 const KEYLESS: usize = 128;
-/// The reads of gRPC that are asked for most.
-const READS: [&str; 3] = [
-    "/auditlog.v1.AuditLogService/ListAuditLogs",
-    "/auditlog.v1.AuditLogService/GetResourceHistory",
-    "/auditlog.v1.AuditLogService/GetAuditLog",
-];
 /// A response goes out in parts of so many bytes, so that it is seen to move.
 const PART: usize = 128 * 1024;
 
@@ -48,8 +37,6 @@ pub(super) struct Admission {
     places: Arc<Semaphore>,
     keyless: Arc<Semaphore>,
     budget: Budget,
-    /// Tells whether reads are full; a gateway does not know.
-    store: Option<Store>,
     metrics: Metrics,
 }
 
@@ -60,17 +47,14 @@ enum Kind {
     Probe,
     /// Needs no key, and may last.
     Keyless,
-    /// Waits for a turn to read the database.
-    Read,
     Call,
 }
 
 impl Kind {
-    fn of(method: &Method, path: &str) -> Self {
+    fn of(path: &str) -> Self {
         match path {
             "/livez" | "/readyz" | "/grpc.health.v1.Health/Check" => Self::Probe,
             path if path.starts_with("/grpc.") => Self::Keyless,
-            _ if READS.contains(&path) || method == Method::GET => Self::Read,
             _ => Self::Call,
         }
     }
@@ -79,13 +63,7 @@ impl Kind {
 impl Admission {
     pub(super) fn new(most: usize, budget: Budget, metrics: Metrics) -> Self {
         let [places, keyless] = [most, KEYLESS].map(|places| Arc::new(Semaphore::new(places)));
-        Self { places, keyless, budget, store: None, metrics }
-    }
-
-    /// The same, refusing what `store` would refuse to read. To ask it here costs half as much as to find out there,
-    /// behind the credential and the message.
-    pub(super) fn reading(self, store: Store) -> Self {
-        Self { store: Some(store), ..self }
+        Self { places, keyless, budget, metrics }
     }
 
     /// A place; `None` for those that need none. Errors: `Overloaded`.
@@ -93,9 +71,8 @@ impl Admission {
         let (places, what) = match kind {
             Kind::Probe => return Ok(None),
             Kind::Keyless => (&self.keyless, "Too many streams without a key are open"),
-            Kind::Read | Kind::Call if self.budget.is_spent() => return Err(self.bytes_spent()),
-            Kind::Read if let Some(error) = self.store.as_ref().and_then(Store::refuses_reads) => return Err(error),
-            Kind::Read | Kind::Call => (&self.places, "Too many requests are under way"),
+            Kind::Call if self.budget.is_spent() => return Err(self.bytes_spent()),
+            Kind::Call => (&self.places, "Too many requests are under way"),
         };
         let place = Arc::clone(places).try_acquire_owned();
         place.map(Some).map_err(|_| {
@@ -117,7 +94,7 @@ pub(super) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let kind = Kind::of(request.method(), request.uri().path());
+    let kind = Kind::of(request.uri().path());
     let place = match admission.place(kind) {
         Ok(place) => place,
         Err(error) => {
@@ -135,13 +112,7 @@ pub(super) async fn admit(
     if received.is_refused.load(Ordering::Relaxed) {
         return refuse(admission.bytes_spent());
     }
-<<<<<<< HEAD
-    if let Some(connection) =
-        connection.as_ref().filter(|_| matches!(kind, Kind::Read | Kind::Call) && !is_of_stranger(&response))
-    {
-=======
     if let Some(connection) = connection.as_ref().filter(|_| kind == Kind::Call && is_success(&response)) {
->>>>>>> overload
         connection.known();
     }
     if response.body().is_end_stream() {
@@ -151,7 +122,6 @@ pub(super) async fn admit(
     response.map(|body| Body::new(Responding { body, rest: None, budget, connection, under_way: Some((place, work)) }))
 }
 
-<<<<<<< HEAD
 /// Takes the body of a request that is refused, if it is on its way. One that is dropped has its stream reset; what then
 /// still comes of it counts as a fault of the peer, and many end the connection with all that is under way on it.
 fn dispose(mut body: Body) {
@@ -170,17 +140,9 @@ fn dispose(mut body: Body) {
     }
 }
 
-/// Whether whoever asked showed no key that is good.
-fn is_of_stranger(response: &Response) -> bool {
-    const UNAUTHENTICATED: [u8; 2] = *b"16";
-    debug_assert_eq!(Code::Unauthenticated as i32, 16);
-    let code = response.headers().get("grpc-status");
-    response.status() == StatusCode::UNAUTHORIZED || code.is_some_and(|code| code.as_bytes() == UNAUTHENTICATED)
-=======
 /// Whether something was done for the request, which takes a key that is good. gRPC tells in the head what failed.
 fn is_success(response: &Response) -> bool {
     response.status().is_success() && !response.headers().contains_key("grpc-status")
->>>>>>> overload
 }
 
 /// What came of a request.

@@ -259,11 +259,6 @@ impl Guard {
         let Limits { requests, .. } = serving.limits;
         Self { admission: Admission::new(requests, budget, metrics.clone()), limit: serving.request_timeout }
     }
-
-    /// The same before a service that reads `store`.
-    pub(super) fn reading(self, store: Store) -> Self {
-        Self { admission: self.admission.reading(store), ..self }
-    }
 }
 
 /// `router` with an end to what is too much, hangs or panics in it.

@@ -90,7 +90,6 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let budget = Budget::new(serving.limits.bytes);
     let guard = Guard::new(&serving, budget.clone(), &metrics);
     let store = store.with_turns(reads, budget, metrics.clone());
-    let guard = guard.reading(store.clone());
     {
         let store = store.clone();
         metrics.pools(move || store.pools());

@@ -34,11 +34,6 @@ impl Turns {
         Self { all, running, budget: Budget::new(usize::MAX), metrics: Metrics::default() }
     }
 
-    fn full(&self) -> Error {
-        self.metrics.refused(Refusal::reads);
-        Error::Overloaded("Too many reads are waiting")
-    }
-
     async fn run(&self, place: Option<OwnedSemaphorePermit>) -> Result<Turn> {
         let connection = Arc::clone(&self.running).acquire_owned().await;
         let connection = connection.map_err(|closed: AcquireError| Error::Internal(closed.into()))?;
@@ -59,15 +54,13 @@ impl Store {
         self
     }
 
-    /// What a read would be refused with now.
-    pub fn refuses_reads(&self) -> Option<Error> {
-        (self.turns.all.available_permits() == 0).then(|| self.turns.full())
-    }
-
     /// Waits for a turn to read. Whoever has one takes no other, or all could wait for each other. Errors:
     /// `Overloaded`, at once.
     pub async fn turn(&self) -> Result<Turn> {
-        let place = Arc::clone(&self.turns.all).try_acquire_owned().map_err(|_| self.turns.full())?;
+        let place = Arc::clone(&self.turns.all).try_acquire_owned().map_err(|_| {
+            self.turns.metrics.refused(Refusal::reads);
+            Error::Overloaded("Too many reads are waiting")
+        })?;
         self.turns.run(Some(place)).await
     }
 
