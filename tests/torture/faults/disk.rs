@@ -107,6 +107,13 @@ pub fn setting(directory: &Path) -> anyhow::Result<Setting> {
 }
 
 pub async fn run(scene: &mut Scene) -> anyhow::Result<()> {
+    if matches!(scene.database, Database::Postgres(_)) && !disk(scene)?.is_mounted {
+        // It calls a file that is too large an internal error (XX000), which a full disk (53100) is not.
+        scene.tell("NOT TESTED: a limit of the size of files is no full disk for PostgreSQL; run it where tmpfs can be mounted");
+        scene.load_runs().await?;
+        scene.wait(1_000..1_500).await;
+        return Ok(());
+    }
     for _ in 0..ROUNDS {
         scene.load_runs().await?;
         let processes = writers(scene)?;
