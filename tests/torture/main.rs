@@ -62,34 +62,40 @@ fn main() -> anyhow::Result<ExitCode> {
 async fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let scratch = scratch::scratch("torture-")?;
-    let mut seed = options.seed.unwrap_or_else(|| {
+    let seed = options.seed.unwrap_or_else(|| {
         auditlog::domain::Random::system().bytes::<4>().into_iter().fold(0, |seed, byte| seed << 8 | u64::from(byte))
     });
-    let (mut all, mut failed) = (Vec::new(), false);
-    if options.controls {
-        failed = !controls::run(&options.backends(), scratch.path(), seed, &mut all).await;
+    let mut all = Vec::new();
+    let passed = match options.controls {
+        true => controls::run(&options.backends(), scratch.path(), seed, &mut all).await,
+        false => tortured(options, scratch.path(), seed, &mut all).await,
+    };
+    report::print(&all);
+    say(&format!("{:.0?} in all", begun.elapsed()));
+    if !passed || options.keep {
+        say(&format!("journals, databases and logs are kept in {}", scratch.keep().display()));
     }
-    while !options.controls {
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Each fault that is asked for, once or until the time is over. Gives whether all was as it should be.
+async fn tortured(options: &Options, scratch: &Path, mut seed: u64, all: &mut Vec<Figures>) -> bool {
+    let begun = Instant::now();
+    loop {
         say(&format!("seed {seed}"));
+        let mut passed = true;
         for backend in options.backends() {
             for fault in Fault::value_variants() {
                 if options.asks(*fault) && fault.is_of(backend) {
-                    failed |= !play(*fault, backend, scratch.path(), seed, &mut all).await;
+                    passed &= play(*fault, backend, scratch, seed, all).await;
                 }
             }
         }
-        let is_over = options.limit().is_none_or(|limit| begun.elapsed() > limit);
-        if is_over || failed {
-            break;
+        if !passed || options.limit().is_none_or(|limit| begun.elapsed() > limit) {
+            return passed;
         }
         seed = StdRng::seed_from_u64(seed).next_u64() >> 32;
     }
-    report::print(&all);
-    say(&format!("{:.0?} in all", begun.elapsed()));
-    if failed || options.keep {
-        say(&format!("journals, databases and logs are kept in {}", scratch.keep().display()));
-    }
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// One fault, from a fresh database to the last check. Gives whether all was as it should be.

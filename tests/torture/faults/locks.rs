@@ -86,7 +86,8 @@ pub async fn deadlocks(scene: &mut Scene) -> anyhow::Result<()> {
         };
         // It is the next to get the hot head, after the group that waits for it.
         let (taken, released) = tokio::join!(second.execute_unprepared(HEAD), release);
-        (taken?, released?);
+        taken?;
+        released?;
         waits(&first).await?;
         // Where PostgreSQL ends this session's wait instead, it is another try.
         let _ = second.execute_unprepared("SELECT id FROM organizations WHERE id = 'org_a' FOR UPDATE").await;
