@@ -144,7 +144,7 @@ fn with_the_roles_of_the_page_the_service_does_all_it_does() {
 }
 
 /// What each role must not do.
-const REFUSED: [(&str, &str); 16] = [
+const REFUSED: [(&str, &str); 17] = [
     ("auditlog_serve", "UPDATE audit_logs SET user_name = NULL"),
     ("auditlog_serve", "UPDATE audit_logs SET erased = 6"),
     ("auditlog_serve", "DELETE FROM audit_logs"),
@@ -153,6 +153,7 @@ const REFUSED: [(&str, &str); 16] = [
     ("auditlog_serve", "INSERT INTO erasures VALUES ('org_a', 1, 1, '', 1)"),
     ("auditlog_serve", "DELETE FROM erasures"),
     ("auditlog_serve", "UPDATE organizations SET log_id = ''"),
+    ("auditlog_serve", "DELETE FROM organizations"),
     ("auditlog_serve", "UPDATE api_keys SET scopes = 'read erase'"),
     ("auditlog_serve", "INSERT INTO catalogue VALUES ('action', 99, 'x')"),
     ("auditlog_erase", "UPDATE audit_logs SET user_id = 'x'"),
