@@ -9,7 +9,7 @@ use indicatif::{HumanCount, ProgressBar};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::source::{Source, Tries};
+use super::source::{Source, Tries, hashes, is_damaged};
 use super::state::State;
 use super::told::told;
 use crate::grpc::pb;
@@ -176,6 +176,8 @@ impl Check<'_> {
     async fn stream(&self, size: u64, walk: &mut Walk, tiles: &mut Tiles) -> Result<Option<Finding>, tonic::Status> {
         let after = walk.next() - 1;
         // Numbers are signed, so that no size is beyond them.
+                // All entries before it have come.
+                Err(status) if is_damaged(&status) => return Ok(Some(walk.damaged(status.message()))),
         let Some(mut stream) = self.source.stream(after, size as i64 - after).await? else { return Ok(None) };
         while let Some(piece) = stream.message().await? {
             for entry in piece.entries {
