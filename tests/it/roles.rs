@@ -246,11 +246,22 @@ fn a_missing_grant_is_named_as_such() {
     run(async {
         let Some(roles) = Roles::of_the_page().await else { return };
         let owner = roles.connect("auditlog_owner", "auditlog").await;
-        for table in ["seaql_migrations", "api_keys", "log_tiles", "checkpoints", "log_keys", "erasures", "count_state", "count_keys", "count_marks"] {
+        for table in [
+            "seaql_migrations",
+            "api_keys",
+            "log_tiles",
+            "checkpoints",
+            "log_keys",
+            "erasures",
+            "count_state",
+            "count_keys",
+            "count_marks",
+        ] {
             owner.execute_unprepared(&format!("REVOKE SELECT ON {table} FROM auditlog_serve")).await.expect("it runs");
             let refused = Store::open(&roles.secret("auditlog_serve"), 2).await.err().expect("it may not read");
             let told = format!("{refused:#}");
-            let expected = format!("lacks the right to read table {table}; docs/postgresql-roles.md has the GRANT for it");
+            let expected =
+                format!("lacks the right to read table {table}; docs/postgresql-roles.md has the GRANT for it");
             assert!(told.contains(&expected) && !told.contains("migrate"), "{told}");
             owner.execute_unprepared(&format!("GRANT SELECT ON {table} TO auditlog_serve")).await.expect("it runs");
         }

@@ -16,8 +16,8 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
 use super::{Verified, client, id};
-use crate::support::process::{auditlog, program, ran, text};
 use crate::support::log::signed;
+use crate::support::process::{auditlog, program, ran, text};
 use crate::support::trail::{ENTRIES as TRAIL, lines};
 use crate::support::{Backend, Database, on_every_database};
 
@@ -203,7 +203,8 @@ fn made_of(groups: [&[(&str, &str)]; 3]) -> String {
         Disclosed { salt: [7; 16], fields }
     });
     let hashes = [0, 1, 2].map(|place| hash_of_fields(Group::ALL[place], &groups[place].salt, &groups[place].fields));
-    let leaf = Leaf { log_id, seq: 1, id: "log_1", recorded_at: Timestamp::MIN, writer: "Key000000000", groups: hashes };
+    let leaf =
+        Leaf { log_id, seq: 1, id: "log_1", recorded_at: Timestamp::MIN, writer: "Key000000000", groups: hashes };
     let data = leaf.data();
     let (_, note) = signed(log_id, 1, Hash::of_leaf(&data));
     Proof { leaf: data, groups: groups.map(Some), index: 0, hashes: Vec::new(), note }.text()
@@ -243,7 +244,10 @@ fn no_groups() -> Vec<(&'static str, String)> {
         ("a change without its end", content(&[a, b])),
         ("a change in another order", content(&[a, c, b])),
         ("a change twice", content(&[a, b, c, a, b, c])),
-        ("changes from one on", content(&[("changes.1.field", "f"), ("changes.1.oldValue", "1"), ("changes.1.newValue", "2")])),
+        (
+            "changes from one on",
+            content(&[("changes.1.field", "f"), ("changes.1.oldValue", "1"), ("changes.1.newValue", "2")]),
+        ),
         ("a name after changes", content(&[a, b, c, ("resourceName", "n")])),
         ("an invented content", content(&[("resourceName", "n"), ("more", "1")])),
     ]
@@ -258,7 +262,15 @@ fn groups_that_no_entry_has_are_refused_here_and_in_python() {
     let good = made_of([
         &facts,
         &[("userName", "n"), ("userEmail", "e"), ("metadata.", ""), ("metadata.B", "1"), ("metadata.a", "2")],
-        &[("resourceName", "n"), a, b, c, ("changes.1.field", "f"), ("changes.1.oldValue", "1"), ("changes.1.newValue", "2")],
+        &[
+            ("resourceName", "n"),
+            a,
+            b,
+            c,
+            ("changes.1.field", "f"),
+            ("changes.1.oldValue", "1"),
+            ("changes.1.newValue", "2"),
+        ],
     ]);
     let mut proofs = vec![good, made_of([&FACTS, &[], &CHANGE])];
     let is_true = proofs.len();
