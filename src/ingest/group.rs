@@ -42,6 +42,14 @@ impl From<Error> for Failure {
     }
 }
 
+/// What became of the organizations that a transaction made.
+enum Made {
+    /// Each has entries.
+    ForUse,
+    /// One has none, since all that would have been its first were refused; so the transaction is to be rolled back.
+    ForNothing,
+}
+
 type Outcome = Result<Vec<Written>>;
 
 impl Writer {
@@ -132,7 +140,15 @@ impl Writer {
         let begun = Instant::now();
         let mut append = self.store.append().await?;
         match self.fill(&mut append, group).await {
-            Ok(outcomes) => {
+            // A refused request leaves no organization behind.
+            Ok((outcomes, Made::ForNothing)) => {
+                append.roll_back().await?;
+                match group.len() {
+                    1 => Ok(outcomes),
+                    _ => Err(Failure::RolledBack(Error::Internal(anyhow::anyhow!("a refused request made a log")))),
+                }
+            }
+            Ok((outcomes, Made::ForUse)) => {
                 #[cfg(feature = "positive-controls")]
                 if std::env::var("AUDITLOG_POSITIVE_CONTROL").is_ok_and(|asked| asked == "acknowledge-before-commit") {
                     // What the torture harness must find out.
@@ -160,7 +176,7 @@ impl Writer {
     }
 
     /// Everything of a group's transaction between its begin and its commit.
-    async fn fill(&self, append: &mut Append, group: &[Job]) -> Result<Vec<Outcome>> {
+    async fn fill(&self, append: &mut Append, group: &[Job]) -> Result<(Vec<Outcome>, Made)> {
         // Sorted, as the locks must be.
         let wanted: BTreeSet<&OrganizationId> = group.iter().map(|job| &job.batch.organization).collect();
         let wanted: Vec<_> = wanted.into_iter().map(|organization| (organization, self.random.hex::<16>())).collect();
@@ -186,8 +202,12 @@ impl Writer {
             let log = log.ok_or_else(|| Error::Internal(anyhow::anyhow!("a group's organization has no head")))?;
             outcomes.push(log.admit(batch));
         }
+        let is_void = |log: &Log| log.head.is_new && log.fresh.is_empty();
+        if logs.values().any(is_void) {
+            return Ok((outcomes, Made::ForNothing));
+        }
         write(append, logs).await?;
-        Ok(outcomes)
+        Ok((outcomes, Made::ForUse))
     }
 }
 
@@ -202,17 +222,10 @@ pub(super) async fn write(append: &mut Append, mut logs: BTreeMap<&OrganizationI
     for (organization, completed) in completed {
         append.complete(organization, &completed).await?;
     }
-    let (written, unwritten): (Vec<_>, Vec<_>) =
-        logs.iter().partition(|(_, log)| log.head.edge.size() > log.head.seq.unsigned_abs());
-    if !written.is_empty() {
-        let moved = written.into_iter().map(|(organization, log)| (*organization, log.recorded_at, &log.head.edge));
-        append.move_heads(&moved.collect::<Vec<_>>()).await?;
-    }
-    for (organization, log) in unwritten {
-        // It was made for nothing.
-        if log.head.is_new {
-            append.forget(organization).await?;
-        }
+    let written = logs.iter().filter(|(_, log)| log.head.edge.size() > log.head.seq.unsigned_abs());
+    let moved: Vec<_> = written.map(|(organization, log)| (*organization, log.recorded_at, &log.head.edge)).collect();
+    if !moved.is_empty() {
+        append.move_heads(&moved).await?;
     }
     Ok(())
 }

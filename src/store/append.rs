@@ -7,7 +7,7 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel, QueryResult, Statement};
 use serde_json::json;
 
-use super::entities::{log_tile, organization};
+use super::entities::log_tile;
 use super::fold::Unfolded;
 use super::log::leaf_hashes;
 use super::recent::Recent;
@@ -189,12 +189,6 @@ impl Append {
 
     pub(super) async fn execute(&self, statement: Statement) -> Result<()> {
         self.transaction.execute_raw(statement).await?;
-        Ok(())
-    }
-
-    /// Takes back an organization that this transaction made and that got no entry.
-    pub async fn forget(&self, organization: &OrganizationId) -> Result<()> {
-        organization::Entity::delete_by_id(organization.as_str()).exec(&self.transaction).await?;
         Ok(())
     }
 

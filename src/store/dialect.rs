@@ -428,6 +428,14 @@ impl From<DbErr> for Error {
     }
 }
 
+/// Whether the role has no right to do this. SQLite has no roles.
+pub(super) fn is_denied(error: &DbErr) -> bool {
+    let (DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause))) = error else {
+        return false;
+    };
+    matches!(&**cause, sqlx::Error::Database(database) if database.code().as_deref() == Some("42501"))
+}
+
 /// Whether the same statement may succeed later: the database is away, busy, full, or gave way to
 /// another transaction.
 fn is_unavailable(error: &DbErr) -> bool {

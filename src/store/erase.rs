@@ -9,7 +9,7 @@ use super::append::{Append, Sealed};
 use super::sql::{Sql, Streams, number, prepared, text};
 use super::{Store, dialect, rows};
 use crate::domain::{EntryId, Erased, Group, Key, OrganizationId, Position, Seq, Timestamp};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::merkle::{GroupHash, SERVICE, Salt};
 
 /// The columns that an erasure changes. On PostgreSQL, its role may change no others.
@@ -140,17 +140,25 @@ fn unerased(sql: &mut Sql, key: &Key, groups: &[Group]) -> String {
 }
 
 impl Append {
-    /// The entries with these numbers, in no order.
-    pub async fn numbered(&self, organization: &OrganizationId, seqs: &[Seq]) -> Result<Vec<Sealed>> {
+    /// The entries with these numbers, in no order; of one that cannot be read, its number.
+    pub async fn numbered(
+        &self,
+        organization: &OrganizationId,
+        seqs: &[Seq],
+    ) -> Result<Vec<std::result::Result<Sealed, Seq>>> {
         let mut sql = self.sql(organization);
         let k = sql.rows(seqs.iter().map(|seq| json!([seq])).collect());
         let entry = dialect::entry(sql.backend, "a", "$1", "seq", &number("k", 0));
         let statement = format!("SELECT {} FROM {k} {entry}", rows::columns("a", &rows::SEALED));
         let rows = self.query(sql.statement(statement)).await?;
-        rows.iter().map(|row| Ok(rows::sealed(row)?.1)).collect()
+        let read = |row| match rows::sealed(row) {
+            Ok((_, sealed)) => Ok::<_, Error>(Ok(sealed)),
+            Err(_) => Ok(Err(row.try_get_by_index(0)?)),
+        };
+        rows.iter().map(read).collect()
     }
 
-    /// What remains of the groups that are gone from the entries with these numbers.
+    /// What remains, as far as it can be read, of the groups that are gone from the entries with these numbers.
     pub async fn remains(&self, organization: &OrganizationId, seqs: &[Seq]) -> Result<Vec<Remains>> {
         let mut sql = self.sql(organization);
         let k = sql.rows(seqs.iter().map(|seq| json!([seq])).collect());
@@ -159,9 +167,10 @@ impl Append {
         let statement = format!("SELECT e.seq, e.group_code, e.hash FROM {k} {each}");
         let mut remains = Vec::new();
         for row in self.query(sql.statement(statement)).await? {
-            let group = rows::group(row.try_get_by_index(1)?)?;
-            let hash = GroupHash(rows::hash(row.try_get_by_index(2)?)?);
-            remains.push(Remains { seq: row.try_get_by_index(0)?, group, hash });
+            let (group, hash) = (rows::group(row.try_get_by_index(1)?), rows::hash(row.try_get_by_index(2)?));
+            if let (Ok(group), Ok(hash)) = (group, hash) {
+                remains.push(Remains { seq: row.try_get_by_index(0)?, group, hash: GroupHash(hash) });
+            }
         }
         Ok(remains)
     }

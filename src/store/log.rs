@@ -67,11 +67,12 @@ impl Store {
         row.map(signed).transpose()
     }
 
-    /// The keys that sign for `organization`, oldest first.
+    /// The keys that sign for `organization`, oldest first; those of one entry in an order that stays.
     pub async fn log_keys(&self, organization: &OrganizationId) -> Result<Vec<LogKey>> {
         let keys = log_key::Entity::find()
             .filter(log_key::Column::OrganizationId.eq(organization.as_str()))
             .order_by_asc(log_key::Column::Seq)
+            .order_by_asc(log_key::Column::PublicKey)
             .all(&self.readers)
             .await?;
         let key = |log_key::Model { organization_id: _, public_key, seq }| LogKey { public: public_key, seq };

@@ -80,9 +80,10 @@ impl Store {
     /// may do.
     pub async fn open(url: &Secret, connections: u32) -> anyhow::Result<Self> {
         let store = Self::connect(url, connections).await?;
-        if store.check().await.is_err() {
-            // It tells what is wrong, where it cannot right it.
+        if store.lacks_steps().await? {
             store.migrate().await?;
+        } else {
+            store.check().await?;
         }
         Ok(store)
     }

@@ -2,10 +2,16 @@
 
 use anyhow::{Context, bail};
 use migrations::{Migrator, MigratorTrait};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, EntityTrait, QuerySelect, Statement, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QuerySelect, Statement, TransactionTrait};
 
-use super::entities::{api_key, audit_log, catalogue, erasure, organization};
+use super::entities::{
+    api_key, audit_log, catalogue, checkpoint, count_key, count_mark, count_state, erasure, log_key, log_tile,
+    organization,
+};
 use super::{Store, dialect};
+
+/// The migrator's own table.
+const STEPS: &str = "seaql_migrations";
 
 impl Store {
     /// Applies the steps that are missing, all in one transaction, and checks the outcome. Processes
@@ -27,11 +33,27 @@ impl Store {
 }
 
 impl Store {
+    /// Whether steps of this version are missing. Errors: it is another version's, or this role may not see.
+    pub(super) async fn lacks_steps(&self) -> anyhow::Result<bool> {
+        let transaction = self.readers.begin().await.context("cannot read the schema")?;
+        let lacks = match steps(&transaction).await {
+            Ok(steps) => known(steps)?.len() < Migrator::migrations().len(),
+            Err(error) if dialect::is_denied(&error) => return Err(denied(error, STEPS)),
+            // There is no table of steps yet; or the migration tells what else is wrong.
+            Err(_) => true,
+        };
+        transaction.rollback().await.context("cannot read the schema")?;
+        Ok(lacks)
+    }
+
     /// Refuses a database that has not just the steps of this version.
     pub(super) async fn check(&self) -> anyhow::Result<()> {
         let transaction = self.readers.begin().await.context("cannot read the schema")?;
         let advice = "there is no schema of auditlog here; `auditlog migrate` makes it";
-        let applied = applied(&transaction).await.context(advice)?;
+        let applied = match steps(&transaction).await {
+            Err(error) if dialect::is_denied(&error) => return Err(denied(error, STEPS)),
+            steps => known(steps.context(advice)?)?,
+        };
         if applied.len() < Migrator::migrations().len() {
             bail!("the schema is older than this auditlog; `auditlog migrate` brings it up to date");
         }
@@ -42,13 +64,19 @@ impl Store {
 
 /// The steps that the database has, if they are the first of those that this version knows.
 async fn applied(transaction: &DatabaseTransaction) -> anyhow::Result<Vec<String>> {
-    // Not by what the migrator has for it, which makes the table where there is none, and needs the right to.
-    let backend = transaction.get_database_backend();
-    let text = "SELECT version FROM seaql_migrations ORDER BY version";
-    let rows = transaction.query_all_raw(Statement::from_string(backend, text)).await;
-    let rows = rows.context("cannot read the schema's version")?;
-    let applied: Vec<String> =
-        rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>().context("cannot read the version")?;
+    known(steps(transaction).await.context("cannot read the schema's version")?)
+}
+
+/// The steps that the database has. Not by what the migrator has for it, which makes the table where there is none, and
+/// needs the right to.
+async fn steps(transaction: &DatabaseTransaction) -> Result<Vec<String>, DbErr> {
+    let text = format!("SELECT version FROM {STEPS} ORDER BY version");
+    let rows = transaction.query_all_raw(Statement::from_string(transaction.get_database_backend(), text)).await?;
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
+}
+
+/// `applied`, if they are the first of the steps that this version knows.
+fn known(applied: Vec<String>) -> anyhow::Result<Vec<String>> {
     let known: Vec<_> = Migrator::migrations().iter().map(|step| step.name().to_owned()).collect();
     if let Some(unknown) = applied.iter().find(|step| !known.contains(step)) {
         bail!(
@@ -67,14 +95,29 @@ async fn applied(transaction: &DatabaseTransaction) -> anyhow::Result<Vec<String
 async fn check_tables(transaction: &DatabaseTransaction) -> anyhow::Result<()> {
     async fn check<E: EntityTrait>(transaction: &DatabaseTransaction) -> anyhow::Result<()> {
         let table = E::default();
-        let probe = E::find().limit(0).all(transaction).await;
-        probe.map(|_| ()).with_context(|| {
-            format!("the database's schema is damaged: cannot read table {}; restore a backup", table.table_name())
-        })
+        let Err(error) = E::find().limit(0).all(transaction).await else { return Ok(()) };
+        let table = table.table_name();
+        if dialect::is_denied(&error) {
+            return Err(denied(error, table));
+        }
+        let why = format!("the database's schema is damaged: cannot read table {table}; restore a backup");
+        Err(anyhow::Error::new(error).context(why))
     }
     check::<organization::Entity>(transaction).await?;
     check::<audit_log::Entity>(transaction).await?;
     check::<erasure::Entity>(transaction).await?;
     check::<api_key::Entity>(transaction).await?;
-    check::<catalogue::Entity>(transaction).await
+    check::<catalogue::Entity>(transaction).await?;
+    check::<log_tile::Entity>(transaction).await?;
+    check::<checkpoint::Entity>(transaction).await?;
+    check::<log_key::Entity>(transaction).await?;
+    check::<count_state::Entity>(transaction).await?;
+    check::<count_key::Entity>(transaction).await?;
+    check::<count_mark::Entity>(transaction).await
+}
+
+fn denied(error: DbErr, table: &str) -> anyhow::Error {
+    anyhow::Error::new(error).context(format!(
+        "the role of the database URL lacks the right to read table {table}; docs/postgresql-roles.md has the GRANT for it"
+    ))
 }

@@ -38,6 +38,11 @@ impl Evidence<'_> {
         (edge.size(), edge.root()) == (self.checkpoint.size, self.checkpoint.root)
     }
 
+    /// Whether the entries do not make the tree that was signed for, and none of those that were read seems to be why.
+    pub fn is_unexplained(&self) -> bool {
+        !self.is_signed_for() && self.of_walk().is_none() && self.comparison.suspects().is_empty()
+    }
+
     /// The first finding of the walk itself.
     fn of_walk(&self) -> Option<(&Finding, Option<Hash>)> {
         let bad = self.walk.bad().first().map(|(finding, stored)| (finding, Some(*stored)));

@@ -2,6 +2,7 @@
 //! whoever reads entries, tiles and checkpoints, from wherever, hands them over. Uses `merkle` and `domain`.
 
 mod compare;
+mod fields;
 mod finding;
 mod locate;
 mod proof;

@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use super::fields::check_fields;
 use super::told::Told;
 use super::trust::{Trust, log_id};
 use crate::domain::{Group, Invalid, quoted};
@@ -169,6 +170,7 @@ impl Proof {
         })?;
         for ((group, disclosed), GroupHash(hash)) in Group::ALL.into_iter().zip(groups).zip(leaf.groups) {
             let Some(Disclosed { salt, fields }) = disclosed else { continue };
+            check_fields(group, fields)?;
             if hash_of_fields(group, salt, fields) != GroupHash(hash) {
                 return Err(Invalid(format!("the values of {} are not those of the leaf", group.name())));
             }

@@ -110,6 +110,11 @@ impl Walk {
         Ok(())
     }
 
+    /// That the next entry is so wrong that the service itself cannot read it, and says `why`.
+    pub fn damaged(&self, why: &str) -> Finding {
+        Finding::of_entry(Kind::Changed, self.next(), format!("the service cannot read it: {why}"))
+    }
+
     fn check_next(&self, seq: Seq) -> Result<(), Finding> {
         let expected = self.next();
         match seq.cmp(&expected) {

@@ -290,6 +290,29 @@ on_every_database! {
         assert!(matches!(eraser.erase(erasure(of_entries(&["log_4"]), both())).await, Err(Error::Tampered(_))));
         assert_eq!(store.head(&organization(ORG)).await.expect("read"), Some(6), "nothing more is recorded");
     }
+
+    async fn an_entry_that_cannot_be_read_keeps_no_user_from_being_forgotten(database: &Database) {
+        for (number, edit) in ["changes = 'x'", "salts = ''", "leaf_hash = ''", "resource_type = 999, action = 999"].into_iter().enumerate() {
+            let Some(database) = Database::fresh(database.backend).await else { return };
+            let store = database.store().await;
+            four(&start(&store, Clock::system())).await;
+            execute(&database, &format!("UPDATE audit_logs SET {edit} WHERE id = 'log_1'")).await;
+            let eraser = eraser(&store);
+            for _ in 0..2 {
+                let refused = eraser.erase(erasure(of_user("ada"), both())).await.expect_err("one is refused");
+                let Error::Tampered(violations) = refused else { panic!("{edit}: {}", refused.with_causes()) };
+                let told = if number < 3 { "entry number 1 cannot be read" } else { "entry log_1 (number 1) is not what its leaf says" };
+                assert!(violations.iter().all(|one| one.description.starts_with(told)), "{violations:?}");
+            }
+            let connection = Connections::connect(&database.url).await.expect("the database opens");
+            let asked = "SELECT sum(erased) FROM audit_logs WHERE id IN ('log_2', 'log_3')";
+            let asked = asked.replace("sum(erased)", "CAST(sum(erased) AS bigint)");
+            let row = connection.query_one_raw(Statement::from_string(connection.get_database_backend(), asked)).await;
+            let sum: i64 = row.expect("an answer").expect("a row").try_get_by_index(0).expect("a sum");
+            assert_eq!(sum, 2 + 4 + 4, "{edit}: all others are erased");
+            connection.close().await.expect("it closes");
+        }
+    }
 }
 
 /// A request to erase with groups by default.

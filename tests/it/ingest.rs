@@ -199,6 +199,24 @@ on_every_database! {
         assert!(store.has_organization(&organization("made")).await.expect("an answer"));
     }
 
+    async fn a_refused_request_to_a_new_organization_does_no_harm_to_its_neighbours(database: &Database) {
+        let store = database.store().await;
+        let ingest = start(&store, Clock::system());
+        let requests = (0..30).map(|number| {
+            let is_refused = number % 3 == 0;
+            let name = if is_refused { format!("refused_{number}") } else { format!("made_{}", number % 2) };
+            let (own, ingest) = (entry(&format!("log_{number}"), 1), &ingest);
+            let entries = if is_refused { vec![own, entry(&format!("log_{number}"), 2)] } else { vec![own] };
+            async move { write(ingest, &name, entries).await }
+        });
+        let outcomes = futures::future::join_all(requests).await;
+        for (number, outcome) in outcomes.iter().enumerate() {
+            assert_eq!(outcome.is_ok(), number % 3 != 0, "{number}: {outcome:?}");
+        }
+        let made: Vec<_> = store.organizations().await.expect("a list").into_iter().map(|one| (one.id, one.head_seq)).collect();
+        assert_eq!(made, [("made_0".to_owned(), 10), ("made_1".to_owned(), 10)]);
+    }
+
     async fn a_refused_request_does_no_harm_to_its_neighbours(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());

@@ -145,7 +145,7 @@ fn with_the_roles_of_the_page_the_service_does_all_it_does() {
 }
 
 /// What each role must not do.
-const REFUSED: [(&str, &str); 16] = [
+const REFUSED: [(&str, &str); 17] = [
     ("auditlog_serve", "UPDATE audit_logs SET user_name = NULL"),
     ("auditlog_serve", "UPDATE audit_logs SET erased = 6"),
     ("auditlog_serve", "DELETE FROM audit_logs"),
@@ -154,6 +154,7 @@ const REFUSED: [(&str, &str); 16] = [
     ("auditlog_serve", "INSERT INTO erasures VALUES ('org_a', 1, 1, '', 1)"),
     ("auditlog_serve", "DELETE FROM erasures"),
     ("auditlog_serve", "UPDATE organizations SET log_id = ''"),
+    ("auditlog_serve", "DELETE FROM organizations"),
     ("auditlog_serve", "UPDATE api_keys SET scopes = 'read erase'"),
     ("auditlog_serve", "INSERT INTO catalogue VALUES ('action', 99, 'x')"),
     ("auditlog_erase", "UPDATE audit_logs SET user_id = 'x'"),
@@ -239,6 +240,34 @@ fn a_service_that_may_not_erase_says_so() {
         let refused =
             Store::open(&Secret::new(roles.url("auditlog_serve", "empty")), 2).await.err().expect("no schema");
         assert!(format!("{refused:#}").contains("`auditlog migrate` must run as the role that owns it"), "{refused:#}");
+    });
+}
+
+#[test]
+fn a_missing_grant_is_named_as_such() {
+    run(async {
+        let Some(roles) = Roles::of_the_page().await else { return };
+        let owner = roles.connect("auditlog_owner", "auditlog").await;
+        for table in [
+            "seaql_migrations",
+            "api_keys",
+            "log_tiles",
+            "checkpoints",
+            "log_keys",
+            "erasures",
+            "count_state",
+            "count_keys",
+            "count_marks",
+        ] {
+            owner.execute_unprepared(&format!("REVOKE SELECT ON {table} FROM auditlog_serve")).await.expect("it runs");
+            let refused = Store::open(&roles.secret("auditlog_serve"), 2).await.err().expect("it may not read");
+            let told = format!("{refused:#}");
+            let expected =
+                format!("lacks the right to read table {table}; docs/postgresql-roles.md has the GRANT for it");
+            assert!(told.contains(&expected) && !told.contains("migrate"), "{told}");
+            owner.execute_unprepared(&format!("GRANT SELECT ON {table} TO auditlog_serve")).await.expect("it runs");
+        }
+        Store::open(&roles.secret("auditlog_serve"), 2).await.expect("it may again");
     });
 }
 

@@ -9,11 +9,11 @@ use indicatif::{HumanCount, ProgressBar};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::source::{Source, Tries};
+use super::source::{Source, Tries, hashes, is_damaged};
 use super::state::State;
 use super::told::told;
 use crate::grpc::pb;
-use crate::merkle::{Checkpoint, Edge, Hash, verify_consistency};
+use crate::merkle::{Checkpoint, Edge, Hash, verify_consistency, verify_inclusion};
 use crate::verify::{
     Comparison, Evidence, Finding, Kind, Remembered, Removal, Row, Told, Trust, Walk, first_bad, log_id,
 };
@@ -86,7 +86,10 @@ impl Check<'_> {
             let why = "all entries are right, and the proof that they extend what was seen before is not".to_owned();
             Finding::of_log(Kind::Tiles, why)
         };
-        let finding = first_bad(&evidence, &again).or_else(|| (!is_consistent).then(inconsistent));
+        let finding = match !is_consistent && evidence.is_unexplained() && self.proves(&checkpoint, begun_at).await? {
+            true => Some(forked(begun_at)),
+            false => first_bad(&evidence, &again).or_else(|| (!is_consistent).then(inconsistent)),
+        };
         let named = finding.as_ref().and_then(|finding| finding.entries).filter(|(first, last)| first == last);
         let id = named.and_then(|(seq, _)| again.get(&seq)).map(|told| told.id.clone());
         let trust = self.trust.after(&note, walk.keys());
@@ -114,6 +117,22 @@ impl Check<'_> {
         };
         let Some(proof) = self.source.consistency(*size, checkpoint.size).await? else { return Ok(false) };
         Ok(verify_consistency(*size, *root, &proof, checkpoint.size, checkpoint.root).is_ok())
+    }
+
+    /// Whether the service proves that the entry after the first `begun_at`, as it is now, is in the tree of
+    /// `checkpoint`. The path takes in all of the tree, so that what was read is as it was signed.
+    async fn proves(&self, checkpoint: &Checkpoint, begun_at: u64) -> anyhow::Result<bool> {
+        if begun_at == 0 || begun_at == checkpoint.size {
+            return Ok(false);
+        }
+        let told = self.source.entry(begun_at as i64 + 1).await?.and_then(|entry| told(entry).ok());
+        let Some(told) = told else { return Ok(false) };
+        let Some(data) = told.leaf_data(log_id(self.trust.origin())?) else { return Ok(false) };
+        let proof = self.source.inclusion(&told.id, checkpoint.size).await;
+        // A service that cannot make it proves nothing.
+        let proof = proof.ok().flatten().and_then(|proof| hashes(&proof.hashes));
+        let proves = |proof: Vec<Hash>| verify_inclusion(&data, begun_at, &proof, checkpoint.size, checkpoint.root);
+        Ok(proof.is_some_and(|proof| proves(proof).is_ok()))
     }
 
     /// Walks up to `checkpoint`; and on to a later one, if groups are missing whose records it may have. Gives the one
@@ -157,6 +176,8 @@ impl Check<'_> {
             match self.stream(size, walk, tiles).await {
                 Ok(Some(finding)) => return Ok(Some(finding)),
                 Ok(None) => return Ok((walk.edge().size() < size).then(|| walk.truncated(size))),
+                // All entries before it have come.
+                Err(status) if is_damaged(&status) => return Ok(Some(walk.damaged(status.message()))),
                 Err(status) => {
                     if walk.next() > before {
                         tries.begin_anew();
@@ -210,6 +231,12 @@ impl Check<'_> {
         }
         Ok(again)
     }
+}
+
+/// All that was read is as it was signed, and what was read before it is not.
+fn forked(seen: u64) -> Finding {
+    let why = "it is not as when the log was verified before, though what follows is as it was signed";
+    Finding { kind: Kind::Forked, entries: Some((1, seen as i64)), why: why.to_owned() }
 }
 
 /// Compares rows with their tiles, beside the walk.

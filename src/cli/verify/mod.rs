@@ -17,7 +17,7 @@ use serde_json::json;
 use super::client::Client;
 use super::table::visible;
 use super::{NotVerified, Unchecked};
-use crate::merkle::VerifierKey;
+use crate::merkle::{VerifierKey, open};
 use crate::verify::{Finding, Removal, Trust};
 use check::{Check, Checked};
 pub(super) use source::{Source, claimed_size, hashes};
@@ -125,10 +125,10 @@ async fn trusted(source: &Source, keys: Keys, state: Option<&State>, trust_first
     let remembered = state.map(|state| state.trust.keys()).unwrap_or_default();
     let mut known: Vec<_> = keys.public_key.into_iter().chain(remembered.iter().cloned()).collect();
     if known.is_empty() && trust_first_key {
-        let first = source.keys().await?.into_iter().next();
-        let first = first.ok_or_else(|| anyhow!("the service tells no key; it does not sign"))?;
-        tell!("believing the service's first key, which nobody vouches for: {}", first.text());
-        known.push(first);
+        let signing = signing(source.keys().await?, &source.checkpoint().await?);
+        let key = signing.ok_or_else(|| anyhow!("the service tells no key; it does not sign"))?;
+        tell!("believing the key that the service tells, which nobody vouches for: {}", key.text());
+        known.push(key);
     }
     if known.is_empty() {
         return Err(anyhow!(
@@ -137,6 +137,13 @@ async fn trusted(source: &Source, keys: Keys, state: Option<&State>, trust_first
         ));
     }
     Ok(Trust::new(known)?)
+}
+
+/// Of the keys that a service tells, the one that has signed `note`: after a rotation that is not the oldest. The
+/// first where none has, so that the verdict says so.
+fn signing(keys: Vec<VerifierKey>, note: &str) -> Option<VerifierKey> {
+    let signs = |key: &&VerifierKey| open(note, std::slice::from_ref(*key)).is_ok();
+    keys.iter().find(signs).or(keys.first()).cloned()
 }
 
 /// One line, and the exit code.

@@ -175,6 +175,11 @@ fn is_lacking(status: &Status) -> bool {
     reason.as_deref() == Some("TILE_NOT_FOUND") || matches!(status.code(), Code::Internal | Code::InvalidArgument)
 }
 
+/// Whether an entry, the next one of a stream, is as no service writes it.
+pub(super) fn is_damaged(status: &Status) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.reason == "ENTRY_DAMAGED")
+}
+
 /// Whether a field of the request is what the service refuses.
 fn is_about(status: &Status, field: &str) -> bool {
     let violations = status.get_details_bad_request().map(|request| request.field_violations).unwrap_or_default();

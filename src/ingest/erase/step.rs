@@ -46,7 +46,13 @@ impl Eraser {
         let mut log = Log::new(head, self.clock.now(), self.random.clone());
         let (mut step, mut remains, mut done, mut bytes) = (Step::default(), Vec::new(), 0, 0);
         for piece in seqs.chunks(PIECE) {
-            let sealed = append.numbered(organization, piece).await?;
+            let mut sealed = Vec::with_capacity(piece.len());
+            for read in append.numbered(organization, piece).await? {
+                match read {
+                    Ok(entry) => sealed.push(entry),
+                    Err(seq) => step.tampered.push(unreadable(seq)),
+                }
+            }
             bytes += sealed.iter().map(|sealed| sealed.entry.content.size()).sum::<usize>();
             let gone = self.take(append, erasure, (&log.head.log_id, &catalogue), sealed, &mut step).await?;
             remains.extend(gone);
@@ -84,7 +90,7 @@ impl Eraser {
             if groups.is_empty() {
                 continue;
             }
-            match whole(sealed, log_id, catalogue, &before)? {
+            match whole(sealed, log_id, catalogue, &before) {
                 Some(all) => {
                     remains.extend(all.into_iter().filter(|remains| groups.has(remains.group)));
                     gone.entry(groups.0).or_insert_with(Vec::new).push(sealed.entry.seq);
@@ -138,27 +144,31 @@ impl Eraser {
 }
 
 /// The groups of an entry by their hashes, those that are gone already by what remains of them; `None` if they are not
-/// those of its leaf.
+/// those of its leaf, or its type or action has no name, so that it can have no leaf.
 fn whole(
     Sealed { entry, salts, leaf }: &Sealed,
     log_id: &str,
     catalogue: &Catalogue,
     before: &HashMap<(Seq, Group), Remains>,
-) -> Result<Option<[Remains; 3]>> {
+) -> Option<[Remains; 3]> {
     let Entry { seq, erased, content, .. } = entry;
-    let unnamed = || Error::Internal(anyhow::anyhow!("an entry has a code that is not in the catalogue"));
-    let resource_type = catalogue.resource_type_name(content.resource_type).ok_or_else(unnamed)?;
-    let action = catalogue.action_name(content.action).ok_or_else(unnamed)?;
+    let resource_type = catalogue.resource_type_name(content.resource_type)?;
+    let action = catalogue.action_name(content.action)?;
     let hashes = group_hashes(&Values::of(entry, resource_type, action), salts);
     let mut all = [0, 1, 2].map(|place| Remains { seq: *seq, group: Group::ALL[place], hash: hashes[place] });
     for remains in all.iter_mut().filter(|remains| erased.has(remains.group)) {
-        match before.get(&(*seq, remains.group)) {
-            Some(known) => *remains = *known,
-            None => return Ok(None),
-        }
+        *remains = *before.get(&(*seq, remains.group))?;
     }
     let own = Hash::of_leaf(&Leaf::of(entry, log_id, all.map(|remains| remains.hash)).data());
-    Ok((own == *leaf).then_some(all))
+    (own == *leaf).then_some(all)
+}
+
+fn unreadable(seq: Seq) -> Violation {
+    let description = format!(
+        "entry number {seq} cannot be read, so it was changed in the database; it was not erased, which would take away \
+         the evidence"
+    );
+    Violation { field: "target".to_owned(), description }
 }
 
 fn tampered(entry: &Entry) -> Violation {

@@ -78,6 +78,30 @@ def root_of(leaf, index, size, hashes):
     return node
 
 
+def check_fields(group, fields):
+    """That these are the fields of the group, each once and in its order."""
+    names = [name for name, value in fields]
+    always = ["timestamp", "resourceType", "resourceId", "action", "userId"] if group == "facts" else []
+    optional = {"facts": ["traceId"], "actor": ["userName", "userEmail"], "content": ["resourceName"]}[group]
+    assert names[: len(always)] == always, "the facts that are always there"
+    rest = fields[len(always) :]
+    for name in optional:
+        if rest and rest[0][0] == name:
+            assert rest[0][1], "empty is absent"
+            rest = rest[1:]
+    rest = [name for name, value in rest]
+    if group == "facts":
+        assert not rest, "no other facts"
+    elif group == "actor":
+        assert all(name.startswith("metadata.") for name in rest)
+        keys = [name.encode() for name in rest]
+        assert all(one < other for one, other in zip(keys, keys[1:])), "metadata by its keys"
+    else:
+        assert len(rest) % 3 == 0
+        parts = ["field", "oldValue", "newValue"]
+        assert rest == [f"changes.{place // 3}.{parts[place % 3]}" for place in range(len(rest))], "changes in order"
+
+
 def verify(data, verifier):
     head, _, note = data.decode().partition("\n\n")
     version, extra, index, *hashes = head.split("\n")
@@ -100,6 +124,7 @@ def verify(data, verifier):
     assert root_of(sha256(b"\0", leaf), int(index), size, hashes) == root
     for group, disclosed in extra["groups"].items():
         assert disclosed.keys() == {"salt", "fields"} and len(unbase64(disclosed["salt"])) == 16
+        check_fields(group, disclosed["fields"])
         parts = [b"auditlog/group/v1\0", group.encode(), b"\0", unbase64(disclosed["salt"])]
         for name, value in disclosed["fields"]:
             for text in [name.encode(), value.encode()]:

@@ -2,7 +2,7 @@
 
 use auditlog::domain::hex;
 use auditlog::grpc::pb::integrity_service_client::IntegrityServiceClient;
-use auditlog::merkle::{Checkpoint, KeyName, Question, SigningKey, VerifierKey, sign};
+use auditlog::merkle::{Checkpoint, Hash, KeyName, Question, SigningKey, VerifierKey, sign};
 use auditlog::store::Store;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -24,6 +24,15 @@ pub fn verifier_key(log_id: &str) -> VerifierKey {
     signing_key().verifier(KeyName::parse(format!("{LOG_NAME}/{log_id}")).expect("a name"))
 }
 
+/// A signed checkpoint of any tree, and the key that verifies it.
+pub fn signed(log_id: &str, size: u64, root: Hash) -> (VerifierKey, String) {
+    let verifier = verifier_key(log_id);
+    let origin = verifier.name().clone();
+    let text = Checkpoint { origin: origin.clone(), size, root }.text();
+    let note = sign(&text, &origin, &[&signing_key()]);
+    (verifier, note)
+}
+
 /// Signs a checkpoint of the log as it was at `size`, now its last one.
 pub async fn sign_at(database: &Database, service: &Service, name: &str, size: u64) {
     sign_in(database, &service.store, name, size).await;
@@ -35,10 +44,7 @@ pub async fn sign_in(database: &Database, store: &Store, name: &str, size: u64) 
     let question = Question::root(size).expect("a size");
     let tiles = store.tiles(&organization(name), &question.tiles(), size).await.expect("read");
     let root = question.answer(&tiles).expect("whole tiles")[0];
-    let verifier = verifier_key(&log_id);
-    let origin = verifier.name().clone();
-    let text = Checkpoint { origin: origin.clone(), size, root }.text();
-    let note = sign(&text, &origin, &[&signing_key()]);
+    let (verifier, note) = signed(&log_id, size, root);
     let bytes = |bytes: &[u8]| literal(database, bytes);
     let text = verifier.text();
     let encoded = text.splitn(3, '+').nth(2).expect("a key");

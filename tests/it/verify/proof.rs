@@ -6,13 +6,19 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use auditlog::domain::{Group, Timestamp};
+use auditlog::merkle::{Hash, Leaf, hash_of_fields};
+use auditlog::verify::{Disclosed, Proof};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
 use super::{Verified, client, id};
+use crate::support::log::signed;
 use crate::support::process::{auditlog, program, ran, text};
-use crate::support::trail::lines;
+use crate::support::trail::{ENTRIES as TRAIL, lines};
 use crate::support::{Backend, Database, on_every_database};
 
 const ENTRIES: usize = 600;
@@ -172,6 +178,114 @@ fn forged_extras(proof: &str) -> Vec<(String, String)> {
     with("no groups", &|extra| drop(extra.as_object_mut().expect("an object").remove("groups")));
     with("no object", &|extra| *extra = json!([1]));
     forged
+}
+
+/// Entries from all over the trail are proved, and are what the trail says.
+pub fn prove_some_of_the_trail(verified: &Verified<'_>) {
+    let seed: u64 = std::env::var("AUDITLOG_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(17);
+    let mut random = StdRng::seed_from_u64(seed);
+    let key = verified.public.text();
+    for place in (0..8).map(|_| random.random_range(1..=TRAIL)).chain([TRAIL]) {
+        let (code, told) = verdict(prove(verified, place, "").as_bytes(), &key, &["--json"]);
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        let line: Value = serde_json::from_str(&lines()[place - 1]).expect("JSON");
+        assert_eq!((code, &told["id"], &told["size"]), (Some(0), &line["id"], &TRAIL.into()), "{told}");
+        assert_eq!(told["groups"]["facts"]["userId"], line["userId"]);
+        assert_eq!(told["groups"]["content"]["changes.0.field"], line["changes"][0]["field"]);
+    }
+}
+
+/// A proof whose leaf, tree and signature are right, of groups with just these fields.
+fn made_of(groups: [&[(&str, &str)]; 3]) -> String {
+    let log_id = "0123456789abcdef0123456789abcdef";
+    let groups = groups.map(|fields| {
+        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Disclosed { salt: [7; 16], fields }
+    });
+    let hashes = [0, 1, 2].map(|place| hash_of_fields(Group::ALL[place], &groups[place].salt, &groups[place].fields));
+    let leaf =
+        Leaf { log_id, seq: 1, id: "log_1", recorded_at: Timestamp::MIN, writer: "Key000000000", groups: hashes };
+    let data = leaf.data();
+    let (_, note) = signed(log_id, 1, Hash::of_leaf(&data));
+    Proof { leaf: data, groups: groups.map(Some), index: 0, hashes: Vec::new(), note }.text()
+}
+
+const FACTS: [(&str, &str); 5] = [
+    ("timestamp", "2025-01-20T10:30:00.000000Z"),
+    ("resourceType", "rule"),
+    ("resourceId", "r"),
+    ("action", "updated"),
+    ("userId", "u"),
+];
+const CHANGE: [(&str, &str); 3] =
+    [("changes.0.field", ""), ("changes.0.oldValue", "null"), ("changes.0.newValue", "1")];
+
+/// Groups that no entry has, whatever leaf was made of them.
+fn no_groups() -> Vec<(&'static str, String)> {
+    let facts = |fields: &[(&str, &str)]| made_of([fields, &[], &[]]);
+    let actor = |fields: &[(&str, &str)]| made_of([&FACTS, fields, &[]]);
+    let content = |fields: &[(&str, &str)]| made_of([&FACTS, &[], fields]);
+    let [a, b, c] = CHANGE;
+    vec![
+        ("no facts", facts(&[])),
+        ("a fact missing", facts(&FACTS[..4])),
+        ("a fact twice", facts(&[&FACTS[..], &FACTS[4..]].concat())),
+        ("facts in another order", facts(&[FACTS[1], FACTS[0], FACTS[2], FACTS[3], FACTS[4]])),
+        ("an invented fact", facts(&[&FACTS[..], &[("role", "admin")]].concat())),
+        ("an empty trace", facts(&[&FACTS[..], &[("traceId", "")]].concat())),
+        ("names in another order", actor(&[("userEmail", "e"), ("userName", "n")])),
+        ("a name twice", actor(&[("userName", "n"), ("userName", "m")])),
+        ("an empty name", actor(&[("userName", "")])),
+        ("metadata twice", actor(&[("metadata.a", "1"), ("metadata.a", "2")])),
+        ("metadata in another order", actor(&[("metadata.b", "1"), ("metadata.a", "2")])),
+        ("a name after metadata", actor(&[("metadata.b", "1"), ("userName", "n")])),
+        ("an invented value", actor(&[("x", "y")])),
+        ("a fact elsewhere", actor(&[("userId", "u")])),
+        ("a change without its end", content(&[a, b])),
+        ("a change in another order", content(&[a, c, b])),
+        ("a change twice", content(&[a, b, c, a, b, c])),
+        (
+            "changes from one on",
+            content(&[("changes.1.field", "f"), ("changes.1.oldValue", "1"), ("changes.1.newValue", "2")]),
+        ),
+        ("a name after changes", content(&[a, b, c, ("resourceName", "n")])),
+        ("an invented content", content(&[("resourceName", "n"), ("more", "1")])),
+    ]
+}
+
+#[test]
+fn groups_that_no_entry_has_are_refused_here_and_in_python() {
+    let (key, _) = signed("0123456789abcdef0123456789abcdef", 1, Hash::of_nothing());
+    let key = key.text();
+    let [a, b, c] = CHANGE;
+    let facts = [&FACTS[..], &[("traceId", "t")]].concat();
+    let good = made_of([
+        &facts,
+        &[("userName", "n"), ("userEmail", "e"), ("metadata.", ""), ("metadata.B", "1"), ("metadata.a", "2")],
+        &[
+            ("resourceName", "n"),
+            a,
+            b,
+            c,
+            ("changes.1.field", "f"),
+            ("changes.1.oldValue", "1"),
+            ("changes.1.newValue", "2"),
+        ],
+    ]);
+    let mut proofs = vec![good, made_of([&FACTS, &[], &CHANGE])];
+    let is_true = proofs.len();
+    for proof in &proofs {
+        let (code, told) = verdict(proof.as_bytes(), &key, &[]);
+        assert_eq!(code, Some(0), "{told}");
+    }
+    for (name, proof) in no_groups() {
+        let (code, told) = verdict(proof.as_bytes(), &key, &[]);
+        assert!(code == Some(1) && told.contains(" where no entry has it"), "{name}: {told}");
+        proofs.push(proof);
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let Some(verdicts) = by_python(&proofs, &key, directory.path()) else { return };
+    assert_eq!(verdicts, (0..proofs.len()).map(|place| place < is_true).collect::<Vec<_>>());
 }
 
 /// The verdicts of the verifier in Python; `None` without it, or without what checks Ed25519 for it.

@@ -83,7 +83,7 @@ on_every_database! {
         let (state, missed) = (database.directory.path().join("state"), database.directory.path().join("missed"));
         let remember = ["--state", state.to_str().expect("UTF-8")];
         let (_, told) = signed.verified(300, &[&remember[..], &["--trust-first-key"]].concat()).await;
-        assert!(told.contains("believing the service's first key, which nobody vouches for: audit.example.com/"), "{told}");
+        assert!(told.contains("believing the key that the service tells, which nobody vouches for: audit.example.com/"), "{told}");
         fs::copy(&state, &missed).expect("a copy");
         let file = signing_key(database);
         let (code, _, stderr) = ran(&["signing-key", "rotate", "--overlap", "1d"], &[("AUDITLOG_SIGNING_KEY", &file)]);
@@ -99,6 +99,9 @@ on_every_database! {
         signed.import(300..310);
         signed.verified(311, &remember).await;
         assert_eq!(keys_in(&state), both[1..]);
+        // Who trusts whatever is told trusts the key that signs now, and not the oldest.
+        let (_, told) = signed.verified(311, &["--trust-first-key"]).await;
+        assert!(told.contains(&both[1]), "{told}");
         // Who was not there then believes it from somebody else alone.
         let late = ["verify", "--state", missed.to_str().expect("UTF-8")];
         let (code, verdict, _) = signed.run(&late);

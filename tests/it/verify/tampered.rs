@@ -172,6 +172,50 @@ on_every_database! {
         verified.assert_found(&[], "removed without record: entry 700: its content is gone, and no later entry records with its hash that it was erased");
     }
 
+    async fn what_cannot_even_be_read_is_caught_and_named(database: &Database) {
+        let verified = Verified::with(database, 600).await;
+        keep(&verified, "kept").await;
+        for (at, edit) in [
+            (300, "changes = 'x'".to_owned()),
+            (1, format!("salts = {}", literal(database, &[]))),
+            (600, format!("leaf_hash = {}", literal(database, &[]))),
+            (256, format!("leaf_hash = {}", literal(database, &[7; 31]))),
+            (257, "metadata = '[]'".to_owned()),
+        ] {
+            verified.sql(&[&format!("UPDATE audit_logs SET {edit} WHERE seq = {at}")]).await;
+            let why = format!("the service cannot read it: Entry {at} cannot be read: it was changed, and not by this service");
+            verified.assert_found(&[], &format!("changed: entry {at}: {why}"));
+            restore(&verified, "kept").await;
+        }
+        verified.assert_verified(&[], "600");
+    }
+
+    async fn a_rewritten_past_is_not_put_down_to_what_is_new(database: &Database) {
+        let verified = Verified::with(database, 1_000).await;
+        let state = verified.file("state");
+        verified.assert_verified(&["--state", &state], "1,000");
+        keep(&verified, "yesterday").await;
+        let since_last = ["--state", state.as_str(), "--since-last"];
+        // What is new is changed: the past is right.
+        verified.import(1_000..ENTRIES);
+        verified.sign(ENTRIES as u64).await;
+        verified.sql(&["UPDATE audit_logs SET user_name = 'Another' WHERE seq = 1400"]).await;
+        verified.seal(1_400, 1_400).await;
+        verified.assert_found(&since_last, "changed: one of the entries 1001 to 1500: the entries are not those of the checkpoint, and no tile differs from them");
+        restore(&verified, "yesterday").await;
+        // Another past is signed for, and the same follows.
+        let nothing = format!(
+            "UPDATE organizations SET head_seq = 0, edge = {}, root = {}",
+            literal(database, &[]),
+            literal(database, &auditlog::merkle::Hash::of_nothing().0)
+        );
+        verified.sql(&["DELETE FROM audit_logs", "DELETE FROM log_tiles", "DELETE FROM checkpoints", &nothing]).await;
+        verified.import(2_000..3_000);
+        verified.import(1_000..ENTRIES);
+        verified.sign(ENTRIES as u64).await;
+        verified.assert_found(&since_last, "forked: one of the entries 1 to 1000: it is not as when the log was verified before, though what follows is as it was signed");
+    }
+
     async fn a_restored_or_another_history_is_caught_and_named(database: &Database) {
         let verified = Verified::with(database, 1_000).await;
         let state = verified.file("state");
