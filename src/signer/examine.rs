@@ -5,9 +5,9 @@ use std::fmt;
 
 use super::keys::Keys;
 use super::memory::Remembered;
-use crate::domain::OrganizationId;
+use crate::domain::{Invalid, OrganizationId};
 use crate::error::{Error, Result};
-use crate::merkle::{Checkpoint, Hash, KeyName, LogName, Question};
+use crate::merkle::{Checkpoint, KeyName, LogName, Question, verify_consistency};
 use crate::store::{Growth, LogHead, LogKey, SignedCheckpoint, Store};
 
 /// Why a log is not signed.
@@ -119,18 +119,9 @@ impl Examiner<'_> {
         let of_checkpoint = checkpoint.as_ref().map(|signed| Remembered { size: signed.size, root: signed.root });
         let signed: BTreeSet<_> = [remembered, of_checkpoint].into_iter().flatten().collect();
         let mut findings = Vec::new();
-        match self.roots(organization, now.size, &signed).await? {
-            Some((whole, _)) if whole != root || edge.root() != root || current != *log_id => {
-                findings.push(Finding::Damaged { size: now.size });
-            }
-            None => findings.push(Finding::Damaged { size: now.size }),
-            Some((_, roots)) => {
-                let forked = signed.iter().zip(roots).filter(|(signed, root)| Some(signed.root) != *root);
-                findings.extend(forked.map(|(signed, _)| match signed.size > now.size {
-                    true => Finding::RolledBack { signed: signed.size, size: now.size },
-                    false => Finding::Forked { signed: signed.size },
-                }));
-            }
+        match self.tree(organization, now, &signed).await? {
+            Some(found) if edge.root() == root && current == *log_id => findings.extend(found),
+            _ => findings.push(Finding::Damaged { size: now.size }),
         }
         if !keys.is_empty() && !self.keys.all().any(|own| keys.iter().any(|key| key.public == own.public())) {
             findings.push(Finding::ForeignKey);
@@ -145,26 +136,38 @@ impl Examiner<'_> {
         Ok(Some(Examined { organization, log_id, origin, now, keys, checkpoint, findings }))
     }
 
-    /// The root at `size`, and those at the sizes that were `signed`, `None` for one beyond; all as tiles and leaves are
-    /// now. `None` if these are damaged.
-    async fn roots(
+    /// What forbids to sign the tree `now` after those that were `signed`, as tiles and leaves are now. `None` if these
+    /// have another root, or are damaged.
+    async fn tree(
         &self,
         organization: &OrganizationId,
-        size: u64,
+        now: Remembered,
         signed: &BTreeSet<Remembered>,
-    ) -> Result<Option<(Hash, Vec<Option<Hash>>)>> {
-        let question = |size: u64| Question::root(size).map_err(|error| Error::Internal(error.into()));
-        let now = question(size)?;
+    ) -> Result<Option<Vec<Finding>>> {
+        let internal = |error: Invalid| Error::Internal(error.into());
+        let whole = Question::root(now.size).map_err(internal)?;
+        // By proofs and not by roots at both sizes, which can be told from tiles that contradict each other.
         let before: Vec<_> = signed
             .iter()
-            .map(|signed| (signed.size <= size).then(|| question(signed.size)).transpose())
+            .filter(|signed| signed.size <= now.size)
+            .map(|signed| Ok((signed, Question::consistency(signed.size, now.size).map_err(internal)?)))
             .collect::<Result<_>>()?;
-        let wanted = before.iter().flatten().chain([&now]).flat_map(Question::tiles).collect();
-        let tiles = self.store.tiles(organization, &wanted, size).await?;
-        let root = |question: &Question| question.answer(&tiles).ok().and_then(|root| root.first().copied());
-        // A tree whose root can be told can also tell that of its beginnings, unless somebody has cut a tile.
-        let before = before.iter().map(|question| question.as_ref().and_then(root)).collect();
-        Ok(root(&now).map(|now| (now, before)))
+        let wanted = before.iter().map(|(_, question)| question).chain([&whole]).flat_map(Question::tiles).collect();
+        let tiles = self.store.tiles(organization, &wanted, now.size).await?;
+        if whole.answer(&tiles).ok().and_then(|root| root.first().copied()) != Some(now.root) {
+            return Ok(None);
+        }
+        let beyond = signed.iter().filter(|signed| signed.size > now.size);
+        let rolled_back = |signed: &Remembered| Finding::RolledBack { signed: signed.size, size: now.size };
+        let mut findings: Vec<_> = beyond.map(rolled_back).collect();
+        for (signed, question) in before {
+            // A tree whose root can be told can also prove its beginnings, unless somebody has cut a tile.
+            let proof = question.answer(&tiles).unwrap_or_default();
+            if verify_consistency(signed.size, signed.root, &proof, now.size, now.root).is_err() {
+                findings.push(Finding::Forked { signed: signed.size });
+            }
+        }
+        Ok(Some(findings))
     }
 }
 
