@@ -64,7 +64,11 @@ async fn forged(database: &Database, store: &Store, signed: usize) -> Vec<String
         .map(|seq| format!("UPDATE audit_logs SET leaf_hash = {} WHERE seq = {seq}", blob(&leaves[seq - 1].0)))
         .collect();
     statements.push(format!("UPDATE log_tiles SET hashes = {} WHERE level = 1", blob(&row)));
-    statements.push(format!("UPDATE organizations SET edge = {}, root = {}", blob(&edge.bytes()), blob(&edge.root().0)));
+    statements.push(format!(
+        "UPDATE organizations SET edge = {}, root = {}",
+        blob(&edge.bytes()),
+        blob(&edge.root().0)
+    ));
     statements
 }
 
