@@ -46,12 +46,13 @@ Examples:
     /// Print the public keys, and with a log name the verifier keys of each log: organization, key, and the number of
     /// the entry that introduced it.
     ///
+    /// The key that signs comes last. Keys that only the database names are told on standard error.
     /// 0 is the number of a first key. A log that is not signed yet has - in its place. Give a verifier key to whoever
     /// shall check the log, by a way that you trust.
     #[command(after_help = "\
 Examples:
   auditlog signing-key show --signing-key auditlog.key
-  auditlog signing-key show --signing-key auditlog.key --log-name audit.example.com")]
+  auditlog signing-key show --signing-key auditlog.key --log-name audit.example.com --organization org_abc123")]
     Show {
         #[command(flatten)]
         file: KeyFile,
@@ -60,6 +61,14 @@ Examples:
         /// What the service is called in checkpoints. With it, verifier keys are printed, and the database is read.
         #[arg(long, env = "AUDITLOG_LOG_NAME", value_name = "NAME")]
         log_name: Option<LogName>,
+        /// Only the keys of this organization's log.
+        #[arg(
+            id = "shown_organization",
+            long = "organization",
+            env = "AUDITLOG_SHOWN_ORGANIZATION",
+            value_name = "ORG"
+        )]
+        organization: Option<OrganizationId>,
     },
     /// Add a key to the file, which signs from now on, and print its public key. The one before signs along for a while.
     ///
@@ -131,11 +140,11 @@ impl SigningKey {
                 tell!("Made {}. Keep it and {0}.state apart from the database's backups.", signing_key.display());
                 Ok(())
             }
-            Command::Show { file: KeyFile { signing_key }, database, log_name } => {
+            Command::Show { file: KeyFile { signing_key }, database, log_name, organization } => {
                 let keys = Keys::load(&signing_key)?;
                 let Some(log_name) = log_name else { return print_public(&keys) };
                 let store = database.open_existing().await?;
-                let shown = print_verifiers(&store, &keys, &log_name).await;
+                let shown = print_verifiers(&store, &keys, &log_name, organization).await;
                 store.close().await;
                 shown
             }
@@ -159,19 +168,36 @@ fn print_public(keys: &Keys) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn print_verifiers(store: &Store, keys: &Keys, log_name: &LogName) -> anyhow::Result<()> {
+async fn print_verifiers(
+    store: &Store,
+    keys: &Keys,
+    log_name: &LogName,
+    chosen: Option<OrganizationId>,
+) -> anyhow::Result<()> {
+    if let Some(organization) = &chosen {
+        ensure!(store.has_organization(organization).await?, "there is no organization {organization}");
+    }
     for organization in store.organizations().await? {
         let organization = OrganizationId::parse(organization.id)?;
+        if chosen.as_ref().is_some_and(|chosen| *chosen != organization) {
+            continue;
+        }
         let Some(LogHead { log_id, .. }) = store.log_head(&organization).await? else { continue };
         let origin = log_name.origin(&log_id)?;
         let known = store.log_keys(&organization).await?;
-        for key in &known {
-            let verifier = VerifierKey::new(origin.clone(), &key.public)?.text();
-            writeln!(stdout(), "{organization}\t{verifier}\t{}", key.seq)?;
+        let mut own: Vec<_> = keys.all().map(|key| key.public().to_vec()).collect();
+        // Whoever can write to the database can name a key there.
+        for foreign in known.iter().filter(|key| !own.contains(&key.public)) {
+            let verifier = VerifierKey::new(origin.clone(), &foreign.public)?.text();
+            tell!("{organization}: {verifier}, introduced by entry {}, is not in the key file", foreign.seq);
         }
-        let main = keys.main();
-        if !known.iter().any(|key| key.public == main.public()) {
-            writeln!(stdout(), "{organization}\t{}\t-", main.signing().verifier(origin).text())?;
+        let main = keys.main().public().to_vec();
+        own.retain(|public| *public == main || known.iter().any(|key| key.public == *public));
+        // The one that signs last.
+        own.reverse();
+        for public in own {
+            let seq = known.iter().find(|key| key.public == public).map_or("-".to_owned(), |key| key.seq.to_string());
+            writeln!(stdout(), "{organization}\t{}\t{seq}", VerifierKey::new(origin.clone(), &public)?.text())?;
         }
     }
     Ok(())

@@ -5,10 +5,13 @@ use std::fmt;
 
 use super::keys::Keys;
 use super::memory::Remembered;
-use crate::domain::OrganizationId;
+use crate::domain::{Entry, Invalid, OrganizationId, Seq};
 use crate::error::{Error, Result};
-use crate::merkle::{Checkpoint, Hash, KeyName, LogName, Question};
+use crate::merkle::{Checkpoint, KeyName, LogName, Question, open, verify_consistency};
 use crate::store::{Growth, LogHead, LogKey, SignedCheckpoint, Store};
+
+/// Entries between two checkpoints that introduce keys.
+const MAX_ROTATIONS: u64 = 100;
 
 /// Why a log is not signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +40,11 @@ pub enum Finding {
     },
     /// It was signed with other keys, none of which is in the key file.
     ForeignKey,
+    /// An entry that is not signed yet introduces a key that is not in the key file. Whoever verifies would believe it.
+    UnknownKey {
+        /// Its number.
+        seq: Seq,
+    },
     /// It was signed under another name.
     Renamed {
         /// Which.
@@ -54,6 +62,9 @@ impl fmt::Display for Finding {
             }
             Self::Gone { signed } => write!(f, "it was signed with {signed} entries and is not in the database"),
             Self::ForeignKey => f.write_str("none of the keys that it was signed with is in the key file"),
+            Self::UnknownKey { seq } => {
+                write!(f, "its entry {seq} introduces a key that is not in the key file, and is not signed yet")
+            }
             Self::Renamed { from } => {
                 write!(f, "it was signed as {from}, which is not the log name that is configured")
             }
@@ -76,6 +87,10 @@ impl Finding {
             Self::ForeignKey => {
                 "bring the key file back; if it is lost, let the new key take over with `auditlog signing-key \
                  acknowledge-rollback`"
+            }
+            Self::UnknownKey { .. } => {
+                "if another process was given a new key, copy the key file from there; if not, somebody changed the \
+                 database to have their key believed: bring a whole one back"
             }
             Self::Renamed { .. } => {
                 "set AUDITLOG_LOG_NAME as it was, or give the old name up with `auditlog signing-key acknowledge-rollback`"
@@ -119,22 +134,15 @@ impl Examiner<'_> {
         let of_checkpoint = checkpoint.as_ref().map(|signed| Remembered { size: signed.size, root: signed.root });
         let signed: BTreeSet<_> = [remembered, of_checkpoint].into_iter().flatten().collect();
         let mut findings = Vec::new();
-        match self.roots(organization, now.size, &signed).await? {
-            Some((whole, _)) if whole != root || edge.root() != root || current != *log_id => {
-                findings.push(Finding::Damaged { size: now.size });
-            }
-            None => findings.push(Finding::Damaged { size: now.size }),
-            Some((_, roots)) => {
-                let forked = signed.iter().zip(roots).filter(|(signed, root)| Some(signed.root) != *root);
-                findings.extend(forked.map(|(signed, _)| match signed.size > now.size {
-                    true => Finding::RolledBack { signed: signed.size, size: now.size },
-                    false => Finding::Forked { signed: signed.size },
-                }));
-            }
+        match self.tree(organization, now, &signed).await? {
+            Some(found) if edge.root() == root && current == *log_id => findings.extend(found),
+            _ => findings.push(Finding::Damaged { size: now.size }),
         }
         if !keys.is_empty() && !self.keys.all().any(|own| keys.iter().any(|key| key.public == own.public())) {
             findings.push(Finding::ForeignKey);
         }
+        let known = self.vouched(&origin, remembered, checkpoint.as_ref());
+        findings.extend(self.foreign_rotation(organization, &origin, known, now.size).await?);
         // A note begins with its origin.
         let before = checkpoint.as_ref().and_then(|signed| signed.note.lines().next());
         if let Some(from) = before.filter(|before| *before != origin.as_str()) {
@@ -145,26 +153,68 @@ impl Examiner<'_> {
         Ok(Some(Examined { organization, log_id, origin, now, keys, checkpoint, findings }))
     }
 
-    /// The root at `size`, and those at the sizes that were `signed`, `None` for one beyond; all as tiles and leaves are
-    /// now. `None` if these are damaged.
-    async fn roots(
+    /// How far a key of the file has signed the log for certain. What the database alone says of it, whoever writes to
+    /// the database can say too.
+    fn vouched(&self, origin: &KeyName, remembered: Option<Remembered>, checkpoint: Option<&SignedCheckpoint>) -> u64 {
+        let own: Vec<_> = self.keys.all().map(|key| key.signing().verifier(origin.clone())).collect();
+        let said = checkpoint.and_then(|signed| open(&signed.note, &own).ok());
+        let said = said.and_then(|text| Checkpoint::parse(text).ok()).filter(|said| said.origin == *origin);
+        said.map_or(0, |said| said.size).max(remembered.map_or(0, |remembered| remembered.size))
+    }
+
+    /// The first entry between `signed` and `size` that introduces a key which is not in the file.
+    async fn foreign_rotation(
         &self,
         organization: &OrganizationId,
+        origin: &KeyName,
+        signed: u64,
         size: u64,
+    ) -> Result<Option<Finding>> {
+        let (after, to) = (signed as Seq, size as Seq);
+        let rotations = self.store.rotations(organization, after, to, MAX_ROTATIONS).await?;
+        let own: Vec<_> = self.keys.all().map(|key| key.signing().verifier(origin.clone()).text()).collect();
+        let is_own = |entry: &Entry| match &entry.content.changes[..] {
+            [change] => serde_json::from_str(change.new_value.as_str()).is_ok_and(|key: String| own.contains(&key)),
+            _ => false,
+        };
+        // More than anybody has keys for are not looked at one by one.
+        let many = (rotations.len() as u64 == MAX_ROTATIONS).then_some(to);
+        let foreign = rotations.into_iter().map(|sealed| sealed.entry).find(|entry| !is_own(entry));
+        Ok(foreign.map(|entry| entry.seq).or(many).map(|seq| Finding::UnknownKey { seq }))
+    }
+
+    /// What forbids to sign the tree `now` after those that were `signed`, as tiles and leaves are now. `None` if these
+    /// have another root, or are damaged.
+    async fn tree(
+        &self,
+        organization: &OrganizationId,
+        now: Remembered,
         signed: &BTreeSet<Remembered>,
-    ) -> Result<Option<(Hash, Vec<Option<Hash>>)>> {
-        let question = |size: u64| Question::root(size).map_err(|error| Error::Internal(error.into()));
-        let now = question(size)?;
+    ) -> Result<Option<Vec<Finding>>> {
+        let internal = |error: Invalid| Error::Internal(error.into());
+        let whole = Question::root(now.size).map_err(internal)?;
+        // By proofs and not by roots at both sizes, which can be told from tiles that contradict each other.
         let before: Vec<_> = signed
             .iter()
-            .map(|signed| (signed.size <= size).then(|| question(signed.size)).transpose())
+            .filter(|signed| signed.size <= now.size)
+            .map(|signed| Ok((signed, Question::consistency(signed.size, now.size).map_err(internal)?)))
             .collect::<Result<_>>()?;
-        let wanted = before.iter().flatten().chain([&now]).flat_map(Question::tiles).collect();
-        let tiles = self.store.tiles(organization, &wanted, size).await?;
-        let root = |question: &Question| question.answer(&tiles).ok().and_then(|root| root.first().copied());
-        // A tree whose root can be told can also tell that of its beginnings, unless somebody has cut a tile.
-        let before = before.iter().map(|question| question.as_ref().and_then(root)).collect();
-        Ok(root(&now).map(|now| (now, before)))
+        let wanted = before.iter().map(|(_, question)| question).chain([&whole]).flat_map(Question::tiles).collect();
+        let tiles = self.store.tiles(organization, &wanted, now.size).await?;
+        if whole.answer(&tiles).ok().and_then(|root| root.first().copied()) != Some(now.root) {
+            return Ok(None);
+        }
+        let beyond = signed.iter().filter(|signed| signed.size > now.size);
+        let rolled_back = |signed: &Remembered| Finding::RolledBack { signed: signed.size, size: now.size };
+        let mut findings: Vec<_> = beyond.map(rolled_back).collect();
+        for (signed, question) in before {
+            // A tree whose root can be told can also prove its beginnings, unless somebody has cut a tile.
+            let proof = question.answer(&tiles).unwrap_or_default();
+            if verify_consistency(signed.size, signed.root, &proof, now.size, now.root).is_err() {
+                findings.push(Finding::Forked { signed: signed.size });
+            }
+        }
+        Ok(Some(findings))
     }
 }
 

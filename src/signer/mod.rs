@@ -80,8 +80,10 @@ enum Halt {
 impl From<Error> for Halt {
     fn from(error: Error) -> Self {
         match error {
-            Error::Internal(_) => Self::Internal(error),
-            passing => Self::Storage(passing),
+            Error::StorageUnavailable(_) | Error::Overloaded { .. } | Error::Timeout | Error::Draining => {
+                Self::Storage(error)
+            }
+            lasting => Self::Internal(lasting),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! What the signer refuses to sign, and that all else goes on.
 
+use auditlog::domain::hex;
+use auditlog::merkle::{Edge, Hash};
+
 use super::*;
 use crate::schema::execute;
 use crate::support::process::create_key;
@@ -47,7 +50,47 @@ async fn put_back(database: &Database, tables: &[&str]) {
 
 const TABLES: [&str; 4] = ["organizations", "audit_logs", "log_tiles", "checkpoints"];
 
+/// A statement's text to overwrite the log from the entry 257 to `signed`, which was signed, so that all that is read of
+/// it for the roots of `signed` entries and of all entries is what it should be: the tiles between contradict each other.
+async fn forged(database: &Database, store: &Store, signed: usize) -> Vec<String> {
+    let entries = store.sealed(&organization("org"), 0, i64::MAX, 10_000).await.expect("read");
+    let mut leaves: Vec<_> = entries.into_iter().map(|sealed| sealed.leaf).collect();
+    leaves[256..signed].iter_mut().for_each(|leaf| *leaf = Hash::of_node(*leaf, *leaf));
+    let mut edge = Edge::default();
+    let completed = leaves.iter().flat_map(|leaf| edge.append(*leaf)).collect::<Vec<_>>();
+    let row: Vec<_> = completed.iter().filter(|node| node.tile().level == 1).flat_map(|node| node.hash.0).collect();
+    let blob = |of: &[u8]| bytes(database, &hex(of));
+    let mut statements: Vec<_> = (257..=signed)
+        .map(|seq| format!("UPDATE audit_logs SET leaf_hash = {} WHERE seq = {seq}", blob(&leaves[seq - 1].0)))
+        .collect();
+    statements.push(format!("UPDATE log_tiles SET hashes = {} WHERE level = 1", blob(&row)));
+    statements.push(format!(
+        "UPDATE organizations SET edge = {}, root = {}",
+        blob(&edge.bytes()),
+        blob(&edge.root().0)
+    ));
+    statements
+}
+
 on_every_database! {
+    async fn two_histories_are_not_signed_from_tiles_that_contradict_each_other(database: &Database) {
+        let (store, key_file) = (database.store().await, new_key(database, "key"));
+        let ingest = start(&store, Clock::system());
+        append(&ingest, "org", 0, 505).await;
+        let task = Task::start(&store, &ingest, &key_file);
+        let before = signed_up_to(&store, "org", 505).await;
+        task.end().await;
+        append(&ingest, "org", 505, 95).await;
+        keep(database).await;
+        execute(database, &forged(database, &store, 505).await.join(";")).await;
+        let mut task = Task::start(&store, &ingest, &key_file);
+        task.says(false).await;
+        assert_eq!(signed(&store, "org").await, Some(before));
+        put_back(database, &TABLES).await;
+        signed_up_to(&store, "org", 600).await;
+        task.end().await;
+    }
+
     async fn a_restored_database_is_not_signed_until_that_is_acknowledged(database: &Database) {
         let key_file = new_key(database, "key");
         let api_key = create_key(&database.url, &["--organization", "org", "--scope", "read", "--scope", "write"]);

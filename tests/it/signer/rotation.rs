@@ -1,5 +1,6 @@
 //! A new key: each log records it before it first signs, once, whatever happens in between.
 
+use auditlog::domain::{Change, JsonText, ServiceEntry};
 use auditlog::store::Sealed;
 
 use super::*;
@@ -74,6 +75,31 @@ on_every_database! {
         }
         for name in NAMES {
             assert_eq!(check_log(&store, name).await, 6, "no replica writes it again");
+        }
+    }
+
+    async fn a_key_that_only_the_database_introduces_is_not_signed(database: &Database) {
+        let (store, key_file, foreign) = (database.store().await, new_key(database, "key"), new_key(database, "foreign"));
+        let ingest = start(&store, Clock::system());
+        append(&ingest, "org", 0, 3).await;
+        let task = Task::start(&store, &ingest, &key_file);
+        let before = signed_up_to(&store, "org", 3).await;
+        task.end().await;
+        // As whoever can write to the database would, with all hashes right: also if it says that this is signed.
+        let theirs = verifier(&store, "org", Keys::load(&foreign).expect("a key").main().signing()).await;
+        let text = JsonText::parse(&serde_json::Value::from(theirs.text()).to_string()).expect("JSON");
+        let change = Change { field: "verifierKey".to_owned(), old_value: JsonText::null(), new_value: text };
+        let catalogue = store.catalogue().await.expect("read");
+        let entry = ServiceEntry::Rotation.about(&organization("org"), None, vec![change], &catalogue, &Random::system());
+        recorder(ingest.clone())(organization("org"), entry.expect("an entry"), catalogue.into()).await.expect("written");
+        for claim in ["SELECT 1", "UPDATE checkpoints SET size = 4, root = (SELECT root FROM organizations)"] {
+            execute(database, claim).await;
+            let claimed = signed(&store, "org").await;
+            let mut task = Task::start(&store, &ingest, &key_file);
+            task.says(false).await;
+            assert_eq!(signed(&store, "org").await, claimed, "{claim}");
+            assert_eq!(claimed.map(|one| one.note), Some(before.note.clone()));
+            task.end().await;
         }
     }
 
