@@ -56,6 +56,12 @@ const COMMANDS: [Exempt; 7] = [
         verify: || assert_eq!(targets("bench"), ["service"], "what it runs"),
     },
     Exempt {
+        page: "docs/BENCHMARKS.md",
+        command: "cargo bench --bench service -- --only earlier --earlier /path/to/auditlog",
+        because: "it needs a program of an earlier build",
+        verify: || assert_eq!(targets("bench"), ["service"], "what it runs"),
+    },
+    Exempt {
         page: "docs/torture.md",
         command: "cargo test --test torture",
         because: "it takes minutes, and needs a machine for itself",
