@@ -10,6 +10,8 @@ use tonic::Status;
 use tonic::codec::{BufferSettings, DecodeBuf, Decoder};
 use tonic_prost::ProstCodec;
 
+use crate::error::Error;
+
 /// How often one field may come in one message. More than any request may have, so that one that is only a little too
 /// long is answered as its service answers it, and more than any response has.
 const MOST: u32 = 10_000;
@@ -54,7 +56,9 @@ impl<U: Message + Default> Decoder for Bounded<U> {
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         let message = buffer.copy_to_bytes(buffer.remaining());
         if let Some(field) = excess(&message) {
-            return Err(Status::internal(format!("field {field} comes more than {MOST} times in one message")));
+            let error =
+                Error::invalid(format!("field {field}"), format!("must come at most {MOST} times in one message"));
+            return Err(error.into());
         }
         U::decode(message).map(Some).map_err(|error| Status::internal(error.to_string()))
     }

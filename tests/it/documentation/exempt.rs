@@ -18,7 +18,7 @@ struct Exempt {
     verify: fn(),
 }
 
-const COMMANDS: [Exempt; 7] = [
+const COMMANDS: [Exempt; 8] = [
     Exempt {
         page: "README.md",
         command: "cargo run --release -- demo",

@@ -87,7 +87,8 @@ fn each_option_of_the_table_has_its_default() {
 
 #[test]
 fn each_reason_of_a_refusal_is_in_the_table() {
-    let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/metrics/mod.rs")).expect("the source");
+    let source =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/metrics/mod.rs")).expect("the source");
     let reasons = source.split("pub enum Refusal {").nth(1).expect("the reasons").split('}').next().expect("an end");
     let named = reasons.lines().map(str::trim).filter_map(|line| line.strip_suffix(','));
     let told: BTreeSet<_> = rows().into_iter().map(|[.., reason]| reason).filter(|reason| !reason.is_empty()).collect();
