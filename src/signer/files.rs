@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -19,7 +19,7 @@ impl Lock {
     pub(super) fn of(path: &Path) -> anyhow::Result<Self> {
         let lock = beside(path, ".lock");
         let file = private().create(true).truncate(false).open(&lock);
-        let file = file.and_then(|file| file.lock().map(|()| file));
+        let file = file.and_then(|file| owned_as(&file, path).and_then(|()| file.lock()).map(|()| file));
         Ok(Self { _file: file.with_context(|| format!("cannot lock {}", lock.display()))? })
     }
 }
@@ -37,13 +37,25 @@ pub(super) fn directory(path: &Path) -> &Path {
 }
 
 /// Replaces the file at `path`, so that whenever the machine stops it has all of the old or all of the new text.
-pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
+/// It is owned as the key file `key` is.
+pub(super) fn replace(path: &Path, text: &str, key: &Path) -> io::Result<()> {
     let new = beside(path, ".new");
     let mut file = private().create(true).truncate(true).open(&new)?;
+    owned_as(&file, key)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&new, path)?;
     File::open(directory(path))?.sync_all()
+}
+
+/// Gives a file that root has made to the owner of `key`: the service must be able to read it.
+fn owned_as(file: &File, key: &Path) -> io::Result<()> {
+    let (key, own) = (fs::metadata(key)?, file.metadata()?);
+    // Nobody else can give files away.
+    if own.is_file() && own.uid() == 0 && key.uid() != 0 {
+        fchown(file, Some(key.uid()), Some(key.gid()))?;
+    }
+    Ok(())
 }
 
 fn private() -> OpenOptions {

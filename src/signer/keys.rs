@@ -141,7 +141,7 @@ impl Keys {
         let mut kept = vec![Key { until: Some(until), ..main }];
         kept.extend(others.into_iter().filter(|key| key.until.is_some_and(|until| until > now)));
         let keys = Self { main: Key::new(random.bytes(), None)?, others: kept };
-        replace(path, &keys.text()).with_context(|| format!("cannot write {}", path.display()))?;
+        replace(path, &keys.text(), path).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(keys)
     }
 

@@ -75,7 +75,7 @@ impl StateFile {
         if memory != before {
             let lines = memory.iter().map(|(log_id, Remembered { size, root })| format!("{log_id} {size} {root}\n"));
             let text = HEAD.to_owned() + &lines.collect::<String>();
-            replace(&self.path, &text).with_context(|| format!("cannot write {}", self.path.display()))?;
+            replace(&self.path, &text, &self.key).with_context(|| format!("cannot write {}", self.path.display()))?;
         }
         Ok(changed)
     }

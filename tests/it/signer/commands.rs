@@ -1,6 +1,6 @@
 //! `auditlog signing-key`, and what `serve` says of its options.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
 use crate::support::database::temporary;
@@ -32,6 +32,15 @@ fn a_key_is_made_once_shown_and_exchanged() {
     assert!(former.starts_with(public.trim_end_matches("-\n")) && former.ends_with('Z'), "{both}");
     assert_eq!(std::fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o600);
     assert_eq!(command(&["show"]).1, both);
+    // Whoever handles an incident may be root, and the service is not.
+    if std::fs::metadata(&path).expect("it is there").uid() == 0 {
+        std::os::unix::fs::chown(&path, Some(4711), Some(4712)).expect("root may");
+        assert_eq!(command(&["rotate", "--overlap", "90d"]).0, Some(0));
+        for name in ["key", "key.lock"] {
+            let found = std::fs::metadata(directory.path().join(name)).expect("it is there");
+            assert_eq!((found.uid(), found.gid()), (4711, 4712), "{name}");
+        }
+    }
     assert_eq!(command(&["rotate", "--overlap", "999999d"]).0, Some(0));
     assert_eq!(command(&["rotate", "--overlap", "99999999d"]).0, Some(1));
     assert_eq!(command(&["acknowledge-rollback"]).0, Some(2));
@@ -99,5 +108,12 @@ on_every_database! {
         assert!(service.said.iter().any(|line| line.contains("others than its owner can read")), "{:?}", service.said);
         signed_up_to(&store, "org_a", 1).await;
         assert_eq!(show(), format!("org_a\t{expected}\t0\n"));
+        // One that only the database names is told, and not printed.
+        append(&ingest, "org_b", 0, 1).await;
+        store.keep_log_key(&organization("org_a"), &[7; 32], 1).await.expect("kept");
+        let (code, shown, told) = ran(&["signing-key", "show", "--organization", "org_a"], &environment);
+        assert_eq!((code, shown), (Some(0), format!("org_a\t{expected}\t0\n")));
+        assert!(told.contains("introduced by entry 1, is not in the key file"), "{told}");
+        assert_eq!(ran(&["signing-key", "show", "--organization", "org_x"], &environment).0, Some(1));
     }
 }
