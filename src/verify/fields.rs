@@ -33,7 +33,7 @@ pub(super) fn check_fields(group: Group, fields: &[(String, String)]) -> Result<
     match foreign {
         Some((name, _)) => Err(wrong(group, Some(name))),
         // Of the last change.
-        None if group == Group::Content && rest.len() % 3 != 0 => Err(wrong(group, None)),
+        None if group == Group::Content && !rest.len().is_multiple_of(3) => Err(wrong(group, None)),
         None => Ok(()),
     }
 }
