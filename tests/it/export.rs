@@ -17,9 +17,9 @@ use crate::trail::{Asked, model};
 /// Filters on each database.
 const FILTERS: usize = 12;
 /// What a process may need for an export of any length, in KiB, and what it may need more for ten times the
-/// entries.
+/// entries: less than these entries take, and more than what a few more connections hold of SQLite's pages.
 const MEMORY: u64 = 64 * 1024;
-const GROWTH: u64 = 8 * 1024;
+const GROWTH: u64 = 16 * 1024;
 
 fn export(service: &Process, key: &str, arguments: &[&str]) -> Command {
     let mut command = auditlog();

@@ -1,11 +1,15 @@
 //! Kills, full disks and files that are not what they should be.
 
+use auditlog::domain::{EntryId, Erased, Group};
+use auditlog::error::Error;
+use auditlog::ingest::{Erasure, Target};
 use auditlog::merkle::Edge;
-use auditlog::store::Sealed;
+use auditlog::store::{Sealed, Store};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
+use crate::erasure::{eraser, erasure};
 use crate::schema::execute;
 use crate::support::database::hold_head;
 
@@ -102,14 +106,14 @@ on_every_database! {
         signed_up_to(&store, "org", 4).await;
     }
 
-    async fn roots_are_those_of_the_leaves_whatever_is_written_and_killed(database: &Database) {
+    async fn roots_are_those_of_the_leaves_whatever_is_written_erased_and_killed(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let mut random = StdRng::seed_from_u64(11);
         let mut task: Option<Task> = None;
         let mut ingest = start(&store, Clock::system());
         let (mut next, mut seen) = (0, BTreeMap::new());
         for _ in 0..80 {
-            match random.random_range(0..8) {
+            match random.random_range(0..10) {
                 0..4 => {
                     let size = [1, 3, 60, 256][random.random_range(0..4)];
                     append(&ingest, "org", next, size).await;
@@ -122,7 +126,14 @@ on_every_database! {
                     next += 40;
                 }
                 5 => drop(hold_head(&store, "org").await),
-                6 => match task.take() {
+                // Whole, or nobody waits for its end.
+                6 | 7 if next > 0 => {
+                    let id = EntryId::parse(format!("log_{}", random.random_range(0..next))).expect("an id");
+                    let patience = [2_000_000, random.random_range(0..4_000)][random.random_range(0..2)];
+                    let erasing = erase_all(&store, id);
+                    let _ = tokio::time::timeout(Duration::from_micros(patience), erasing).await;
+                }
+                8 => match task.take() {
                     Some(task) => task.end().await,
                     None => task = Some(Task::start(&store, &ingest, &key_file)),
                 },
@@ -146,12 +157,25 @@ on_every_database! {
         assert_eq!(last.size, size);
         seen.insert(size, last);
         assert!(seen.len() > 3, "{:?}", seen.keys());
-        let mut edge = Edge::default();
-        for Sealed { leaf, .. } in store.sealed(&organization("org"), 0, i64::MAX, size).await.expect("read") {
+        let (mut edge, mut erased) = (Edge::default(), 0);
+        for Sealed { entry, leaf, .. } in store.sealed(&organization("org"), 0, i64::MAX, size).await.expect("read") {
             let _ = edge.append(leaf);
+            erased += usize::from(entry.erased != Erased::default());
             if let Some(checkpoint) = seen.get(&edge.size()) {
                 assert_eq!(checkpoint.root, edge.root(), "{}", edge.size());
             }
         }
+        assert!(erased > 3, "{erased} entries lost values");
+    }
+}
+
+/// Erases what `id` has of a person, if it is there.
+async fn erase_all(store: &Store, id: EntryId) {
+    let groups = [Group::Actor, Group::Content].into_iter().collect();
+    let target = Target::Entries(vec![id]);
+    match eraser(store).erase(Erasure { organization: organization("org"), ..erasure(target, groups) }).await {
+        // A write that was dropped half-way may not have come.
+        Ok(_) | Err(Error::AuditLogsNotFound(_)) => {}
+        Err(error) => panic!("{error}"),
     }
 }
