@@ -86,7 +86,7 @@ async fn tortured(options: &Options, scratch: &Path, mut seed: u64, all: &mut Ve
         let mut passed = true;
         for backend in options.backends() {
             for fault in Fault::value_variants() {
-                if options.asks(*fault) && fault.is_of(backend) {
+                if options.asks(*fault, backend) && fault.is_of(backend) {
                     passed &= play(*fault, backend, scratch, seed, all).await;
                 }
             }
