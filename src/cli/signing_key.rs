@@ -174,14 +174,17 @@ async fn print_verifiers(
     log_name: &LogName,
     chosen: Option<OrganizationId>,
 ) -> anyhow::Result<()> {
-    if let Some(organization) = &chosen {
-        ensure!(store.has_organization(organization).await?, "there is no organization {organization}");
-    }
-    for organization in store.organizations().await? {
-        let organization = OrganizationId::parse(organization.id)?;
-        if chosen.as_ref().is_some_and(|chosen| *chosen != organization) {
-            continue;
+    let organizations = match chosen {
+        Some(chosen) => {
+            ensure!(store.has_organization(&chosen).await?, "there is no organization {chosen}");
+            vec![chosen]
         }
+        None => {
+            let all = store.organizations().await?.into_iter();
+            all.map(|organization| OrganizationId::parse(organization.id)).collect::<Result<_, _>>()?
+        }
+    };
+    for organization in organizations {
         let Some(LogHead { log_id, .. }) = store.log_head(&organization).await? else { continue };
         let origin = log_name.origin(&log_id)?;
         let known = store.log_keys(&organization).await?;

@@ -161,8 +161,8 @@ impl Writer {
                 append.commit().await.map_err(|CommitFailed(error)| Failure::Unknown(error))?;
                 self.metrics.committed(group.iter().map(|job| job.batch.entries.len()).sum(), begun);
                 let acknowledged = outcomes.iter().flatten().flatten();
-                let (replayed, written): (Vec<_>, Vec<_>) = acknowledged.partition(|written| written.replayed);
-                self.metrics.acknowledged(written.len(), replayed.len());
+                let replayed = acknowledged.clone().filter(|written| written.replayed).count();
+                self.metrics.acknowledged(acknowledged.count() - replayed, replayed);
                 Ok(outcomes)
             }
             Err(error) => {

@@ -80,7 +80,7 @@ enum Halt {
 impl From<Error> for Halt {
     fn from(error: Error) -> Self {
         match error {
-            Error::StorageUnavailable(_) | Error::Overloaded { .. } | Error::Timeout | Error::Draining => {
+            Error::StorageUnavailable(_) | Error::Overloaded(_) | Error::Timeout | Error::Draining => {
                 Self::Storage(error)
             }
             lasting => Self::Internal(lasting),

@@ -16,7 +16,7 @@ use super::{MARK, Target, at_once};
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn entry() -> AuditLogInput {
+pub fn entry() -> AuditLogInput {
     AuditLogInput {
         resource_type: "rule".to_owned(),
         resource_id: "r".to_owned(),

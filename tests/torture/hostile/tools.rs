@@ -4,11 +4,12 @@ use std::io;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use auditlog::grpc::pb::{AuditLogInput, ListAuditLogsRequest, WriteAuditLogsRequest};
+use auditlog::grpc::pb::{ListAuditLogsRequest, WriteAuditLogsRequest};
 use prost::Message;
 
+use super::Target;
 use super::frames::prefixed;
-use super::{MARK, Target};
+use super::messages::entry;
 
 /// Connections that slowhttptest opens, and how many a second.
 const CONNECTIONS: &str = "1000";
@@ -55,15 +56,7 @@ pub async fn h2load_lists(target: Target, duration: Duration) -> io::Result<Stri
 
 /// Writes, as many as it can.
 pub async fn h2load_writes(target: Target, duration: Duration) -> io::Result<String> {
-    let entry = AuditLogInput {
-        resource_type: "rule".to_owned(),
-        resource_id: "r".to_owned(),
-        action: "created".to_owned(),
-        user_id: "u".to_owned(),
-        user_name: MARK.to_owned(),
-        ..AuditLogInput::default()
-    };
-    let message = WriteAuditLogsRequest { organization_id: target.organization.clone(), audit_logs: vec![entry] };
+    let message = WriteAuditLogsRequest { organization_id: target.organization.clone(), audit_logs: vec![entry()] };
     h2load(&target, duration, "WriteAuditLogs", &message).await
 }
 
