@@ -72,11 +72,11 @@ impl Drop for Server {
 /// Runs the server until standard input ends, and removes its directory.
 fn script(programs: &Path, directory: &Path, port: u16, rows: u64) -> String {
     let buffers = if rows >= 10_000_000 { "4GB" } else { "1GB" };
-    // Durable as by default. What is larger than by default keeps the load and checkpoints out of the figures.
+    // Durable as by default. What is larger than by default keeps the load and checkpoints out of the figures. No Unix
+    // socket, whose path may not be as long as that of a directory.
     let options = format!(
-        "-p {port} -k {d} -h 127.0.0.1 -c max_connections=200 -c shared_buffers={buffers} -c max_wal_size=8GB \
-         -c maintenance_work_mem=512MB -c log_line_prefix=\"[%p] \" -c log_checkpoints=off",
-        d = directory.display()
+        "-p {port} -h 127.0.0.1 -c unix_socket_directories= -c max_connections=200 -c shared_buffers={buffers} \
+         -c max_wal_size=8GB -c maintenance_work_mem=512MB -c log_line_prefix=\"[%p] \" -c log_checkpoints=off"
     );
     format!(
         "set -e; trap 'rm -rf {d}' EXIT; cd {d}; {bin}/initdb -D {d}/data -A trust -U postgres -E UTF8 --locale=C >{d}/log 2>&1; \

@@ -102,11 +102,11 @@ impl Server {
     }
 
     /// Starts it, durable as by default, and waits until it answers. To be called by the main thread, with which it
-    /// ends.
+    /// ends. There is no Unix socket, whose path may not be as long as that of a directory.
     pub fn start(&mut self) -> anyhow::Result<()> {
         let script = format!(
-            "cd {d} && exec setpriv --pdeathsig KILL {bin}/postgres -D {d}/data -p {port} -k {d} -h 127.0.0.1 \
-             -c max_connections=100 {options} >>{d}/log 2>&1",
+            "cd {d} && exec setpriv --pdeathsig KILL {bin}/postgres -D {d}/data -p {port} -h 127.0.0.1 \
+             -c unix_socket_directories= -c max_connections=100 {options} >>{d}/log 2>&1",
             d = self.directory.display(),
             bin = self.programs.display(),
             port = self.port,
@@ -116,7 +116,8 @@ impl Server {
         let begun = Instant::now();
         while !self.answers() {
             let ended = self.child.as_mut().context("it was started")?.try_wait()?.is_some();
-            ensure!(!ended && begun.elapsed() < STARTS, "PostgreSQL did not start; see {}", self.log().display());
+            let log = || fs::read_to_string(self.log()).unwrap_or_default();
+            ensure!(!ended && begun.elapsed() < STARTS, "PostgreSQL did not start: {}", log());
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
