@@ -62,6 +62,9 @@ impl Kind {
 
 impl Admission {
     pub(super) fn new(most: usize, budget: Budget, metrics: Metrics) -> Self {
+        let held = budget.clone();
+        let help = "Bytes that requests and responses hold.";
+        metrics.reading("auditlog_held_bytes", help, move || Some(held.used() as f64));
         let [places, keyless] = [most, KEYLESS].map(|places| Arc::new(Semaphore::new(places)));
         Self { places, keyless, budget, metrics }
     }
@@ -95,14 +98,17 @@ pub(super) async fn admit(
     next: Next,
 ) -> Response {
     let kind = Kind::of(request.uri().path());
+    let connection = request.extensions_mut().remove::<Arc<Connection>>();
     let place = match admission.place(kind) {
         Ok(place) => place,
         Err(error) => {
+            if let Some(connection) = &connection {
+                connection.refused();
+            }
             dispose(request.into_body());
             return refuse(error);
         }
     };
-    let connection = request.extensions_mut().remove::<Arc<Connection>>();
     let work = connection.as_ref().map(|connection| connection.works(kind == Kind::Keyless));
     let received = Arc::new(Received { held: admission.budget.hold(0), is_refused: AtomicBool::new(false) });
     if !request.body().is_end_stream() {

@@ -237,11 +237,16 @@ async fn given_up(store: &Store, signing: &Signing, refused: Vec<Rollback>, yes:
         return Ok(());
     }
     if !refused.is_empty() {
-        if !yes && !confirmed(refused.len())? {
+        if !yes && !confirmed(&refused)? {
             bail!("nothing was changed");
         }
-        for Rollback { log_id, in_file, in_database, now, .. } in &refused {
-            warn!(log_id, ?in_file, ?in_database, ?now, "a rollback is acknowledged: what was signed is given up");
+        for rollback in &refused {
+            let Rollback { log_id, in_file, in_database, now, .. } = rollback;
+            if rollback.is_believed() {
+                warn!(log_id, ?in_database, ?now, "what the database says was signed is believed");
+            } else {
+                warn!(log_id, ?in_file, ?in_database, ?now, "a rollback is acknowledged: what was signed is given up");
+            }
         }
         let (clock, random) = (Clock::system(), Random::system());
         let (ingest, _) =
@@ -255,11 +260,20 @@ async fn given_up(store: &Store, signing: &Signing, refused: Vec<Rollback>, yes:
 }
 
 /// Asks whoever sits there.
-fn confirmed(logs: usize) -> anyhow::Result<bool> {
+fn confirmed(refused: &[Rollback]) -> anyhow::Result<bool> {
     if !stdin().is_terminal() {
         return Err(super::usage("say --yes to give up what was signed"));
     }
-    tell!("Give up what was signed of {logs} logs, and sign what the database has instead? Type yes:");
+    let believed = refused.iter().filter(|one| one.is_believed()).count();
+    if believed > 0 {
+        tell!("Of {believed} logs the database alone says what was signed; an older database would say less.");
+    }
+    match refused.len() - believed {
+        0 => tell!("Believe it? Type yes:"),
+        given_up => {
+            tell!("Give up what was signed of {given_up} logs, and sign what the database has instead? Type yes:");
+        }
+    }
     let mut answer = String::new();
     stdin().read_line(&mut answer)?;
     Ok(answer.trim() == "yes")

@@ -5,6 +5,7 @@ mod checkpoint;
 mod edge;
 mod group;
 mod hash;
+mod introduction;
 mod leaf;
 #[cfg(test)]
 mod naive;
@@ -17,6 +18,7 @@ pub use checkpoint::Checkpoint;
 pub use edge::Edge;
 pub use group::{GroupHash, Salt, Salts, Values, hash_of_fields};
 pub use hash::Hash;
+pub use introduction::Introduction;
 pub use leaf::{Leaf, SERVICE, bundle, group_hashes, leaf_hash, unbundle};
 pub use note::{KeyName, LogName, PublicKey, SigningKey, Unsigned, VerifierKey, open, sign};
 pub use proof::{DamagedTile, Question, Tiles};

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use anyhow::ensure;
+
 use super::examine::{Examined, Examiner, Finding};
 use super::keys::Keys;
 use super::memory::{Memory, Remembered, StateFile};
 use super::{Record, Signing, rotation};
 use crate::domain::{OrganizationId, Timestamp};
-use crate::error::Result;
-use crate::store::{Growth, Store};
+use crate::store::Store;
 
 /// A log that the signer refuses.
 pub struct Rollback {
@@ -33,6 +34,16 @@ impl Rollback {
     pub fn is_damaged(&self) -> bool {
         self.findings.iter().any(|finding| matches!(finding, Finding::Damaged { .. }))
     }
+
+    /// Whether the log extends what the database says was signed of it, so that nothing is given up.
+    pub fn is_believed(&self) -> bool {
+        self.findings == [Finding::Forgotten]
+    }
+
+    /// What is remembered from now on.
+    fn taken(&self) -> Option<Remembered> {
+        if self.is_believed() { self.in_database } else { self.now }
+    }
 }
 
 /// What the signer refuses of `organization`, or of all logs, those included that are gone.
@@ -42,7 +53,12 @@ pub async fn rollbacks(
     organization: Option<&OrganizationId>,
 ) -> anyhow::Result<Vec<Rollback>> {
     let keys = Keys::load(&signing.key_file)?;
-    let mut memory = StateFile::of(&signing.key_file).read()?;
+    let state = StateFile::of(&signing.key_file);
+    let remembered = state.read()?;
+    let is_lost = remembered.is_none();
+    let alone = organization.filter(|_| is_lost);
+    ensure!(alone.is_none(), "{} is not there, which concerns all logs: say --all", state.path().display());
+    let mut memory = remembered.unwrap_or_default();
     let mut refused = Vec::new();
     for log in store.growth(&keys.main().public()).await? {
         let in_file = memory.remove(&log.log_id);
@@ -50,7 +66,22 @@ pub async fn rollbacks(
         if !is_chosen || (in_file.is_none() && log.signed == 0) {
             continue;
         }
-        refused.extend(rollback(store, &keys, signing, log, in_file).await?);
+        let examiner = Examiner { store, keys: &keys, log_name: &signing.log_name };
+        let Some(examined) = examiner.examine(&log, in_file).await? else { continue };
+        let lost = is_lost.then_some(Finding::Forgotten);
+        let findings: Vec<_> = lost.into_iter().chain(examined.findings.iter().cloned()).collect();
+        if findings.is_empty() {
+            continue;
+        }
+        refused.push(Rollback {
+            organization: Some(log.organization),
+            log_id: log.log_id,
+            findings,
+            in_file,
+            in_database: examined.checkpoint.as_ref().map(|signed| Remembered { size: signed.size, root: signed.root }),
+            now: Some(examined.now),
+            log: Some(examined),
+        });
     }
     if organization.is_none() {
         refused.extend(memory.into_iter().map(|(log_id, signed)| Rollback {
@@ -64,26 +95,6 @@ pub async fn rollbacks(
         }));
     }
     Ok(refused)
-}
-
-async fn rollback(
-    store: &Store,
-    keys: &Keys,
-    signing: &Signing,
-    log: Growth,
-    in_file: Option<Remembered>,
-) -> Result<Option<Rollback>> {
-    let examiner = Examiner { store, keys, log_name: &signing.log_name };
-    let examined = examiner.examine(&log, in_file).await?;
-    Ok(examined.filter(|examined| !examined.findings.is_empty()).map(|examined| Rollback {
-        organization: Some(log.organization),
-        log_id: log.log_id,
-        findings: examined.findings.clone(),
-        in_file,
-        in_database: examined.checkpoint.as_ref().map(|signed| Remembered { size: signed.size, root: signed.root }),
-        now: Some(examined.now),
-        log: Some(examined),
-    }))
 }
 
 /// Gives up what was signed of these logs, so that the signer goes on with what is there. Gives those that were left
@@ -100,12 +111,15 @@ pub async fn acknowledge(
     // What an operator has seen, and nothing newer.
     let seen: Memory =
         rollbacks.iter().filter_map(|rollback| Some((rollback.log_id.clone(), rollback.in_file?))).collect();
-    let changes = rollbacks.iter().map(|one| (one.log_id.clone(), one.now.filter(|now| now.size > 0)));
+    state.create()?;
+    let changes = rollbacks.iter().map(|one| (one.log_id.clone(), one.taken().filter(|taken| taken.size > 0)));
     let changed = state.change(&seen, &changes.collect::<BTreeMap<_, _>>())?;
     let (taken, left): (Vec<_>, Vec<_>) = rollbacks.into_iter().partition(|one| changed.contains(&one.log_id));
-    for Rollback { organization, log, in_database, findings, .. } in taken {
+    for one in taken {
+        let is_believed = one.is_believed();
+        let Rollback { organization, log, in_database, findings, .. } = one;
         let Some((organization, log)) = organization.zip(log) else { continue };
-        if let Some(signed) = in_database {
+        if let Some(signed) = in_database.filter(|_| !is_believed) {
             store.forget_checkpoint(&organization, signed.size).await?;
         }
         if findings.contains(&Finding::ForeignKey) {

@@ -5,13 +5,10 @@ use std::fmt;
 
 use super::keys::Keys;
 use super::memory::Remembered;
-use crate::domain::{Entry, Invalid, OrganizationId, Seq};
+use crate::domain::{Invalid, OrganizationId};
 use crate::error::{Error, Result};
-use crate::merkle::{Checkpoint, KeyName, LogName, Question, open, verify_consistency};
+use crate::merkle::{Checkpoint, KeyName, LogName, Question, verify_consistency};
 use crate::store::{Growth, LogHead, LogKey, SignedCheckpoint, Store};
-
-/// Entries between two checkpoints that introduce keys.
-const MAX_ROTATIONS: u64 = 100;
 
 /// Why a log is not signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +30,8 @@ pub enum Finding {
         /// The entries that there are.
         size: u64,
     },
+    /// The file that remembers what was signed is not there.
+    Forgotten,
     /// The log is not in the database.
     Gone {
         /// The entries that were signed.
@@ -40,11 +39,6 @@ pub enum Finding {
     },
     /// It was signed with other keys, none of which is in the key file.
     ForeignKey,
-    /// An entry that is not signed yet introduces a key that is not in the key file. Whoever verifies would believe it.
-    UnknownKey {
-        /// Its number.
-        seq: Seq,
-    },
     /// It was signed under another name.
     Renamed {
         /// Which.
@@ -60,11 +54,9 @@ impl fmt::Display for Finding {
             Self::Damaged { size } => {
                 write!(f, "the edge, the root, the tiles and the leaves of its {size} entries contradict each other")
             }
+            Self::Forgotten => f.write_str("the file beside the key that remembers what was signed is not there"),
             Self::Gone { signed } => write!(f, "it was signed with {signed} entries and is not in the database"),
             Self::ForeignKey => f.write_str("none of the keys that it was signed with is in the key file"),
-            Self::UnknownKey { seq } => {
-                write!(f, "its entry {seq} introduces a key that is not in the key file, and is not signed yet")
-            }
             Self::Renamed { from } => {
                 write!(f, "it was signed as {from}, which is not the log name that is configured")
             }
@@ -76,24 +68,29 @@ impl Finding {
     /// What an operator can do.
     pub fn advice(&self) -> &'static str {
         match self {
-            Self::RolledBack { .. } | Self::Forked { .. } | Self::Gone { .. } => {
+            Self::RolledBack { .. } | Self::Forked { .. } => {
                 "find out who changed the database; bring the newer one back, or give up what was signed with \
-                 `auditlog signing-key acknowledge-rollback`"
+                 `auditlog signing-key acknowledge-rollback --organization ORG`"
+            }
+            Self::Gone { .. } => {
+                "find out who changed the database; bring the newer one back, or give up what was signed with \
+                 `auditlog signing-key acknowledge-rollback --all`"
+            }
+            Self::Forgotten => {
+                "bring it back, or copy it from another machine that signs; if it is lost, believe what the database \
+                 says was signed with `auditlog signing-key acknowledge-rollback --all`"
             }
             Self::Damaged { .. } => {
                 "find out who changed the database; bring a whole one back, and then `auditlog signing-key \
-                 acknowledge-rollback` if it is older"
+                 acknowledge-rollback --organization ORG` if it is older"
             }
             Self::ForeignKey => {
                 "bring the key file back; if it is lost, let the new key take over with `auditlog signing-key \
-                 acknowledge-rollback`"
-            }
-            Self::UnknownKey { .. } => {
-                "if another process was given a new key, copy the key file from there; if not, somebody changed the \
-                 database to have their key believed: bring a whole one back"
+                 acknowledge-rollback --organization ORG`"
             }
             Self::Renamed { .. } => {
-                "set AUDITLOG_LOG_NAME as it was, or give the old name up with `auditlog signing-key acknowledge-rollback`"
+                "set AUDITLOG_LOG_NAME as it was, or give the old name up with `auditlog signing-key \
+                 acknowledge-rollback --organization ORG`"
             }
         }
     }
@@ -141,8 +138,6 @@ impl Examiner<'_> {
         if !keys.is_empty() && !self.keys.all().any(|own| keys.iter().any(|key| key.public == own.public())) {
             findings.push(Finding::ForeignKey);
         }
-        let known = self.vouched(&origin, remembered, checkpoint.as_ref());
-        findings.extend(self.foreign_rotation(organization, &origin, known, now.size).await?);
         // A note begins with its origin.
         let before = checkpoint.as_ref().and_then(|signed| signed.note.lines().next());
         if let Some(from) = before.filter(|before| *before != origin.as_str()) {
@@ -151,36 +146,6 @@ impl Examiner<'_> {
         }
         let (organization, log_id) = (organization.clone(), log_id.clone());
         Ok(Some(Examined { organization, log_id, origin, now, keys, checkpoint, findings }))
-    }
-
-    /// How far a key of the file has signed the log for certain. What the database alone says of it, whoever writes to
-    /// the database can say too.
-    fn vouched(&self, origin: &KeyName, remembered: Option<Remembered>, checkpoint: Option<&SignedCheckpoint>) -> u64 {
-        let own: Vec<_> = self.keys.all().map(|key| key.signing().verifier(origin.clone())).collect();
-        let said = checkpoint.and_then(|signed| open(&signed.note, &own).ok());
-        let said = said.and_then(|text| Checkpoint::parse(text).ok()).filter(|said| said.origin == *origin);
-        said.map_or(0, |said| said.size).max(remembered.map_or(0, |remembered| remembered.size))
-    }
-
-    /// The first entry between `signed` and `size` that introduces a key which is not in the file.
-    async fn foreign_rotation(
-        &self,
-        organization: &OrganizationId,
-        origin: &KeyName,
-        signed: u64,
-        size: u64,
-    ) -> Result<Option<Finding>> {
-        let (after, to) = (signed as Seq, size as Seq);
-        let rotations = self.store.rotations(organization, after, to, MAX_ROTATIONS).await?;
-        let own: Vec<_> = self.keys.all().map(|key| key.signing().verifier(origin.clone()).text()).collect();
-        let is_own = |entry: &Entry| match &entry.content.changes[..] {
-            [change] => serde_json::from_str(change.new_value.as_str()).is_ok_and(|key: String| own.contains(&key)),
-            _ => false,
-        };
-        // More than anybody has keys for are not looked at one by one.
-        let many = (rotations.len() as u64 == MAX_ROTATIONS).then_some(to);
-        let foreign = rotations.into_iter().map(|sealed| sealed.entry).find(|entry| !is_own(entry));
-        Ok(foreign.map(|entry| entry.seq).or(many).map(|seq| Finding::UnknownKey { seq }))
     }
 
     /// What forbids to sign the tree `now` after those that were `signed`, as tiles and leaves are now. `None` if these

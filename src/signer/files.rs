@@ -63,3 +63,26 @@ fn private() -> OpenOptions {
     options.write(true).mode(0o600);
     options
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::chown;
+
+    use super::*;
+
+    #[test]
+    fn what_is_made_beside_a_key_belongs_to_the_owner_of_the_key() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let key = directory.path().join("key");
+        fs::write(&key, "").expect("written");
+        // As root runs a command beside the service of somebody else. Nobody but root can give files away.
+        let _ = chown(&key, Some(65_534), Some(65_534));
+        let of = |path: &Path| fs::metadata(path).map(|metadata| (metadata.uid(), metadata.gid())).expect("a file");
+        let lock = Lock::of(&key).expect("locked");
+        replace(&beside(&key, ".state"), "text", &key).expect("written");
+        drop(lock);
+        for ending in [".state", ".lock"] {
+            assert_eq!(of(&beside(&key, ending)), of(&key), "{ending}");
+        }
+    }
+}

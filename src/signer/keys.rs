@@ -20,6 +20,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::files::{Lock, replace};
+use super::memory::StateFile;
 use crate::domain::{Random, Timestamp};
 use crate::merkle::{PublicKey, SigningKey};
 
@@ -110,7 +111,8 @@ impl Keys {
         }
     }
 
-    /// Makes a key and its file, which nobody else can read. Errors: there is such a file.
+    /// Makes a key and its file, which nobody else can read, and beside it the one that remembers what was signed.
+    /// Errors: there is such a file.
     pub fn create(path: &Path, random: &Random) -> anyhow::Result<Self> {
         let keys = Self { main: Key::new(random.bytes(), None)?, others: Vec::new() };
         let at = path.display();
@@ -121,10 +123,11 @@ impl Keys {
             }
         })?;
         let written = file.write_all(keys.text().as_bytes()).and_then(|()| file.sync_all());
-        if let Err(error) = written {
+        let written = written.with_context(|| format!("cannot write {at}"));
+        if let Err(error) = written.and_then(|()| StateFile::of(path).create()) {
             // It was made a moment ago, and is no key.
             let _ = fs::remove_file(path);
-            bail!("cannot write {at}: {error}");
+            return Err(error);
         }
         File::open(super::files::directory(path)).and_then(|directory| directory.sync_all())?;
         Ok(keys)

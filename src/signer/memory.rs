@@ -38,11 +38,24 @@ impl StateFile {
         Self { key: key.to_owned(), path: beside(key, ".state") }
     }
 
-    /// What it holds; nothing if it is not there.
-    pub(super) fn read(&self) -> anyhow::Result<Memory> {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes it, if it is not there, to say that nothing was signed.
+    pub(super) fn create(&self) -> anyhow::Result<()> {
+        let _lock = Lock::of(&self.key)?;
+        if self.read()?.is_none() {
+            self.write(&Memory::new())?;
+        }
+        Ok(())
+    }
+
+    /// What it holds; `None` if it is not there, so that nobody can tell what was signed.
+    pub(super) fn read(&self) -> anyhow::Result<Option<Memory>> {
         let at = self.path.display();
         let text = match fs::read_to_string(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Memory::new()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             text => text.with_context(|| format!("cannot read {at}"))?,
         };
         let mut memory = Memory::new();
@@ -51,7 +64,7 @@ impl StateFile {
             let (log_id, remembered) = parse(line).ok_or_else(damaged)?;
             memory.insert(log_id, remembered);
         }
-        Ok(memory)
+        Ok(Some(memory))
     }
 
     /// Remembers `changes`, `None` to forget a log, where the file still says what `seen` does: another process may have
@@ -62,7 +75,7 @@ impl StateFile {
         changes: &BTreeMap<String, Option<Remembered>>,
     ) -> anyhow::Result<BTreeSet<String>> {
         let _lock = Lock::of(&self.key)?;
-        let before = self.read()?;
+        let before = self.read()?.with_context(|| format!("{} is missing", self.path.display()))?;
         let mut memory = before.clone();
         let mut changed = BTreeSet::new();
         for (log_id, now) in changes.iter().filter(|(log_id, _)| before.get(*log_id) == seen.get(*log_id)) {
@@ -73,11 +86,15 @@ impl StateFile {
             changed.insert(log_id.clone());
         }
         if memory != before {
-            let lines = memory.iter().map(|(log_id, Remembered { size, root })| format!("{log_id} {size} {root}\n"));
-            let text = HEAD.to_owned() + &lines.collect::<String>();
-            replace(&self.path, &text, &self.key).with_context(|| format!("cannot write {}", self.path.display()))?;
+            self.write(&memory)?;
         }
         Ok(changed)
+    }
+
+    fn write(&self, memory: &Memory) -> anyhow::Result<()> {
+        let lines = memory.iter().map(|(log_id, Remembered { size, root })| format!("{log_id} {size} {root}\n"));
+        let text = HEAD.to_owned() + &lines.collect::<String>();
+        replace(&self.path, &text, &self.key).with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 

@@ -41,6 +41,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const STOPPED: Duration = Duration::from_secs(3);
 /// How often it says again why it has stopped, in looks.
 const TOLD: u32 = 100;
+/// How long errors may pass before it says that it does not sign.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Findings that are told at once.
 const MAX_TOLD: usize = 10;
 
@@ -69,6 +71,8 @@ pub struct Signer {
 enum Halt {
     /// Something else than before.
     Refused(Vec<(String, Finding)>),
+    /// Logs were signed, and the file that remembers what of them is not there.
+    Forgotten(PathBuf),
     /// Keys, or what is remembered beside them.
     Files(anyhow::Error),
     /// It may pass.
@@ -112,6 +116,7 @@ impl Signer {
         let checkpoints = metrics.checkpoints();
         let mut told = String::new();
         let mut looks: u32 = 0;
+        let mut signed_at = Instant::now();
         loop {
             let begun = Instant::now();
             let looked = AssertUnwindSafe(self.look()).catch_unwind().await;
@@ -125,11 +130,15 @@ impl Signer {
                     }
                     checkpoints.signed(begun);
                     serving.send_replace(true);
+                    signed_at = Instant::now();
                     // Among very many logs a look takes its time, and must not be all that is done.
                     PAUSE.max(begun.elapsed() * 2)
                 }
                 Err(Halt::Storage(error)) => {
                     warn!(error = error.with_causes(), "signing failed; trying again");
+                    if signed_at.elapsed() > PATIENCE {
+                        serving.send_replace(false);
+                    }
                     PAUSE
                 }
                 Err(halt) => {
@@ -158,9 +167,15 @@ impl Signer {
             blocking(move || state.read()).await?
         };
         let logs = self.store.growth(&keys.main().public()).await?;
-        if memory.is_empty() && logs.iter().any(|log| log.signed > 0) {
-            warn!("nothing beside the key says what was signed last; the database alone is believed");
-        }
+        let memory = match memory {
+            Some(memory) => memory,
+            None if logs.iter().any(|log| log.signed > 0) => return Err(Halt::Forgotten(state.path().to_owned())),
+            None => {
+                let state = state.clone();
+                blocking(move || state.create()).await?;
+                Memory::new()
+            }
+        };
         let examined = self.examine_all(&keys, &memory, &logs).await?;
         let mut signed = Vec::with_capacity(examined.len());
         for examined in examined {
@@ -268,6 +283,7 @@ impl Halt {
     fn found(&self) -> String {
         match self {
             Self::Refused(refused) => format!("{refused:?}"),
+            Self::Forgotten(file) => file.display().to_string(),
             Self::Files(error) => format!("{error:#}"),
             Self::Storage(error) | Self::Internal(error) => error.with_causes(),
         }
@@ -284,6 +300,12 @@ impl Halt {
                     error!(others = refused.len() - MAX_TOLD, "signing has stopped: further logs may not be signed");
                 }
             }
+            Self::Forgotten(file) => error!(
+                file = %file.display(),
+                finding = %Finding::Forgotten,
+                advice = Finding::Forgotten.advice(),
+                "signing has stopped: nobody can tell what was signed"
+            ),
             Self::Files(cause) => halted(&format_args!("{cause:#}")),
             Self::Storage(error) | Self::Internal(error) => halted(&error.with_causes()),
         }

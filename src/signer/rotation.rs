@@ -5,10 +5,10 @@ use uuid::Uuid;
 
 use super::Record;
 use super::examine::Examined;
-use super::keys::Keys;
+use super::keys::{Key, Keys};
 use crate::domain::{Change, JsonText, ServiceEntry, Timestamp};
 use crate::error::{Error, Result};
-use crate::merkle::VerifierKey;
+use crate::merkle::{Introduction, SigningKey, VerifierKey};
 use crate::store::Store;
 
 /// Makes the key that signs one of the log's keys: those of a log without any begin with it, and others record it first.
@@ -29,16 +29,25 @@ pub(super) async fn introduce(
     }
     let key = keys.main();
     let verifier = key.signing().verifier(log.origin.clone());
-    let text = serde_json::Value::from(verifier.text()).to_string();
-    let new_value = JsonText::parse(&text).map_err(internal)?;
-    let change = Change { field: "verifierKey".to_owned(), old_value: JsonText::null(), new_value };
+    // Also by those that no longer sign: where the service did not run meanwhile, nobody knows a newer one.
+    let known = keys.all().filter(|key| log.has(&key.public()));
+    let introduction = Introduction::sign(verifier.clone(), &known.map(Key::signing).collect::<Vec<&SigningKey>>());
+    let values = [("verifierKey", verifier.text()), ("signatures", introduction.signatures().to_owned())];
+    // Of a key that was lost there are none.
+    let told = values.iter().filter(|(_, value)| !value.is_empty());
+    let changes = told.map(|(field, value)| change(field, value)).collect::<Result<_>>()?;
     let catalogue = store.catalogue().await?;
     let organization = log.organization.clone();
-    let entry = ServiceEntry::Rotation.with_uuid(uuid(&verifier), &organization, None, vec![change], &catalogue);
+    let entry = ServiceEntry::Rotation.with_uuid(uuid(&verifier), &organization, None, changes, &catalogue);
     let seq = record(organization, entry.map_err(internal)?, catalogue.into()).await?;
     store.keep_log_key(&log.organization, &key.public(), seq).await?;
     tracing::info!(organization = %log.organization, seq, "a new key signs this log from now on");
     Ok(())
+}
+
+fn change(field: &str, value: &str) -> Result<Change> {
+    let new_value = JsonText::parse(&serde_json::Value::from(value).to_string()).map_err(internal)?;
+    Ok(Change { field: field.to_owned(), old_value: JsonText::null(), new_value })
 }
 
 /// The same for the same key of the same log, so that it is recorded once.

@@ -162,27 +162,6 @@ impl Store {
         };
         rows.iter().map(sealed).collect()
     }
-
-    /// At most `limit` of the entries numbered above `after` and up to `to` whose ids say that they introduce a key.
-    pub async fn rotations(
-        &self,
-        organization: &OrganizationId,
-        after: Seq,
-        to: Seq,
-        limit: u64,
-    ) -> Result<Vec<Sealed>> {
-        let backend = self.readers.get_database_backend();
-        // Among those that are new: what an index of ids finds depends on how the database sorts them.
-        let text = format!(
-            "SELECT {} FROM audit_logs a WHERE a.organization_id = $1 AND a.seq > $2 AND a.seq <= $3 \
-             AND substr(a.id, 1, 18) = 'auditlog:rotation:' ORDER BY a.seq LIMIT $4",
-            rows::columns("a", &rows::SEALED)
-        );
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let values = [organization.as_str().into(), after.into(), to.into(), limit.into()];
-        let rows = self.readers.query_all_raw(Statement::from_sql_and_values(backend, text, values)).await?;
-        rows.iter().map(|row| Ok(rows::sealed(row)?.1)).collect()
-    }
 }
 
 /// The hashes of the first `width` leaves of a tile of level 0, from its entries.

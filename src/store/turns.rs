@@ -50,6 +50,10 @@ impl Store {
     /// The same with at most `reads` that run or wait for their turn, and none that runs while `budget` is spent.
     pub fn with_turns(mut self, reads: usize, budget: Budget, metrics: Metrics) -> Self {
         let all = Arc::new(Semaphore::new(reads));
+        let free = Arc::clone(&all);
+        metrics.reading("auditlog_reads", "Reads that run or wait for a connection to the database.", move || {
+            Some(reads.saturating_sub(free.available_permits()) as f64)
+        });
         self.turns = Turns { all, budget, metrics, ..self.turns };
         self
     }

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::told::{Actor, Content, Facts, Part, Told};
 use crate::domain::{Change, Group, Seq};
-use crate::merkle::{GroupHash, Hash, SERVICE, VerifierKey};
+use crate::merkle::{GroupHash, Hash, Introduction, SERVICE, VerifierKey};
 
 /// What begins the ids of the service's entries, and no others.
 const PREFIX: &str = "auditlog:";
@@ -15,7 +15,7 @@ pub enum Record {
     /// Groups whose values are gone, each with its entry's number and its hash.
     Erasure(Vec<(Seq, Group, GroupHash)>),
     /// A key that checkpoints get.
-    Rotation(VerifierKey),
+    Rotation(Introduction),
 }
 
 /// What `told` records, if the service made it about `organization`. Errors: it has not the shape of such an entry, or
@@ -92,7 +92,13 @@ fn erasure(seq: Seq, changes: &[Change]) -> Result<Record, String> {
 
 fn rotation(changes: &[Change]) -> Result<Record, String> {
     let malformed = || "is no record of a new key".to_owned();
-    let [key] = changes else { return Err(malformed()) };
-    let text = new_value(key).filter(|_| key.field == "verifierKey").ok_or_else(malformed)?;
-    VerifierKey::parse(&text).map(Record::Rotation).map_err(|_| malformed())
+    let value = |change: &Change, field| new_value(change).filter(|_| change.field == field);
+    let (key, signatures) = match changes {
+        [key] => (key, Some(String::new())),
+        [key, signatures] => (key, value(signatures, "signatures")),
+        _ => return Err(malformed()),
+    };
+    let key = value(key, "verifierKey").and_then(|text| VerifierKey::parse(&text).ok());
+    let (key, signatures) = key.zip(signatures).ok_or_else(malformed)?;
+    Ok(Record::Rotation(Introduction::new(key, signatures)))
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::domain::{Change, Group, JsonText, Random, Seq, Timestamp};
-use crate::merkle::{Checkpoint, Edge, GroupHash, Hash, KeyName, Leaf, SigningKey, TileId, sign};
+use crate::merkle::{
+    Checkpoint, Edge, GroupHash, Hash, Introduction, KeyName, Leaf, SigningKey, TileId, VerifierKey, sign,
+};
 
 const LOG: &str = "0123456789abcdef0123456789abcdef";
 const ORGANIZATION: &str = "org_a";
@@ -326,13 +328,15 @@ fn only_a_later_record_with_that_hash_excuses_a_missing_group() {
 #[test]
 fn entries_of_the_service_have_one_shape() {
     let verifier = key().verifier(origin()).text();
-    let rotation = service(3, "rotation", vec![change("verifierKey", &verifier)]);
+    let rotation = service(3, "rotation", vec![change("verifierKey", &verifier), change("signatures", "— name AAAA")]);
     let with = |told: Told| {
         let mut all = entries(5);
         all[2] = sealed(told);
         says(found(&log(&all), &all, None))
     };
     assert_eq!(with(rotation.clone()), "verified");
+    // By nobody, where the keys before were lost.
+    assert_eq!(with(service(3, "rotation", vec![change("verifierKey", &verifier)])), "verified");
     let edited = |edit: fn(&mut Facts, &mut Actor, &mut Content)| {
         let mut told = rotation.clone();
         let (
@@ -367,6 +371,9 @@ fn entries_of_the_service_have_one_shape() {
         (edited(|_, _, content| content.changes[0].old_value = json("1")), "an old value"),
         (edited(|_, _, content| content.changes[0].new_value = json("1")), "no record of a new key"),
         (edited(|_, _, content| content.changes.clear()), "no record of a new key"),
+        (edited(|_, _, content| content.changes.reverse()), "no record of a new key"),
+        (edited(|_, _, content| content.changes[1].field.clear()), "no record of a new key"),
+        (edited(|_, _, content| content.changes.push(change("signatures", ""))), "no record of a new key"),
     ] {
         assert!(told.starts_with("added: entry 3: it ") && told.contains(why), "{told}, {why}");
     }
@@ -381,7 +388,7 @@ fn times_of_recording_do_not_decrease() {
 }
 
 #[test]
-fn a_new_key_is_believed_where_an_old_one_vouches_for_the_entry_that_names_it() {
+fn a_new_key_is_believed_where_one_before_has_signed_it() {
     let keys = [7u8, 8, 9].map(|seed| SigningKey::from_seed(&[seed; 32]).expect("32 bytes"));
     let [first, second, third] = keys.each_ref().map(|key| key.verifier(origin()));
     let signed = log(&entries(3)).checkpoint;
@@ -389,13 +396,22 @@ fn a_new_key_is_believed_where_an_old_one_vouches_for_the_entry_that_names_it() 
     let trust = Trust::new([first.clone()]).expect("a key");
     assert!(trust.open(&note(&[&keys[0]])).is_ok() && trust.open(&note(&[&keys[0], &keys[1]])).is_ok());
     assert!(trust.open(&note(&[&keys[1]])).is_err());
-    let both = trust.after(&note(&[&keys[0], &keys[1]]), std::slice::from_ref(&second));
+    let by = |key: &VerifierKey, by: usize| Introduction::sign(key.clone(), &[&keys[by]]);
+    let both = trust.after(&note(&[&keys[0], &keys[1]]), &[by(&second, 0)]);
     assert_eq!(both.keys(), [first.clone(), second.clone()]);
-    let later = both.after(&note(&[&keys[1]]), &[second.clone(), third.clone()]);
+    let later = both.after(&note(&[&keys[1]]), &[by(&second, 0), by(&third, 1)]);
     assert_eq!(later.keys(), [second.clone(), third.clone()]);
     assert!(later.open(&note(&[&keys[0]])).is_err() && later.open(&note(&[&keys[2]])).is_ok());
+    // Not by itself, by nobody, by one that is not known, by one that is believed no longer, for another log.
     let elsewhere = keys[1].verifier(KeyName::parse("other.example.com/x").expect("a name"));
-    assert_eq!(trust.after(&note(&[&keys[0]]), std::slice::from_ref(&elsewhere)).keys(), std::slice::from_ref(&first));
+    let unsigned = Introduction::sign(second.clone(), &[]);
+    for introduced in
+        [&[by(&second, 1)][..], &[unsigned], &[by(&second, 2)], &[by(&elsewhere, 0)], &[by(&elsewhere, 1)]]
+    {
+        assert_eq!(trust.after(&note(&[&keys[0]]), introduced).keys(), std::slice::from_ref(&first));
+    }
+    let fourth = SigningKey::from_seed(&[10; 32]).expect("32 bytes").verifier(origin());
+    assert_eq!(later.after(&note(&[&keys[1]]), &[by(&fourth, 0)]), later);
     assert!(
         Trust::new([first, elsewhere.clone()]).is_err() && Trust::new([elsewhere]).is_err() && Trust::new([]).is_err()
     );

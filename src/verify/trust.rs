@@ -1,7 +1,7 @@
 //! Which keys a verifier believes, and how it comes to believe others.
 
 use crate::domain::Invalid;
-use crate::merkle::{Checkpoint, KeyName, Unsigned, VerifierKey, open};
+use crate::merkle::{Checkpoint, Introduction, KeyName, Unsigned, VerifierKey, open};
 
 /// The id of the log that signs as `name`: what follows the last slash of it.
 pub fn log_id(name: &KeyName) -> Result<&str, Invalid> {
@@ -65,16 +65,17 @@ impl Trust {
         }
     }
 
-    /// What to believe after a log was verified up to `note`, in which the entries `introduced` these keys. A key that no
-    /// longer signs, though a later one does, is believed no longer.
+    /// What to believe after a log was verified up to `note`, in which entries `introduced` keys: those too that one
+    /// which is believed has signed. A key that no longer signs, though a later one does, is believed no longer.
     #[must_use]
-    pub fn after(&self, note: &str, introduced: &[VerifierKey]) -> Self {
-        let own = introduced.iter().filter(|key| key.name() == self.origin());
+    pub fn after(&self, note: &str, introduced: &[Introduction]) -> Self {
         let mut keys = self.0.clone();
-        for key in own {
-            // To its place among those that the log introduces.
-            keys.retain(|known| known != key);
-            keys.push(key.clone());
+        for introduction in introduced {
+            if introduction.is_signed_by(&keys) {
+                // To its place among those that the log introduces.
+                keys.retain(|known| known != introduction.key());
+                keys.push(introduction.key().clone());
+            }
         }
         let signs = |key: &VerifierKey| open(note, std::slice::from_ref(key)).is_ok();
         let first = keys.iter().position(signs).unwrap_or(0);

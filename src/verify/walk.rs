@@ -7,7 +7,7 @@ use super::service::{self, Record};
 use super::told::{Part, Told};
 use super::{Finding, Kind};
 use crate::domain::{Group, Invalid, Seq, Timestamp};
-use crate::merkle::{Edge, GroupHash, Hash, VerifierKey};
+use crate::merkle::{Edge, GroupHash, Hash, Introduction};
 
 /// The bad entries that are kept to find out what happened to them; more are only counted.
 const SUSPECTS: usize = 16;
@@ -55,7 +55,7 @@ pub struct Walk {
     passed: Seq,
     pending: BTreeMap<(Seq, Group), GroupHash>,
     bad: Vec<(Finding, Hash)>,
-    keys: Vec<VerifierKey>,
+    introduced: Vec<Introduction>,
     rows: Rows,
     erased: u64,
 }
@@ -74,7 +74,7 @@ impl Walk {
             passed: 0,
             pending: BTreeMap::new(),
             bad: Vec::new(),
-            keys: Vec::new(),
+            introduced: Vec::new(),
             rows: Rows::default(),
             erased: 0,
         };
@@ -89,8 +89,8 @@ impl Walk {
         self.append(told.leaf);
         let removals = match sound {
             Ok(None) => Vec::new(),
-            Ok(Some(Record::Rotation(key))) => {
-                self.keys.push(key);
+            Ok(Some(Record::Rotation(introduction))) => {
+                self.introduced.push(introduction);
                 Vec::new()
             }
             Ok(Some(Record::Erasure(erased))) => self.record(told.seq, &erased),
@@ -255,8 +255,8 @@ impl Walk {
     }
 
     /// The keys that entries introduced, in order.
-    pub fn keys(&self) -> &[VerifierKey] {
-        &self.keys
+    pub fn introduced(&self) -> &[Introduction] {
+        &self.introduced
     }
 
     /// The groups that were properly erased.

@@ -50,6 +50,16 @@ pub fn new_key(database: &Database, name: &str) -> PathBuf {
     path
 }
 
+/// As on another machine: the key, and what was signed last.
+fn copy_key(database: &Database, key_file: &Path) -> PathBuf {
+    let copy = database.directory.path().join("copy");
+    for ending in ["", ".state"] {
+        let with = |path: &Path| format!("{}{ending}", path.display());
+        std::fs::copy(with(key_file), with(&copy)).expect("a copy");
+    }
+    copy
+}
+
 pub fn signing(key_file: &Path) -> Signing {
     Signing { key_file: key_file.to_owned(), log_name: LOG_NAME.parse().expect("a name") }
 }
@@ -186,8 +196,7 @@ on_every_database! {
     async fn whoever_has_seen_a_checkpoint_finds_it_in_all_later_ones(database: &Database) {
         const NAMES: [&str; 3] = ["org_a", "org_b", "org_c"];
         let (store, key_file) = (database.store().await, new_key(database, "key"));
-        let copy = database.directory.path().join("copy");
-        std::fs::copy(&key_file, &copy).expect("a copy");
+        let copy = copy_key(database, &key_file);
         let ingest = start(&store, Clock::system());
         let mut replicas = [Task::start(&store, &ingest, &key_file), Task::start(&store, &ingest, &copy)];
         let begun = Instant::now();

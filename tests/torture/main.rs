@@ -11,6 +11,7 @@ mod controls;
 mod database;
 mod entry;
 mod faults;
+mod gauges;
 mod honest;
 mod hostile;
 mod journal;

@@ -23,8 +23,8 @@ pub struct Figures {
     pub checkpoints: u64,
     /// What clients saw, and how often.
     pub troubles: BTreeMap<String, u64>,
-    /// KiB.
-    pub memory: u64,
+    /// Bytes.
+    pub memory: f64,
     pub took: Duration,
 }
 
@@ -100,7 +100,7 @@ fn cells(one: &Figures) -> Vec<String> {
         one.wrong,
         one.walks,
         one.checkpoints,
-        one.memory / 1_000,
+        (one.memory / 1e6) as u64,
     ];
     [one.database.to_owned(), one.name.clone()].into_iter().chain(counts.map(|count| count.to_string())).collect()
 }

@@ -18,6 +18,7 @@ use crate::check::{Checker, Findings, When};
 use crate::client::Client;
 use crate::database::{Database, Server};
 use crate::faults::disk::Disk;
+use crate::gauges::MEMORY;
 use crate::journal::Journal;
 use crate::load::{Load, Shared};
 use crate::options::Backend;
@@ -30,8 +31,17 @@ use crate::watch::{Seen, Watch};
 const LOAD: u64 = 20;
 /// The longest that all may take to end once nothing is in their way.
 const SETTLES: Duration = Duration::from_secs(90);
-/// The most memory that the service may hold, in KiB: what may wait, several times, in a debug build.
-const MEMORY: u64 = 400_000;
+/// The most that the gauges of a service may show. Of memory, what may wait, several times, in a debug build; all else
+/// is as limited by default, and bytes by what is ready beyond it.
+const MOST: [(&str, f64); 6] = [
+    (MEMORY, 400e6),
+    ("auditlog_connections", 1_024.0),
+    ("auditlog_held_bytes", 320.0 * MIB),
+    ("auditlog_reads", 256.0),
+    ("auditlog_queue_entries", 20_000.0),
+    ("auditlog_queue_bytes", 64.0 * MIB),
+];
+const MIB: f64 = 1_048_576.0;
 
 /// Everything that a fault happens to.
 pub struct Scene {
@@ -93,7 +103,9 @@ impl Scene {
         let mut services = Vec::new();
         for number in 0..setting.replicas.max(1) {
             let name = format!("service-{number}");
-            fs::copy(&signing, directory.join(format!("{name}.key")))?;
+            for ending in ["key", "key.state"] {
+                fs::copy(signing.with_extension(ending), directory.join(format!("{name}.{ending}")))?;
+            }
             let mut service = Service::new(&name, &directory, &url, &key)?;
             for (variable, value) in &setting.environment {
                 service.set(variable, value);
@@ -173,7 +185,15 @@ impl Scene {
         let findings = self.examine(When::Settled).await?;
         self.count();
         self.judge(&findings, allowed)?;
-        ensure!(self.figures.memory < MEMORY, "the service held {} KiB", self.figures.memory);
+        for service in &self.services {
+            ensure!(
+                service.most(MEMORY) > 0.0,
+                "its metrics could not be read, so that nothing is known of its bounds"
+            );
+            for (gauge, most) in MOST {
+                ensure!(service.most(gauge) <= most, "{gauge} was {}, and may be {most}", service.most(gauge));
+            }
+        }
         ensure!(self.figures.walks > 0, "no walk came to its end, so that nothing is known of them");
         ensure!(self.figures.checkpoints > 0, "no checkpoint was seen, so that nothing is known of them");
         Ok(())
@@ -215,16 +235,13 @@ impl Scene {
     pub fn count(&mut self) {
         let (shared, extent) = (&self.load.shared, self.checker.extent);
         let read = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-        for service in &mut self.services {
-            service.note_memory();
-        }
         let figures = &mut self.figures;
         figures.requests = read(&shared.requests);
         figures.acknowledged = read(&shared.acknowledged);
         figures.resent = read(&shared.resent);
         figures.repeated = read(&shared.repeated);
         (figures.stored, figures.walks, figures.checkpoints) = (extent.stored, extent.walks, extent.checkpoints);
-        figures.memory = self.services.iter().map(|service| service.memory).max().unwrap_or(0);
+        figures.memory = self.services.iter().map(|service| service.most(MEMORY)).fold(0.0, f64::max);
         figures.took = self.begun.elapsed();
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use crate::client::Client;
+use crate::gauges::Gauges;
 
 pub const LOG_NAME: &str = "torture.example.com";
 /// The longest that it may take to serve again once nothing is in its way.
@@ -25,8 +26,9 @@ pub struct Service {
     pub log: PathBuf,
     child: Option<Child>,
     client: Client,
-    /// The most memory that any of its lives held, in KiB.
-    pub memory: u64,
+    /// Where its metrics are.
+    pub metrics: String,
+    gauges: Gauges,
 }
 
 /// The program, with nothing of the caller's own configuration. It ends with this thread: start it from the main one.
@@ -58,7 +60,10 @@ pub fn run_in(environment: &[(&str, String)], arguments: &[&str], url: &str) -> 
 impl Service {
     /// A place for one at a free port, in `directory`. It is not started.
     pub fn new(name: &str, directory: &Path, url: &str, key: &str) -> anyhow::Result<Self> {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        // Both at once, or they could be the same.
+        let free = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
+        let [address, metrics] = [free[0].local_addr()?.to_string(), free[1].local_addr()?.to_string()];
+        drop(free);
         let signing = directory.join(format!("{name}.key"));
         let client = Client::new(&format!("http://{address}"), key)?;
         let environment = vec![
@@ -67,9 +72,10 @@ impl Service {
             ("AUDITLOG_SIGNING_KEY", signing.into()),
             ("AUDITLOG_LOG_NAME", LOG_NAME.into()),
             ("AUDITLOG_DRAIN_DELAY", "100ms".into()),
+            ("AUDITLOG_METRICS_LISTEN", metrics.clone().into()),
         ];
         let log = directory.join(format!("{name}.log"));
-        Ok(Self { address, environment, log, child: None, client, memory: 0 })
+        Ok(Self { address, environment, log, child: None, client, gauges: Gauges::watch(metrics.clone()), metrics })
     }
 
     /// What its next lives have in their environment beside.
@@ -120,7 +126,6 @@ impl Service {
 
     /// SIGKILL.
     pub fn kill(&mut self) -> anyhow::Result<()> {
-        self.note_memory();
         let mut child = self.child.take().context("the service does not run")?;
         child.kill()?;
         child.wait()?;
@@ -153,13 +158,9 @@ impl Service {
         }
     }
 
-    /// Reads how much memory it held. A place for what the service's own metrics say, once it serves them.
-    pub fn note_memory(&mut self) {
-        let Ok(id) = self.id() else { return };
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
-        let kib = line.trim().trim_end_matches(" kB").parse().unwrap_or(0);
-        self.memory = self.memory.max(kib);
+    /// The most that a gauge of its metrics showed, over all of its lives.
+    pub fn most(&self, gauge: &str) -> f64 {
+        self.gauges.most(gauge)
     }
 
     /// The lines in which it logged a panic, over all of its lives.

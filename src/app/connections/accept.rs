@@ -158,7 +158,7 @@ async fn serve(
         request.extensions_mut().insert(Arc::clone(&shared));
         router.clone().call(request)
     });
-    let socket = TokioIo::new(Socket { stream, connection: Arc::clone(&connection) });
+    let socket = TokioIo::new(Socket::new(stream, Arc::clone(&connection)));
     let mut serving = pin!(http.serve_connection(socket, service));
     let mut is_draining = false;
     loop {

@@ -20,6 +20,9 @@ pub(super) use accept::accepting;
 const TICK: Duration = Duration::from_secs(1);
 /// Of those that may give way, one in so many does so at once: to look for them costs as much as to accept some.
 const AT_ONCE: usize = 64;
+/// How long nothing is read from a connection on which a request was refused. What comes meanwhile is then refused
+/// together, at a fraction of the cost, and waits in the buffers of the peer if it is more than that.
+const PACE: Duration = Duration::from_millis(20);
 
 /// What connections may do.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +80,8 @@ pub(super) struct Connection {
     has_asked: AtomicBool,
     /// Whether one was answered whose caller is known: strangers give way first.
     is_known: AtomicBool,
+    /// Whether one was refused since the socket was last read.
+    is_refused: AtomicBool,
     /// Requests that are worked for.
     under_way: AtomicUsize,
     /// Streams that may be silent for long, such as those of health checks. They keep a connection open, and do not
@@ -103,6 +108,7 @@ impl Connection {
             told: Notify::new(),
             has_asked: AtomicBool::new(false),
             is_known: AtomicBool::new(false),
+            is_refused: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
             watching: AtomicUsize::new(0),
             unsent: AtomicUsize::new(0),
@@ -131,6 +137,11 @@ impl Connection {
     /// One of its callers has shown a key.
     pub(super) fn known(&self) {
         self.is_known.store(true, Ordering::Relaxed);
+    }
+
+    /// A request was refused because there are too many.
+    pub(super) fn refused(&self) {
+        self.is_refused.store(true, Ordering::Relaxed);
     }
 
     /// Counts work as under way until the value is dropped.
@@ -208,7 +219,12 @@ struct Blocked {
 
 impl Connections {
     pub(super) fn new(limits: ConnectionLimits, metrics: Metrics) -> Arc<Self> {
-        Arc::new(Self { limits, metrics, open: Mutex::default() })
+        let connections = Arc::new(Self { limits, metrics: metrics.clone(), open: Mutex::default() });
+        let counted = Arc::downgrade(&connections);
+        metrics.reading("auditlog_connections", "Connections that are open.", move || {
+            counted.upgrade().map(|connections| connections.open().len() as f64)
+        });
+        connections
     }
 
     /// Nothing that can panic runs under the lock.

@@ -1,22 +1,42 @@
-//! A connection's socket, which tells how the peer takes what is written.
+//! A connection's socket, which tells how the peer takes what is written, and reads no faster than its requests can be
+//! begun.
 
 use std::io::{IoSlice, Result};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
-use super::Connection;
+use super::{Connection, PACE};
 
 pub(super) struct Socket {
-    pub(super) stream: TcpStream,
-    pub(super) connection: Arc<Connection>,
+    stream: TcpStream,
+    connection: Arc<Connection>,
+    /// While nothing is read.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
+    pub(super) fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
+        Self { stream, connection, pause: None }
+    }
+
+    /// Waits a little if a request was refused since it was last asked.
+    fn paced(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.connection.is_refused.swap(false, Ordering::Relaxed) {
+            self.pause = Some(Box::pin(sleep(PACE)));
+        }
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        Poll::Ready(())
+    }
+
     fn noted(&self, written: Poll<Result<usize>>) -> Poll<Result<usize>> {
         let Connection { blocked_at, taken, .. } = &*self.connection;
         let was_blocked = blocked_at.load(Ordering::Relaxed) != 0;
@@ -36,6 +56,7 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        ready!(self.paced(cx));
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }

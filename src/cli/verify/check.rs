@@ -92,7 +92,7 @@ impl Check<'_> {
         };
         let named = finding.as_ref().and_then(|finding| finding.entries).filter(|(first, last)| first == last);
         let id = named.and_then(|(seq, _)| again.get(&seq)).map(|told| told.id.clone());
-        let trust = self.trust.after(&note, walk.keys());
+        let trust = self.trust.after(&note, walk.introduced());
         let (read, erased) = (walk.edge().size() - begun_at, walk.erased());
         let state = Some(State { trust, note, checkpoint, remembered: walk.remembered() });
         Ok(Checked { finding, id, read, erased, state })

@@ -191,7 +191,7 @@ on_every_database! {
         }
     }
 
-    async fn either_memory_is_enough(database: &Database) {
+    async fn the_file_is_enough_and_the_database_alone_is_not(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let state = database.directory.path().join("key.state");
         let ingest = start(&store, Clock::system());
@@ -203,31 +203,61 @@ on_every_database! {
         task.says(true).await;
         task.end().await;
         let remembered = std::fs::read(&state).expect("it remembers");
+        // The file alone, over an older log.
         put_back(database, &["organizations", "audit_logs"]).await;
-        // The file alone, the database alone, and none.
-        let checkpoint = signed(&store, "org").await.expect("a checkpoint");
         execute(database, "DELETE FROM checkpoints").await;
         let mut task = Task::start(&store, &ingest, &key_file);
         task.says(false).await;
         task.end().await;
         assert_eq!(std::fs::read(&state).expect("it is there"), remembered);
-        store.keep_checkpoints(&[(organization("org"), checkpoint)]).await.expect("kept");
+        // None of both: nothing was signed, as far as anybody can tell.
         std::fs::remove_file(&state).expect("it is lost");
+        let mut task = Task::start(&store, &ingest, &key_file);
+        task.says(true).await;
+        task.end().await;
+        let checkpoint = signed(&store, "org").await.expect("a checkpoint");
+        assert_eq!(checkpoint.size, 20);
+        assert!(std::fs::read_to_string(&state).expect("it is there").contains(" 20 "));
+        // The database alone, though nothing contradicts it.
+        std::fs::remove_file(&state).expect("it is lost");
+        append(&ingest, "org", 40, 1).await;
         let mut task = Task::start(&store, &ingest, &key_file);
         task.says(false).await;
+        task.end().await;
         assert!(!state.exists());
-        task.end().await;
-        execute(database, "DELETE FROM checkpoints").await;
-        let mut task = Task::start(&store, &ingest, &key_file);
-        task.says(true).await;
-        assert_eq!(signed(&store, "org").await.map(|one| one.size), Some(20));
-        task.end().await;
-        // A file that was lost is made again, also of a log that does not grow.
+        assert_eq!(signed(&store, "org").await, Some(checkpoint));
+    }
+
+    async fn a_lost_memory_stops_signing_until_the_database_is_believed(database: &Database) {
+        let (store, key_file) = (database.store().await, new_key(database, "key"));
+        let state = database.directory.path().join("key.state");
+        let ingest = start(&store, Clock::system());
+        for name in ["org_a", "org_b"] {
+            append(&ingest, name, 0, 5).await;
+        }
+        let service = serve(database, &key_file);
+        let before = [signed_up_to(&store, "org_a", 5).await, signed_up_to(&store, "org_b", 5).await];
         std::fs::remove_file(&state).expect("it is lost");
-        let mut task = Task::start(&store, &ingest, &key_file);
-        task.says(true).await;
-        assert!(std::fs::read_to_string(&state).expect("it is there").contains(" 20 "));
-        task.end().await;
+        let line = told(&service, "the file beside the key that remembers what was signed is not there");
+        assert!(line.contains("acknowledge-rollback --all") && line.contains("key.state"), "{line}");
+        append(&ingest, "org_a", 5, 1).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(signed(&store, "org_a").await.as_ref(), Some(&before[0]));
+        assert_eq!(health(&service.url(""), PROOFS).await, NOT_SERVING);
+
+        let environment = [("AUDITLOG_SIGNING_KEY", key_file.to_str().expect("UTF-8")), ("AUDITLOG_LOG_NAME", LOG_NAME), ("AUDITLOG_DATABASE_URL", &database.url)];
+        let acknowledge = |arguments: &[&str]| ran(&[&["signing-key", "acknowledge-rollback"], arguments].concat(), &environment);
+        let (code, _, told) = acknowledge(&["--organization", "org_a", "--yes"]);
+        assert!(code == Some(1) && told.contains("say --all"), "{told}");
+        assert!(!state.exists());
+        let (code, shown, told) = acknowledge(&["--all", "--yes"]);
+        assert_eq!(code, Some(0), "{told}");
+        assert!(shown.contains(&format!("signed, by the database: 5 entries, root {}", before[0].root)), "{shown}");
+        assert!(told.contains("what the database says was signed is believed") && !told.contains("given up"), "{told}");
+        let after = signed_up_to(&store, "org_a", 6).await;
+        check_extends(&store, "org_a", &before[0]).await;
+        assert_eq!((after.size, signed(&store, "org_b").await.as_ref()), (6, Some(&before[1])));
+        until("it serves proofs", async || (health(&service.url(""), PROOFS).await == SERVING).then_some(())).await;
     }
 
     async fn another_key_or_name_does_not_sign_in_silence(database: &Database) {

@@ -1,7 +1,9 @@
 //! A new key: each log records it before it first signs, once, whatever happens in between.
 
 use auditlog::domain::{Change, JsonText, ServiceEntry};
+use auditlog::merkle::Introduction;
 use auditlog::store::Sealed;
+use auditlog::verify::Trust;
 
 use super::*;
 use crate::schema::execute;
@@ -13,19 +15,28 @@ fn rotate(key_file: &Path, overlap: Duration) -> Keys {
     Keys::rotate(key_file, &Random::system(), Clock::system().now(), overlap).expect("a new key")
 }
 
-/// The entries of a log that tell of keys: their numbers, and the verifier keys.
-async fn recorded(store: &Store, name: &str) -> Vec<(i64, String)> {
+/// The entries of a log that tell of keys: their numbers, and what they introduce.
+async fn introduced(store: &Store, name: &str) -> Vec<(i64, Introduction)> {
     let entries = store.sealed(&organization(name), 0, i64::MAX, 10_000).await.expect("read");
     let rotations = entries.into_iter().filter(|one| one.entry.content.id.as_str().starts_with("auditlog:rotation:"));
     let told = |Sealed { entry, .. }: Sealed| {
         let content = &entry.content;
         assert_eq!((entry.writer_key_id.as_str(), content.user_id.as_str()), ("-", "system"));
-        assert_eq!((content.resource_id.as_str(), content.changes.len()), (name, 1));
-        let change = &content.changes[0];
-        assert_eq!((change.field.as_str(), change.old_value.as_str()), ("verifierKey", "null"));
-        (entry.seq, serde_json::from_str(change.new_value.as_str()).expect("a string"))
+        assert_eq!(content.resource_id.as_str(), name);
+        let value = |(change, field): (&Change, &str)| -> String {
+            assert_eq!((change.field.as_str(), change.old_value.as_str()), (field, "null"));
+            serde_json::from_str(change.new_value.as_str()).expect("a string")
+        };
+        let values: Vec<_> = content.changes.iter().zip(["verifierKey", "signatures"]).map(value).collect();
+        let key = VerifierKey::parse(&values[0]).expect("a key");
+        (entry.seq, Introduction::new(key, values.get(1).cloned().unwrap_or_default()))
     };
     rotations.map(told).collect()
+}
+
+/// Their numbers, and the keys.
+async fn recorded(store: &Store, name: &str) -> Vec<(i64, String)> {
+    introduced(store, name).await.into_iter().map(|(seq, introduction)| (seq, introduction.key().text())).collect()
 }
 
 /// The signatures of a note.
@@ -36,8 +47,7 @@ fn signatures(checkpoint: &SignedCheckpoint) -> usize {
 on_every_database! {
     async fn a_new_key_is_recorded_before_it_signs_and_the_old_one_signs_along(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
-        let copy = database.directory.path().join("copy");
-        std::fs::copy(&key_file, &copy).expect("a copy");
+        let copy = copy_key(database, &key_file);
         let ingest = start(&store, Clock::system());
         let old = Keys::load(&key_file).expect("a key");
         for name in NAMES {
@@ -62,7 +72,9 @@ on_every_database! {
                 check_note(&first, std::slice::from_ref(key));
                 assert_ne!(opened_by_go(&key.text(), &first.note), Some(false));
             }
-            assert_eq!(recorded(&store, name).await, [(6, new.text())]);
+            let [(6, introduction)] = &introduced(&store, name).await[..] else { panic!("one, and the next") };
+            assert_eq!(introduction.key(), &new);
+            assert!(introduction.is_signed_by(&[old]) && !introduction.is_signed_by(&[new]));
             assert_eq!(first.size, 6);
         }
         assert!(seen.iter().all(|(_, one)| signatures(one) == if one.size < 6 { 1 } else { 2 }));
@@ -78,29 +90,37 @@ on_every_database! {
         }
     }
 
-    async fn a_key_that_only_the_database_introduces_is_not_signed(database: &Database) {
+    async fn a_key_that_only_the_database_introduces_is_not_believed(database: &Database) {
         let (store, key_file, foreign) = (database.store().await, new_key(database, "key"), new_key(database, "foreign"));
         let ingest = start(&store, Clock::system());
         append(&ingest, "org", 0, 3).await;
-        let task = Task::start(&store, &ingest, &key_file);
-        let before = signed_up_to(&store, "org", 3).await;
-        task.end().await;
-        // As whoever can write to the database would, with all hashes right: also if it says that this is signed.
-        let theirs = verifier(&store, "org", Keys::load(&foreign).expect("a key").main().signing()).await;
-        let text = JsonText::parse(&serde_json::Value::from(theirs.text()).to_string()).expect("JSON");
-        let change = Change { field: "verifierKey".to_owned(), old_value: JsonText::null(), new_value: text };
+        let mut task = Task::start(&store, &ingest, &key_file);
+        signed_up_to(&store, "org", 3).await;
+        // As whoever can write to the database would, with all hashes right, and signed by what they have.
+        let (own, theirs) = (Keys::load(&key_file).expect("a key"), Keys::load(&foreign).expect("a key"));
+        let [known, unknown] = [&own, &theirs].map(|keys| keys.main().signing());
+        let introduction = Introduction::sign(verifier(&store, "org", unknown).await, &[unknown]);
+        let change = |field: &str, value: &str| {
+            let new_value = JsonText::parse(&serde_json::Value::from(value).to_string()).expect("JSON");
+            Change { field: field.to_owned(), old_value: JsonText::null(), new_value }
+        };
+        let changes = vec![
+            change("verifierKey", &introduction.key().text()),
+            change("signatures", introduction.signatures()),
+        ];
         let catalogue = store.catalogue().await.expect("read");
-        let entry = ServiceEntry::Rotation.about(&organization("org"), None, vec![change], &catalogue, &Random::system());
+        let entry = ServiceEntry::Rotation.about(&organization("org"), None, changes, &catalogue, &Random::system());
         recorder(ingest.clone())(organization("org"), entry.expect("an entry"), catalogue.into()).await.expect("written");
-        for claim in ["SELECT 1", "UPDATE checkpoints SET size = 4, root = (SELECT root FROM organizations)"] {
-            execute(database, claim).await;
-            let claimed = signed(&store, "org").await;
-            let mut task = Task::start(&store, &ingest, &key_file);
-            task.says(false).await;
-            assert_eq!(signed(&store, "org").await, claimed, "{claim}");
-            assert_eq!(claimed.map(|one| one.note), Some(before.note.clone()));
-            task.end().await;
-        }
+        // Signing goes on: the entry is there, and says nothing to anybody.
+        let checkpoint = signed_up_to(&store, "org", 4).await;
+        let known = verifier(&store, "org", known).await;
+        check_note(&checkpoint, std::slice::from_ref(&known));
+        let trust = Trust::new([known.clone()]).expect("a key");
+        let introduced: Vec<_> = introduced(&store, "org").await.into_iter().map(|(_, one)| one).collect();
+        assert_eq!(introduced, [introduction]);
+        assert_eq!(trust.after(&checkpoint.note, &introduced).keys(), [known]);
+        task.says(true).await;
+        task.end().await;
     }
 
     async fn the_old_key_stops_at_the_end_of_the_overlap(database: &Database) {

@@ -30,7 +30,7 @@ pub async fn run(
     stock(&target).await?;
     for (place, attack) in attacks.into_iter().enumerate() {
         scene.load_runs().await?;
-        let suffered = besiege((attack.run)(target.clone(), duration), &target, scene.services[0].id()?).await;
+        let suffered = besiege((attack.run)(target.clone(), duration), &target, &scene.services[0].metrics).await;
         let suffered = suffered.map_err(|error| error.context(attack.name))?;
         scene.tell(&format!("{}: {suffered}", attack.name));
         let [_, most, _] = suffered.memory;

@@ -1,9 +1,6 @@
 //! An attack with honest clients beside it, and what became of service and clients.
 
 use std::fmt;
-use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -11,6 +8,7 @@ use auditlog::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use auditlog::grpc::pb::{AuditLogInput, Change, WriteAuditLogsRequest};
 
 use super::{MARK, Target};
+use crate::gauges::{self, Gauges, MEMORY};
 use crate::honest::{self, Honest, Served, with_key};
 
 /// Entries that make lists large.
@@ -58,60 +56,36 @@ pub async fn stock(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets `attack` happen to the service that is `process`. Errors: it cannot be reached, or serves nobody.
+/// Lets `attack` happen to the service whose metrics are at `metrics`. Errors: it cannot be reached, or serves nobody.
 pub async fn besiege(
     attack: impl Future<Output = std::io::Result<String>>,
     target: &Target,
-    process: u32,
+    metrics: &str,
 ) -> anyhow::Result<Suffered> {
-    let before = memory(process)?;
-    let watched = Watched::start(process);
+    let before = memory(metrics)?;
+    let watched = Gauges::watch(metrics.to_owned());
     let honest = Honest::start(target);
     let attacked = attack.await;
     let during = honest.stop().await;
     let honest = Honest::start(target);
     tokio::time::sleep(AFTER).await;
     let after = honest.stop().await;
-    let most = watched.stop().await;
+    let most = megabytes(watched.most(MEMORY));
     let attack = attacked.context("the attack could not be made")?;
-    let suffered = Suffered { attack, during, after, memory: [before, most, memory(process)?] };
+    let suffered = Suffered { attack, during, after, memory: [before, most, memory(metrics)?] };
     ensure!(suffered.during.count() > 0, "honest clients were not served: {suffered}");
     ensure!(suffered.after.count() > 0 && suffered.after.failed() == 0, "not served afterwards: {}", suffered.after);
     Ok(suffered)
 }
 
-/// Looks at the memory of a process again and again.
-struct Watched {
-    most: Arc<AtomicU64>,
-    ending: Arc<AtomicBool>,
-    task: tokio::task::JoinHandle<()>,
+/// Resident memory in MB, as the service at this port for metrics says.
+fn memory(metrics: &str) -> anyhow::Result<u64> {
+    let now = gauges::now(metrics).context("the service does not say how it is")?;
+    Ok(megabytes(now.get(MEMORY).copied().context("it does not say what memory it holds")?))
 }
 
-impl Watched {
-    fn start(process: u32) -> Self {
-        let (most, ending) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
-        let (seen, ends) = (Arc::clone(&most), Arc::clone(&ending));
-        let task = tokio::spawn(async move {
-            while !ends.load(Ordering::Relaxed) {
-                seen.fetch_max(memory(process).unwrap_or(0), Ordering::Relaxed);
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        });
-        Self { most, ending, task }
-    }
-
-    async fn stop(self) -> u64 {
-        self.ending.store(true, Ordering::Relaxed);
-        let _ = self.task.await;
-        self.most.load(Ordering::Relaxed)
-    }
-}
-
-/// Resident memory of a process, in MB.
-pub fn memory(process: u32) -> anyhow::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).context("the service has ended")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the service has ended")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024 / 1_000_000)
+fn megabytes(bytes: f64) -> u64 {
+    (bytes / 1e6) as u64
 }
 
 /// Lines of a log that tell of a panic, or quote what was sent.

@@ -1,0 +1,61 @@
+//! What the service says of itself at the port of its metrics, looked at all the time.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+pub const MEMORY: &str = "process_resident_memory_bytes";
+
+const PAUSE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The most that each gauge without labels showed.
+pub struct Gauges(Arc<Mutex<BTreeMap<String, f64>>>);
+
+impl Gauges {
+    /// Looks at `address`, whether somebody answers there or not, until it is dropped.
+    pub fn watch(address: String) -> Self {
+        let gauges = Self(Arc::default());
+        let seen = Arc::downgrade(&gauges.0);
+        std::thread::spawn(move || {
+            while look(&address, &seen).is_some() {
+                std::thread::sleep(PAUSE);
+            }
+        });
+        gauges
+    }
+
+    /// 0 where none was seen.
+    pub fn most(&self, gauge: &str) -> f64 {
+        self.0.lock().expect("no panic").get(gauge).copied().unwrap_or(0.0)
+    }
+}
+
+/// `None` once nobody wants to know.
+fn look(address: &str, seen: &Weak<Mutex<BTreeMap<String, f64>>>) -> Option<()> {
+    let now = now(address).unwrap_or_default();
+    let seen = seen.upgrade()?;
+    let mut seen = seen.lock().expect("no panic");
+    for (name, value) in now {
+        let most = seen.entry(name).or_insert(value);
+        *most = most.max(value);
+    }
+    Some(())
+}
+
+/// The gauges without labels as they are; `None` if nobody answers.
+pub fn now(address: &str) -> Option<BTreeMap<String, f64>> {
+    let address: SocketAddr = address.parse().ok()?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    let gauge = |line: &str| {
+        let (name, value) = line.split_once(' ')?;
+        Some((name.to_owned(), value.parse().ok()?))
+    };
+    Some(text.lines().filter_map(gauge).collect())
+}
