@@ -1,5 +1,7 @@
 //! The one layer that checks the credential, before a body is read, for gRPC and REST alike.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -14,7 +16,7 @@ pub type Refuse = fn(Error) -> Response;
 /// Leaves the [`super::Caller`] in the request's extensions, or answers with what `refuse` makes of
 /// the error.
 pub async fn authenticate(
-    State((access, refuse)): State<(Access, Refuse)>,
+    State((access, refuse)): State<(Arc<Access>, Refuse)>,
     mut request: Request,
     next: Next,
 ) -> Response {

@@ -92,7 +92,6 @@ pub struct Caller {
 }
 
 /// Creates and checks keys.
-#[derive(Clone)]
 pub struct Access {
     store: Store,
     clock: Clock,

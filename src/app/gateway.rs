@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
 use tonic::server::NamedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -17,10 +16,10 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tracing::{debug, info, warn};
 
 use super::Serving;
-use super::observe;
-use super::protocols::{Protocols, by_protocol, path};
+use super::deadline::Deadline;
+use super::protocols::{Protocols, path};
 use super::scrape;
-use super::server::{self, Deadline, Guard, Running, guarded};
+use super::server::{self, Running};
 use crate::budget::Budget;
 use crate::domain::{Clock, EntryId, Random};
 use crate::error::Error;
@@ -58,7 +57,6 @@ pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
     let metrics = Metrics::default();
     let bound = server::bind(&serving.listen, serving.limits.connections, &metrics).await?;
     let scraped = scrape::start(serving.metrics_listen.as_deref(), &metrics).await?;
-    let guard = Guard::new(&serving, Budget::new(serving.limits.bytes), &metrics);
     let uri = upstream.uri().clone();
     let channel = upstream.connect_lazy();
     let draining = Arc::new(AtomicBool::new(false));
@@ -67,13 +65,13 @@ pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
         move || ready(channel.clone(), draining.load(Ordering::Relaxed))
     };
     let upstream = Upstream { channel: channel.clone(), clock, random };
-    let router = guarded(rest::router(upstream, None, ready), guard.clone(), rest::refuse);
+    let rest = rest::router(Arc::new(upstream), None, ready);
     // Of gRPC it speaks health alone, so that the same checks find it well.
     let health = HealthServer::new(Health(HealthClient::new(channel))).max_decoding_message_size(server::MAX_PROBE);
     let grpc = Router::new().route_service(&path(&health), health);
-    let protocols = Protocols::new(grpc, NO_GRPC, guard, &metrics)?;
-    let router = observe::rest(router, &metrics).layer(from_fn_with_state(protocols, by_protocol));
-    let running = server::spawn(bound, router, serving, draining, None, scraped);
+    let budget = Budget::new(serving.limits.bytes);
+    let protocols = Protocols::new(grpc, NO_GRPC, rest, &serving, budget, &metrics)?;
+    let running = server::spawn(bound, protocols, serving, draining, None, scraped);
     info!(address = %running.address, upstream = %uri, "listening");
     Ok(running)
 }

@@ -1,6 +1,7 @@
 //! What runs: the service, and the gateway to one elsewhere. Both bind, assemble, serve and drain.
 
 mod connections;
+mod deadline;
 pub mod gateway;
 mod observe;
 mod protocols;

@@ -4,20 +4,20 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{self, MatchedPath, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::{MatchedPath, Request};
 use axum::response::Response;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use tonic::Status;
+use tracing::debug;
 
 use crate::grpc::pb;
-use crate::metrics::{Code, Metrics, Request};
+use crate::metrics::{self, Code, Metrics};
 
 /// What is called a method, so that a label has few values whatever is asked.
 enum Methods {
@@ -31,60 +31,68 @@ const VERBS: [Method; 4] = [Method::GET, Method::HEAD, Method::POST, Method::OPT
 /// What is asked for and not there.
 const UNKNOWN: &str = "unknown";
 
-struct Observer {
+/// Counts requests.
+pub(super) struct Observer {
     metrics: Metrics,
     methods: Methods,
     unknown: Arc<str>,
 }
 
-/// Counts the requests to the gRPC services of `router`, before their answers are wrapped for the web.
-pub(super) fn grpc(router: Router, metrics: &Metrics) -> anyhow::Result<Router> {
-    let mut methods = HashMap::new();
-    let (v1, v1alpha) =
-        (tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET, tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET);
-    for known in [pb::DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET, v1, v1alpha] {
-        for file in FileDescriptorSet::decode(known)?.file {
-            for service in &file.service {
-                for method in &service.method {
-                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                    methods.insert(path, method.name().into());
+impl Observer {
+    /// Counts what is asked of gRPC services.
+    pub(super) fn grpc(metrics: &Metrics) -> anyhow::Result<Self> {
+        let mut methods = HashMap::new();
+        let (v1, v1alpha) =
+            (tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET, tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET);
+        for known in [pb::DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET, v1, v1alpha] {
+            for file in FileDescriptorSet::decode(known)?.file {
+                for service in &file.service {
+                    for method in &service.method {
+                        let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                        methods.insert(path, method.name().into());
+                    }
                 }
             }
         }
+        Ok(Self::new(metrics, Methods::Grpc(methods)))
     }
-    Ok(observed(router, metrics, Methods::Grpc(methods)))
-}
 
-/// Counts the requests to `router`, which speaks plain HTTP.
-pub(super) fn rest(router: Router, metrics: &Metrics) -> Router {
-    observed(router, metrics, Methods::Rest(RwLock::default()))
-}
+    /// Counts what is asked over plain HTTP.
+    pub(super) fn rest(metrics: &Metrics) -> Self {
+        Self::new(metrics, Methods::Rest(RwLock::default()))
+    }
 
-fn observed(router: Router, metrics: &Metrics, methods: Methods) -> Router {
-    let observer = Observer { metrics: metrics.clone(), methods, unknown: UNKNOWN.into() };
-    router.layer(from_fn_with_state(Arc::new(observer), observe))
-}
+    fn new(metrics: &Metrics, methods: Methods) -> Self {
+        Self { metrics: metrics.clone(), methods, unknown: UNKNOWN.into() }
+    }
 
-async fn observe(State(observer): State<Arc<Observer>>, request: extract::Request, next: Next) -> Response {
-    let counted = observer.metrics.request(observer.method(&request));
-    let is_head = request.method() == Method::HEAD;
-    let response = next.run(request).await;
-    let code = match observer.methods {
-        Methods::Grpc(_) if response.status() == StatusCode::OK => grpc_code(response.headers()),
-        _ => Some(Code::Http(response.status().as_u16())),
-    };
-    response.map(|body| {
-        let mut watched = Watched { body, counted: Some(counted), code };
-        // Nobody may ask for a body that is empty.
-        if is_head || watched.body.is_end_stream() {
-            watched.end();
-        }
-        Body::new(watched)
-    })
-}
+    /// Counts `request`, which `next` answers, before an answer is wrapped for the web.
+    pub(super) async fn observe<F: Future<Output = Response>>(
+        &self,
+        request: Request,
+        next: impl FnOnce(Request) -> F,
+    ) -> Response {
+        // The method and never the path, which holds ids of people and things.
+        let method = self.method(&request);
+        let (counted, begun) = (self.metrics.request(Arc::clone(&method)), Instant::now());
+        let is_head = request.method() == Method::HEAD;
+        let response = next(request).await;
+        debug!(method = &*method, status = response.status().as_u16(), elapsed = ?begun.elapsed(), "answered");
+        let code = match self.methods {
+            Methods::Grpc(_) if response.status() == StatusCode::OK => grpc_code(response.headers()),
+            _ => Some(Code::Http(response.status().as_u16())),
+        };
+        response.map(|body| {
+            let mut watched = Watched { body, counted: Some(counted), code };
+            // Nobody may ask for a body that is empty.
+            if is_head || watched.body.is_end_stream() {
+                watched.end();
+            }
+            Body::new(watched)
+        })
+    }
 
-impl Observer {
-    fn method(&self, request: &extract::Request) -> Arc<str> {
+    fn method(&self, request: &Request) -> Arc<str> {
         let found = match &self.methods {
             Methods::Grpc(methods) => methods.get(request.uri().path()).cloned(),
             Methods::Rest(routes) => request.extensions().get::<MatchedPath>().map(|matched| {
@@ -115,7 +123,7 @@ fn grpc_code(headers: &HeaderMap) -> Option<Code> {
 struct Watched {
     body: Body,
     /// Until then.
-    counted: Option<Request>,
+    counted: Option<metrics::Request>,
     /// What is known of its end.
     code: Option<Code>,
 }

@@ -1,63 +1,144 @@
 //! One port: what is gRPC goes to gRPC, what is gRPC-Web is unwrapped first, and all else is REST.
 
-use std::time::Instant;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::{Next, map_response};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
 use http::header::CONTENT_TYPE;
+use http::{HeaderName, Method, header};
 use tonic::Status;
 use tonic::server::NamedService;
 use tonic_web::GrpcWebLayer;
-use tower::ServiceExt;
-use tracing::debug;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_http::cors::CorsLayer;
 
-use super::observe;
-use super::server::{Guard, guarded};
-use crate::grpc;
+use super::Serving;
+use super::deadline::{TIMEOUT_HEADER, ending};
+use super::observe::Observer;
+use super::requests::Admission;
+use crate::budget::Budget;
+use crate::grpc::{ORGANIZATION_HEADER, status};
 use crate::metrics::Metrics;
+use crate::rest;
 
-/// What is told apart on one port, beside REST.
-#[derive(Clone)]
+/// How long a browser may remember what it is allowed.
+const PREFLIGHT: Duration = Duration::from_secs(60 * 60);
+
+/// What answers on one port.
 pub(super) struct Protocols {
-    grpc: Router,
-    grpc_web: Router,
+    grpc: Arc<Grpc>,
+    /// All else, which browsers ask, too.
+    web: Router,
 }
 
-impl Protocols {
-    /// The gRPC services of `router`, and `nothing` as the answer where it has no method.
-    pub(super) fn new(router: Router, nothing: &'static str, guard: Guard, metrics: &Metrics) -> anyhow::Result<Self> {
-        let router = router
-            .fallback(async move || Status::unimplemented(nothing).into_http::<axum::body::Body>())
-            .layer(map_response(grpc::status::repair));
-        let grpc = observe::grpc(guarded(router, guard, grpc::status::refuse), metrics)?;
-        Ok(Self { grpc_web: grpc.clone().layer(GrpcWebLayer::new()), grpc })
+/// gRPC. Requests are admitted before they are routed: a router copies all that stands behind it for each, and under
+/// overload most are refused.
+struct Grpc {
+    observer: Observer,
+    admission: Admission,
+    router: Router,
+}
+
+impl Grpc {
+    async fn answer(&self, request: Request) -> Response {
+        let admitted = |request| self.admission.admit(request, status::refuse, |request| ask(&self.router, request));
+        self.observer.observe(request, admitted).await
     }
 }
 
-/// Hands a request to the router of its protocol.
-pub(super) async fn by_protocol(State(protocols): State<Protocols>, request: Request, next: Next) -> Response {
-    let begun = Instant::now();
-    let content_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-    let router = match content_type {
-        web if web.starts_with(b"application/grpc-web") => Some(protocols.grpc_web),
-        grpc if grpc.starts_with(b"application/grpc") => Some(protocols.grpc),
-        _ => None,
-    };
-    // The route and not the path, which holds ids of people and things; gRPC's paths hold none.
-    let path = request.uri().path();
-    let route = match request.extensions().get::<MatchedPath>() {
-        Some(matched) => matched.as_str().to_owned(),
-        None if router.is_some() && path.matches('/').count() == 2 => path.to_owned(),
-        None => String::new(),
-    };
-    let response = match router {
-        Some(router) => router.oneshot(request).await.unwrap_or_else(|never| match never {}),
-        None => next.run(request).await,
-    };
-    debug!(route, status = response.status().as_u16(), elapsed = ?begun.elapsed(), "answered");
-    response
+impl Protocols {
+    /// The gRPC services of `grpc`, with `nothing` as the answer where it has no method, and `rest`.
+    pub(super) fn new(
+        grpc: Router,
+        nothing: &'static str,
+        rest: Router,
+        serving: &Serving,
+        budget: Budget,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
+        let admission = Admission::new(serving.limits.requests, budget, metrics.clone());
+        let router = grpc
+            .fallback(async move || Status::unimplemented(nothing).into_http::<Body>())
+            .layer(map_response(status::repair));
+        let router = ending(router, serving.request_timeout, status::refuse);
+        let grpc = Arc::new(Grpc { observer: Observer::grpc(metrics)?, admission: admission.clone(), router });
+        let admission = Arc::new(admission);
+        let admit = async move |State(admission): State<Arc<Admission>>, request: Request, next: Next| {
+            admission.admit(request, rest::refuse, |request| next.run(request)).await
+        };
+        let observe = async move |State(observer): State<Arc<Observer>>, request: Request, next: Next| {
+            observer.observe(request, |request| next.run(request)).await
+        };
+        let web = ending(rest, serving.request_timeout, rest::refuse)
+            .layer(from_fn_with_state(admission, admit))
+            .layer(from_fn_with_state(Arc::new(Observer::rest(metrics)), observe))
+            .layer(from_fn_with_state(Arc::clone(&grpc), unwrap));
+        let web = match serving.cors_origins.is_empty() {
+            true => web,
+            false => web.layer(cors(serving.cors_origins.clone())),
+        };
+        Ok(Self { grpc, web: web.with_state(()) })
+    }
+
+    /// Answers `request` in the protocol that it speaks.
+    pub(super) async fn answer(&self, request: Request) -> Response {
+        match is_grpc(&request) && !is_grpc_web(&request) {
+            true => self.grpc.answer(request).await,
+            false => ask(&self.web, request).await,
+        }
+    }
+}
+
+async fn ask(router: &Router, request: Request) -> Response {
+    router.clone().call(request).await.unwrap_or_else(|never| match never {})
+}
+
+/// Hands what is gRPC-Web to `grpc`, and the rest on.
+async fn unwrap(State(grpc): State<Arc<Grpc>>, request: Request, next: Next) -> Response {
+    if !is_grpc_web(&request) {
+        return next.run(request).await;
+    }
+    let unwrapped = service_fn(move |request: http::Request<tonic::body::Body>| {
+        let grpc = Arc::clone(&grpc);
+        async move { Ok::<_, Infallible>(grpc.answer(request.map(Body::new)).await) }
+    });
+    let answered = GrpcWebLayer::new().layer(unwrapped).oneshot(request).await;
+    answered.unwrap_or_else(|never| match never {}).map(Body::new)
+}
+
+fn is_grpc(request: &Request) -> bool {
+    speaks(request, b"application/grpc")
+}
+
+fn is_grpc_web(request: &Request) -> bool {
+    speaks(request, b"application/grpc-web")
+}
+
+/// Whether its content type begins so.
+fn speaks(request: &Request, protocol: &[u8]) -> bool {
+    request.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(protocol))
+}
+
+/// The answers to a browser that asks what a page of another origin may do.
+fn cors(origins: Vec<http::HeaderValue>) -> CorsLayer {
+    let names = |names: &[&'static str]| names.iter().map(|name| HeaderName::from_static(name)).collect::<Vec<_>>();
+    let asked =
+        names(&[ORGANIZATION_HEADER, TIMEOUT_HEADER, "traceparent", "tracestate", "x-grpc-web", "x-user-agent"]);
+    let told = names(&["grpc-status", "grpc-message", "grpc-status-details-bin"]);
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([vec![header::AUTHORIZATION, header::CONTENT_TYPE], asked].concat())
+        .expose_headers([vec![header::RETRY_AFTER, header::WWW_AUTHENTICATE], told].concat())
+        .max_age(PREFLIGHT);
+    match origins.iter().any(|origin| origin == "*") {
+        true => layer.allow_origin(tower_http::cors::Any),
+        false => layer.allow_origin(origins),
+    }
 }
 
 /// The path of all methods of a gRPC service.

@@ -8,8 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -84,48 +83,49 @@ impl Admission {
         })
     }
 
+    /// Lets a request in to `next`, or answers as `refuse` does. The request's place is its own until its response has
+    /// ended, its bytes until it was answered, and those of the response until they are written.
+    pub(super) async fn admit<F: Future<Output = Response>>(
+        &self,
+        mut request: Request,
+        refuse: Refuse,
+        next: impl FnOnce(Request) -> F,
+    ) -> Response {
+        let kind = Kind::of(request.uri().path());
+        let connection = request.extensions_mut().remove::<Arc<Connection>>();
+        let place = match self.place(kind) {
+            Ok(place) => place,
+            Err(error) => {
+                if let Some(connection) = &connection {
+                    connection.refused();
+                }
+                dispose(request.into_body());
+                return refuse(error);
+            }
+        };
+        let work = connection.as_ref().map(|connection| connection.works(kind == Kind::Keyless));
+        let received = Arc::new(Received { held: self.budget.hold(0), is_refused: AtomicBool::new(false) });
+        if !request.body().is_end_stream() {
+            request = request.map(|body| Body::new(Receiving { body, received: Arc::clone(&received) }));
+        }
+        let response = next(request).await;
+        if received.is_refused.load(Ordering::Relaxed) {
+            return refuse(self.bytes_spent());
+        }
+        if let Some(connection) = connection.as_ref().filter(|_| kind == Kind::Call && is_success(&response)) {
+            connection.known();
+        }
+        if response.body().is_end_stream() {
+            return response;
+        }
+        let (budget, under_way) = (self.budget.clone(), Some((place, work)));
+        response.map(|body| Body::new(Responding { body, rest: None, budget, connection, under_way }))
+    }
+
     fn bytes_spent(&self) -> Error {
         self.metrics.refused(Refusal::bytes);
         Error::Overloaded("Requests and responses hold too many bytes")
     }
-}
-
-/// Lets a request in, or answers as `refuse` does. The request's place is its own until its response has ended, its
-/// bytes until it was answered, and those of the response until they are written.
-pub(super) async fn admit(
-    State((admission, refuse)): State<(Admission, Refuse)>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let kind = Kind::of(request.uri().path());
-    let connection = request.extensions_mut().remove::<Arc<Connection>>();
-    let place = match admission.place(kind) {
-        Ok(place) => place,
-        Err(error) => {
-            if let Some(connection) = &connection {
-                connection.refused();
-            }
-            dispose(request.into_body());
-            return refuse(error);
-        }
-    };
-    let work = connection.as_ref().map(|connection| connection.works(kind == Kind::Keyless));
-    let received = Arc::new(Received { held: admission.budget.hold(0), is_refused: AtomicBool::new(false) });
-    if !request.body().is_end_stream() {
-        request = request.map(|body| Body::new(Receiving { body, received: Arc::clone(&received) }));
-    }
-    let response = next.run(request).await;
-    if received.is_refused.load(Ordering::Relaxed) {
-        return refuse(admission.bytes_spent());
-    }
-    if let Some(connection) = connection.as_ref().filter(|_| kind == Kind::Call && is_success(&response)) {
-        connection.known();
-    }
-    if response.body().is_end_stream() {
-        return response;
-    }
-    let budget = admission.budget;
-    response.map(|body| Body::new(Responding { body, rest: None, budget, connection, under_way: Some((place, work)) }))
 }
 
 /// Takes the body of a request that is refused, if it is on its way. One that is dropped has its stream reset; what then

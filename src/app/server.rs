@@ -1,46 +1,31 @@
-//! The server under service and gateway: one port, limits set on purpose, deadlines, and a drain that ends.
+//! The server under service and gateway: it takes a port, serves it until it is told to stop, and drains.
 
-use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
-use http::{HeaderMap, HeaderName, Method, header};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
 use tonic::server::NamedService;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::CorsLayer;
 use tracing::{info, warn};
 
+use super::Serving;
 use super::connections::{ConnectionLimits, Connections, accepting};
-use super::requests::{Admission, admit};
+use super::protocols::Protocols;
 use super::scrape::Scraped;
-use super::{Limits, Serving};
-use crate::access::Refuse;
-use crate::budget::Budget;
-use crate::error::Error;
+use crate::grpc;
 use crate::grpc::pb::audit_log_service_server::AuditLogServiceServer;
-use crate::grpc::{self, ORGANIZATION_HEADER};
 use crate::metrics::Metrics;
 use crate::store::Store;
 
-/// How long a browser may remember what it is allowed.
-const PREFLIGHT: Duration = Duration::from_secs(60 * 60);
 /// Open files beside those of connections: the database's, and some that are just being closed.
 const FILES: usize = 128;
 /// The most bytes of a message that needs no key.
 pub(super) const MAX_PROBE: usize = 4 * 1024;
-const TIMEOUT_HEADER: &str = "grpc-timeout";
 
 /// A server that accepts requests.
 pub struct Running {
@@ -147,23 +132,19 @@ fn allow_files(connections: usize) {
     }
 }
 
-/// Serves `router` until it is stopped. `draining` turns true when that begins.
+/// Serves `protocols` until it is stopped. `draining` turns true when that begins.
 pub(super) fn spawn(
     bound: Bound,
-    router: Router,
+    protocols: Protocols,
     serving: Serving,
     draining: Arc<AtomicBool>,
     backing: Option<Backing>,
     scraped: Option<Scraped>,
 ) -> Running {
     let Bound { listener, address, connections } = bound;
-    let router = match serving.cors_origins.is_empty() {
-        true => router,
-        false => router.layer(cors(serving.cors_origins.clone())),
-    };
     let (stop, stopped) = oneshot::channel();
     let metrics_address = scraped.as_ref().map(|scraped| scraped.address);
-    let served = serve((listener, connections), router, stopped, serving, draining, backing);
+    let served = serve((listener, connections), protocols, stopped, serving, draining, backing);
     let server = tokio::spawn(async move {
         let ended = served.await;
         // To the end, so that a drain is seen.
@@ -175,7 +156,7 @@ pub(super) fn spawn(
 
 async fn serve(
     (listener, connections): (TcpListener, Arc<Connections>),
-    router: Router,
+    protocols: Protocols,
     stopped: oneshot::Receiver<()>,
     Serving { drain_delay, drain_limit, .. }: Serving,
     draining: Arc<AtomicBool>,
@@ -185,7 +166,7 @@ async fn serve(
     let shutdown = async {
         let _ = begins.await;
     };
-    let mut accepting = Box::pin(accepting(listener, router, connections, shutdown));
+    let mut accepting = Box::pin(accepting(listener, protocols, connections, shutdown));
     tokio::select! {
         () = &mut accepting => return Err(anyhow!("the server ended")),
         () = writer_ended(&mut backing) => return Err(anyhow!("the writer ended; entries can no longer be written")),
@@ -224,78 +205,4 @@ async fn serve(
     }
     info!("stopped");
     Ok(())
-}
-
-/// The answers to a browser that asks what a page of another origin may do.
-fn cors(origins: Vec<http::HeaderValue>) -> CorsLayer {
-    let names = |names: &[&'static str]| names.iter().map(|name| HeaderName::from_static(name)).collect::<Vec<_>>();
-    let asked =
-        names(&[ORGANIZATION_HEADER, TIMEOUT_HEADER, "traceparent", "tracestate", "x-grpc-web", "x-user-agent"]);
-    let told = names(&["grpc-status", "grpc-message", "grpc-status-details-bin"]);
-    let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::POST])
-        .allow_headers([vec![header::AUTHORIZATION, header::CONTENT_TYPE], asked].concat())
-        .expose_headers([vec![header::RETRY_AFTER, header::WWW_AUTHENTICATE], told].concat())
-        .max_age(PREFLIGHT);
-    match origins.iter().any(|origin| origin == "*") {
-        true => layer.allow_origin(tower_http::cors::Any),
-        false => layer.allow_origin(origins),
-    }
-}
-
-/// When the answer to a request is due; left in the request's extensions.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Deadline(pub(super) Instant);
-
-/// What stands before every request.
-#[derive(Clone)]
-pub(super) struct Guard {
-    admission: Admission,
-    limit: Duration,
-}
-
-impl Guard {
-    pub(super) fn new(serving: &Serving, budget: Budget, metrics: &Metrics) -> Self {
-        let Limits { requests, .. } = serving.limits;
-        Self { admission: Admission::new(requests, budget, metrics.clone()), limit: serving.request_timeout }
-    }
-}
-
-/// `router` with an end to what is too much, hangs or panics in it.
-pub(super) fn guarded(router: Router, Guard { admission, limit }: Guard, refuse: Refuse) -> Router {
-    // What the panic said may quote an entry, so that only its place is told, by telemetry's hook.
-    let panicked = move |_: Box<dyn Any + Send>| refuse(Error::Internal(anyhow!("a request panicked")));
-    router
-        .layer(from_fn_with_state((limit, refuse), in_time))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state((admission, refuse), admit))
-}
-
-/// Gives up on a request after `limit`, or when its caller does. A write that was queued may still be
-/// committed; its id tells.
-async fn in_time(State((limit, refuse)): State<(Duration, Refuse)>, mut request: Request, next: Next) -> Response {
-    let asked = asked_timeout(request.headers());
-    let allowed = asked.map_or(limit, |asked| limit.min(asked));
-    if allowed.is_zero() {
-        return refuse(Error::Timeout);
-    }
-    request.extensions_mut().insert(Deadline(Instant::now() + allowed));
-    tokio::time::timeout(allowed, next.run(request)).await.unwrap_or_else(|_| refuse(Error::Timeout))
-}
-
-/// The value of `grpc-timeout`: up to eight digits and a unit. What cannot be read is ignored, as tonic does.
-/// Source: gRPC over HTTP2, "Timeout".
-fn asked_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(TIMEOUT_HEADER)?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
-    match unit {
-        "H" => Some(Duration::from_secs(number * 60 * 60)),
-        "M" => Some(Duration::from_secs(number * 60)),
-        "S" => Some(Duration::from_secs(number)),
-        "m" => Some(Duration::from_millis(number)),
-        "u" => Some(Duration::from_micros(number)),
-        "n" => Some(Duration::from_nanos(number)),
-        _ => None,
-    }
 }

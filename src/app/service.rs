@@ -18,10 +18,9 @@ use tonic_health::server::HealthReporter;
 use tracing::info;
 
 use super::Serving;
-use super::observe;
-use super::protocols::{Protocols, by_protocol, path};
+use super::protocols::{Protocols, path};
 use super::scrape;
-use super::server::{self, Background, Backing, Guard, MAX_PROBE, PROOFS, Running, guarded};
+use super::server::{self, Background, Backing, MAX_PROBE, PROOFS, Running};
 use crate::access::{Access, Refuse, authenticate};
 use crate::budget::Budget;
 use crate::catalogue::Catalogues;
@@ -88,24 +87,23 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let bound = server::bind(&serving.listen, serving.limits.connections, &metrics).await?;
     let scraped = scrape::start(serving.metrics_listen.as_deref(), &metrics).await?;
     let budget = Budget::new(serving.limits.bytes);
-    let guard = Guard::new(&serving, budget.clone(), &metrics);
-    let store = store.with_turns(reads, budget, metrics.clone());
+    let store = store.with_turns(reads, budget.clone(), metrics.clone());
     {
         let store = store.clone();
         metrics.pools(move || store.pools());
     }
     let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue, &metrics);
     // The rest of the time is for its last transaction, and for readers that it waits for.
-    let budget = serving.request_timeout / 3;
-    let eraser = Eraser::new(store.clone(), clock.clone(), random.clone(), budget, &metrics);
+    let erasing = serving.request_timeout / 3;
+    let eraser = Eraser::new(store.clone(), clock.clone(), random.clone(), erasing, &metrics);
     let integrity = Integrity::new(store.clone(), signing.as_ref().map(|signing| signing.log_name.clone()));
     let (health, health_service) = tonic_health::server::health_reporter();
     let signer = start_signer(&store, &clock, signing, &ingest, health.clone(), &metrics).await?;
-    let access = Access::new(store.clone(), clock.clone(), rate, metrics.clone());
+    let access = Arc::new(Access::new(store.clone(), clock.clone(), rate, metrics.clone()));
     let (query, catalogues) = (Query::new(store.clone()), Catalogues::new(store.clone()));
     let draining = Arc::new(AtomicBool::new(false));
-    let service = grpc::Service {
-        access: access.clone(),
+    let service = Arc::new(grpc::Service {
+        access: Arc::clone(&access),
         query,
         integrity,
         ingest,
@@ -115,24 +113,23 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         random,
         draining: Arc::clone(&draining),
         request_timeout: serving.request_timeout,
-    };
+    });
     health.set_serving::<AuditLogServiceServer<grpc::Service>>().await;
-    let grpc = grpc_router(service.clone(), health_service.max_decoding_message_size(MAX_PROBE))?;
-    let protocols = Protocols::new(grpc, "There is no such method", guard.clone(), &metrics)?;
+    let grpc = grpc_router(&service, health_service.max_decoding_message_size(MAX_PROBE))?;
     let rest_router = match rest {
         true => {
             let (store, draining) = (store.clone(), Arc::clone(&draining));
             let asked = Cache::builder().time_to_live(READY).build();
             let ready = move || ready(store.clone(), asked.clone(), draining.load(Ordering::Relaxed));
-            guarded(rest::router(service, Some(access), ready), guard, rest::refuse)
+            rest::router(service, Some(access), ready)
         }
         false => rest::switched_off(),
     };
-    let router = observe::rest(rest_router, &metrics).layer(from_fn_with_state(protocols, by_protocol));
+    let protocols = Protocols::new(grpc, "There is no such method", rest_router, &serving, budget, &metrics)?;
     let folder =
         folds.then(|| Background(tokio::spawn(Folder::new(store.clone()).run(metrics.clone())).abort_handle()));
     let backing = Backing { store, writer, health, folder, signer };
-    let running = server::spawn(bound, router, serving, draining, Some(backing), scraped);
+    let running = server::spawn(bound, protocols, serving, draining, Some(backing), scraped);
     info!(address = %running.address, rest, "listening");
     Ok(running)
 }
@@ -189,19 +186,19 @@ async fn ready(store: Store, asked: Cache<(), ()>, is_draining: bool) -> Result<
     Ok(asked.try_get_with((), store.ping()).await.map_err(|error| error.again("asking the database"))?)
 }
 
-fn grpc_router<H>(service: grpc::Service, health: H) -> anyhow::Result<Router>
+fn grpc_router<H>(service: &Arc<grpc::Service>, health: H) -> anyhow::Result<Router>
 where
     H: tower::Service<Request, Error = std::convert::Infallible> + NamedService + Clone + Send + Sync + 'static,
     H::Response: axum::response::IntoResponse,
     H::Future: Send,
 {
     let refuse: Refuse = grpc::status::refuse;
-    let access = service.access.clone();
-    let integrity = IntegrityServiceServer::new(service.clone())
+    let access = Arc::clone(&service.access);
+    let integrity = IntegrityServiceServer::from_arc(Arc::clone(service))
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_RESPONSE);
-    let erasure = ErasureServiceServer::new(service.clone()).max_decoding_message_size(MAX_REQUEST);
-    let audit_logs = AuditLogServiceServer::new(service)
+    let erasure = ErasureServiceServer::from_arc(Arc::clone(service)).max_decoding_message_size(MAX_REQUEST);
+    let audit_logs = AuditLogServiceServer::from_arc(Arc::clone(service))
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_RESPONSE);
     let reflection = || {

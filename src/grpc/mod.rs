@@ -43,7 +43,7 @@ pub const ORGANIZATION_HEADER: &str = "x-organization-id";
 #[derive(Clone)]
 pub struct Service {
     /// Decides who may call.
-    pub access: Access,
+    pub access: Arc<Access>,
     /// Answers lists and gets.
     pub query: Query,
     /// Answers those who verify.

@@ -31,7 +31,7 @@ pub(super) fn routes<S: Services>() -> Router<Api<S>> {
 async fn checkpoint<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
     let organization_id = call.path.clone();
     if let Err(fault) = call.params(&[]) {
-        return Err(refused(&service, call, organization_id, fault).await);
+        return Err(refused(&*service, call, organization_id, fault).await);
     }
     let message = pb::GetCheckpointRequest { organization_id };
     let note = service.get_checkpoint(call.request(message)).await?.into_inner().checkpoint;
@@ -41,7 +41,7 @@ async fn checkpoint<S: Services>(State(Api { service }): State<Api<S>>, call: Ca
 async fn keys<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
     let organization_id = call.path.clone();
     if let Err(fault) = call.params(&[]) {
-        return Err(refused(&service, call, organization_id, fault).await);
+        return Err(refused(&*service, call, organization_id, fault).await);
     }
     let message = pb::GetPublicKeysRequest { organization_id };
     Ok(told_keys(service.get_public_keys(call.request(message)).await?.into_inner()))
@@ -52,7 +52,7 @@ async fn inclusion<S: Services>(State(Api { service }): State<Api<S>>, call: Cal
     let params = call.params(&params::INCLUSION).and_then(|params| params.inclusion(organization_id.clone()));
     match params {
         Ok(message) => Ok(told_inclusion(service.get_inclusion_proof(call.request(message)).await?.into_inner())),
-        Err(fault) => Err(refused(&service, call, organization_id, fault).await),
+        Err(fault) => Err(refused(&*service, call, organization_id, fault).await),
     }
 }
 
@@ -61,14 +61,14 @@ async fn consistency<S: Services>(State(Api { service }): State<Api<S>>, call: C
     let params = call.params(&params::CONSISTENCY).and_then(|params| params.consistency(organization_id.clone()));
     match params {
         Ok(message) => Ok(told_consistency(service.get_consistency_proof(call.request(message)).await?.into_inner())),
-        Err(fault) => Err(refused(&service, call, organization_id, fault).await),
+        Err(fault) => Err(refused(&*service, call, organization_id, fault).await),
     }
 }
 
 async fn tile<S: Services>(State(Api { service }): State<Api<S>>, call: Call<(String, String)>) -> Answer {
     let (organization_id, path) = call.path.clone();
     if let Err(fault) = call.params(&[]) {
-        return Err(refused(&service, call, organization_id, fault).await);
+        return Err(refused(&*service, call, organization_id, fault).await);
     }
     let path = format!("tile/{path}");
     let is_full = path.parse().is_ok_and(|path: TilePath| path.width == TILE_WIDTH);

@@ -9,6 +9,7 @@ mod params;
 
 use std::future::Future;
 use std::mem::take;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -47,14 +48,18 @@ impl<S: AuditLogService + IntegrityService + Clone> Services for S {}
 /// What the calls go to: the services in this process, or those of one elsewhere.
 #[derive(Clone)]
 struct Api<S> {
-    service: S,
+    service: Arc<S>,
 }
 
 type Answer = Result<Response, Failure>;
 
 /// All paths, answered by `service`. Where it is in this process, `access` looks at the credential before a
 /// body is read; one elsewhere does so by itself. `ready` tells whether it can be used.
-pub fn router<S, F>(service: S, access: Option<Access>, ready: impl Fn() -> F + Clone + Send + Sync + 'static) -> Router
+pub fn router<S, F>(
+    service: Arc<S>,
+    access: Option<Arc<Access>>,
+    ready: impl Fn() -> F + Clone + Send + Sync + 'static,
+) -> Router
 where
     S: Services,
     F: Future<Output = Result<(), Status>> + Send,

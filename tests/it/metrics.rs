@@ -21,7 +21,7 @@ use crate::support::{Backend, Database, Process, Service, on_every_database};
 
 /// All metrics as they stood at one moment.
 #[derive(Debug)]
-struct Seen(String);
+pub struct Seen(String);
 
 impl Seen {
     async fn at(url: &str) -> Self {
@@ -53,7 +53,7 @@ fn at(service: &Service, path: &str) -> String {
 }
 
 /// Waits until `series` has the value that is expected.
-async fn comes_to(service: &Service, series: &str, expected: impl Fn(f64) -> bool) -> Seen {
+pub async fn comes_to(service: &Service, series: &str, expected: impl Fn(f64) -> bool) -> Seen {
     until(series, async || {
         let seen = Seen::of(service).await;
         seen.value(series).is_some_and(&expected).then_some(seen)

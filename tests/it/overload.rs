@@ -19,6 +19,7 @@ mod peers;
 mod refused;
 mod table;
 
+use crate::metrics::comes_to;
 use crate::rest::least;
 use crate::support::service::{options, serving, with_key};
 use crate::support::surfaces::{Ask, Surfaces};
@@ -235,6 +236,8 @@ on_every_database! {
         let surfaces = Surfaces::start(service).await;
         let service = &surfaces.service;
         let held = asked(service, &writing(&key, 2 * 1024 * 1024, &"x".repeat(700 * 1024))).await;
+        // What comes while others come, too, may be refused itself.
+        comes_to(service, "auditlog_held_bytes", |bytes| bytes >= 700.0 * 1024.0).await;
         let body = serde_json::to_vec(&json!({"auditLogs": large(0..4)})).expect("JSON");
         let ask = Ask::post("/v1/org_a/audit-logs", &key, body);
         until("refused", async || service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..4)})).await.status == 429).await;

@@ -1,11 +1,11 @@
 //! Takes connections in and serves HTTP on each, until the server drains.
 
+use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
@@ -17,11 +17,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tower::Service;
 use tracing::{debug, warn};
 
 use super::socket::Socket;
 use super::{Connection, Connections, End};
+use crate::app::protocols::Protocols;
 
 /// Finds peers that are gone.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
@@ -31,16 +31,16 @@ const SEND_BUFFER: usize = 256 * 1024;
 /// How long to wait where no connection can be taken in, such as without file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` on what `listener` takes in until `shutdown`, and then until all connections have ended.
+/// Serves `protocols` on what `listener` takes in until `shutdown`, and then until all connections have ended.
 pub(in crate::app) async fn accepting(
     listener: TcpListener,
-    router: Router,
+    protocols: Protocols,
     connections: Arc<Connections>,
     shutdown: impl Future<Output = ()>,
 ) {
     let mut accepting = Accepting {
         http: http(),
-        router: router.with_state(()),
+        protocols: Arc::new(protocols),
         connections: Arc::clone(&connections),
         // Those that are left are dropped with it.
         serving: JoinSet::new(),
@@ -95,7 +95,7 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 /// What takes connections in.
 struct Accepting {
     http: Builder<TokioExecutor>,
-    router: Router,
+    protocols: Arc<Protocols>,
     connections: Arc<Connections>,
     serving: JoinSet<()>,
     /// Dropped where all connections are to end gracefully.
@@ -108,8 +108,13 @@ impl Accepting {
         self.number += 1;
         let Some(connection) = self.connections.admit(self.number) else { return };
         prepare(&stream);
-        let serving =
-            serve(stream, self.http.clone(), self.router.clone(), Arc::clone(&connection), self.drain.subscribe());
+        let serving = serve(
+            stream,
+            self.http.clone(),
+            Arc::clone(&self.protocols),
+            Arc::clone(&connection),
+            self.drain.subscribe(),
+        );
         let open = Open { connections: Arc::clone(&self.connections), connection };
         self.serving.spawn(async move {
             let _open = open;
@@ -147,7 +152,7 @@ fn prepare(stream: &TcpStream) {
 async fn serve(
     stream: TcpStream,
     http: Builder<TokioExecutor>,
-    router: Router,
+    protocols: Arc<Protocols>,
     connection: Arc<Connection>,
     mut drain: watch::Receiver<()>,
 ) {
@@ -156,7 +161,8 @@ async fn serve(
         shared.asked();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Arc::clone(&shared));
-        router.clone().call(request)
+        let protocols = Arc::clone(&protocols);
+        async move { Ok::<_, Infallible>(protocols.answer(request).await) }
     });
     let socket = TokioIo::new(Socket::new(stream, Arc::clone(&connection)));
     let mut serving = pin!(http.serve_connection(socket, service));

@@ -1,0 +1,58 @@
+//! An end to each request: when its time is over, or where it panics.
+
+use std::any::Any;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use http::HeaderMap;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::access::Refuse;
+use crate::error::Error;
+
+/// How long a caller of gRPC waits.
+pub(super) const TIMEOUT_HEADER: &str = "grpc-timeout";
+
+/// When the answer to a request is due; left in the request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline(pub(super) Instant);
+
+/// `router` with an end to what hangs or panics in it.
+pub(super) fn ending(router: Router, limit: Duration, refuse: Refuse) -> Router {
+    // What the panic said may quote an entry, so that only its place is told, by telemetry's hook.
+    let panicked = move |_: Box<dyn Any + Send>| refuse(Error::Internal(anyhow!("a request panicked")));
+    router.layer(from_fn_with_state((limit, refuse), in_time)).layer(CatchPanicLayer::custom(panicked))
+}
+
+/// Gives up on a request after `limit`, or when its caller does. A write that was queued may still be
+/// committed; its id tells.
+async fn in_time(State((limit, refuse)): State<(Duration, Refuse)>, mut request: Request, next: Next) -> Response {
+    let asked = asked_timeout(request.headers());
+    let allowed = asked.map_or(limit, |asked| limit.min(asked));
+    if allowed.is_zero() {
+        return refuse(Error::Timeout);
+    }
+    request.extensions_mut().insert(Deadline(Instant::now() + allowed));
+    tokio::time::timeout(allowed, next.run(request)).await.unwrap_or_else(|_| refuse(Error::Timeout))
+}
+
+/// The value of `grpc-timeout`: up to eight digits and a unit. What cannot be read is ignored, as tonic does.
+/// Source: gRPC over HTTP2, "Timeout".
+fn asked_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(TIMEOUT_HEADER)?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 60 * 60)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
