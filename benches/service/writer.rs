@@ -34,7 +34,8 @@ impl Fresh {
         Entry::draw(organization, seq, self.clock.now().micros(), self.delays, &mut self.random)
     }
 
-    fn inputs(&mut self, count: usize) -> Vec<AuditLogInput> {
+    /// Entries of organization 0, as they are sent.
+    pub fn inputs(&mut self, count: usize) -> Vec<AuditLogInput> {
         (0..count).map(|_| self.entry(0, 0).input()).collect()
     }
 }

@@ -13,13 +13,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::access::Refuse;
 use crate::error::Error;
+use crate::grpc::Deadline;
 
 /// How long a caller of gRPC waits.
 pub(super) const TIMEOUT_HEADER: &str = "grpc-timeout";
-
-/// When the answer to a request is due; left in the request's extensions.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Deadline(pub(super) Instant);
 
 /// `router` with an end to what hangs or panics in it.
 pub(super) fn ending(router: Router, limit: Duration, refuse: Refuse) -> Router {

@@ -13,6 +13,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connections::{Connection, Sending, Work};
@@ -131,19 +132,20 @@ impl Admission {
 /// Takes the body of a request that is refused, if it is on its way. One that is dropped has its stream reset; what then
 /// still comes of it counts as a fault of the peer, and many end the connection with all that is under way on it.
 fn dispose(mut body: Body) {
-    let mut whole = async move {
-        let mut bytes = 0;
-        while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-            bytes += frame.data_ref().map_or(0, Bytes::len);
-            if bytes > DISPOSED.0 {
-                return;
-            }
+    let mut bytes = 0;
+    // Most have come by now.
+    while let Some(frame) = body.frame().now_or_never() {
+        if !is_to_go_on(frame, &mut bytes) {
+            return;
         }
     }
-    .boxed();
-    if whole.as_mut().now_or_never().is_none() {
-        tokio::spawn(tokio::time::timeout(DISPOSED.1, whole));
-    }
+    tokio::spawn(tokio::time::timeout(DISPOSED.1, async move { while is_to_go_on(body.frame().await, &mut bytes) {} }));
+}
+
+fn is_to_go_on(frame: Option<Result<Frame<Bytes>, axum::Error>>, bytes: &mut usize) -> bool {
+    let Some(Ok(frame)) = frame else { return false };
+    *bytes += frame.data_ref().map_or(0, Bytes::len);
+    *bytes <= DISPOSED.0
 }
 
 /// Whether something was done for the request, which takes a key that is good. gRPC tells in the head what failed.

@@ -1,10 +1,11 @@
 //! The one mapping of errors to gRPC statuses, and to the codes that all surfaces share.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{LazyLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::response::Response;
+use http::HeaderMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use tracing::error;
@@ -96,7 +97,24 @@ fn detailed(
 
 /// Answers a gRPC call with `error`.
 pub fn refuse(error: Error) -> Response {
-    Status::from(error).into_http()
+    match error {
+        Error::Overloaded(what) => overloaded(what),
+        error => Status::from(error).into_http(),
+    }
+}
+
+/// The answer where there is too much, which must cost next to nothing: each is made once.
+fn overloaded(what: &'static str) -> Response {
+    static MADE: RwLock<BTreeMap<&'static str, HeaderMap>> = RwLock::new(BTreeMap::new());
+    let mut response = Response::default();
+    if let Some(headers) = MADE.read().unwrap_or_else(PoisonError::into_inner).get(what) {
+        *response.headers_mut() = headers.clone();
+        return response;
+    }
+    let headers = Status::from(Error::Overloaded(what)).into_http::<()>().into_parts().0.headers;
+    *response.headers_mut() = headers.clone();
+    MADE.write().unwrap_or_else(PoisonError::into_inner).insert(what, headers);
+    response
 }
 
 /// Gives the answers that tonic makes by itself the codes of the contract, of which it knows nothing: it calls an

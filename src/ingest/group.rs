@@ -7,15 +7,15 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use super::log::Log;
-use super::{Job, Written};
+use super::{Job, Pace, Written};
 use crate::domain::{Clock, OrganizationId, Random};
 use crate::error::{Error, Result};
 use crate::metrics::Writes;
 use crate::store::{Append, CommitFailed, Store};
 
 /// A group is closed when it has so many entries or bytes; one request may go beyond.
-const ENTRIES: usize = 500;
-const BYTES: usize = 1024 * 1024;
+pub(super) const ENTRIES: usize = 500;
+pub(super) const BYTES: usize = 1024 * 1024;
 /// Tries of a group while the database is away, and the wait before the second; it doubles.
 const TRIES: u32 = 4;
 const WAIT: Duration = Duration::from_millis(50);
@@ -25,6 +25,7 @@ pub(super) struct Writer {
     store: Store,
     clock: Clock,
     random: Random,
+    pace: Pace,
     metrics: Writes,
 }
 
@@ -53,8 +54,8 @@ enum Made {
 type Outcome = Result<Vec<Written>>;
 
 impl Writer {
-    pub(super) fn new(store: Store, clock: Clock, random: Random, metrics: Writes) -> Self {
-        Self { store, clock, random, metrics }
+    pub(super) fn new(store: Store, clock: Clock, random: Random, pace: Pace, metrics: Writes) -> Self {
+        Self { store, clock, random, pace, metrics }
     }
 
     /// Commits what comes, until the queue is closed and empty.
@@ -80,7 +81,9 @@ impl Writer {
             // Work whose caller has gone is not begun.
             group.retain(|job| !job.reply.is_closed());
             if !group.is_empty() {
+                let begun = Instant::now();
                 self.answer(group).await;
+                self.pace.took(begun.elapsed());
             }
         }
     }

@@ -6,6 +6,8 @@ mod group;
 mod log;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -83,7 +85,25 @@ pub struct Ingest {
     entries: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     limits: QueueLimits,
+    pace: Pace,
     metrics: Metrics,
+}
+
+/// How long the writer takes for a group, as of late. Clones share it.
+#[derive(Clone, Default)]
+struct Pace(Arc<AtomicU64>);
+
+impl Pace {
+    /// A group took so long.
+    fn took(&self, time: Duration) {
+        let time = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let before = self.0.load(Ordering::Relaxed);
+        self.0.store(if before == 0 { time } else { before - before / 4 + time / 4 }, Ordering::Relaxed);
+    }
+
+    fn of_group(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
 }
 
 impl Ingest {
@@ -96,12 +116,34 @@ impl Ingest {
         metrics: &Metrics,
     ) -> (Self, JoinHandle<()>) {
         let (jobs, waiting) = mpsc::unbounded_channel();
-        let writer = tokio::spawn(Writer::new(store, clock, random, metrics.writes()).run(waiting));
+        let pace = Pace::default();
+        let writer = tokio::spawn(Writer::new(store, clock, random, pace.clone(), metrics.writes()).run(waiting));
         let [entries, bytes] = [limits.entries, limits.bytes].map(|places| Arc::new(Semaphore::new(places)));
         let help = "Entries that wait for their commit.";
-        metrics.reading("auditlog_queue_entries", help, taken(&entries, limits.entries));
-        metrics.reading("auditlog_queue_bytes", "Bytes of these entries.", taken(&bytes, limits.bytes));
-        (Self { jobs, entries, bytes, limits, metrics: metrics.clone() }, writer)
+        let read = |places: &Arc<Semaphore>, all| {
+            let places = Arc::clone(places);
+            move || Some(taken(&places, all) as f64)
+        };
+        metrics.reading("auditlog_queue_entries", help, read(&entries, limits.entries));
+        metrics.reading("auditlog_queue_bytes", "Bytes of these entries.", read(&bytes, limits.bytes));
+        (Self { jobs, entries, bytes, limits, pace, metrics: metrics.clone() }, writer)
+    }
+
+    /// Whether what is written now is likely to be durable by `due`, so that no work is done for a caller who will have
+    /// gone. Half of the time is left for what cannot be foreseen. Errors: `Overloaded`.
+    pub fn in_time(&self, due: Instant) -> Result<()> {
+        let QueueLimits { entries, bytes } = self.limits;
+        let ahead = [
+            taken(&self.entries, entries) as f64 / group::ENTRIES as f64,
+            taken(&self.bytes, bytes) as f64 / group::BYTES as f64,
+        ];
+        let groups = ahead[0].max(ahead[1]);
+        // The one under way, and all that wait.
+        let wait = self.pace.of_group().mul_f64(if groups > 0.0 { 1.0 + groups } else { 0.0 });
+        match 2 * wait > due.saturating_duration_since(Instant::now()) {
+            true => Err(self.refuse("The writes that wait leave no time for this one")),
+            false => Ok(()),
+        }
     }
 
     /// Writes `batch` and answers once it is durable, one answer an entry. Errors: `Overloaded` at
@@ -120,10 +162,12 @@ impl Ingest {
 
     fn take(&self, places: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit> {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        Arc::clone(places).try_acquire_many_owned(count).map_err(|_| {
-            self.metrics.refused(Refusal::queue);
-            Error::Overloaded("Too many writes are waiting")
-        })
+        Arc::clone(places).try_acquire_many_owned(count).map_err(|_| self.refuse("Too many writes are waiting"))
+    }
+
+    fn refuse(&self, what: &'static str) -> Error {
+        self.metrics.refused(Refusal::queue);
+        Error::Overloaded(what)
     }
 }
 
@@ -132,7 +176,6 @@ fn size(entry: &NewEntry) -> usize {
 }
 
 /// How many of `all` places are taken.
-fn taken(places: &Arc<Semaphore>, all: usize) -> impl Fn() -> Option<f64> + Send + Sync + 'static {
-    let places = Arc::clone(places);
-    move || Some(all.saturating_sub(places.available_permits()) as f64)
+fn taken(places: &Semaphore, all: usize) -> usize {
+    all.saturating_sub(places.available_permits())
 }

@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use auditlog::domain::{
     Action, Catalogue, CatalogueName, Change, Clock, Content, EntryId, Filter, Identifier, JsonText, Limit, Metadata,
@@ -269,6 +270,38 @@ on_every_database! {
         assert_eq!(all(&store, "org").await.len(), 11);
     }
 
+    async fn what_would_be_late_is_refused_before_it_waits(database: &Database) {
+        let store = database.store().await;
+        let ingest = start(&store, Clock::system());
+        let due = |milliseconds| Instant::now() + Duration::from_millis(milliseconds);
+        let held = async |number: u64| {
+            let blocker = hold_head(&store, "org").await;
+            let mut waiting = Box::pin(write(&ingest, "org", vec![entry(&format!("log_{number}"), number)]));
+            assert!(futures::poll!(&mut waiting).is_pending());
+            (blocker, waiting)
+        };
+        let (blocker, mut waiting) = held(1).await;
+        ingest.in_time(due(100)).expect("nothing is known yet");
+        assert!(tokio::time::timeout(Duration::from_millis(800), &mut waiting).await.is_err(), "it waits");
+        blocker.roll_back().await.expect("the lock is given back");
+        waiting.await.expect("written");
+        ingest.in_time(due(100)).expect("nothing waits");
+        let (blocker, waiting) = held(2).await;
+        // A group took 0.8 s, and one is under way.
+        let refused = ingest.in_time(due(1_000));
+        assert!(matches!(refused, Err(Error::Overloaded(_))), "{refused:?}");
+        ingest.in_time(due(60_000)).expect("there is time enough");
+        blocker.roll_back().await.expect("the lock is given back");
+        waiting.await.expect("written");
+        for number in 3..30 {
+            write(&ingest, "org", vec![entry(&format!("log_{number}"), number)]).await.expect("written");
+        }
+        let (blocker, waiting) = held(30).await;
+        ingest.in_time(due(1_000)).expect("groups are quick again");
+        blocker.roll_back().await.expect("the lock is given back");
+        waiting.await.expect("written");
+    }
+
     async fn queued_bytes_are_bounded_too(database: &Database) {
         let store = database.store().await;
         let limits = QueueLimits { entries: 1_000, bytes: 2_000 };
@@ -302,7 +335,7 @@ on_every_database! {
             let heads = append.lock_heads(&[(&organization("org"), "01".to_owned())], Timestamp::MIN).await;
             heads.expect("the lock")[0].seq
         });
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         assert!(!waiting.is_finished(), "two hold the same head");
         let mut edge = Edge::default();
         (0..7).for_each(|_| drop(edge.append(Hash::of_nothing())));
@@ -318,7 +351,7 @@ on_every_database! {
         // The first is in the writer's hands or waits for it; the second is given up before the lock is free.
         let mut first = Box::pin(write(&ingest, "org", vec![entry("log_1", 1)]));
         assert!(futures::poll!(&mut first).is_pending());
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
         let mut second = Box::pin(write(&ingest, "org", vec![entry("log_2", 1)]));
         assert!(futures::poll!(&mut second).is_pending());
         drop(second);
@@ -372,7 +405,7 @@ fn cut_connections_lose_nothing_that_was_acknowledged() {
                             Err(error) => panic!("{error:?}"),
                         }
                     }
-                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 acknowledged
             })
@@ -380,7 +413,7 @@ fn cut_connections_lose_nothing_that_was_acknowledged() {
         let writing = futures::future::join_all(writers);
         let cutting = async {
             for _ in 0..10 {
-                tokio::time::sleep(std::time::Duration::from_millis(40)).await;
+                tokio::time::sleep(Duration::from_millis(40)).await;
                 let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
                 execute(&database, cut).await;
             }

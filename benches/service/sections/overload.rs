@@ -32,7 +32,8 @@ const REST: Duration = Duration::from_secs(3);
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
     Lists,
-    Writes,
+    /// Requests of so many entries.
+    Writes(usize),
 }
 
 /// Which cores the service and its database have, and which the generator has, as `taskset` names them.
@@ -53,7 +54,7 @@ pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()>
         is_divided: true,
     });
     // Lists come first: what is written makes them slower until it is counted.
-    for work in [Work::Lists, Work::Writes] {
+    for work in [Work::Lists, Work::Writes(100), Work::Writes(1)] {
         for cores in divided.iter().chain([&shared]) {
             pin(database, &cores.service, &cores.generator)?;
             let measured = measure(database, work, cores, report).await;
@@ -83,16 +84,18 @@ fn taskset(cores: &str, process: u32) -> anyhow::Result<()> {
 async fn measure(database: &Database, work: Work, cores: &Cores, report: &mut Report) -> anyhow::Result<()> {
     let service = Service::start_on(database, &cores.service)?;
     let suffix = if cores.is_divided { "" } else { ", cores shared" };
-    if work == Work::Lists {
-        let lists = Generator::new(&service, "ListAuditLogs", &largest())?;
-        return overload(&service, &lists, &format!("lists of 50{suffix}"), cores.is_divided, report).await;
-    }
-    let mut entry = Fresh::new(Delays::IN_ORDER).entry(0, 0).input();
-    // The service makes one for each request.
-    entry.id = String::new();
-    let write = WriteAuditLogsRequest { organization_id: organization_id(0), audit_logs: vec![entry] };
-    let writes = Generator::new(&service, "WriteAuditLogs", &write)?;
-    overload(&service, &writes, &format!("single writes{suffix}"), cores.is_divided, report).await
+    let (name, generator) = match work {
+        Work::Lists => ("lists of 50".to_owned(), Generator::new(&service, "ListAuditLogs", &largest())?),
+        Work::Writes(entries) => {
+            let mut audit_logs = Fresh::new(Delays::IN_ORDER).inputs(entries);
+            // The service makes one for each entry.
+            audit_logs.iter_mut().for_each(|entry| entry.id = String::new());
+            let write = WriteAuditLogsRequest { organization_id: organization_id(0), audit_logs };
+            let name = if entries == 1 { "single writes".to_owned() } else { format!("writes of {entries}") };
+            (name, Generator::new(&service, "WriteAuditLogs", &write)?)
+        }
+    };
+    overload(&service, &generator, &format!("{name}{suffix}"), cores.is_divided, report).await
 }
 
 async fn overload(

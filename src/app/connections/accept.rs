@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use futures_util::FutureExt;
 use http::Request;
 use hyper::body::Incoming;
+use hyper::rt::Executor;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
@@ -94,7 +96,7 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 
 /// What takes connections in.
 struct Accepting {
-    http: Builder<TokioExecutor>,
+    http: Builder<AtOnce>,
     protocols: Arc<Protocols>,
     connections: Arc<Connections>,
     serving: JoinSet<()>,
@@ -120,6 +122,20 @@ impl Accepting {
             let _open = open;
             serving.await;
         });
+    }
+}
+
+/// Begins each request where it was read, and gives it a task of its own where it has to wait: most that are refused
+/// need none.
+#[derive(Clone)]
+struct AtOnce;
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for AtOnce {
+    fn execute(&self, request: F) {
+        let mut request = Box::pin(request);
+        if request.as_mut().now_or_never().is_none() {
+            tokio::spawn(request);
+        }
     }
 }
 
@@ -151,7 +167,7 @@ fn prepare(stream: &TcpStream) {
 /// Serves one connection to its end.
 async fn serve(
     stream: TcpStream,
-    http: Builder<TokioExecutor>,
+    http: Builder<AtOnce>,
     protocols: Arc<Protocols>,
     connection: Arc<Connection>,
     mut drain: watch::Receiver<()>,
@@ -195,8 +211,8 @@ async fn serve(
 
 /// HTTP/1 and HTTP/2 with limits set on purpose. What a connection may hold times the number of connections is
 /// what a peer without a key can take.
-fn http() -> Builder<TokioExecutor> {
-    let mut http = Builder::new(TokioExecutor::new());
+fn http() -> Builder<AtOnce> {
+    let mut http = Builder::new(AtOnce);
     http.http1()
         .timer(TokioTimer::new())
         // The head of a request, and how long a connection may wait for the next one: longer than the minute that

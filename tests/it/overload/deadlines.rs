@@ -59,10 +59,10 @@ async fn write_and_go(service: &Service, key: &str, id: &str, going: Going) {
 
 on_every_database! {
     async fn a_write_whose_caller_has_gone_is_not_begun(database: &Database) {
-        let options = limited(Limits { requests: 2, ..Limits::default() });
-        let (service, key) = service(database, options).await;
         let organization = OrganizationId::parse("org_a").expect("an id");
         for (number, going) in [Going::Connection, Going::Stream, Going::Deadline].into_iter().enumerate() {
+            // One of its own for each, or it would know that the second will be late.
+            let (service, key) = service(database, limited(Limits { requests: 2, ..Limits::default() })).await;
             // A transaction that holds up the writer with the first write.
             let append = service.store.append().await.expect("it begins");
             append.lock_heads(&[(&organization, String::new())], Clock::system().now()).await.expect("it locks");
