@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::support::process::ran;
 
 /// What tests each limit: a function of tests/it.
-const TESTED: [(&str, &str); 18] = [
+const TESTED: [(&str, &str); 19] = [
     ("open connections", "a_flood_of_connections_takes_no_place_from_those_in_use"),
     ("time to the first request", "who_sends_no_request_is_ended_and_others_are_served"),
     (
@@ -30,6 +30,7 @@ const TESTED: [(&str, &str); 18] = [
     ("bytes of requests and responses", "bodies_beyond_the_budget_are_refused"),
     ("entries that wait to be written", "a_full_queue_refuses_at_once_and_forgets_nothing"),
     ("bytes of entries that wait", "queued_bytes_are_bounded_too"),
+    ("time that the writes ahead of one take", "what_would_be_late_is_refused_before_it_waits"),
     ("requests a second of a key", "a_key_that_asks_too_often_is_refused_and_others_are_not"),
     ("time of a request", "a_slow_body_ends_with_the_time_of_its_request"),
 ];
