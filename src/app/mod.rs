@@ -1,5 +1,6 @@
 //! What runs: the service, and the gateway to one elsewhere. Both bind, assemble, serve and drain.
 
+mod bodies;
 mod connections;
 mod deadline;
 pub mod gateway;
@@ -42,7 +43,7 @@ pub struct Serving {
 pub struct Limits {
     /// Connections.
     pub connections: ConnectionLimits,
-    /// Requests under way, until their responses have ended. Not more than the reads that may run or wait: to refuse a
+    /// Requests under way, until their responses have ended; of one API key four fifths. Not more than the reads that may run or wait: to refuse a
     /// request here is cheap, and a read only after all checks kept two cores from most of their work.
     pub requests: usize,
     /// Bytes that requests and responses hold.
@@ -51,6 +52,6 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: ConnectionLimits::default(), requests: 256, bytes: 256 * 1024 * 1024 }
+        Self { connections: ConnectionLimits::default(), requests: 320, bytes: 256 * 1024 * 1024 }
     }
 }

@@ -1,10 +1,10 @@
-//! Requests under way: how many there may be, and how many bytes they and their responses may hold. What is beyond is
-//! refused before anything of it is read.
+//! Requests under way: how many there may be, in all and of one caller, and how many bytes they and their responses may
+//! hold. What is beyond is refused before anything of it is read.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,32 +12,92 @@ use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http_body::{Body as _, Frame, SizeHint};
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::connections::{Connection, Sending, Work};
+use super::bodies::{Received, Receiving, Responding};
+use super::connections::Connection;
 use crate::access::Refuse;
-use crate::budget::{Budget, Held};
+use crate::budget::Budget;
 use crate::error::Error;
 use crate::metrics::{Metrics, Refusal};
 
 /// Streams that need no key, such as those that watch the health: a number of their own, so that they take nothing
 /// from others.
 const KEYLESS: usize = 128;
-/// A response goes out in parts of so many bytes, so that it is seen to move.
-const PART: usize = 128 * 1024;
-
 /// The bytes of a refused request that are taken, and how long they may take.
 const DISPOSED: (usize, Duration) = (64 * 1024, Duration::from_secs(1));
+
+/// Of so many places one is kept from a credential that has all others, so that one client that runs away does not take
+/// all.
+const KEPT: usize = 5;
 
 /// What requests have to take before they are begun.
 #[derive(Clone)]
 pub(super) struct Admission {
     places: Arc<Semaphore>,
+    shares: Arc<Shares>,
     keyless: Arc<Semaphore>,
     budget: Budget,
     metrics: Metrics,
+}
+
+/// How many places each credential has. Whether it is good is found out later: a request with one that is made up has its
+/// place for a moment.
+struct Shares {
+    most: usize,
+    hasher: RandomState,
+    taken: Mutex<HashMap<u64, usize>>,
+}
+
+/// A request's place, until it is dropped.
+pub(super) struct Place {
+    _permit: OwnedSemaphorePermit,
+    _share: Option<Share>,
+}
+
+/// A credential's share in the places, less by one when it is dropped.
+struct Share {
+    shares: Arc<Shares>,
+    credential: u64,
+}
+
+impl Shares {
+    fn new(places: usize) -> Arc<Self> {
+        let most = (places - places / KEPT).max(1);
+        Arc::new(Self { most, hasher: RandomState::new(), taken: Mutex::default() })
+    }
+
+    /// Nothing that can panic runs under the lock.
+    fn taken(&self) -> MutexGuard<'_, HashMap<u64, usize>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` where it has all that it may have.
+    fn take(self: &Arc<Self>, credential: &HeaderValue) -> Option<Share> {
+        let credential = self.hasher.hash_one(credential);
+        let mut taken = self.taken();
+        let taken = taken.entry(credential).or_default();
+        if *taken >= self.most {
+            return None;
+        }
+        *taken += 1;
+        Some(Share { shares: Arc::clone(self), credential })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut taken) = self.shares.taken().entry(self.credential) {
+            *taken.get_mut() -= 1;
+            if *taken.get() == 0 {
+                taken.remove();
+            }
+        }
+    }
 }
 
 /// What a request is, for its limits.
@@ -66,22 +126,33 @@ impl Admission {
         let help = "Bytes that requests and responses hold.";
         metrics.reading("auditlog_held_bytes", help, move || Some(held.used() as f64));
         let [places, keyless] = [most, KEYLESS].map(|places| Arc::new(Semaphore::new(places)));
-        Self { places, keyless, budget, metrics }
+        Self { places, shares: Shares::new(most), keyless, budget, metrics }
     }
 
     /// A place; `None` for those that need none. Errors: `Overloaded`.
-    fn place(&self, kind: Kind) -> Result<Option<OwnedSemaphorePermit>, Error> {
+    fn place(&self, kind: Kind, credential: Option<&HeaderValue>) -> Result<Option<Place>, Error> {
         let (places, what) = match kind {
             Kind::Probe => return Ok(None),
             Kind::Keyless => (&self.keyless, "Too many streams without a key are open"),
             Kind::Call if self.budget.is_spent() => return Err(self.bytes_spent()),
             Kind::Call => (&self.places, "Too many requests are under way"),
         };
-        let place = Arc::clone(places).try_acquire_owned();
-        place.map(Some).map_err(|_| {
-            self.metrics.refused(Refusal::requests);
-            Error::Overloaded(what)
-        })
+        let permit = Arc::clone(places).try_acquire_owned().map_err(|_| self.too_many(what))?;
+        let share = credential.filter(|_| kind == Kind::Call).map(|credential| self.shares.take(credential));
+        match share {
+            Some(None) => Err(self.too_many("Too many requests with this API key are under way")),
+            share => Ok(Some(Place { _permit: permit, _share: share.flatten() })),
+        }
+    }
+
+    fn too_many(&self, what: &'static str) -> Error {
+        self.metrics.refused(Refusal::requests);
+        Error::Overloaded(what)
+    }
+
+    fn bytes_spent(&self) -> Error {
+        self.metrics.refused(Refusal::bytes);
+        Error::Overloaded("Requests and responses hold too many bytes")
     }
 
     /// Lets a request in to `next`, or answers as `refuse` does. The request's place is its own until its response has
@@ -94,7 +165,7 @@ impl Admission {
     ) -> Response {
         let kind = Kind::of(request.uri().path());
         let connection = request.extensions_mut().remove::<Arc<Connection>>();
-        let place = match self.place(kind) {
+        let place = match self.place(kind, request.headers().get(AUTHORIZATION)) {
             Ok(place) => place,
             Err(error) => {
                 if let Some(connection) = &connection {
@@ -105,12 +176,12 @@ impl Admission {
             }
         };
         let work = connection.as_ref().map(|connection| connection.works(kind == Kind::Keyless));
-        let received = Arc::new(Received { held: self.budget.hold(0), is_refused: AtomicBool::new(false) });
+        let received = Received::new(&self.budget);
         if !request.body().is_end_stream() {
             request = request.map(|body| Body::new(Receiving { body, received: Arc::clone(&received) }));
         }
         let response = next(request).await;
-        if received.is_refused.load(Ordering::Relaxed) {
+        if received.is_refused() {
             return refuse(self.bytes_spent());
         }
         if let Some(connection) = connection.as_ref().filter(|_| kind == Kind::Call && is_success(&response)) {
@@ -119,13 +190,8 @@ impl Admission {
         if response.body().is_end_stream() {
             return response;
         }
-        let (budget, under_way) = (self.budget.clone(), Some((place, work)));
-        response.map(|body| Body::new(Responding { body, rest: None, budget, connection, under_way }))
-    }
-
-    fn bytes_spent(&self) -> Error {
-        self.metrics.refused(Refusal::bytes);
-        Error::Overloaded("Requests and responses hold too many bytes")
+        let budget = self.budget.clone();
+        response.map(|body| Body::new(Responding::new(body, budget, connection, (place, work))))
     }
 }
 
@@ -151,114 +217,4 @@ fn is_to_go_on(frame: Option<Result<Frame<Bytes>, axum::Error>>, bytes: &mut usi
 /// Whether something was done for the request, which takes a key that is good. gRPC tells in the head what failed.
 fn is_success(response: &Response) -> bool {
     response.status().is_success() && !response.headers().contains_key("grpc-status")
-}
-
-/// What came of a request.
-struct Received {
-    held: Held,
-    is_refused: AtomicBool,
-}
-
-/// The body of a request, which takes from the budget what comes.
-struct Receiving {
-    body: Body,
-    received: Arc<Received>,
-}
-
-impl http_body::Body for Receiving {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-            && !self.received.held.grow(data.len())
-        {
-            self.received.is_refused.store(true, Ordering::Relaxed);
-            return Poll::Ready(Some(Err(axum::Error::new("no bytes are left for the request"))));
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// The body of a response, whose parts hold their bytes until they are written.
-struct Responding {
-    body: Body,
-    /// What is left of a frame.
-    rest: Option<(Bytes, Held)>,
-    budget: Budget,
-    connection: Option<Arc<Connection>>,
-    under_way: Option<(Option<OwnedSemaphorePermit>, Option<Work>)>,
-}
-
-impl Responding {
-    /// The next part of `data`.
-    fn part(&mut self, mut data: Bytes, mut held: Held) -> Frame<Bytes> {
-        let part = data.split_to(PART.min(data.len()));
-        let (bytes, sending) = (held.split(part.len()), self.connection.as_ref().map(|it| it.sends(part.len())));
-        self.rest = (!data.is_empty()).then_some((data, held));
-        Frame::data(Bytes::from_owner(Part { part, _bytes: bytes, _sending: sending }))
-    }
-}
-
-impl http_body::Body for Responding {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if let Some((data, held)) = self.rest.take() {
-            return Poll::Ready(Some(Ok(self.part(data, held))));
-        }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if self.body.is_end_stream() || frame.is_none() {
-            self.under_way = None;
-        }
-        Poll::Ready(match frame {
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => {
-                    let held = self.budget.hold(data.len());
-                    Some(Ok(self.part(data, held)))
-                }
-                Err(trailers) => Some(Ok(trailers)),
-            },
-            other => other,
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_none() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let rest = self.rest.as_ref().map_or(0, |(data, _)| data.len() as u64);
-        let inner = self.body.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(inner.lower() + rest);
-        if let Some(upper) = inner.upper() {
-            hint.set_upper(upper + rest);
-        }
-        hint
-    }
-}
-
-/// A part of a response, until it is written.
-struct Part {
-    part: Bytes,
-    _bytes: Held,
-    _sending: Option<Sending>,
-}
-
-impl AsRef<[u8]> for Part {
-    fn as_ref(&self) -> &[u8] {
-        &self.part
-    }
 }

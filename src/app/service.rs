@@ -41,8 +41,8 @@ use crate::signer::{Record, Signer, Signing};
 use crate::store::Store;
 
 /// Reads that may run or wait, unless told otherwise: where each takes a tenth of a second of ten connections, the
-/// last waits for less than three.
-pub const READS: usize = 256;
+/// last waits for three.
+pub const READS: usize = 320;
 /// Requests a second of each key, unless told otherwise: less than half of what two cores do, so that one client that
 /// runs away leaves the others their share. With 1,000 entries a request it is far more than a writer needs.
 pub const RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1_999);

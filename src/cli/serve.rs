@@ -122,8 +122,9 @@ pub(super) struct Serving {
     /// closed.
     #[arg(long, env = "AUDITLOG_MAX_CONNECTIONS", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "N")]
     max_connections: u32,
-    /// Requests that may be under way, exports until their last byte; more are refused as overloaded.
-    #[arg(long, env = "AUDITLOG_MAX_REQUESTS", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "N")]
+    /// Requests that may be under way, exports until their last byte, of one API key four fifths; more are refused as
+    /// overloaded.
+    #[arg(long, env = "AUDITLOG_MAX_REQUESTS", default_value_t = 320, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "N")]
     max_requests: u32,
     /// Mebibytes of requests and responses that may be held at once; requests beyond are refused as overloaded.
     #[arg(long, env = "AUDITLOG_BODIES_MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(8..=65_536), value_name = "MIB")]

@@ -156,6 +156,24 @@ on_every_database! {
         until("the places are given back", async || service.get("/v1/org_a/audit-logs", &key).await.status == 200).await;
     }
 
+    async fn one_key_does_not_take_all_places(database: &Database) {
+        let (service, key) = service(database, limited(Limits { requests: 5, ..Limits::default() })).await;
+        let other = service.key(Some("org_a"), &[Scope::Read]).await;
+        let surfaces = Surfaces::start(service).await;
+        let service = &surfaces.service;
+        let mut held = Vec::new();
+        for _ in 0..4 {
+            held.push(asked(service, &writing(&key, 100, "{")).await);
+        }
+        comes_to(service, "auditlog_requests_in_flight", |requests| requests == 4.0).await;
+        let told = surfaces.rest(&Ask::get("/v1/org_a/audit-logs", &key)).await;
+        assert_eq!(told.code(), "overloaded");
+        assert!(told.text.contains("with this API key"), "{}", told.text);
+        is_served(service, &other).await;
+        drop(held);
+        until("the places are given back", async || service.get("/v1/org_a/audit-logs", &key).await.status == 200).await;
+    }
+
     async fn a_key_that_asks_too_often_is_refused_and_others_are_not(database: &Database) {
         let rate = NonZeroU32::new(5).expect("not 0");
         let (service, key) = service(database, Options { rate, ..options() }).await;

@@ -37,7 +37,7 @@ const MOST: [(&str, f64); 6] = [
     (MEMORY, 400e6),
     ("auditlog_connections", 1_024.0),
     ("auditlog_held_bytes", 320.0 * MIB),
-    ("auditlog_reads", 256.0),
+    ("auditlog_reads", 320.0),
     ("auditlog_queue_entries", 20_000.0),
     ("auditlog_queue_bytes", 64.0 * MIB),
 ];

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::support::process::ran;
 
 /// What tests each limit: a function of tests/it.
-const TESTED: [(&str, &str); 19] = [
+const TESTED: [(&str, &str); 20] = [
     ("open connections", "a_flood_of_connections_takes_no_place_from_those_in_use"),
     ("time to the first request", "who_sends_no_request_is_ended_and_others_are_served"),
     (
@@ -24,6 +24,7 @@ const TESTED: [(&str, &str); 19] = [
     ("a request's head", "a_head_that_is_too_large_is_refused"),
     ("a request's body", "a_body_that_is_too_large_is_refused"),
     ("requests under way", "requests_beyond_the_limit_are_refused_at_once_and_alike"),
+    ("requests under way with one API key", "one_key_does_not_take_all_places"),
     ("streams without a key: watched health, reflection", "streams_without_a_key_take_no_place_of_others"),
     ("reads that run or wait", "a_read_beyond_those_that_may_wait_is_refused_at_once"),
     ("unknown keys looked up at once", "keys_that_are_made_up_take_no_connection_of_others"),

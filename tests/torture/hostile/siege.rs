@@ -56,20 +56,21 @@ pub async fn stock(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets `attack` happen to the service whose metrics are at `metrics`. Errors: it cannot be reached, or serves nobody.
+/// Lets `attack` happen to the service whose metrics are at `metrics`, beside `honest` clients. Errors: it cannot be
+/// reached, or does not serve them.
 pub async fn besiege(
     attack: impl Future<Output = std::io::Result<String>>,
-    target: &Target,
+    honest: &Target,
     metrics: &str,
 ) -> anyhow::Result<Suffered> {
     let before = memory(metrics)?;
     let watched = Gauges::watch(metrics.to_owned());
-    let honest = Honest::start(target);
+    let clients = Honest::start(honest);
     let attacked = attack.await;
-    let during = honest.stop().await;
-    let honest = Honest::start(target);
+    let during = clients.stop().await;
+    let clients = Honest::start(honest);
     tokio::time::sleep(AFTER).await;
-    let after = honest.stop().await;
+    let after = clients.stop().await;
     let most = megabytes(watched.most(MEMORY));
     let attack = attacked.context("the attack could not be made")?;
     let suffered = Suffered { attack, during, after, memory: [before, most, memory(metrics)?] };
