@@ -55,6 +55,9 @@ pub enum Error {
     /// An entry that nobody has written so.
     #[error("Entry {0} cannot be read: it was changed, and not by this service")]
     EntryDamaged(Seq),
+    /// An entry where the log has ended.
+    #[error("Entry {0} is after the end of the log: it was added, and not by this service")]
+    EntryAfterEnd(Seq),
     /// Some of several entries are not there, at least one.
     #[error("{}", describe(.0))]
     AuditLogsNotFound(Vec<Violation>),

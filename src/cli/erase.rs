@@ -4,12 +4,14 @@ use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tonic::{Response, Status};
+use tonic_types::StatusExt;
 
 use super::client::{Client, Erasures, explained, is_passing};
 use super::usage;
+use crate::domain::quoted;
 use crate::grpc::pb::erase_audit_logs_request::Target;
 use crate::grpc::pb::{EntryIds, EraseAuditLogsRequest, EraseAuditLogsResponse};
 
@@ -17,8 +19,11 @@ use crate::grpc::pb::{EntryIds, EraseAuditLogsRequest, EraseAuditLogsResponse};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two tries.
 const WAIT: Duration = Duration::from_millis(500);
+/// What is to be done where files were not cleaned.
+const TRACES: &str = "The files of the database may still hold traces of the values. On PostgreSQL, VACUUM FULL audit_logs \
+                      and CHECKPOINT take them away; on SQLite, the same command again once nobody reads what was before.";
 
-/// What to erase, and why.
+/// What to erase, and why. The key needs the scope `erase`.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -26,6 +31,7 @@ Examples:
     --reason 'request 4711' --dry-run
   auditlog erase --organization org_abc123 --entry log_abc123 \\
     --groups content --reason 'request 4711' --yes")]
+#[command(group(ArgGroup::new("target").required(true)))]
 pub struct Erase {
     #[command(flatten)]
     client: Client,
@@ -33,10 +39,10 @@ pub struct Erase {
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
     organization: String,
     /// An entry, by its id. Repeat it for more, 1,000 at most.
-    #[arg(long, value_name = "ID", conflicts_with = "user", required_unless_present = "user")]
+    #[arg(long, value_name = "ID", group = "target")]
     entry: Vec<String>,
     /// A user: the actor of entries where the user acted, and the content of those where the user is the resource.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", group = "target")]
     user: Option<String>,
     /// What to erase: actor (name, e-mail, metadata), content (the resource's name, changes), or both.
     #[arg(long, value_name = "GROUPS", value_delimiter = ',', default_value = "actor,content")]
@@ -64,6 +70,9 @@ impl Erase {
         let mut service = client.erasures()?;
         let found = service.erase_audit_logs(request.clone()).await.map(Response::into_inner);
         let found = found.map_err(|status| explained(&status, &client.endpoint))?;
+        if let (0, Some(Target::UserId(user))) = (found.groups, &request.target) {
+            tell!("no entry has values left that user {} wrote or is; is the id right?", quoted(user));
+        }
         if dry_run {
             writeln!(stdout(), "would erase {}", told(found.groups, found.entries))?;
             return Ok(());
@@ -76,8 +85,9 @@ impl Erase {
         let outcome = run.go(&mut service, &request).await;
         run.progress.finish_and_clear();
         if let Err(status) = outcome {
-            let so_far = format!("erased {} so far; the same command goes on", told(run.groups, run.entries));
-            return Err(explained(&status, &client.endpoint).context(so_far));
+            let left = service.erase_audit_logs(EraseAuditLogsRequest { dry_run: true, ..request }).await;
+            let left = left.map(Response::into_inner).ok();
+            return Err(explained(&status, &client.endpoint).context(run.ended(&found, left, &status)));
         }
         run.tell()
     }
@@ -147,6 +157,23 @@ impl Run {
         }
     }
 
+    /// How far it came before the call that failed with `status`, of all that was `found`. That call may have erased
+    /// some, too, which shows in what is `left`.
+    fn ended(&self, found: &EraseAuditLogsResponse, left: Option<EraseAuditLogsResponse>, status: &Status) -> String {
+        let is_tampered = status.get_details_error_info().is_some_and(|info| info.reason == "TAMPERED_AUDIT_LOG");
+        let then = if is_tampered { "the rest stays, since it was tampered with" } else { "the same command goes on" };
+        match left {
+            Some(left) => {
+                let erased = told(found.groups - left.groups, found.entries - left.entries);
+                if found.groups > left.groups {
+                    tell!("{TRACES}");
+                }
+                format!("erased {erased}, and {} are left; {then}", told(left.groups, left.entries))
+            }
+            None => format!("erased {} at least; {then}", told(self.groups, self.entries)),
+        }
+    }
+
     fn tell(&self) -> anyhow::Result<()> {
         let recorded = match &self.recorded[..] {
             [] => "nothing is left to erase".to_owned(),
@@ -157,10 +184,7 @@ impl Run {
         };
         writeln!(stdout(), "{recorded}").map_err(|error| anyhow!(error))?;
         if !self.purged {
-            tell!(
-                "The files of the database may still hold traces of the values. On PostgreSQL, VACUUM FULL takes them away; \
-                 on SQLite, the same command again once nobody reads what was before."
-            );
+            tell!("{TRACES}");
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use super::table::visible;
 use super::verify::{Keys, Source, claimed_size, hashes, told};
 use super::{NotVerified, Unchecked};
 use crate::domain::{Group, Invalid};
+use crate::error::Error;
 use crate::verify::{Proof, Proved, Trust};
 
 /// How long a new entry may take to be signed for, and the wait between looks.
@@ -95,7 +96,7 @@ impl Prove {
 async fn included(source: &Source, id: &str) -> anyhow::Result<(String, crate::grpc::pb::GetInclusionProofResponse)> {
     let begun = Instant::now();
     loop {
-        let note = source.checkpoint().await?;
+        let note = source.checkpoint().await?.ok_or(Error::CheckpointNotFound)?;
         if let Some(proof) = source.inclusion(id, claimed_size(&note)?).await? {
             return Ok((note, proof));
         }

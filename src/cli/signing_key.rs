@@ -242,10 +242,11 @@ async fn given_up(store: &Store, signing: &Signing, refused: Vec<Rollback>, yes:
         }
         for rollback in &refused {
             let Rollback { log_id, in_file, in_database, now, .. } = rollback;
+            let [in_file, in_database, now] = [in_file, in_database, now].map(|tree| tree.map(|tree| tree.size));
             if rollback.is_believed() {
-                warn!(log_id, ?in_database, ?now, "what the database says was signed is believed");
+                warn!(log_id, in_database, now, "what the database says was signed is believed");
             } else {
-                warn!(log_id, ?in_file, ?in_database, ?now, "a rollback is acknowledged: what was signed is given up");
+                warn!(log_id, in_file, in_database, now, "a rollback is acknowledged: what was signed is given up");
             }
         }
         let (clock, random) = (Clock::system(), Random::system());

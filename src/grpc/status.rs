@@ -35,8 +35,8 @@ impl From<Error> for Status {
             Error::AuditLogNotFound => status(Code::NotFound, "AUDIT_LOG_NOT_FOUND", message),
             Error::CheckpointNotFound => status(Code::NotFound, "CHECKPOINT_NOT_FOUND", message),
             Error::TileNotFound => status(Code::NotFound, "TILE_NOT_FOUND", message),
-            Error::EntryDamaged(sequence) => {
-                error!(sequence, "an entry cannot be read");
+            Error::EntryDamaged(sequence) | Error::EntryAfterEnd(sequence) => {
+                error!(sequence, message, "an entry is not as this service writes them");
                 status(Code::DataLoss, "ENTRY_DAMAGED", message)
             }
             Error::AuditLogsNotFound(violations) => {

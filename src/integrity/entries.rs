@@ -20,6 +20,8 @@ pub struct Entries {
     /// Everything up to here was given.
     at: Seq,
     to: Seq,
+    /// Whether nothing may come after it.
+    is_to_end: bool,
     /// The entries of the next piece.
     limit: Seq,
     catalogue: Option<Arc<Catalogue>>,
@@ -64,14 +66,25 @@ impl Opened {
 
 impl Entries {
     pub(super) fn between(store: Store, organization: OrganizationId, after: Seq, to: Seq) -> Self {
-        Self { store, organization, at: after, to, limit: FEWEST, catalogue: None }
+        Self { store, organization, at: after, to, is_to_end: false, limit: FEWEST, catalogue: None }
     }
 
-    /// The next entries; `None` after the last. An entry that is missing is left out. Errors: `EntryDamaged`, after
-    /// all entries before it.
+    /// The same up to the end of the log, which is now at `to`.
+    pub(super) fn to_end(store: Store, organization: OrganizationId, after: Seq, to: Seq) -> Self {
+        Self { is_to_end: true, ..Self::between(store, organization, after, to) }
+    }
+
+    /// The next entries; `None` after the last. An entry that is missing is left out. Errors: `EntryDamaged` and
+    /// `EntryAfterEnd`, after all entries before it.
     pub async fn next(&mut self) -> Result<Option<Vec<Opened>>> {
         let _turn = self.store.turn_of_stream().await?;
-        self.read().await
+        if let Some(piece) = self.read().await? {
+            return Ok(Some(piece));
+        }
+        match self.store.after_end(&self.organization).await?.filter(|_| self.is_to_end) {
+            Some(seq) => Err(Error::EntryAfterEnd(seq)),
+            None => Ok(None),
+        }
     }
 
     /// The same for whoever has a turn to read.

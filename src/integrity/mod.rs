@@ -165,8 +165,11 @@ impl Integrity {
         let _turn = self.store.turn().await?;
         let head = self.head(&organization).await?;
         let after = within(after, 0, head).at("after_sequence")?;
-        let to = limit.map_or(head, |limit| head.min(after.saturating_add(limit)));
-        Ok(Entries::between(self.store.clone(), organization, after, to))
+        let store = self.store.clone();
+        Ok(match limit {
+            Some(limit) => Entries::between(store, organization, after, head.min(after.saturating_add(limit))),
+            None => Entries::to_end(store, organization, after, head),
+        })
     }
 
     async fn log(&self, organization: &OrganizationId) -> Result<LogHead> {

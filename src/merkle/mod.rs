@@ -20,7 +20,7 @@ pub use group::{GroupHash, Salt, Salts, Values, hash_of_fields};
 pub use hash::Hash;
 pub use introduction::Introduction;
 pub use leaf::{Leaf, SERVICE, bundle, group_hashes, leaf_hash, unbundle};
-pub use note::{KeyName, LogName, PublicKey, SigningKey, Unsigned, VerifierKey, open, sign};
+pub use note::{KeyName, LogName, PublicKey, SigningKey, Unsigned, VerifierKey, open, sign, signers};
 pub use proof::{DamagedTile, Question, Tiles};
 pub use tile::{Completed, Resource, TILE_HEIGHT, TILE_WIDTH, TileId, TilePath};
 pub use verify::{Unproven, verify_consistency, verify_inclusion};

@@ -130,8 +130,12 @@ impl VerifierKey {
 
     /// As it is published: `name+id+base64`.
     pub fn text(&self) -> String {
-        let id = u32::from_be_bytes(self.id());
-        format!("{}+{id:08x}+{}", self.name, STANDARD.encode(self.encoded()))
+        format!("{}+{}", self.short(), STANDARD.encode(self.encoded()))
+    }
+
+    /// What names it: `name+id`.
+    pub fn short(&self) -> String {
+        format!("{}+{:08x}", self.name, u32::from_be_bytes(self.id()))
     }
 
     /// Reads what [`VerifierKey::text`] gave. Errors: any other spelling, an id that is not the key's, another algorithm.
@@ -176,7 +180,7 @@ pub enum Unsigned {
     #[error("this is no signed note")]
     Malformed,
     /// No known key has signed it.
-    #[error("no known key has signed the note")]
+    #[error("no key that is believed has signed it")]
     Unknown,
     /// A known key is named, and has not made the signature.
     #[error("the signature of the note is not that of its key")]
@@ -208,6 +212,12 @@ pub fn open<'a>(note: &'a str, keys: &[VerifierKey]) -> Result<&'a str, Unsigned
         }
     }
     verified
+}
+
+/// The names and ids of the keys that `note` says to be signed by, as `name+id`.
+pub fn signers(note: &str) -> Vec<String> {
+    let signed = note.lines().filter_map(signature);
+    signed.map(|(name, id, _)| format!("{name}+{:08x}", u32::from_be_bytes(id))).collect()
 }
 
 /// The name, the key id and the signature of a line.

@@ -20,7 +20,11 @@ impl Lock {
         let lock = beside(path, ".lock");
         let file = private().create(true).truncate(false).open(&lock);
         let file = file.and_then(|file| owned_as(&file, path).and_then(|()| file.lock()).map(|()| file));
-        Ok(Self { _file: file.with_context(|| format!("cannot lock {}", lock.display()))? })
+        let missing = || match directory(path).is_dir() {
+            true => String::new(),
+            false => format!(": there is no directory {}", directory(path).display()),
+        };
+        Ok(Self { _file: file.with_context(|| format!("cannot lock {}{}", lock.display(), missing()))? })
     }
 }
 

@@ -145,6 +145,16 @@ impl Store {
         erased.into_iter().map(hash).collect()
     }
 
+    /// The first entry with a number above the last of `organization`, which nobody has written so.
+    pub async fn after_end(&self, organization: &OrganizationId) -> Result<Option<Seq>> {
+        let sql = Sql::of(self.readers.get_database_backend(), organization);
+        // In one statement, so that end and entries are of one moment.
+        let last = "(SELECT head_seq FROM organizations WHERE id = $1)";
+        let statement = format!("SELECT MIN(seq) FROM audit_logs WHERE organization_id = $1 AND seq > {last}");
+        let row = self.readers.query_one_raw(sql.statement(statement)).await?;
+        Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.flatten())
+    }
+
     /// At most `limit` entries numbered above `after` and up to `to`, in the order of their numbers. Errors:
     /// `EntryDamaged`.
     pub async fn sealed(&self, organization: &OrganizationId, after: Seq, to: Seq, limit: u64) -> Result<Vec<Sealed>> {

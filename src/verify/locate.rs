@@ -112,11 +112,11 @@ pub fn first_bad(evidence: &Evidence<'_>, entries: &BTreeMap<Seq, Told>) -> Opti
         });
         let tiles =
             || comparison.first().map(|why| Finding::of_log(Kind::Tiles, format!("all entries are right, and {why}")));
-        return fork.or_else(|| first_of(own, walk.unrecorded())).or_else(tiles);
+        return fork.or_else(|| with_unrecorded(own, walk.unrecorded())).or_else(tiles);
     }
     if let Some(suspect) = evidence.out_of_tree() {
         let found = of_suspect(evidence, entries, suspect);
-        return first_of(Some(found), first_of(own, walk.unrecorded()));
+        return with_unrecorded(first_of(Some(found), own), walk.unrecorded());
     }
     let unseen = walk.fork().map(|entries| {
         let why = "it is not as when the log was verified before".to_owned();
@@ -127,6 +127,19 @@ pub fn first_bad(evidence: &Evidence<'_>, entries: &BTreeMap<Seq, Told>) -> Opti
         (_, Some(own)) => Some(evidence.with_hint(own)),
         (unseen, None) => unseen.or_else(|| Some(evidence.range())),
     }
+}
+
+/// `found`, or else that values are gone whose record has not come. Where something is wrong after these values, that may
+/// have been their record.
+fn with_unrecorded(found: Option<Finding>, unrecorded: Option<Finding>) -> Option<Finding> {
+    let (Some(mut found), Some(unrecorded)) = (found.clone(), unrecorded.clone()) else { return found.or(unrecorded) };
+    if start(&unrecorded) < start(&found) {
+        let seq = start(&unrecorded);
+        found.why.push_str(&format!(
+            "; what records that values of entry {seq} were erased has not come, and may be among what follows"
+        ));
+    }
+    Some(found)
 }
 
 /// The one that is about an earlier entry.

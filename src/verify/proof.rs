@@ -160,7 +160,10 @@ impl Proof {
             ));
         }
         if leaf.seq.unsigned_abs() - 1 != *index {
-            return Err(Invalid::new(format_args!("the entry of index {index} must be {}", index + 1), leaf.seq));
+            return Err(Invalid::new(
+                format_args!("index {index} is that of entry {}", index + 1),
+                format_args!("the leaf of entry {}", leaf.seq),
+            ));
         }
         if leaf.id.starts_with("auditlog:") != (leaf.writer == SERVICE) {
             return Err(Invalid::new("an entry of the service must have its id and its writer", quoted(leaf.id)));

@@ -1,7 +1,7 @@
 //! Which keys a verifier believes, and how it comes to believe others.
 
 use crate::domain::Invalid;
-use crate::merkle::{Checkpoint, Introduction, KeyName, Unsigned, VerifierKey, open};
+use crate::merkle::{Checkpoint, Introduction, KeyName, Unsigned, VerifierKey, open, signers};
 
 /// The id of the log that signs as `name`: what follows the last slash of it.
 pub fn log_id(name: &KeyName) -> Result<&str, Invalid> {
@@ -17,14 +17,20 @@ pub struct Trust(Vec<VerifierKey>);
 /// Why a checkpoint is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Untrusted {
-    /// By its signatures.
+    /// It is no signed note, or its signature was not made by its key.
     #[error("{0}")]
-    Unsigned(#[from] Unsigned),
+    Unsigned(Unsigned),
+    /// None of the keys that are believed has signed it.
+    #[error(
+        "it is signed by {}, and of this log only {} is believed; where keys were replaced meanwhile, whoever runs the \
+         service has to vouch for the new one", .0.join(" and "), .1.join(" and ")
+    )]
+    Stranger(Vec<String>, Vec<String>),
     /// By what was signed.
     #[error("what was signed {0}")]
     Malformed(Invalid),
     /// It is of another log.
-    #[error("it is signed for {0}, and its text says {1}")]
+    #[error("it must be of the log {0}, whose keys are believed, and is of {1}")]
     Origin(KeyName, KeyName),
 }
 
@@ -58,10 +64,23 @@ impl Trust {
 
     /// What `note` says, if one of the keys has signed it for its own log.
     pub fn open(&self, note: &str) -> Result<Checkpoint, Untrusted> {
-        let checkpoint = Checkpoint::parse(open(note, &self.0)?).map_err(Untrusted::Malformed)?;
+        let text = open(note, &self.0).map_err(|why| match why {
+            Unsigned::Unknown => self.stranger(note),
+            why => Untrusted::Unsigned(why),
+        })?;
+        let checkpoint = Checkpoint::parse(text).map_err(Untrusted::Malformed)?;
         match checkpoint.origin == *self.origin() {
             true => Ok(checkpoint),
             false => Err(Untrusted::Origin(self.origin().clone(), checkpoint.origin)),
+        }
+    }
+
+    /// That `note` is of another log, or signed by other keys.
+    fn stranger(&self, note: &str) -> Untrusted {
+        let claimed = note.lines().next().and_then(|origin| KeyName::parse(origin).ok());
+        match claimed.filter(|claimed| claimed != self.origin()) {
+            Some(claimed) => Untrusted::Origin(self.origin().clone(), claimed),
+            None => Untrusted::Stranger(signers(note), self.0.iter().map(VerifierKey::short).collect()),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::support::process::{ran, text};
 use crate::support::{Backend, Database, Process, database, on_every_database};
 
 /// What is said anew each time and configures nothing.
-const ONE_OFF: [&str; 24] = [
+const ONE_OFF: [&str; 25] = [
     "action",
     "after",
     "all",
@@ -27,6 +27,7 @@ const ONE_OFF: [&str; 24] = [
     "redact",
     "resource-id",
     "resource-type",
+    "service",
     "since-last",
     "start-date",
     "trust-first-key",

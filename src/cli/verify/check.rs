@@ -9,20 +9,21 @@ use indicatif::{HumanCount, ProgressBar};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::source::{Source, Tries, hashes, is_damaged};
+use super::source::{Source, Tries, claimed_size, hashes, is_damaged};
 use super::state::State;
 use super::told::told;
+use crate::error::Error;
 use crate::grpc::pb;
 use crate::merkle::{Checkpoint, Edge, Hash, verify_consistency, verify_inclusion};
 use crate::verify::{
-    Comparison, Evidence, Finding, Kind, Remembered, Removal, Row, Told, Trust, Walk, first_bad, log_id,
+    Comparison, Evidence, Finding, Kind, Remembered, Removal, Row, Told, Trust, Untrusted, Walk, first_bad, log_id,
 };
 
 /// Rows of hashes that wait for their tiles, and tiles that are asked for at once.
 const ROWS: usize = 16;
 const TILES: usize = 4;
-/// How long a record may take to be signed for, and the wait between looks.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long what was written may take to be signed for, and the wait between looks. A service signs every second.
+const PATIENCE: Duration = Duration::from_secs(10);
 const WAIT: Duration = Duration::from_millis(250);
 
 /// What a verification found.
@@ -59,10 +60,13 @@ pub(super) struct Check<'a> {
 
 impl Check<'_> {
     pub(super) async fn run(self) -> anyhow::Result<Checked> {
-        let note = self.source.checkpoint().await?;
+        let note = match self.source.checkpoint().await? {
+            Some(note) => note,
+            None => return Ok(Checked::early(self.without_checkpoint()?)),
+        };
         let checkpoint = match self.trust.open(&note) {
             Ok(checkpoint) => checkpoint,
-            Err(why) => return Ok(Checked::early(Finding::of_log(Kind::Unsigned, why.to_string()))),
+            Err(why) => return Ok(Checked::early(self.untrusted(&note, &why))),
         };
         if let Some(finding) = self.against_remembered(&checkpoint) {
             return Ok(Checked::early(finding));
@@ -96,6 +100,27 @@ impl Check<'_> {
         let (read, erased) = (walk.edge().size() - begun_at, walk.erased());
         let state = Some(State { trust, note, checkpoint, remembered: walk.remembered() });
         Ok(Checked { finding, id, read, erased, state })
+    }
+
+    /// That a checkpoint was there before. Errors: none was.
+    fn without_checkpoint(&self) -> anyhow::Result<Finding> {
+        let seen = self.state.ok_or(Error::CheckpointNotFound)?.checkpoint.size;
+        Ok(Finding::of_log(
+            Kind::RolledBack,
+            format!("there is no checkpoint, and there was one of {seen} entries before"),
+        ))
+    }
+
+    /// What is wrong with `note`, which is not to be believed because of `why`.
+    fn untrusted(&self, note: &str, why: &Untrusted) -> Finding {
+        let seen = self.state.map(|state| state.checkpoint.size);
+        match (claimed_size(note), seen) {
+            (Ok(size), Some(seen)) if size < seen => {
+                let rolled_back = format!("the checkpoint has {size} entries, and it had {seen} before; and {why}");
+                Finding::of_log(Kind::RolledBack, rolled_back)
+            }
+            _ => Finding::of_log(Kind::Unsigned, why.to_string()),
+        }
     }
 
     /// Whether `checkpoint` can follow the remembered one at all.
@@ -135,8 +160,8 @@ impl Check<'_> {
         Ok(proof.is_some_and(|proof| proves(proof).is_ok()))
     }
 
-    /// Walks up to `checkpoint`; and on to a later one, if groups are missing whose records it may have. Gives the one
-    /// that was reached, and why the walk ended before.
+    /// Walks up to `checkpoint`; and on to a later one, if there are entries after it, or groups are missing whose records
+    /// these may be. Gives the one that was reached, and why the walk ended before.
     async fn walk(
         &self,
         mut note: String,
@@ -144,27 +169,68 @@ impl Check<'_> {
         walk: &mut Walk,
         tiles: &mut Tiles,
     ) -> anyhow::Result<(String, Checkpoint, Option<Finding>)> {
-        let mut until = None;
+        // The last entry that is there, once that is known, and how long its checkpoint is waited for.
+        let mut last = None;
         loop {
             let ended = self.walk_to(checkpoint.size, walk, tiles).await?;
             let edge: &Edge = walk.edge();
-            if ended.is_some() || edge.root() != checkpoint.root || !walk.lacks_records() {
+            if ended.is_some() || edge.root() != checkpoint.root {
                 return Ok((note, checkpoint, ended));
             }
-            let until = *until.get_or_insert_with(|| Instant::now() + PATIENCE);
-            loop {
-                if Instant::now() > until {
-                    return Ok((note, checkpoint, None));
-                }
-                tokio::time::sleep(WAIT).await;
-                let later = self.source.checkpoint().await?;
-                let opened = self.trust.open(&later).ok().filter(|later| later.size > checkpoint.size);
-                if let Some(opened) = opened {
-                    (note, checkpoint) = (later, opened);
-                    break;
+            let (last, until) = match last {
+                Some(known) => known,
+                None => match self.last(checkpoint.size).await? {
+                    Ok(seq) => *last.insert((seq, Instant::now() + PATIENCE)),
+                    Err(added) => return Ok((note, checkpoint, Some(added))),
+                },
+            };
+            if last <= checkpoint.size && !walk.lacks_records() {
+                return Ok((note, checkpoint, None));
+            }
+            match self.later(&checkpoint, until).await? {
+                Some(later) => (note, checkpoint) = later,
+                None => {
+                    let unsigned = (last > checkpoint.size).then(|| unsigned(checkpoint.size, last));
+                    return Ok((note, checkpoint, unsigned));
                 }
             }
         }
+    }
+
+    /// The number of the last entry of the log, which has `size` at least. A finding: there is one after its end.
+    async fn last(&self, size: u64) -> anyhow::Result<Result<u64, Finding>> {
+        let mut tries = Tries::new();
+        let mut last = size;
+        loop {
+            let read = async {
+                let Some(mut stream) = self.source.stream(last as i64, 0).await? else { return Ok(()) };
+                while let Some(piece) = stream.message().await? {
+                    last = piece.entries.last().map_or(last, |entry| entry.sequence.unsigned_abs().max(last));
+                }
+                Ok(())
+            };
+            match read.await {
+                Ok(()) => return Ok(Ok(last)),
+                Err(status) if is_damaged(&status) => {
+                    return Ok(Err(Finding::of_log(Kind::Added, status.message())));
+                }
+                Err(status) => tries.wait(status).await.map_err(|status| self.source.explained(&status))?,
+            }
+        }
+    }
+
+    /// A checkpoint that has more than `checkpoint`, if one comes in time.
+    async fn later(&self, checkpoint: &Checkpoint, until: Instant) -> anyhow::Result<Option<(String, Checkpoint)>> {
+        while Instant::now() < until {
+            self.progress.set_message("waiting for the next checkpoint");
+            tokio::time::sleep(WAIT).await;
+            let Some(note) = self.source.checkpoint().await? else { continue };
+            let opened = self.trust.open(&note).ok().filter(|later| later.size > checkpoint.size);
+            if let Some(opened) = opened {
+                return Ok(Some((note, opened)));
+            }
+        }
+        Ok(None)
     }
 
     /// Takes entries up to the number `size`.
@@ -231,6 +297,16 @@ impl Check<'_> {
         }
         Ok(again)
     }
+}
+
+/// Entries are there, and nothing says that they should be.
+fn unsigned(size: u64, last: u64) -> Finding {
+    let why = format!(
+        "the checkpoint has {size} entries, and none that has more has come for {} seconds; ask who runs the service why \
+         it does not sign",
+        PATIENCE.as_secs()
+    );
+    Finding { kind: Kind::Unsigned, entries: Some((size as i64 + 1, last as i64)), why }
 }
 
 /// All that was read is as it was signed, and what was read before it is not.

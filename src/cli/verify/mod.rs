@@ -6,10 +6,10 @@ mod state;
 mod told;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, ensure};
 use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -17,6 +17,7 @@ use serde_json::json;
 use super::client::Client;
 use super::table::visible;
 use super::{NotVerified, Unchecked};
+use crate::error::Error;
 use crate::merkle::{VerifierKey, open};
 use crate::verify::{Finding, Removal, Trust};
 use check::{Check, Checked};
@@ -24,7 +25,7 @@ pub(super) use source::{Source, claimed_size, hashes};
 use state::State;
 pub(super) use told::told;
 
-/// Verifies a log.
+/// Verifies a log. The key needs the scope `verify`.
 #[derive(Args)]
 #[command(after_help = "\
 Exit codes: 0 verified, 1 not verified, 2 wrong usage, 3 could not be checked.
@@ -47,7 +48,7 @@ pub struct Verify {
     #[command(flatten)]
     keys: Keys,
     /// What to remember of the log: its checkpoint and its keys. Written after each success, and compared with at the
-    /// next.
+    /// next. Where a rollback was explained to you, move the file away to begin anew.
     #[arg(long, env = "AUDITLOG_VERIFY_STATE", value_name = "FILE")]
     state: Option<PathBuf>,
     /// Believe the key that the service tells, if none is given or remembered.
@@ -87,6 +88,11 @@ impl Verify {
     async fn verify(self) -> anyhow::Result<()> {
         let Self { client, organization, keys, state: path, trust_first_key, since_last, verbose, json } = self;
         let state = path.as_deref().map(State::read).transpose()?.flatten();
+        // Before all is read for nothing.
+        if let Some(directory) = path.as_deref().and_then(Path::parent).filter(|parent| !parent.as_os_str().is_empty())
+        {
+            ensure!(directory.is_dir(), "cannot write the --state: there is no directory {}", directory.display());
+        }
         let source = Source::new(&client, organization)?;
         let trust = trusted(&source, keys, state.as_ref(), trust_first_key).await?;
         let progress = ProgressBar::new(0);
@@ -111,7 +117,9 @@ impl Verify {
         let checked = checked?;
         let elapsed = begun.elapsed().as_secs_f64();
         let rate = (checked.read as f64 / elapsed.max(0.001)) as u64;
-        tell!("{} entries in {elapsed:.1} s ({}/s)", HumanCount(checked.read), HumanCount(rate));
+        if checked.read > 0 {
+            tell!("{} entries in {elapsed:.1} s ({}/s)", HumanCount(checked.read), HumanCount(rate));
+        }
         // Before the verdict, which promises it.
         if let (None, Some(path), Some(state)) = (&checked.finding, &path, &checked.state) {
             state.write(path)?;
@@ -125,7 +133,8 @@ async fn trusted(source: &Source, keys: Keys, state: Option<&State>, trust_first
     let remembered = state.map(|state| state.trust.keys()).unwrap_or_default();
     let mut known: Vec<_> = keys.public_key.into_iter().chain(remembered.iter().cloned()).collect();
     if known.is_empty() && trust_first_key {
-        let signing = signing(source.keys().await?, &source.checkpoint().await?);
+        let note = source.checkpoint().await?.ok_or(Error::CheckpointNotFound)?;
+        let signing = signing(source.keys().await?, &note);
         let key = signing.ok_or_else(|| anyhow!("the service tells no key; it does not sign"))?;
         tell!("believing the key that the service tells, which nobody vouches for: {}", key.text());
         known.push(key);
@@ -175,7 +184,11 @@ fn tell_verdict(checked: &Checked, trust: &Trust, json: bool) -> anyhow::Result<
                 many => format!("; {} groups of values were properly erased", HumanCount(*many)),
             };
             let (size, root) = (HumanCount(state.checkpoint.size), state.checkpoint.root);
-            format!("verified: {size} entries of {origin}, root {root}{erased}")
+            let unread = match state.checkpoint.size - read {
+                0 => String::new(),
+                unread => format!("; {} of them were verified before and not read again", HumanCount(unread)),
+            };
+            format!("verified: {size} entries of {origin}, root {root}{erased}{unread}")
         }
         (None, None) => return Err(anyhow!("nothing was verified")),
     };

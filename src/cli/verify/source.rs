@@ -74,11 +74,15 @@ impl Source {
         explained(status, &self.endpoint)
     }
 
-    /// The last checkpoint.
-    pub(in crate::cli) async fn checkpoint(&self) -> anyhow::Result<String> {
+    /// The last checkpoint; `None` before the first.
+    pub(in crate::cli) async fn checkpoint(&self) -> anyhow::Result<Option<String>> {
         let request = pb::GetCheckpointRequest { organization_id: self.organization.clone() };
         let answer = self.call(async |mut client: Integrity| client.get_checkpoint(request.clone()).await).await;
-        Ok(answer.map_err(|status| self.explained(&status))?.checkpoint)
+        match answer {
+            Ok(answer) => Ok(Some(answer.checkpoint)),
+            Err(status) if is_for(&status, "CHECKPOINT_NOT_FOUND") => Ok(None),
+            Err(status) => Err(self.explained(&status)),
+        }
     }
 
     /// The keys that the service says to sign with, oldest first.
@@ -171,13 +175,16 @@ impl Source {
 
 /// Whether the service says that it has not what was asked for, or that it is damaged.
 fn is_lacking(status: &Status) -> bool {
-    let reason = status.get_details_error_info().map(|info| info.reason);
-    reason.as_deref() == Some("TILE_NOT_FOUND") || matches!(status.code(), Code::Internal | Code::InvalidArgument)
+    is_for(status, "TILE_NOT_FOUND") || matches!(status.code(), Code::Internal | Code::InvalidArgument)
 }
 
 /// Whether an entry, the next one of a stream, is as no service writes it.
 pub(super) fn is_damaged(status: &Status) -> bool {
-    status.get_details_error_info().is_some_and(|info| info.reason == "ENTRY_DAMAGED")
+    is_for(status, "ENTRY_DAMAGED")
+}
+
+fn is_for(status: &Status, reason: &str) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.reason == reason)
 }
 
 /// Whether a field of the request is what the service refuses.

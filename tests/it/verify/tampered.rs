@@ -2,7 +2,7 @@
 
 use auditlog::domain::Seq;
 
-use super::{Verified, id};
+use super::{UNSIGNED, Verified, id};
 use crate::support::log::literal;
 use crate::support::process::{create_key, ran};
 use crate::support::trail::ORGANIZATION;
@@ -124,6 +124,12 @@ on_every_database! {
         verified.seal(700, 1_501).await;
         // The tiles are proven by what was seen before.
         verified.assert_found(&["--state", &state], added);
+        restore(&verified, "kept").await;
+        // At the end, as far as the database lets it be known.
+        verified.sql(&[&copied(700, 1_501)]).await;
+        verified.assert_found(&["--state", &state], "added: Entry 1501 is after the end of the log: it was added, and not by this service");
+        verified.sql(&["UPDATE organizations SET head_seq = 1501"]).await;
+        verified.assert_found(&["--state", &state], &format!("not signed: entry 1501: {}", UNSIGNED.replace("300", "1500")));
         restore(&verified, "kept").await;
         verified.assert_verified(&["--state", &state], "1,500");
     }
@@ -255,7 +261,8 @@ on_every_database! {
         let (code, _, stderr) = ran(&arguments, &environment);
         assert_eq!(code, Some(0), "{stderr}");
         // Its record is not signed for yet, for which the verifier waits in vain.
-        verified.assert_found(&[], "removed without record: entry 7: its actor is gone, and no later entry records with its hash that it was erased");
+        let may_be = "what records that values of entry 7 were erased has not come, and may be among what follows";
+        verified.assert_found(&[], &format!("not signed: entry 301: {UNSIGNED}; {may_be}"));
         verified.sign(301).await;
         let public = verified.public.text();
         let (code, verdict, told) = verified.run(&["verify", "--public-key", &public, "--state", &state, "--verbose"]);
@@ -280,6 +287,10 @@ on_every_database! {
             verified.assert_found(&[], &verdict);
             restore(&verified, "kept").await;
         }
+        let [one, two] = shifted(100, 1);
+        verified.sql(&[&one, &two, &copied(99, 100)]).await;
+        verified.assert_found(&["--state", &state], &format!("added: entry 100: it was not there; what was 100 has become 101; {may_be} [log_added]"));
+        restore(&verified, "kept").await;
         verified.sql(&["DELETE FROM audit_logs WHERE seq = 301"]).await;
         verified.assert_found(&[], "truncated: entry 301: the checkpoint has 301 entries, and the log ends with 300");
     }
