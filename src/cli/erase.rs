@@ -168,7 +168,7 @@ impl Run {
                 if found.groups > left.groups {
                     tell!("{TRACES}");
                 }
-                format!("erased {erased}, and {} are left; {then}", told(left.groups, left.entries))
+                format!("erased {erased}, left are {}; {then}", told(left.groups, left.entries))
             }
             None => format!("erased {} at least; {then}", told(self.groups, self.entries)),
         }

@@ -10,6 +10,7 @@ use super::traces::traces;
 use super::{ORG, USER, all, both, check_marks, eraser, erasure, four, of_user, person};
 use crate::ingest::{organization, start, write};
 use crate::log::check_log;
+use crate::schema::execute;
 use crate::support::process::{auditlog, create_key, output, ran, text};
 use crate::support::{Backend, Database, Process, on_every_database, say};
 
@@ -34,6 +35,18 @@ async fn erased(store: &Store) -> usize {
 }
 
 on_every_database! {
+    async fn an_entry_that_was_tampered_with_stays_and_the_rest_is_told_as_erased(database: &Database) {
+        let store = database.store().await;
+        four(&start(&store, Clock::system())).await;
+        let (_service, variables) = served(database);
+        execute(database, "UPDATE audit_logs SET user_name = 'Eve' WHERE id = 'log_1'").await;
+        let (code, stdout, stderr) = told(&[&["erase"], &WHY[..], &["--user", "ada", "--yes"]].concat(), &variables);
+        assert_eq!((code, stdout.as_str()), (Some(1), ""));
+        let so_far = "erased 3 groups of values of 2 entries, left are 1 group of values of 1 entry; the rest stays, since it was tampered with";
+        assert!(stderr.contains(so_far), "{stderr}");
+        assert_eq!(erased(&store).await, 3);
+    }
+
     async fn the_command_shows_asks_and_erases(database: &Database) {
         let store = database.store().await;
         four(&start(&store, Clock::system())).await;
