@@ -31,8 +31,8 @@ const KEYLESS: usize = 128;
 /// The bytes of a refused request that are taken, and how long they may take.
 const DISPOSED: (usize, Duration) = (64 * 1024, Duration::from_secs(1));
 
-/// Of so many places one is kept from a credential that has all others, so that one client that runs away does not take
-/// all.
+/// Of so many places one is kept from a credential that has all others, where there are as many, so that one client that
+/// runs away does not take all.
 const KEPT: usize = 5;
 
 /// What requests have to take before they are begun.
@@ -45,8 +45,8 @@ pub(super) struct Admission {
     metrics: Metrics,
 }
 
-/// How many places each credential has. Whether it is good is found out later: a request with one that is made up has its
-/// place for a moment.
+/// How many places each credential has. Whether it is good is found out later; in a service soon, since a key is looked at
+/// before a body is read.
 struct Shares {
     most: usize,
     hasher: RandomState,
@@ -76,9 +76,12 @@ impl Shares {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `None` where it has all that it may have.
-    fn take(self: &Arc<Self>, credential: &HeaderValue) -> Option<Share> {
-        let credential = self.hasher.hash_one(credential);
+    /// `None` where it has all that it may have. Who shows no key is like one who has one.
+    fn take(self: &Arc<Self>, authorization: Option<&HeaderValue>) -> Option<Share> {
+        let authorization = authorization.map_or(&b""[..], HeaderValue::as_bytes);
+        // However the scheme is spelled.
+        let token = authorization.splitn(2, |byte| *byte == b' ').last().unwrap_or_default().trim_ascii();
+        let credential = self.hasher.hash_one(token);
         let mut taken = self.taken();
         let taken = taken.entry(credential).or_default();
         if *taken >= self.most {
@@ -130,7 +133,7 @@ impl Admission {
     }
 
     /// A place; `None` for those that need none. Errors: `Overloaded`.
-    fn place(&self, kind: Kind, credential: Option<&HeaderValue>) -> Result<Option<Place>, Error> {
+    fn place(&self, kind: Kind, authorization: Option<&HeaderValue>) -> Result<Option<Place>, Error> {
         let (places, what) = match kind {
             Kind::Probe => return Ok(None),
             Kind::Keyless => (&self.keyless, "Too many streams without a key are open"),
@@ -138,7 +141,7 @@ impl Admission {
             Kind::Call => (&self.places, "Too many requests are under way"),
         };
         let permit = Arc::clone(places).try_acquire_owned().map_err(|_| self.too_many(what))?;
-        let share = credential.filter(|_| kind == Kind::Call).map(|credential| self.shares.take(credential));
+        let share = (kind == Kind::Call).then(|| self.shares.take(authorization));
         match share {
             Some(None) => Err(self.too_many("Too many requests with this API key are under way")),
             share => Ok(Some(Place { _permit: permit, _share: share.flatten() })),
@@ -176,6 +179,8 @@ impl Admission {
             }
         };
         let work = connection.as_ref().map(|connection| connection.works(kind == Kind::Keyless));
+        // What is refused is answered where it was read; what is done has a task of its own.
+        tokio::task::yield_now().await;
         let received = Received::new(&self.budget);
         if !request.body().is_end_stream() {
             request = request.map(|body| Body::new(Receiving { body, received: Arc::clone(&received) }));

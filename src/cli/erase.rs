@@ -93,11 +93,16 @@ impl Erase {
     }
 }
 
-fn told(groups: i64, entries: i64) -> String {
-    let count = |count: i64, one: &str, many: &str| {
-        format!("{} {}", HumanCount(count.unsigned_abs()), if count == 1 { one } else { many })
-    };
-    format!("{} of {}", count(groups, "group of values", "groups of values"), count(entries, "entry", "entries"))
+fn told(count: i64, entries: i64) -> String {
+    format!("{} of {}", groups(count), counted(entries, "entry", "entries"))
+}
+
+fn groups(count: i64) -> String {
+    counted(count, "group of values", "groups of values")
+}
+
+fn counted(count: i64, one: &str, many: &str) -> String {
+    format!("{} {}", HumanCount(count.unsigned_abs()), if count == 1 { one } else { many })
 }
 
 /// Asks whoever sits at the terminal.
@@ -162,15 +167,15 @@ impl Run {
     fn ended(&self, found: &EraseAuditLogsResponse, left: Option<EraseAuditLogsResponse>, status: &Status) -> String {
         let is_tampered = status.get_details_error_info().is_some_and(|info| info.reason == "TAMPERED_AUDIT_LOG");
         let then = if is_tampered { "the rest stays, since it was tampered with" } else { "the same command goes on" };
+        // Others may have written meanwhile, and an entry that lost one of its groups is left as one.
+        let erased = left.as_ref().map_or(0, |left| found.groups - left.groups).max(self.groups);
+        if !self.purged && (erased > 0 || left.is_none()) {
+            tell!("{TRACES}");
+        }
+        let erased = groups(erased);
         match left {
-            Some(left) => {
-                let erased = told(found.groups - left.groups, found.entries - left.entries);
-                if found.groups > left.groups {
-                    tell!("{TRACES}");
-                }
-                format!("erased {erased}, left are {}; {then}", told(left.groups, left.entries))
-            }
-            None => format!("erased {} at least; {then}", told(self.groups, self.entries)),
+            Some(left) => format!("erased {erased}, left are {}; {then}", told(left.groups, left.entries)),
+            None => format!("erased {erased} at least; {then}"),
         }
     }
 

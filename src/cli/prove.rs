@@ -96,11 +96,14 @@ impl Prove {
 async fn included(source: &Source, id: &str) -> anyhow::Result<(String, crate::grpc::pb::GetInclusionProofResponse)> {
     let begun = Instant::now();
     loop {
-        let note = source.checkpoint().await?.ok_or(Error::CheckpointNotFound)?;
-        if let Some(proof) = source.inclusion(id, claimed_size(&note)?).await? {
-            return Ok((note, proof));
+        let note = source.checkpoint().await?;
+        if let Some(note) = &note
+            && let Some(proof) = source.inclusion(id, claimed_size(note)?).await?
+        {
+            return Ok((note.clone(), proof));
         }
         if begun.elapsed() > PATIENCE {
+            note.ok_or(Error::CheckpointNotFound)?;
             bail!("no checkpoint has the entry yet; the service signs one within seconds of a write, unless it cannot");
         }
         tokio::time::sleep(WAIT).await;

@@ -11,7 +11,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use tracing::error;
 
 use super::MAX_REQUEST;
-use crate::domain::Random;
+use crate::domain::{Random, Seq};
 use crate::error::{Error, RETRY_AFTER, Violation};
 
 /// `google.rpc.ErrorInfo.domain` of every error.
@@ -35,10 +35,8 @@ impl From<Error> for Status {
             Error::AuditLogNotFound => status(Code::NotFound, "AUDIT_LOG_NOT_FOUND", message),
             Error::CheckpointNotFound => status(Code::NotFound, "CHECKPOINT_NOT_FOUND", message),
             Error::TileNotFound => status(Code::NotFound, "TILE_NOT_FOUND", message),
-            Error::EntryDamaged(sequence) | Error::EntryAfterEnd(sequence) => {
-                error!(sequence, message, "an entry is not as this service writes them");
-                status(Code::DataLoss, "ENTRY_DAMAGED", message)
-            }
+            Error::EntryDamaged(sequence) => bad_entry(message, sequence, "damaged"),
+            Error::EntryAfterEnd(sequence) => bad_entry(message, sequence, "after_end"),
             Error::AuditLogsNotFound(violations) => {
                 violated(Code::NotFound, "AUDIT_LOG_NOT_FOUND", message, violations)
             }
@@ -67,6 +65,15 @@ impl From<Error> for Status {
             }
         }
     }
+}
+
+/// An entry that this service has not written so, with its number and what is wrong with it.
+fn bad_entry(message: String, sequence: Seq, fault: &str) -> Status {
+    error!(sequence, fault, "an entry is not as this service writes them");
+    let mut details = ErrorDetails::new();
+    let metadata = [("sequence".to_owned(), sequence.to_string()), ("fault".to_owned(), fault.to_owned())];
+    details.set_error_info("ENTRY_DAMAGED", DOMAIN, HashMap::from(metadata));
+    Status::with_error_details(Code::DataLoss, message, details)
 }
 
 fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {

@@ -81,9 +81,9 @@ impl Writer {
             // Work whose caller has gone is not begun.
             group.retain(|job| !job.reply.is_closed());
             if !group.is_empty() {
-                let begun = Instant::now();
+                self.pace.begin();
                 self.answer(group).await;
-                self.pace.took(begun.elapsed());
+                self.pace.end();
             }
         }
     }

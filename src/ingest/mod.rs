@@ -5,8 +5,7 @@ mod erase;
 mod group;
 mod log;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -24,6 +23,8 @@ pub use erase::{Eraser, Erasure, Forgotten, Target};
 /// Bytes that an entry and a change take in memory beside their content.
 const ENTRY_OVERHEAD: usize = 512;
 const CHANGE_OVERHEAD: usize = 80;
+/// What groups took before that says nothing of the next.
+const RECENT: Duration = Duration::from_secs(10);
 
 /// What may wait at once.
 #[derive(Debug, Clone, Copy)]
@@ -91,18 +92,44 @@ pub struct Ingest {
 
 /// How long the writer takes for a group, as of late. Clones share it.
 #[derive(Clone, Default)]
-struct Pace(Arc<AtomicU64>);
+struct Pace(Arc<Mutex<Paced>>);
+
+#[derive(Default)]
+struct Paced {
+    /// When the group under way began.
+    begun: Option<Instant>,
+    /// How long those before took, the last ones most, and when the last ended.
+    before: Option<(Duration, Instant)>,
+}
 
 impl Pace {
-    /// A group took so long.
-    fn took(&self, time: Duration) {
-        let time = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let before = self.0.load(Ordering::Relaxed);
-        self.0.store(if before == 0 { time } else { before - before / 4 + time / 4 }, Ordering::Relaxed);
+    /// Nothing that can panic runs under the lock.
+    fn paced(&self) -> MutexGuard<'_, Paced> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn begin(&self) {
+        self.paced().begun = Some(Instant::now());
+    }
+
+    fn end(&self) {
+        let mut paced = self.paced();
+        let Some(took) = paced.begun.take().map(|begun| begun.elapsed()) else { return };
+        let before = paced.recent().map_or(took, |before| before.mul_f64(0.75) + took.mul_f64(0.25));
+        paced.before = Some((before, Instant::now()));
+    }
+
+    /// What one may take now.
     fn of_group(&self) -> Duration {
-        Duration::from_micros(self.0.load(Ordering::Relaxed))
+        let paced = self.paced();
+        let under_way = paced.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+        paced.recent().unwrap_or_default().max(under_way)
+    }
+}
+
+impl Paced {
+    fn recent(&self) -> Option<Duration> {
+        self.before.filter(|(_, ended)| ended.elapsed() < RECENT).map(|(took, _)| took)
     }
 }
 

@@ -81,10 +81,12 @@ impl Entries {
         if let Some(piece) = self.read().await? {
             return Ok(Some(piece));
         }
-        match self.store.after_end(&self.organization).await?.filter(|_| self.is_to_end) {
-            Some(seq) => Err(Error::EntryAfterEnd(seq)),
-            None => Ok(None),
+        if self.is_to_end
+            && let Some(seq) = self.store.after_end(&self.organization).await?
+        {
+            return Err(Error::EntryAfterEnd(seq));
         }
+        Ok(None)
     }
 
     /// The same for whoever has a turn to read.

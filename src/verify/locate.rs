@@ -19,6 +19,8 @@ pub struct Evidence<'a> {
     pub walk: &'a Walk,
     /// Why it ended before the checkpoint did.
     pub ended: Option<Finding>,
+    /// Whether entries follow that are not signed yet, which may record what is missing.
+    pub goes_on: bool,
     /// The tiles.
     pub comparison: &'a Comparison,
 }
@@ -100,7 +102,8 @@ impl Evidence<'_> {
 
 /// The first thing that is wrong, if anything is. `entries` are those of [`Evidence::suspects`], read again.
 pub fn first_bad(evidence: &Evidence<'_>, entries: &BTreeMap<Seq, Told>) -> Option<Finding> {
-    let Evidence { checkpoint, walk, ended: _, comparison } = evidence;
+    let Evidence { checkpoint, walk, ended: _, goes_on: _, comparison } = evidence;
+    let last = checkpoint.size as Seq;
     let own = evidence.of_walk().map(|(finding, stored)| explained(evidence, entries, finding, stored));
     if evidence.is_signed_for() {
         let fork = walk.fork().map(|entries| {
@@ -112,7 +115,10 @@ pub fn first_bad(evidence: &Evidence<'_>, entries: &BTreeMap<Seq, Told>) -> Opti
         });
         let tiles =
             || comparison.first().map(|why| Finding::of_log(Kind::Tiles, format!("all entries are right, and {why}")));
-        return fork.or_else(|| with_unrecorded(own, walk.unrecorded())).or_else(tiles);
+        // What is signed has no record after its end.
+        let (after, own) = if own.as_ref().is_some_and(|own| start(own) > last) { (own, None) } else { (None, own) };
+        let unrecorded = walk.unrecorded().filter(|_| !evidence.goes_on);
+        return fork.or_else(|| with_unrecorded(own, unrecorded)).or(after).or_else(tiles);
     }
     if let Some(suspect) = evidence.out_of_tree() {
         let found = of_suspect(evidence, entries, suspect);
@@ -132,14 +138,18 @@ pub fn first_bad(evidence: &Evidence<'_>, entries: &BTreeMap<Seq, Told>) -> Opti
 /// `found`, or else that values are gone whose record has not come. Where something is wrong after these values, that may
 /// have been their record.
 fn with_unrecorded(found: Option<Finding>, unrecorded: Option<Finding>) -> Option<Finding> {
-    let (Some(mut found), Some(unrecorded)) = (found.clone(), unrecorded.clone()) else { return found.or(unrecorded) };
-    if start(&unrecorded) < start(&found) {
-        let seq = start(&unrecorded);
-        found.why.push_str(&format!(
-            "; what records that values of entry {seq} were erased has not come, and may be among what follows"
-        ));
+    match (found, unrecorded) {
+        (Some(mut found), Some(unrecorded)) => {
+            let seq = start(&unrecorded);
+            if seq < start(&found) {
+                found.why.push_str(&format!(
+                    "; what records that values of entry {seq} were erased has not come, and may be among what follows"
+                ));
+            }
+            Some(found)
+        }
+        (found, unrecorded) => found.or(unrecorded),
     }
-    Some(found)
 }
 
 /// The one that is about an earlier entry.

@@ -126,7 +126,8 @@ fn found(log: &Log, entries: &[Told], seen: Option<Edge>) -> Option<Finding> {
     if ended.is_none() && walk.edge().size() < log.checkpoint.size {
         ended = Some(walk.truncated(log.checkpoint.size));
     }
-    let evidence = Evidence { checkpoint: &log.checkpoint, walk: &walk, ended, comparison: &comparison };
+    let evidence =
+        Evidence { checkpoint: &log.checkpoint, walk: &walk, ended, goes_on: false, comparison: &comparison };
     let again: BTreeMap<_, _> = evidence
         .suspects()
         .into_iter()

@@ -27,10 +27,6 @@ pub struct Verified<'a> {
     pub public: VerifierKey,
 }
 
-/// What is said of entries that stay without a checkpoint.
-pub const UNSIGNED: &str = "the checkpoint has 300 entries, and none that has more has come for 10 seconds; ask who runs the \
-                            service why it does not sign";
-
 impl<'a> Verified<'a> {
     /// With the first `entries` of the trail, signed for.
     pub async fn with(database: &'a Database, entries: usize) -> Self {
@@ -64,6 +60,15 @@ impl<'a> Verified<'a> {
     pub fn assert_verified(&self, arguments: &[&str], entries: &str) {
         let (code, verdict) = self.verify(arguments);
         assert!(code == Some(0) && verdict.starts_with(&format!("verified: {entries} entries of ")), "{verdict}");
+    }
+
+    /// That it is up to so many entries, and that nothing can be said of those after.
+    pub fn assert_unsigned(&self, arguments: &[&str], entries: &str, why: &str) {
+        let key = self.public.text();
+        let (code, verdict, told) = self.run(&[&["verify", "--public-key", &key], arguments].concat());
+        assert!(verdict.starts_with(&format!("verified: {entries} entries of ")), "{verdict}");
+        assert_eq!(code, Some(3), "{told}");
+        assert!(told.contains(why), "{told}");
     }
 
     /// That it is not, with this verdict.
@@ -165,7 +170,7 @@ on_every_database! {
         let (code, verdict, _) = verified.run(&["verify", "--state", &state]);
         assert_eq!(code, Some(0), "{verdict}");
         verified.import(300..700);
-        verified.assert_found(&remember, &format!("not signed: one of the entries 301 to 700: {UNSIGNED}"));
+        verified.assert_unsigned(&remember, "300", "the entries 301 to 700 are not signed");
         verified.sign(700).await;
         verified.assert_verified(&remember, "700");
         let last = std::fs::read_to_string(&state).expect("the state");

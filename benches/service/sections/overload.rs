@@ -105,11 +105,13 @@ async fn overload(
     is_aimed: bool,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let mut capacity = 0f64;
+    let (mut capacity, mut best) = (0f64, CLIENTS[0]);
     for clients in CLIENTS {
         let tally = generator.closed(clients, TRIED).await;
         tell(&format!("{name}, {clients} clients that wait"), &tally);
-        capacity = capacity.max(tally.goodput());
+        if tally.goodput() > capacity {
+            (capacity, best) = (tally.goodput(), clients);
+        }
     }
     let before = proc::memory(service.id(), "VmRSS")?;
     let used = || anyhow::Ok([proc::process(std::process::id())?, proc::process(service.id())?]);
@@ -121,22 +123,24 @@ async fn overload(
     tell(&format!("{name}, {TIMES} times its capacity"), &tally);
     tokio::time::sleep(REST).await;
     let after = proc::memory(service.id(), "VmRSS")?;
-    let again = generator.closed(CLIENTS[1], TRIED).await;
+    let again = generator.closed(best, TRIED).await.goodput();
+    // Of before and after, since the machine is not the same all the time, and what was written makes a difference.
+    let around = f64::midpoint(capacity, again);
 
     let mut add = |measure: &str, value: f64, unit: &str, target: Option<Target>| match target.filter(|_| is_aimed) {
         Some(target) => report.add_for(name, measure, value, unit, target),
         None => report.add(name, measure, value, unit),
     };
-    add("capacity", capacity, "/s", None);
-    add("offered / capacity", tally.offered() / capacity, "", Some(Target::AtLeast(0.9 * TIMES)));
-    add("goodput / capacity", tally.goodput() / capacity, "", Some(Target::AtLeast(0.8)));
+    add("capacity before", capacity, "/s", None);
+    add("capacity after", again, "/s", None);
+    add("offered / before", tally.offered() / capacity, "", Some(Target::AtLeast(0.9 * TIMES)));
+    add("goodput / capacity", tally.goodput() / around, "", Some(Target::AtLeast(0.8)));
     add("refused", tally.refused.0.len() as f64 / DURATION.as_secs_f64(), "/s", None);
     add("refused after p50", tally.refused.p50(), "ms", Some(Target::AtMost(50.0)));
     add("refused after p99", tally.refused.p99(), "ms", None);
     add("served after p50", tally.served.p50(), "ms", None);
     add("served after p99", tally.served.p99(), "ms", None);
     add("failed otherwise", tally.failures() as f64, "", None);
-    add("goodput after it / capacity", again.goodput() / capacity, "", None);
     add("memory before", before, "MB", None);
     add("memory at most", most?, "MB", None);
     add("memory after", after, "MB", None);

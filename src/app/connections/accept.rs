@@ -125,8 +125,8 @@ impl Accepting {
     }
 }
 
-/// Begins each request where it was read, and gives it a task of its own where it has to wait: most that are refused
-/// need none.
+/// Begins each request where it was read, and gives it a task of its own where it waits, as every one does that is let
+/// in. Those that are refused need none.
 #[derive(Clone)]
 struct AtOnce;
 
@@ -223,8 +223,8 @@ fn http() -> Builder<AtOnce> {
         .max_headers(100);
     http.http2()
         .timer(TokioTimer::new())
-        // A gateway sends all that it has over one connection.
-        .max_concurrent_streams(256)
+        // A gateway sends all that it has over one connection, of many callers: more than the places of one of them.
+        .max_concurrent_streams(512)
         // A request is at most 4 MiB. What is not yet read of all streams is within the connection's window.
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(2 * 1024 * 1024)

@@ -8,6 +8,8 @@ use futures_util::{StreamExt, stream};
 use indicatif::{HumanCount, ProgressBar};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tonic::Status;
+use tonic_types::StatusExt;
 
 use super::source::{Source, Tries, claimed_size, hashes, is_damaged};
 use super::state::State;
@@ -22,8 +24,11 @@ use crate::verify::{
 /// Rows of hashes that wait for their tiles, and tiles that are asked for at once.
 const ROWS: usize = 16;
 const TILES: usize = 4;
-/// How long what was written may take to be signed for, and the wait between looks. A service signs every second.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long what was written may take to be signed for, and the wait between looks. A service signs every second, and
+/// every few where it has many logs.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// Of entries that are not signed, no more are counted.
+const MANY: u64 = 10_000;
 const WAIT: Duration = Duration::from_millis(250);
 
 /// What a verification found.
@@ -36,14 +41,38 @@ pub(super) struct Checked {
     pub(super) read: u64,
     /// The groups that were properly erased.
     pub(super) erased: u64,
+    /// The entries after the checkpoint, which are not signed.
+    pub(super) unsigned: Option<(u64, u64)>,
+    /// Whether groups are gone whose records may be among these.
+    pub(super) lacks_records: bool,
     /// What to remember; `None` without a signed checkpoint.
     pub(super) state: Option<State>,
 }
 
 impl Checked {
     fn early(finding: Finding) -> Self {
-        Self { finding: Some(finding), id: None, read: 0, erased: 0, state: None }
+        let (unsigned, lacks_records, state) = (None, false, None);
+        Self { finding: Some(finding), id: None, read: 0, erased: 0, unsigned, lacks_records, state }
     }
+}
+
+/// How far a walk has come.
+struct Walked {
+    /// The checkpoint that was reached.
+    note: String,
+    checkpoint: Checkpoint,
+    /// Why it ended before, or what is wrong after it.
+    ended: Option<Finding>,
+    /// The entries after it, which are not signed.
+    unsigned: Option<(u64, u64)>,
+}
+
+/// What follows a checkpoint.
+struct Rest {
+    /// The last entry, or so many after the checkpoint that no more were looked at.
+    last: u64,
+    /// One that the service has not written so.
+    bad: Option<Finding>,
 }
 
 pub(super) struct Check<'a> {
@@ -81,10 +110,11 @@ impl Check<'_> {
         let comparison = Comparison::new(&known.edge, seen.as_ref());
         let mut tiles = Tiles::start(self.source.clone(), comparison);
         let mut walk = Walk::new(log_id(self.trust.origin())?, &self.source.organization, known, seen);
-        let (note, checkpoint, ended) = self.walk(note, checkpoint, &mut walk, &mut tiles).await?;
+        let Walked { note, checkpoint, ended, unsigned } = self.walk(note, checkpoint, &mut walk, &mut tiles).await?;
         tiles.send(walk.last_rows()).await;
         let comparison = tiles.finish().await?;
-        let evidence = Evidence { checkpoint: &checkpoint, walk: &walk, ended, comparison: &comparison };
+        let goes_on = unsigned.is_some();
+        let evidence = Evidence { checkpoint: &checkpoint, walk: &walk, ended, goes_on, comparison: &comparison };
         let again = self.again(&evidence).await?;
         let inconsistent = || {
             let why = "all entries are right, and the proof that they extend what was seen before is not".to_owned();
@@ -99,7 +129,8 @@ impl Check<'_> {
         let trust = self.trust.after(&note, walk.introduced());
         let (read, erased) = (walk.edge().size() - begun_at, walk.erased());
         let state = Some(State { trust, note, checkpoint, remembered: walk.remembered() });
-        Ok(Checked { finding, id, read, erased, state })
+        let lacks_records = walk.lacks_records();
+        Ok(Checked { finding, id, read, erased, unsigned, lacks_records, state })
     }
 
     /// That a checkpoint was there before. Errors: none was.
@@ -114,8 +145,8 @@ impl Check<'_> {
     /// What is wrong with `note`, which is not to be believed because of `why`.
     fn untrusted(&self, note: &str, why: &Untrusted) -> Finding {
         let seen = self.state.map(|state| state.checkpoint.size);
-        match (claimed_size(note), seen) {
-            (Ok(size), Some(seen)) if size < seen => {
+        match (why, claimed_size(note), seen) {
+            (Untrusted::Stranger(..), Ok(size), Some(seen)) if size < seen => {
                 let rolled_back = format!("the checkpoint has {size} entries, and it had {seen} before; and {why}");
                 Finding::of_log(Kind::RolledBack, rolled_back)
             }
@@ -161,76 +192,80 @@ impl Check<'_> {
     }
 
     /// Walks up to `checkpoint`; and on to a later one, if there are entries after it, or groups are missing whose records
-    /// these may be. Gives the one that was reached, and why the walk ended before.
+    /// these may be.
     async fn walk(
         &self,
         mut note: String,
         mut checkpoint: Checkpoint,
         walk: &mut Walk,
         tiles: &mut Tiles,
-    ) -> anyhow::Result<(String, Checkpoint, Option<Finding>)> {
-        // The last entry that is there, once that is known, and how long its checkpoint is waited for.
-        let mut last = None;
+    ) -> anyhow::Result<Walked> {
+        // What is there after the first one, and how long its checkpoint is waited for.
+        let mut rest = None;
         loop {
             let ended = self.walk_to(checkpoint.size, walk, tiles).await?;
             let edge: &Edge = walk.edge();
             if ended.is_some() || edge.root() != checkpoint.root {
-                return Ok((note, checkpoint, ended));
+                return Ok(Walked { note, checkpoint, ended, unsigned: None });
             }
-            let (last, until) = match last {
+            let (Rest { last, bad }, until) = match rest.take() {
                 Some(known) => known,
-                None => match self.last(checkpoint.size).await? {
-                    Ok(seq) => *last.insert((seq, Instant::now() + PATIENCE)),
-                    Err(added) => return Ok((note, checkpoint, Some(added))),
-                },
+                None => (self.rest(checkpoint.size).await?, Instant::now() + PATIENCE),
             };
-            if last <= checkpoint.size && !walk.lacks_records() {
-                return Ok((note, checkpoint, None));
+            if (last > checkpoint.size || walk.lacks_records())
+                && let Some(later) = self.later(&checkpoint, until).await?
+            {
+                (note, checkpoint) = later;
+                rest = Some((Rest { last, bad }, until));
+                continue;
             }
-            match self.later(&checkpoint, until).await? {
-                Some(later) => (note, checkpoint) = later,
-                None => {
-                    let unsigned = (last > checkpoint.size).then(|| unsigned(checkpoint.size, last));
-                    return Ok((note, checkpoint, unsigned));
-                }
-            }
+            let unsigned = (last > checkpoint.size).then_some((checkpoint.size + 1, last));
+            return Ok(Walked { note, checkpoint, ended: bad, unsigned });
         }
     }
 
-    /// The number of the last entry of the log, which has `size` at least. A finding: there is one after its end.
-    async fn last(&self, size: u64) -> anyhow::Result<Result<u64, Finding>> {
+    /// What is there after the first `size` entries.
+    async fn rest(&self, size: u64) -> anyhow::Result<Rest> {
         let mut tries = Tries::new();
         let mut last = size;
         loop {
             let read = async {
                 let Some(mut stream) = self.source.stream(last as i64, 0).await? else { return Ok(()) };
                 while let Some(piece) = stream.message().await? {
-                    last = piece.entries.last().map_or(last, |entry| entry.sequence.unsigned_abs().max(last));
+                    let seq = piece.entries.last().and_then(|entry| u64::try_from(entry.sequence).ok());
+                    last = seq.map_or(last, |seq| seq.max(last));
+                    if last - size >= MANY {
+                        break;
+                    }
                 }
                 Ok(())
             };
             match read.await {
-                Ok(()) => return Ok(Ok(last)),
+                Ok(()) => return Ok(Rest { last, bad: None }),
                 Err(status) if is_damaged(&status) => {
-                    return Ok(Err(Finding::of_log(Kind::Added, status.message())));
+                    return Ok(Rest { last, bad: Some(bad_entry(&status, last + 1)) });
                 }
                 Err(status) => tries.wait(status).await.map_err(|status| self.source.explained(&status))?,
             }
         }
     }
 
-    /// A checkpoint that has more than `checkpoint`, if one comes in time.
+    /// A checkpoint that has more than `checkpoint`, if one comes by `until`.
     async fn later(&self, checkpoint: &Checkpoint, until: Instant) -> anyhow::Result<Option<(String, Checkpoint)>> {
-        while Instant::now() < until {
-            self.progress.set_message("waiting for the next checkpoint");
-            tokio::time::sleep(WAIT).await;
-            let Some(note) = self.source.checkpoint().await? else { continue };
-            let opened = self.trust.open(&note).ok().filter(|later| later.size > checkpoint.size);
-            if let Some(opened) = opened {
+        self.progress.set_message("waiting for the next checkpoint");
+        loop {
+            // Looked at once more after the end, since the service may have been away until then.
+            let is_over = Instant::now() > until;
+            let note = self.source.checkpoint().await?;
+            let later = note.and_then(|note| Some((self.trust.open(&note).ok()?, note)));
+            if let Some((opened, note)) = later.filter(|(later, _)| later.size > checkpoint.size) {
                 return Ok(Some((note, opened)));
             }
+            if is_over {
+                return Ok(None);
+            }
+            tokio::time::sleep(WAIT).await;
         }
-        Ok(None)
     }
 
     /// Takes entries up to the number `size`.
@@ -299,14 +334,14 @@ impl Check<'_> {
     }
 }
 
-/// Entries are there, and nothing says that they should be.
-fn unsigned(size: u64, last: u64) -> Finding {
-    let why = format!(
-        "the checkpoint has {size} entries, and none that has more has come for {} seconds; ask who runs the service why \
-         it does not sign",
-        PATIENCE.as_secs()
-    );
-    Finding { kind: Kind::Unsigned, entries: Some((size as i64 + 1, last as i64)), why }
+/// The entry that the service says it has not written so.
+fn bad_entry(status: &Status, next: u64) -> Finding {
+    let metadata = status.get_details_error_info().map(|info| info.metadata).unwrap_or_default();
+    let seq = metadata.get("sequence").and_then(|seq| seq.parse().ok()).filter(|seq| *seq > 0);
+    let kind =
+        if metadata.get("fault").is_some_and(|fault| fault == "after_end") { Kind::Added } else { Kind::Changed };
+    let seq = seq.unwrap_or(next as i64);
+    Finding { kind, entries: Some((seq, seq)), why: format!("the service says: {}", status.message()) }
 }
 
 /// All that was read is as it was signed, and what was read before it is not.

@@ -20,7 +20,7 @@ use super::{NotVerified, Unchecked};
 use crate::error::Error;
 use crate::merkle::{VerifierKey, open};
 use crate::verify::{Finding, Removal, Trust};
-use check::{Check, Checked};
+use check::{Check, Checked, PATIENCE};
 pub(super) use source::{Source, claimed_size, hashes};
 use state::State;
 pub(super) use told::told;
@@ -121,10 +121,15 @@ impl Verify {
             tell!("{} entries in {elapsed:.1} s ({}/s)", HumanCount(checked.read), HumanCount(rate));
         }
         // Before the verdict, which promises it.
-        if let (None, Some(path), Some(state)) = (&checked.finding, &path, &checked.state) {
+        if let (None, false, Some(path), Some(state)) = (&checked.finding, checked.lacks_records, &path, &checked.state)
+        {
             state.write(path)?;
         }
-        tell_verdict(&checked, &trust, json)
+        tell_verdict(&checked, &trust, json)?;
+        match checked.unsigned {
+            Some((first, last)) => Err(unsigned(first, last, checked.lacks_records)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -155,9 +160,19 @@ fn signing(keys: Vec<VerifierKey>, note: &str) -> Option<VerifierKey> {
     keys.iter().find(signs).or(keys.first()).cloned()
 }
 
+/// That nothing can be said of the last entries.
+fn unsigned(first: u64, last: u64, lacks_records: bool) -> anyhow::Error {
+    let records = if lacks_records { ", which may record what was erased," } else { "" };
+    anyhow!(
+        "the entries {first} to {last}{records} are not signed, and were not in the last {} seconds; ask who runs the \
+         service why it does not sign",
+        PATIENCE.as_secs()
+    )
+}
+
 /// One line, and the exit code.
 fn tell_verdict(checked: &Checked, trust: &Trust, json: bool) -> anyhow::Result<()> {
-    let Checked { finding, id, read, erased, state } = checked;
+    let Checked { finding, id, read, erased, unsigned, lacks_records: _, state } = checked;
     let origin = trust.origin().as_str();
     let line = match (finding, state) {
         (Some(Finding { kind, entries, why }), _) if json => {
@@ -175,6 +190,7 @@ fn tell_verdict(checked: &Checked, trust: &Trust, json: bool) -> anyhow::Result<
         (None, Some(state)) if json => json!({
             "verified": true, "origin": origin, "size": state.checkpoint.size,
             "root": state.checkpoint.root.to_string(), "read": read, "erased": erased,
+            "unsigned": unsigned.map_or(0, |(first, last)| last + 1 - first),
         })
         .to_string(),
         (None, Some(state)) => {

@@ -51,7 +51,7 @@ async fn write_and_go(service: &Service, key: &str, id: &str, going: Going) {
         }
         Going::Deadline => {
             let request = service.http.post(service.url("/v1/org_a/audit-logs")).bearer_auth(key);
-            let request = request.header("grpc-timeout", "500m").header("content-type", "application/json");
+            let request = request.header("grpc-timeout", "3S").header("content-type", "application/json");
             assert_eq!(service.send(request.body(body(id))).await.status, 504);
         }
     }

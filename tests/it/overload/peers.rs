@@ -210,7 +210,7 @@ fn a_connection_says_what_it_allows() {
             .map(|one| (one[1], u32::from_be_bytes(one[2..].try_into().expect("four bytes"))))
             .collect();
         // Streams, a stream's window, bytes of a frame, bytes of a head. Source: RFC 9113, section 6.5.2.
-        for setting in [(3, 256), (4, 1024 * 1024), (5, 16 * 1024), (6, 128 * 1024)] {
+        for setting in [(3, 512), (4, 1024 * 1024), (5, 16 * 1024), (6, 128 * 1024)] {
             assert!(told.contains(&setting), "{setting:?}: {told:?}");
         }
     });
