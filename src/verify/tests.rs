@@ -308,12 +308,19 @@ fn only_a_later_record_with_that_hash_excuses_a_missing_group() {
     }
     // By an entry that is earlier, or that is not what it was.
     assert!(with(2, erasure(3, &[(5, Group::Content, hash)])).contains("it is no record of an erasure"));
+    // Then that one is bad, and not the entry whose values it recorded.
     let record = records(5, Group::Content, hash);
-    assert!(
-        with(19, Told { writer: "key".to_owned(), ..record.clone() }).starts_with("removed without record: entry 5")
-    );
     let (gone, _) = without_content(&record);
-    assert!(with(19, gone).starts_with("removed without record: entry 5"));
+    for (told, kind) in [(Told { writer: "key".to_owned(), ..record }, "changed"), (gone, "added")] {
+        let found = with(19, told);
+        assert!(found.starts_with(&format!("{kind}: entry 20: ")), "{found}");
+        assert!(
+            found.ends_with(
+                "; what records that values of entry 5 were erased has not come, and may be among what follows"
+            ),
+            "{found}"
+        );
+    }
     let facts = entry(5).hashes()[0].expect("told");
     let mut all = entries(20);
     all[4].facts = Part::Hash(facts);
@@ -441,7 +448,7 @@ fn a_leaf_that_should_not_be_where_it_was_signed_for_proves_nothing() {
     let other = GroupHash(Hash::of_nothing());
     for (leaf, why) in [
         (Leaf { log_id: "fedcba9876543210fedcba9876543210", ..right.clone() }, "the leaf must be of the log of audit"),
-        (Leaf { seq: 2, ..right.clone() }, "the entry of index 0 must be 1, got 2"),
+        (Leaf { seq: 2, ..right.clone() }, "index 0 is that of entry 1, got the leaf of entry 2"),
         (Leaf { writer: "-", ..right.clone() }, "must have its id and its writer"),
         (Leaf { id: "auditlog:x", ..right.clone() }, "must have its id and its writer"),
         (
