@@ -10,6 +10,7 @@ use tokio::net::tcp::OwnedReadHalf;
 use super::peers::on_sqlite;
 use super::{PATIENCE, asked, connect, limited, service, writing};
 use crate::metrics::comes_to;
+use crate::support::Database;
 
 const BATCH: u32 = 100;
 /// More than the resets of its own that the server's HTTP/2 allows on a connection.
@@ -51,25 +52,40 @@ async fn answered(read: &mut OwnedReadHalf, mut streams: u32) {
     }
 }
 
+/// Sends requests that are refused, `batch` at once and their messages after it, so many `times`. Gives how long it took.
+async fn refused(database: &Database, times: u32, batch: u32) -> Duration {
+    let (service, key) = service(database, limited(Limits { requests: 1, ..Limits::default() })).await;
+    let _busy = asked(&service, &writing(&key, 100, "{")).await;
+    comes_to(&service, "auditlog_requests_in_flight", |requests| requests == 1.0).await;
+    let stream = connect(&service).await;
+    stream.set_nodelay(true).expect("it is open");
+    let (mut read, mut write) = stream.into_split();
+    let begin = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(4, 0, 0, b"")].concat();
+    write.write_all(&begin).await.expect("it is open");
+    let (head, begun) = (head(), Instant::now());
+    for time in 0..times {
+        let streams = || (0..batch).map(|place| 2 * (time * batch + place) + 1);
+        let heads: Vec<_> = streams().flat_map(|stream| frame(HEADERS, 4, stream, &head)).collect();
+        write.write_all(&heads).await.expect("it is open");
+        tokio::time::timeout(PATIENCE, answered(&mut read, batch)).await.expect("in time");
+        let messages: Vec<_> = streams().flat_map(|stream| frame(0, 1, stream, &[0; 5])).collect();
+        write.write_all(&messages).await.expect("it is open");
+    }
+    begun.elapsed()
+}
+
 #[test]
 fn messages_that_come_after_their_requests_were_refused_leave_the_connection_open() {
     on_sqlite(async |database| {
-        let (service, key) = service(database, limited(Limits { requests: 1, ..Limits::default() })).await;
-        let _busy = asked(&service, &writing(&key, 100, "{")).await;
-        comes_to(&service, "auditlog_requests_in_flight", |requests| requests == 1.0).await;
-        let (mut read, mut write) = connect(&service).await.into_split();
-        let begin = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(4, 0, 0, b"")].concat();
-        write.write_all(&begin).await.expect("it is open");
-        let (head, begun) = (head(), Instant::now());
-        for batch in 0..BATCHES {
-            let streams = || (0..BATCH).map(|place| 2 * (batch * BATCH + place) + 1);
-            let heads: Vec<_> = streams().flat_map(|stream| frame(HEADERS, 4, stream, &head)).collect();
-            write.write_all(&heads).await.expect("it is open");
-            tokio::time::timeout(PATIENCE, answered(&mut read, BATCH)).await.expect("in time");
-            let messages: Vec<_> = streams().flat_map(|stream| frame(0, 1, stream, &[0; 5])).collect();
-            write.write_all(&messages).await.expect("it is open");
-        }
-        let elapsed = begun.elapsed();
-        assert!(elapsed >= (BATCHES - 1) * PACE, "{BATCHES} times refused within {elapsed:?}");
+        refused(database, BATCHES, BATCH).await;
+    });
+}
+
+#[test]
+fn a_connection_with_a_refused_request_is_read_again_a_little_later() {
+    on_sqlite(async |database| {
+        const TIMES: u32 = 100;
+        let elapsed = refused(database, TIMES, 1).await;
+        assert!(elapsed >= (TIMES - 1) * PACE, "{TIMES} times refused within {elapsed:?}");
     });
 }
