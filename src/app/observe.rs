@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request};
@@ -74,10 +73,10 @@ impl Observer {
     ) -> Response {
         // The method and never the path, which holds ids of people and things.
         let method = self.method(&request);
-        let (counted, begun) = (self.metrics.request(Arc::clone(&method)), Instant::now());
+        let counted = self.metrics.request(Arc::clone(&method));
         let is_head = request.method() == Method::HEAD;
         let response = next(request).await;
-        debug!(method = &*method, status = response.status().as_u16(), elapsed = ?begun.elapsed(), "answered");
+        debug!(method = &*method, status = response.status().as_u16(), elapsed = ?counted.elapsed(), "answered");
         let code = match self.methods {
             Methods::Grpc(_) if response.status() == StatusCode::OK => grpc_code(response.headers()),
             _ => Some(Code::Http(response.status().as_u16())),

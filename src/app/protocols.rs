@@ -40,7 +40,7 @@ pub(super) struct Protocols {
 /// overload most are refused.
 struct Grpc {
     observer: Observer,
-    admission: Admission,
+    admission: Arc<Admission>,
     router: Router,
 }
 
@@ -61,13 +61,12 @@ impl Protocols {
         budget: Budget,
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
-        let admission = Admission::new(serving.limits.requests, budget, metrics.clone());
+        let admission = Arc::new(Admission::new(serving.limits.requests, budget, metrics.clone()));
         let router = grpc
             .fallback(async move || Status::unimplemented(nothing).into_http::<Body>())
             .layer(map_response(status::repair));
         let router = ending(router, serving.request_timeout, status::refuse);
-        let grpc = Arc::new(Grpc { observer: Observer::grpc(metrics)?, admission: admission.clone(), router });
-        let admission = Arc::new(admission);
+        let grpc = Arc::new(Grpc { observer: Observer::grpc(metrics)?, admission: Arc::clone(&admission), router });
         let admit = async move |State(admission): State<Arc<Admission>>, request: Request, next: Next| {
             admission.admit(request, rest::refuse, |request| next.run(request)).await
         };

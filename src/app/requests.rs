@@ -36,7 +36,6 @@ const DISPOSED: (usize, Duration) = (64 * 1024, Duration::from_secs(1));
 const KEPT: usize = 5;
 
 /// What requests have to take before they are begun.
-#[derive(Clone)]
 pub(super) struct Admission {
     places: Arc<Semaphore>,
     shares: Arc<Shares>,

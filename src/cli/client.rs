@@ -10,6 +10,7 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
 use tracing::warn;
 
 use crate::domain::{Invalid, Secret, quoted};
@@ -110,6 +111,11 @@ pub(super) fn explained(status: &Status, endpoint: &Endpoint) -> anyhow::Error {
         return anyhow!("cannot reach the service at {}: {cause}", endpoint.uri());
     }
     anyhow!("{}", Failure::from(status.clone()))
+}
+
+/// Whether `reason` is what the service gives.
+pub(super) fn is_for(status: &Status, reason: &str) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.reason == reason)
 }
 
 /// Whether the same call may succeed later. A connection that breaks in the middle of a call is UNKNOWN.

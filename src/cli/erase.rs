@@ -7,9 +7,8 @@ use anyhow::{anyhow, bail};
 use clap::{ArgGroup, Args};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tonic::{Response, Status};
-use tonic_types::StatusExt;
 
-use super::client::{Client, Erasures, explained, is_passing};
+use super::client::{Client, Erasures, explained, is_for, is_passing};
 use super::usage;
 use crate::domain::quoted;
 use crate::grpc::pb::erase_audit_logs_request::Target;
@@ -165,7 +164,7 @@ impl Run {
     /// How far it came before the call that failed with `status`, of all that was `found`. That call may have erased
     /// some, too, which shows in what is `left`.
     fn ended(&self, found: &EraseAuditLogsResponse, left: Option<EraseAuditLogsResponse>, status: &Status) -> String {
-        let is_tampered = status.get_details_error_info().is_some_and(|info| info.reason == "TAMPERED_AUDIT_LOG");
+        let is_tampered = is_for(status, "TAMPERED_AUDIT_LOG");
         let then = if is_tampered { "the rest stays, since it was tampered with" } else { "the same command goes on" };
         // Others may have written meanwhile, and an entry that lost one of its groups is left as one.
         let erased = left.as_ref().map_or(0, |left| found.groups - left.groups).max(self.groups);

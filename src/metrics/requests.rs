@@ -1,7 +1,7 @@
 //! Requests: how many are under way, how they ended, and how long they took.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -111,6 +111,11 @@ impl Metrics {
 }
 
 impl Request {
+    /// Since it began.
+    pub fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
     /// It has ended.
     pub fn end(mut self, code: Code) {
         self.code = code;

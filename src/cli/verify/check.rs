@@ -27,9 +27,9 @@ const TILES: usize = 4;
 /// How long what was written may take to be signed for, and the wait between looks. A service signs every second, and
 /// every few where it has many logs.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+const WAIT: Duration = Duration::from_millis(250);
 /// Of entries that are not signed, no more are counted.
 const MANY: u64 = 10_000;
-const WAIT: Duration = Duration::from_millis(250);
 
 /// What a verification found.
 pub(super) struct Checked {
@@ -147,8 +147,9 @@ impl Check<'_> {
         let seen = self.state.map(|state| state.checkpoint.size);
         match (why, claimed_size(note), seen) {
             (Untrusted::Stranger(..), Ok(size), Some(seen)) if size < seen => {
-                let rolled_back = format!("the checkpoint has {size} entries, and it had {seen} before; and {why}");
-                Finding::of_log(Kind::RolledBack, rolled_back)
+                let mut finding = rolled_back(size, seen);
+                finding.why.push_str(&format!("; and {why}"));
+                finding
             }
             _ => Finding::of_log(Kind::Unsigned, why.to_string()),
         }
@@ -158,8 +159,7 @@ impl Check<'_> {
     fn against_remembered(&self, checkpoint: &Checkpoint) -> Option<Finding> {
         let seen = &self.state?.checkpoint;
         if checkpoint.size < seen.size {
-            let why = format!("the checkpoint has {} entries, and it had {} before", checkpoint.size, seen.size);
-            return Some(Finding::of_log(Kind::RolledBack, why));
+            return Some(rolled_back(checkpoint.size, seen.size));
         }
         let is_other = checkpoint.size == seen.size && checkpoint.root != seen.root;
         let why = || format!("the checkpoint of {} entries has another root than before", seen.size);
@@ -332,6 +332,10 @@ impl Check<'_> {
         }
         Ok(again)
     }
+}
+
+fn rolled_back(size: u64, seen: u64) -> Finding {
+    Finding::of_log(Kind::RolledBack, format!("the checkpoint has {size} entries, and it had {seen} before"))
 }
 
 /// The entry that the service says it has not written so.

@@ -8,7 +8,7 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Response, Status, Streaming};
 use tonic_types::StatusExt;
 
-use super::super::client::{Client, Integrity, explained, is_passing};
+use super::super::client::{Client, Integrity, explained, is_for, is_passing};
 use crate::grpc::pb;
 use crate::merkle::{Hash, TilePath, VerifierKey};
 
@@ -181,10 +181,6 @@ fn is_lacking(status: &Status) -> bool {
 /// Whether an entry, the next one of a stream, is as no service writes it.
 pub(super) fn is_damaged(status: &Status) -> bool {
     is_for(status, "ENTRY_DAMAGED")
-}
-
-fn is_for(status: &Status, reason: &str) -> bool {
-    status.get_details_error_info().is_some_and(|info| info.reason == reason)
 }
 
 /// Whether a field of the request is what the service refuses.
