@@ -16,7 +16,9 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tracing::{debug, info, warn};
 
 use super::Serving;
+use super::deadline::Deadline;
 use super::protocols::{Protocols, path};
+use super::requests::Admission;
 use super::scrape;
 use super::server::{self, Running};
 use crate::budget::Budget;
@@ -26,7 +28,7 @@ use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use crate::grpc::pb::audit_log_service_server::{AuditLogService, AuditLogServiceServer};
 use crate::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use crate::grpc::pb::integrity_service_server::IntegrityService;
-use crate::grpc::{self, Deadline, MAX_RESPONSE, pb};
+use crate::grpc::{self, MAX_RESPONSE, pb};
 use crate::metrics::Metrics;
 use crate::rest;
 
@@ -69,7 +71,8 @@ pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
     let health = HealthServer::new(Health(HealthClient::new(channel))).max_decoding_message_size(server::MAX_PROBE);
     let grpc = Router::new().route_service(&path(&health), health);
     let budget = Budget::new(serving.limits.bytes);
-    let protocols = Protocols::new(grpc, NO_GRPC, rest, &serving, budget, &metrics)?;
+    let protocols =
+        Protocols::new(grpc, NO_GRPC, rest, &serving, Admission::new(&serving, budget, None, &metrics), &metrics)?;
     let running = server::spawn(bound, protocols, serving, draining, None, scraped);
     info!(address = %running.address, upstream = %uri, "listening");
     Ok(running)

@@ -21,7 +21,6 @@ use super::Serving;
 use super::deadline::{TIMEOUT_HEADER, ending};
 use super::observe::Observer;
 use super::requests::Admission;
-use crate::budget::Budget;
 use crate::grpc::{ORGANIZATION_HEADER, status};
 use crate::metrics::Metrics;
 use crate::rest;
@@ -58,14 +57,14 @@ impl Protocols {
         nothing: &'static str,
         rest: Router,
         serving: &Serving,
-        budget: Budget,
+        admission: Admission,
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
-        let admission = Arc::new(Admission::new(serving.limits.requests, budget, metrics.clone()));
+        let admission = Arc::new(admission);
         let router = grpc
             .fallback(async move || Status::unimplemented(nothing).into_http::<Body>())
             .layer(map_response(status::repair));
-        let router = ending(router, serving.request_timeout, status::refuse);
+        let router = ending(router, status::refuse);
         let grpc = Arc::new(Grpc { observer: Observer::grpc(metrics)?, admission: Arc::clone(&admission), router });
         let admit = async move |State(admission): State<Arc<Admission>>, request: Request, next: Next| {
             admission.admit(request, rest::refuse, |request| next.run(request)).await
@@ -73,7 +72,7 @@ impl Protocols {
         let observe = async move |State(observer): State<Arc<Observer>>, request: Request, next: Next| {
             observer.observe(request, |request| next.run(request)).await
         };
-        let web = ending(rest, serving.request_timeout, rest::refuse)
+        let web = ending(rest, rest::refuse)
             .layer(from_fn_with_state(admission, admit))
             .layer(from_fn_with_state(Arc::new(Observer::rest(metrics)), observe))
             .layer(from_fn_with_state(Arc::clone(&grpc), unwrap));

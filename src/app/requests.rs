@@ -12,17 +12,20 @@ use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::HeaderValue;
 use http::header::AUTHORIZATION;
+use http::{HeaderValue, Method};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::Serving;
 use super::bodies::{Received, Receiving, Responding};
 use super::connections::Connection;
+use super::deadline::Deadline;
 use crate::access::Refuse;
 use crate::budget::Budget;
 use crate::error::Error;
+use crate::ingest::Ingest;
 use crate::metrics::{Metrics, Refusal};
 
 /// Streams that need no key, such as those that watch the health: a number of their own, so that they take nothing
@@ -41,6 +44,10 @@ pub(super) struct Admission {
     shares: Arc<Shares>,
     keyless: Arc<Semaphore>,
     budget: Budget,
+    /// Where writes wait; a gateway has none.
+    writes: Option<Ingest>,
+    /// The longest that a request may take.
+    timeout: Duration,
     metrics: Metrics,
 }
 
@@ -109,38 +116,57 @@ enum Kind {
     Probe,
     /// Needs no key, and may last.
     Keyless,
+    /// Has to wait for the writes before it.
+    Write,
+    /// All else.
     Call,
 }
 
 impl Kind {
-    fn of(path: &str) -> Self {
-        match path {
+    fn of(request: &Request) -> Self {
+        match request.uri().path() {
             "/livez" | "/readyz" | "/grpc.health.v1.Health/Check" => Self::Probe,
             path if path.starts_with("/grpc.") => Self::Keyless,
+            path if path.ends_with("/WriteAuditLogs") => Self::Write,
+            path if path.ends_with("/audit-logs") && request.method() == Method::POST => Self::Write,
             _ => Self::Call,
         }
+    }
+
+    fn has_key(self) -> bool {
+        matches!(self, Self::Write | Self::Call)
     }
 }
 
 impl Admission {
-    pub(super) fn new(most: usize, budget: Budget, metrics: Metrics) -> Self {
+    pub(super) fn new(serving: &Serving, budget: Budget, writes: Option<Ingest>, metrics: &Metrics) -> Self {
+        let most = serving.limits.requests;
         let held = budget.clone();
         let help = "Bytes that requests and responses hold.";
         metrics.reading("auditlog_held_bytes", help, move || Some(held.used() as f64));
         let [places, keyless] = [most, KEYLESS].map(|places| Arc::new(Semaphore::new(places)));
-        Self { places, shares: Shares::new(most), keyless, budget, metrics }
+        let shares = Shares::new(most);
+        Self { places, shares, keyless, budget, writes, timeout: serving.request_timeout, metrics: metrics.clone() }
     }
 
-    /// A place; `None` for those that need none. Errors: `Overloaded`.
-    fn place(&self, kind: Kind, authorization: Option<&HeaderValue>) -> Result<Option<Place>, Error> {
+    /// A place for what is due then; `None` for those that need none. Errors: `Overloaded`.
+    fn place(
+        &self,
+        kind: Kind,
+        Deadline(due): Deadline,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Option<Place>, Error> {
         let (places, what) = match kind {
             Kind::Probe => return Ok(None),
             Kind::Keyless => (&self.keyless, "Too many streams without a key are open"),
-            Kind::Call if self.budget.is_spent() => return Err(self.bytes_spent()),
-            Kind::Call => (&self.places, "Too many requests are under way"),
+            _ if self.budget.is_spent() => return Err(self.bytes_spent()),
+            Kind::Write | Kind::Call => (&self.places, "Too many requests are under way"),
         };
+        if let Some(writes) = self.writes.as_ref().filter(|_| kind == Kind::Write) {
+            writes.in_time(due)?;
+        }
         let permit = Arc::clone(places).try_acquire_owned().map_err(|_| self.too_many(what))?;
-        let share = (kind == Kind::Call).then(|| self.shares.take(authorization));
+        let share = kind.has_key().then(|| self.shares.take(authorization));
         match share {
             Some(None) => Err(self.too_many("Too many requests with this API key are under way")),
             share => Ok(Some(Place { _permit: permit, _share: share.flatten() })),
@@ -165,9 +191,11 @@ impl Admission {
         refuse: Refuse,
         next: impl FnOnce(Request) -> F,
     ) -> Response {
-        let kind = Kind::of(request.uri().path());
+        let kind = Kind::of(&request);
+        let due = Deadline::of(request.headers(), self.timeout);
+        request.extensions_mut().insert(due);
         let connection = request.extensions_mut().remove::<Arc<Connection>>();
-        let place = match self.place(kind, request.headers().get(AUTHORIZATION)) {
+        let place = match self.place(kind, due, request.headers().get(AUTHORIZATION)) {
             Ok(place) => place,
             Err(error) => {
                 if let Some(connection) = &connection {
@@ -188,7 +216,7 @@ impl Admission {
         if received.is_refused() {
             return refuse(self.bytes_spent());
         }
-        if let Some(connection) = connection.as_ref().filter(|_| kind == Kind::Call && is_success(&response)) {
+        if let Some(connection) = connection.as_ref().filter(|_| kind.has_key() && is_success(&response)) {
             connection.known();
         }
         if response.body().is_end_stream() {

@@ -19,6 +19,7 @@ use tracing::info;
 
 use super::Serving;
 use super::protocols::{Protocols, path};
+use super::requests::Admission;
 use super::scrape;
 use super::server::{self, Background, Backing, MAX_PROBE, PROOFS, Running};
 use crate::access::{Access, Refuse, authenticate};
@@ -106,7 +107,7 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         access: Arc::clone(&access),
         query,
         integrity,
-        ingest,
+        ingest: ingest.clone(),
         eraser,
         catalogues,
         clock,
@@ -125,7 +126,8 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         }
         false => rest::switched_off(),
     };
-    let protocols = Protocols::new(grpc, "There is no such method", rest_router, &serving, budget, &metrics)?;
+    let admission = Admission::new(&serving, budget, Some(ingest), &metrics);
+    let protocols = Protocols::new(grpc, "There is no such method", rest_router, &serving, admission, &metrics)?;
     let folder =
         folds.then(|| Background(tokio::spawn(Folder::new(store.clone()).run(metrics.clone())).abort_handle()));
     let backing = Backing { store, writer, health, folder, signer };

@@ -136,6 +136,8 @@ impl Keys {
     /// Adds a key to the file at `path`, which signs from now on; the one before signs along for `overlap`. Those whose
     /// time has ended are taken out.
     pub fn rotate(path: &Path, random: &Random, now: Timestamp, overlap: Duration) -> anyhow::Result<Self> {
+        // Where there is none, none is locked.
+        Self::load(path)?;
         let _lock = Lock::of(path)?;
         let Self { main, others } = Self::load(path)?;
         let micros = i64::try_from(overlap.as_micros()).ok();

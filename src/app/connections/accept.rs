@@ -1,13 +1,15 @@
 //! Takes connections in and serves HTTP on each, until the server drains.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -41,7 +43,6 @@ pub(in crate::app) async fn accepting(
     shutdown: impl Future<Output = ()>,
 ) {
     let mut accepting = Accepting {
-        http: http(),
         protocols: Arc::new(protocols),
         connections: Arc::clone(&connections),
         // Those that are left are dropped with it.
@@ -96,7 +97,6 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 
 /// What takes connections in.
 struct Accepting {
-    http: Builder<AtOnce>,
     protocols: Arc<Protocols>,
     connections: Arc<Connections>,
     serving: JoinSet<()>,
@@ -110,13 +110,7 @@ impl Accepting {
         self.number += 1;
         let Some(connection) = self.connections.admit(self.number) else { return };
         prepare(&stream);
-        let serving = serve(
-            stream,
-            self.http.clone(),
-            Arc::clone(&self.protocols),
-            Arc::clone(&connection),
-            self.drain.subscribe(),
-        );
+        let serving = serve(stream, Arc::clone(&self.protocols), Arc::clone(&connection), self.drain.subscribe());
         let open = Open { connections: Arc::clone(&self.connections), connection };
         self.serving.spawn(async move {
             let _open = open;
@@ -125,17 +119,26 @@ impl Accepting {
     }
 }
 
-/// Begins each request where it was read, and gives it a task of its own where it waits, as every one does that is let
-/// in. Those that are refused need none.
-#[derive(Clone)]
-struct AtOnce;
+/// The requests that were just read of a connection. They are begun where they were read, after all of them were, so
+/// that answers which are ready are sent together and not one by one.
+#[derive(Clone, Default)]
+struct JustRead(Arc<Mutex<Vec<BoxFuture<'static, ()>>>>);
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for AtOnce {
-    fn execute(&self, request: F) {
-        let mut request = Box::pin(request);
-        if request.as_mut().now_or_never().is_none() {
-            tokio::spawn(request);
+impl JustRead {
+    /// Gives those a task of their own that wait, as every one does that is let in. Those that are refused need none.
+    fn begin(&self) {
+        let requests = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for mut request in requests {
+            if request.as_mut().now_or_never().is_none() {
+                tokio::spawn(request);
+            }
         }
+    }
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for JustRead {
+    fn execute(&self, request: F) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(request.boxed());
     }
 }
 
@@ -167,7 +170,6 @@ fn prepare(stream: &TcpStream) {
 /// Serves one connection to its end.
 async fn serve(
     stream: TcpStream,
-    http: Builder<AtOnce>,
     protocols: Arc<Protocols>,
     connection: Arc<Connection>,
     mut drain: watch::Receiver<()>,
@@ -181,6 +183,8 @@ async fn serve(
         async move { Ok::<_, Infallible>(protocols.answer(request).await) }
     });
     let socket = TokioIo::new(Socket::new(stream, Arc::clone(&connection)));
+    let just_read = JustRead::default();
+    let http = http(just_read.clone());
     let mut serving = pin!(http.serve_connection(socket, service));
     let mut is_draining = false;
     loop {
@@ -191,8 +195,13 @@ async fn serve(
                 _ = drain.changed(), if !is_draining => connection.end(End::Gracefully),
             }
         };
+        let served = poll_fn(|cx| {
+            let served = serving.as_mut().poll(cx);
+            just_read.begin();
+            served
+        });
         tokio::select! {
-            ended = serving.as_mut() => {
+            ended = served => {
                 if let Err(error) = ended {
                     debug!(error, "a connection failed");
                 }
@@ -211,8 +220,8 @@ async fn serve(
 
 /// HTTP/1 and HTTP/2 with limits set on purpose. What a connection may hold times the number of connections is
 /// what a peer without a key can take.
-fn http() -> Builder<AtOnce> {
-    let mut http = Builder::new(AtOnce);
+fn http(requests: JustRead) -> Builder<JustRead> {
+    let mut http = Builder::new(requests);
     http.http1()
         .timer(TokioTimer::new())
         // The head of a request, and how long a connection may wait for the next one: longer than the minute that

@@ -15,6 +15,10 @@ fn a_key_is_made_once_shown_and_exchanged() {
     let path = directory.path().join("key");
     let file = path.to_str().expect("UTF-8");
     let command = |words: &[&str]| ran(&[&["signing-key"], words].concat(), &[("AUDITLOG_SIGNING_KEY", file)]);
+    let (code, _, told) = command(&["rotate", "--overlap", "90d"]);
+    assert_eq!(code, Some(1));
+    assert!(told.contains("there is no signing key"), "{told}");
+    assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 0, "nothing is left there");
     let (code, public, told) = command(&["create"]);
     assert_eq!(code, Some(0), "{told}");
     assert!(public.starts_with("ed25519\t") && public.ends_with("\t-\n"), "{public}");
