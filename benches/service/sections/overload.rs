@@ -24,6 +24,7 @@ const TIMES: f64 = 5.0;
 /// Clients of which the best number tells the capacity, and for how long each is tried.
 const CLIENTS: [usize; 3] = [16, 64, 256];
 const TRIED: Duration = Duration::from_secs(3);
+/// Of a measurement, of capacity as of overload: so long that entries are counted beside the writes in both.
 const DURATION: Duration = Duration::from_secs(10);
 /// After it, memory is looked at again.
 const REST: Duration = Duration::from_secs(3);
@@ -105,14 +106,19 @@ async fn overload(
     is_aimed: bool,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let (mut capacity, mut best) = (0f64, CLIENTS[0]);
+    let closed = async |clients: usize, duration: Duration| {
+        let tally = generator.closed(clients, duration).await;
+        tell(&format!("{name}, {clients} clients that wait for {duration:?}"), &tally);
+        tally.goodput()
+    };
+    let (mut most_tried, mut best) = (0f64, CLIENTS[0]);
     for clients in CLIENTS {
-        let tally = generator.closed(clients, TRIED).await;
-        tell(&format!("{name}, {clients} clients that wait"), &tally);
-        if tally.goodput() > capacity {
-            (capacity, best) = (tally.goodput(), clients);
+        let tried = closed(clients, TRIED).await;
+        if tried > most_tried {
+            (most_tried, best) = (tried, clients);
         }
     }
+    let capacity = closed(best, DURATION).await;
     let before = proc::memory(service.id(), "VmRSS")?;
     let used = || anyhow::Ok([proc::process(std::process::id())?, proc::process(service.id())?]);
     let (used_before, begun) = (used()?, Instant::now());
@@ -123,7 +129,7 @@ async fn overload(
     tell(&format!("{name}, {TIMES} times its capacity"), &tally);
     tokio::time::sleep(REST).await;
     let after = proc::memory(service.id(), "VmRSS")?;
-    let again = generator.closed(best, TRIED).await.goodput();
+    let again = closed(best, DURATION).await;
     // Of before and after, since the machine is not the same all the time, and what was written makes a difference.
     let around = f64::midpoint(capacity, again);
 

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use auditlog::app::{Limits, Options, Serving};
 use auditlog::domain::{Clock, EntryId, OrganizationId};
-use auditlog::grpc::pb::{AuditLogInput, WriteAuditLogsRequest};
+use auditlog::grpc::pb::{AuditLogInput, ListAuditLogsRequest, WriteAuditLogsRequest};
 use serde_json::json;
+use tonic::Code;
+use tonic_types::StatusExt;
 
-use super::{asked, limited, service, until, writing};
+use super::{asked, asked_all, limited, service, until, writing};
+use crate::metrics::comes_to;
 use crate::rest::least;
-use crate::support::service::{serving, with_key};
+use crate::support::service::{options, serving, with_key};
 use crate::support::{Backend, Database, Service, on_every_database};
 
 /// How a caller goes while its write waits.
@@ -85,11 +88,45 @@ on_every_database! {
     }
 }
 
+on_every_database! {
+    async fn a_write_that_would_be_late_is_refused_before_its_body_has_come(database: &Database) {
+        let organization = OrganizationId::parse("org_a").expect("an id");
+        let (service, key) = service(database, options()).await;
+        let append = service.store.append().await.expect("it begins");
+        append.lock_heads(&[(&organization, String::new())], Clock::system().now()).await.expect("it locks");
+        let waiting = asked(&service, &writing(&key, body("log_1").len(), &body("log_1"))).await;
+        comes_to(&service, "auditlog_queue_entries", |entries| entries == 1.0).await;
+        // So long does a group take now.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let timed = |timeout: &str| {
+            let head = writing(&key, 100, "").replace("\r\n\r\n", "");
+            format!("{head}\r\ngrpc-timeout: {timeout}\r\nconnection: close\r\n\r\n")
+        };
+        let refused = asked_all(&service, timed("1S")).await;
+        assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+        assert!(refused.contains("retry-after: ") && refused.contains("leave no time for this one"), "{refused}");
+        let mut client = service.grpc().await;
+        let mut write = with_key(WriteAuditLogsRequest { organization_id: "org_a".to_owned(), audit_logs: vec![] }, &key);
+        write.set_timeout(Duration::from_secs(1));
+        let status = client.write_audit_logs(write).await.expect_err("it would be late");
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        assert!(status.get_details_retry_info().is_some(), "{status}");
+        let mut list = with_key(ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() }, &key);
+        list.set_timeout(Duration::from_secs(1));
+        client.list_audit_logs(list).await.expect("no list waits for writes");
+        // One that has time enough waits for its body.
+        let patient = asked_all(&service, timed("60S"));
+        tokio::time::timeout(Duration::from_millis(500), patient).await.expect_err("it is not refused");
+        append.roll_back().await.expect("it ends");
+        drop(waiting);
+    }
+}
+
 #[test]
 fn what_has_no_time_left_is_refused_without_being_begun() {
     super::peers::on_sqlite(async |database| {
         let serving = Serving { request_timeout: Duration::from_secs(30), ..serving() };
-        let (service, key) = service(database, Options { serving, ..crate::support::service::options() }).await;
+        let (service, key) = service(database, Options { serving, ..options() }).await;
         let request = service.http.post(service.url("/v1/org_a/audit-logs")).bearer_auth(&key);
         let request = request.header("grpc-timeout", "0n").json(&json!({"auditLogs": [least("log_1")]}));
         assert_eq!(service.send(request).await.status, 504);

@@ -31,7 +31,7 @@ const TESTED: [(&str, &str); 20] = [
     ("bytes of requests and responses", "bodies_beyond_the_budget_are_refused"),
     ("entries that wait to be written", "a_full_queue_refuses_at_once_and_forgets_nothing"),
     ("bytes of entries that wait", "queued_bytes_are_bounded_too"),
-    ("time that the writes ahead of one take", "what_would_be_late_is_refused_before_it_waits"),
+    ("time that the writes ahead of one take", "a_write_that_would_be_late_is_refused_before_its_body_has_come"),
     ("requests a second of a key", "a_key_that_asks_too_often_is_refused_and_others_are_not"),
     ("time of a request", "a_slow_body_ends_with_the_time_of_its_request"),
 ];
