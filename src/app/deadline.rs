@@ -13,19 +13,14 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::access::Refuse;
 use crate::error::Error;
+use crate::grpc::Deadline;
 
 /// How long a caller of gRPC waits.
 pub(super) const TIMEOUT_HEADER: &str = "grpc-timeout";
 
-/// When the answer to a request is due; left in the request's extensions.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Deadline(pub(super) Instant);
-
-impl Deadline {
-    /// After `limit`, or earlier where the caller does not wait so long.
-    pub(super) fn of(headers: &HeaderMap, limit: Duration) -> Self {
-        Self(Instant::now() + asked_timeout(headers).map_or(limit, |asked| limit.min(asked)))
-    }
+/// After `limit`, or earlier where the caller does not wait so long.
+pub(super) fn due(headers: &HeaderMap, limit: Duration) -> Deadline {
+    Deadline(Instant::now() + asked_timeout(headers).map_or(limit, |asked| limit.min(asked)))
 }
 
 /// `router` with an end to what hangs in it until after its `Deadline`, or panics.

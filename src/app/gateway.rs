@@ -16,7 +16,6 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tracing::{debug, info, warn};
 
 use super::Serving;
-use super::deadline::Deadline;
 use super::protocols::{Protocols, path};
 use super::requests::Admission;
 use super::scrape;
@@ -28,7 +27,7 @@ use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use crate::grpc::pb::audit_log_service_server::{AuditLogService, AuditLogServiceServer};
 use crate::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use crate::grpc::pb::integrity_service_server::IntegrityService;
-use crate::grpc::{self, MAX_RESPONSE, pb};
+use crate::grpc::{self, Deadline, MAX_RESPONSE, pb};
 use crate::metrics::Metrics;
 use crate::rest;
 

@@ -43,8 +43,9 @@ pub struct Serving {
 pub struct Limits {
     /// Connections.
     pub connections: ConnectionLimits,
-    /// Requests under way, until their responses have ended; of one API key four fifths. Not more than the reads that may run or wait: to refuse a
-    /// request here is cheap, and a read only after all checks kept two cores from most of their work.
+    /// Requests under way, until their responses have ended; of one API key four fifths. Not more than the reads that may
+    /// run or wait: to refuse a request here is cheap, and a read only after all checks kept two cores from most of their
+    /// work.
     pub requests: usize,
     /// Bytes that requests and responses hold.
     pub bytes: usize,

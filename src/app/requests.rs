@@ -21,18 +21,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Serving;
 use super::bodies::{Received, Receiving, Responding};
 use super::connections::Connection;
-use super::deadline::Deadline;
+use super::deadline::due;
 use crate::access::Refuse;
 use crate::budget::Budget;
 use crate::error::Error;
+use crate::grpc::{Deadline, MAX_REQUEST};
 use crate::ingest::Ingest;
 use crate::metrics::{Metrics, Refusal};
 
 /// Streams that need no key, such as those that watch the health: a number of their own, so that they take nothing
 /// from others.
 const KEYLESS: usize = 128;
-/// The bytes of a refused request that are taken, and how long they may take.
-const DISPOSED: (usize, Duration) = (64 * 1024, Duration::from_secs(1));
+/// How long the body of a refused request is taken.
+const DISPOSED: Duration = Duration::from_secs(1);
 
 /// Of so many places one is kept from a credential that has all others, where there are as many, so that one client that
 /// runs away does not take all.
@@ -149,22 +150,14 @@ impl Admission {
         Self { places, shares, keyless, budget, writes, timeout: serving.request_timeout, metrics: metrics.clone() }
     }
 
-    /// A place for what is due then; `None` for those that need none. Errors: `Overloaded`.
-    fn place(
-        &self,
-        kind: Kind,
-        Deadline(due): Deadline,
-        authorization: Option<&HeaderValue>,
-    ) -> Result<Option<Place>, Error> {
+    /// A place; `None` for those that need none. Errors: `Overloaded`.
+    fn place(&self, kind: Kind, authorization: Option<&HeaderValue>) -> Result<Option<Place>, Error> {
         let (places, what) = match kind {
             Kind::Probe => return Ok(None),
             Kind::Keyless => (&self.keyless, "Too many streams without a key are open"),
             _ if self.budget.is_spent() => return Err(self.bytes_spent()),
             Kind::Write | Kind::Call => (&self.places, "Too many requests are under way"),
         };
-        if let Some(writes) = self.writes.as_ref().filter(|_| kind == Kind::Write) {
-            writes.in_time(due)?;
-        }
         let permit = Arc::clone(places).try_acquire_owned().map_err(|_| self.too_many(what))?;
         let share = kind.has_key().then(|| self.shares.take(authorization));
         match share {
@@ -183,6 +176,11 @@ impl Admission {
         Error::Overloaded("Requests and responses hold too many bytes")
     }
 
+    /// Whether what is due then can be done by then, as far as it is known now. Errors: `Overloaded`.
+    fn in_time(&self, kind: Kind, Deadline(due): Deadline) -> Result<(), Error> {
+        self.writes.as_ref().filter(|_| kind == Kind::Write).map_or(Ok(()), |writes| writes.in_time(due))
+    }
+
     /// Lets a request in to `next`, or answers as `refuse` does. The request's place is its own until its response has
     /// ended, its bytes until it was answered, and those of the response until they are written.
     pub(super) async fn admit<F: Future<Output = Response>>(
@@ -192,15 +190,17 @@ impl Admission {
         next: impl FnOnce(Request) -> F,
     ) -> Response {
         let kind = Kind::of(&request);
-        let due = Deadline::of(request.headers(), self.timeout);
-        request.extensions_mut().insert(due);
+        let deadline = due(request.headers(), self.timeout);
+        request.extensions_mut().insert(deadline);
         let connection = request.extensions_mut().remove::<Arc<Connection>>();
-        let place = match self.place(kind, due, request.headers().get(AUTHORIZATION)) {
+        let place = self.in_time(kind, deadline).and_then(|()| {
+            let place = self.place(kind, request.headers().get(AUTHORIZATION));
+            // What has too little time is its caller's own affair.
+            place.inspect_err(|_| connection.iter().for_each(|connection| connection.refused()))
+        });
+        let place = match place {
             Ok(place) => place,
             Err(error) => {
-                if let Some(connection) = &connection {
-                    connection.refused();
-                }
                 dispose(request.into_body());
                 return refuse(error);
             }
@@ -227,8 +227,9 @@ impl Admission {
     }
 }
 
-/// Takes the body of a request that is refused, if it is on its way. One that is dropped has its stream reset; what then
-/// still comes of it counts as a fault of the peer, and many end the connection with all that is under way on it.
+/// Takes the body of a request that is refused, if it is on its way, up to what one may have. One that is dropped has its
+/// stream reset; what then still comes of it counts as a fault of the peer, and many end the connection with all that is
+/// under way on it.
 fn dispose(mut body: Body) {
     let mut bytes = 0;
     // Most have come by now.
@@ -237,13 +238,13 @@ fn dispose(mut body: Body) {
             return;
         }
     }
-    tokio::spawn(tokio::time::timeout(DISPOSED.1, async move { while is_to_go_on(body.frame().await, &mut bytes) {} }));
+    tokio::spawn(tokio::time::timeout(DISPOSED, async move { while is_to_go_on(body.frame().await, &mut bytes) {} }));
 }
 
 fn is_to_go_on(frame: Option<Result<Frame<Bytes>, axum::Error>>, bytes: &mut usize) -> bool {
     let Some(Ok(frame)) = frame else { return false };
     *bytes += frame.data_ref().map_or(0, Bytes::len);
-    *bytes <= DISPOSED.0
+    *bytes <= MAX_REQUEST
 }
 
 /// Whether something was done for the request, which takes a key that is good. gRPC tells in the head what failed.

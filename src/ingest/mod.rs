@@ -168,7 +168,7 @@ impl Ingest {
         // The one under way, and all that wait.
         let wait = self.pace.of_group().mul_f64(if groups > 0.0 { 1.0 + groups } else { 0.0 });
         match 2 * wait > due.saturating_duration_since(Instant::now()) {
-            true => Err(self.refuse("The writes that wait leave no time for this one")),
+            true => Err(self.refuse(Refusal::late, "The writes that wait leave no time for this one")),
             false => Ok(()),
         }
     }
@@ -189,11 +189,13 @@ impl Ingest {
 
     fn take(&self, places: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit> {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        Arc::clone(places).try_acquire_many_owned(count).map_err(|_| self.refuse("Too many writes are waiting"))
+        Arc::clone(places)
+            .try_acquire_many_owned(count)
+            .map_err(|_| self.refuse(Refusal::queue, "Too many writes are waiting"))
     }
 
-    fn refuse(&self, what: &'static str) -> Error {
-        self.metrics.refused(Refusal::queue);
+    fn refuse(&self, reason: Refusal, what: &'static str) -> Error {
+        self.metrics.refused(reason);
         Error::Overloaded(what)
     }
 }

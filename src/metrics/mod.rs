@@ -55,6 +55,8 @@ pub enum Refusal {
     bytes,
     /// The queue of writes is full.
     queue,
+    /// The writes that wait leave too little time.
+    late,
     /// The key asked more often than it may.
     rate,
     /// A peer that neither sends nor takes.
@@ -62,8 +64,16 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 7] =
-        [Self::connections, Self::requests, Self::reads, Self::bytes, Self::queue, Self::rate, Self::stalled];
+    const ALL: [Self; 8] = [
+        Self::connections,
+        Self::requests,
+        Self::reads,
+        Self::bytes,
+        Self::queue,
+        Self::late,
+        Self::rate,
+        Self::stalled,
+    ];
 }
 
 impl Default for Metrics {

@@ -124,6 +124,11 @@ fn writing(key: &str, length: usize, sent: &str) -> String {
     )
 }
 
+/// Waits until something was refused for `reason`.
+async fn counted(service: &Service, reason: &str) {
+    comes_to(service, &format!("auditlog_refusals_total{{reason={reason:?}}}"), |refusals| refusals > 0.0).await;
+}
+
 /// Waits until `holds` is true.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
@@ -148,6 +153,7 @@ on_every_database! {
         let status = service.grpc().await.list_audit_logs(with_key(list, &key)).await.expect_err("refused");
         assert_eq!((status.code(), status.get_details_error_info().expect("it has").reason.as_str()), (Code::ResourceExhausted, "OVERLOADED"));
         assert_eq!(status.get_details_retry_info().expect("it has").retry_delay, Some(Duration::from_secs(1)));
+        counted(service, "requests").await;
         // Whoever asks whether it is well is told so.
         for path in ["/livez", "/readyz"] {
             assert_eq!(service.get(path, &key).await.status, 200, "{path}");
@@ -169,6 +175,7 @@ on_every_database! {
         let told = surfaces.rest(&Ask::get("/v1/org_a/audit-logs", &key)).await;
         assert_eq!(told.code(), "overloaded");
         assert!(told.text.contains("with this API key"), "{}", told.text);
+        counted(service, "requests").await;
         is_served(service, &other).await;
         drop(held);
         until("the places are given back", async || service.get("/v1/org_a/audit-logs", &key).await.status == 200).await;
@@ -196,6 +203,7 @@ on_every_database! {
         };
         assert_eq!((status.code(), status.get_details_error_info().expect("it has").reason.as_str()), (Code::ResourceExhausted, "RATE_LIMITED"));
         assert_eq!(status.get_details_retry_info().expect("it has").retry_delay, Some(Duration::from_secs(1)));
+        counted(service, "rate").await;
         is_served(service, &other).await;
     }
 
@@ -214,6 +222,7 @@ on_every_database! {
         assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("Too many reads are waiting"), "{refused}");
         let ask = Ask::get("/v1/org_a/audit-logs/log_none", &key);
         assert_eq!(surfaces.rest(&ask).await.code(), "overloaded");
+        counted(service, "reads").await;
         drop(turns);
         let waited = (&mut asks[1 - place]).await.expect("no panic");
         assert!(waited.starts_with("HTTP/1.1 200"), "{waited}");
@@ -246,6 +255,7 @@ on_every_database! {
             assert!(answer.starts_with("HTTP/1.1 429") || answer.starts_with("HTTP/1.1 401"), "{answer}");
         }
         assert_eq!(refused, 8);
+        counted(&service, "reads").await;
         is_served(&service, &key).await;
     }
 
@@ -261,6 +271,7 @@ on_every_database! {
         until("refused", async || service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..4)})).await.status == 429).await;
         let told = surfaces.rest(&ask).await;
         assert_eq!(told.code(), "overloaded", "{}", told.text);
+        counted(service, "bytes").await;
         is_served(service, &key).await;
         drop(held);
         until("the bytes are given back", async || service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..4)})).await.status == 201).await;

@@ -110,7 +110,10 @@ impl Accepting {
         self.number += 1;
         let Some(connection) = self.connections.admit(self.number) else { return };
         prepare(&stream);
-        let serving = serve(stream, Arc::clone(&self.protocols), Arc::clone(&connection), self.drain.subscribe());
+        let just_read = JustRead::default();
+        let http = http(just_read.clone(), self.connections.limits.head);
+        let protocols = Arc::clone(&self.protocols);
+        let serving = serve(stream, http, just_read, protocols, Arc::clone(&connection), self.drain.subscribe());
         let open = Open { connections: Arc::clone(&self.connections), connection };
         self.serving.spawn(async move {
             let _open = open;
@@ -170,6 +173,8 @@ fn prepare(stream: &TcpStream) {
 /// Serves one connection to its end.
 async fn serve(
     stream: TcpStream,
+    http: Builder<JustRead>,
+    just_read: JustRead,
     protocols: Arc<Protocols>,
     connection: Arc<Connection>,
     mut drain: watch::Receiver<()>,
@@ -183,8 +188,6 @@ async fn serve(
         async move { Ok::<_, Infallible>(protocols.answer(request).await) }
     });
     let socket = TokioIo::new(Socket::new(stream, Arc::clone(&connection)));
-    let just_read = JustRead::default();
-    let http = http(just_read.clone());
     let mut serving = pin!(http.serve_connection(socket, service));
     let mut is_draining = false;
     loop {
@@ -220,13 +223,11 @@ async fn serve(
 
 /// HTTP/1 and HTTP/2 with limits set on purpose. What a connection may hold times the number of connections is
 /// what a peer without a key can take.
-fn http(requests: JustRead) -> Builder<JustRead> {
+fn http(requests: JustRead, head: Duration) -> Builder<JustRead> {
     let mut http = Builder::new(requests);
     http.http1()
         .timer(TokioTimer::new())
-        // The head of a request, and how long a connection may wait for the next one: longer than the minute that
-        // proxies keep theirs, or they would send into one that is just closing.
-        .header_read_timeout(Duration::from_secs(75))
+        .header_read_timeout(head)
         // Room for a path of 64 KiB and its headers. Otherwise 400 KiB.
         .max_buf_size(128 * 1024)
         .max_headers(100);

@@ -31,6 +31,8 @@ pub struct ConnectionLimits {
     pub most: usize,
     /// How long a new one may take to its first request.
     pub first_request: Duration,
+    /// How long the head of a request may take over HTTP/1, and how long the next one may be waited for.
+    pub head: Duration,
     /// How long one may be open without a request under way.
     pub idle: Duration,
     /// In what time a peer has to take something of what is sent to it.
@@ -44,6 +46,8 @@ impl Default for ConnectionLimits {
         Self {
             most: 1_024,
             first_request: Duration::from_secs(30),
+            // Longer than the minute that proxies keep theirs, or they would send into one that is just closing.
+            head: Duration::from_secs(75),
             // gRPC clients connect again by themselves, and proxies keep theirs for about a minute.
             idle: Duration::from_secs(5 * 60),
             stalled: Duration::from_secs(30),
@@ -139,7 +143,7 @@ impl Connection {
         self.is_known.store(true, Ordering::Relaxed);
     }
 
-    /// A request was refused because there are too many.
+    /// A request was refused because there is no room, and the next ones may be, too.
     pub(super) fn refused(&self) {
         self.is_refused.store(true, Ordering::Relaxed);
     }
@@ -280,7 +284,7 @@ impl Connections {
 
     /// Ends a connection whose time is over. Gives what is to be remembered of one that is blocked.
     fn look(&self, connection: &Connection, before: Option<Blocked>) -> Option<Blocked> {
-        let ConnectionLimits { first_request, idle, stalled, age, most: _ } = self.limits;
+        let ConnectionLimits { first_request, idle, stalled, age, most: _, head: _ } = self.limits;
         let shed = |what: &'static str| {
             if !connection.is_ending(End::AtOnce) {
                 debug!(what, "a connection is ended");

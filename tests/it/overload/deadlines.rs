@@ -9,7 +9,7 @@ use serde_json::json;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use super::{asked, asked_all, limited, service, until, writing};
+use super::{asked, asked_all, counted, limited, service, until, writing};
 use crate::metrics::comes_to;
 use crate::rest::least;
 use crate::support::service::{options, serving, with_key};
@@ -111,6 +111,7 @@ on_every_database! {
         let status = client.write_audit_logs(write).await.expect_err("it would be late");
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
         assert!(status.get_details_retry_info().is_some(), "{status}");
+        counted(&service, "late").await;
         let mut list = with_key(ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() }, &key);
         list.set_timeout(Duration::from_secs(1));
         client.list_audit_logs(list).await.expect("no list waits for writes");

@@ -11,7 +11,10 @@ use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::{PATIENCE, asked, closed, connect, connections, is_open, is_served, large, service, until, writing};
+use super::{
+    PATIENCE, asked, closed, connect, connections, counted, is_open, is_served, large, service, until, writing,
+};
+use crate::metrics::comes_to;
 use crate::support::service::{options, serving, with_key};
 use crate::support::{Backend, Database, database};
 
@@ -31,6 +34,22 @@ fn who_sends_no_request_is_ended_and_others_are_served() {
         for stream in [&mut silent, &mut slow_head, &mut half_open] {
             closed(stream).await;
         }
+        counted(&service, "stalled").await;
+        is_served(&service, &key).await;
+    });
+}
+
+#[test]
+fn a_head_that_does_not_come_to_its_end_ends_the_connection() {
+    on_sqlite(async |database| {
+        let limits = ConnectionLimits { head: Duration::from_millis(500), ..ConnectionLimits::default() };
+        let (service, key) = service(database, connections(limits)).await;
+        // The second of a connection, which has shown by the first that it is no idle one.
+        let first = "GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
+        let mut slow = asked(&service, &format!("{first}GET /livez HTTP/1.1\r\nhost")).await;
+        let mut silent = asked(&service, first).await;
+        closed(&mut slow).await;
+        closed(&mut silent).await;
         is_served(&service, &key).await;
     });
 }
@@ -65,13 +84,16 @@ fn a_flood_of_connections_takes_no_place_from_those_in_use() {
         let open = async || flood.iter().filter(|stream| is_open(stream)).count() <= 6;
         until("only so many are open", open).await;
         assert!(is_open(&busy), "a request under way is not given up");
+        counted(&service, "connections").await;
         // What is under way everywhere leaves no room.
         let mut all = Vec::new();
-        for _ in 0..6 {
+        for under_way in 2..=8 {
             all.push(asked(&service, &writing(&key, 100, "{")).await);
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            comes_to(&service, "auditlog_requests_in_flight", |requests| requests == f64::from(under_way)).await;
         }
+        closed(&mut connect(&service).await).await;
         busy.write_all(b"x").await.expect("it is open");
+        assert!(all.iter().all(is_open), "nor is one of the others");
     });
 }
 
@@ -97,6 +119,7 @@ fn who_takes_nothing_is_ended_and_others_are_served() {
             is_served(&service, &key).await;
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
+        counted(&service, "stalled").await;
         // What the kernel held comes, and not all.
         let mut taken = Vec::new();
         let _ = tokio::time::timeout(PATIENCE, slow.read_to_end(&mut taken)).await.expect("it is ended");
@@ -149,12 +172,15 @@ fn who_is_old_is_asked_to_come_again_and_ends_what_is_under_way() {
 fn a_head_that_is_too_large_is_refused() {
     on_sqlite(async |database| {
         let (service, key) = service(database, options()).await;
-        let request = format!("GET /livez HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(200 * 1024));
-        let mut stream = connect(&service).await;
-        // It may be closed before all is sent.
-        let _ = stream.write_all(request.as_bytes()).await;
-        let mut answer = [0; 12];
-        if stream.read_exact(&mut answer).await.is_ok() {
+        // As much as there is room for, and no end of it; or too many.
+        let begin = "GET /livez HTTP/1.1\r\nhost: a\r\nx: ";
+        let long = begin.to_owned() + &"x".repeat(128 * 1024 - begin.len());
+        let many = format!("GET /livez HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: x\r\n".repeat(100));
+        for request in [long, many] {
+            let mut stream = asked(&service, &request).await;
+            let mut answer = [0; 12];
+            let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("in time");
+            read.expect("an answer");
             assert_eq!(&answer, b"HTTP/1.1 431");
         }
         // A path as long as it may be has room.
@@ -187,6 +213,7 @@ fn streams_without_a_key_take_no_place_of_others() {
             }
         };
         assert_eq!((status.code(), watched.len()), (Code::ResourceExhausted, 128));
+        counted(&service, "requests").await;
         client.check(HealthCheckRequest::default()).await.expect("a check has a place");
         is_served(&service, &key).await;
         drop(watched);
@@ -217,7 +244,7 @@ fn a_connection_says_what_it_allows() {
 }
 
 /// A frame of HTTP/2. Source: RFC 9113, section 4.1.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a small frame").to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }

@@ -1,83 +1,166 @@
 //! Requests that are refused before their messages have come: what was on its way is no fault of the peer, who is read
-//! again a little later.
+//! again a little later. By a peer of HTTP/2 that keeps to no rule by itself.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use auditlog::app::Limits;
+use auditlog::grpc::pb::ListAuditLogsRequest;
+use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::TcpStream;
 
-use super::peers::on_sqlite;
-use super::{PATIENCE, asked, connect, limited, service, writing};
+use super::peers::{frame, on_sqlite};
+use super::{PATIENCE, asked, connect, counted, limited, service, writing};
 use crate::metrics::comes_to;
-use crate::support::Database;
+use crate::support::{Database, Service};
 
-const BATCH: u32 = 100;
-/// More than the resets of its own that the server's HTTP/2 allows on a connection.
-const BATCHES: u32 = 40;
 /// How long nothing is read after a refusal.
 const PACE: Duration = Duration::from_millis(20);
+/// Kinds of frames, and flags. Source: RFC 9113, section 6.
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const LARGEST_FRAME: usize = 16 * 1024;
 
-/// A frame of HTTP/2. Source: RFC 9113, 4.1.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// The head of a write, as literals. Source: RFC 7541, 6.2.2.
-fn head() -> Vec<u8> {
+/// The head of a call, as literals. Source: RFC 7541, 6.2.2.
+fn head(method: &str, key: &str) -> Vec<u8> {
+    let (path, bearer) = (format!("/auditlog.v1.AuditLogService/{method}"), format!("Bearer {key}"));
     let headers = [
         (":method", "POST"),
         (":scheme", "http"),
-        (":path", "/auditlog.v1.AuditLogService/WriteAuditLogs"),
+        (":path", &path),
         (":authority", "a"),
         ("te", "trailers"),
         ("content-type", "application/grpc"),
+        ("authorization", &bearer),
     ];
     let string = |text: &str| [&[u8::try_from(text.len()).expect("short")], text.as_bytes()].concat();
     headers.iter().flat_map(|(name, value)| [vec![0], string(name), string(value)].concat()).collect()
 }
 
-/// Waits for the answers to so many requests.
-async fn answered(read: &mut OwnedReadHalf, mut streams: u32) {
-    while streams > 0 {
-        let mut head = [0; 9];
-        read.read_exact(&mut head).await.expect("the connection is open");
-        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        read.read_exact(&mut payload).await.expect("the connection is open");
-        assert_ne!(head[3], GOAWAY, "{}", String::from_utf8_lossy(&payload));
-        streams -= u32::from(head[3] == HEADERS);
+/// A message with its length before it, in the frames of a stream that ends with it.
+fn message(stream: u32, message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).expect("short").to_be_bytes();
+    let prefixed = [&[0], &length[..], message].concat();
+    let last = prefixed.len().div_ceil(LARGEST_FRAME) - 1;
+    let pieces = prefixed.chunks(LARGEST_FRAME).enumerate();
+    pieces.flat_map(|(place, piece)| frame(DATA, if place == last { END_STREAM } else { 0 }, stream, piece)).collect()
+}
+
+struct Frame {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+struct Peer {
+    stream: TcpStream,
+    /// Bytes of messages that may be sent before the next WINDOW_UPDATE.
+    window: usize,
+}
+
+impl Peer {
+    async fn connect(service: &Service) -> Self {
+        let stream = connect(service).await;
+        stream.set_nodelay(true).expect("it is open");
+        let mut peer = Self { stream, window: 65_535 };
+        peer.send(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(SETTINGS, 0, 0, b"")].concat()).await;
+        peer
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.expect("it is open");
+    }
+
+    async fn next(&mut self) -> Frame {
+        let read = async {
+            let mut head = [0; 9];
+            self.stream.read_exact(&mut head).await?;
+            let [long, length @ .., kind, flags, a, b, c, d] = head;
+            let length = u32::from_be_bytes([0, long, length[0], length[1]]);
+            let mut payload = vec![0; length as usize];
+            self.stream.read_exact(&mut payload).await?;
+            Ok::<_, std::io::Error>(Frame { kind, flags, stream: u32::from_be_bytes([a, b, c, d]), payload })
+        };
+        let read = tokio::time::timeout(PATIENCE, read).await.expect("in time").expect("the connection is open");
+        assert_ne!(read.kind, GOAWAY, "{}", read.payload.escape_ascii());
+        if (read.kind, read.stream) == (WINDOW_UPDATE, 0) {
+            self.window += u32::from_be_bytes(read.payload[..].try_into().expect("four bytes")) as usize;
+        }
+        read
+    }
+
+    /// Waits for the answers to so many requests, each of which is a head.
+    async fn answered(&mut self, mut streams: u32) {
+        while streams > 0 {
+            streams -= u32::from(self.next().await.kind == HEADERS);
+        }
+    }
+
+    /// Sends the frames of a message once there is room for them.
+    async fn send_message(&mut self, frames: &[u8]) {
+        while self.window < frames.len() {
+            self.next().await;
+        }
+        self.window -= frames.len();
+        self.send(frames).await;
     }
 }
 
-/// Sends requests that are refused, `batch` at once and their messages after it, so many `times`. Gives how long it took.
-async fn refused(database: &Database, times: u32, batch: u32) -> Duration {
+/// Numbers of streams that a client opens.
+fn streams(numbers: std::ops::Range<u32>) -> impl Iterator<Item = u32> {
+    numbers.map(|number| 2 * number + 1)
+}
+
+/// A service whose one place is taken.
+async fn busy(database: &Database) -> (Service, String, TcpStream) {
     let (service, key) = service(database, limited(Limits { requests: 1, ..Limits::default() })).await;
-    let _busy = asked(&service, &writing(&key, 100, "{")).await;
+    let busy = asked(&service, &writing(&key, 100, "{")).await;
     comes_to(&service, "auditlog_requests_in_flight", |requests| requests == 1.0).await;
-    let stream = connect(&service).await;
-    stream.set_nodelay(true).expect("it is open");
-    let (mut read, mut write) = stream.into_split();
-    let begin = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(4, 0, 0, b"")].concat();
-    write.write_all(&begin).await.expect("it is open");
-    let (head, begun) = (head(), Instant::now());
+    (service, key, busy)
+}
+
+/// Sends requests that are refused, `batch` at once and their messages of so many bytes after it, so many `times`. Gives
+/// how long it took.
+async fn refused(database: &Database, times: u32, batch: u32, bytes: usize) -> Duration {
+    let (service, key, _busy) = busy(database).await;
+    let mut peer = Peer::connect(&service).await;
+    let (head, sent, begun) = (head("WriteAuditLogs", &key), vec![0; bytes], Instant::now());
     for time in 0..times {
-        let streams = || (0..batch).map(|place| 2 * (time * batch + place) + 1);
-        let heads: Vec<_> = streams().flat_map(|stream| frame(HEADERS, 4, stream, &head)).collect();
-        write.write_all(&heads).await.expect("it is open");
-        tokio::time::timeout(PATIENCE, answered(&mut read, batch)).await.expect("in time");
-        let messages: Vec<_> = streams().flat_map(|stream| frame(0, 1, stream, &[0; 5])).collect();
-        write.write_all(&messages).await.expect("it is open");
+        let streams = || streams(time * batch..(time + 1) * batch);
+        let heads: Vec<_> = streams().flat_map(|stream| frame(HEADERS, END_HEADERS, stream, &head)).collect();
+        peer.send(&heads).await;
+        peer.answered(batch).await;
+        for stream in streams() {
+            peer.send_message(&message(stream, &sent)).await;
+        }
     }
-    begun.elapsed()
+    let elapsed = begun.elapsed();
+    // What came last was read, too.
+    peer.send(&frame(HEADERS, END_HEADERS, 2 * times * batch + 1, &head)).await;
+    peer.answered(1).await;
+    elapsed
 }
 
 #[test]
 fn messages_that_come_after_their_requests_were_refused_leave_the_connection_open() {
     on_sqlite(async |database| {
-        refused(database, BATCHES, BATCH).await;
+        // More than the resets of its own that the server's HTTP/2 allows on a connection.
+        refused(database, 40, 100, 0).await;
+    });
+}
+
+#[test]
+fn large_messages_that_come_after_their_requests_were_refused_do_so_too() {
+    on_sqlite(async |database| {
+        refused(database, 40, 8, 200 * 1024).await;
     });
 }
 
@@ -85,7 +168,58 @@ fn messages_that_come_after_their_requests_were_refused_leave_the_connection_ope
 fn a_connection_with_a_refused_request_is_read_again_a_little_later() {
     on_sqlite(async |database| {
         const TIMES: u32 = 100;
-        let elapsed = refused(database, TIMES, 1).await;
+        let elapsed = refused(database, TIMES, 1, 0).await;
         assert!(elapsed >= (TIMES - 1) * PACE, "{TIMES} times refused within {elapsed:?}");
+    });
+}
+
+#[test]
+fn of_requests_that_are_read_together_each_is_answered() {
+    on_sqlite(async |database| {
+        const TIMES: u32 = 20;
+        let (service, key) = service(database, limited(Limits { requests: 1, ..Limits::default() })).await;
+        let mut peer = Peer::connect(&service).await;
+        let list = ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() }.encode_to_vec();
+        let head = head("ListAuditLogs", &key);
+        for time in 0..TIMES {
+            let asked: BTreeSet<_> = streams(3 * time..3 * time + 3).collect();
+            let request =
+                |stream: &u32| [frame(HEADERS, END_HEADERS, *stream, &head), message(*stream, &list)].concat();
+            peer.send(&asked.iter().flat_map(request).collect::<Vec<_>>()).await;
+            let (mut ended, mut served) = (BTreeSet::new(), BTreeSet::new());
+            while ended != asked {
+                let Frame { kind, flags, stream, .. } = peer.next().await;
+                if kind == DATA {
+                    served.insert(stream);
+                }
+                if [DATA, HEADERS].contains(&kind) && flags & END_STREAM > 0 {
+                    ended.insert(stream);
+                }
+            }
+            assert!(!served.is_empty(), "there was a place for one");
+        }
+        counted(&service, "requests").await;
+    });
+}
+
+#[test]
+fn a_stream_beyond_those_of_a_connection_is_refused() {
+    on_sqlite(async |database| {
+        const MOST: u32 = 512;
+        const REFUSED_STREAM: u32 = 7;
+        let (service, key) = service(database, limited(Limits { requests: 1_000, ..Limits::default() })).await;
+        let mut peer = Peer::connect(&service).await;
+        let head = head("WriteAuditLogs", &key);
+        let open = |stream: u32| frame(HEADERS, END_HEADERS, stream, &head);
+        peer.send(&streams(0..MOST + 1).flat_map(open).collect::<Vec<_>>()).await;
+        let reset = loop {
+            let frame = peer.next().await;
+            assert_ne!(frame.kind, HEADERS, "none is answered, since none is whole");
+            if frame.kind == RST_STREAM {
+                break frame;
+            }
+        };
+        assert_eq!((reset.stream, &reset.payload[..]), (2 * MOST + 1, &REFUSED_STREAM.to_be_bytes()[..]));
+        comes_to(&service, "auditlog_requests_in_flight", |requests| requests == f64::from(MOST)).await;
     });
 }

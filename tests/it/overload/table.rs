@@ -7,12 +7,12 @@ use std::path::Path;
 use crate::support::process::ran;
 
 /// What tests each limit: a function of tests/it.
-const TESTED: [(&str, &str); 20] = [
+const TESTED: [(&str, &str); 22] = [
     ("open connections", "a_flood_of_connections_takes_no_place_from_those_in_use"),
     ("time to the first request", "who_sends_no_request_is_ended_and_others_are_served"),
     (
         "time to a request's head, and between requests over HTTP/1",
-        "who_sends_no_request_is_ended_and_others_are_served",
+        "a_head_that_does_not_come_to_its_end_ends_the_connection",
     ),
     ("time without a request over HTTP/2", "who_is_idle_is_asked_to_come_again"),
     ("age of a connection", "who_is_old_is_asked_to_come_again_and_ends_what_is_under_way"),
@@ -20,8 +20,13 @@ const TESTED: [(&str, &str); 20] = [
         "a peer that takes less than a KiB a second, or nothing of a response for a minute",
         "who_takes_nothing_is_ended_and_others_are_served",
     ),
-    ("HTTP/2 streams of a connection", "a_connection_says_what_it_allows"),
+    ("HTTP/2 streams of a connection", "a_stream_beyond_those_of_a_connection_is_refused"),
+    (
+        "HTTP/2 streams of a connection that the peer resets before they are looked at, and those reset for its faults",
+        "floods_of_http2_frames_keep_nobody_from_being_served",
+    ),
     ("a request's head", "a_head_that_is_too_large_is_refused"),
+    ("headers of a request over HTTP/1", "a_head_that_is_too_large_is_refused"),
     ("a request's body", "a_body_that_is_too_large_is_refused"),
     ("requests under way", "requests_beyond_the_limit_are_refused_at_once_and_alike"),
     ("requests under way with one API key", "one_key_does_not_take_all_places"),
@@ -29,8 +34,8 @@ const TESTED: [(&str, &str); 20] = [
     ("reads that run or wait", "a_read_beyond_those_that_may_wait_is_refused_at_once"),
     ("unknown keys looked up at once", "keys_that_are_made_up_take_no_connection_of_others"),
     ("bytes of requests and responses", "bodies_beyond_the_budget_are_refused"),
-    ("entries that wait to be written", "a_full_queue_refuses_at_once_and_forgets_nothing"),
-    ("bytes of entries that wait", "queued_bytes_are_bounded_too"),
+    ("entries that wait to be written", "the_queue_is_as_deep_as_what_waits"),
+    ("bytes of entries that wait", "bytes_that_find_no_room_are_refused_and_leave_nothing"),
     ("time that the writes ahead of one take", "a_write_that_would_be_late_is_refused_before_its_body_has_come"),
     ("requests a second of a key", "a_key_that_asks_too_often_is_refused_and_others_are_not"),
     ("time of a request", "a_slow_body_ends_with_the_time_of_its_request"),
@@ -62,8 +67,14 @@ fn each_limit_of_the_table_has_a_test() {
     let told: Vec<_> = rows().into_iter().map(|[limit, ..]| limit).collect();
     assert_eq!(told, TESTED.map(|(limit, _)| limit));
     let tests = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it"));
-    for (limit, test) in TESTED {
-        assert!(tests.contains(&format!("fn {test}(")), "{limit}: there is no test {test}");
+    for ([.., reason], (limit, test)) in rows().into_iter().zip(TESTED) {
+        let found = tests.split(&format!("fn {test}(")).nth(1);
+        let text = found.unwrap_or_else(|| panic!("{limit}: there is no test {test}"));
+        let text = text.split("fn ").next().expect("up to the next");
+        assert!(
+            text.contains(&format!("{reason:?}")) || reason.is_empty(),
+            "{limit}: {test} does not look at {reason}"
+        );
     }
 }
 
