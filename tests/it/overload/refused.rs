@@ -24,6 +24,7 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const LARGEST_FRAME: usize = 16 * 1024;
@@ -44,13 +45,13 @@ fn head(method: &str, key: &str) -> Vec<u8> {
     headers.iter().flat_map(|(name, value)| [vec![0], string(name), string(value)].concat()).collect()
 }
 
-/// A message with its length before it, in the frames of a stream that ends with it.
-fn message(stream: u32, message: &[u8]) -> Vec<u8> {
+/// The frames of a message with its length before it, with the last of which its stream ends.
+fn message(stream: u32, message: &[u8]) -> Vec<Vec<u8>> {
     let length = u32::try_from(message.len()).expect("short").to_be_bytes();
     let prefixed = [&[0], &length[..], message].concat();
     let last = prefixed.len().div_ceil(LARGEST_FRAME) - 1;
     let pieces = prefixed.chunks(LARGEST_FRAME).enumerate();
-    pieces.flat_map(|(place, piece)| frame(DATA, if place == last { END_STREAM } else { 0 }, stream, piece)).collect()
+    pieces.map(|(place, piece)| frame(DATA, if place == last { END_STREAM } else { 0 }, stream, piece)).collect()
 }
 
 struct Frame {
@@ -91,8 +92,13 @@ impl Peer {
         };
         let read = tokio::time::timeout(PATIENCE, read).await.expect("in time").expect("the connection is open");
         assert_ne!(read.kind, GOAWAY, "{}", read.payload.escape_ascii());
-        if (read.kind, read.stream) == (WINDOW_UPDATE, 0) {
-            self.window += u32::from_be_bytes(read.payload[..].try_into().expect("four bytes")) as usize;
+        match (read.kind, read.flags, read.stream) {
+            // Until they are acknowledged, a stream may send 64 KiB.
+            (SETTINGS, 0, 0) => self.send(&frame(SETTINGS, ACK, 0, b"")).await,
+            (WINDOW_UPDATE, _, 0) => {
+                self.window += u32::from_be_bytes(read.payload[..].try_into().expect("four bytes")) as usize;
+            }
+            _ => {}
         }
         read
     }
@@ -138,8 +144,18 @@ async fn refused(database: &Database, times: u32, batch: u32, bytes: usize) -> D
         let heads: Vec<_> = streams().flat_map(|stream| frame(HEADERS, END_HEADERS, stream, &head)).collect();
         peer.send(&heads).await;
         peer.answered(batch).await;
-        for stream in streams() {
-            peer.send_message(&message(stream, &sent)).await;
+        // The second half of what is long comes when the first was read.
+        let halves = streams()
+            .map(|stream| message(stream, &sent))
+            .map(|mut frames| (frames.split_off(frames.len() / 2), frames));
+        let (second, first): (Vec<_>, Vec<_>) = halves.unzip();
+        for (half, is_long) in [(first, bytes > LARGEST_FRAME), (second, false)] {
+            for frames in half {
+                peer.send_message(&frames.concat()).await;
+            }
+            if is_long {
+                tokio::time::sleep(2 * PACE).await;
+            }
         }
     }
     let elapsed = begun.elapsed();
@@ -160,7 +176,7 @@ fn messages_that_come_after_their_requests_were_refused_leave_the_connection_ope
 #[test]
 fn large_messages_that_come_after_their_requests_were_refused_do_so_too() {
     on_sqlite(async |database| {
-        refused(database, 40, 8, 200 * 1024).await;
+        refused(database, 120, 16, 160 * 1024).await;
     });
 }
 
@@ -184,7 +200,7 @@ fn of_requests_that_are_read_together_each_is_answered() {
         for time in 0..TIMES {
             let asked: BTreeSet<_> = streams(3 * time..3 * time + 3).collect();
             let request =
-                |stream: &u32| [frame(HEADERS, END_HEADERS, *stream, &head), message(*stream, &list)].concat();
+                |stream: &u32| [frame(HEADERS, END_HEADERS, *stream, &head), message(*stream, &list).concat()].concat();
             peer.send(&asked.iter().flat_map(request).collect::<Vec<_>>()).await;
             let (mut ended, mut served) = (BTreeSet::new(), BTreeSet::new());
             while ended != asked {
