@@ -18,10 +18,11 @@ mod terminate;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::ensure;
 use clap::ValueEnum;
 
 use crate::hostile::tools::is_installed;
-use crate::hostile::{ATTACKS, TOOLS};
+use crate::hostile::{ATTACKS, Attack, TOOLS};
 use crate::options::Backend;
 use crate::scene::{Scene, Setting};
 
@@ -48,6 +49,8 @@ pub enum Fault {
     Locks,
     /// PostgreSQL: another session takes heads in the wrong order.
     Deadlocks,
+    /// PostgreSQL: one insert of twenty fails as where transactions cannot be serialized.
+    Serialization,
     /// PostgreSQL: two services write to the same organizations, and are killed in turn.
     Replicas,
     /// A proxy that drops, holds back and trickles what clients and the service send.
@@ -71,6 +74,11 @@ pub const OVERLOADED: &str = "OVERLOADED";
 /// Or the key does.
 pub const RATE_LIMITED: &str = "RATE_LIMITED";
 
+/// The attacks of a program of somebody else.
+fn tools(fault: Fault) -> impl Iterator<Item = &'static Attack> {
+    TOOLS.iter().filter(move |attack| attack.name.starts_with(&fault.name()))
+}
+
 impl Fault {
     pub fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
@@ -82,9 +90,8 @@ impl Fault {
             Self::Kill | Self::Terminate | Self::Disk | Self::Clock => true,
             Self::Network | Self::Hostile | Self::H2load | Self::Slowhttptest => true,
             Self::Busy => backend == Backend::Sqlite,
-            Self::Postgres | Self::Connections | Self::Settings | Self::Locks | Self::Deadlocks | Self::Replicas => {
-                backend == Backend::Postgres
-            }
+            Self::Postgres | Self::Connections | Self::Settings => backend == Backend::Postgres,
+            Self::Locks | Self::Deadlocks | Self::Serialization | Self::Replicas => backend == Backend::Postgres,
         }
     }
 
@@ -115,7 +122,7 @@ impl Fault {
             Self::Terminate => &[CONNECTION, STORAGE],
             Self::Disk | Self::Postgres | Self::Settings => &[STORAGE, TIMEOUT],
             Self::Connections => &[STORAGE],
-            Self::Busy | Self::Clock | Self::Deadlocks | Self::Locks => &[],
+            Self::Busy | Self::Clock | Self::Deadlocks | Self::Locks | Self::Serialization => &[],
             Self::Hostile | Self::H2load | Self::Slowhttptest => &[CONNECTION, OVERLOADED, RATE_LIMITED, TIMEOUT],
         }
     }
@@ -133,13 +140,17 @@ impl Fault {
             Self::Settings => connections::settings(scene).await,
             Self::Locks => locks::held(scene).await,
             Self::Deadlocks => locks::deadlocks(scene).await,
+            Self::Serialization => connections::serialization(scene).await,
             Self::Replicas => replicas::run(scene).await,
             Self::Network => network::run(scene).await,
             Self::Hostile => hostile::run(scene, self, &ATTACKS, Duration::from_millis(500)).await,
-            Self::H2load | Self::Slowhttptest => {
-                let program = self.name();
-                let of_program = TOOLS.iter().filter(|attack| attack.name.starts_with(&program));
-                hostile::run(scene, self, of_program, Duration::from_secs(20)).await
+            Self::H2load => hostile::run(scene, self, tools(self), Duration::from_secs(20)).await,
+            Self::Slowhttptest => {
+                // Longer than the half minute after which slow peers are shed.
+                hostile::run(scene, self, tools(self), Duration::from_secs(45)).await?;
+                let shed = scene.services[0].most(r#"auditlog_refusals_total{reason="stalled"}"#);
+                ensure!(shed.is_some_and(|shed| shed > 0.0), "no slow peer was shed");
+                Ok(())
             }
         }
     }

@@ -11,7 +11,7 @@ pub const MEMORY: &str = "process_resident_memory_bytes";
 const PAUSE: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The most that each gauge without labels showed.
+/// The most that each gauge showed, and each counter, by its name and labels.
 pub struct Gauges(Arc<Mutex<BTreeMap<String, f64>>>);
 
 impl Gauges {
@@ -27,9 +27,9 @@ impl Gauges {
         gauges
     }
 
-    /// 0 where none was seen.
-    pub fn most(&self, gauge: &str) -> f64 {
-        self.0.lock().expect("no panic").get(gauge).copied().unwrap_or(0.0)
+    /// `None` where none was seen.
+    pub fn most(&self, gauge: &str) -> Option<f64> {
+        self.0.lock().expect("no panic").get(gauge).copied()
     }
 }
 
@@ -45,7 +45,7 @@ fn look(address: &str, seen: &Weak<Mutex<BTreeMap<String, f64>>>) -> Option<()> 
     Some(())
 }
 
-/// The gauges without labels as they are; `None` if nobody answers.
+/// All metrics as they are; `None` if nobody answers.
 pub fn now(address: &str) -> Option<BTreeMap<String, f64>> {
     let address: SocketAddr = address.parse().ok()?;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;

@@ -36,6 +36,8 @@ pub struct Shared {
     pub requests: AtomicU64,
     /// Requests that were sent again because nobody knew what had become of them.
     pub resent: AtomicU64,
+    /// Entries that were written before, of requests that were sent again since their outcome was unknown.
+    pub replayed: AtomicU64,
     /// Acknowledged requests that were sent again on purpose.
     pub repeated: AtomicU64,
     troubles: Mutex<BTreeMap<String, u64>>,
@@ -53,6 +55,7 @@ impl Shared {
             acknowledged: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             resent: AtomicU64::new(0),
+            replayed: AtomicU64::new(0),
             repeated: AtomicU64::new(0),
             troubles: Mutex::default(),
             strange: Mutex::default(),
@@ -209,6 +212,12 @@ impl Writer {
             }
             match self.shared.target(turn).write(self.protocol, to, entries).await {
                 Ok(written) => {
+                    // A service that does not know itself whether it has committed asks again, so that what was sent
+                    // once may be replayed, too.
+                    if turn > self.sent {
+                        let replayed = written.iter().filter(|one| one.replayed).count();
+                        self.shared.replayed.fetch_add(replayed as u64, Ordering::Relaxed);
+                    }
                     let acknowledged = Record::Acknowledged { organization, written: written.clone() };
                     self.shared.journal.write(&acknowledged).await?;
                     return Ok(Some(written));

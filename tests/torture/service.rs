@@ -158,8 +158,8 @@ impl Service {
         }
     }
 
-    /// The most that a gauge of its metrics showed, over all of its lives.
-    pub fn most(&self, gauge: &str) -> f64 {
+    /// The most that one of its metrics showed, over all of its lives.
+    pub fn most(&self, gauge: &str) -> Option<f64> {
         self.gauges.most(gauge)
     }
 

@@ -78,10 +78,15 @@ on_every_database! {
             assert_eq!(first.size, 6);
         }
         assert!(seen.iter().all(|(_, one)| signatures(one) == if one.size < 6 { 1 } else { 2 }));
-        // A log that is new has both from its beginning.
-        append(&ingest, "org_new", 0, 1).await;
-        assert_eq!(signatures(&signed_up_to(&store, "org_new", 1).await), 2);
-        assert!(recorded(&store, "org_new").await.is_empty());
+        // A log that is new has both from its beginning, once each replica has looked at its file.
+        let mut number = 0;
+        let new = until("a log that is new is signed by two keys", async || {
+            let name = format!("org_new_{number}");
+            number += 1;
+            append(&ingest, &name, 0, 1).await;
+            (signatures(&signed_up_to(&store, &name, 1).await) == 2).then_some(name)
+        }).await;
+        assert!(recorded(&store, &new).await.is_empty());
         for replica in &mut replicas {
             replica.says(true).await;
         }

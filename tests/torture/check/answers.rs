@@ -1,6 +1,7 @@
 //! What the service says: walks, totals, proofs, and the whole log once more through its API.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use auditlog::grpc::pb::{
@@ -11,15 +12,19 @@ use sea_orm::{ConnectionTrait, DbBackend};
 
 use super::log::Tree;
 use super::stored::Row;
-use super::{Findings, When};
+use super::{BESIEGED, Findings, When};
 use crate::client::Client;
 use crate::database::number;
 use crate::entry::Entry;
 use crate::journal::Ledger;
+use crate::service::COMES_BACK;
 use crate::watch::{Seen, Walk};
 
 /// Proofs of one organization that are asked for after one of many faults.
 const SOME: usize = 5;
+
+/// Between two looks for a checkpoint.
+const LOOKS: Duration = Duration::from_millis(50);
 
 /// A walk saw what was there at its first page, newest first, each once.
 pub fn walk(walk: &Walk, entries: &[Row], findings: &mut Findings) {
@@ -51,7 +56,9 @@ fn filters(rows: &[Row], when: When) -> Vec<Filter> {
     let mut filters = vec![filter(all(), String::new())];
     let Some(row) = rows.get(rows.len() / 2) else { return filters };
     let (user, resource) = (row.user_id.clone(), row.resource_id.clone());
-    let (of_user, of_resource) = (format!("user_id = '{user}'"), format!("resource_id = '{resource}'"));
+    let quoted = |text: &str| text.replace('\'', "''");
+    let of_user = format!("user_id = '{}'", quoted(&user));
+    let of_resource = format!("resource_id = '{}'", quoted(&resource));
     let (action, resource_type) = (code("action", &row.action), code("resource_type", &row.resource_type));
     let users = vec![user];
     filters.push(filter(ListAuditLogsRequest { user_ids: users.clone(), ..all() }, of_user.clone()));
@@ -106,7 +113,8 @@ pub async fn totals(
     Ok(())
 }
 
-/// The last checkpoint extends those that were seen, by the service's own proofs.
+/// The last checkpoint of each log extends those that were seen, by the service's own proofs, and in the end it is of all
+/// entries.
 pub async fn proofs(
     client: &Client,
     trees: &HashMap<String, Tree>,
@@ -115,16 +123,30 @@ pub async fn proofs(
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
     for (of, tree) in trees {
-        let asked = client.request(GetCheckpointRequest { organization_id: of.clone() });
-        let note = match client.integrity().get_checkpoint(asked).await {
-            Ok(answer) => answer.into_inner().checkpoint,
-            Err(status) if status.code() == tonic::Code::NotFound => continue,
-            Err(status) => return Err(status).context("a checkpoint"),
-        };
-        let last = size_and_root(&note).context("a checkpoint is three lines")?;
         let notes = seen.checkpoints.iter().filter(|(organization, _)| organization == of);
         let mut earlier: Vec<_> = notes.filter_map(|(_, note)| size_and_root(note)).collect();
         earlier.sort_unstable();
+        let mut last = checkpoint(client, of).await?;
+        let begun = Instant::now();
+        let is_whole = |last: &Option<(u64, Hash)>| last.is_some_and(|(size, _)| size >= tree.size());
+        while when == When::Settled && !is_whole(&last) && begun.elapsed() < COMES_BACK {
+            tokio::time::sleep(LOOKS).await;
+            last = checkpoint(client, of).await?;
+        }
+        if when == When::Settled && !is_whole(&last) {
+            let (size, entries) = (last.map(|(size, _)| size), tree.size());
+            findings
+                .other
+                .push(format!("{of}: {entries} entries, and {COMES_BACK:?} later {size:?} of them are signed"));
+        }
+        let Some(last) = last else {
+            if let Some((size, _)) = earlier.last() {
+                findings
+                    .other
+                    .push(format!("{of}: the checkpoint of {size} entries was seen, and there is none any more"));
+            }
+            continue;
+        };
         let count = if when == When::Settled { earlier.len() } else { SOME };
         for (size, root) in earlier.into_iter().rev().take(count) {
             let (first_size, second_size) = (size as i64, Some(last.0 as i64));
@@ -143,19 +165,29 @@ pub async fn proofs(
     Ok(())
 }
 
+/// Size and root of what the service has signed last of a log.
+async fn checkpoint(client: &Client, of: &str) -> anyhow::Result<Option<(u64, Hash)>> {
+    let asked = client.request(GetCheckpointRequest { organization_id: of.to_owned() });
+    match client.integrity().get_checkpoint(asked).await {
+        Ok(answer) => size_and_root(&answer.into_inner().checkpoint).context("a checkpoint is three lines").map(Some),
+        Err(status) if status.code() == tonic::Code::NotFound => Ok(None),
+        Err(status) => Err(status).context("a checkpoint"),
+    }
+}
+
 fn size_and_root(note: &str) -> Option<(u64, Hash)> {
     let mut lines = note.lines().skip(1);
     Some((lines.next()?.parse().ok()?, Hash::parse(lines.next()?).ok()?))
 }
 
-/// The API gives each entry as it was written.
+/// The API gives each entry as it was written; what was written is known of all but one organization.
 pub async fn export(
     client: &Client,
     logs: &HashMap<String, Vec<Row>>,
     ledger: &Ledger,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    for (of, rows) in logs {
+    for (of, rows) in logs.iter().filter(|(of, _)| *of != BESIEGED) {
         let message = ExportAuditLogsRequest { organization_id: of.clone(), ..Default::default() };
         let mut pieces = client.audit_logs().export_audit_logs(client.request(message)).await?.into_inner();
         let mut read = 0;

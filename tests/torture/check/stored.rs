@@ -170,8 +170,8 @@ impl Row {
     }
 }
 
-/// Compares the entries of an organization with its head, and with what was meant and told.
-pub fn compare(entries: &[Row], head: &Head, ledger: &Ledger, key_id: &str, findings: &mut Findings) {
+/// Compares the entries of an organization with its head: numbers without a gap, times that do not go back, each id once.
+pub fn numbered(entries: &[Row], head: &Head, findings: &mut Findings) {
     let of = &head.id;
     let (count, last) = (entries.len() as i64, entries.last());
     if entries.iter().zip(1..).any(|(row, seq)| row.seq != seq) {
@@ -192,11 +192,15 @@ pub fn compare(entries: &[Row], head: &Head, ledger: &Ledger, key_id: &str, find
         findings.other.push(format!("{of}: the time of recording goes back"));
     }
     let mut ids = HashSet::new();
+    for row in entries.iter().filter(|row| !ids.insert(&row.id)) {
+        findings.duplicated.push(format!("{of}: {} is there twice", row.id));
+    }
+}
+
+/// Compares the entries of an organization with what was meant and told.
+pub fn meant(entries: &[Row], of: &str, ledger: &Ledger, key_id: &str, findings: &mut Findings) {
     for row in entries {
-        let name = (of.clone(), row.id.clone());
-        if !ids.insert(&row.id) {
-            findings.duplicated.push(format!("{of}: {} is there twice", row.id));
-        }
+        let name = (of.to_owned(), row.id.clone());
         match ledger.intended.get(&name) {
             None => findings.other.push(format!("{of}: nobody wrote {}", row.id)),
             Some(entry) => {

@@ -1,7 +1,9 @@
-//! All connections to PostgreSQL are cut, again and again; and settings that an administrator changes while it runs.
+//! All connections to PostgreSQL are cut, again and again; statements fail as they do where transactions cannot be
+//! serialized; and an administrator changes settings while it runs.
 
 use std::time::Duration;
 
+use anyhow::ensure;
 use sea_orm::{ConnectionTrait, DbBackend};
 
 use super::Fault;
@@ -10,11 +12,22 @@ use crate::scene::Scene;
 
 const CUTS: u32 = 6;
 /// What the server is told, so that much of what the service asks for fails.
-const SETTINGS: [(&str, &str); 3] = [
-    ("statement_timeout", "1"),
-    ("default_transaction_read_only", "on"),
-    ("default_transaction_isolation", "serializable"),
-];
+const SETTINGS: [(&str, &str); 2] = [("statement_timeout", "1"), ("default_transaction_read_only", "on")];
+/// PostgreSQL's error for a transaction that has to be tried again, for one statement of twenty, of which a transaction
+/// has some. No level of isolation that the service asks for has it by itself. A rollback takes nothing back of what a
+/// sequence counts.
+const FAILS: &str = "
+CREATE SEQUENCE inserts;
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF nextval('inserts') % 20 = 0 THEN
+        RAISE EXCEPTION 'could not serialize access' USING ERRCODE = 'serialization_failure';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER fail BEFORE INSERT ON audit_logs FOR EACH STATEMENT EXECUTE FUNCTION fail();
+";
+const SERIALIZATIONS: u32 = 3;
 const HOLDS: Duration = Duration::from_millis(1_500);
 
 pub async fn cut(scene: &mut Scene) -> anyhow::Result<()> {
@@ -23,11 +36,30 @@ pub async fn cut(scene: &mut Scene) -> anyhow::Result<()> {
         scene.wait(50..300).await;
         let session = scene.database.connect().await?;
         let cut = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'auditlog'";
-        anyhow::ensure!(number(&session, DbBackend::Postgres, cut).await? > 0, "the service has connections");
+        ensure!(number(&session, DbBackend::Postgres, cut).await? > 0, "the service has connections");
         session.close().await?;
         scene.happened();
         scene.check(Fault::Connections.excuses()).await?;
     }
+    Ok(())
+}
+
+/// Transactions fail as those do that cannot be serialized: no write may fail by it.
+pub async fn serialization(scene: &mut Scene) -> anyhow::Result<()> {
+    let session = scene.database.connect().await?;
+    for _ in 0..SERIALIZATIONS {
+        scene.load_runs().await?;
+        session.execute_unprepared(FAILS).await?;
+        tokio::time::sleep(HOLDS).await;
+        let failed = number(&session, DbBackend::Postgres, "SELECT last_value / 20 FROM inserts").await?;
+        session.execute_unprepared("DROP TRIGGER fail ON audit_logs").await?;
+        session.execute_unprepared("DROP FUNCTION fail; DROP SEQUENCE inserts").await?;
+        scene.tell(&format!("{failed} serialization failures"));
+        ensure!(failed > 0, "there was no serialization failure");
+        scene.happened();
+        scene.check(Fault::Serialization.excuses()).await?;
+    }
+    session.close().await?;
     Ok(())
 }
 

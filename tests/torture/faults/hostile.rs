@@ -7,13 +7,12 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use super::Fault;
+use crate::check::BESIEGED;
 use crate::hostile::siege::{besiege, indiscretions, stock};
 use crate::hostile::{Attack, Target};
 use crate::scene::Scene;
 use crate::service;
 
-/// Whose key the attacker has.
-const ORGANIZATION: &str = "org_besieged";
 /// All is compared after so many attacks.
 const BETWEEN: usize = 9;
 
@@ -23,10 +22,10 @@ pub async fn run(
     attacks: impl IntoIterator<Item = &'static Attack>,
     duration: Duration,
 ) -> anyhow::Result<()> {
-    let create = ["keys", "create", "--organization", ORGANIZATION, "--scope", "read", "--scope", "write"];
+    let create = ["keys", "create", "--organization", BESIEGED, "--scope", "read", "--scope", "write"];
     let target = |key| {
         let address = scene.services[0].address.parse()?;
-        anyhow::Ok(Target { address, organization: ORGANIZATION.to_owned(), key })
+        anyhow::Ok(Target { address, organization: BESIEGED.to_owned(), key })
     };
     let target_of_new_key = || target(service::run(&create, &scene.database.url())?);
     let (target, honest) = (target_of_new_key()?, target_of_new_key()?);

@@ -1,5 +1,7 @@
 //! A network that loses, holds back and tears apart what clients and the service send each other.
 
+use std::sync::atomic::Ordering;
+
 use anyhow::ensure;
 
 use super::Fault;
@@ -29,6 +31,9 @@ pub async fn run(scene: &mut Scene) -> anyhow::Result<()> {
             scene.check(Fault::Network.excuses()).await?;
         }
     }
+    let replayed = scene.load.shared.replayed.load(Ordering::Relaxed);
+    scene.tell(&format!("{replayed} entries were written, and their answers lost"));
+    ensure!(replayed > 0, "no answer was lost after its commit");
     // The proxy ends here, and what is sent from now on needs another way.
     let direct = scene.services[0].client();
     scene.load.shared.retarget(vec![direct]);

@@ -14,6 +14,8 @@ use crate::honest::{self, Honest, Served, with_key};
 /// Entries that make lists large.
 const STOCK: usize = 120;
 const VALUE: usize = 20_000;
+/// Of so many calls of honest clients during an attack, one may fail.
+const SERVED: usize = 20;
 /// A service that has survived serves so many calls again.
 const AFTER: Duration = Duration::from_millis(500);
 
@@ -71,10 +73,10 @@ pub async fn besiege(
     let clients = Honest::start(honest);
     tokio::time::sleep(AFTER).await;
     let after = clients.stop().await;
-    let most = megabytes(watched.most(MEMORY));
+    let most = megabytes(watched.most(MEMORY).unwrap_or_default());
     let attack = attacked.context("the attack could not be made")?;
     let suffered = Suffered { attack, during, after, memory: [before, most, memory(metrics)?] };
-    ensure!(suffered.during.count() > suffered.during.failed(), "honest clients were not served: {suffered}");
+    ensure!(suffered.during.count() > SERVED * suffered.during.failed(), "honest clients were not served: {suffered}");
     ensure!(suffered.after.count() > 0 && suffered.after.failed() == 0, "not served afterwards: {}", suffered.after);
     Ok(suffered)
 }

@@ -11,8 +11,8 @@ use super::Target;
 use super::frames::prefixed;
 use super::messages::entry;
 
-/// Connections that slowhttptest opens, and how many a second.
-const CONNECTIONS: &str = "1000";
+/// Connections that slowhttptest opens, more than there may be, and how many a second.
+const CONNECTIONS: &str = "1500";
 const RATE: &str = "400";
 
 /// Whether a program is there.
