@@ -70,8 +70,8 @@ pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
     let health = HealthServer::new(Health(HealthClient::new(channel))).max_decoding_message_size(server::MAX_PROBE);
     let grpc = Router::new().route_service(&path(&health), health);
     let budget = Budget::new(serving.limits.bytes);
-    let protocols =
-        Protocols::new(grpc, NO_GRPC, rest, &serving, Admission::new(&serving, budget, None, &metrics), &metrics)?;
+    let admission = Admission::new(&serving, budget, None, &metrics);
+    let protocols = Protocols::new(grpc, NO_GRPC, rest, &serving, admission, &metrics)?;
     let running = server::spawn(bound, protocols, serving, draining, None, scraped);
     info!(address = %running.address, upstream = %uri, "listening");
     Ok(running)

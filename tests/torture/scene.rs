@@ -187,6 +187,10 @@ impl Scene {
         self.count();
         self.judge(&findings, allowed)?;
         for service in &self.services {
+            ensure!(
+                service.most(MEMORY).is_some_and(|most| most > 0.0),
+                "its metrics could not be read, so that nothing is known of its bounds"
+            );
             for (gauge, most) in MOST {
                 let was = service.most(gauge).with_context(|| format!("{gauge} was never seen"))?;
                 ensure!(was <= most, "{gauge} was {was}, and may be {most}");

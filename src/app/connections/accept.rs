@@ -110,10 +110,8 @@ impl Accepting {
         self.number += 1;
         let Some(connection) = self.connections.admit(self.number) else { return };
         prepare(&stream);
-        let just_read = JustRead::default();
-        let http = http(just_read.clone(), self.connections.limits.head);
-        let protocols = Arc::clone(&self.protocols);
-        let serving = serve(stream, http, just_read, protocols, Arc::clone(&connection), self.drain.subscribe());
+        let (protocols, head) = (Arc::clone(&self.protocols), self.connections.limits.head);
+        let serving = serve(stream, head, protocols, Arc::clone(&connection), self.drain.subscribe());
         let open = Open { connections: Arc::clone(&self.connections), connection };
         self.serving.spawn(async move {
             let _open = open;
@@ -173,8 +171,7 @@ fn prepare(stream: &TcpStream) {
 /// Serves one connection to its end.
 async fn serve(
     stream: TcpStream,
-    http: Builder<JustRead>,
-    just_read: JustRead,
+    head: Duration,
     protocols: Arc<Protocols>,
     connection: Arc<Connection>,
     mut drain: watch::Receiver<()>,
@@ -188,6 +185,8 @@ async fn serve(
         async move { Ok::<_, Infallible>(protocols.answer(request).await) }
     });
     let socket = TokioIo::new(Socket::new(stream, Arc::clone(&connection)));
+    let just_read = JustRead::default();
+    let http = http(just_read.clone(), head);
     let mut serving = pin!(http.serve_connection(socket, service));
     let mut is_draining = false;
     loop {

@@ -126,18 +126,13 @@ pub async fn proofs(
         let notes = seen.checkpoints.iter().filter(|(organization, _)| organization == of);
         let mut earlier: Vec<_> = notes.filter_map(|(_, note)| size_and_root(note)).collect();
         earlier.sort_unstable();
-        let mut last = checkpoint(client, of).await?;
-        let begun = Instant::now();
-        let is_whole = |last: &Option<(u64, Hash)>| last.is_some_and(|(size, _)| size >= tree.size());
-        while when == When::Settled && !is_whole(&last) && begun.elapsed() < COMES_BACK {
-            tokio::time::sleep(LOOKS).await;
-            last = checkpoint(client, of).await?;
-        }
-        if when == When::Settled && !is_whole(&last) {
-            let (size, entries) = (last.map(|(size, _)| size), tree.size());
+        let expected = if when == When::Settled { tree.size() } else { 0 };
+        let last = signed(client, of, expected).await?;
+        let size = last.map_or(0, |(size, _)| size);
+        if size < expected {
             findings
                 .other
-                .push(format!("{of}: {entries} entries, and {COMES_BACK:?} later {size:?} of them are signed"));
+                .push(format!("{of}: {expected} entries, and {COMES_BACK:?} later {size} of them are signed"));
         }
         let Some(last) = last else {
             if let Some((size, _)) = earlier.last() {
@@ -163,6 +158,18 @@ pub async fn proofs(
         }
     }
     Ok(())
+}
+
+/// What is signed of a log, once that is so many entries, or after as long as a service may take to come back.
+async fn signed(client: &Client, of: &str, entries: u64) -> anyhow::Result<Option<(u64, Hash)>> {
+    let begun = Instant::now();
+    loop {
+        let last = checkpoint(client, of).await?;
+        if last.map_or(0, |(size, _)| size) >= entries || begun.elapsed() > COMES_BACK {
+            return Ok(last);
+        }
+        tokio::time::sleep(LOOKS).await;
+    }
 }
 
 /// Size and root of what the service has signed last of a log.

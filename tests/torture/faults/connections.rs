@@ -12,7 +12,11 @@ use crate::scene::Scene;
 
 const CUTS: u32 = 6;
 /// What the server is told, so that much of what the service asks for fails.
-const SETTINGS: [(&str, &str); 2] = [("statement_timeout", "1"), ("default_transaction_read_only", "on")];
+const SETTINGS: [(&str, &str); 3] = [
+    ("statement_timeout", "1"),
+    ("default_transaction_read_only", "on"),
+    ("default_transaction_isolation", "serializable"),
+];
 /// PostgreSQL's error for a transaction that has to be tried again, for one statement of twenty, of which a transaction
 /// has some. No level of isolation that the service asks for has it by itself. A rollback takes nothing back of what a
 /// sequence counts.
