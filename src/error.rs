@@ -13,6 +13,13 @@ const MAX_TOLD: usize = 1024;
 /// How long whoever was refused for what others do should wait.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// How long a request's body may take before its pace counts, and how fast it then has to have come, in bytes a second.
+pub const BODY_GRACE: Duration = Duration::from_secs(2);
+/// See [`BODY_GRACE`].
+pub const MIN_BODY_RATE: usize = 8 * 1024;
+/// What `Overloaded` says where no bytes are left.
+pub const BYTES_SPENT: &str = "Requests and responses hold too many bytes";
+
 /// One thing that is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -84,6 +91,12 @@ pub enum Error {
     /// The database did not answer, or could not do it now.
     #[error("Storage is unavailable; try again")]
     StorageUnavailable(#[source] anyhow::Error),
+    /// The request's body does not come.
+    #[error(
+        "The request's body came too slowly: from {} s on it must come at {} KiB a second",
+        BODY_GRACE.as_secs(), MIN_BODY_RATE / 1024
+    )]
+    SlowBody,
     /// The work took longer than the service or the caller allows.
     #[error("The request took longer than it may; what it writes may still be written, and its ids tell")]
     Timeout,

@@ -10,7 +10,7 @@
 //! marks, signer
 //! store                      the database; the only place that names sea-orm
 //! error                      the one error enum; knows neither gRPC nor HTTP
-//! budget                     the bytes that requests and responses hold
+//! limits                     bytes that requests and responses hold, and permits of keys
 //! metrics                    what operators watch
 //! verify                     what a log's verifier checks, and what it finds, as pure functions
 //! merkle                     leaves, tree, proofs and signatures of a log, as pure functions
@@ -22,7 +22,6 @@ compile_error!("the feature `positive-controls` loses what it acknowledges, on p
 
 pub mod access;
 pub mod app;
-pub mod budget;
 pub mod catalogue;
 pub mod cli;
 pub mod config;
@@ -31,6 +30,7 @@ pub mod error;
 pub mod grpc;
 pub mod ingest;
 pub mod integrity;
+pub mod limits;
 pub mod marks;
 pub mod merkle;
 pub mod metrics;

@@ -1,43 +1,28 @@
-//! The one layer that checks the credential, before a body is read, for gRPC and REST alike.
+//! Reads the credential of a request, for gRPC and REST alike.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
-use axum::middleware::Next;
 use axum::response::Response;
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use tokio::sync::Semaphore;
 
-use super::Access;
+use super::{Access, Caller};
 use crate::error::{Error, Result};
 
 /// Answers with an error, as its protocol does.
-pub type Refuse = fn(Error) -> Response;
+pub type ErrorResponder = fn(Error) -> Response;
 
-/// Leaves the [`super::Caller`] in the request's extensions, or answers with what `refuse` makes of
-/// the error.
-pub async fn authenticate(
-    State((access, refuse)): State<(Arc<Access>, Refuse)>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let caller = match authorization(&request) {
-        Ok(authorization) => {
-            let caller = access.caller(authorization).await;
-            caller.and_then(|caller| access.ask(&caller).map(|()| caller))
-        }
-        Err(error) => Err(error),
-    };
-    match caller {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
-        }
-        Err(error) => refuse(error),
+impl Access {
+    /// The holder of the key in `headers`, whose request is counted. `lookups` is held while a key is looked up that is
+    /// not known. Errors: those of [`Access::caller`], `RateLimited`.
+    pub async fn authenticate(&self, headers: &HeaderMap, lookups: Option<&Semaphore>) -> Result<Caller> {
+        let caller = self.caller(authorization(headers)?, lookups).await?;
+        self.ask(&caller)?;
+        Ok(caller)
     }
 }
 
-fn authorization(request: &Request) -> Result<Option<&str>> {
-    let mut values = request.headers().get_all(AUTHORIZATION).iter();
+fn authorization(headers: &HeaderMap) -> Result<Option<&str>> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => value.to_str().map(Some).map_err(|_| Error::InvalidApiKey("Invalid API key")),

@@ -18,18 +18,18 @@ use tracing::{Instrument, debug_span, warn};
 
 use crate::domain::{Clock, Invalid, OrganizationId, Random, Secret, Timestamp, quoted};
 use crate::error::{AtField, Error, Result};
-use crate::metrics::{Metrics, Refusal};
+use crate::metrics::Metrics;
 use crate::store::{ApiKey, Store};
 use rate::Rate;
 
-pub use layer::{Refuse, authenticate};
+pub use layer::ErrorResponder;
 
 /// How long a key that was read counts as read: what a revoked key may go on for.
 const FRESH: Duration = Duration::from_secs(5);
-/// For how long a key that was asked for is looked up before those of strangers.
-const FAMILIAR: Duration = Duration::from_secs(60 * 60);
-/// Look-ups at once of keys that there may not be: whoever makes keys up should not take all connections.
-const STRANGERS: usize = 2;
+/// How long a key that there is, once found, does not wait with those that may not be there.
+const KNOWN_TTL: Duration = Duration::from_secs(60 * 60);
+/// Look-ups at once of keys that may not be there, so that made-up keys do not take all database connections.
+const MAX_UNKNOWN_LOOKUPS: usize = 2;
 /// Keys remembered, known or not.
 const REMEMBERED: u64 = 10_000;
 /// `last_used` is written at most so often. Microseconds.
@@ -98,10 +98,9 @@ pub struct Access {
     /// By key id; `None` for an id that there is not, so that guesses cost the database nothing.
     recent: Cache<String, Option<Arc<ApiKey>>>,
     /// Ids of keys that there are.
-    familiar: Cache<String, ()>,
-    strangers: Arc<Semaphore>,
+    known: Cache<String, ()>,
+    unknown_lookups: Semaphore,
     rate: Rate,
-    metrics: Metrics,
     /// When a key's use was last noted. Apart from `recent`, which must show a revocation in time.
     noted: Cache<String, Timestamp>,
     /// Organizations that are there. None ever goes, so that they need not be asked for again.
@@ -112,17 +111,17 @@ impl Access {
     /// Checks keys against `store`. Each may ask so often a second as `rate` says.
     pub fn new(store: Store, clock: Clock, rate: NonZeroU32, metrics: Metrics) -> Self {
         let recent = Cache::builder().max_capacity(REMEMBERED).time_to_live(FRESH).build();
-        let familiar = Cache::builder().max_capacity(REMEMBERED).time_to_idle(FAMILIAR).build();
-        let strangers = Arc::new(Semaphore::new(STRANGERS));
-        let rate = Rate::new(rate, metrics.clone());
+        let known = Cache::builder().max_capacity(REMEMBERED).time_to_idle(KNOWN_TTL).build();
+        let unknown_lookups = Semaphore::new(MAX_UNKNOWN_LOOKUPS);
+        let rate = Rate::new(rate, metrics);
         let noted = Cache::new(REMEMBERED);
         let there = Cache::new(REMEMBERED);
-        Self { store, clock, recent, familiar, strangers, rate, metrics, noted, there }
+        Self { store, clock, recent, known, unknown_lookups, rate, noted, there }
     }
 
-    /// The holder of the key in `authorization`, the value of that header. Errors:
-    /// `MissingAuthentication`, `InvalidApiKey`, `ExpiredApiKey`.
-    pub async fn caller(&self, authorization: Option<&str>) -> Result<Caller> {
+    /// The holder of the key in `authorization`, the value of that header. `lookups` is held while a key is looked up
+    /// that is not known. Errors: `MissingAuthentication`, `InvalidApiKey`, `ExpiredApiKey`.
+    pub async fn caller(&self, authorization: Option<&str>, lookups: Option<&Semaphore>) -> Result<Caller> {
         let authorization =
             authorization.filter(|value| !value.trim().is_empty()).ok_or(Error::MissingAuthentication)?;
         let token = authorization
@@ -131,7 +130,7 @@ impl Access {
             .map(|(_, token)| token.trim())
             .ok_or(Error::InvalidApiKey("Send the API key as `Authorization: Bearer al_…`"))?;
         let key = key::Key::parse(token).ok_or(Error::InvalidApiKey("Invalid API key"))?;
-        let known = self.known(key.id()).await?;
+        let known = self.look_up(key.id(), lookups).await?;
         if !key.matches(known.as_deref().map(|known| known.hash.as_str())) {
             return Err(Error::InvalidApiKey("Invalid API key"));
         }
@@ -157,26 +156,29 @@ impl Access {
         self.rate.ask(&caller.key_id)
     }
 
-    async fn known(&self, id: &str) -> Result<Option<Arc<ApiKey>>> {
-        if let Some(known) = self.recent.get(id).await {
-            return Ok(known);
+    /// The key with this id. Ids that may not be there wait in line: each connection has one look-up in it, so that one
+    /// that makes keys up delays itself.
+    async fn look_up(&self, id: &str, lookups: Option<&Semaphore>) -> Result<Option<Arc<ApiKey>>> {
+        if let Some(found) = self.recent.get(id).await {
+            return Ok(found);
         }
-        // The place is that of the key: many who ask with one wait for the same look-up.
+        // Concurrent requests with the same key share one look-up.
         let read = async {
-            let _place = match self.familiar.contains_key(id) {
-                true => None,
-                false => Some(self.strangers.try_acquire().map_err(|_| {
-                    self.metrics.refused(Refusal::reads);
-                    Error::Overloaded("Too many unknown API keys are being looked up")
-                })?),
-            };
+            let ended = |_| Error::Draining;
+            let (mut _of_connection, mut _of_all) = (None, None);
+            if !self.known.contains_key(id) {
+                if let Some(lookups) = lookups {
+                    _of_connection = Some(lookups.acquire().await.map_err(ended)?);
+                }
+                _of_all = Some(self.unknown_lookups.acquire().await.map_err(ended)?);
+            }
             Ok::<_, Error>(self.store.key(id).await?.map(Arc::new))
         };
-        let known = self.recent.try_get_with_by_ref(id, read).await.map_err(|error| error.again("reading a key"))?;
-        if known.is_some() {
-            self.familiar.insert(id.to_owned(), ()).await;
+        let found = self.recent.try_get_with_by_ref(id, read).await.map_err(|error| error.again("reading a key"))?;
+        if found.is_some() {
+            self.known.insert(id.to_owned(), ()).await;
         }
-        Ok(known)
+        Ok(found)
     }
 
     /// Notes beside the request that the key is in use. The note is not worth failing for.

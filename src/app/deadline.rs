@@ -4,43 +4,41 @@ use std::any::Any;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::{Extension, Router};
 use http::HeaderMap;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::access::Refuse;
+use crate::access::ErrorResponder;
 use crate::error::Error;
 use crate::grpc::Deadline;
 
 /// How long a caller of gRPC waits.
 pub(super) const TIMEOUT_HEADER: &str = "grpc-timeout";
 
-/// After `limit`, or earlier where the caller does not wait so long.
-pub(super) fn due(headers: &HeaderMap, limit: Duration) -> Deadline {
-    Deadline(Instant::now() + asked_timeout(headers).map_or(limit, |asked| limit.min(asked)))
-}
-
-/// `router` with an end to what hangs in it until after its `Deadline`, or panics.
-pub(super) fn ending(router: Router, refuse: Refuse) -> Router {
+/// `router`, which gives up on a request after `limit`, or earlier where its caller does not wait so long, and answers for
+/// one that panics.
+pub(super) fn ending(router: Router, limit: Duration, respond: ErrorResponder) -> Router {
     // What the panic said may quote an entry, so that only its place is told, by telemetry's hook.
-    let panicked = move |_: Box<dyn Any + Send>| refuse(Error::Internal(anyhow!("a request panicked")));
-    router.layer(from_fn_with_state(refuse, in_time)).layer(CatchPanicLayer::custom(panicked))
+    let panicked = move |_: Box<dyn Any + Send>| respond(Error::Internal(anyhow!("a request panicked")));
+    router.layer(from_fn_with_state((limit, respond), in_time)).layer(CatchPanicLayer::custom(panicked))
 }
 
 /// Gives up on a request when its answer is due. A write that was queued may still be committed; its id tells.
 async fn in_time(
-    State(refuse): State<Refuse>,
-    Extension(Deadline(due)): Extension<Deadline>,
-    request: Request,
+    State((limit, respond)): State<(Duration, ErrorResponder)>,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    if due <= Instant::now() {
-        return refuse(Error::Timeout);
+    let allowed = asked_timeout(request.headers()).map_or(limit, |asked| limit.min(asked));
+    let due = Instant::now() + allowed;
+    if allowed.is_zero() {
+        return respond(Error::Timeout);
     }
-    tokio::time::timeout_at(due.into(), next.run(request)).await.unwrap_or_else(|_| refuse(Error::Timeout))
+    request.extensions_mut().insert(Deadline(due));
+    tokio::time::timeout_at(due.into(), next.run(request)).await.unwrap_or_else(|_| respond(Error::Timeout))
 }
 
 /// The value of `grpc-timeout`: up to eight digits and a unit. What cannot be read is ignored, as tonic does.

@@ -16,11 +16,10 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tracing::{debug, info, warn};
 
 use super::Serving;
+use super::admission::Admission;
 use super::protocols::{Protocols, path};
-use super::requests::Admission;
 use super::scrape;
 use super::server::{self, Running};
-use crate::budget::Budget;
 use crate::domain::{Clock, EntryId, Random};
 use crate::error::Error;
 use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
@@ -28,6 +27,7 @@ use crate::grpc::pb::audit_log_service_server::{AuditLogService, AuditLogService
 use crate::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use crate::grpc::pb::integrity_service_server::IntegrityService;
 use crate::grpc::{self, Deadline, MAX_RESPONSE, pb};
+use crate::limits::Budget;
 use crate::metrics::Metrics;
 use crate::rest;
 
@@ -55,7 +55,7 @@ pub struct Parts {
 pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
     let Parts { upstream, clock, random } = parts;
     let metrics = Metrics::default();
-    let bound = server::bind(&serving.listen, serving.limits.connections, &metrics).await?;
+    let bound = server::bind(&serving.listen, serving.limits.connections).await?;
     let scraped = scrape::start(serving.metrics_listen.as_deref(), &metrics).await?;
     let uri = upstream.uri().clone();
     let channel = upstream.connect_lazy();
@@ -65,14 +65,15 @@ pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
         move || ready(channel.clone(), draining.load(Ordering::Relaxed))
     };
     let upstream = Upstream { channel: channel.clone(), clock, random };
-    let rest = rest::router(Arc::new(upstream), None, ready);
+    let budget = Budget::new(serving.limits.bytes);
+    let admission = Admission::new(serving.limits, budget.clone(), None, &metrics);
+    let keyed = |router| admission.keyed(router, rest::respond);
+    let rest = rest::router(Arc::new(upstream), keyed, |router| admission.keyless(router, rest::respond), ready);
     // Of gRPC it speaks health alone, so that the same checks find it well.
     let health = HealthServer::new(Health(HealthClient::new(channel))).max_decoding_message_size(server::MAX_PROBE);
-    let grpc = Router::new().route_service(&path(&health), health);
-    let budget = Budget::new(serving.limits.bytes);
-    let admission = Admission::new(&serving, budget, None, &metrics);
-    let protocols = Protocols::new(grpc, NO_GRPC, rest, &serving, admission, &metrics)?;
-    let running = server::spawn(bound, protocols, serving, draining, None, scraped);
+    let grpc = admission.keyless(Router::new().route_service(&path(&health), health), grpc::status::respond);
+    let protocols = Protocols::new(grpc, NO_GRPC, rest, &serving, &metrics)?;
+    let running = server::spawn(bound, protocols, (budget, metrics), serving, draining, None, scraped);
     info!(address = %running.address, upstream = %uri, "listening");
     Ok(running)
 }

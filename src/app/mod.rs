@@ -1,12 +1,11 @@
 //! What runs: the service, and the gateway to one elsewhere. Both bind, assemble, serve and drain.
 
-mod bodies;
-mod connections;
+mod admission;
 mod deadline;
 pub mod gateway;
+mod net;
 mod observe;
 mod protocols;
-mod requests;
 mod scrape;
 mod server;
 mod service;
@@ -15,7 +14,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-pub use connections::ConnectionLimits;
+pub use net::ConnectionLimits;
 pub use server::Running;
 pub use service::{Options, Parts, RATE, READS, recorder, start};
 

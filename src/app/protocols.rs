@@ -9,6 +9,8 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, Method, header};
 use tonic::Status;
@@ -20,7 +22,6 @@ use tower_http::cors::CorsLayer;
 use super::Serving;
 use super::deadline::{TIMEOUT_HEADER, ending};
 use super::observe::Observer;
-use super::requests::Admission;
 use crate::grpc::{ORGANIZATION_HEADER, status};
 use crate::metrics::Metrics;
 use crate::rest;
@@ -28,25 +29,40 @@ use crate::rest;
 /// How long a browser may remember what it is allowed.
 const PREFLIGHT: Duration = Duration::from_secs(60 * 60);
 
-/// What answers on one port.
+/// The headers that anything here reads. The others are dropped, so that a request that waits does not hold them.
+const KNOWN_HEADERS: [HeaderName; 13] = [
+    header::ACCEPT,
+    header::ACCESS_CONTROL_REQUEST_HEADERS,
+    header::ACCESS_CONTROL_REQUEST_METHOD,
+    header::AUTHORIZATION,
+    CONTENT_TYPE,
+    header::ORIGIN,
+    header::TE,
+    HeaderName::from_static("grpc-accept-encoding"),
+    HeaderName::from_static("grpc-encoding"),
+    HeaderName::from_static(TIMEOUT_HEADER),
+    HeaderName::from_static(ORGANIZATION_HEADER),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
+
+/// What answers on one port. Clones share it.
+#[derive(Clone)]
 pub(super) struct Protocols {
-    grpc: Arc<Grpc>,
+    grpc: Grpc,
     /// All else, which browsers ask, too.
     web: Router,
 }
 
-/// gRPC. Requests are admitted before they are routed: a router copies all that stands behind it for each, and under
-/// overload most are refused.
+#[derive(Clone)]
 struct Grpc {
-    observer: Observer,
-    admission: Arc<Admission>,
+    observer: Arc<Observer>,
     router: Router,
 }
 
 impl Grpc {
-    async fn answer(&self, request: Request) -> Response {
-        let admitted = |request| self.admission.admit(request, status::refuse, |request| ask(&self.router, request));
-        self.observer.observe(request, admitted).await
+    async fn answer(self, request: Request) -> Response {
+        self.observer.observe(request, |request| ask(self.router, request)).await
     }
 }
 
@@ -57,25 +73,19 @@ impl Protocols {
         nothing: &'static str,
         rest: Router,
         serving: &Serving,
-        admission: Admission,
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
-        let admission = Arc::new(admission);
         let router = grpc
             .fallback(async move || Status::unimplemented(nothing).into_http::<Body>())
             .layer(map_response(status::repair));
-        let router = ending(router, status::refuse);
-        let grpc = Arc::new(Grpc { observer: Observer::grpc(metrics)?, admission: Arc::clone(&admission), router });
-        let admit = async move |State(admission): State<Arc<Admission>>, request: Request, next: Next| {
-            admission.admit(request, rest::refuse, |request| next.run(request)).await
-        };
+        let router = ending(router, serving.request_timeout, status::respond);
+        let grpc = Grpc { observer: Arc::new(Observer::grpc(metrics)?), router };
         let observe = async move |State(observer): State<Arc<Observer>>, request: Request, next: Next| {
             observer.observe(request, |request| next.run(request)).await
         };
-        let web = ending(rest, rest::refuse)
-            .layer(from_fn_with_state(admission, admit))
+        let web = ending(rest, serving.request_timeout, rest::respond)
             .layer(from_fn_with_state(Arc::new(Observer::rest(metrics)), observe))
-            .layer(from_fn_with_state(Arc::clone(&grpc), unwrap));
+            .layer(from_fn_with_state(grpc.clone(), unwrap));
         let web = match serving.cors_origins.is_empty() {
             true => web,
             false => web.layer(cors(serving.cors_origins.clone())),
@@ -83,26 +93,28 @@ impl Protocols {
         Ok(Self { grpc, web: web.with_state(()) })
     }
 
-    /// Answers `request` in the protocol that it speaks.
-    pub(super) async fn answer(&self, request: Request) -> Response {
+    /// Answers `request` in the protocol that it speaks. Drops unknown headers before it returns.
+    pub(super) fn answer(&self, mut request: Request) -> BoxFuture<'static, Response> {
+        let known = request.headers().iter().filter(|(name, _)| KNOWN_HEADERS.contains(name));
+        *request.headers_mut() = known.map(|(name, value)| (name.clone(), value.clone())).collect();
         match is_grpc(&request) && !is_grpc_web(&request) {
-            true => self.grpc.answer(request).await,
-            false => ask(&self.web, request).await,
+            true => self.grpc.clone().answer(request).boxed(),
+            false => ask(self.web.clone(), request).boxed(),
         }
     }
 }
 
-async fn ask(router: &Router, request: Request) -> Response {
-    router.clone().call(request).await.unwrap_or_else(|never| match never {})
+async fn ask(mut router: Router, request: Request) -> Response {
+    router.call(request).await.unwrap_or_else(|never| match never {})
 }
 
 /// Hands what is gRPC-Web to `grpc`, and the rest on.
-async fn unwrap(State(grpc): State<Arc<Grpc>>, request: Request, next: Next) -> Response {
+async fn unwrap(State(grpc): State<Grpc>, request: Request, next: Next) -> Response {
     if !is_grpc_web(&request) {
         return next.run(request).await;
     }
     let unwrapped = service_fn(move |request: http::Request<tonic::body::Body>| {
-        let grpc = Arc::clone(&grpc);
+        let grpc = grpc.clone();
         async move { Ok::<_, Infallible>(grpc.answer(request.map(Body::new)).await) }
     });
     let answered = GrpcWebLayer::new().layer(unwrapped).oneshot(request).await;

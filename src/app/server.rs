@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, anyhow};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -14,11 +16,12 @@ use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
 use super::Serving;
-use super::connections::{ConnectionLimits, Connections, accepting};
+use super::net::{ConnectionLimits, Server};
 use super::protocols::Protocols;
 use super::scrape::Scraped;
 use crate::grpc;
 use crate::grpc::pb::audit_log_service_server::AuditLogServiceServer;
+use crate::limits::Budget;
 use crate::metrics::Metrics;
 use crate::store::Store;
 
@@ -105,19 +108,18 @@ async fn writer_ended(backing: &mut Option<Backing>) {
     }
 }
 
-/// The port that a server will serve, and what every server counts.
+/// The port that a server will serve.
 pub(super) struct Bound {
     listener: TcpListener,
     address: SocketAddr,
-    connections: Arc<Connections>,
 }
 
 /// Takes the port, before anything else is begun that would have to be undone.
-pub(super) async fn bind(listen: &str, limits: ConnectionLimits, metrics: &Metrics) -> anyhow::Result<Bound> {
+pub(super) async fn bind(listen: &str, limits: ConnectionLimits) -> anyhow::Result<Bound> {
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
     allow_files(limits.most);
-    Ok(Bound { listener, address, connections: Connections::new(limits, metrics.clone()) })
+    Ok(Bound { listener, address })
 }
 
 /// Raises the limit of open files as far as it may be, and warns where that is not enough for `connections`.
@@ -134,17 +136,25 @@ fn allow_files(connections: usize) {
 
 /// Serves `protocols` until it is stopped. `draining` turns true when that begins.
 pub(super) fn spawn(
-    bound: Bound,
+    Bound { listener, address }: Bound,
     protocols: Protocols,
+    (budget, metrics): (Budget, Metrics),
     serving: Serving,
     draining: Arc<AtomicBool>,
     backing: Option<Backing>,
     scraped: Option<Scraped>,
 ) -> Running {
-    let Bound { listener, address, connections } = bound;
     let (stop, stopped) = oneshot::channel();
     let metrics_address = scraped.as_ref().map(|scraped| scraped.address);
-    let served = serve((listener, connections), protocols, stopped, serving, draining, backing);
+    let answer = move |request| protocols.answer(request);
+    let server = Server::new(answer, serving.limits.connections, budget, metrics);
+    let (begin, begins) = oneshot::channel::<()>();
+    let shutdown = async {
+        // A dropped sender stops it as well.
+        let _ = begins.await;
+    };
+    let accepting = server.serve(listener, shutdown).boxed();
+    let served = serve(accepting, begin, stopped, serving, draining, backing);
     let server = tokio::spawn(async move {
         let ended = served.await;
         // To the end, so that a drain is seen.
@@ -155,18 +165,13 @@ pub(super) fn spawn(
 }
 
 async fn serve(
-    (listener, connections): (TcpListener, Arc<Connections>),
-    protocols: Protocols,
+    mut accepting: BoxFuture<'static, ()>,
+    begin: oneshot::Sender<()>,
     stopped: oneshot::Receiver<()>,
     Serving { drain_delay, drain_limit, .. }: Serving,
     draining: Arc<AtomicBool>,
     mut backing: Option<Backing>,
 ) -> anyhow::Result<()> {
-    let (begun, begins) = oneshot::channel();
-    let shutdown = async {
-        let _ = begins.await;
-    };
-    let mut accepting = Box::pin(accepting(listener, protocols, connections, shutdown));
     tokio::select! {
         () = &mut accepting => return Err(anyhow!("the server ended")),
         () = writer_ended(&mut backing) => return Err(anyhow!("the writer ended; entries can no longer be written")),
@@ -182,7 +187,7 @@ async fn serve(
         () = &mut accepting => {}
         () = tokio::time::sleep(drain_delay) => {}
     }
-    let _ = begun.send(());
+    let _ = begin.send(());
     if let Some(backing) = &mut backing {
         backing.end_watches().await;
     }

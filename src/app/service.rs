@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::anyhow;
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::from_fn_with_state;
 use moka::future::Cache;
 use tokio::sync::watch;
 use tonic::Status;
@@ -18,12 +17,11 @@ use tonic_health::server::HealthReporter;
 use tracing::info;
 
 use super::Serving;
+use super::admission::Admission;
 use super::protocols::{Protocols, path};
-use super::requests::Admission;
 use super::scrape;
 use super::server::{self, Background, Backing, MAX_PROBE, PROOFS, Running};
-use crate::access::{Access, Refuse, authenticate};
-use crate::budget::Budget;
+use crate::access::Access;
 use crate::catalogue::Catalogues;
 use crate::domain::{Clock, Random};
 use crate::error::Error;
@@ -33,6 +31,7 @@ use crate::grpc::pb::integrity_service_server::IntegrityServiceServer;
 use crate::grpc::{self, MAX_REQUEST, MAX_RESPONSE, pb};
 use crate::ingest::{Batch, Eraser, Ingest, QueueLimits};
 use crate::integrity::Integrity;
+use crate::limits::Budget;
 use crate::marks::Folder;
 use crate::merkle::SERVICE;
 use crate::metrics::Metrics;
@@ -85,10 +84,10 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let Parts { store, clock, random } = parts;
     let Options { serving, rest, folds, queue, reads, rate, signing } = options;
     let metrics = Metrics::default();
-    let bound = server::bind(&serving.listen, serving.limits.connections, &metrics).await?;
+    let bound = server::bind(&serving.listen, serving.limits.connections).await?;
     let scraped = scrape::start(serving.metrics_listen.as_deref(), &metrics).await?;
     let budget = Budget::new(serving.limits.bytes);
-    let store = store.with_turns(reads, budget.clone(), metrics.clone());
+    let store = store.with_read_limits(reads, budget.clone(), metrics.clone());
     {
         let store = store.clone();
         metrics.pools(move || store.pools());
@@ -116,22 +115,23 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         request_timeout: serving.request_timeout,
     });
     health.set_serving::<AuditLogServiceServer<grpc::Service>>().await;
-    let grpc = grpc_router(&service, health_service.max_decoding_message_size(MAX_PROBE))?;
+    let admission = Admission::new(serving.limits, budget.clone(), Some(access), &metrics);
+    let grpc = grpc_router(&service, &admission, health_service.max_decoding_message_size(MAX_PROBE))?;
     let rest_router = match rest {
         true => {
             let (store, draining) = (store.clone(), Arc::clone(&draining));
             let asked = Cache::builder().time_to_live(READY).build();
             let ready = move || ready(store.clone(), asked.clone(), draining.load(Ordering::Relaxed));
-            rest::router(service, Some(access), ready)
+            let keyed = |router| admission.keyed(router, rest::respond);
+            rest::router(service, keyed, |router| admission.keyless(router, rest::respond), ready)
         }
         false => rest::switched_off(),
     };
-    let admission = Admission::new(&serving, budget, Some(ingest), &metrics);
-    let protocols = Protocols::new(grpc, "There is no such method", rest_router, &serving, admission, &metrics)?;
+    let protocols = Protocols::new(grpc, "There is no such method", rest_router, &serving, &metrics)?;
     let folder =
         folds.then(|| Background(tokio::spawn(Folder::new(store.clone()).run(metrics.clone())).abort_handle()));
     let backing = Backing { store, writer, health, folder, signer };
-    let running = server::spawn(bound, protocols, serving, draining, Some(backing), scraped);
+    let running = server::spawn(bound, protocols, (budget, metrics), serving, draining, Some(backing), scraped);
     info!(address = %running.address, rest, "listening");
     Ok(running)
 }
@@ -188,14 +188,12 @@ async fn ready(store: Store, asked: Cache<(), ()>, is_draining: bool) -> Result<
     Ok(asked.try_get_with((), store.ping()).await.map_err(|error| error.again("asking the database"))?)
 }
 
-fn grpc_router<H>(service: &Arc<grpc::Service>, health: H) -> anyhow::Result<Router>
+fn grpc_router<H>(service: &Arc<grpc::Service>, admission: &Admission, health: H) -> anyhow::Result<Router>
 where
     H: tower::Service<Request, Error = std::convert::Infallible> + NamedService + Clone + Send + Sync + 'static,
     H::Response: axum::response::IntoResponse,
     H::Future: Send,
 {
-    let refuse: Refuse = grpc::status::refuse;
-    let access = Arc::clone(&service.access);
     let integrity = IntegrityServiceServer::from_arc(Arc::clone(service))
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_RESPONSE);
@@ -208,17 +206,16 @@ where
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let router = Router::new()
+    let keyed = Router::new()
         .route_service(&path(&audit_logs), audit_logs.clone())
         .route_service(&path(&integrity), integrity.clone())
-        .route_service(&path(&erasure), erasure.clone())
-        .layer(from_fn_with_state((access, refuse), authenticate));
+        .route_service(&path(&erasure), erasure.clone());
     let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
     let v1 = v1.max_decoding_message_size(MAX_PROBE);
     let v1alpha = v1alpha.max_decoding_message_size(MAX_PROBE);
-    let router = router
+    let keyless = Router::new()
         .route_service(&path(&health), health.clone())
         .route_service(&path(&v1), v1.clone())
         .route_service(&path(&v1alpha), v1alpha.clone());
-    Ok(router)
+    Ok(admission.keyed(keyed, grpc::status::respond).merge(admission.keyless(keyless, grpc::status::respond)))
 }

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::pb::integrity_service_server::IntegrityService;
 use super::pb::{get_inclusion_proof_request as which, log_entry};
 use super::{Service, authorization, pb, wire};
-use crate::access::Scope;
+use crate::access::{Caller, Scope};
 use crate::domain::{EntryId, Group, Invalid, OrganizationId, Seq};
 use crate::error::{AtField, Error, Result};
 use crate::integrity::{Consistency, Inclusion, Opened, Which};
@@ -16,9 +16,8 @@ use crate::merkle::{GroupHash, Hash, Values};
 use crate::store::Sealed;
 
 impl Service {
-    async fn verifier<T>(&self, request: &Request<T>, named: &str) -> Result<OrganizationId> {
-        let (_, organization) = self.enter(request, named, Scope::Verify).await?;
-        Ok(organization)
+    async fn verifier<T>(&self, request: &Request<T>, named: &str) -> Result<(Caller, OrganizationId)> {
+        self.enter(request, named, Scope::Verify).await
     }
 }
 
@@ -28,8 +27,8 @@ impl IntegrityService for Service {
         &self,
         request: Request<pb::GetCheckpointRequest>,
     ) -> std::result::Result<Response<pb::GetCheckpointResponse>, Status> {
-        let organization = self.verifier(&request, &request.get_ref().organization_id).await?;
-        let checkpoint = self.integrity.checkpoint(&organization).await?.note;
+        let (caller, organization) = self.verifier(&request, &request.get_ref().organization_id).await?;
+        let checkpoint = self.integrity.checkpoint(&caller.key_id, &organization).await?.note;
         Ok(Response::new(pb::GetCheckpointResponse { checkpoint }))
     }
 
@@ -37,9 +36,9 @@ impl IntegrityService for Service {
         &self,
         request: Request<pb::GetInclusionProofRequest>,
     ) -> std::result::Result<Response<pb::GetInclusionProofResponse>, Status> {
-        let organization = self.verifier(&request, &request.get_ref().organization_id).await?;
+        let (caller, organization) = self.verifier(&request, &request.get_ref().organization_id).await?;
         let pb::GetInclusionProofRequest { organization_id: _, entry, size } = request.into_inner();
-        let proof = self.integrity.inclusion(&organization, &which(entry)?, size).await?;
+        let proof = self.integrity.inclusion(&caller.key_id, &organization, &which(entry)?, size).await?;
         Ok(Response::new(inclusion(proof)))
     }
 
@@ -47,9 +46,10 @@ impl IntegrityService for Service {
         &self,
         request: Request<pb::GetConsistencyProofRequest>,
     ) -> std::result::Result<Response<pb::GetConsistencyProofResponse>, Status> {
-        let organization = self.verifier(&request, &request.get_ref().organization_id).await?;
+        let (caller, organization) = self.verifier(&request, &request.get_ref().organization_id).await?;
         let pb::GetConsistencyProofRequest { organization_id: _, first_size, second_size } = request.into_inner();
-        let Consistency { second, hashes } = self.integrity.consistency(&organization, first_size, second_size).await?;
+        let Consistency { second, hashes } =
+            self.integrity.consistency(&caller.key_id, &organization, first_size, second_size).await?;
         Ok(Response::new(pb::GetConsistencyProofResponse { second_size: second, hashes: bytes(hashes) }))
     }
 
@@ -57,8 +57,8 @@ impl IntegrityService for Service {
         &self,
         request: Request<pb::GetPublicKeysRequest>,
     ) -> std::result::Result<Response<pb::GetPublicKeysResponse>, Status> {
-        let organization = self.verifier(&request, &request.get_ref().organization_id).await?;
-        let keys = self.integrity.keys(&organization).await?.into_iter();
+        let (caller, organization) = self.verifier(&request, &request.get_ref().organization_id).await?;
+        let keys = self.integrity.keys(&caller.key_id, &organization).await?.into_iter();
         let public_keys = keys.map(|(key, sequence)| pb::PublicKey { verifier_key: key.text(), sequence }).collect();
         Ok(Response::new(pb::GetPublicKeysResponse { public_keys }))
     }
@@ -67,9 +67,9 @@ impl IntegrityService for Service {
         &self,
         request: Request<pb::GetTileRequest>,
     ) -> std::result::Result<Response<pb::GetTileResponse>, Status> {
-        let organization = self.verifier(&request, &request.get_ref().organization_id).await?;
+        let (caller, organization) = self.verifier(&request, &request.get_ref().organization_id).await?;
         let path = request.into_inner().path.parse().at("path")?;
-        let data = self.integrity.tile(&organization, &path).await?;
+        let data = self.integrity.tile(&caller.key_id, &organization, &path).await?;
         Ok(Response::new(pb::GetTileResponse { data }))
     }
 
@@ -79,10 +79,11 @@ impl IntegrityService for Service {
         &self,
         request: Request<pb::ReadEntriesRequest>,
     ) -> std::result::Result<Response<Self::ReadEntriesStream>, Status> {
-        let organization = self.verifier(&request, &request.get_ref().organization_id).await?;
+        let (caller, organization) = self.verifier(&request, &request.get_ref().organization_id).await?;
         let authorization = authorization(&request);
         let pb::ReadEntriesRequest { organization_id: _, after_sequence, limit } = request.into_inner();
-        let entries = self.integrity.entries(organization, after_sequence, most(limit).at("limit")?).await?;
+        let entries =
+            self.integrity.entries(&caller.key_id, organization, after_sequence, most(limit).at("limit")?).await?;
         // Pulled by the reader, so that a slow one keeps nothing waiting but itself.
         let service = self.clone();
         let pieces = stream::try_unfold(entries, move |mut entries| {

@@ -96,7 +96,7 @@ impl Service {
         authorization: Option<&str>,
         next: impl Future<Output = Result<Option<T>>>,
     ) -> Result<Option<T>> {
-        self.access.caller(authorization).await?;
+        self.access.caller(authorization, None).await?;
         if self.draining.load(Ordering::Relaxed) {
             return Err(Error::Draining);
         }
@@ -146,10 +146,10 @@ impl AuditLogService for Service {
         &self,
         request: Request<pb::ListAuditLogsRequest>,
     ) -> std::result::Result<Response<pb::ListAuditLogsResponse>, Status> {
-        let (_, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
+        let (caller, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
         let catalogue = self.catalogues.current().await?;
         let (filter, start, limit) = wire::listing(request.into_inner(), &catalogue)?;
-        let page = self.query.list(&organization, &filter, start, limit).await?;
+        let page = self.query.list(&caller.key_id, &organization, &filter, start, limit).await?;
         let (audit_logs, pagination) = self.page(page, &organization, catalogue).await?;
         Ok(Response::new(pb::ListAuditLogsResponse { audit_logs, pagination: Some(pagination) }))
     }
@@ -165,7 +165,7 @@ impl AuditLogService for Service {
         let organization = self.access.enter(&caller, &named, Scope::Read).await?;
         let catalogue = self.catalogues.current().await?;
         let (filter, start, limit) = wire::history(request.into_inner(), &catalogue)?;
-        let page = self.query.list(&organization, &filter, start, limit).await?;
+        let page = self.query.list(&caller.key_id, &organization, &filter, start, limit).await?;
         let (audit_logs, pagination) = self.page(page, &organization, catalogue).await?;
         Ok(Response::new(pb::GetResourceHistoryResponse { audit_logs, pagination: Some(pagination) }))
     }
@@ -174,9 +174,9 @@ impl AuditLogService for Service {
         &self,
         request: Request<pb::GetAuditLogRequest>,
     ) -> std::result::Result<Response<pb::GetAuditLogResponse>, Status> {
-        let (_, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
+        let (caller, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
         let id = EntryId::parse(request.into_inner().id).at("id")?;
-        let entry = self.query.get(&organization, &id).await?;
+        let entry = self.query.get(&caller.key_id, &organization, &id).await?;
         let catalogue = self.catalogues.current().await?;
         let catalogue = self.catalogues.naming(catalogue, std::slice::from_ref(&entry)).await?;
         let audit_log = Some(wire::audit_log(entry, &organization, &catalogue)?);
@@ -209,10 +209,10 @@ impl AuditLogService for Service {
         &self,
         request: Request<pb::ExportAuditLogsRequest>,
     ) -> std::result::Result<Response<Self::ExportAuditLogsStream>, Status> {
-        let (_, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
+        let (caller, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
         let authorization = authorization(&request);
         let (filter, after, through) = wire::export(request.into_inner(), &*self.catalogues.current().await?)?;
-        let export = self.query.export(organization.clone(), filter, after, through).await?;
+        let export = self.query.export(&caller.key_id, organization.clone(), filter, after, through).await?;
         // Pulled by the reader, so that a slow one keeps nothing waiting but itself.
         let service = self.clone();
         let pieces = stream::try_unfold(export, move |mut export| {

@@ -57,7 +57,7 @@ impl From<Error> for Status {
                 status(Code::Unavailable, "STORAGE_UNAVAILABLE", message)
             }
             Error::Draining => status(Code::Unavailable, "STORAGE_UNAVAILABLE", message),
-            Error::Timeout => status(Code::DeadlineExceeded, "TIMEOUT", message),
+            Error::Timeout | Error::SlowBody => status(Code::DeadlineExceeded, "TIMEOUT", message),
             Error::Internal(cause) => {
                 let request_id = REQUEST_IDS.hex::<8>();
                 error!(request_id, error = format!("{cause:#}"), "a request failed");
@@ -103,7 +103,7 @@ fn detailed(
 }
 
 /// Answers a gRPC call with `error`.
-pub fn refuse(error: Error) -> Response {
+pub fn respond(error: Error) -> Response {
     match error {
         Error::Overloaded(what) => overloaded(what),
         error => Status::from(error).into_http(),

@@ -77,7 +77,7 @@ impl Entries {
     /// The next entries; `None` after the last. An entry that is missing is left out. Errors: `EntryDamaged` and
     /// `EntryAfterEnd`, after all entries before it.
     pub async fn next(&mut self) -> Result<Option<Vec<Opened>>> {
-        let _turn = self.store.turn_of_stream().await?;
+        let _permit = self.store.read_permit_of_stream().await?;
         if let Some(piece) = self.read().await? {
             return Ok(Some(piece));
         }
@@ -89,7 +89,7 @@ impl Entries {
         Ok(None)
     }
 
-    /// The same for whoever has a turn to read.
+    /// The same for a caller that holds a permit to read.
     pub(super) async fn read(&mut self) -> Result<Option<Vec<Opened>>> {
         if self.at >= self.to {
             return Ok(None);

@@ -59,8 +59,8 @@ impl Integrity {
     }
 
     /// The last checkpoint. Errors: `CheckpointNotFound` before the first.
-    pub async fn checkpoint(&self, organization: &OrganizationId) -> Result<SignedCheckpoint> {
-        let _turn = self.store.turn().await?;
+    pub async fn checkpoint(&self, key_id: &str, organization: &OrganizationId) -> Result<SignedCheckpoint> {
+        let _permit = self.store.read_permit(key_id).await?;
         self.last(organization).await
     }
 
@@ -73,11 +73,12 @@ impl Integrity {
     /// `CheckpointNotFound` if none covers it yet.
     pub async fn inclusion(
         &self,
+        key_id: &str,
         organization: &OrganizationId,
         which: &Which,
         size: Option<Seq>,
     ) -> Result<Inclusion> {
-        let _turn = self.store.turn().await?;
+        let _permit = self.store.read_permit(key_id).await?;
         let found = match which {
             Which::Id(id) => self.store.leaf_of_id(organization, id).await?,
             Which::Seq(seq) => self.store.leaf_of_seq(organization, *seq).await?,
@@ -99,11 +100,12 @@ impl Integrity {
     /// Errors: `InvalidParameter` for sizes that the log does not have; `CheckpointNotFound` if none covers it yet.
     pub async fn consistency(
         &self,
+        key_id: &str,
         organization: &OrganizationId,
         first: Seq,
         second: Option<Seq>,
     ) -> Result<Consistency> {
-        let _turn = self.store.turn().await?;
+        let _permit = self.store.read_permit(key_id).await?;
         let head = self.head(organization).await?;
         let second = match second {
             Some(second) => within(second, 0, head).at("second_size")?,
@@ -116,8 +118,8 @@ impl Integrity {
     }
 
     /// A tile, or a bundle of leaves. Errors: `TileNotFound` where the last checkpoint does not have so much of it.
-    pub async fn tile(&self, organization: &OrganizationId, path: &TilePath) -> Result<Vec<u8>> {
-        let _turn = self.store.turn().await?;
+    pub async fn tile(&self, key_id: &str, organization: &OrganizationId, path: &TilePath) -> Result<Vec<u8>> {
+        let _permit = self.store.read_permit(key_id).await?;
         let checkpoint = self.store.checkpoint(organization).await?.ok_or(Error::TileNotFound)?;
         if !path.is_in(checkpoint.size) {
             return Err(Error::TileNotFound);
@@ -148,9 +150,9 @@ impl Integrity {
     }
 
     /// The keys that sign for the log, oldest first, each with the number of the entry that introduced it.
-    pub async fn keys(&self, organization: &OrganizationId) -> Result<Vec<(VerifierKey, Seq)>> {
+    pub async fn keys(&self, key_id: &str, organization: &OrganizationId) -> Result<Vec<(VerifierKey, Seq)>> {
         let Some(log_name) = &self.log_name else { return Ok(Vec::new()) };
-        let _turn = self.store.turn().await?;
+        let _permit = self.store.read_permit(key_id).await?;
         let LogHead { log_id, .. } = self.log(organization).await?;
         let key = |key: crate::store::LogKey| {
             let name = log_name.origin(&log_id).map_err(internal)?;
@@ -161,8 +163,14 @@ impl Integrity {
 
     /// Begins to read the entries numbered above `after` as they were hashed, at most `limit`, up to the last one
     /// now. Errors: `InvalidParameter` for a number that the log does not have.
-    pub async fn entries(&self, organization: OrganizationId, after: Seq, limit: Option<Seq>) -> Result<Entries> {
-        let _turn = self.store.turn().await?;
+    pub async fn entries(
+        &self,
+        key_id: &str,
+        organization: OrganizationId,
+        after: Seq,
+        limit: Option<Seq>,
+    ) -> Result<Entries> {
+        let _permit = self.store.read_permit(key_id).await?;
         let head = self.head(&organization).await?;
         let after = within(after, 0, head).at("after_sequence")?;
         let store = self.store.clone();

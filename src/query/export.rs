@@ -42,12 +42,13 @@ impl Export {
     /// Errors: `OrganizationNotFound`; `InvalidParameter` for numbers that the log does not have.
     pub(super) async fn begin(
         store: Store,
+        key_id: &str,
         organization: OrganizationId,
         filter: Filter,
         after: Seq,
         through: Option<Seq>,
     ) -> Result<Self> {
-        let _turn = store.turn().await?;
+        let _permit = store.read_permit(key_id).await?;
         let head = store.head(&organization).await?.ok_or(Error::OrganizationNotFound)?;
         let end = number(through.unwrap_or(head), head, "the organization's last number").at("through_sequence")?;
         let at = number(after, end, "where the export ends").at("after_sequence")?;
@@ -60,7 +61,7 @@ impl Export {
             return Ok(None);
         }
         self.is_begun = true;
-        let _turn = self.store.turn_of_stream().await?;
+        let _permit = self.store.read_permit_of_stream().await?;
         let to = self.head.min(self.at.saturating_add(self.window));
         let entries = self.store.range(&self.organization, &self.filter, self.at, to, self.limit as u64).await?;
         self.at = match entries.last() {

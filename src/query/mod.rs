@@ -53,12 +53,13 @@ impl Query {
     /// cursor that is not of this list.
     pub async fn list(
         &self,
+        key_id: &str,
         organization: &OrganizationId,
         filter: &Filter,
         start: Start,
         limit: Limit,
     ) -> Result<Page> {
-        let _turn = self.store.turn().await?;
+        let _permit = self.store.read_permit(key_id).await?;
         // Marks that are looked for one after the other must be of one moment, as must types and what has them.
         let mut is_held =
             is_of_any_type(filter) || matches!(&start, Start::Offset(offset) if seek::is_deep(offset.get()));
@@ -74,8 +75,8 @@ impl Query {
     }
 
     /// One entry. Errors: `AuditLogNotFound`.
-    pub async fn get(&self, organization: &OrganizationId, id: &EntryId) -> Result<Entry> {
-        let _turn = self.store.turn().await?;
+    pub async fn get(&self, key_id: &str, organization: &OrganizationId, id: &EntryId) -> Result<Entry> {
+        let _permit = self.store.read_permit(key_id).await?;
         self.store.entry(organization, id).await?.ok_or(Error::AuditLogNotFound)
     }
 
@@ -83,12 +84,13 @@ impl Query {
     /// one now. Errors: `OrganizationNotFound`; `InvalidParameter` for numbers that the log does not have.
     pub async fn export(
         &self,
+        key_id: &str,
         organization: OrganizationId,
         filter: Filter,
         after: Seq,
         through: Option<Seq>,
     ) -> Result<Export> {
-        Export::begin(self.store.clone(), organization, filter, after, through).await
+        Export::begin(self.store.clone(), key_id, organization, filter, after, through).await
     }
 
     /// `None` where the snapshot must be held.

@@ -1,6 +1,8 @@
 //! Errors as REST answers them: `{"error":{"message","type","code"}}`. Source:
 //! api/list-audit-logs.md.
 
+use std::error::Error as _;
+
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
@@ -80,6 +82,12 @@ impl Failure {
     /// A body that is not what is asked for.
     pub(super) fn body(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, INVALID, "invalid_body", message)
+    }
+
+    /// A body that could not be read. Where a limit ended it, the cause is the status that says so.
+    pub(super) fn unread(error: &axum::Error) -> Self {
+        let status = error.source().and_then(|cause| cause.downcast_ref::<Status>());
+        status.cloned().map_or_else(|| Self::body(format!("The body could not be read: {error}")), Self::from)
     }
 
     pub(super) fn too_large() -> Self {
@@ -190,7 +198,7 @@ impl IntoResponse for Failure {
 }
 
 /// Answers a REST call with `error`.
-pub fn refuse(error: Error) -> Response {
+pub fn respond(error: Error) -> Response {
     Failure::from(Status::from(error)).into_response()
 }
 

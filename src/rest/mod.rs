@@ -14,7 +14,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request, State};
-use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::get;
 use futures_util::StreamExt;
@@ -25,11 +24,10 @@ use serde::de::DeserializeOwned;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
-use crate::access::{Access, Refuse, authenticate};
 use crate::grpc::pb::audit_log_service_server::AuditLogService;
 use crate::grpc::pb::integrity_service_server::IntegrityService;
 use crate::grpc::{MAX_REQUEST, ORGANIZATION_HEADER, pb};
-pub use envelope::{Failure, refuse, rest_name};
+pub use envelope::{Failure, respond, rest_name};
 use params::Params;
 
 /// The headers that a call takes along: who asks, for which organization, as part of which trace.
@@ -53,11 +51,12 @@ struct Api<S> {
 
 type Answer = Result<Response, Failure>;
 
-/// All paths, answered by `service`. Where it is in this process, `access` looks at the credential before a
-/// body is read; one elsewhere does so by itself. `ready` tells whether it can be used.
+/// All paths, answered by `service`. `admit` guards those that need a key, before a body is read, and `admit_anonymous`
+/// the others. `ready` tells whether the service can be used.
 pub fn router<S, F>(
     service: Arc<S>,
-    access: Option<Arc<Access>>,
+    admit: impl FnOnce(Router) -> Router,
+    admit_anonymous: impl FnOnce(Router) -> Router,
     ready: impl Fn() -> F + Clone + Send + Sync + 'static,
 ) -> Router
 where
@@ -68,21 +67,19 @@ where
         .route("/v1/{organization_id}/audit-logs", get(list::<S>).post(write::<S>))
         .route("/v1/{organization_id}/audit-logs/{id}", get(one::<S>))
         .route("/v1/{path_segment}/{resource_id}/history", get(history::<S>))
-        .merge(log::routes());
-    let refuse: Refuse = refuse;
-    let api = match access {
-        Some(access) => api.route_layer(from_fn_with_state((access, refuse), authenticate)),
-        None => api,
-    };
+        .merge(log::routes())
+        .with_state(Api { service });
     let ready = async move || -> Answer {
         ready().await?;
         Ok(json::answer(StatusCode::OK, &json::ALIVE))
     };
-    api.route("/livez", get(async || json::answer(StatusCode::OK, &json::ALIVE)))
-        .route("/readyz", get(ready))
+    let probes = Router::new()
+        .route("/livez", get(async || json::answer(StatusCode::OK, &json::ALIVE)))
+        .route("/readyz", get(ready));
+    admit(api)
+        .merge(admit_anonymous(probes))
         .fallback(|request: Request| async move { Failure::no_route(&request) })
         .method_not_allowed_fallback(|request: Request| async move { Failure::no_method(&request) })
-        .with_state(Api { service })
 }
 
 /// What answers beside gRPC where REST is switched off.
@@ -205,21 +202,17 @@ async fn write<S: Services>(State(Api { service }): State<Api<S>>, call: Call<St
     Ok(json::written(written.audit_logs))
 }
 
-/// The bytes of `body`. One that is too large is read on for a while: a client that is still sending may never see
-/// an answer that comes before.
+/// The bytes of `body`.
 async fn read(body: Body) -> Result<Vec<u8>, Failure> {
     let mut pieces = body.into_data_stream();
-    let (mut kept, mut length) = (Vec::new(), 0);
+    let mut bytes = Vec::new();
     while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|error| Failure::body(format!("The body could not be read: {error}")))?;
-        length += piece.len();
-        if length <= MAX_REQUEST {
-            kept.extend_from_slice(&piece);
-        } else if length > 2 * MAX_REQUEST {
-            break;
+        bytes.extend_from_slice(&piece.map_err(|error| Failure::unread(&error))?);
+        if bytes.len() > MAX_REQUEST {
+            return Err(Failure::too_large());
         }
     }
-    if length > MAX_REQUEST { Err(Failure::too_large()) } else { Ok(kept) }
+    Ok(bytes)
 }
 
 fn is_json(headers: &HeaderMap) -> Result<(), Failure> {

@@ -13,11 +13,11 @@ mod keys;
 mod list;
 mod log;
 mod organizations;
+mod permits;
 mod recent;
 mod rows;
 mod schema;
 mod sql;
-mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +29,8 @@ use crate::domain::Secret;
 use crate::error::Result;
 use crate::metrics::Pool;
 use dialect::Missing;
+use permits::ReadPermits;
 use recent::Recent;
-use turns::Turns;
 
 pub use append::{Append, CommitFailed, Head, Sealed};
 pub use catalogue::{Addition, Removal};
@@ -42,8 +42,8 @@ pub use keys::ApiKey;
 pub use list::{Part, Snapshot, Window};
 pub use log::{LogHead, LogKey, SignedCheckpoint};
 pub use organizations::Organization;
+pub use permits::ReadPermit;
 pub use sql::Streams;
-pub use turns::Turn;
 
 /// How long a connection in use may delay the end.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ pub struct Store {
     /// What was appended last, for whoever folds it.
     recent: Arc<Recent>,
     /// Who may read, where there are many.
-    turns: Turns,
+    permits: ReadPermits,
 }
 
 impl Store {
@@ -73,7 +73,7 @@ impl Store {
 
     async fn connect_to(url: &Secret, connections: u32, missing: Missing) -> anyhow::Result<Self> {
         let (readers, writers) = dialect::connect(url.expose(), connections, missing).await?;
-        Ok(Self { readers, writers, erasers: None, recent: Arc::default(), turns: Turns::new(connections) })
+        Ok(Self { readers, writers, erasers: None, recent: Arc::default(), permits: ReadPermits::new(connections) })
     }
 
     /// Connects, brings the schema up to date, and checks it. One that is up to date is only looked at, which any role
@@ -144,7 +144,7 @@ impl Store {
     /// Closes the connections, so that SQLite folds its log into the file. One that is in use for long
     /// is left to the end of the process.
     pub async fn close(self) {
-        let Self { readers, writers, erasers, recent: _, turns: _ } = self;
+        let Self { readers, writers, erasers, recent: _, permits: _ } = self;
         for connection in [readers, writers].into_iter().chain(erasers) {
             match tokio::time::timeout(CLOSING, connection.close()).await {
                 Ok(Ok(())) => {}

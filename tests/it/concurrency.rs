@@ -135,7 +135,7 @@ impl Writer {
     /// Invariant 1: what is acknowledged is there, for everybody, at once.
     async fn read_own(&self, to: &str, written: &[Written]) {
         for one in written {
-            let read = self.query.get(&organization(to), &one.id).await.expect("acknowledged means readable");
+            let read = self.query.get("key", &organization(to), &one.id).await.expect("acknowledged means readable");
             assert_eq!((read.seq, read.recorded_at), (one.seq, one.recorded_at));
         }
     }
@@ -155,7 +155,7 @@ async fn walk(query: &Query, of: &'static str, filter: Filter, random: &mut StdR
     let mut walk = Walk { organization: of, filter, total: 0, seen: Vec::new() };
     loop {
         let limit = Limit::parse(Some(random.random_range(1..=40))).expect("a limit");
-        let page = match query.list(&organization(of), &walk.filter, start, limit).await {
+        let page = match query.list("key", &organization(of), &walk.filter, start, limit).await {
             Ok(page) => page,
             Err(Error::OrganizationNotFound) => return None,
             Err(error) => panic!("{error:?}"),

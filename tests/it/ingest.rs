@@ -87,7 +87,7 @@ pub async fn all(store: &Store, of: &str) -> Vec<auditlog::domain::Entry> {
     let mut start = Start::Offset(Offset::default());
     let mut entries = Vec::new();
     loop {
-        let page = query.list(&organization(of), &Filter::default(), start, limit).await.expect("a page");
+        let page = query.list("key", &organization(of), &Filter::default(), start, limit).await.expect("a page");
         entries.extend(page.entries);
         match page.next_cursor {
             Some(cursor) => start = Start::Cursor(cursor),
@@ -109,7 +109,7 @@ on_every_database! {
         let ingest = start(&store, Clock::system());
         let sent = entry("log_1", 3);
         let written = write(&ingest, "org", vec![sent.clone()]).await.expect("written");
-        let read = query(&store).await.get(&organization("org"), &sent.content.id).await.expect("read");
+        let read = query(&store).await.get("key", &organization("org"), &sent.content.id).await.expect("read");
         assert_eq!(read.content, sent.content);
         assert_eq!((read.seq, read.recorded_at), (1, written[0].recorded_at));
         assert_eq!(read.timestamp, read.recorded_at);

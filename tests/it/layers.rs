@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 11] = [
     &["access", "catalogue", "ingest", "integrity", "marks", "query", "signer"],
     &["store"],
     &["error"],
-    &["budget"],
+    &["limits"],
     &["metrics"],
     &["verify"],
     &["merkle"],

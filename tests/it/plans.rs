@@ -201,7 +201,7 @@ async fn check_exports(service: &Service, reader: &mut Reader) {
     for filter in filters {
         let organization = OrganizationId::parse(LARGE).expect("an id");
         let query = Query::new(service.store.clone());
-        let mut export = query.export(organization, filter, 30_000, None).await.expect("it begins");
+        let mut export = query.export("key", organization, filter, 30_000, None).await.expect("it begins");
         for _ in 0..6 {
             export.next().await.expect("a piece");
         }
@@ -386,8 +386,8 @@ async fn read_for_proofs(backend: Backend, size: u64) -> Option<(usize, i64)> {
     reader.plans().await;
     let (integrity, organization) = (Integrity::new(store, None), OrganizationId::parse(LARGE).expect("an id"));
     let size = size as i64;
-    integrity.inclusion(&organization, &Which::Seq(size / 3), Some(size)).await.expect("a proof");
-    integrity.consistency(&organization, size / 3, Some(size)).await.expect("a proof");
+    integrity.inclusion("key", &organization, &Which::Seq(size / 3), Some(size)).await.expect("a proof");
+    integrity.consistency("key", &organization, size / 3, Some(size)).await.expect("a proof");
     let plans = reader.plans().await;
     Some((plans.len(), plans.iter().map(|plan| plan.rows).max().expect("statements")))
 }

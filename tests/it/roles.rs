@@ -289,7 +289,7 @@ async fn use_all(roles: &Roles, key: &str, round: usize) -> anyhow::Result<()> {
     anyhow::ensure!(matches!(twice, Err(Error::IdConflict(_))), "a refused write to a new organization: {twice:?}");
     let limit = Limit::parse(Some(10)).expect("a limit");
     Query::new(store.clone())
-        .list(&organization(ORG), &Filter::default(), Start::Offset(Offset::default()), limit)
+        .list("key", &organization(ORG), &Filter::default(), Start::Offset(Offset::default()), limit)
         .await?;
     let folder = Folder::new(store.clone());
     folder.forget(&organization(ORG)).await?;

@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
         let first = self.log.last_committed();
         let (filter, limit) = (asked.filter(), Limit::parse(Some(asked.limit)).expect("a limit"));
         let start = Start::Offset(Offset::parse(Some(asked.offset)).expect("an offset"));
-        let page = self.query.list(&self.log.organization, &filter, start, limit).await;
+        let page = self.query.list("key", &self.log.organization, &filter, start, limit).await;
         let page = page.unwrap_or_else(|error| panic!("{asked:?}: {}", error.with_causes()));
         self.refresh();
         let matching: Vec<_> = self.rows.iter().filter(|row| asked.matches(row)).map(|row| row.seq).collect();
@@ -164,7 +164,7 @@ impl<'a> Reader<'a> {
         self.asked += 1;
         self.deep += usize::from(asked.offset >= 1_024 && !page.entries.is_empty());
         let Some(cursor) = page.next_cursor.filter(|_| self.random.random_bool(0.3)) else { return };
-        let next = self.query.list(&self.log.organization, &filter, Start::Cursor(cursor), limit).await;
+        let next = self.query.list("key", &self.log.organization, &filter, Start::Cursor(cursor), limit).await;
         let next = next.unwrap_or_else(|error| panic!("{asked:?}, next: {}", error.with_causes()));
         let offset = offset + page.entries.len();
         let is_next = then.iter().any(|head| asked.is_answered(&next, &matching, *head, offset));

@@ -29,7 +29,10 @@ async fn list(store: &Store, start: Start, limit: i32) -> Page {
         ..Filter::default()
     };
     let limit = Limit::parse(Some(limit)).expect("a limit");
-    Query::new(store.clone()).list(&Log::of(ORGANIZATION).organization, &filter, start, limit).await.expect("a page")
+    Query::new(store.clone())
+        .list("key", &Log::of(ORGANIZATION).organization, &filter, start, limit)
+        .await
+        .expect("a page")
 }
 
 /// The seconds of all rare entries, page by page.

@@ -89,7 +89,7 @@ on_every_database! {
 }
 
 on_every_database! {
-    async fn a_write_that_would_be_late_is_refused_before_its_body_has_come(database: &Database) {
+    async fn a_write_that_would_be_late_is_refused(database: &Database) {
         let organization = OrganizationId::parse("org_a").expect("an id");
         let (service, key) = service(database, options()).await;
         let append = service.store.append().await.expect("it begins");
@@ -99,8 +99,8 @@ on_every_database! {
         // So long does a group take now.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let timed = |timeout: &str| {
-            let head = writing(&key, 100, "").replace("\r\n\r\n", "");
-            format!("{head}\r\ngrpc-timeout: {timeout}\r\nconnection: close\r\n\r\n")
+            let head = writing(&key, body("log_2").len(), "").replace("\r\n\r\n", "");
+            format!("{head}\r\ngrpc-timeout: {timeout}\r\nconnection: close\r\n\r\n{}", body("log_2"))
         };
         let refused = asked_all(&service, timed("1S")).await;
         assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
@@ -115,7 +115,7 @@ on_every_database! {
         let mut list = with_key(ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() }, &key);
         list.set_timeout(Duration::from_secs(1));
         client.list_audit_logs(list).await.expect("no list waits for writes");
-        // One that has time enough waits for its body.
+        // One that has time enough waits.
         let patient = asked_all(&service, timed("60S"));
         tokio::time::timeout(Duration::from_millis(500), patient).await.expect_err("it is not refused");
         append.roll_back().await.expect("it ends");

@@ -1,6 +1,6 @@
 //! Peers that send nothing, take nothing, or too much of what HTTP/2 allows.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use auditlog::app::{ConnectionLimits, Serving};
 use auditlog::grpc::pb::{ExportAuditLogsRequest, ListAuditLogsRequest};
@@ -12,7 +12,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::{
-    PATIENCE, asked, closed, connect, connections, counted, is_open, is_served, large, service, until, writing,
+    PATIENCE, asked, asked_all, closed, connect, connections, counted, held, is_open, is_served, large, service, until,
+    writing,
 };
 use crate::metrics::comes_to;
 use crate::support::service::{options, serving, with_key};
@@ -55,6 +56,41 @@ fn a_head_that_does_not_come_to_its_end_ends_the_connection() {
 }
 
 #[test]
+fn a_body_that_does_not_come_is_not_waited_for() {
+    on_sqlite(async |database| {
+        let (service, key) = service(database, options()).await;
+        let slow = writing(&key, 100, "{");
+        let keyless = "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: a\r\n\
+                       content-type: application/grpc-web\r\ncontent-length: 100\r\n\r\nx";
+        let begun = Instant::now();
+        let [slow, keyless] = [slow, keyless.to_owned()].map(|request| asked_all(&service, request));
+        let (slow, keyless) = tokio::join!(slow, keyless);
+        // Long before the request's time is over.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        assert!(slow.starts_with("HTTP/1.1 504") && slow.contains("came too slowly"), "{slow}");
+        assert!(slow.contains("connection: close\r\n"), "{slow}");
+        assert!(keyless.starts_with("HTTP/1.1 200") && keyless.contains("connection: close\r\n"), "{keyless}");
+        is_served(&service, &key).await;
+    });
+}
+
+#[test]
+fn a_connection_without_a_key_gives_way_also_while_it_asks() {
+    on_sqlite(async |database| {
+        let (service, key) = service(database, connections(ConnectionLimits { most: 8, ..Default::default() })).await;
+        let keyless = "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: a\r\n\
+                       content-type: application/grpc-web\r\ncontent-length: 100\r\n\r\nx";
+        let mut asking = Vec::new();
+        for _ in 0..8 {
+            asking.push(asked(&service, keyless).await);
+        }
+        comes_to(&service, "auditlog_connections", |open| open == 8.0).await;
+        is_served(&service, &key).await;
+        counted(&service, "connections").await;
+    });
+}
+
+#[test]
 fn a_slow_body_ends_with_the_time_of_its_request() {
     on_sqlite(async |database| {
         let serving = Serving { request_timeout: Duration::from_millis(500), ..serving() };
@@ -75,7 +111,7 @@ fn a_flood_of_connections_takes_no_place_from_those_in_use() {
         let list =
             || with_key(ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() }, &key);
         client.list_audit_logs(list()).await.expect("a page");
-        let mut busy = asked(&service, &writing(&key, 100, "{")).await;
+        let mut busy = held(&service, &key).await;
         let mut flood = Vec::new();
         for _ in 0..100 {
             flood.push(connect(&service).await);
@@ -88,7 +124,7 @@ fn a_flood_of_connections_takes_no_place_from_those_in_use() {
         // What is under way everywhere leaves no room.
         let mut all = Vec::new();
         for under_way in 2..=8 {
-            all.push(asked(&service, &writing(&key, 100, "{")).await);
+            all.push(held(&service, &key).await);
             comes_to(&service, "auditlog_requests_in_flight", |requests| requests == f64::from(under_way)).await;
         }
         closed(&mut connect(&service).await).await;
@@ -158,10 +194,11 @@ fn who_is_old_is_asked_to_come_again_and_ends_what_is_under_way() {
     on_sqlite(async |database| {
         let limits = ConnectionLimits { age: Duration::from_millis(500), ..ConnectionLimits::default() };
         let (service, key) = service(database, connections(limits)).await;
-        let body = json!({"auditLogs": [crate::rest::least("log_1")]}).to_string();
-        let mut old = asked(&service, &writing(&key, body.len(), "")).await;
+        // White space, so that its pace is well.
+        let body = " ".repeat(64 * 1024) + &json!({"auditLogs": [crate::rest::least("log_1")]}).to_string();
+        let mut old = asked(&service, &writing(&key, body.len(), &body[..64 * 1024])).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
-        old.write_all(body.as_bytes()).await.expect("it is open");
+        old.write_all(&body.as_bytes()[64 * 1024..]).await.expect("it is open");
         let mut answer = Vec::new();
         tokio::time::timeout(PATIENCE, old.read_to_end(&mut answer)).await.expect("it is closed").expect("an answer");
         assert!(answer.starts_with(b"HTTP/1.1 201"), "{}", String::from_utf8_lossy(&answer));
@@ -200,7 +237,7 @@ fn a_body_that_is_too_large_is_refused() {
 }
 
 #[test]
-fn streams_without_a_key_take_no_place_of_others() {
+fn streams_without_a_key_are_few_on_each_connection() {
     on_sqlite(async |database| {
         let (service, key) = service(database, options()).await;
         let channel = Channel::from_shared(service.url("")).expect("a URL").connect().await.expect("it connects");
@@ -212,9 +249,11 @@ fn streams_without_a_key_take_no_place_of_others() {
                 Err(status) => break status,
             }
         };
-        assert_eq!((status.code(), watched.len()), (Code::ResourceExhausted, 128));
+        assert_eq!((status.code(), watched.len()), (Code::ResourceExhausted, 16));
         counted(&service, "requests").await;
         client.check(HealthCheckRequest::default()).await.expect("a check has a place");
+        let channel = Channel::from_shared(service.url("")).expect("a URL").connect().await.expect("it connects");
+        HealthClient::new(channel).watch(HealthCheckRequest::default()).await.expect("another connection has its own");
         is_served(&service, &key).await;
         drop(watched);
         until("the places are given back", async || client.watch(HealthCheckRequest::default()).await.is_ok()).await;
@@ -237,7 +276,7 @@ fn a_connection_says_what_it_allows() {
             .map(|one| (one[1], u32::from_be_bytes(one[2..].try_into().expect("four bytes"))))
             .collect();
         // Streams, a stream's window, bytes of a frame, bytes of a head. Source: RFC 9113, section 6.5.2.
-        for setting in [(3, 512), (4, 1024 * 1024), (5, 16 * 1024), (6, 128 * 1024)] {
+        for setting in [(3, 512), (4, 1024 * 1024), (5, 16 * 1024), (6, 80 * 1024)] {
             assert!(told.contains(&setting), "{setting:?}: {told:?}");
         }
     });

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::support::process::ran;
 
 /// What tests each limit: a function of tests/it.
-const TESTED: [(&str, &str); 22] = [
+const TESTED: [(&str, &str); 26] = [
     ("open connections", "a_flood_of_connections_takes_no_place_from_those_in_use"),
     ("time to the first request", "who_sends_no_request_is_ended_and_others_are_served"),
     (
@@ -16,27 +16,37 @@ const TESTED: [(&str, &str); 22] = [
     ),
     ("time without a request over HTTP/2", "who_is_idle_is_asked_to_come_again"),
     ("age of a connection", "who_is_old_is_asked_to_come_again_and_ends_what_is_under_way"),
-    (
-        "a peer that takes less than a KiB a second, or nothing of a response for a minute",
-        "who_takes_nothing_is_ended_and_others_are_served",
-    ),
+    ("time for a peer to acknowledge what it was sent", "who_takes_nothing_is_ended_and_others_are_served"),
+    ("time for a peer to take a piece of a response", "who_takes_nothing_is_ended_and_others_are_served"),
     ("HTTP/2 streams of a connection", "a_stream_beyond_those_of_a_connection_is_refused"),
     (
         "HTTP/2 streams of a connection that the peer resets before they are looked at, and those reset for its faults",
         "floods_of_http2_frames_keep_nobody_from_being_served",
     ),
     ("a request's head", "a_head_that_is_too_large_is_refused"),
-    ("headers of a request over HTTP/1", "a_head_that_is_too_large_is_refused"),
+    ("headers of a request", "a_head_that_is_too_large_is_refused"),
     ("a request's body", "a_body_that_is_too_large_is_refused"),
+    ("pace of a request's body", "a_body_that_does_not_come_is_not_waited_for"),
     ("requests under way", "requests_beyond_the_limit_are_refused_at_once_and_alike"),
     ("requests under way with one API key", "one_key_does_not_take_all_places"),
-    ("streams without a key: watched health, reflection", "streams_without_a_key_take_no_place_of_others"),
+    (
+        "streams without a key on one connection: watched health, reflection",
+        "streams_without_a_key_are_few_on_each_connection",
+    ),
+    (
+        "calls without a key on one connection, these streams among them",
+        "streams_without_a_key_are_few_on_each_connection",
+    ),
     ("reads that run or wait", "a_read_beyond_those_that_may_wait_is_refused_at_once"),
-    ("unknown keys looked up at once", "keys_that_are_made_up_take_no_connection_of_others"),
-    ("bytes of requests and responses", "bodies_beyond_the_budget_are_refused"),
+    ("reads of one API key that run or wait", "one_key_does_not_take_all_reads"),
+    (
+        "unknown keys looked up at once, and those of one connection",
+        "keys_that_are_made_up_take_no_connection_of_others",
+    ),
+    ("bytes of requests and responses, heads of requests included", "bodies_beyond_the_budget_are_refused"),
     ("entries that wait to be written", "the_queue_is_as_deep_as_what_waits"),
     ("bytes of entries that wait", "bytes_that_find_no_room_are_refused_and_leave_nothing"),
-    ("time that the writes ahead of one take", "a_write_that_would_be_late_is_refused_before_its_body_has_come"),
+    ("time that the writes ahead of one take", "a_write_that_would_be_late_is_refused"),
     ("requests a second of a key", "a_key_that_asks_too_often_is_refused_and_others_are_not"),
     ("time of a request", "a_slow_body_ends_with_the_time_of_its_request"),
 ];

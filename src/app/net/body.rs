@@ -1,0 +1,167 @@
+//! The bodies of requests and responses: they hold their bytes of the budget, and have to make progress.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::response::Response;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio_util::task::AbortOnDropHandle;
+use tonic::Status;
+
+use super::Connection;
+use crate::error::{BODY_GRACE, BYTES_SPENT, Error, MIN_BODY_RATE};
+use crate::grpc::MAX_REQUEST;
+use crate::limits::{Budget, Reservation};
+use crate::metrics::{Metrics, Refusal};
+
+/// Bytes a second that a peer has to take of a piece of a response.
+const MIN_RESPONSE_RATE: usize = 64 * 1024;
+/// How long the rest of a body is waited for that its handler left unread, and how many are at once.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const MAX_DRAINS: usize = 64;
+
+type Polled = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
+
+fn time_for(bytes: usize, rate: usize) -> Duration {
+    Duration::from_secs_f64(bytes as f64 / rate as f64)
+}
+
+/// A request's body. Clones share it, so that the connection can read what the handler leaves.
+#[derive(Clone)]
+pub(super) struct RequestBody(Arc<Mutex<Receiving>>);
+
+struct Receiving {
+    body: Incoming,
+    reservation: Reservation,
+    received: usize,
+    /// When reading began to wait, and the next time to look at the pace.
+    pace: Option<(Instant, Pin<Box<Sleep>>)>,
+    /// Whether the client sends nothing before the body is read.
+    expects_continue: bool,
+    is_too_slow: bool,
+}
+
+impl RequestBody {
+    pub(super) fn new(body: Incoming, reservation: Reservation, expects_continue: bool) -> Self {
+        let receiving = Receiving { body, reservation, received: 0, pace: None, expects_continue, is_too_slow: false };
+        Self(Arc::new(Mutex::new(receiving)))
+    }
+
+    /// Takes the rest of the body, within bounds; `false` if some of it may still come. A client that is sending while it
+    /// is answered may never see the answer.
+    pub(super) async fn drain(self, drains: &Semaphore) -> bool {
+        // The handler goes on reading, as it does in a stream both ways.
+        let Some(receiving) = Arc::into_inner(self.0) else { return true };
+        let receiving = receiving.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Receiving { mut body, reservation: _, received, pace, expects_continue, is_too_slow } = receiving;
+        if body.is_end_stream() {
+            return true;
+        }
+        // To begin to read tells a client to send that waits for it.
+        let is_unwanted = is_too_slow || expects_continue && received == 0 && pace.is_none();
+        let Some(_permit) = drains.try_acquire().ok().filter(|_| !is_unwanted) else { return false };
+        let mut drained = 0;
+        let draining = async {
+            while let Some(frame) = body.frame().await {
+                drained += frame.ok()?.data_ref().map_or(0, Bytes::len);
+                (drained <= MAX_REQUEST).then_some(())?;
+            }
+            Some(())
+        };
+        matches!(timeout(DRAIN_TIMEOUT, draining).await, Ok(Some(())))
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&mut Receiving) -> T) -> T {
+        read(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Receiving {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
+            self.received += bytes;
+            return match self.reservation.try_grow(bytes) {
+                true => Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new))),
+                false => failed(Error::Overloaded(BYTES_SPENT)),
+            };
+        }
+        let (began, look) = self.pace.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(BODY_GRACE))));
+        while look.as_mut().poll(cx).is_ready() {
+            let due = *began + BODY_GRACE + time_for(self.received, MIN_BODY_RATE);
+            if due <= Instant::now() {
+                self.is_too_slow = true;
+                return failed(Error::SlowBody);
+            }
+            look.set(sleep_until(due));
+        }
+        Poll::Pending
+    }
+}
+
+/// The status arrives at the handler, which gives it as its answer.
+fn failed(error: Error) -> Polled {
+    Poll::Ready(Some(Err(axum::Error::new(Status::from(error)))))
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        self.with(|receiving| receiving.poll_frame(cx))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.with(|receiving| receiving.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.with(|receiving| receiving.body.size_hint())
+    }
+}
+
+/// A piece of a response, until it is written.
+struct Piece {
+    data: Bytes,
+    _reservation: Reservation,
+    _watchdog: AbortOnDropHandle<()>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+/// `response`, whose pieces hold their bytes until the peer has taken them, for which it has `stalled` and as long as they
+/// need; then the connection is closed. The kernel finds only peers that acknowledge nothing: one of HTTP/2 may
+/// acknowledge all and give its stream no window. `held` is dropped when the response has ended.
+pub(super) fn respond(
+    response: Response,
+    (connection, stalled): (Arc<Connection>, Duration),
+    budget: Budget,
+    metrics: Metrics,
+    held: impl Send + 'static,
+) -> Response {
+    let send = move |data: Bytes| {
+        let _held = &held;
+        let (connection, metrics) = (Arc::clone(&connection), metrics.clone());
+        let allowed = stalled + time_for(data.len(), MIN_RESPONSE_RATE);
+        let watchdog = tokio::spawn(async move {
+            sleep(allowed).await;
+            metrics.refused(Refusal::stalled);
+            connection.close.notify_one();
+        });
+        let reservation = budget.hold(data.len());
+        Bytes::from_owner(Piece { data, _reservation: reservation, _watchdog: AbortOnDropHandle::new(watchdog) })
+    };
+    response.map(|body| Body::new(body.map_frame(move |frame| frame.map_data(&send))))
+}

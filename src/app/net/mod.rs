@@ -1,0 +1,346 @@
+//! Connections: accepted, served and drained, whatever the service. tonic's server bounds neither number nor time of
+//! connections, and ends old ones without a word; so this module accepts by itself, with the same HTTP underneath.
+
+mod body;
+mod socket;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONNECTION, EXPECT};
+use http::{HeaderValue, StatusCode, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use rustix::net::sockopt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::{Id, JoinSet};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use crate::limits::Budget;
+use crate::metrics::{Metrics, Refusal};
+use body::RequestBody;
+use socket::Socket;
+
+/// Calls of one connection at once that need no key, or whose key is not known to be good.
+pub(super) const MAX_ANONYMOUS: usize = 32;
+/// Finds peers that are gone.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+/// What the kernel may hold of a connection's output; it would take up to 4 MiB of each. Linux allows what
+/// net.core.wmem_max says, by default 208 KiB.
+const SEND_BUFFER: usize = 256 * 1024;
+/// How long to wait where no connection can be accepted, such as without file descriptors.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// How often a connection's time is looked at, or more often if it is short.
+const TICK: Duration = Duration::from_secs(1);
+/// Headers of a request.
+const MAX_HEADERS: usize = 100;
+/// Bytes of a request's head: room for a path of 64 KiB, which has 100 values of each filter, and for headers. HTTP/2 adds
+/// 32 bytes for each, and bounds by the sum the CONTINUATION frames, too.
+const MAX_HEAD: u32 = 80 * 1024;
+
+/// What connections may do.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    /// How many may be open.
+    pub most: usize,
+    /// How long a new one may take to its first request.
+    pub first_request: Duration,
+    /// How long the head of a request may take over HTTP/1, and how long the next one may be waited for.
+    pub head: Duration,
+    /// How long one may be open without a request under way.
+    pub idle: Duration,
+    /// How long a peer may acknowledge nothing, or take nothing of a response.
+    pub stalled: Duration,
+    /// The age at which a client is asked to connect again, so that load spreads over new replicas.
+    pub age: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            most: 1_024,
+            first_request: Duration::from_secs(30),
+            // Longer than the minute that proxies keep theirs, or they would send into one that is just closing.
+            head: Duration::from_secs(75),
+            // gRPC clients connect again by themselves, and proxies keep theirs for about a minute.
+            idle: Duration::from_secs(5 * 60),
+            stalled: Duration::from_secs(30),
+            age: Duration::from_secs(30 * 60),
+        }
+    }
+}
+
+/// An open connection. What holds a clone of one of the counting fields is counted by it.
+pub(super) struct Connection {
+    id: u64,
+    /// Notified when it is to be closed at once.
+    close: Notify,
+    /// Whether its close reads on for a while.
+    lingers: AtomicBool,
+    /// Requests that came.
+    asked: AtomicUsize,
+    under_way: Arc<()>,
+    /// Those under way whose key is good. A connection with one does not give way to others.
+    pub(super) authenticated: Arc<()>,
+    /// Those that never showed a good key give way first.
+    pub(super) has_authenticated: AtomicBool,
+    pub(super) anonymous: Arc<Semaphore>,
+    /// Held while a key is looked up that is not known, so that connections take turns.
+    pub(super) lookups: Semaphore,
+}
+
+impl Connection {
+    fn new(id: u64) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            close: Notify::new(),
+            lingers: AtomicBool::new(false),
+            asked: AtomicUsize::new(0),
+            under_way: Arc::default(),
+            authenticated: Arc::default(),
+            has_authenticated: AtomicBool::new(false),
+            anonymous: Arc::new(Semaphore::new(MAX_ANONYMOUS)),
+            lookups: Semaphore::new(1),
+        })
+    }
+
+    fn gives_way(&self) -> Option<(bool, u64)> {
+        let is_free = Arc::strong_count(&self.authenticated) == 1;
+        is_free.then(|| (self.has_authenticated.load(Ordering::Relaxed), self.id))
+    }
+}
+
+/// What all connections share.
+pub(super) struct Server<S> {
+    pub(super) service: S,
+    pub(super) limits: ConnectionLimits,
+    pub(super) budget: Budget,
+    pub(super) metrics: Metrics,
+    drains: Semaphore,
+    open: Arc<AtomicUsize>,
+}
+
+impl<S, F> Server<S>
+where
+    S: Fn(Request) -> F + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    /// `service` answers requests. It drops what need not be kept of a head before it returns; what a response's
+    /// extensions hold is dropped when the response has ended.
+    pub(super) fn new(service: S, limits: ConnectionLimits, budget: Budget, metrics: Metrics) -> Arc<Self> {
+        let (drains, open) = (Semaphore::new(body::MAX_DRAINS), Arc::<AtomicUsize>::default());
+        let counted = Arc::clone(&open);
+        metrics.reading("auditlog_connections", "Connections that are open.", move || {
+            Some(counted.load(Ordering::Relaxed) as f64)
+        });
+        Arc::new(Self { service, limits, budget, metrics, drains, open })
+    }
+
+    /// Serves the connections of `listener` until `shutdown`, and then until all of them have ended.
+    pub(super) async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        // Those that are left are dropped with it.
+        let mut serving = JoinSet::new();
+        let mut open: HashMap<Id, Arc<Connection>> = HashMap::new();
+        let (drain, drained) = watch::channel(());
+        let mut shutdown = pin!(shutdown);
+        let (mut id, mut paused_until, mut is_failing) = (0, Instant::now(), false);
+        loop {
+            self.open.store(open.len(), Ordering::Relaxed);
+            let next = async {
+                tokio::time::sleep_until(paused_until).await;
+                listener.accept().await
+            };
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(ended) = serving.join_next_with_id() => {
+                    open.remove(&ended.map_or_else(|panicked| panicked.id(), |(ended, ())| ended));
+                }
+                accepted = next => match accepted {
+                    Ok((stream, _)) => {
+                        (id, is_failing) = (id + 1, false);
+                        if self.has_room(&mut open) {
+                            let connection = Connection::new(id);
+                            let task = Arc::clone(&self).serve_one(stream, Arc::clone(&connection), drained.clone());
+                            open.insert(serving.spawn(task).id(), connection);
+                        }
+                    }
+                    // The peer has gone already.
+                    Err(error) if is_of_the_peer(&error) => {}
+                    Err(error) => {
+                        if !is_failing {
+                            warn!(%error, "connections cannot be accepted; trying again");
+                        }
+                        is_failing = true;
+                        paused_until = Instant::now() + ACCEPT_BACKOFF;
+                    }
+                }
+            }
+        }
+        // Nobody waits in vain for a server that is gone.
+        drop((listener, drain));
+        while serving.join_next().await.is_some() {
+            self.open.store(serving.len(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there is room for another connection, for which one of `open` may have to give way.
+    fn has_room(&self, open: &mut HashMap<Id, Arc<Connection>>) -> bool {
+        if open.len() < self.limits.most {
+            return true;
+        }
+        self.metrics.refused(Refusal::connections);
+        let evicted =
+            open.iter().filter_map(|(task, one)| Some((one.gives_way()?, *task))).min_by_key(|(rank, _)| *rank);
+        let evicted = evicted.and_then(|(_, task)| open.remove(&task));
+        evicted.inspect(|evicted| evicted.close.notify_one()).is_some()
+    }
+
+    /// Serves one connection to its end.
+    async fn serve_one(
+        self: Arc<Self>,
+        stream: TcpStream,
+        connection: Arc<Connection>,
+        mut drained: watch::Receiver<()>,
+    ) {
+        let ConnectionLimits { first_request, head, idle, stalled, age, most: _ } = self.limits;
+        set_options(&stream, stalled);
+        let socket = TokioIo::new(Socket::new(stream, Arc::clone(&connection)));
+        let (server, asking) = (Arc::clone(&self), Arc::clone(&connection));
+        let service = service_fn(move |request| {
+            let answering = server.answer(Arc::clone(&asking), request);
+            async move { Ok::<_, Infallible>(answering.await) }
+        });
+        let http = http(head);
+        let mut serving = pin!(http.serve_connection(socket, service));
+        let mut tick = tokio::time::interval(TICK.min(idle / 4).min(first_request / 4));
+        let (opened, mut idle_since, mut asked, mut is_draining) = (Instant::now(), Instant::now(), 0, false);
+        loop {
+            tokio::select! {
+                ended = &mut serving => return drop(ended.inspect_err(|error| debug!(error, "a connection failed"))),
+                () = connection.close.notified() => return,
+                // It never says anything else than that it is gone.
+                _ = drained.changed(), if !is_draining => is_draining = true,
+                _ = tick.tick(), if !is_draining => {
+                    let before = std::mem::replace(&mut asked, connection.asked.load(Ordering::Relaxed));
+                    if before != asked || Arc::strong_count(&connection.under_way) > 1 {
+                        idle_since = Instant::now();
+                    }
+                    if asked == 0 && opened.elapsed() >= first_request {
+                        self.metrics.refused(Refusal::stalled);
+                        return;
+                    }
+                    is_draining = opened.elapsed() >= age || asked > 0 && idle_since.elapsed() >= idle;
+                }
+            }
+            if is_draining {
+                serving.as_mut().graceful_shutdown();
+            }
+        }
+    }
+
+    /// Answers a request. What an oversized head holds is dropped before this returns, so before the next one is read.
+    fn answer(
+        self: &Arc<Self>,
+        connection: Arc<Connection>,
+        request: http::Request<Incoming>,
+    ) -> impl Future<Output = Response> + Send + use<S, F> {
+        connection.asked.fetch_add(1, Ordering::Relaxed);
+        let under_way = Arc::clone(&connection.under_way);
+        let is_http1 = request.version() < Version::HTTP_2;
+        let expects_continue = is_http1 && request.headers().contains_key(EXPECT);
+        let is_too_many = request.headers().len() > MAX_HEADERS;
+        let (mut head, body) = request.into_parts();
+        head.extensions.insert(Arc::clone(&connection));
+        let body = (!body.is_end_stream()).then(|| RequestBody::new(body, self.budget.hold(0), expects_continue));
+        let handed = body.clone().map_or_else(Body::empty, Body::new);
+        let answering = (!is_too_many).then(|| (self.service)(Request::from_parts(head, handed)));
+        let server = Arc::clone(self);
+        async move {
+            let mut response = match answering {
+                Some(answering) => answering.await,
+                None => too_many_headers(),
+            };
+            let is_read = match body {
+                Some(body) => body.drain(&server.drains).await,
+                None => true,
+            };
+            if !is_read && is_http1 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                connection.lingers.store(true, Ordering::Relaxed);
+            }
+            let held = (under_way, std::mem::take(response.extensions_mut()));
+            body::respond(
+                response,
+                (connection, server.limits.stalled),
+                server.budget.clone(),
+                server.metrics.clone(),
+                held,
+            )
+        }
+    }
+}
+
+fn is_of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    [ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted].contains(&error.kind())
+}
+
+fn too_many_headers() -> Response {
+    (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, format!("A request may have {MAX_HEADERS} headers\n")).into_response()
+}
+
+/// A connection whose options cannot be set is served without them.
+fn set_options(stream: &TcpStream, stalled: Duration) {
+    let set = [
+        sockopt::set_tcp_nodelay(stream, true),
+        sockopt::set_socket_keepalive(stream, true),
+        sockopt::set_tcp_keepidle(stream, TCP_KEEPALIVE),
+        sockopt::set_socket_send_buffer_size(stream, SEND_BUFFER),
+        sockopt::set_tcp_user_timeout(stream, u32::try_from(stalled.as_millis()).unwrap_or(u32::MAX)),
+    ];
+    if let Some(error) = set.into_iter().find_map(Result::err) {
+        debug!(%error, "an option of a socket could not be set");
+    }
+}
+
+/// HTTP/1 and HTTP/2 with limits set on purpose. What a connection may hold times the number of connections is
+/// what a peer without a key can take.
+fn http(head: Duration) -> Builder<TokioExecutor> {
+    let mut http = Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(head).max_headers(MAX_HEADERS);
+    // Room for a head. Otherwise 400 KiB.
+    http.http1().max_buf_size(128 * 1024);
+    http.http2()
+        .timer(TokioTimer::new())
+        // A gateway sends all that it has over one connection, of many callers: more than the permits of one of them.
+        .max_concurrent_streams(512)
+        // A request is at most 4 MiB. What is not yet read of all streams is within the connection's window.
+        .initial_stream_window_size(1024 * 1024)
+        .initial_connection_window_size(2 * 1024 * 1024)
+        .adaptive_window(false)
+        // The smallest that there is: what is being received is copied into one message anyway.
+        .max_frame_size(16 * 1024)
+        .max_header_list_size(MAX_HEAD)
+        // Of a response, beside what its stream's window lets go. Otherwise 400 KiB.
+        .max_send_buf_size(128 * 1024)
+        // Streams that the peer opened and reset before we looked at them, and those that we reset for its faults:
+        // more, and the connection ends (CVE-2023-44487, CVE-2025-8671).
+        .max_pending_accept_reset_streams(32)
+        .max_local_error_reset_streams(1024)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20));
+    http
+}

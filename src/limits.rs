@@ -1,0 +1,119 @@
+//! Limits that the whole process shares: the bytes that requests and responses hold, and the permits of each API key.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use moka::sync::Cache;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How many bytes may be held. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    used: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+/// Bytes that are held until this is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    budget: Budget,
+    bytes: usize,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { used: Arc::default(), limit }
+    }
+
+    /// Whether no bytes are left.
+    pub fn is_spent(&self) -> bool {
+        self.used() >= self.limit
+    }
+
+    /// The bytes that are held.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Holds `bytes`, also beyond the limit: a response that is ready takes its memory in any case, and finished work
+    /// should not be lost. Later requests are refused instead.
+    pub fn hold(&self, bytes: usize) -> Reservation {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        Reservation { budget: self.clone(), bytes }
+    }
+
+    /// Holds `bytes`; `None` where fewer are left.
+    pub fn try_hold(&self, bytes: usize) -> Option<Reservation> {
+        let mut reservation = self.hold(0);
+        reservation.try_grow(bytes).then_some(reservation)
+    }
+}
+
+impl Reservation {
+    /// Holds `bytes` more; `false` where fewer are left.
+    pub fn try_grow(&mut self, bytes: usize) -> bool {
+        let room = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.budget.limit);
+        let is_room = self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok();
+        self.bytes += if is_room { bytes } else { 0 };
+        is_room
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// How many permits each API key may hold. Clones share it.
+#[derive(Debug, Clone)]
+pub struct KeyQuota {
+    max: usize,
+    permits: Cache<String, Arc<Semaphore>>,
+}
+
+impl KeyQuota {
+    /// Keys whose permits are counted: more than are in use at once.
+    const MAX_KEYS: u64 = 10_000;
+
+    /// At most `max` permits for each key, and at least one.
+    pub fn new(max: usize) -> Self {
+        Self { max: max.max(1), permits: Cache::new(Self::MAX_KEYS) }
+    }
+
+    /// A permit for `key`, which is known to be good; `None` where it holds all that it may.
+    pub fn try_acquire(&self, key: &str) -> Option<OwnedSemaphorePermit> {
+        let held = self.permits.get_with_by_ref(key, || Arc::new(Semaphore::new(self.max)));
+        held.try_acquire_owned().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_back_with_their_reservation() {
+        let budget = Budget::new(100);
+        let mut request = budget.hold(0);
+        assert!(request.try_grow(60) && !request.try_grow(41) && request.try_grow(40));
+        assert!(budget.is_spent() && budget.try_hold(1).is_none());
+        let response = budget.hold(50);
+        assert_eq!(budget.used(), 150);
+        drop(request);
+        assert!(budget.try_hold(50).is_some_and(|held| held.budget.used() == 100));
+        drop(response);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_key_holds_no_more_than_its_quota() {
+        let quota = KeyQuota::new(2);
+        let held = [quota.try_acquire("a"), quota.try_acquire("a")];
+        assert!(held.iter().all(Option::is_some) && quota.try_acquire("a").is_none());
+        assert!(quota.try_acquire("b").is_some());
+        drop(held);
+        assert!(quota.try_acquire("a").is_some());
+    }
+}

@@ -1,0 +1,84 @@
+//! Permits to read: as many reads run as there are connections, and a bounded number waits for one, of each key a part.
+//! More are refused at once, instead of waiting until their callers have given up.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Store;
+use crate::error::{BYTES_SPENT, Error, Result};
+use crate::limits::{Budget, KeyQuota};
+use crate::metrics::{Metrics, Refusal};
+
+/// Of so many reads that may run or wait, one key has one.
+const KEY_SHARE: usize = 2;
+
+#[derive(Clone)]
+pub(super) struct ReadPermits {
+    /// Reads that run or wait.
+    all: Arc<Semaphore>,
+    keys: KeyQuota,
+    running: Arc<Semaphore>,
+    budget: Budget,
+    metrics: Metrics,
+}
+
+/// A read's permit, until it is dropped.
+pub struct ReadPermit {
+    _waiting: Option<[OwnedSemaphorePermit; 2]>,
+    _running: OwnedSemaphorePermit,
+}
+
+impl ReadPermits {
+    /// As many at once as there are `connections`, however many wait.
+    pub(super) fn new(connections: u32) -> Self {
+        let [all, running] = [Semaphore::MAX_PERMITS, connections as usize].map(|most| Arc::new(Semaphore::new(most)));
+        let keys = KeyQuota::new(Semaphore::MAX_PERMITS);
+        Self { all, keys, running, budget: Budget::new(usize::MAX), metrics: Metrics::default() }
+    }
+
+    async fn run(&self, waiting: Option<[OwnedSemaphorePermit; 2]>) -> Result<ReadPermit> {
+        let running = Arc::clone(&self.running).acquire_owned().await;
+        let running = running.map_err(|closed| Error::Internal(closed.into()))?;
+        // Only now, since a read that waited knew nothing of what others would hold by then.
+        match self.budget.is_spent() {
+            true => Err(self.refuse(Refusal::bytes, BYTES_SPENT)),
+            false => Ok(ReadPermit { _waiting: waiting, _running: running }),
+        }
+    }
+
+    fn refuse(&self, reason: Refusal, told: &'static str) -> Error {
+        self.metrics.refused(reason);
+        Error::Overloaded(told)
+    }
+}
+
+impl Store {
+    /// The same with at most `reads` that run or wait, half of them of one key, and none that runs while `budget` is spent.
+    pub fn with_read_limits(mut self, reads: usize, budget: Budget, metrics: Metrics) -> Self {
+        let all = Arc::new(Semaphore::new(reads));
+        let free = Arc::clone(&all);
+        metrics.reading("auditlog_reads", "Reads that run or wait for a connection to the database.", move || {
+            Some(reads.saturating_sub(free.available_permits()) as f64)
+        });
+        self.permits = ReadPermits { all, keys: KeyQuota::new(reads / KEY_SHARE), budget, metrics, ..self.permits };
+        self
+    }
+
+    /// Waits for a permit to read for the key with this id. Work that holds one takes no other, or all could wait for each
+    /// other. Errors: `Overloaded`, at once.
+    pub async fn read_permit(&self, key_id: &str) -> Result<ReadPermit> {
+        let permits = &self.permits;
+        let all = Arc::clone(&permits.all).try_acquire_owned();
+        let all = all.map_err(|_| permits.refuse(Refusal::reads, "Too many reads are waiting"))?;
+        let key = permits.keys.try_acquire(key_id);
+        let key = key.ok_or_else(|| permits.refuse(Refusal::reads, "Too many reads with this API key are waiting"))?;
+        permits.run(Some([all, key])).await
+    }
+
+    /// The same for the next piece of a stream, which waits however many do: to break it off would have its reader come
+    /// again. Requests are bounded, and so are those that wait.
+    pub async fn read_permit_of_stream(&self) -> Result<ReadPermit> {
+        self.permits.run(None).await
+    }
+}
