@@ -2,6 +2,7 @@
 //! api/list-audit-logs.md.
 
 use std::error::Error as _;
+use std::iter::successors;
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
@@ -86,7 +87,8 @@ impl Failure {
 
     /// A body that could not be read. Where a limit ended it, the cause is the status that says so.
     pub(super) fn unread(error: &axum::Error) -> Self {
-        let status = error.source().and_then(|cause| cause.downcast_ref::<Status>());
+        let mut causes = successors(error.source(), |&cause| cause.source());
+        let status = causes.find_map(|cause| cause.downcast_ref::<Status>());
         status.cloned().map_or_else(|| Self::body(format!("The body could not be read: {error}")), Self::from)
     }
 

@@ -130,6 +130,15 @@ async fn held(service: &Service, key: &str) -> TcpStream {
     asked(service, &writing(key, 2 * 1024 * 1024, &"x".repeat(1024 * 1024))).await
 }
 
+/// Waits until so many requests are under way, and one more with `key` is refused.
+async fn permits_are_taken(service: &Service, key: &str, requests: f64) {
+    comes_to(service, "auditlog_requests_in_flight", |under_way| under_way == requests).await;
+    // They are counted a moment before they have their permits.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let refused = async || service.get("/v1/org_a/audit-logs", key).await.status == 429;
+    until("the permits are taken", refused).await;
+}
+
 /// Waits until something was refused for `reason`.
 async fn counted(service: &Service, reason: &str) {
     comes_to(service, &format!("auditlog_refusals_total{{reason={reason:?}}}"), |refusals| refusals > 0.0).await;
@@ -151,7 +160,7 @@ on_every_database! {
         let service = &surfaces.service;
         let held = [held(service, &key).await, held(service, &key).await];
         let ask = Ask::get("/v1/org_a/audit-logs", &key);
-        comes_to(service, "auditlog_requests_in_flight", |requests| requests == 2.0).await;
+        permits_are_taken(service, &key, 2.0).await;
         let told = surfaces.rest(&ask).await;
         assert_eq!(told.code(), "overloaded");
         assert!(told.headers.contains(&("retry-after", "1".to_owned())), "{told:?}");
@@ -177,7 +186,7 @@ on_every_database! {
         for _ in 0..4 {
             uploads.push(held(service, &key).await);
         }
-        comes_to(service, "auditlog_requests_in_flight", |requests| requests == 4.0).await;
+        permits_are_taken(service, &key, 4.0).await;
         let told = surfaces.rest(&Ask::get("/v1/org_a/audit-logs", &key)).await;
         assert_eq!(told.code(), "overloaded");
         assert!(told.text.contains("with this API key"), "{}", told.text);

@@ -40,6 +40,7 @@ pub(super) struct RequestBody(Arc<Mutex<Receiving>>);
 struct Receiving {
     body: Incoming,
     reservation: Reservation,
+    metrics: Metrics,
     received: usize,
     /// When reading began to wait, and the next time to look at the pace.
     pace: Option<(Instant, Pin<Box<Sleep>>)>,
@@ -49,8 +50,9 @@ struct Receiving {
 }
 
 impl RequestBody {
-    pub(super) fn new(body: Incoming, reservation: Reservation, expects_continue: bool) -> Self {
-        let receiving = Receiving { body, reservation, received: 0, pace: None, expects_continue, is_too_slow: false };
+    pub(super) fn new(body: Incoming, reservation: Reservation, metrics: Metrics, expects_continue: bool) -> Self {
+        let (received, pace, is_too_slow) = (0, None, false);
+        let receiving = Receiving { body, reservation, metrics, received, pace, expects_continue, is_too_slow };
         Self(Arc::new(Mutex::new(receiving)))
     }
 
@@ -60,7 +62,7 @@ impl RequestBody {
         // The handler goes on reading, as it does in a stream both ways.
         let Some(receiving) = Arc::into_inner(self.0) else { return true };
         let receiving = receiving.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let Receiving { mut body, reservation: _, received, pace, expects_continue, is_too_slow } = receiving;
+        let Receiving { mut body, received, pace, expects_continue, is_too_slow, .. } = receiving;
         if body.is_end_stream() {
             return true;
         }
@@ -88,10 +90,11 @@ impl Receiving {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
             self.received += bytes;
-            return match self.reservation.try_grow(bytes) {
-                true => Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new))),
-                false => failed(Error::Overloaded(BYTES_SPENT)),
-            };
+            if !self.reservation.try_grow(bytes) {
+                self.metrics.refused(Refusal::bytes);
+                return failed(Error::Overloaded(BYTES_SPENT));
+            }
+            return Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new)));
         }
         let (began, look) = self.pace.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(BODY_GRACE))));
         while look.as_mut().poll(cx).is_ready() {

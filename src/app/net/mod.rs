@@ -264,7 +264,8 @@ where
         let is_too_many = request.headers().len() > MAX_HEADERS;
         let (mut head, body) = request.into_parts();
         head.extensions.insert(Arc::clone(&connection));
-        let body = (!body.is_end_stream()).then(|| RequestBody::new(body, self.budget.hold(0), expects_continue));
+        let body = (!body.is_end_stream())
+            .then(|| RequestBody::new(body, self.budget.hold(0), self.metrics.clone(), expects_continue));
         let handed = body.clone().map_or_else(Body::empty, Body::new);
         let answering = (!is_too_many).then(|| (self.service)(Request::from_parts(head, handed)));
         let server = Arc::clone(self);

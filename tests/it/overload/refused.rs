@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::peers::{frame, on_sqlite};
-use super::{PATIENCE, connect, counted, held, limited, service};
+use super::{PATIENCE, connect, counted, held, limited, permits_are_taken, service};
 use crate::metrics::comes_to;
 use crate::support::{Database, Service};
 
@@ -133,7 +133,7 @@ fn streams(numbers: std::ops::Range<u32>) -> impl Iterator<Item = u32> {
 async fn busy(database: &Database) -> (Service, String, TcpStream) {
     let (service, key) = service(database, limited(Limits { requests: 1, ..Limits::default() })).await;
     let busy = held(&service, &key).await;
-    comes_to(&service, "auditlog_requests_in_flight", |requests| requests == 1.0).await;
+    permits_are_taken(&service, &key, 1.0).await;
     (service, key, busy)
 }
 
@@ -171,7 +171,7 @@ async fn refused(database: &Database, times: u32, batch: u32, bytes: usize) {
 fn messages_that_come_after_their_requests_were_refused_leave_the_connection_open() {
     on_sqlite(async |database| {
         // More than the resets of its own that the server's HTTP/2 allows on a connection.
-        refused(database, 40, 100, 0).await;
+        refused(database, 80, 50, 0).await;
     });
 }
 
