@@ -175,7 +175,7 @@ impl Run<'_> {
             folding::run(database, self.report).await?;
         }
         if self.begins(Section::Overload, "overload") {
-            overload::run(database, self.report).await?;
+            overload::run(database, self.options.earlier.as_deref(), self.report).await?;
         }
         if self.begins(Section::Check, "check after writes") {
             let uncounted = Service::start(database, Folder::Off)?;

@@ -44,7 +44,7 @@ pub struct Options {
     /// The figures of an earlier run of another size: print how its medians relate to these.
     #[arg(long, value_name = "FILE")]
     pub compare: Option<PathBuf>,
-    /// The program of an earlier build: compare how fast both take batches.
+    /// The program of an earlier build: compare how fast both take batches, and how they do under overload.
     #[arg(long, value_name = "PROGRAM")]
     pub earlier: Option<PathBuf>,
     /// What `cargo bench` adds, and `cargo test --benches` does not.

@@ -59,10 +59,10 @@ impl Service {
         Self::spawn(command, database)
     }
 
-    /// The same on some of the cores, as `taskset` names them.
-    pub fn start_on(database: &Database, cores: &str) -> anyhow::Result<Self> {
+    /// `program serve` on some of the cores, as `taskset` names them.
+    pub fn start_on(program: &Path, database: &Database, cores: &str) -> anyhow::Result<Self> {
         let mut command = Command::new("taskset");
-        command.args(["-c", cores]).arg(&database.program);
+        command.args(["-c", cores]).arg(program);
         Self::spawn(serve(command, database), database)
     }
 

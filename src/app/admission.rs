@@ -3,7 +3,6 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,7 +12,7 @@ use axum::response::Response;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use moka::sync::Cache;
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::Limits;
@@ -28,15 +27,22 @@ const RESERVED_PERMITS: usize = 5;
 /// One in so many permits and bytes is for requests whose key is not known to be good.
 const ANONYMOUS_SHARE: usize = 4;
 /// Streams of one connection at once that need no key, such as watched health.
-const MAX_ANONYMOUS_STREAMS: usize = MAX_ANONYMOUS / 2;
+const MAX_KEYLESS_STREAMS: usize = MAX_ANONYMOUS / 2;
 /// How long a request waits whose credential is not known to be good.
 const ANONYMOUS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a gateway takes a credential for good that the service has accepted.
 const ACCEPTED_TTL: Duration = Duration::from_secs(60);
 /// Credentials that a gateway takes for good at once.
 const MAX_ACCEPTED: u64 = 10_000;
+/// The most bytes of a head that always finds room.
+const SMALL_HEAD: usize = 4 * 1024;
 /// What a header takes beside its name and value.
 const HEADER_OVERHEAD: usize = 64;
+
+const TOO_MANY: &str = "Too many requests are under way";
+const TOO_MANY_OF_KEY: &str = "Too many requests with this API key are under way";
+const TOO_MANY_UNKNOWN: &str = "Too many requests with credentials that are not known yet are under way";
+const TOO_MANY_KEYLESS: &str = "Too many calls without a key are open on this connection";
 
 /// What requests take before they are begun. Clones share it.
 #[derive(Clone)]
@@ -57,9 +63,8 @@ pub(super) struct Admission {
 /// What a request holds until its response has ended.
 struct RequestPermit {
     _request: OwnedSemaphorePermit,
-    _key: Option<OwnedSemaphorePermit>,
-    _anonymous: Option<[OwnedSemaphorePermit; 2]>,
-    /// Keeps the connection from giving way to others.
+    /// Of its key, or of the connection and of all whose credential is not known to be good.
+    _of_caller: Vec<OwnedSemaphorePermit>,
     _authenticated: Option<Arc<()>>,
     _head: Reservation,
 }
@@ -70,13 +75,13 @@ impl Admission {
         let held = budget.clone();
         let help = "Bytes that requests and responses hold.";
         metrics.reading("auditlog_held_bytes", help, move || Some(held.used() as f64));
-        let [requests_permits, anonymous] =
+        let [permits, anonymous] =
             [requests, (requests / ANONYMOUS_SHARE).max(1)].map(|permits| Arc::new(Semaphore::new(permits)));
         Self {
             access,
             accepted: Cache::builder().max_capacity(MAX_ACCEPTED).time_to_live(ACCEPTED_TTL).build(),
             hasher: RandomState::new(),
-            requests: requests_permits,
+            requests: permits,
             keys: KeyQuota::new(requests - requests / RESERVED_PERMITS),
             anonymous,
             budget,
@@ -92,71 +97,68 @@ impl Admission {
 
     /// `router`, whose calls need no key.
     pub(super) fn keyless(&self, router: Router, respond: ErrorResponder) -> Router {
-        router.route_layer(from_fn_with_state((self.clone(), respond), admit_anonymous))
+        router.route_layer(from_fn_with_state((self.clone(), respond), admit_keyless))
     }
 
     /// Errors: those of [`Access::authenticate`], `Overloaded`.
     async fn permit(&self, connection: &Connection, request: &mut Request) -> Result<RequestPermit, Error> {
-        let head = head_size(request);
-        let unknown_head = self.anonymous_budget.try_hold(head).ok_or_else(|| self.bytes_spent())?;
-        let mut anonymous = None;
+        let size = head_size(request);
+        let unknown = self.head(&self.anonymous_budget, size)?;
         let key = match &self.access {
             Some(access) => {
                 let caller = access.authenticate(request.headers(), Some(&connection.lookups)).await?;
-                let key = caller.key_id.clone();
+                let key_id = caller.key_id.clone();
                 request.extensions_mut().insert(caller);
-                Some(key)
+                Some(key_id)
             }
             None => Some(self.credential(request.headers())).filter(|hash| self.accepted.contains_key(hash)),
         };
-        if key.is_none() {
-            let permits = [&connection.anonymous, &self.anonymous].map(|all| Arc::clone(all).acquire_owned());
-            let [of_connection, of_all] = permits;
-            let both =
-                timeout(ANONYMOUS_TIMEOUT, async { Ok::<_, AcquireError>([of_connection.await?, of_all.await?]) });
-            let told = "Too many requests with credentials that are not known yet are under way";
-            anonymous = both
-                .await
-                .ok()
-                .and_then(Result::ok)
-                .map(Some)
-                .ok_or_else(|| self.overloaded(Refusal::requests, told))?;
-        }
-        drop(unknown_head);
-        let head = self.budget.try_hold(head).ok_or_else(|| self.bytes_spent())?;
-        let too_many = |told| self.overloaded(Refusal::requests, told);
-        let request = Arc::clone(&self.requests).try_acquire_owned();
-        let request = request.map_err(|_| too_many("Too many requests are under way"))?;
-        let authenticated = key.is_some().then(|| {
-            connection.has_authenticated.store(true, Ordering::Relaxed);
-            Arc::clone(&connection.authenticated)
-        });
-        let key = match key {
-            Some(key) => {
-                let told = "Too many requests with this API key are under way";
-                Some(self.keys.try_acquire(&key).ok_or_else(|| too_many(told))?)
+        let of_caller = match &key {
+            Some(key) => vec![self.keys.try_acquire(key).ok_or_else(|| self.too_many(TOO_MANY_OF_KEY))?],
+            None => {
+                let [of_connection, of_all] =
+                    [&connection.anonymous, &self.anonymous].map(|permits| Arc::clone(permits).acquire_owned());
+                let both = async { Some(vec![of_connection.await.ok()?, of_all.await.ok()?]) };
+                let both = timeout(ANONYMOUS_TIMEOUT, both).await.ok().flatten();
+                both.ok_or_else(|| self.too_many(TOO_MANY_UNKNOWN))?
             }
-            None => None,
         };
-        Ok(RequestPermit {
-            _request: request,
-            _key: key,
-            _anonymous: anonymous,
-            _authenticated: authenticated,
-            _head: head,
-        })
+        drop(unknown);
+        let head = self.head(&self.budget, size)?;
+        let permit = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| self.too_many(TOO_MANY))?;
+        let authenticated = key.map(|_| connection.authenticate());
+        Ok(RequestPermit { _request: permit, _of_caller: of_caller, _authenticated: authenticated, _head: head })
     }
 
     /// Errors: `Overloaded`.
-    fn anonymous_permit(&self, connection: &Connection, request: &Request) -> Result<OwnedSemaphorePermit, Error> {
-        let told = "Too many calls without a key are open on this connection";
-        let is_stream = request.uri().path().starts_with("/grpc.") && !request.uri().path().ends_with("/Check");
-        let left = connection.anonymous.available_permits();
-        let permit = match is_stream && left <= MAX_ANONYMOUS - MAX_ANONYMOUS_STREAMS {
-            true => None,
-            false => Arc::clone(&connection.anonymous).try_acquire_owned().ok(),
+    fn keyless_permit(
+        &self,
+        connection: &Connection,
+        request: &Request,
+    ) -> Result<(OwnedSemaphorePermit, Reservation), Error> {
+        // Many large heads must not keep health checks from being answered.
+        let head = match head_size(request) {
+            size @ ..=SMALL_HEAD => self.anonymous_budget.hold(size),
+            size => self.head(&self.anonymous_budget, size)?,
         };
-        permit.ok_or_else(|| self.overloaded(Refusal::requests, told))
+        let path = request.uri().path();
+        let is_stream = path.starts_with("/grpc.") && !path.ends_with("/Check");
+        let has_room = !is_stream || connection.anonymous.available_permits() > MAX_ANONYMOUS - MAX_KEYLESS_STREAMS;
+        let permit = has_room.then(|| Arc::clone(&connection.anonymous).try_acquire_owned().ok()).flatten();
+        Ok((permit.ok_or_else(|| self.too_many(TOO_MANY_KEYLESS))?, head))
+    }
+
+    fn head(&self, budget: &Budget, size: usize) -> Result<Reservation, Error> {
+        budget.try_hold(size).ok_or_else(|| self.overloaded(Refusal::bytes, BYTES_SPENT))
+    }
+
+    fn too_many(&self, told: &'static str) -> Error {
+        self.overloaded(Refusal::requests, told)
+    }
+
+    fn overloaded(&self, reason: Refusal, told: &'static str) -> Error {
+        self.metrics.refused(reason);
+        Error::Overloaded(told)
     }
 
     /// The hash of the token in the Authorization header, however its scheme is spelled.
@@ -164,15 +166,6 @@ impl Admission {
         let value = headers.get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
         let token = value.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
         format!("{:x}", self.hasher.hash_one(token))
-    }
-
-    fn bytes_spent(&self) -> Error {
-        self.overloaded(Refusal::bytes, BYTES_SPENT)
-    }
-
-    fn overloaded(&self, reason: Refusal, told: &'static str) -> Error {
-        self.metrics.refused(reason);
-        Error::Overloaded(told)
     }
 }
 
@@ -190,7 +183,7 @@ async fn admit(
     let credential = admission.access.is_none().then(|| admission.credential(request.headers()));
     let mut response = next.run(request).await;
     if let Some(credential) = credential.filter(|_| is_success(&response)) {
-        connection.has_authenticated.store(true, Ordering::Relaxed);
+        drop(connection.authenticate());
         admission.accepted.insert(credential, ());
     }
     response.extensions_mut().insert(Arc::new(permit));
@@ -198,13 +191,13 @@ async fn admit(
 }
 
 /// Admits a call that needs no key, and whose connection gives way to others meanwhile.
-async fn admit_anonymous(
+async fn admit_keyless(
     State((admission, respond)): State<(Admission, ErrorResponder)>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let Some(connection) = request.extensions_mut().remove::<Arc<Connection>>() else { return next.run(request).await };
-    match admission.anonymous_permit(&connection, &request) {
+    match admission.keyless_permit(&connection, &request) {
         Ok(permit) => {
             let mut response = next.run(request).await;
             response.extensions_mut().insert(Arc::new(permit));

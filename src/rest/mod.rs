@@ -51,12 +51,12 @@ struct Api<S> {
 
 type Answer = Result<Response, Failure>;
 
-/// All paths, answered by `service`. `admit` guards those that need a key, before a body is read, and `admit_anonymous`
+/// All paths, answered by `service`. `admit` guards those that need a key, before a body is read, and `admit_keyless`
 /// the others. `ready` tells whether the service can be used.
 pub fn router<S, F>(
     service: Arc<S>,
     admit: impl FnOnce(Router) -> Router,
-    admit_anonymous: impl FnOnce(Router) -> Router,
+    admit_keyless: impl FnOnce(Router) -> Router,
     ready: impl Fn() -> F + Clone + Send + Sync + 'static,
 ) -> Router
 where
@@ -77,7 +77,7 @@ where
         .route("/livez", get(async || json::answer(StatusCode::OK, &json::ALIVE)))
         .route("/readyz", get(ready));
     admit(api)
-        .merge(admit_anonymous(probes))
+        .merge(admit_keyless(probes))
         .fallback(|request: Request| async move { Failure::no_route(&request) })
         .method_not_allowed_fallback(|request: Request| async move { Failure::no_method(&request) })
 }

