@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cli                        one file a subcommand
-//! app, config, telemetry     bind, assemble, drain; where options come from; logs
+//! app, config                bind, assemble, drain; where options come from
 //! rest                       HTTP and JSON to the calls of gRPC, and their answers back
 //! grpc                       decode, call, encode; errors to statuses
 //! access, catalogue,         what the service can do: keys, names, writes, proofs, reads,
@@ -12,6 +12,7 @@
 //! error                      the one error enum; knows neither gRPC nor HTTP
 //! limits                     bytes that requests and responses hold, and permits of keys
 //! metrics                    what operators watch
+//! telemetry                  logs: what is logged, where to, and how often
 //! verify                     what a log's verifier checks, and what it finds, as pure functions
 //! merkle                     leaves, tree, proofs and signatures of a log, as pure functions
 //! domain                     plain data and pure functions

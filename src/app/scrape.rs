@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 
 use super::server::Background;
 use crate::metrics::{CONTENT_TYPE as FORMAT, Metrics};
+use crate::telemetry;
 
 /// Connections at once; more wait until one ends.
 const CONNECTIONS: usize = 16;
@@ -38,6 +39,7 @@ pub(super) struct Scraped {
 
 /// Serves `metrics` at `listen`, if it says where.
 pub(super) async fn start(listen: Option<&str>, metrics: &Metrics) -> anyhow::Result<Option<Scraped>> {
+    metrics.dropped_log_lines(telemetry::dropped_lines);
     let Some(listen) = listen else { return Ok(None) };
     let bound = TcpListener::bind(listen).await;
     let listener = bound.with_context(|| format!("cannot listen on {listen}, for metrics"))?;

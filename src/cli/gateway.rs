@@ -2,6 +2,7 @@
 
 use clap::Args;
 use tonic::transport::Endpoint;
+use tracing::info;
 
 use super::client;
 use super::serve::{self, Serving, Signals};
@@ -35,6 +36,8 @@ pub struct Gateway {
 impl Gateway {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { upstream, listen, serving } = self;
+        let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+        info!(version, upstream = %upstream.uri(), address = listen, pid, "starting");
         let parts = Parts { upstream: client::prepared(&upstream)?, clock: Clock::system(), random: Random::system() };
         let signals = Signals::heard()?;
         serve::until_signal(gateway::start(parts, serving.at(listen)).await?, signals).await

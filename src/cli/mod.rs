@@ -3,10 +3,9 @@
 /// Says something to whoever watches. Nobody may, and a full disk or a reader that has gone is no reason to stop:
 /// the standard macro would.
 macro_rules! tell {
-    ($($line:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($line)*);
-    }};
+    ($($line:tt)*) => {
+        crate::telemetry::tell(format_args!($($line)*))
+    };
 }
 
 mod catalogue;
@@ -43,10 +42,12 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use tracing::info;
+use url::Url;
 
+use crate::config;
 use crate::domain::{Invalid, Secret, quoted};
 use crate::store::Store;
-use crate::{config, telemetry};
+use crate::telemetry::{self, Delivery, LogFilter};
 
 /// An audit log service: who did what to which resource, and what changed. Exact and durable.
 #[derive(Parser)]
@@ -58,10 +59,11 @@ pub struct Cli {
     /// environment come before it.
     #[arg(long, global = true, env = "AUDITLOG_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// What to log to standard error: error, warn, info, debug, trace, or pairs such as
-    /// auditlog=debug.
+    /// What to log to standard error: off, error, warn, info, debug, trace, or pairs such as
+    /// auditlog=debug. A level is for auditlog itself; libraries log warnings at most, unless a pair
+    /// names them.
     #[arg(long, global = true, env = "AUDITLOG_LOG", default_value = "info", value_name = "FILTER")]
-    log: String,
+    log: LogFilter,
 }
 
 const EXAMPLES: &str = "\
@@ -148,6 +150,16 @@ enum Command {
     Completions(completions::Completions),
 }
 
+impl Command {
+    /// A server must not wait for whoever reads its log.
+    fn log_delivery(&self) -> Delivery {
+        match self {
+            Self::Serve(_) | Self::Gateway(_) | Self::Demo(_) => Delivery::Lossy,
+            _ => Delivery::Blocking,
+        }
+    }
+}
+
 /// The database of `serve`, and of the commands that administer it.
 #[derive(Args)]
 struct Database {
@@ -174,6 +186,11 @@ struct Database {
 }
 
 impl Database {
+    /// The URL without what may be secret.
+    fn shown(&self) -> String {
+        self.database_url.shown()
+    }
+
     /// Connects, with the schema up to date.
     async fn open(&self) -> anyhow::Result<Store> {
         let url = self.database_url.0.expose();
@@ -196,6 +213,24 @@ impl Database {
 /// A URL of a database that we know, with its password.
 #[derive(Clone)]
 struct DatabaseUrl(Secret);
+
+impl DatabaseUrl {
+    /// For the log: without password, and without parameters, among which may be one.
+    fn shown(&self) -> String {
+        let text = self.0.expose();
+        if text.starts_with("sqlite:") {
+            // A file's path need not be a URL.
+            return text.split('?').next().unwrap_or_default().to_owned();
+        }
+        let without_password = |mut url: Url| {
+            url.set_password(None).ok()?;
+            url.set_query(None);
+            url.set_fragment(None);
+            Some(url.to_string())
+        };
+        Url::parse(text).ok().and_then(without_password).unwrap_or_else(|| "postgres://…".to_owned())
+    }
+}
 
 impl FromStr for DatabaseUrl {
     type Err = Invalid;
@@ -228,9 +263,11 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    if let Err(error) = telemetry::init(&log) {
-        return fail(&error, 2);
-    }
+    // Lives to the end, for the lines of the end.
+    let _flush = match telemetry::init(log, command.log_delivery()) {
+        Ok(flush) => flush,
+        Err(error) => return fail(&error, 2),
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into(), 1),
@@ -251,7 +288,11 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Err(error) => error,
     };
     match error.downcast::<clap::Error>() {
-        Ok(usage) => usage.exit(),
+        // Not `exit`, which would lose what the log has not written yet.
+        Ok(usage) => {
+            let _ = usage.print();
+            ExitCode::from(2)
+        }
         Err(error) => fail(&error, 1),
     }
 }

@@ -15,6 +15,7 @@ use crate::domain::{Clock, Invalid, Random, quoted};
 use crate::ingest::QueueLimits;
 use crate::merkle::LogName;
 use crate::signer;
+use crate::store::schema_version;
 
 /// What to serve, and how.
 #[derive(Args)]
@@ -193,6 +194,8 @@ impl Serve {
             rate_limit: rate,
         } = self;
         let signing = signing.options()?;
+        let (version, schema, database_shown) = (env!("CARGO_PKG_VERSION"), schema_version(), database.shown());
+        info!(version, schema, database = database_shown, address = listen, pid = std::process::id(), "starting");
         let store = database.open().await?;
         let store = match &erase_database_url {
             Some(DatabaseUrl(url)) => store.erasing_by(url).await?,

@@ -5,6 +5,7 @@ use std::fmt;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::Metrics;
@@ -35,6 +36,21 @@ impl<F: Fn() -> Vec<(Labels, f64)> + Send + Sync + 'static> Collector for Readin
     }
 }
 
+/// A count that another part of the process keeps.
+#[derive(Debug)]
+struct Count {
+    name: &'static str,
+    help: &'static str,
+    read: fn() -> u64,
+}
+
+impl Collector for Count {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let encoder = encoder.encode_descriptor(self.name, self.help, None, MetricType::Counter)?;
+        ConstCounter::new((self.read)()).encode(encoder)
+    }
+}
+
 /// A pool of connections to the database, as it stands.
 #[derive(Debug, Clone, Copy)]
 pub struct Pool {
@@ -57,6 +73,13 @@ impl Metrics {
         read: impl Fn() -> Option<f64> + Send + Sync + 'static,
     ) {
         self.labelled_reading(name, help, move || read().map(|value| (Labels::new(), value)).into_iter().collect());
+    }
+
+    /// Counts lines of the log that were dropped, as `read` tells at each scrape.
+    pub fn dropped_log_lines(&self, read: fn() -> u64) {
+        let help = "Lines of the log that were dropped, since standard error did not take them in time.";
+        let count = Count { name: "auditlog_log_lines_dropped", help, read };
+        self.registry().register_collector(Box::new(count));
     }
 
     fn labelled_reading(

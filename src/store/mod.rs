@@ -43,6 +43,7 @@ pub use list::{Part, Snapshot, Window};
 pub use log::{LogHead, LogKey, SignedCheckpoint};
 pub use organizations::Organization;
 pub use permits::ReadPermit;
+pub use schema::schema_version;
 pub use sql::Streams;
 
 /// How long a connection in use may delay the end.

@@ -13,6 +13,11 @@ use super::{Store, dialect};
 /// The migrator's own table.
 const STEPS: &str = "seaql_migrations";
 
+/// The last step of the schema that this version knows, which is what its database has while it runs.
+pub fn schema_version() -> String {
+    Migrator::migrations().last().map_or_else(String::new, |step| step.name().to_owned())
+}
+
 impl Store {
     /// Applies the steps that are missing, all in one transaction, and checks the outcome. Processes
     /// that start together take turns, so each step is applied once. Gives the steps applied.

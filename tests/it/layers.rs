@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the top. A module may use what stands in later groups, and `grpc` what stands beside `rest`.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["cli"],
-    &["app", "config", "telemetry"],
+    &["app", "config"],
     &["rest"],
     &["grpc"],
     &["access", "catalogue", "ingest", "integrity", "marks", "query", "signer"],
@@ -14,6 +14,7 @@ const LAYERS: [&[&str]; 11] = [
     &["error"],
     &["limits"],
     &["metrics"],
+    &["telemetry"],
     &["verify"],
     &["merkle"],
 ];
