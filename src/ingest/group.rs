@@ -141,6 +141,14 @@ impl Writer {
 
     async fn commit(&self, group: &[Job]) -> std::result::Result<Vec<Outcome>, Failure> {
         let begun = Instant::now();
+        let committed = self.try_to_commit(group, begun).await;
+        if committed.is_err() {
+            self.metrics.failed(begun);
+        }
+        committed
+    }
+
+    async fn try_to_commit(&self, group: &[Job], begun: Instant) -> std::result::Result<Vec<Outcome>, Failure> {
         let mut append = self.store.append().await?;
         match self.fill(&mut append, group).await {
             // A refused request leaves no organization behind.

@@ -4,6 +4,7 @@
 mod erase;
 mod group;
 mod log;
+mod waiting;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use crate::merkle::Hash;
 use crate::metrics::{Metrics, Refusal};
 use crate::store::Store;
 use group::Writer;
+use waiting::{Waiter, Waiting};
 
 pub use erase::{Eraser, Erasure, Forgotten, Target};
 
@@ -77,6 +79,8 @@ struct Job {
     size: usize,
     /// The batch's place in the queue, given back by being dropped.
     place: [OwnedSemaphorePermit; 2],
+    /// Ends with the job, whatever becomes of it.
+    _waiter: Waiter,
 }
 
 /// The queue's open end.
@@ -87,6 +91,7 @@ pub struct Ingest {
     bytes: Arc<Semaphore>,
     limits: QueueLimits,
     pace: Pace,
+    waiting: Waiting,
     metrics: Metrics,
 }
 
@@ -142,9 +147,9 @@ impl Ingest {
         limits: QueueLimits,
         metrics: &Metrics,
     ) -> (Self, JoinHandle<()>) {
-        let (jobs, waiting) = mpsc::unbounded_channel();
+        let (jobs, queue) = mpsc::unbounded_channel();
         let pace = Pace::default();
-        let writer = tokio::spawn(Writer::new(store, clock, random, pace.clone(), metrics.writes()).run(waiting));
+        let writer = tokio::spawn(Writer::new(store, clock, random, pace.clone(), metrics.writes()).run(queue));
         let [entries, bytes] = [limits.entries, limits.bytes].map(|places| Arc::new(Semaphore::new(places)));
         let help = "Entries that wait for their commit.";
         let read = |places: &Arc<Semaphore>, all| {
@@ -153,7 +158,11 @@ impl Ingest {
         };
         metrics.reading("auditlog_queue_entries", help, read(&entries, limits.entries));
         metrics.reading("auditlog_queue_bytes", "Bytes of these entries.", read(&bytes, limits.bytes));
-        (Self { jobs, entries, bytes, limits, pace, metrics: metrics.clone() }, writer)
+        let waiting = Waiting::default();
+        let oldest = waiting.clone();
+        let help = "How long the oldest write has been waiting for its commit, 0 where none waits.";
+        metrics.reading("auditlog_oldest_write_seconds", help, move || Some(oldest.oldest().as_secs_f64()));
+        (Self { jobs, entries, bytes, limits, pace, waiting, metrics: metrics.clone() }, writer)
     }
 
     /// Whether what is written now is likely to be durable by `due`, so that no work is done for a caller who will have
@@ -183,7 +192,8 @@ impl Ingest {
             [self.take(&self.entries, batch.entries.len().min(entries))?, self.take(&self.bytes, size.min(bytes))?];
         let (reply, answer) = oneshot::channel();
         let gone = || Error::Internal(anyhow::anyhow!("the writer has ended"));
-        self.jobs.send(Job { batch, reply, size, place }).map_err(|_| gone())?;
+        let _waiter = self.waiting.begin();
+        self.jobs.send(Job { batch, reply, size, place, _waiter }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 

@@ -14,6 +14,7 @@ use super::{Metrics, seconds};
 pub struct Writes {
     group: Histogram,
     commit: Histogram,
+    failed: Counter,
     written: Counter,
     replayed: Counter,
 }
@@ -22,6 +23,12 @@ impl Writes {
     /// A group with so many entries was committed, in a transaction that began at `begun`.
     pub fn committed(&self, entries: usize, begun: Instant) {
         self.group.observe(entries as f64);
+        self.commit.observe(begun.elapsed().as_secs_f64());
+    }
+
+    /// A transaction that began at `begun` failed.
+    pub fn failed(&self, begun: Instant) {
+        self.failed.inc();
         self.commit.observe(begun.elapsed().as_secs_f64());
     }
 
@@ -73,15 +80,16 @@ impl Metrics {
     pub fn writes(&self) -> Writes {
         let sizes = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0];
         let (group, commit) = (Histogram::new(sizes), seconds());
-        let (written, replayed) = (Counter::default(), Counter::default());
+        let (failed, written, replayed) = (Counter::default(), Counter::default(), Counter::default());
         let mut registry = self.registry();
         registry.register("auditlog_write_group_entries", "Entries committed in one transaction", group.clone());
-        let help = "Transactions of the writer, from their begin to the end of their commit";
+        let help = "Transactions of the writer, from their begin to the end of their commit, or to their failure";
         registry.register("auditlog_commit_seconds", help, commit.clone());
+        registry.register("auditlog_commit_failures", "Transactions of the writer that failed", failed.clone());
         registry.register("auditlog_entries_written", "Entries that were acknowledged as new", written.clone());
         let help = "Entries that were acknowledged as stored before";
         registry.register("auditlog_entries_replayed", help, replayed.clone());
-        Writes { group, commit, written, replayed }
+        Writes { group, commit, failed, written, replayed }
     }
 
     /// For whoever erases: groups of values that are gone.
@@ -101,6 +109,15 @@ impl Metrics {
         let help = "The same of the organization that has most";
         registry.register("auditlog_fold_lag_largest_entries", help, lag.largest.clone());
         lag
+    }
+
+    /// Whether this process signs, and whether it should: logs were signed before, and it has no key.
+    pub fn signing(&self, is_configured: bool, is_missing: bool) {
+        let read = |is_so: bool| move || Some(f64::from(u8::from(is_so)));
+        let help = "1 if a signing key is configured, else 0.";
+        self.reading("auditlog_signing_configured", help, read(is_configured));
+        let help = "1 if logs were signed before and no signing key is configured, else 0.";
+        self.reading("auditlog_signing_missing", help, read(is_missing));
     }
 
     /// For the one that signs, from now on.

@@ -1,7 +1,9 @@
 //! What the signer writes: checkpoints, and the keys of each log. They are read in `store::log`.
 
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryResult, Statement, Value};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryResult, QuerySelect, Statement, Value,
+};
 
 use super::entities::{checkpoint, log_key};
 use super::sql::prepared;
@@ -44,6 +46,12 @@ impl Store {
             })
         };
         self.readers.query_all_raw(statement).await?.iter().map(growth).collect()
+    }
+
+    /// Whether any log was ever signed.
+    pub async fn was_signed(&self) -> Result<bool> {
+        let checkpoint = checkpoint::Entity::find().limit(1).one(&self.readers).await?;
+        Ok(checkpoint.is_some() || log_key::Entity::find().limit(1).one(&self.readers).await?.is_some())
     }
 
     /// Keeps the checkpoints of logs, those aside that another process has gone beyond.
