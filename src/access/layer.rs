@@ -12,12 +12,10 @@ use crate::error::{Error, Result};
 pub type ErrorResponder = fn(Error) -> Response;
 
 impl Access {
-    /// The holder of the key in `headers`, whose request is counted. `lookups` is held while a key is looked up that is
-    /// not known. Errors: those of [`Access::caller`], `RateLimited`.
-    pub async fn authenticate(&self, headers: &HeaderMap, lookups: Option<&Semaphore>) -> Result<Caller> {
-        let caller = self.caller(authorization(headers)?, lookups).await?;
-        self.ask(&caller)?;
-        Ok(caller)
+    /// The holder of the key in `headers`. `lookups` is held while a key is looked up that is not known. Errors: those of
+    /// [`Access::caller`].
+    pub async fn authenticate(&self, headers: &HeaderMap, lookups: &Semaphore) -> Result<Caller> {
+        self.caller(authorization(headers)?, Some(lookups)).await
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod key;
 mod layer;
+mod peer;
 mod rate;
 
 use std::collections::BTreeSet;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use moka::future::Cache;
 use tokio::sync::Semaphore;
-use tracing::{Instrument, debug_span, warn};
+use tracing::{Instrument, debug_span, info, warn};
 
 use crate::domain::{Clock, Invalid, OrganizationId, Random, Secret, Timestamp, quoted};
 use crate::error::{AtField, Error, Result};
@@ -23,6 +24,10 @@ use crate::store::{ApiKey, Store};
 use rate::Rate;
 
 pub use layer::ErrorResponder;
+pub use peer::{KeyOrganization, Peer, claimed_key_id};
+
+/// The target of log lines about access: keys that were made and ended, and what was refused.
+pub const SECURITY: &str = "auditlog::security";
 
 /// How long a key that was read counts as read: what a revoked key may go on for.
 const FRESH: Duration = Duration::from_secs(5);
@@ -251,6 +256,20 @@ pub async fn create_key(
         revoked_at: None,
         last_used_at: None,
     };
+    let shown = (record.organization.clone(), record.scopes.join(","));
     store.create_key(record).await?;
+    let (organization, scopes) = shown;
+    let organization = organization.as_ref().map(OrganizationId::as_str);
+    let expires_at = expires_at.map(tracing::field::display);
+    info!(target: SECURITY, key = key.id(), organization, scopes, expires_at, "an API key was created");
     Ok(Secret::new(key.text()))
+}
+
+/// Ends a key; `false` if it was ended already or never was.
+pub async fn revoke_key(store: &Store, clock: &Clock, id: &str) -> Result<bool> {
+    let is_revoked = store.revoke_key(id, clock.now()).await?;
+    if is_revoked {
+        info!(target: SECURITY, key = id, "an API key was revoked");
+    }
+    Ok(is_revoked)
 }

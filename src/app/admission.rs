@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::Limits;
 use super::net::{Connection, MAX_ANONYMOUS};
-use crate::access::{Access, ErrorResponder};
+use crate::access::{Access, Caller, ErrorResponder, KeyOrganization};
 use crate::error::{BYTES_SPENT, Error};
 use crate::limits::{Budget, KeyQuota, Reservation};
 use crate::metrics::{Metrics, Refusal};
@@ -106,9 +106,10 @@ impl Admission {
         let unknown = self.head(&self.anonymous_budget, size)?;
         let key = match &self.access {
             Some(access) => {
-                let caller = access.authenticate(request.headers(), Some(&connection.lookups)).await?;
-                let key_id = caller.key_id.clone();
+                let caller = access.authenticate(request.headers(), &connection.lookups).await?;
+                let (key_id, asked) = (caller.key_id.clone(), access.ask(&caller));
                 request.extensions_mut().insert(caller);
+                asked?;
                 Some(key_id)
             }
             None => Some(self.credential(request.headers())).filter(|hash| self.accepted.contains_key(hash)),
@@ -176,17 +177,24 @@ async fn admit(
     next: Next,
 ) -> Response {
     let Some(connection) = request.extensions_mut().remove::<Arc<Connection>>() else { return next.run(request).await };
-    let permit = match admission.permit(&connection, &mut request).await {
-        Ok(permit) => permit,
-        Err(error) => return respond(error),
+    let permit = admission.permit(&connection, &mut request).await;
+    let organization = request.extensions().get::<Caller>().and_then(|caller| caller.organization.clone());
+    let mut response = match permit {
+        Ok(permit) => {
+            let credential = admission.access.is_none().then(|| admission.credential(request.headers()));
+            let mut response = next.run(request).await;
+            if let Some(credential) = credential.filter(|_| is_success(&response)) {
+                drop(connection.authenticate());
+                admission.accepted.insert(credential, ());
+            }
+            response.extensions_mut().insert(Arc::new(permit));
+            response
+        }
+        Err(error) => respond(error),
     };
-    let credential = admission.access.is_none().then(|| admission.credential(request.headers()));
-    let mut response = next.run(request).await;
-    if let Some(credential) = credential.filter(|_| is_success(&response)) {
-        drop(connection.authenticate());
-        admission.accepted.insert(credential, ());
+    if let Some(organization) = organization {
+        response.extensions_mut().insert(KeyOrganization(organization));
     }
-    response.extensions_mut().insert(Arc::new(permit));
     response
 }
 

@@ -8,7 +8,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Subcommand};
 
 use super::Database;
-use crate::access::{Scope, create_key};
+use crate::access::{Scope, create_key, revoke_key};
 use crate::domain::{Clock, OrganizationId, Random, Timestamp};
 use crate::store::{ApiKey, Store};
 
@@ -108,7 +108,7 @@ impl Keys {
                 let store = database.open_existing().await?;
                 // A whole key is understood, but its secret is not needed here.
                 let id = id.strip_prefix("al_").and_then(|key| key.split('_').next()).unwrap_or(&id);
-                if !store.revoke_key(id, Clock::system().now()).await? {
+                if !revoke_key(&store, &Clock::system(), id).await? {
                     bail!("there is no key {id} that could be revoked; `auditlog keys list` shows those there are");
                 }
                 tell!("Revoked key {id}. Services notice within 5 seconds.");

@@ -13,12 +13,16 @@ use tracing::error;
 use super::MAX_REQUEST;
 use crate::domain::{Random, Seq};
 use crate::error::{Error, RETRY_AFTER, Violation};
+use crate::telemetry::LineLimit;
 
 /// `google.rpc.ErrorInfo.domain` of every error.
 const DOMAIN: &str = "auditlog";
 
 /// Numbers of failed requests, to find them in the log. They need not repeat themselves in a test.
 static REQUEST_IDS: LazyLock<Random> = LazyLock::new(Random::system);
+
+/// Lines about a database that is away.
+static STORAGE_LINES: LineLimit = LineLimit::new(5);
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
@@ -53,7 +57,11 @@ impl From<Error> for Status {
                 detailed(Code::ResourceExhausted, "RATE_LIMITED", message, Vec::new(), Some(RETRY_AFTER))
             }
             Error::StorageUnavailable(cause) => {
-                error!(error = format!("{cause:#}"), "storage is unavailable");
+                let error = format!("{cause:#}");
+                // Whoever asks while the database is away, with a key or without.
+                if let Some(left_out) = STORAGE_LINES.admit(&error) {
+                    error!(error, left_out, "storage is unavailable");
+                }
                 status(Code::Unavailable, "STORAGE_UNAVAILABLE", message)
             }
             Error::Draining => status(Code::Unavailable, "STORAGE_UNAVAILABLE", message),

@@ -44,6 +44,18 @@ const NOT_FOUND: &str = "not_found_error";
 const INTERNAL: &str = "internal_error";
 const UNAVAILABLE: &str = "unavailable_error";
 
+/// The statuses of a refused access.
+const REFUSALS: [StatusCode; 3] = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS];
+
+/// Why access was refused: left in the extensions of the answer, for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The error's code.
+    pub code: String,
+    /// The error's message.
+    pub message: String,
+}
+
 /// An answer that is an error.
 #[derive(Debug)]
 pub struct Failure {
@@ -188,7 +200,11 @@ impl IntoResponse for Failure {
             error: Body,
         }
         let Self { status, error, retry_after } = self;
+        let refused = Refused { code: error.code.clone(), message: error.message.clone() };
         let mut response = json::answer(status, &Envelope { error });
+        if REFUSALS.contains(&status) {
+            response.extensions_mut().insert(refused);
+        }
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -27,7 +27,7 @@ use tonic::{Code, Status};
 use crate::grpc::pb::audit_log_service_server::AuditLogService;
 use crate::grpc::pb::integrity_service_server::IntegrityService;
 use crate::grpc::{MAX_REQUEST, ORGANIZATION_HEADER, pb};
-pub use envelope::{Failure, respond, rest_name};
+pub use envelope::{Failure, Refused, respond, rest_name};
 use params::Params;
 
 /// The headers that a call takes along: who asks, for which organization, as part of which trace.

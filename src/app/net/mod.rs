@@ -7,6 +7,7 @@ mod socket;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -29,6 +30,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::access::Peer;
 use crate::limits::Budget;
 use crate::metrics::{Metrics, Refusal};
 use body::RequestBody;
@@ -86,6 +88,7 @@ impl Default for ConnectionLimits {
 /// An open connection. What holds a clone of one of the counting fields is counted by it.
 pub(super) struct Connection {
     id: u64,
+    peer: SocketAddr,
     /// Notified when it is to be closed at once.
     close: Notify,
     /// Whether its close reads on for a while.
@@ -103,9 +106,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new(id: u64) -> Arc<Self> {
+    fn new(id: u64, peer: SocketAddr) -> Arc<Self> {
         Arc::new(Self {
             id,
+            peer,
             close: Notify::new(),
             lingers: AtomicBool::new(false),
             asked: AtomicUsize::new(0),
@@ -176,10 +180,10 @@ where
                     open.remove(&ended.map_or_else(|panicked| panicked.id(), |(ended, ())| ended));
                 }
                 accepted = next => match accepted {
-                    Ok((stream, _)) => {
+                    Ok((stream, peer)) => {
                         (id, is_failing) = (id + 1, false);
                         if self.has_room(&mut open) {
-                            let connection = Connection::new(id);
+                            let connection = Connection::new(id, peer);
                             let task = Arc::clone(&self).serve_one(stream, Arc::clone(&connection), drained.clone());
                             open.insert(serving.spawn(task).id(), connection);
                         }
@@ -270,6 +274,7 @@ where
         let expects_continue = is_http1 && request.headers().contains_key(EXPECT);
         let is_too_many = request.headers().len() > MAX_HEADERS;
         let (mut head, body) = request.into_parts();
+        head.extensions.insert(Peer(connection.peer));
         head.extensions.insert(Arc::clone(&connection));
         let body = (!body.is_end_stream())
             .then(|| RequestBody::new(body, self.budget.hold(0), self.metrics.clone(), expects_continue));
