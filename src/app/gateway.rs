@@ -6,30 +6,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use tonic::server::NamedService;
+use futures_util::{StreamExt, stream};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
-use tonic_health::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
-use tonic_health::pb::health_server::{self, HealthServer};
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tracing::{debug, info, warn};
 
-use super::Serving;
 use super::admission::Admission;
+use super::health::{self, AUDIT_LOGS, HealthStatuses, Watching};
 use super::protocols::{Protocols, path};
-use super::scrape;
 use super::server::{self, Running};
+use super::{Serving, reflection, scrape};
 use crate::domain::{Clock, EntryId, Random};
 use crate::error::Error;
+use crate::grpc::health::health_check_response::ServingStatus;
+use crate::grpc::health::health_client::HealthClient;
+use crate::grpc::health::health_server::Health;
+use crate::grpc::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
-use crate::grpc::pb::audit_log_service_server::{AuditLogService, AuditLogServiceServer};
+use crate::grpc::pb::audit_log_service_server::AuditLogService;
 use crate::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use crate::grpc::pb::integrity_service_server::IntegrityService;
 use crate::grpc::{self, Deadline, MAX_RESPONSE, pb};
 use crate::limits::Budget;
 use crate::metrics::Metrics;
 use crate::rest;
+use crate::telemetry::LineLimit;
 
 /// Tries of a call while the connection to the service breaks, and the wait before the second; it doubles.
 const TRIES: u32 = 3;
@@ -37,8 +38,6 @@ const WAIT: Duration = Duration::from_millis(50);
 /// How long the service may take to say that it is ready.
 const READY: Duration = Duration::from_secs(5);
 
-/// Whose health the gateway asks for.
-const SERVICE: &str = AuditLogServiceServer::<grpc::Service>::NAME;
 const NO_GRPC: &str = "This is a gateway, which speaks REST; call the service behind it for gRPC";
 
 /// What the gateway is made of.
@@ -69,11 +68,13 @@ pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
     let admission = Admission::new(serving.limits, budget.clone(), None, &metrics);
     let keyed = |router| admission.keyed(router, rest::respond);
     let rest = rest::router(Arc::new(upstream), keyed, |router| admission.keyless(router, rest::respond), ready);
-    // Of gRPC it speaks health alone, so that the same checks find it well.
-    let health = HealthServer::new(Health(HealthClient::new(channel))).max_decoding_message_size(server::MAX_PROBE);
-    let grpc = admission.keyless(Router::new().route_service(&path(&health), health), grpc::status::respond);
+    // Of gRPC it speaks health and reflection alone, so that the same checks find it well.
+    let own = HealthStatuses::serving(&[]);
+    let health = health::server(UpstreamHealth { upstream: HealthClient::new(channel), own: own.clone() });
+    let grpc = Router::new().route_service(&path(&health), health).merge(reflection::routes(&[])?);
+    let grpc = admission.keyless(grpc, grpc::status::respond);
     let protocols = Protocols::new(grpc, NO_GRPC, rest, &serving, &metrics)?;
-    let running = server::spawn(bound, protocols, (budget, metrics), serving, draining, None, scraped);
+    let running = server::spawn(bound, protocols, (budget, metrics), serving, (draining, own), None, scraped);
     info!(address = %running.address, upstream = %uri, "listening");
     Ok(running)
 }
@@ -82,7 +83,7 @@ async fn ready(channel: Channel, is_draining: bool) -> Result<(), Status> {
     if is_draining {
         return Err(Status::unavailable("The gateway is shutting down"));
     }
-    let mut check = Request::new(HealthCheckRequest { service: SERVICE.to_owned() });
+    let mut check = Request::new(HealthCheckRequest { service: AUDIT_LOGS.to_owned() });
     check.set_timeout(READY);
     let answer = HealthClient::new(channel).check(check).await.map_err(unreachable_upstream)?;
     match answer.into_inner().status == ServingStatus::Serving as i32 {
@@ -91,20 +92,45 @@ async fn ready(channel: Channel, is_draining: bool) -> Result<(), Status> {
     }
 }
 
-/// The health of the service behind.
-struct Health(HealthClient<Channel>);
+/// The health of the service behind, until the gateway drains.
+struct UpstreamHealth {
+    upstream: HealthClient<Channel>,
+    /// Of the gateway itself.
+    own: HealthStatuses,
+}
+
+fn health_failed(status: Status) -> Status {
+    if is_broken(&status) { unreachable_upstream(status) } else { status }
+}
 
 #[tonic::async_trait]
-impl health_server::Health for Health {
+impl Health for UpstreamHealth {
     async fn check(&self, request: Request<HealthCheckRequest>) -> Outcome<HealthCheckResponse> {
-        let checked = self.0.clone().check(request.into_inner()).await;
-        checked.map_err(|status| if is_broken(&status) { unreachable_upstream(status) } else { status })
+        let mut answer = self.upstream.clone().check(request.into_inner()).await.map_err(health_failed)?;
+        if self.own.is_draining() {
+            *answer.get_mut() = health::message(ServingStatus::NotServing);
+        }
+        Ok(answer)
     }
 
-    type WatchStream = Streaming<HealthCheckResponse>;
+    async fn list(&self, request: Request<HealthListRequest>) -> Outcome<HealthListResponse> {
+        let mut answer = self.upstream.clone().list(request.into_inner()).await.map_err(health_failed)?;
+        if self.own.is_draining() {
+            let statuses = answer.get_mut().statuses.values_mut();
+            statuses.for_each(|status| *status = health::message(ServingStatus::NotServing));
+        }
+        Ok(answer)
+    }
 
-    async fn watch(&self, _: Request<HealthCheckRequest>) -> Outcome<Self::WatchStream> {
-        Err(Status::unimplemented("A gateway's health can be checked, not watched"))
+    type WatchStream = Watching;
+
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Outcome<Watching> {
+        let changes = self.upstream.clone().watch(request.into_inner()).await.map_err(health_failed)?.into_inner();
+        let own = self.own.clone();
+        let changes = changes.map(|change| change.map_err(health_failed));
+        let changes = changes.take_until(async move { own.draining().await });
+        let last = stream::once(async { Ok(health::message(ServingStatus::NotServing)) });
+        Ok(Response::new(changes.chain(last).boxed()))
     }
 }
 
@@ -172,7 +198,11 @@ fn is_broken(status: &Status) -> bool {
 
 /// What callers hear of a service that does not answer; the log hears why.
 fn unreachable_upstream(status: Status) -> Status {
-    warn!(code = ?status.code(), error = status.message(), "the service cannot be reached");
+    static LINES: LineLimit = LineLimit::new(5);
+    // Whoever asks meanwhile, with a key or without.
+    if let Some(left_out) = LINES.admit(status.message()) {
+        warn!(code = ?status.code(), error = status.message(), left_out, "the service cannot be reached");
+    }
     Status::unavailable("The service behind this gateway cannot be reached; try again")
 }
 

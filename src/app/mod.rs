@@ -3,10 +3,13 @@
 mod admission;
 mod deadline;
 pub mod gateway;
+mod health;
 mod net;
 mod observe;
 mod protocols;
+mod reflection;
 mod scrape;
+mod security;
 mod server;
 mod service;
 

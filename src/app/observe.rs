@@ -1,4 +1,5 @@
-//! Counts requests: what was asked, how it ended, and how long it took, to the end of the answer's body.
+//! Counts requests: what was asked, how it ended, and how long it took, to the end of the answer's body. Each refusal of
+//! access passes here, so that it is logged from here.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -15,7 +16,8 @@ use prost_types::FileDescriptorSet;
 use tonic::Status;
 use tracing::debug;
 
-use crate::grpc::pb;
+use super::security::Asker;
+use crate::grpc::{health, pb};
 use crate::metrics::{self, Code, Metrics};
 
 /// What is called a method, so that a label has few values whatever is asked.
@@ -43,7 +45,7 @@ impl Observer {
         let mut methods = HashMap::new();
         let (v1, v1alpha) =
             (tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET, tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET);
-        for known in [pb::DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET, v1, v1alpha] {
+        for known in [pb::DESCRIPTORS, health::DESCRIPTORS, v1, v1alpha] {
             for file in FileDescriptorSet::decode(known)?.file {
                 for service in &file.service {
                     for method in &service.method {
@@ -74,6 +76,7 @@ impl Observer {
         // The method and never the path, which holds ids of people and things.
         let method = self.method(&request);
         let counted = self.metrics.request(Arc::clone(&method));
+        let asker = Asker::of(&request, Arc::clone(&method));
         let is_head = request.method() == Method::HEAD;
         let response = next(request).await;
         debug!(method = &*method, status = response.status().as_u16(), elapsed = ?counted.elapsed(), "answered");
@@ -81,8 +84,13 @@ impl Observer {
             Methods::Grpc(_) if response.status() == StatusCode::OK => grpc_code(response.headers()),
             _ => Some(Code::Http(response.status().as_u16())),
         };
+        if let Some(code) = code {
+            asker.answered(code, response.headers(), Some(response.extensions()));
+        }
+        // A code that comes later comes in trailers.
+        let asker = Some(asker).filter(|_| code.is_none());
         response.map(|body| {
-            let mut watched = Watched { body, counted: Some(counted), code };
+            let mut watched = Watched { body, counted: Some(counted), code, asker };
             // Nobody may ask for a body that is empty.
             if is_head || watched.body.is_end_stream() {
                 watched.end();
@@ -125,6 +133,8 @@ struct Watched {
     counted: Option<metrics::Request>,
     /// What is known of its end.
     code: Option<Code>,
+    /// For the log, where trailers tell how it ends.
+    asker: Option<Asker>,
 }
 
 impl Watched {
@@ -145,8 +155,11 @@ impl http_body::Body for Watched {
             Some(Ok(frame)) => frame.trailers_ref(),
             _ => None,
         };
-        if let Some(code) = trailers.and_then(grpc_code) {
+        if let Some((trailers, code)) = trailers.and_then(|trailers| Some((trailers, grpc_code(trailers)?))) {
             self.code = Some(code);
+            if let Some(asker) = self.asker.take() {
+                asker.answered(code, trailers, None);
+            }
         }
         // After the last piece nobody may ask for more. What breaks off has no end.
         let is_last = match &frame {

@@ -10,17 +10,13 @@ use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
-use tonic::server::NamedService;
-use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
 use super::Serving;
+use super::health::HealthStatuses;
 use super::net::{ConnectionLimits, Server};
 use super::protocols::Protocols;
 use super::scrape::Scraped;
-use crate::grpc;
-use crate::grpc::pb::audit_log_service_server::AuditLogServiceServer;
 use crate::limits::Budget;
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -63,7 +59,6 @@ pub(super) struct Backing {
     pub(super) store: Store,
     /// Ends when no connection is left that could queue a write.
     pub(super) writer: JoinHandle<()>,
-    pub(super) health: HealthReporter,
     /// May end at any moment: what it has not committed is done again.
     pub(super) folder: Option<Background>,
     /// The same. Ends before the writer, to which it may write.
@@ -73,29 +68,9 @@ pub(super) struct Backing {
 /// A task that ends with this value.
 pub(super) struct Background(pub(super) AbortHandle);
 
-/// The service whose health tells whether checkpoints can be signed.
-pub(super) const PROOFS: &str = grpc::pb::integrity_service_server::SERVICE_NAME;
-
 impl Drop for Background {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-impl Backing {
-    async fn set_not_serving(&mut self) {
-        // It would say that it serves.
-        self.signer = None;
-        self.health.set_service_status(PROOFS, ServingStatus::NotServing).await;
-        self.health.set_not_serving::<AuditLogServiceServer<grpc::Service>>().await;
-        self.health.set_service_status("", ServingStatus::NotServing).await;
-    }
-
-    /// Ends the streams of health checks, which have no end of their own.
-    async fn end_watches(&mut self) {
-        self.health.clear_service_status(AuditLogServiceServer::<grpc::Service>::NAME).await;
-        self.health.clear_service_status(PROOFS).await;
-        self.health.clear_service_status("").await;
     }
 }
 
@@ -134,13 +109,13 @@ fn allow_files(connections: usize) {
     }
 }
 
-/// Serves `protocols` until it is stopped. `draining` turns true when that begins.
+/// Serves `protocols` until it is stopped. `draining` turns true when that begins, and `health` tells it.
 pub(super) fn spawn(
     Bound { listener, address }: Bound,
     protocols: Protocols,
     (budget, metrics): (Budget, Metrics),
     serving: Serving,
-    draining: Arc<AtomicBool>,
+    (draining, health): (Arc<AtomicBool>, HealthStatuses),
     backing: Option<Backing>,
     scraped: Option<Scraped>,
 ) -> Running {
@@ -154,7 +129,7 @@ pub(super) fn spawn(
         let _ = begins.await;
     };
     let accepting = server.serve(listener, shutdown).boxed();
-    let served = serve(accepting, begin, stopped, serving, draining, backing);
+    let served = serve(accepting, begin, stopped, serving, (draining, health), backing);
     let server = tokio::spawn(async move {
         let ended = served.await;
         // To the end, so that a drain is seen.
@@ -169,7 +144,7 @@ async fn serve(
     begin: oneshot::Sender<()>,
     stopped: oneshot::Receiver<()>,
     Serving { drain_delay, drain_limit, .. }: Serving,
-    draining: Arc<AtomicBool>,
+    (draining, health): (Arc<AtomicBool>, HealthStatuses),
     mut backing: Option<Backing>,
 ) -> anyhow::Result<()> {
     tokio::select! {
@@ -180,17 +155,16 @@ async fn serve(
     }
     draining.store(true, Ordering::Relaxed);
     if let Some(backing) = &mut backing {
-        backing.set_not_serving().await;
+        backing.signer = None;
     }
+    health.drain();
     info!("draining");
     tokio::select! {
         () = &mut accepting => {}
         () = tokio::time::sleep(drain_delay) => {}
     }
     let _ = begin.send(());
-    if let Some(backing) = &mut backing {
-        backing.end_watches().await;
-    }
+    health.end_watches();
     let drained = async {
         accepting.await;
         match &mut backing {

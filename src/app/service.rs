@@ -7,20 +7,16 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use axum::Router;
-use axum::extract::Request;
 use moka::future::Cache;
 use tokio::sync::watch;
 use tonic::Status;
-use tonic::server::NamedService;
-use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
-use tracing::info;
+use tracing::{info, warn};
 
-use super::Serving;
 use super::admission::Admission;
+use super::health::{self, AUDIT_LOGS, ERASURES, HealthStatuses, PROOFS, SERVER};
 use super::protocols::{Protocols, path};
-use super::scrape;
-use super::server::{self, Background, Backing, MAX_PROBE, PROOFS, Running};
+use super::server::{self, Background, Backing, Running};
+use super::{Serving, reflection, scrape};
 use crate::access::Access;
 use crate::catalogue::Catalogues;
 use crate::domain::{Clock, Random};
@@ -97,7 +93,7 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let erasing = serving.request_timeout / 3;
     let eraser = Eraser::new(store.clone(), clock.clone(), random.clone(), erasing, &metrics);
     let integrity = Integrity::new(store.clone(), signing.as_ref().map(|signing| signing.log_name.clone()));
-    let (health, health_service) = tonic_health::server::health_reporter();
+    let health = HealthStatuses::serving(&[SERVER, AUDIT_LOGS, ERASURES, PROOFS]);
     let signer = start_signer(&store, &clock, signing, &ingest, health.clone(), &metrics).await?;
     let access = Arc::new(Access::new(store.clone(), clock.clone(), rate, metrics.clone()));
     let (query, catalogues) = (Query::new(store.clone()), Catalogues::new(store.clone()));
@@ -114,9 +110,8 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         draining: Arc::clone(&draining),
         request_timeout: serving.request_timeout,
     });
-    health.set_serving::<AuditLogServiceServer<grpc::Service>>().await;
     let admission = Admission::new(serving.limits, budget.clone(), Some(access), &metrics);
-    let grpc = grpc_router(&service, &admission, health_service.max_decoding_message_size(MAX_PROBE))?;
+    let grpc = grpc_router(&service, &admission, health.clone())?;
     let rest_router = match rest {
         true => {
             let (store, draining) = (store.clone(), Arc::clone(&draining));
@@ -130,8 +125,9 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let protocols = Protocols::new(grpc, "There is no such method", rest_router, &serving, &metrics)?;
     let folder =
         folds.then(|| Background(tokio::spawn(Folder::new(store.clone()).run(metrics.clone())).abort_handle()));
-    let backing = Backing { store, writer, health, folder, signer };
-    let running = server::spawn(bound, protocols, (budget, metrics), serving, draining, Some(backing), scraped);
+    let backing = Backing { store, writer, folder, signer };
+    let running =
+        server::spawn(bound, protocols, (budget, metrics), serving, (draining, health), Some(backing), scraped);
     info!(address = %running.address, rest, "listening");
     Ok(running)
 }
@@ -142,13 +138,20 @@ async fn start_signer(
     clock: &Clock,
     signing: Option<Signing>,
     ingest: &Ingest,
-    health: HealthReporter,
+    health: HealthStatuses,
     metrics: &Metrics,
 ) -> anyhow::Result<Option<Background>> {
     // Until the first look has shown that it can.
-    health.set_service_status(PROOFS, ServingStatus::NotServing).await;
+    health.set(PROOFS, false);
+    let is_missing = signing.is_none() && store.was_signed().await?;
+    metrics.signing(signing.is_some(), is_missing);
     let Some(signing) = signing else {
-        info!("checkpoints are not signed: no signing key is configured");
+        match is_missing {
+            true => {
+                warn!("logs were signed before, and no signing key is configured: what is written now is not signed")
+            }
+            false => info!("checkpoints are not signed: no signing key is configured"),
+        }
         return Ok(None);
     };
     let signer = Signer::new(store.clone(), clock.clone(), signing, recorder(ingest.clone()))?;
@@ -156,8 +159,7 @@ async fn start_signer(
     let relay = async move {
         while serving.changed().await.is_ok() {
             let is_serving = *serving.borrow_and_update();
-            let status = if is_serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-            health.set_service_status(PROOFS, status).await;
+            health.set(PROOFS, is_serving);
         }
     };
     let metrics = metrics.clone();
@@ -188,12 +190,11 @@ async fn ready(store: Store, asked: Cache<(), ()>, is_draining: bool) -> Result<
     Ok(asked.try_get_with((), store.ping()).await.map_err(|error| error.again("asking the database"))?)
 }
 
-fn grpc_router<H>(service: &Arc<grpc::Service>, admission: &Admission, health: H) -> anyhow::Result<Router>
-where
-    H: tower::Service<Request, Error = std::convert::Infallible> + NamedService + Clone + Send + Sync + 'static,
-    H::Response: axum::response::IntoResponse,
-    H::Future: Send,
-{
+fn grpc_router(
+    service: &Arc<grpc::Service>,
+    admission: &Admission,
+    health: HealthStatuses,
+) -> anyhow::Result<Router> {
     let integrity = IntegrityServiceServer::from_arc(Arc::clone(service))
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_RESPONSE);
@@ -201,21 +202,12 @@ where
     let audit_logs = AuditLogServiceServer::from_arc(Arc::clone(service))
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_RESPONSE);
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
     let keyed = Router::new()
         .route_service(&path(&audit_logs), audit_logs.clone())
         .route_service(&path(&integrity), integrity.clone())
         .route_service(&path(&erasure), erasure.clone());
-    let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
-    let v1 = v1.max_decoding_message_size(MAX_PROBE);
-    let v1alpha = v1alpha.max_decoding_message_size(MAX_PROBE);
-    let keyless = Router::new()
-        .route_service(&path(&health), health.clone())
-        .route_service(&path(&v1), v1.clone())
-        .route_service(&path(&v1alpha), v1alpha.clone());
+    let health = health::server(health);
+    let reflection = reflection::routes(&[pb::DESCRIPTORS, tonic_types::pb::FILE_DESCRIPTOR_SET])?;
+    let keyless = Router::new().route_service(&path(&health), health.clone()).merge(reflection);
     Ok(admission.keyed(keyed, grpc::status::respond).merge(admission.keyless(keyless, grpc::status::respond)))
 }

@@ -7,11 +7,11 @@ use anyhow::bail;
 use clap::Args;
 use tonic::Request;
 use tonic::transport::Endpoint;
-use tonic_health::ServingStatus;
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_client::HealthClient;
 
 use super::client::{self, explained};
+use crate::grpc::health::HealthCheckRequest;
+use crate::grpc::health::health_check_response::ServingStatus;
+use crate::grpc::health::health_client::HealthClient;
 
 /// What a container's health check may wait for.
 const PATIENCE: Duration = Duration::from_secs(5);

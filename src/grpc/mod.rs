@@ -15,6 +15,15 @@ pub mod pb {
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/auditlog.v1.binpb"));
 }
 
+/// The generated health protocol, and its descriptors for reflection.
+#[expect(clippy::allow_attributes, clippy::too_many_lines, reason = "generated")]
+pub mod health {
+    tonic::include_proto!("grpc.health.v1");
+
+    /// All messages and services, for reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/grpc.health.v1.binpb"));
+}
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use auditlog::grpc::health::health_client::HealthClient;
+use auditlog::grpc::health::{HealthCheckRequest, HealthListRequest};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
+use tonic_reflection::pb::v1;
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::rest::least;
@@ -273,7 +276,7 @@ fn keys_that_would_travel_in_the_clear_are_warned_of() {
 }
 
 #[test]
-fn of_grpc_it_speaks_health_alone() {
+fn of_grpc_it_speaks_health_and_reflection_alone() {
     run(async {
         let database = Database::fresh(Backend::Sqlite).await.expect("SQLite is there");
         let (service, key) =
@@ -290,5 +293,52 @@ fn of_grpc_it_speaks_health_alone() {
         );
         service.kill();
         assert_eq!(ran(&["health", "--endpoint", &gateway.url("")], &[]).0, Some(1));
+    });
+}
+
+#[test]
+fn the_health_of_the_service_behind_is_watched_and_listed_until_the_gateway_drains() {
+    run(async {
+        let database = Database::fresh(Backend::Sqlite).await.expect("SQLite is there");
+        let service = Process::serve(&database.url);
+        let gateway = Process::gateway(&service.url(""), &["--drain-delay", "60s", "--drain-limit", "60s"]);
+        let mut client = HealthClient::connect(gateway.url("")).await.expect("it accepts");
+        let listed = client.list(HealthListRequest {}).await.expect("a list").into_inner().statuses;
+        assert_eq!(listed["auditlog.v1.AuditLogService"].status, 1, "SERVING");
+        assert_eq!(listed["auditlog.v1.IntegrityService"].status, 2, "NOT_SERVING");
+        let watch = async |client: &mut HealthClient<_>, service: &str| {
+            let request = HealthCheckRequest { service: service.to_owned() };
+            client.watch(request).await.expect("a watch").into_inner()
+        };
+        let mut unknown = watch(&mut client, "auditlog.v1.Nothing").await;
+        assert_eq!(unknown.message().await.expect("no error").expect("a status").status, 3, "SERVICE_UNKNOWN");
+        let mut health = watch(&mut client, "").await;
+        assert_eq!(health.message().await.expect("no error").expect("a status").status, 1, "SERVING");
+        gateway.signal("TERM");
+        assert_eq!(health.message().await.expect("no error").expect("a status").status, 2, "NOT_SERVING");
+        assert_eq!(health.message().await.expect("no error"), None, "it ends, and keeps no drain waiting");
+        let check = client.check(HealthCheckRequest::default()).await.expect("it answers until the delay is over");
+        assert_eq!(check.into_inner().status, 2, "NOT_SERVING");
+        gateway.kill();
+        service.kill();
+    });
+}
+
+#[test]
+fn reflection_of_the_gateway_shows_what_it_speaks() {
+    run(async {
+        let gateway = Process::gateway("http://127.0.0.1:9", &[]);
+        let channel = tonic::transport::Endpoint::from_shared(gateway.url("")).expect("a URL").connect_lazy();
+        let list = v1::server_reflection_request::MessageRequest::ListServices(String::new());
+        let ask = v1::ServerReflectionRequest { host: String::new(), message_request: Some(list) };
+        let mut client = v1::server_reflection_client::ServerReflectionClient::new(channel);
+        let mut answers =
+            client.server_reflection_info(tokio_stream::once(ask)).await.expect("it answers").into_inner();
+        let answer = answers.message().await.expect("no error").expect("an answer").message_response;
+        let Some(v1::server_reflection_response::MessageResponse::ListServicesResponse(services)) = answer else {
+            panic!("{answer:?}")
+        };
+        let names: Vec<_> = services.service.into_iter().map(|service| service.name).collect();
+        assert_eq!(names, ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"]);
     });
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use auditlog::access::Scope;
 use auditlog::app::{Options, Serving};
 use auditlog::domain::Clock;
+use auditlog::grpc::health::{HealthListRequest, health_client};
 use auditlog::grpc::pb::{
     AuditLogInput, Change, GetAuditLogRequest, GetResourceHistoryRequest, ListAuditLogsRequest, WriteAuditLogsRequest,
 };
@@ -145,10 +146,53 @@ on_every_database! {
         let mut older = v1alpha::server_reflection_client::ServerReflectionClient::new(channel.clone());
         let answer = older.server_reflection_info(tokio_stream::once(ask)).await.expect("v1alpha").into_inner().message().await;
         assert!(format!("{answer:?}").contains("auditlog.v1.AuditLogService"));
-        for name in ["", "auditlog.v1.AuditLogService"] {
+        for name in ["", "auditlog.v1.AuditLogService", "auditlog.v1.ErasureService"] {
             let check = HealthCheckRequest { service: name.to_owned() };
             let health = HealthClient::new(channel.clone()).check(check).await.expect("health").into_inner();
             assert_eq!(health.status, 1, "{name:?} is SERVING");
+        }
+        let unknown = HealthCheckRequest { service: "auditlog.v1.Nothing".to_owned() };
+        let unknown = HealthClient::new(channel.clone()).check(unknown).await.expect_err("there is none");
+        assert_eq!(unknown.code(), Code::NotFound);
+    }
+
+    async fn all_health_is_listed(database: &Database) {
+        let service = Service::start(database).await;
+        let mut client = health_client::HealthClient::connect(service.url("")).await.expect("it accepts");
+        let listed = client.list(HealthListRequest {}).await.expect("a list").into_inner().statuses;
+        let listed: Vec<_> = listed.iter().map(|(service, health)| (service.as_str(), health.status)).collect();
+        let (serving, not_serving) = (1, 2);
+        assert_eq!(listed, [
+            ("", serving),
+            ("auditlog.v1.AuditLogService", serving),
+            ("auditlog.v1.ErasureService", serving),
+            ("auditlog.v1.IntegrityService", not_serving),
+        ]);
+    }
+
+    async fn a_watch_of_an_unknown_service_stays_open_until_the_service_ends(database: &Database) {
+        let service = Service::start(database).await;
+        let channel = tonic::transport::Endpoint::from_shared(service.url("")).expect("a URL").connect_lazy();
+        let watch = HealthCheckRequest { service: "auditlog.v1.Nothing".to_owned() };
+        let mut health = HealthClient::new(channel).watch(watch).await.expect("a watch").into_inner();
+        assert_eq!(health.message().await.expect("no error").expect("a status").status, 3, "SERVICE_UNKNOWN");
+        let more = tokio::time::timeout(Duration::from_millis(300), health.message()).await;
+        assert!(more.is_err(), "it stays open: {more:?}");
+        service.stop().await;
+        assert_eq!(health.message().await.expect("no error"), None, "it ends with the service");
+    }
+
+    async fn details_of_errors_are_found_by_reflection(database: &Database) {
+        let service = Service::start(database).await;
+        let channel = tonic::transport::Endpoint::from_shared(service.url("")).expect("a URL").connect_lazy();
+        let mut client = v1::server_reflection_client::ServerReflectionClient::new(channel);
+        for symbol in ["google.rpc.ErrorInfo", "google.rpc.BadRequest", "google.rpc.RetryInfo"] {
+            let request = v1::server_reflection_request::MessageRequest::FileContainingSymbol(symbol.to_owned());
+            let ask = v1::ServerReflectionRequest { host: String::new(), message_request: Some(request) };
+            let mut answers = client.server_reflection_info(tokio_stream::once(ask)).await.expect("it answers").into_inner();
+            let answer = answers.message().await.expect("no error").expect("an answer").message_response;
+            let is_known = matches!(answer, Some(v1::server_reflection_response::MessageResponse::FileDescriptorResponse(_)));
+            assert!(is_known, "{symbol}: {answer:?}");
         }
     }
 

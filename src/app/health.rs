@@ -1,0 +1,136 @@
+//! gRPC's health service: the status of each service of this server, and streams that tell its changes. Needs no key.
+//! Source: gRPC, "GRPC Health Checking Protocol".
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+
+use super::server::MAX_PROBE;
+use crate::grpc::health::health_check_response::ServingStatus;
+use crate::grpc::health::health_server::{Health, HealthServer};
+use crate::grpc::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
+use crate::grpc::pb;
+
+/// The server as a whole.
+pub(super) const SERVER: &str = "";
+pub(super) const AUDIT_LOGS: &str = pb::audit_log_service_server::SERVICE_NAME;
+pub(super) const ERASURES: &str = pb::erasure_service_server::SERVICE_NAME;
+/// Serves while checkpoints can be signed.
+pub(super) const PROOFS: &str = pb::integrity_service_server::SERVICE_NAME;
+
+/// Messages of a watched service.
+pub(super) type Watching = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+/// Which services take requests. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct HealthStatuses(Arc<watch::Sender<Statuses>>);
+
+#[derive(Debug, Clone)]
+struct Statuses {
+    by_service: BTreeMap<&'static str, ServingStatus>,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Running,
+    /// Nothing serves any more, whatever is set.
+    Draining,
+    /// Streams that watch end.
+    Ended,
+}
+
+impl HealthStatuses {
+    /// These services, all of which serve.
+    pub(super) fn serving(services: &[&'static str]) -> Self {
+        let by_service = services.iter().map(|service| (*service, ServingStatus::Serving)).collect();
+        Self(Arc::new(watch::Sender::new(Statuses { by_service, phase: Phase::Running })))
+    }
+
+    /// From now on, `service` serves or does not; once the server drains, none does.
+    pub(super) fn set(&self, service: &'static str, is_serving: bool) {
+        let status = if is_serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        self.0.send_if_modified(|statuses| {
+            statuses.phase == Phase::Running && statuses.by_service.insert(service, status) != Some(status)
+        });
+    }
+
+    /// From now on, nothing serves.
+    pub(super) fn drain(&self) {
+        self.0.send_modify(|statuses| {
+            statuses.phase = statuses.phase.max(Phase::Draining);
+            statuses.by_service.values_mut().for_each(|status| *status = ServingStatus::NotServing);
+        });
+    }
+
+    /// Ends the streams that watch, which have no end of their own.
+    pub(super) fn end_watches(&self) {
+        self.0.send_modify(|statuses| statuses.phase = Phase::Ended);
+    }
+
+    /// Whether the server drains.
+    pub(super) fn is_draining(&self) -> bool {
+        self.0.borrow().phase >= Phase::Draining
+    }
+
+    /// Waits until the server drains.
+    pub(super) async fn draining(&self) {
+        // The sender lives as long as this borrow of it.
+        let _ = self.0.subscribe().wait_for(|statuses| statuses.phase >= Phase::Draining).await;
+    }
+
+    /// The status of `service` now and at each change, until watches end.
+    fn watch(&self, service: String) -> Watching {
+        let state = (self.0.subscribe(), None);
+        let changes = stream::unfold(state, move |(mut statuses, told)| {
+            let service = service.clone();
+            async move {
+                let differs = |now: &Statuses| now.phase == Phase::Ended || Some(now.of(&service)) != told;
+                let now = statuses.wait_for(differs).await.ok().filter(|now| now.phase < Phase::Ended)?.of(&service);
+                Some((Ok(message(now)), (statuses, Some(now))))
+            }
+        });
+        changes.boxed()
+    }
+}
+
+impl Statuses {
+    fn of(&self, service: &str) -> ServingStatus {
+        self.by_service.get(service).copied().unwrap_or(ServingStatus::ServiceUnknown)
+    }
+}
+
+pub(super) fn message(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse { status: status.into() }
+}
+
+/// The health service over `health`, which takes small messages alone.
+pub(super) fn server<H: Health>(health: H) -> HealthServer<H> {
+    HealthServer::new(health).max_decoding_message_size(MAX_PROBE)
+}
+
+#[tonic::async_trait]
+impl Health for HealthStatuses {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        match self.0.borrow().of(&request.into_inner().service) {
+            ServingStatus::ServiceUnknown => Err(Status::not_found("There is no service of that name here")),
+            status => Ok(Response::new(message(status))),
+        }
+    }
+
+    async fn list(&self, _: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
+        let statuses = self.0.borrow();
+        let statuses = statuses.by_service.iter().map(|(service, status)| ((*service).to_owned(), message(*status)));
+        Ok(Response::new(HealthListResponse { statuses: statuses.collect() }))
+    }
+
+    type WatchStream = Watching;
+
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Watching>, Status> {
+        Ok(Response::new(self.watch(request.into_inner().service)))
+    }
+}
