@@ -23,6 +23,7 @@ mod isolation;
 mod layers;
 mod leaf;
 mod log;
+mod logging;
 mod marks;
 mod metrics;
 mod output;

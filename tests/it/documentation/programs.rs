@@ -31,10 +31,34 @@ code=0
 if [[ $code -ne 0 ]]; then
     node -e '
         const text = require("fs").readFileSync(0, "utf8");
+        // buf shows details as their bytes.
+        const FIELDS = {
+            "google.rpc.ErrorInfo": { 1: "reason", 2: "domain" },
+            "google.rpc.BadRequest": { 1: ["fieldViolations", { 1: "field", 2: "description" }] },
+        };
+        const read = (bytes, names) => {
+            const fields = {};
+            for (let at = 0; at < bytes.length; ) {
+                const name = names[bytes[at++] >> 3];
+                let length = 0, shift = 0, byte;
+                do { byte = bytes[at++]; length |= (byte & 127) << shift; shift += 7; } while (byte & 128);
+                const part = bytes.subarray(at, (at += length));
+                if (Array.isArray(name)) (fields[name[0]] ??= []).push(read(part, name[1]));
+                else fields[name] = part.toString();
+            }
+            return fields;
+        };
         try {
-            const { code, message } = JSON.parse(text);
+            const { code, message, details = [] } = JSON.parse(text);
             const name = code.replace(/(^|_)(.)/g, (_, __, letter) => letter.toUpperCase());
             console.error(`ERROR:\n  Code: ${name}\n  Message: ${message}`);
+            if (details.length) console.error("  Details:");
+            details.forEach(({ type, value }, place) => {
+                const begin = `  ${place + 1})`;
+                const fields = read(Buffer.from(value, "base64"), FIELDS[type]);
+                const shown = JSON.stringify({ "@type": `type.googleapis.com/${type}`, ...fields }, null, 2);
+                console.error(begin + "\t" + shown.replaceAll("\n", "\n" + " ".repeat(begin.length) + "\t"));
+            });
         } catch { console.error(text); }' <"$errors"
     exit $((64 + code / 8)) # buf ends with eight times the code
 fi

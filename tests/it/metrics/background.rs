@@ -6,6 +6,7 @@ use auditlog::domain::Clock;
 use auditlog::grpc::pb::erase_audit_logs_request::Target;
 use auditlog::grpc::pb::{EntryIds, EraseAuditLogsRequest};
 use auditlog::ingest::QueueLimits;
+use sea_orm::ConnectionTrait;
 use serde_json::json;
 
 use super::requests::body;
@@ -14,7 +15,7 @@ use crate::ingest::{entry, organization, start, write};
 use crate::signer::until;
 use crate::support::database::hold_head;
 use crate::support::service::{options, with_key};
-use crate::support::{Backend, Database, Service, on_every_database};
+use crate::support::{Backend, Database, Process, Service, on_every_database};
 
 const PATH: &str = "/v1/org_a/audit-logs";
 
@@ -82,6 +83,65 @@ on_every_database! {
         let seen = Seen::of(&service).await;
         assert_eq!(seen.value("auditlog_entries_written_total"), Some(4.0), "a conflict writes nothing");
         service.stop().await;
+    }
+
+    async fn commits_that_fail_are_counted(database: &Database) {
+        let service = Service::start(database).await;
+        let key = service.key(Some("org_a"), &[Scope::Write]).await;
+        assert_eq!(Seen::of(&service).await.value("auditlog_commit_failures_total"), Some(0.0));
+        let connection = sea_orm::Database::connect(&database.url).await.expect("the database accepts");
+        let rename = async |from: &str, to: &str| {
+            let statement = format!("ALTER TABLE {from} RENAME TO {to}");
+            connection.execute_unprepared(&statement).await.expect("it runs");
+        };
+        rename("audit_logs", "gone").await;
+        assert!(service.post(PATH, &key, &many(1)).await.status >= 500);
+        let seen = Seen::of(&service).await;
+        let failed = seen.count("auditlog_commit_failures_total");
+        assert!(failed >= 1.0, "{failed}");
+        assert_eq!(seen.value("auditlog_commit_seconds_count"), Some(failed), "they took their time");
+        assert_eq!(seen.value("auditlog_entries_written_total"), Some(0.0));
+        rename("gone", "audit_logs").await;
+        assert_eq!(service.post(PATH, &key, &many(1)).await.status, 201);
+        let seen = Seen::of(&service).await;
+        assert_eq!(seen.value("auditlog_commit_failures_total"), Some(failed));
+        assert_eq!(seen.value("auditlog_commit_seconds_count"), Some(failed + 1.0));
+        connection.close().await.expect("it closes");
+        service.stop().await;
+    }
+
+    async fn the_oldest_write_grows_older_while_it_waits(database: &Database) {
+        let service = Service::start(database).await;
+        let key = service.key(Some("org_a"), &[Scope::Write]).await;
+        const AGE: &str = "auditlog_oldest_write_seconds";
+        assert_eq!(Seen::of(&service).await.value(AGE), Some(0.0));
+        let blocker = hold_head(&service.store, "org_a").await;
+        let waiting = tokio::spawn(service.http.post(service.url(PATH)).bearer_auth(&key).json(&many(1)).send());
+        let first = comes_to(&service, AGE, |age| age > 0.0).await.count(AGE);
+        comes_to(&service, AGE, |age| age > first + 0.5).await;
+        blocker.roll_back().await.expect("the lock is given back");
+        assert_eq!(waiting.await.expect("no panic").expect("an answer").status(), 201);
+        comes_to(&service, AGE, |age| age == 0.0).await;
+        service.stop().await;
+    }
+
+    async fn a_signing_key_that_is_missing_is_seen(database: &Database) {
+        let signing = |seen: &Seen| ["configured", "missing"].map(|what| seen.count(&format!("auditlog_signing_{what}")));
+        let service = Service::start(database).await;
+        assert_eq!(signing(&Seen::of(&service).await), [0.0, 0.0], "nothing was ever signed");
+        service.stop().await;
+        let service = whole(database).await;
+        let key = service.key(Some("org_a"), &[Scope::Write]).await;
+        assert_eq!(service.post(PATH, &key, &many(1)).await.status, 201);
+        until("it is signed", async || service.store.checkpoint(&organization("org_a")).await.expect("read")).await;
+        assert_eq!(signing(&Seen::of(&service).await), [1.0, 0.0]);
+        service.stop().await;
+        let service = Service::start(database).await;
+        assert_eq!(signing(&Seen::of(&service).await), [0.0, 1.0], "it was signed before");
+        service.stop().await;
+        let process = Process::serve(&database.url);
+        let warned = |line: &&String| line.contains("WARN") && line.contains("logs were signed before, and no signing key");
+        assert!(process.said.iter().find(warned).is_some(), "{:?}", process.said);
     }
 
     async fn the_lag_of_the_counts_is_what_is_not_folded(database: &Database) {

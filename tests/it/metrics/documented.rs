@@ -98,6 +98,11 @@ fn alarms_ask_for_what_is_served() {
 }
 
 #[test]
+fn alarms_come_when_they_should() {
+    promtool(&["test", "rules", "tests/data/prometheus-alerts.test.yml"], "");
+}
+
+#[test]
 fn each_alarm_is_explained_with_its_expression() {
     let page = file(PAGE);
     let explained: BTreeMap<_, _> = page
