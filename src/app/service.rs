@@ -190,11 +190,7 @@ async fn ready(store: Store, asked: Cache<(), ()>, is_draining: bool) -> Result<
     Ok(asked.try_get_with((), store.ping()).await.map_err(|error| error.again("asking the database"))?)
 }
 
-fn grpc_router(
-    service: &Arc<grpc::Service>,
-    admission: &Admission,
-    health: HealthStatuses,
-) -> anyhow::Result<Router> {
+fn grpc_router(service: &Arc<grpc::Service>, admission: &Admission, health: HealthStatuses) -> anyhow::Result<Router> {
     let integrity = IntegrityServiceServer::from_arc(Arc::clone(service))
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_RESPONSE);

@@ -33,6 +33,7 @@ use tracing::{debug, warn};
 use crate::access::Peer;
 use crate::limits::Budget;
 use crate::metrics::{Metrics, Refusal};
+use crate::telemetry::LineLimit;
 use body::RequestBody;
 use socket::Socket;
 
@@ -45,6 +46,7 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 const SEND_BUFFER: usize = 256 * 1024;
 /// How long to wait where no connection can be accepted, such as without file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+static ACCEPT_LINES: LineLimit = LineLimit::new(1);
 /// How often a connection's time is looked at, or more often if it is short.
 const TICK: Duration = Duration::from_secs(1);
 /// Headers of a request.
@@ -167,7 +169,7 @@ where
         let mut open: HashMap<Id, Arc<Connection>> = HashMap::new();
         let (drain, drained) = watch::channel(());
         let mut shutdown = pin!(shutdown);
-        let (mut id, mut paused_until, mut is_failing) = (0, Instant::now(), false);
+        let (mut id, mut paused_until) = (0, Instant::now());
         loop {
             self.open.store(open.len(), Ordering::Relaxed);
             let next = async {
@@ -181,7 +183,7 @@ where
                 }
                 accepted = next => match accepted {
                     Ok((stream, peer)) => {
-                        (id, is_failing) = (id + 1, false);
+                        id += 1;
                         if self.has_room(&mut open) {
                             let connection = Connection::new(id, peer);
                             let task = Arc::clone(&self).serve_one(stream, Arc::clone(&connection), drained.clone());
@@ -191,10 +193,9 @@ where
                     // The peer has gone already.
                     Err(error) if is_of_the_peer(&error) => {}
                     Err(error) => {
-                        if !is_failing {
+                        if ACCEPT_LINES.admit("").is_some() {
                             warn!(%error, "connections cannot be accepted; trying again");
                         }
-                        is_failing = true;
                         paused_until = Instant::now() + ACCEPT_BACKOFF;
                     }
                 }
