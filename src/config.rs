@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Arg, Command};
 use toml::Value;
 
@@ -58,7 +58,7 @@ fn file_named(arguments: &[OsString]) -> Option<PathBuf> {
 
 fn read(path: &Path, command: &Command) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
+    let table: toml::Table = text.parse().map_err(|error| not_toml(path, &text, &error))?;
     let mut known: Vec<_> = options(command).collect();
     known.sort_unstable();
     known.dedup();
@@ -76,6 +76,14 @@ fn read(path: &Path, command: &Command) -> anyhow::Result<BTreeMap<String, Vec<S
         }
     }
     Ok(values)
+}
+
+/// What is wrong with `text`, and where. The library's own message quotes the line, which may hold a secret.
+fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;
+    anyhow!("{} is not TOML: line {line}, column {column}: {}", path.display(), error.message())
 }
 
 /// The options of `command` and of all its subcommands.

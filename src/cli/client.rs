@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Args)]
 pub(super) struct Client {
     /// The service.
-    #[arg(long, env = "AUDITLOG_ENDPOINT", default_value = "http://127.0.0.1:8080", value_parser = endpoint, value_name = "URL")]
+    #[arg(long, env = "AUDITLOG_ENDPOINT", hide_env_values = true, default_value = "http://127.0.0.1:8080", value_parser = endpoint, value_name = "URL")]
     pub(super) endpoint: Endpoint,
     /// The API key. The file AUDITLOG_API_KEY_FILE may hold it.
     #[arg(
@@ -44,15 +44,17 @@ pub(super) struct Client {
 /// Where a service listens.
 pub(super) fn endpoint(url: &str) -> Result<Endpoint, Invalid> {
     let allowed = "must be http:// or https:// and a host, such as http://127.0.0.1:8080";
+    if url.contains('@') {
+        // The URL itself is not shown: it may hold a password.
+        return Err(Invalid::new(allowed, "one with a user or a password, which gRPC does not send"));
+    }
     let known = ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
     let parsed = Endpoint::from_shared(url.to_owned()).ok().filter(|_| known);
     let endpoint = parsed.ok_or_else(|| Invalid::new(allowed, quoted(url)))?;
     let uri = endpoint.uri();
-    // The URL itself is not shown: it may hold a password.
-    match (uri.authority().is_some_and(|authority| authority.as_str().contains('@')), uri.path(), uri.query()) {
-        (true, ..) => Err(Invalid::new(allowed, "one with a user or a password, which gRPC does not send")),
-        (false, "/" | "", None) => Ok(endpoint),
-        (false, path, None) => Err(Invalid::new(allowed, format_args!("one with the path {}", quoted(path)))),
+    match (uri.path(), uri.query()) {
+        ("/" | "", None) => Ok(endpoint),
+        (path, None) => Err(Invalid::new(allowed, format_args!("one with the path {}", quoted(path)))),
         _ => Err(Invalid::new(allowed, "one with a query")),
     }
 }

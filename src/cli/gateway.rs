@@ -24,7 +24,7 @@ Examples:
   auditlog gateway --upstream http://127.0.0.1:8080 --metrics-listen 127.0.0.1:9465")]
 pub struct Gateway {
     /// The gRPC service, http:// or https://.
-    #[arg(long, env = "AUDITLOG_UPSTREAM", value_parser = client::endpoint, value_name = "URL", required = true)]
+    #[arg(long, env = "AUDITLOG_UPSTREAM", hide_env_values = true, value_parser = client::endpoint, value_name = "URL", required = true)]
     upstream: Endpoint,
     /// Where to listen, host:port; port 0 takes a free one and logs it.
     #[arg(long, env = "AUDITLOG_LISTEN", value_parser = super::serve::address, default_value = "127.0.0.1:8081", value_name = "ADDRESS")]

@@ -109,7 +109,7 @@ impl Keys {
                 // A whole key is understood, but its secret is not needed here.
                 let id = id.strip_prefix("al_").and_then(|key| key.split('_').next()).unwrap_or(&id);
                 if !revoke_key(&store, &Clock::system(), id).await? {
-                    bail!("there is no key {id} that could be revoked; `auditlog keys list` shows those there are");
+                    bail!("there is no such key that could be revoked; `auditlog keys list` shows those there are");
                 }
                 tell!("Revoked key {id}. Services notice within 5 seconds.");
                 store.close().await;

@@ -84,6 +84,54 @@ fn wrong_usage_exits_2_and_says_what_is_allowed() {
 }
 
 #[test]
+fn wrong_usage_shows_no_password_and_no_key() {
+    let database = "postgres://u:hunter2@host/db";
+    let endpoint = "http://u:hunter2@host";
+    for arguments in [
+        &["migrate", "--database-url", "postgrs://u:hunter2@host/db"][..],
+        &["migrate", "--database-url", "hunter2"],
+        &["migrate", "--database-url", "hunter2://host"],
+        &["serve", "--erase-database-url=u:hunter2@host/db"],
+        &["list", "--endpoint", "htp://u:hunter2@host"],
+        &["list", "--endpoint", endpoint],
+        &["gateway", "--upstream", "u:hunter2@host"],
+        &["serve", database],
+        &["serve", "--databse-url", database],
+        &["serve", &format!("--databse-url={database}")],
+        &["serve", "--rest", database],
+        &[database],
+        &["list", "al_3ZkVmSxOqL2b_hunter2"],
+    ] {
+        let (code, stdout, stderr) = ran(arguments, &[]);
+        assert_eq!((code, stdout.as_str()), (Some(2), ""), "{arguments:?}: {stderr}");
+        assert!(!stderr.contains("hunter2"), "{arguments:?}: {stderr}");
+    }
+    let (code, _, stderr) = ran(&["migrate"], &[("AUDITLOG_DATABASE_URL", "postgrs://u:hunter2@host/db")]);
+    assert_eq!(code, Some(2));
+    let told = "invalid value '(hidden)' for '--database-url <URL>': must start with sqlite:// or postgres://, got \"postgrs\"";
+    assert!(stderr.contains(told), "{stderr}");
+    let environment =
+        [("AUDITLOG_ENDPOINT", endpoint), ("AUDITLOG_UPSTREAM", endpoint), ("AUDITLOG_DATABASE_URL", database)];
+    for command in ["list", "health", "gateway", "serve"] {
+        let (code, help, _) = ran(&[command, "--help"], &environment);
+        assert_eq!(code, Some(0));
+        assert!(!help.contains("hunter2"), "{help}");
+    }
+    let directory = directory();
+    for line in [
+        "database_url = postgres://u:hunter2@host/db",
+        "database_url = \"postgres://u:hunter2@host/db",
+        "api_key \"hunter2\"",
+    ] {
+        let config = write(directory.path(), "auditlog.toml", &format!("listen = \"127.0.0.1:1\"\n{line}\n"));
+        let (code, _, stderr) = ran(&["migrate", "--config", &config], &[]);
+        assert_eq!(code, Some(2));
+        assert!(stderr.contains("auditlog.toml is not TOML: line 2, column "), "{stderr}");
+        assert!(!stderr.contains("hunter2"), "{stderr}");
+    }
+}
+
+#[test]
 fn failures_exit_1_and_name_their_cause() {
     let gone = "postgres://nobody:hunter2@127.0.0.1:1/none";
     let kept = directory();

@@ -1,0 +1,32 @@
+//! Keeps secrets out of what is said of wrong usage: clap quotes the arguments that it does not take.
+
+use clap::error::{ContextKind, ContextValue};
+
+/// Options whose value is a secret.
+const SECRETS: [&str; 3] = ["--api-key", "--database-url", "--erase-database-url"];
+/// What stands for a value that is not shown.
+const HIDDEN: &str = "(hidden)";
+
+/// `error`, without the values in it that may be a password or a key.
+pub(super) fn without_secrets(mut error: clap::Error) -> clap::Error {
+    let is_of_secret = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(option)) => SECRETS.iter().any(|secret| option.split(' ').next() == Some(secret)),
+        _ => false,
+    };
+    let is_hidden = |(kind, value): &(ContextKind, &ContextValue)| match value {
+        ContextValue::String(text) => (*kind == ContextKind::InvalidValue && is_of_secret) || may_be_secret(text),
+        _ => false,
+    };
+    let hidden: Vec<_> = error.context().filter(is_hidden).map(|(kind, _)| kind).collect();
+    for kind in hidden {
+        error.insert(kind, ContextValue::String(HIDDEN.to_owned()));
+        // It would repeat the value.
+        error.remove(ContextKind::Suggested);
+    }
+    error
+}
+
+/// Whether an argument looks like a URL with a password, or like an API key.
+fn may_be_secret(text: &str) -> bool {
+    text.contains('@') || text.contains("password=") || text.starts_with("al_")
+}
