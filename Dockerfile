@@ -32,7 +32,8 @@ WORKDIR /var/lib/auditlog
 VOLUME /var/lib/auditlog
 ENV AUDITLOG_LISTEN=0.0.0.0:8080
 EXPOSE 8080
-# Asks AUDITLOG_ENDPOINT: set it too where AUDITLOG_LISTEN names another port.
+# Asks AUDITLOG_ENDPOINT: set it too where AUDITLOG_LISTEN names another port. It fails while the database does not answer;
+# whatever restarts unhealthy containers should ask /livez instead.
 HEALTHCHECK --interval=10s --timeout=6s --start-period=30s CMD ["auditlog", "health"]
 ENTRYPOINT ["auditlog"]
 # SIGTERM drains for up to 31 seconds, and Docker kills after 10: hence `--stop-timeout`.

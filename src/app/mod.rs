@@ -1,6 +1,7 @@
 //! What runs: the service, and the gateway to one elsewhere. Both bind, assemble, serve and drain.
 
 mod admission;
+mod database_health;
 mod deadline;
 pub mod gateway;
 mod health;

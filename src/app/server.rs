@@ -63,6 +63,8 @@ pub(super) struct Backing {
     pub(super) folder: Option<Background>,
     /// The same. Ends before the writer, to which it may write.
     pub(super) signer: Option<Background>,
+    /// The same. Reports the health of the database.
+    pub(super) follower: Option<Background>,
 }
 
 /// A task that ends with this value.
@@ -155,7 +157,7 @@ async fn serve(
     }
     draining.store(true, Ordering::Relaxed);
     if let Some(backing) = &mut backing {
-        backing.signer = None;
+        (backing.signer, backing.follower) = (None, None);
     }
     health.drain();
     info!("draining");

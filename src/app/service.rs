@@ -13,6 +13,7 @@ use tonic::Status;
 use tracing::{info, warn};
 
 use super::admission::Admission;
+use super::database_health::follow_database;
 use super::health::{self, AUDIT_LOGS, ERASURES, HealthStatuses, PROOFS, SERVER};
 use super::protocols::{Protocols, path};
 use super::server::{self, Background, Backing, Running};
@@ -125,7 +126,9 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let protocols = Protocols::new(grpc, "There is no such method", rest_router, &serving, &metrics)?;
     let folder =
         folds.then(|| Background(tokio::spawn(Folder::new(store.clone()).run(metrics.clone())).abort_handle()));
-    let backing = Backing { store, writer, folder, signer };
+    let follower = tokio::spawn(follow_database(store.clone(), health.clone()));
+    let follower = Some(Background(follower.abort_handle()));
+    let backing = Backing { store, writer, folder, signer, follower };
     let running =
         server::spawn(bound, protocols, (budget, metrics), serving, (draining, health), Some(backing), scraped);
     info!(address = %running.address, rest, "listening");

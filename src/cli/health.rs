@@ -12,6 +12,7 @@ use super::client::{self, explained};
 use crate::grpc::health::HealthCheckRequest;
 use crate::grpc::health::health_check_response::ServingStatus;
 use crate::grpc::health::health_client::HealthClient;
+use crate::grpc::pb::audit_log_service_server::SERVICE_NAME;
 
 /// What a container's health check may wait for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,10 +26,10 @@ Examples:
   auditlog health --endpoint https://auditlog.internal && echo up")]
 pub struct Health {
     /// The service.
-    #[arg(long, env = "AUDITLOG_ENDPOINT", default_value = "http://127.0.0.1:8080", value_parser = client::endpoint, value_name = "URL")]
+    #[arg(long, env = "AUDITLOG_ENDPOINT", hide_env_values = true, default_value = "http://127.0.0.1:8080", value_parser = client::endpoint, value_name = "URL")]
     endpoint: Endpoint,
-    /// One part of it: auditlog.v1.IntegrityService does not serve while checkpoints cannot be signed. Otherwise whether
-    /// it takes requests at all.
+    /// One part of it: auditlog.v1.IntegrityService does not serve while checkpoints cannot be signed. Without it,
+    /// whether the process takes requests and its database answers.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     service: String,
 }
@@ -36,17 +37,28 @@ pub struct Health {
 impl Health {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let channel = client::prepared(&self.endpoint)?.timeout(PATIENCE).connect_lazy();
-        let check = Request::new(HealthCheckRequest { service: self.service.clone() });
-        let answer = HealthClient::new(channel).check(check).await;
-        let answer = answer.map_err(|status| explained(&status, &self.endpoint))?.into_inner();
-        match answer.status == ServingStatus::Serving as i32 {
-            true => Ok(writeln!(stdout(), "serving")?),
-            false if self.service.is_empty() => {
-                bail!("the service at {} is not serving: it starts or drains", self.endpoint.uri())
+        let is_serving = async |service: &str| {
+            let check = Request::new(HealthCheckRequest { service: service.to_owned() });
+            let answer = HealthClient::new(channel.clone()).check(check).await;
+            let answer = answer.map_err(|status| explained(&status, &self.endpoint))?.into_inner();
+            anyhow::Ok(answer.status == ServingStatus::Serving as i32)
+        };
+        let uri = self.endpoint.uri();
+        if !self.service.is_empty() {
+            return match is_serving(&self.service).await? {
+                true => Ok(writeln!(stdout(), "serving")?),
+                false => bail!("{} at {uri} is not serving; the log of the service says why", self.service),
+            };
+        }
+        if is_serving(SERVICE_NAME).await? {
+            return Ok(writeln!(stdout(), "serving")?);
+        }
+        // A drain ends this one first.
+        match is_serving("").await? {
+            true => {
+                bail!("the service at {uri} runs, but its database does not answer; the log of the service says why")
             }
-            false => {
-                bail!("{} at {} is not serving; the log of the service says why", self.service, self.endpoint.uri())
-            }
+            false => bail!("the service at {uri} is not serving: it starts or drains"),
         }
     }
 }

@@ -24,6 +24,7 @@ mod migrate;
 mod organizations;
 mod prove;
 mod read;
+mod secrets;
 mod serve;
 mod signing_key;
 mod table;
@@ -236,7 +237,10 @@ impl FromStr for DatabaseUrl {
     type Err = Invalid;
 
     fn from_str(url: &str) -> Result<Self, Invalid> {
-        let scheme = url.split_once("://").map_or("no scheme", |(scheme, _)| scheme);
+        let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+        // What stands before may be a password as well.
+        let scheme = scheme.filter(|scheme| scheme.bytes().all(|letter| letter.is_ascii_alphabetic()));
+        let scheme = scheme.unwrap_or("no scheme");
         match scheme {
             "sqlite" | "postgres" | "postgresql" => Ok(Self(Secret::new(url.to_owned()))),
             // Not the URL, which may hold a password.
@@ -254,6 +258,7 @@ fn positive(text: &str) -> Result<Duration, Invalid> {
 
 /// Parses the arguments and runs the command. Exit codes: 0 success, 2 wrong usage, 1 otherwise.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    make_files_private();
     let command = match config::with_file(Cli::command(), &arguments) {
         Ok(command) => command,
         Err(error) => return fail(&error, 2),
@@ -261,7 +266,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     let Cli { command, config: _, log } = match parsed {
         Ok(cli) => cli,
-        Err(error) => error.exit(),
+        Err(error) => secrets::without_secrets(error).exit(),
     };
     // Lives to the end, for the lines of the end.
     let _flush = match telemetry::init(log, command.log_delivery()) {
@@ -295,6 +300,14 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         }
         Err(error) => fail(&error, 1),
     }
+}
+
+/// Lets nobody else read the files that this process makes: databases, exports and keys hold what people wrote.
+fn make_files_private() {
+    use rustix::fs::Mode;
+    let others = Mode::RWXG | Mode::RWXO;
+    let before = rustix::process::umask(others);
+    rustix::process::umask(before | others);
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

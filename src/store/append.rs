@@ -7,6 +7,7 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel, QueryResult, Statement};
 use serde_json::json;
 
+use super::connections::Origin;
 use super::entities::log_tile;
 use super::fold::Unfolded;
 use super::log::leaf_hashes;
@@ -20,6 +21,8 @@ use crate::merkle::{Completed, Edge, Hash, Salts, TILE_WIDTH, TileId};
 /// An open transaction that appends. Dropped without a commit, it leaves nothing behind.
 pub struct Append {
     transaction: DatabaseTransaction,
+    /// Where it commits to.
+    origin: Arc<Origin>,
     /// Told of what was inserted once it is committed.
     recent: Arc<Recent>,
     inserted: Vec<(OrganizationId, Unfolded)>,
@@ -56,8 +59,8 @@ pub struct Head {
 pub struct CommitFailed(pub Error);
 
 impl Append {
-    pub(super) fn new(transaction: DatabaseTransaction, recent: Arc<Recent>) -> Self {
-        Self { transaction, recent, inserted: Vec::new() }
+    pub(super) fn new(transaction: DatabaseTransaction, origin: Arc<Origin>, recent: Arc<Recent>) -> Self {
+        Self { transaction, origin, recent, inserted: Vec::new() }
     }
 
     /// Locks the heads of `organizations`, which are sorted: two transactions that lock in different orders wait for
@@ -194,8 +197,11 @@ impl Append {
 
     /// Makes all of it durable and visible. Errors: the outcome is unknown; the work may be there.
     pub async fn commit(self) -> std::result::Result<(), CommitFailed> {
-        let Self { transaction, recent, inserted } = self;
-        transaction.commit().await.map_err(|error: DbErr| CommitFailed(error.into()))?;
+        let Self { transaction, origin, recent, inserted } = self;
+        let failed = |error: DbErr| CommitFailed(error.into());
+        transaction.commit().await.map_err(failed)?;
+        // Committed to a file that was removed, it is lost with the process.
+        origin.check().map_err(failed)?;
         recent.keep(inserted);
         Ok(())
     }

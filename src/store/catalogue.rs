@@ -3,7 +3,7 @@
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    QueryTrait, Set, TransactionTrait,
+    QueryTrait, Set,
 };
 
 use super::entities::{audit_log, catalogue, organization};
@@ -132,7 +132,7 @@ impl Store {
     /// A transaction that changes the catalogue alone. Dropped without a commit, it changes nothing.
     async fn locked_catalogue(&self) -> Result<DatabaseTransaction> {
         let options = dialect::append(self.writers.get_database_backend());
-        let transaction = self.writers.begin_with_options(options).await?;
+        let transaction = self.writers.begin(options).await?;
         dialect::lock_schema(&transaction).await?;
         Ok(transaction)
     }

@@ -1,6 +1,7 @@
-//! Where SQLite and PostgreSQL differ. Every `match` on the database stands here.
+//! Where SQLite and PostgreSQL differ. Every `match` on the database stands here, and in `connections` that on where it is.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -9,11 +10,13 @@ use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynch
 use sea_orm::sqlx::{Connection, Executor};
 use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    IsolationLevel, RuntimeErr, SqliteTransactionMode, TransactionOptions, Value, sqlx,
+    IsolationLevel, SqliteTransactionMode, TransactionOptions, Value,
 };
 
+use super::connections::{Connections, Origin};
+use super::server::Server;
 use super::sql::Hidden;
-use crate::error::Error;
+use super::{errors, files};
 use crate::metrics::Pool;
 
 /// How long to wait for a connection, and for SQLite's lock.
@@ -50,7 +53,7 @@ pub(super) async fn connect(
     url: &str,
     connections: u32,
     missing: Missing,
-) -> anyhow::Result<(DatabaseConnection, DatabaseConnection)> {
+) -> anyhow::Result<(Connections, Connections)> {
     match url.split_once("://").map(|(scheme, _)| scheme) {
         Some("sqlite") => connect_sqlite(url, connections, missing).await,
         Some("postgres" | "postgresql") => connect_postgres(url, connections).await,
@@ -82,21 +85,24 @@ fn traced(mut connection: DatabaseConnection) -> DatabaseConnection {
 }
 
 /// The drivers' own errors show the whole URL, and the password with it.
-fn check_url<O: FromStr>(url: &str, example: &str) -> anyhow::Result<()> {
-    url.parse::<O>().map(|_| ()).map_err(|_| anyhow!("the database URL cannot be read; it must be like {example}"))
+fn parse_url<O: FromStr>(url: &str, example: &str) -> anyhow::Result<O> {
+    url.parse().map_err(|_| anyhow!("the database URL cannot be read; it must be like {example}"))
 }
 
-async fn connect_sqlite(
-    url: &str,
-    connections: u32,
-    missing: Missing,
-) -> anyhow::Result<(DatabaseConnection, DatabaseConnection)> {
-    check_url::<SqliteConnectOptions>(url, "sqlite://auditlog.db")?;
+async fn connect_sqlite(url: &str, connections: u32, missing: Missing) -> anyhow::Result<(Connections, Connections)> {
+    let sqlite: SqliteConnectOptions = parse_url(url, "sqlite://auditlog.db")?;
+    let path = sqlite.get_filename();
     if url.contains(":memory:") || url.contains("mode=memory") {
         bail!("{url} would be lost with the process; name a file, such as sqlite://auditlog.db");
     }
+    if url.contains("mode=ro") || url.contains("immutable=") {
+        bail!("{url} can only be read; leave out mode=ro and immutable");
+    }
+    files::check_writable(path)?;
     let open = async |connections, writes: bool| {
         let mut options = options(url, connections);
+        // SQLite removes its log with the last connection, and would make another one.
+        options.idle_timeout(None).max_lifetime(None);
         options.map_sqlx_sqlite_opts(move |sqlite| {
             sqlite
                 .create_if_missing(writes && missing == Missing::Create)
@@ -116,27 +122,52 @@ async fn connect_sqlite(
         Database::connect(options).await.map(traced).with_context(|| format!("cannot open {url}"))
     };
     let writers = open(1, true).await?;
-    Ok((open(connections, false).await?, writers))
+    let readers = open(connections, false).await?;
+    // With the first read of a connection SQLite opens its log, and makes it where it is missing.
+    for pool in [&writers, &readers] {
+        let read = pool.execute_unprepared("SELECT count(*) FROM sqlite_schema").await;
+        read.with_context(|| format!("cannot open {url}"))?;
+    }
+    let origin = Arc::new(Origin::files(path)?);
+    Ok((Connections::readers(readers, Arc::clone(&origin)), Connections::writers(writers, origin)))
 }
 
 /// Connections to erase with. A SQLite file has no roles.
-pub(super) async fn connect_eraser(url: &str) -> anyhow::Result<DatabaseConnection> {
+pub(super) async fn connect_eraser(url: &str) -> anyhow::Result<Connections> {
     match url.split_once("://").map(|(scheme, _)| scheme) {
-        Some("postgres" | "postgresql") => open_postgres(url, ERASERS, Some(DURABLE)).await,
+        Some("postgres" | "postgresql") => {
+            let origin = Arc::new(Origin::Server(Server::new(postgres_options(url)?)));
+            Ok(Connections::writers(open_postgres(url, ERASERS, Some(DURABLE), &origin).await?, origin))
+        }
         _ => bail!("the database URL to erase by must start with postgres://: a SQLite file has no roles"),
     }
 }
 
+fn postgres_options(url: &str) -> anyhow::Result<PgConnectOptions> {
+    let example = "postgres://user:password@host/database, with / and @ in a password as %2F and %40";
+    parse_url(url, example).map(without_brackets)
+}
+
+/// The URL's brackets around an IPv6 address are no part of it; the driver would look for a host of that name.
+fn without_brackets(options: PgConnectOptions) -> PgConnectOptions {
+    let address = options.get_host().strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).map(str::to_owned);
+    match address {
+        Some(address) => options.host(&address),
+        None => options,
+    }
+}
+
 /// Connections to PostgreSQL; with `commit` as their `synchronous_commit`, whatever becomes of the server's.
-async fn open_postgres(url: &str, connections: u32, commit: Option<&str>) -> anyhow::Result<DatabaseConnection> {
-    check_url::<PgConnectOptions>(
-        url,
-        "postgres://user:password@host/database, with / and @ in a password as %2F and %40",
-    )?;
+async fn open_postgres(
+    url: &str,
+    connections: u32,
+    commit: Option<&str>,
+    origin: &Origin,
+) -> anyhow::Result<DatabaseConnection> {
     let mut options = options(url, connections);
     let commit = commit.map(|commit| ("synchronous_commit", commit.to_owned()));
     options.map_sqlx_postgres_opts(move |postgres| {
-        postgres.application_name("auditlog").options(commit.clone()).options([
+        without_brackets(postgres).application_name("auditlog").options(commit.clone()).options([
             // A bitmap has no order: where an organization was taken for a small one, a page sorted all of it.
             ("enable_bitmapscan", "off"),
             // Nor must a plan from when a table was small read all of it.
@@ -149,22 +180,40 @@ async fn open_postgres(url: &str, connections: u32, commit: Option<&str>) -> any
             ("idle_in_transaction_session_timeout", "30s"),
         ])
     });
+    let last_loss = origin.last_loss();
+    options.map_sqlx_postgres_before_acquire(move |_, made| {
+        let is_lost = last_loss.is_before(made.age);
+        Box::pin(async move { Ok(!is_lost) })
+    });
     options.map_sqlx_postgres_pool_opts(|pool| {
         pool.after_connect(|connection, _| Box::pin(async move { connection.execute(KEEP_PLANS).await.map(|_| ()) }))
     });
-    Database::connect(options).await.map(traced).context("cannot connect to PostgreSQL")
+    match Database::connect(options).await {
+        Ok(connected) => Ok(traced(connected)),
+        Err(error) => Err(errors::cause(origin.explain(error).await)),
+    }
 }
 
-async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<(DatabaseConnection, DatabaseConnection)> {
-    let connection = open_postgres(url, connections, None).await?;
-    let setting = async |name: &str| -> anyhow::Result<String> {
-        let row =
-            connection.query_one_raw(sea_orm::Statement::from_string(DbBackend::Postgres, format!("SHOW {name}")));
-        Ok(row.await?.context("SHOW gives a row")?.try_get_by_index(0)?)
+async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<(Connections, Connections)> {
+    let origin = Arc::new(Origin::Server(Server::new(postgres_options(url)?)));
+    let readers = Connections::readers(open_postgres(url, connections, None, &origin).await?, Arc::clone(&origin));
+    let value = async |expression: &str| -> anyhow::Result<String> {
+        let statement = sea_orm::Statement::from_string(DbBackend::Postgres, expression);
+        let row = readers.query_one_raw(statement).await.map_err(errors::cause)?;
+        Ok(row.with_context(|| format!("{expression} gives a row"))?.try_get_by_index(0)?)
     };
+    let setting = async |name: &str| value(&format!("SHOW {name}")).await;
     let version = setting("server_version_num").await?;
     if version.parse::<i32>()? < OLDEST_POSTGRES {
         bail!("PostgreSQL must be 15 or newer, got {}", setting("server_version").await?);
+    }
+    let encoding = setting("server_encoding").await?;
+    if encoding != "UTF8" {
+        let name = value("SELECT quote_ident(current_database()::text)").await?;
+        bail!(
+            "the database {name} has the encoding {encoding}, and must have UTF8; make another one: \
+             createdb --encoding=UTF8 --locale=C --template=template0 NAME"
+        );
     }
     let commit = setting("synchronous_commit").await?;
     if ![DURABLE, "remote_apply"].contains(&commit.as_str()) && !is_check_skipped() {
@@ -177,7 +226,8 @@ async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<(Databa
     }
     // Writes have connections of their own, so that slow reads do not keep them waiting. They keep what was checked: an
     // administrator may change the server's setting while they are open.
-    Ok((connection, open_postgres(url, WRITERS, Some(&commit)).await?))
+    let writers = open_postgres(url, WRITERS, Some(&commit), &origin).await?;
+    Ok((readers, Connections::writers(writers, origin)))
 }
 
 /// Whether a build that is to be found out goes on without durable commits.
@@ -187,7 +237,8 @@ fn is_check_skipped() -> bool {
 }
 
 /// How many connections of a pool are used.
-pub(super) fn pool(name: &'static str, connection: &DatabaseConnection) -> Pool {
+pub(super) fn pool(name: &'static str, connections: &Connections) -> Pool {
+    let connection = connections.pool();
     let (open, idle, most) = match connection.get_database_backend() {
         DbBackend::Sqlite => {
             let pool = connection.get_sqlite_connection_pool();
@@ -416,54 +467,5 @@ pub(super) fn hold(backend: DbBackend) -> &'static str {
         // BEGIN IMMEDIATE holds the whole database.
         DbBackend::Sqlite => "",
         _ => "FOR UPDATE SKIP LOCKED",
-    }
-}
-
-impl From<DbErr> for Error {
-    fn from(error: DbErr) -> Self {
-        match is_unavailable(&error) {
-            true => Self::StorageUnavailable(error.into()),
-            false => Self::Internal(error.into()),
-        }
-    }
-}
-
-/// Whether the role has no right to do this. SQLite has no roles.
-pub(super) fn is_denied(error: &DbErr) -> bool {
-    let (DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause))) = error else {
-        return false;
-    };
-    matches!(&**cause, sqlx::Error::Database(database) if database.code().as_deref() == Some("42501"))
-}
-
-/// Whether the same statement may succeed later: the database is away, busy, full, or gave way to
-/// another transaction.
-fn is_unavailable(error: &DbErr) -> bool {
-    let (DbErr::Conn(RuntimeErr::SqlxError(cause))
-    | DbErr::Exec(RuntimeErr::SqlxError(cause))
-    | DbErr::Query(RuntimeErr::SqlxError(cause))) = error
-    else {
-        return matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_));
-    };
-    match &**cause {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(database) => database.code().is_some_and(|code| is_passing(&code)),
-        _ => false,
-    }
-}
-
-fn is_passing(code: &str) -> bool {
-    // PostgreSQL: connection, resources, operator, system; serialization, deadlock, lock, read-only standby.
-    const CLASSES: [&str; 4] = ["08", "53", "57", "58"];
-    const STATES: [&str; 4] = ["40001", "40P01", "55P03", "25006"];
-    // SQLite's primary codes: busy, locked, read-only, I/O, full, cannot open.
-    const SQLITE: [u32; 6] = [5, 6, 8, 10, 13, 14];
-    match code.len() {
-        5 => CLASSES.contains(&&code[..2]) || STATES.contains(&code),
-        _ => code.parse::<u32>().is_ok_and(|code| SQLITE.contains(&(code & 0xff))),
     }
 }

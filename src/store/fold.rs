@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, FromQueryResult, IntoActiveModel, QueryFilter,
-    QueryResult, Statement, TransactionTrait,
+    QueryResult, Statement,
 };
 
 use super::counts::{Mark, State, marks_statement, place_and_mark};
@@ -118,7 +118,7 @@ impl Store {
     /// All that is known of `key` at one moment; `None` if it has no marks.
     pub async fn key_marks(&self, organization: &OrganizationId, key: &Key) -> Result<Option<KeyMarks>> {
         let options = dialect::snapshot(self.readers.get_database_backend());
-        let transaction = self.readers.begin_with_options(options).await?;
+        let transaction = self.readers.begin(options).await?;
         let folded = count_state::Entity::find_by_id(organization.as_str()).one(&transaction).await?;
         let id = (organization.to_string(), key.text());
         let whole = count_key::Entity::find_by_id(id).one(&transaction).await?;
@@ -200,7 +200,7 @@ impl Store {
             insert.exec_without_returning(&self.writers).await?;
         }
         let options = dialect::append(self.writers.get_database_backend());
-        let transaction = self.writers.begin_with_options(options).await?;
+        let transaction = self.writers.begin(options).await?;
         let backend = transaction.get_database_backend();
         let text = format!("SELECT folded_seq FROM count_state WHERE organization_id = $1 {}", dialect::hold(backend));
         let statement = Statement::from_sql_and_values(backend, text, [organization.as_str().into()]);

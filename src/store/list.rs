@@ -2,10 +2,11 @@
 
 use sea_orm::sea_query::{Condition, Expr, Func, IntoCondition};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter,
-    QueryOrder, QueryResult, QuerySelect, Statement,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QueryOrder, QueryResult,
+    QuerySelect, Statement,
 };
 
+use super::connections::Connections;
 use super::entities::audit_log::{Column, Entity};
 use super::entities::organization;
 use super::sql::{Hidden, Sql, Streams, bounds, lies_in, number};
@@ -19,7 +20,7 @@ use crate::error::Result;
 pub struct Snapshot(Connection);
 
 enum Connection {
-    Any(DatabaseConnection),
+    Any(Connections),
     Held(DatabaseTransaction),
 }
 
@@ -46,7 +47,7 @@ pub struct Window {
 }
 
 impl Snapshot {
-    pub(super) fn any(connection: DatabaseConnection) -> Self {
+    pub(super) fn any(connection: Connections) -> Self {
         Self(Connection::Any(connection))
     }
 

@@ -4,10 +4,13 @@
 mod append;
 mod catalogue;
 mod checkpoints;
+mod connections;
 mod counts;
 mod dialect;
 mod entities;
 mod erase;
+mod errors;
+mod files;
 mod fold;
 mod keys;
 mod list;
@@ -17,17 +20,19 @@ mod permits;
 mod recent;
 mod rows;
 mod schema;
+mod server;
 mod sql;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
-use sea_orm::{DatabaseConnection, TransactionTrait};
+use anyhow::{anyhow, bail};
+use sea_orm::ConnectionTrait;
 
 use crate::domain::Secret;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::Pool;
+use connections::Connections;
 use dialect::Missing;
 use permits::ReadPermits;
 use recent::Recent;
@@ -49,15 +54,18 @@ pub use sql::Streams;
 /// How long a connection in use may delay the end.
 const CLOSING: Duration = Duration::from_secs(1);
 
+/// How long the database may take to say that it is there. More than a pool waits for a connection.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A database with the schema of this version.
 #[derive(Clone)]
 pub struct Store {
     /// Many connections on either database.
-    readers: DatabaseConnection,
+    readers: Connections,
     /// One connection on SQLite, which has one writer; a few on PostgreSQL.
-    writers: DatabaseConnection,
+    writers: Connections,
     /// Those of a role of its own, where the writers' may not erase.
-    erasers: Option<DatabaseConnection>,
+    erasers: Option<Connections>,
     /// What was appended last, for whoever folds it.
     recent: Arc<Recent>,
     /// Who may read, where there are many.
@@ -105,12 +113,15 @@ impl Store {
         Ok(store)
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, and is the one that was opened. Errors: `StorageUnavailable`.
     pub async fn ping(&self) -> Result<()> {
-        Ok(self.readers.ping().await?)
+        match tokio::time::timeout(PING_TIMEOUT, self.readers.ping()).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(Error::StorageUnavailable(anyhow!("no answer within {} s", PING_TIMEOUT.as_secs()))),
+        }
     }
 
-    fn erasers(&self) -> &DatabaseConnection {
+    fn erasers(&self) -> &Connections {
         self.erasers.as_ref().unwrap_or(&self.writers)
     }
 
@@ -129,7 +140,7 @@ impl Store {
     /// Begins to read: everything that the snapshot gives was true at one moment.
     pub async fn held_snapshot(&self) -> Result<Snapshot> {
         let options = dialect::snapshot(self.readers.get_database_backend());
-        Ok(Snapshot::held(self.readers.begin_with_options(options).await?))
+        Ok(Snapshot::held(self.readers.begin(options).await?))
     }
 
     /// Begins to append. Nothing is seen by others before [`Append::commit`].
@@ -137,9 +148,10 @@ impl Store {
         self.begin(&self.writers).await
     }
 
-    async fn begin(&self, connections: &DatabaseConnection) -> Result<Append> {
+    async fn begin(&self, connections: &Connections) -> Result<Append> {
         let options = dialect::append(connections.get_database_backend());
-        Ok(Append::new(connections.begin_with_options(options).await?, Arc::clone(&self.recent)))
+        let transaction = connections.begin(options).await?;
+        Ok(Append::new(transaction, Arc::clone(connections.origin()), Arc::clone(&self.recent)))
     }
 
     /// Closes the connections, so that SQLite folds its log into the file. One that is in use for long

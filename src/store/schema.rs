@@ -2,12 +2,13 @@
 
 use anyhow::{Context, bail};
 use migrations::{Migrator, MigratorTrait};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QuerySelect, Statement, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QuerySelect, Statement, TransactionOptions};
 
 use super::entities::{
     api_key, audit_log, catalogue, checkpoint, count_key, count_mark, count_state, erasure, log_key, log_tile,
     organization,
 };
+use super::errors::{cause, is_denied};
 use super::{Store, dialect};
 
 /// The migrator's own table.
@@ -23,16 +24,16 @@ impl Store {
     /// that start together take turns, so each step is applied once. Gives the steps applied.
     pub async fn migrate(&self) -> anyhow::Result<usize> {
         let options = dialect::append(self.writers.get_database_backend());
-        let transaction = self.writers.begin_with_options(options).await.context("cannot lock the schema")?;
-        dialect::lock_schema(&transaction).await.context("cannot lock the schema")?;
+        let transaction = self.writers.begin(options).await.map_err(cause).context("cannot lock the schema")?;
+        dialect::lock_schema(&transaction).await.map_err(cause).context("cannot lock the schema")?;
         let advice = "cannot create the schema; `auditlog migrate` must run as the role that owns it";
         // It makes the table of steps, if there is none.
-        Migrator::install(&transaction).await.context(advice)?;
+        Migrator::install(&transaction).await.map_err(cause).context(advice)?;
         let before = applied(&transaction).await?.len();
-        Migrator::up(&transaction, None).await.context("cannot create the schema")?;
+        Migrator::up(&transaction, None).await.map_err(cause).context("cannot create the schema")?;
         check_tables(&transaction).await?;
         let steps = applied(&transaction).await?.len() - before;
-        transaction.commit().await.context("cannot create the schema")?;
+        transaction.commit().await.map_err(cause).context("cannot create the schema")?;
         Ok(steps)
     }
 }
@@ -40,36 +41,38 @@ impl Store {
 impl Store {
     /// Whether steps of this version are missing. Errors: it is another version's, or this role may not see.
     pub(super) async fn lacks_steps(&self) -> anyhow::Result<bool> {
-        let transaction = self.readers.begin().await.context("cannot read the schema")?;
+        let transaction =
+            self.readers.begin(TransactionOptions::default()).await.map_err(cause).context("cannot read the schema")?;
         let lacks = match steps(&transaction).await {
             Ok(steps) => known(steps)?.len() < Migrator::migrations().len(),
-            Err(error) if dialect::is_denied(&error) => return Err(denied(error, STEPS)),
+            Err(error) if is_denied(&error) => return Err(denied(error, STEPS)),
             // There is no table of steps yet; or the migration tells what else is wrong.
             Err(_) => true,
         };
-        transaction.rollback().await.context("cannot read the schema")?;
+        transaction.rollback().await.map_err(cause).context("cannot read the schema")?;
         Ok(lacks)
     }
 
     /// Refuses a database that has not just the steps of this version.
     pub(super) async fn check(&self) -> anyhow::Result<()> {
-        let transaction = self.readers.begin().await.context("cannot read the schema")?;
+        let transaction =
+            self.readers.begin(TransactionOptions::default()).await.map_err(cause).context("cannot read the schema")?;
         let advice = "there is no schema of auditlog here; `auditlog migrate` makes it";
         let applied = match steps(&transaction).await {
-            Err(error) if dialect::is_denied(&error) => return Err(denied(error, STEPS)),
-            steps => known(steps.context(advice)?)?,
+            Err(error) if is_denied(&error) => return Err(denied(error, STEPS)),
+            steps => known(steps.map_err(cause).context(advice)?)?,
         };
         if applied.len() < Migrator::migrations().len() {
             bail!("the schema is older than this auditlog; `auditlog migrate` brings it up to date");
         }
         check_tables(&transaction).await?;
-        transaction.rollback().await.context("cannot read the schema")
+        transaction.rollback().await.map_err(cause).context("cannot read the schema")
     }
 }
 
 /// The steps that the database has, if they are the first of those that this version knows.
 async fn applied(transaction: &DatabaseTransaction) -> anyhow::Result<Vec<String>> {
-    known(steps(transaction).await.context("cannot read the schema's version")?)
+    known(steps(transaction).await.map_err(cause).context("cannot read the schema's version")?)
 }
 
 /// The steps that the database has. Not by what the migrator has for it, which makes the table where there is none, and
@@ -102,11 +105,11 @@ async fn check_tables(transaction: &DatabaseTransaction) -> anyhow::Result<()> {
         let table = E::default();
         let Err(error) = E::find().limit(0).all(transaction).await else { return Ok(()) };
         let table = table.table_name();
-        if dialect::is_denied(&error) {
+        if is_denied(&error) {
             return Err(denied(error, table));
         }
         let why = format!("the database's schema is damaged: cannot read table {table}; restore a backup");
-        Err(anyhow::Error::new(error).context(why))
+        Err(cause(error).context(why))
     }
     check::<organization::Entity>(transaction).await?;
     check::<audit_log::Entity>(transaction).await?;
@@ -122,7 +125,7 @@ async fn check_tables(transaction: &DatabaseTransaction) -> anyhow::Result<()> {
 }
 
 fn denied(error: DbErr, table: &str) -> anyhow::Error {
-    anyhow::Error::new(error).context(format!(
+    cause(error).context(format!(
         "the role of the database URL lacks the right to read table {table}; docs/postgresql-roles.md has the GRANT for it"
     ))
 }

@@ -35,6 +35,7 @@ mod rest;
 mod roles;
 mod schema;
 mod signer;
+mod storage;
 mod stream;
 mod support;
 mod trail;

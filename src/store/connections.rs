@@ -1,0 +1,170 @@
+//! A pool of connections to one database. Before it is used, it is checked that the database is still the one that was
+//! opened; where a connection was dead, a read is tried once more on a new one.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sea_orm::entity::prelude::async_trait::async_trait;
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement,
+    TransactionOptions, TransactionTrait,
+};
+
+use super::errors;
+use super::files::Files;
+use super::server::{LastLoss, Server};
+
+/// Where a database is.
+pub(super) enum Origin {
+    /// SQLite's files.
+    Files(Files),
+    /// A PostgreSQL server.
+    Server(Server),
+}
+
+impl Origin {
+    pub(super) fn files(path: &Path) -> anyhow::Result<Self> {
+        Files::opened(path).map(Self::Files)
+    }
+
+    /// Errors: what is written now would be lost.
+    pub(super) fn check(&self) -> Result<(), DbErr> {
+        match self {
+            Self::Files(files) => files.check(),
+            Self::Server(_) => Ok(()),
+        }
+    }
+
+    /// When a connection to it was last found dead.
+    pub(super) fn last_loss(&self) -> LastLoss {
+        match self {
+            Self::Files(_) => LastLoss::default(),
+            Self::Server(server) => server.last_loss.clone(),
+        }
+    }
+
+    fn has_lost(&self, error: &DbErr) -> bool {
+        match self {
+            Self::Files(_) => false,
+            Self::Server(server) => server.has_lost(error),
+        }
+    }
+
+    pub(super) async fn explain(&self, error: DbErr) -> DbErr {
+        match self {
+            Self::Files(_) => error,
+            Self::Server(server) => server.explain(error).await,
+        }
+    }
+}
+
+/// A pool of connections. Clones share it.
+#[derive(Clone)]
+pub(super) struct Connections {
+    pool: DatabaseConnection,
+    origin: Arc<Origin>,
+    /// Whether they only read, so that a statement may be tried again.
+    reads: bool,
+}
+
+impl Connections {
+    /// Connections that only read.
+    pub(super) fn readers(pool: DatabaseConnection, origin: Arc<Origin>) -> Self {
+        Self { pool, origin, reads: true }
+    }
+
+    /// Connections that write.
+    pub(super) fn writers(pool: DatabaseConnection, origin: Arc<Origin>) -> Self {
+        Self { pool, origin, reads: false }
+    }
+
+    pub(super) fn pool(&self) -> &DatabaseConnection {
+        &self.pool
+    }
+
+    pub(super) fn origin(&self) -> &Arc<Origin> {
+        &self.origin
+    }
+
+    /// Begins a transaction.
+    pub(super) async fn begin(&self, options: TransactionOptions) -> Result<DatabaseTransaction, DbErr> {
+        self.origin.check()?;
+        // A transaction that did not begin has done nothing, also where it was to write.
+        self.run(true, || self.pool.begin_with_options(options)).await
+    }
+
+    /// Whether the database answers.
+    pub(super) async fn ping(&self) -> Result<(), DbErr> {
+        self.origin.check()?;
+        match self.run(true, || self.query_one_raw_once("SELECT 1")).await {
+            // The database answers, and others are asking it.
+            Err(error) if errors::is_timeout(&error) => Ok(()),
+            outcome => outcome.map(|_| ()),
+        }
+    }
+
+    async fn query_one_raw_once(&self, text: &str) -> Result<Option<QueryResult>, DbErr> {
+        self.pool.query_one_raw(Statement::from_string(self.pool.get_database_backend(), text)).await
+    }
+
+    /// Closes them.
+    pub(super) async fn close(self) -> Result<(), DbErr> {
+        self.pool.close().await
+    }
+
+    /// One statement. Where it wrote, it is checked that this went to the files of the database.
+    async fn statement<T, F>(&self, call: impl Fn() -> F + Send + Sync) -> Result<T, DbErr>
+    where
+        T: Send,
+        F: Future<Output = Result<T, DbErr>> + Send,
+    {
+        self.origin.check()?;
+        let outcome = self.run(self.reads, call).await?;
+        if !self.reads {
+            self.origin.check()?;
+        }
+        Ok(outcome)
+    }
+
+    /// `call`, once more where its connection was dead and it `may_repeat`.
+    async fn run<T, F>(&self, may_repeat: bool, call: impl Fn() -> F + Send + Sync) -> Result<T, DbErr>
+    where
+        T: Send,
+        F: Future<Output = Result<T, DbErr>> + Send,
+    {
+        let mut outcome = call().await;
+        if let Err(error) = &outcome
+            && self.origin.has_lost(error)
+            && may_repeat
+        {
+            outcome = call().await;
+        }
+        match outcome {
+            Ok(value) => Ok(value),
+            Err(error) => Err(self.origin.explain(error).await),
+        }
+    }
+}
+
+#[async_trait]
+impl ConnectionTrait for Connections {
+    fn get_database_backend(&self) -> DbBackend {
+        self.pool.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.statement(|| self.pool.execute_raw(statement.clone())).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.statement(|| self.pool.execute_unprepared(sql)).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.statement(|| self.pool.query_one_raw(statement.clone())).await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.statement(|| self.pool.query_all_raw(statement.clone())).await
+    }
+}
