@@ -19,7 +19,7 @@ pub(super) enum Origin {
     /// SQLite's files.
     Files(Files),
     /// A PostgreSQL server.
-    Server(Server),
+    Server(Box<Server>),
 }
 
 impl Origin {

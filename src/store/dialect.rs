@@ -136,7 +136,7 @@ async fn connect_sqlite(url: &str, connections: u32, missing: Missing) -> anyhow
 pub(super) async fn connect_eraser(url: &str) -> anyhow::Result<Connections> {
     match url.split_once("://").map(|(scheme, _)| scheme) {
         Some("postgres" | "postgresql") => {
-            let origin = Arc::new(Origin::Server(Server::new(postgres_options(url)?)));
+            let origin = Arc::new(Origin::Server(Box::new(Server::new(postgres_options(url)?))));
             Ok(Connections::writers(open_postgres(url, ERASERS, Some(DURABLE), &origin).await?, origin))
         }
         _ => bail!("the database URL to erase by must start with postgres://: a SQLite file has no roles"),
@@ -195,7 +195,7 @@ async fn open_postgres(
 }
 
 async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<(Connections, Connections)> {
-    let origin = Arc::new(Origin::Server(Server::new(postgres_options(url)?)));
+    let origin = Arc::new(Origin::Server(Box::new(Server::new(postgres_options(url)?))));
     let readers = Connections::readers(open_postgres(url, connections, None, &origin).await?, Arc::clone(&origin));
     let value = async |expression: &str| -> anyhow::Result<String> {
         let statement = sea_orm::Statement::from_string(DbBackend::Postgres, expression);
