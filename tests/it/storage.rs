@@ -142,7 +142,7 @@ fn a_sqlite_file_that_may_only_be_read_is_refused_with_the_command_that_allows_i
     let script = |prepare: &str| {
         let script = format!(
             "cd {d} && rm -rf data && mkdir data && export AUDITLOG_DATABASE_URL=sqlite://data/test.db && \
-             ./auditlog migrate >/dev/null && {prepare} && exec ./auditlog serve --listen 127.0.0.1:0",
+             ./auditlog migrate >/dev/null && {prepare} && exec ./auditlog migrate",
             d = directory.path().display(),
         );
         let output = as_postgres(&script, directory.path()).env_clear().env("PATH", "/usr/bin:/bin").output();
@@ -156,7 +156,7 @@ fn a_sqlite_file_that_may_only_be_read_is_refused_with_the_command_that_allows_i
         assert!(said.contains(&format!("allow it: chmod u+rw {}\n", file.display())), "{said}");
     }
     let url = format!("sqlite://{}?mode=ro", data.join("test.db").display());
-    let (code, _, said) = ran(&["serve"], &[("AUDITLOG_DATABASE_URL", &url)]);
+    let (code, _, said) = ran(&["migrate"], &[("AUDITLOG_DATABASE_URL", &url)]);
     assert_eq!(code, Some(1));
     assert!(said.contains("can only be read; leave out mode=ro"), "{said}");
 }
@@ -168,7 +168,7 @@ fn a_database_that_is_not_in_utf_8_is_refused_with_the_command_that_makes_anothe
         let name = latin.rsplit('/').next().expect("a name");
         let makes = format!("CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
         execute(&database, &makes).await;
-        let (code, _, said) = ran(&["serve"], &[("AUDITLOG_DATABASE_URL", &latin)]);
+        let (code, _, said) = ran(&["migrate"], &[("AUDITLOG_DATABASE_URL", &latin)]);
         assert_eq!(code, Some(1));
         let told = format!("the database {name} has the encoding LATIN1, and must have UTF8");
         assert!(said.contains(&told), "{said}");
