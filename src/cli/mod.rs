@@ -109,7 +109,9 @@ enum Command {
     ///
     /// In the order of the file, and safe to repeat: entries that are there already are counted and left
     /// alone. A line without an id gets one from its number and text. Bad lines are told by number and
-    /// skipped. While the service is away, the import waits for it up to 20 seconds.
+    /// skipped. While the service is away, the import waits for it up to 20 seconds. Exit codes: 0 every line is
+    /// written or was there already, 1 the import stopped, 2 wrong usage, 3 lines were skipped and the others are
+    /// written.
     Import(Box<import::Import>),
     /// Check a log: every entry, the tree, its signature, and that it extends what was seen before.
     ///
@@ -256,7 +258,8 @@ fn positive(text: &str) -> Result<Duration, Invalid> {
     if duration.is_zero() { Err(Invalid::new(allowed, quoted(text))) } else { Ok(duration) }
 }
 
-/// Parses the arguments and runs the command. Exit codes: 0 success, 2 wrong usage, 1 otherwise.
+/// Parses the arguments and runs the command. Exit codes: 0 success, 2 wrong usage, 3 where `verify` could not check and
+/// `import` skipped lines, 1 otherwise.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     make_files_private();
     let command = match config::with_file(Cli::command(), &arguments) {
@@ -287,6 +290,9 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     }
     if error.is::<NotVerified>() {
         return ExitCode::from(1);
+    }
+    if error.is::<import::Skipped>() {
+        return ExitCode::from(3);
     }
     let error = match error.downcast::<Unchecked>() {
         Ok(Unchecked(error)) => return fail(&error, 3),

@@ -61,7 +61,7 @@ on_every_database! {
             line("log_10", "a").replace("userId", "userid"), line("bad id", "a"),
         ];
         let (code, summary, told) = import(&service, &key, lines.join("\n").as_bytes(), &[]);
-        assert_eq!(code, Some(0), "{told}");
+        assert_eq!(code, Some(3), "{told}");
         assert!(summary.starts_with("4 written, 0 already there, 6 skipped"), "{summary}");
         for expected in [
             "line 2: EOF", "line 5: action: must be one of created", "line 8: id: log_1 is the id of an entry with other content",
@@ -98,6 +98,34 @@ on_every_database! {
         let again = output(arguments, &[("AUDITLOG_API_KEY", &key)]);
         assert!(text(&again.stdout).starts_with("0 written, 2 already there"), "{}", text(&again.stderr));
         assert_eq!(ids(&service, &key, "b").await.len(), 2);
+    }
+
+    async fn byte_order_marks_at_the_beginning_of_lines_are_passed_over(database: &Database) {
+        let (service, key) = started(database);
+        let packed = |lines: &str| {
+            let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+            packed.write_all(lines.as_bytes()).expect("it packs");
+            packed.finish().expect("it is whole")
+        };
+        let without_id = |organization: &str| line("x", organization).replace("\"id\":\"x\",", "");
+        // Two files, each of which begins with a mark, as they are and packed; the last one has two, and nothing else.
+        let files = |of: &str| [
+            format!("\u{feff}{}\n{}\n", line("log_1", of), line("log_2", of)),
+            format!("\u{feff}{}\r\n\u{feff}\n{}\n", line("log_3", of), without_id(of)),
+            "\u{feff}\u{feff}".to_owned(),
+        ];
+        let plain = files("plain").concat();
+        let members = files("members").iter().flat_map(|file| packed(file)).collect();
+        let one_member = packed(&files("whole").concat());
+        for (organization, bytes) in [("plain", plain.clone().into_bytes()), ("members", members), ("whole", one_member)] {
+            let (code, summary, told) = import(&service, &key, &bytes, &[]);
+            assert_eq!(code, Some(0), "{organization}: {told}");
+            assert!(summary.starts_with("4 written, 0 already there, 0 skipped"), "{summary}");
+            assert_eq!(ids(&service, &key, organization).await[..3], ["log_1", "log_2", "log_3"]);
+        }
+        // The id that a line without one gets is that of its text.
+        let (code, summary, _) = import(&service, &key, plain.replace('\u{feff}', "").as_bytes(), &[]);
+        assert_eq!((code, summary.starts_with("0 written, 4 already there, 0 skipped")), (Some(0), true), "{summary}");
     }
 
     async fn a_file_without_a_single_entry_is_an_error(database: &Database) {

@@ -51,10 +51,11 @@ pub(super) fn read(
             flush(batch.take(), pieces);
             return read.map(|_| ());
         }
-        if text.trim_ascii().is_empty() {
+        let content = without_marks(&text);
+        if content.trim_ascii().is_empty() {
             continue;
         }
-        let (named, entry, is_partial) = match entry(&text, line, organization) {
+        let (named, entry, is_partial) = match entry(content, line, organization) {
             Ok(entry) => entry,
             Err(why) => {
                 skip_line(&mut lines, &text)?;
@@ -101,6 +102,14 @@ fn unpacked(mut source: Box<dyn Read + Send>) -> io::Result<Box<dyn Read>> {
     let packed = magic == [0x1f, 0x8b];
     let whole: Begun = Cursor::new(magic).chain(source);
     Ok(if packed { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) })
+}
+
+/// `line` without the byte order marks at its beginning: some programs begin a file with one, and files are joined.
+fn without_marks(mut line: &[u8]) -> &[u8] {
+    while let Some(rest) = line.strip_prefix("\u{feff}".as_bytes()) {
+        line = rest;
+    }
+    line
 }
 
 /// Passes over what is left of a line that was too long to be read whole.

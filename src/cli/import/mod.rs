@@ -54,6 +54,11 @@ pub struct Import {
     strict: bool,
 }
 
+/// Lines were skipped. Each has been told, and all others are written.
+#[derive(Debug, thiserror::Error)]
+#[error("lines were skipped")]
+pub(super) struct Skipped;
+
 impl Import {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, file, organization, strict } = self;
@@ -76,7 +81,7 @@ impl Import {
         if summary.is_in_vain() {
             bail!("no line is an entry; an import takes one JSON object a line, as an export writes them");
         }
-        Ok(())
+        if summary.has_skipped() { Err(Skipped.into()) } else { Ok(()) }
     }
 }
 

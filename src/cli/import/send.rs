@@ -32,6 +32,11 @@ impl Summary {
     pub(super) fn is_in_vain(&self) -> bool {
         self.skipped > 0 && self.written + self.there_already == 0
     }
+
+    /// Whether a line is not written.
+    pub(super) fn has_skipped(&self) -> bool {
+        self.skipped > 0
+    }
 }
 
 impl fmt::Display for Summary {
