@@ -1,6 +1,8 @@
 //! JSON as text: checked, without insignificant white space, and otherwise untouched, so that
 //! 9007199254740993, key order, escapes and duplicate keys survive.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use super::{Invalid, quoted};
@@ -22,6 +24,16 @@ impl JsonText {
             return Err(Invalid::new(format_args!("must nest at most {MAX_DEPTH} deep"), depth));
         }
         Ok(Self(minified(text)))
+    }
+
+    /// Takes a value that a writer chose. Errors: those of [`JsonText::parse`], and a lone surrogate. Leaves may hold
+    /// one from before it was refused.
+    pub fn from_writer(text: &str) -> Result<Self, Invalid> {
+        let value = Self::parse(text)?;
+        match lone_surrogate(&value.0) {
+            Some(string) => Err(Invalid::new("must not have a lone surrogate in a string or key", quoted(string))),
+            None => Ok(value),
+        }
     }
 
     /// `null`, which an absent value is too.
@@ -66,6 +78,18 @@ fn structure(json: &str) -> impl Iterator<Item = (usize, u8)> {
     })
 }
 
+/// The first string or key with an escaped surrogate that is not one of a pair. `RawValue` takes it; jq, PostgreSQL's
+/// jsonb and most other readers refuse the whole document for it. `json` must be valid otherwise.
+fn lone_surrogate(json: &str) -> Option<&str> {
+    // Nearly all values have no such escape.
+    if !json.contains("\\u") {
+        return None;
+    }
+    let mut quotes = structure(json).filter(|(_, byte)| *byte == b'"').map(|(place, _)| place);
+    std::iter::from_fn(|| Some(&json[quotes.next()?..=quotes.next()?]))
+        .find(|string| serde_json::from_str::<Cow<'_, str>>(string).is_err())
+}
+
 fn depth(json: &str) -> usize {
     let (mut now, mut deepest) = (0usize, 0);
     for (_, byte) in structure(json) {
@@ -94,6 +118,9 @@ fn minified(json: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
     use super::*;
 
     fn kept(text: &str) -> String {
@@ -122,6 +149,46 @@ mod tests {
         ] {
             assert_eq!(kept(text), text);
         }
+    }
+
+    #[test]
+    fn a_lone_surrogate_is_refused_from_writers_wherever_it_stands() {
+        for text in [
+            r#""\ud800""#,
+            r#""\uDBFF x""#,
+            r#""\udc00""#,
+            r#""\ude00\ud83d""#,
+            r#""\ud83d\u0041""#,
+            r#""\ud83d\\ude00""#,
+            r#"[1, {"a": ["ok", "\\\ud800"]}]"#,
+            r#"{"\ud800": 1}"#,
+        ] {
+            assert!(JsonText::parse(text).is_ok(), "{text}");
+            let refused = JsonText::from_writer(text).expect_err(text);
+            assert!(refused.0.starts_with("must not have a lone surrogate"), "{text}: {refused}");
+        }
+        for text in [r#""\ud83d\ude00""#, r#"{"\uD83D\uDE00":"\\ud800"}"#, r#""\u0000""#, "1E400", r#""\uffff""#] {
+            assert_eq!(JsonText::from_writer(text).expect(text).0, text);
+        }
+    }
+
+    /// Random strings of what could be taken for an escape, inside of random structures.
+    #[test]
+    fn what_is_taken_from_writers_is_what_a_strict_parser_reads() {
+        const PIECES: [&str; 12] =
+            [r"\\", r"\u", "d8", "00", "dc", "ff", r"\ud83d", r"\ude00", r"\u0041", r"\\u", "u", r#"\""#];
+        let mut random = StdRng::seed_from_u64(9);
+        let mut taken = 0;
+        for _ in 0..20_000 {
+            let mut string =
+                || -> String { (0..random.random_range(0..5)).map(|_| PIECES[random.random_range(0..12)]).collect() };
+            let text = format!(r#"{{"{}":["{}",{{"{}":null}}]}}"#, string(), string(), string());
+            // It decodes every string and key, which `RawValue` does not. There are no numbers, which it would change.
+            let is_read = serde_json::from_str::<serde_json::Value>(&text).is_ok();
+            assert_eq!(JsonText::from_writer(&text).is_ok(), is_read, "{text}");
+            taken += usize::from(is_read);
+        }
+        assert!((1_000..19_000).contains(&taken), "{taken} are taken");
     }
 
     #[test]

@@ -242,7 +242,7 @@ fn past(time: prost_types::Timestamp, now: Timestamp) -> std::result::Result<Tim
 
 fn new_changes(changes: Vec<pb::Change>, path: &str) -> Result<Vec<Change>> {
     check_changes(changes.len()).at(path)?;
-    let value = |json: Option<String>| json.map_or_else(|| Ok(JsonText::null()), |json| JsonText::parse(&json));
+    let value = |json: Option<String>| json.map_or_else(|| Ok(JsonText::null()), |json| JsonText::from_writer(&json));
     let change = |(place, change): (usize, pb::Change)| {
         let pb::Change { field, old_value_json, new_value_json } = change;
         let at = |field: &str| format!("{path}[{place}].{field}");

@@ -174,7 +174,7 @@ impl Change {
     }
 }
 
-/// What parsers change: numbers beyond a double, spellings of numbers and strings, lone surrogates, NUL escaped.
+/// What parsers change: numbers beyond a double, spellings of numbers and strings, escaped pairs of surrogates, NUL escaped.
 const SCALARS: [&str; 20] = [
     "null",
     "true",
@@ -189,7 +189,7 @@ const SCALARS: [&str; 20] = [
     "2e-7",
     r#""""#,
     r#""\u0041\/\u00e9""#,
-    r#""\ud800""#,
+    r#""\uD83D\uDE00 \\ud800""#,
     r#""\u0000""#,
     r#""\ud83d\ude00 \b\f\n""#,
     "\"\u{7f}é😀\u{2028}\"",

@@ -161,6 +161,8 @@ fn members() -> Named {
         ("a change's field twice", r#""changes":[{"field":"f","field":"g"}]"#),
         ("half a surrogate in a metadata value", r#""metadata":{"a":"\udc00"}"#),
         ("half a surrogate in a field", r#""changes":[{"field":"\ud800"}]"#),
+        ("half a surrogate in a value", r#""changes":[{"field":"f","newValue":["a","\ud800"]}]"#),
+        ("half a surrogate in a key of a value", r#""changes":[{"field":"f","oldValue":{"\ud83dx":1}}]"#),
         ("a value that is no JSON", r#""changes":[{"field":"f","newValue":01}]"#),
         ("a value with a NUL byte", "\"changes\":[{\"field\":\"f\",\"newValue\":\"a\0b\"}]"),
     ] {
@@ -202,7 +204,7 @@ pub fn good() -> Vec<Vec<u8>> {
         body(&[with(&json!({"id": "log_large", "changes": [{"field": "x".repeat(largest)}]}))]),
         body(&(0..1_000).map(|id| least(&format!("log_many_{id}"))).collect::<Vec<_>>()),
         id("log_deep", &format!(r#""changes":[{{"field":"f","newValue":{}}}]"#, nested(32))),
-        id("log_kept", r#""changes":[{"field":"f","oldValue":{"a":1,"a":2},"newValue":"\ud800\u0000"}]"#),
+        id("log_kept", r#""changes":[{"field":"f","oldValue":{"a":1,"a":2},"newValue":"\ud83d\ude00\u0000"}]"#),
         id("log_null", r#""userName":null,"metadata":{"a":null},"changes":null,"timestamp":"0001-01-01T00:00:00Z""#),
         whole,
     ]
