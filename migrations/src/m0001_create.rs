@@ -149,6 +149,13 @@ const UNMEASURED: [(&str, &[&str]); 3] = [
 const FORGOTTEN: (&str, &[&str]) =
     ("audit_logs", &["resource_name", "user_name", "user_email", "changes", "metadata", "salts"]);
 
+#[derive(DeriveIden)]
+enum Secrets {
+    Table,
+    Name,
+    Value,
+}
+
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
@@ -181,6 +188,7 @@ impl MigrationTrait for Migration {
                 manager.get_connection().execute_unprepared(&roomy).await?;
             }
         }
+        manager.create_table(secrets()).await?;
         manager.create_table(api_keys()).await?;
         manager.create_table(catalogue()).await?;
         manager.execute(default_catalogue()).await
@@ -338,6 +346,12 @@ fn count_marks() -> TableCreateStatement {
         .col(binary(C::Counts))
         .primary_key(Index::create().col(C::OrganizationId).col(C::Key).col(C::Level).col(C::Timestamp).col(C::Seq))
         .take()
+}
+
+/// What only this database's services know, by name and version. They fill it.
+fn secrets() -> TableCreateStatement {
+    use Secrets as C;
+    Table::create().table(C::Table).col(text(C::Name).primary_key()).col(binary(C::Value)).take()
 }
 
 fn api_keys() -> TableCreateStatement {

@@ -1,14 +1,28 @@
-//! The text of a cursor: what a walk must remember between pages.
+//! The text of a cursor: what a walk must remember between pages, authenticated with a key of the database. A reader who
+//! could make one up would have a page read the whole index, or show a total that nobody counted.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
 use sha2::{Digest, Sha256};
 
 use crate::domain::{Filter, Invalid, OrganizationId, Position, Seq, Timestamp, quoted};
+use crate::store::{CURSOR_KEY_BYTES, CURSOR_KEY_ID};
 
-const VERSION: u8 = 1;
-const DIGEST: usize = 16;
-const LENGTH: usize = 1 + 5 * 8 + DIGEST;
+/// The form of the bytes: this, the id of the key, five numbers, and the tag over all of it and the list.
+const VERSION: u8 = 2;
+const TAG: usize = 32;
+const PAYLOAD: usize = 2 + 5 * 8;
+
+/// Authenticates cursors. Its `Debug` shows no bytes.
+#[derive(Debug)]
+pub(super) struct CursorKey(hmac::Key);
+
+impl CursorKey {
+    pub(super) fn new(bytes: [u8; CURSOR_KEY_BYTES]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+    }
+}
 
 /// What a walk remembers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,39 +37,36 @@ pub(super) struct Cursor {
     pub(super) last: Position,
 }
 
+/// Whose entries are listed, and which.
+type List<'a> = (&'a OrganizationId, &'a Filter);
+
 impl Cursor {
-    pub(super) fn text(&self, organization: &OrganizationId, filter: &Filter) -> String {
+    pub(super) fn text(&self, CursorKey(key): &CursorKey, list: List<'_>) -> String {
         let Self { head, total, walked, last: Position { timestamp, seq } } = self;
-        let mut bytes = vec![VERSION];
+        let mut bytes = vec![VERSION, CURSOR_KEY_ID];
         for number in [*head, *total, *walked, timestamp.micros(), *seq] {
             bytes.extend(number.to_be_bytes());
         }
-        let digest = digest(&bytes, organization, filter);
-        bytes.extend(digest);
+        let tag = hmac::sign(key, &authenticated(&bytes, list));
+        bytes.extend(tag.as_ref());
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Errors: not a cursor of this version, this organization and this filter, or one of a log that
-    /// reached further than `head` does now.
-    pub(super) fn parse(
-        text: &str,
-        organization: &OrganizationId,
-        filter: &Filter,
-        head: Seq,
-    ) -> Result<Self, Invalid> {
+    /// Errors: no cursor that this database's services made for this list, or one of a log that reached further than
+    /// `head` does now, since it was taken back to an earlier time.
+    pub(super) fn parse(text: &str, CursorKey(key): &CursorKey, list: List<'_>, head: Seq) -> Result<Self, Invalid> {
         let foreign = || {
             let allowed = "must be nextCursor of an earlier page with the same organization and filter";
             Invalid::new(allowed, quoted(text))
         };
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| foreign())?;
-        if bytes.len() != LENGTH || bytes[0] != VERSION {
+        if bytes.len() != PAYLOAD + TAG || !bytes.starts_with(&[VERSION, CURSOR_KEY_ID]) {
             return Err(foreign());
         }
-        let (payload, sent) = bytes.split_at(LENGTH - DIGEST);
-        if digest(payload, organization, filter) != sent {
-            return Err(foreign());
-        }
-        let mut numbers = payload[1..]
+        let (payload, tag) = bytes.split_at(PAYLOAD);
+        // In constant time.
+        hmac::verify(key, &authenticated(payload, list), tag).map_err(|_| foreign())?;
+        let mut numbers = payload[2..]
             .chunks_exact(8)
             .map(|bytes| bytes.iter().fold(0i64, |number, byte| (number << 8) | i64::from(*byte)));
         let mut number = || numbers.next().ok_or_else(foreign);
@@ -65,52 +76,61 @@ impl Cursor {
             walked: number()?,
             last: Position { timestamp: Timestamp::saturating(number()?), seq: number()? },
         };
-        if cursor.head > head {
-            return Err(Invalid::new(format_args!("must be of this log, which ends at {head}"), cursor.head));
-        }
-        let Self { head: then, total, walked, last } = &cursor;
-        // Whoever made it up is told; its sums would overflow.
-        match (0..=*then).contains(total) && (0..=*total).contains(walked) && (1..=*then).contains(&last.seq) {
-            true => Ok(cursor),
-            false => Err(foreign()),
+        match cursor.head > head {
+            true => Err(Invalid::new(format_args!("must be of this log, which ends at {head}"), cursor.head)),
+            false => Ok(cursor),
         }
     }
 }
 
-/// Ties the payload to its list, and shows damage. No secret: a reader who makes one up reads nothing
-/// that the filter would not show.
-fn digest(payload: &[u8], organization: &OrganizationId, filter: &Filter) -> [u8; DIGEST] {
-    let mut hash = Sha256::new();
-    hash.update(payload);
-    filter.digest(organization, &mut hash);
-    let mut digest = [0; DIGEST];
-    digest.copy_from_slice(&hash.finalize()[..DIGEST]);
-    digest
+/// What the tag covers: the payload, whose length is fixed, and a digest of the list.
+fn authenticated(payload: &[u8], (organization, filter): List<'_>) -> Vec<u8> {
+    let mut list = Sha256::new();
+    filter.digest(organization, &mut list);
+    [payload, &list.finalize()].concat()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Identifier;
+
+    fn cursor() -> Cursor {
+        Cursor { head: 10, total: 7, walked: 3, last: Position { timestamp: Timestamp::MIN, seq: 5 } }
+    }
+
+    fn key(byte: u8) -> CursorKey {
+        CursorKey::new([byte; CURSOR_KEY_BYTES])
+    }
 
     #[test]
-    fn a_cursor_that_somebody_made_up_is_refused() {
-        let organization = OrganizationId::parse("org").expect("an id");
-        let filter = Filter::default();
-        let last = |seq| Position { timestamp: Timestamp::MIN, seq };
-        let read = |cursor: &Cursor| Cursor::parse(&cursor.text(&organization, &filter), &organization, &filter, 10);
-        let true_one = Cursor { head: 10, total: 7, walked: 3, last: last(5) };
-        assert_eq!(read(&true_one).as_ref(), Ok(&true_one));
-        for made_up in [
-            Cursor { head: 11, ..true_one.clone() },
-            Cursor { total: 11, ..true_one.clone() },
-            Cursor { total: -1, ..true_one.clone() },
-            Cursor { walked: 8, ..true_one.clone() },
-            Cursor { walked: i64::MIN, ..true_one.clone() },
-            Cursor { last: last(0), ..true_one.clone() },
-            Cursor { last: last(11), ..true_one.clone() },
-            Cursor { head: -1, total: -1, walked: -1, last: last(-1) },
-        ] {
-            assert!(read(&made_up).is_err(), "{made_up:?}");
+    fn a_cursor_is_of_its_list_and_its_key() {
+        let organizations = ["org", "other"].map(|id| OrganizationId::parse(id).expect("an id"));
+        let filters =
+            [Filter::default(), Filter { user_ids: vec![Identifier::parse("u").expect("an id")], ..Filter::default() }];
+        let list = (&organizations[0], &filters[0]);
+        let text = cursor().text(&key(1), list);
+        assert_eq!(Cursor::parse(&text, &key(1), list, 10), Ok(cursor()));
+        assert!(Cursor::parse(&text, &key(2), list, 10).is_err(), "another key");
+        assert!(Cursor::parse(&text, &key(1), (&organizations[1], &filters[0]), 10).is_err(), "another organization");
+        assert!(Cursor::parse(&text, &key(1), (&organizations[0], &filters[1]), 10).is_err(), "another filter");
+        let refused = Cursor::parse(&text, &key(1), list, 9).expect_err("the log was taken back");
+        assert_eq!(refused.0, "must be of this log, which ends at 9, got 10");
+    }
+
+    #[test]
+    fn no_bit_of_a_cursor_can_be_changed() {
+        let (organization, filter) = (OrganizationId::parse("org").expect("an id"), Filter::default());
+        let text = cursor().text(&key(1), (&organization, &filter));
+        let bytes = URL_SAFE_NO_PAD.decode(&text).expect("base64");
+        for bit in 0..bytes.len() * 8 {
+            let mut forged = bytes.clone();
+            forged[bit / 8] ^= 1 << (bit % 8);
+            let forged = URL_SAFE_NO_PAD.encode(forged);
+            assert!(Cursor::parse(&forged, &key(1), (&organization, &filter), i64::MAX).is_err(), "bit {bit}");
+        }
+        for length in 0..text.len() {
+            assert!(Cursor::parse(&text[..length], &key(1), (&organization, &filter), i64::MAX).is_err());
         }
     }
 }

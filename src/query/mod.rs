@@ -5,10 +5,14 @@ mod export;
 mod matched;
 mod seek;
 
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+
 use crate::domain::{Entry, EntryId, Filter, Limit, Offset, OrganizationId, Position, Seq, Span};
 use crate::error::{AtField, Error, Result};
-use crate::store::{Snapshot, Store, Window};
-use cursor::Cursor;
+use crate::store::{CURSOR_KEY_ID, Snapshot, Store, Window};
+use cursor::{Cursor, CursorKey};
 pub use export::{Export, Piece};
 use matched::{Counted, Matched};
 use seek::Place;
@@ -41,12 +45,14 @@ pub struct Page {
 #[derive(Clone)]
 pub struct Query {
     store: Store,
+    /// Read with the first list.
+    cursor_key: Arc<OnceCell<CursorKey>>,
 }
 
 impl Query {
     /// Reads from `store`.
     pub fn new(store: Store) -> Self {
-        Self { store }
+        Self { store, cursor_key: Arc::default() }
     }
 
     /// A page of the entries of `organization` that match `filter`. Errors: `InvalidParameter` for a
@@ -60,12 +66,17 @@ impl Query {
         limit: Limit,
     ) -> Result<Page> {
         let _permit = self.store.read_permit(key_id).await?;
+        // Before the snapshot, which may hold the permit's only connection.
+        let key = self
+            .cursor_key
+            .get_or_try_init(async || Ok::<_, Error>(CursorKey::new(self.store.cursor_key(CURSOR_KEY_ID).await?)))
+            .await?;
         // Marks that are looked for one after the other must be of one moment, as must types and what has them.
         let mut is_held =
             is_of_any_type(filter) || matches!(&start, Start::Offset(offset) if seek::is_deep(offset.get()));
         loop {
             let snapshot = if is_held { self.store.held_snapshot().await? } else { self.store.snapshot() };
-            let page = self.page(&snapshot, organization, filter, &start, limit).await;
+            let page = self.page(&snapshot, organization, filter, (&start, key), limit).await;
             snapshot.close().await?;
             match page? {
                 Some(page) => return Ok(page),
@@ -99,7 +110,7 @@ impl Query {
         snapshot: &Snapshot,
         organization: &OrganizationId,
         filter: &Filter,
-        start: &Start,
+        (start, key): (&Start, &CursorKey),
         limit: Limit,
     ) -> Result<Option<Page>> {
         let of_types = match is_of_any_type(filter) {
@@ -110,7 +121,7 @@ impl Query {
         let begin = match start {
             Start::Offset(offset) => Begin::at(&matched, offset.get()).await?,
             Start::Cursor(text) => {
-                Begin::after(Cursor::parse(text, organization, filter, matched.state.head).at("cursor")?)
+                Begin::after(Cursor::parse(text, key, (organization, filter), matched.state.head).at("cursor")?)
             }
         };
         let Begin { head, total, offset, .. } = begin;
@@ -130,7 +141,7 @@ impl Query {
             walked,
             last: Position { timestamp: last.timestamp, seq: last.seq },
         });
-        let next_cursor = next.map(|next| next.text(organization, filter));
+        let next_cursor = next.map(|next| next.text(key, (organization, filter)));
         Ok(Some(Page { entries, total, limit, offset, next_cursor }))
     }
 }

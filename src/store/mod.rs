@@ -20,6 +20,7 @@ mod permits;
 mod recent;
 mod rows;
 mod schema;
+mod secrets;
 mod server;
 mod sql;
 
@@ -49,6 +50,7 @@ pub use log::{LogHead, LogKey, SignedCheckpoint};
 pub use organizations::Organization;
 pub use permits::ReadPermit;
 pub use schema::schema_version;
+pub use secrets::{CURSOR_KEY_BYTES, CURSOR_KEY_ID};
 pub use sql::Streams;
 
 /// How long a connection in use may delay the end.

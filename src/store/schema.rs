@@ -6,10 +6,10 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QuerySel
 
 use super::entities::{
     api_key, audit_log, catalogue, checkpoint, count_key, count_mark, count_state, erasure, log_key, log_tile,
-    organization,
+    organization, secret,
 };
 use super::errors::{cause, is_denied};
-use super::{Store, dialect};
+use super::{Store, dialect, secrets};
 
 /// The migrator's own table.
 const STEPS: &str = "seaql_migrations";
@@ -31,6 +31,7 @@ impl Store {
         Migrator::install(&transaction).await.map_err(cause).context(advice)?;
         let before = applied(&transaction).await?.len();
         Migrator::up(&transaction, None).await.map_err(cause).context("cannot create the schema")?;
+        secrets::make_missing(&transaction).await.map_err(cause).context("cannot make the database's keys")?;
         check_tables(&transaction).await?;
         let steps = applied(&transaction).await?.len() - before;
         transaction.commit().await.map_err(cause).context("cannot create the schema")?;
@@ -116,6 +117,7 @@ async fn check_tables(transaction: &DatabaseTransaction) -> anyhow::Result<()> {
     check::<erasure::Entity>(transaction).await?;
     check::<api_key::Entity>(transaction).await?;
     check::<catalogue::Entity>(transaction).await?;
+    check::<secret::Entity>(transaction).await?;
     check::<log_tile::Entity>(transaction).await?;
     check::<checkpoint::Entity>(transaction).await?;
     check::<log_key::Entity>(transaction).await?;

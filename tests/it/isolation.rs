@@ -2,12 +2,14 @@
 
 use auditlog::access::Scope;
 use auditlog::grpc::pb::{GetAuditLogRequest, GetResourceHistoryRequest, ListAuditLogsRequest, WriteAuditLogsRequest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use crate::rest::least;
 use crate::support::service::with_key;
-use crate::support::{Backend, Database, Service, on_every_database};
+use crate::support::{Backend, Database, Process, Service, on_every_database};
 
 const BOTH: [Scope; 2] = [Scope::Read, Scope::Write];
 /// What is only in the other organization.
@@ -125,6 +127,42 @@ on_every_database! {
         let both = service.key(None, &BOTH).await;
         assert_eq!(service.get(&format!("/v1/ours/audit-logs?cursor={cursor}"), &both).await.status, 400);
         assert_eq!(service.get(&format!("/v1/theirs/audit-logs?cursor={cursor}"), &both).await.status, 200);
+    }
+
+    async fn a_cursor_is_good_on_every_replica_and_a_forged_one_on_none(database: &Database) {
+        let service = Service::start(database).await;
+        let (_, theirs) = two_organizations(&service).await;
+        let page = service.get("/v1/theirs/audit-logs?limit=1", &theirs).await;
+        let cursor = page.body["pagination"]["nextCursor"].as_str().expect("a cursor").to_owned();
+        // Its numbers, after the version and the key's id: the head, the total, what was walked, and the last entry.
+        let forged: Vec<_> = [(0, 1i64), (0, 2), (1, 7), (2, 0), (3, i64::MAX), (4, 1)]
+            .map(|(place, number)| {
+                let mut bytes = URL_SAFE_NO_PAD.decode(&cursor).expect("base64");
+                bytes[2 + place * 8..][..8].copy_from_slice(&number.to_be_bytes());
+                URL_SAFE_NO_PAD.encode(bytes)
+            })
+            .into_iter()
+            .filter(|forged| *forged != cursor)
+            .collect();
+        assert!(forged.len() >= 5);
+        let replica = Service::start(database).await;
+        service.stop().await;
+        let gateway = Process::gateway(&replica.url(""), &[]);
+        let http = reqwest::Client::new();
+        for url in [replica.url(""), gateway.url("")] {
+            let list = async |cursor: &str| {
+                let list = http.get(format!("{url}/v1/theirs/audit-logs?limit=1&cursor={cursor}")).bearer_auth(&theirs);
+                let answer = list.send().await.expect("an answer");
+                (answer.status().as_u16(), answer.json::<Value>().await.expect("JSON"))
+            };
+            let (status, page) = list(&cursor).await;
+            assert_eq!((status, &page["pagination"]["total"], &page["pagination"]["offset"]), (200, &json!(3), &json!(1)));
+            for forged in &forged {
+                let (status, refused) = list(forged).await;
+                assert_eq!((status, refused["error"]["code"].as_str()), (400, Some("invalid_parameter")), "{refused}");
+            }
+        }
+        replica.stop().await;
     }
 
     async fn an_id_is_taken_in_its_own_organization_alone(database: &Database) {

@@ -250,6 +250,7 @@ fn a_missing_grant_is_named_as_such() {
         let owner = roles.connect("auditlog_owner", "auditlog").await;
         for table in [
             "seaql_migrations",
+            "secrets",
             "api_keys",
             "log_tiles",
             "checkpoints",

@@ -11,3 +11,4 @@ pub(super) mod erasure;
 pub(super) mod log_key;
 pub(super) mod log_tile;
 pub(super) mod organization;
+pub(super) mod secret;

@@ -1,0 +1,15 @@
+//! What only this database's services know.
+
+use sea_orm::entity::prelude::*;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "secrets")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    /// What it is for, and which of several it is.
+    pub name: String,
+    pub value: Vec<u8>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
