@@ -143,6 +143,7 @@ impl Error {
         match self {
             Self::StorageUnavailable(cause) => Self::StorageUnavailable(anyhow::anyhow!("{doing}: {cause:#}")),
             Self::Overloaded(what) => Self::Overloaded(what),
+            Self::Timeout => Self::Timeout,
             cause => Self::Internal(anyhow::anyhow!("{doing}: {}", cause.with_causes())),
         }
     }

@@ -89,13 +89,14 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         let store = store.clone();
         metrics.pools(move || store.pools());
     }
+    let jobs = store.for_jobs();
     let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue, &metrics);
     // The rest of the time is for its last transaction, and for readers that it waits for.
     let erasing = serving.request_timeout / 3;
     let eraser = Eraser::new(store.clone(), clock.clone(), random.clone(), erasing, &metrics);
     let integrity = Integrity::new(store.clone(), signing.as_ref().map(|signing| signing.log_name.clone()));
     let health = HealthStatuses::serving(&[SERVER, AUDIT_LOGS, ERASURES, PROOFS]);
-    let signer = start_signer(&store, &clock, signing, &ingest, health.clone(), &metrics).await?;
+    let signer = start_signer(&jobs, &clock, signing, &ingest, health.clone(), &metrics).await?;
     let access = Arc::new(Access::new(store.clone(), clock.clone(), rate, metrics.clone()));
     let (query, catalogues) = (Query::new(store.clone()), Catalogues::new(store.clone()));
     let draining = Arc::new(AtomicBool::new(false));
@@ -124,8 +125,7 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         false => rest::switched_off(),
     };
     let protocols = Protocols::new(grpc, "There is no such method", rest_router, &serving, &metrics)?;
-    let folder =
-        folds.then(|| Background(tokio::spawn(Folder::new(store.clone()).run(metrics.clone())).abort_handle()));
+    let folder = folds.then(|| Background(tokio::spawn(Folder::new(jobs).run(metrics.clone())).abort_handle()));
     let follower = tokio::spawn(follow_database(store.clone(), health.clone()));
     let follower = Some(Background(follower.abort_handle()));
     let backing = Backing { store, writer, folder, signer, follower };

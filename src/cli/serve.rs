@@ -196,7 +196,8 @@ impl Serve {
         let signing = signing.options()?;
         let (version, schema, database_shown) = (env!("CARGO_PKG_VERSION"), schema_version(), database.shown());
         info!(version, schema, database = database_shown, address = listen, pid = std::process::id(), "starting");
-        let store = database.open().await?;
+        let Database { database_url: DatabaseUrl(url), database_connections: connections } = &database;
+        let store = database.open().await?.limiting_reads(url, *connections, serving.request_timeout).await?;
         let store = match &erase_database_url {
             Some(DatabaseUrl(url)) => store.erasing_by(url).await?,
             None => store,

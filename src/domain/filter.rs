@@ -6,6 +6,8 @@ use super::{Action, Identifier, Invalid, OrganizationId, ResourceType, Timestamp
 
 /// The most values of one filter.
 pub const MAX_VALUES: usize = 100;
+/// The most pairs of a user and a resource. No count knows both together, so that such a list is counted entry by entry.
+const MAX_PAIRS: usize = 1_000;
 
 /// Entries must match every part; a part with several values is matched by any of them, one with none
 /// by all entries. Values are sorted and distinct, so equal filters are equal.
@@ -35,6 +37,18 @@ impl Filter {
         fold(&mut self.actions);
         fold(&mut self.user_ids);
         self
+    }
+
+    /// Refuses users and resources that make more than [`MAX_PAIRS`] pairs. Values must be distinct.
+    pub fn check_pairs(&self) -> Result<(), Invalid> {
+        let (users, resources) = (self.user_ids.len(), self.resource_ids.len());
+        match users.saturating_mul(resources) {
+            pairs if pairs > MAX_PAIRS => Err(Invalid::new(
+                format_args!("must make at most {MAX_PAIRS} pairs with the resource ids"),
+                format_args!("{pairs}, of {users} users and {resources} resources"),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Whether it asks for types or actions.

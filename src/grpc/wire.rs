@@ -43,14 +43,16 @@ pub fn listing(request: pb::ListAuditLogsRequest, catalogue: &Catalogue) -> Resu
         actions: values("actions", actions, |name| catalogue.action(&name))?,
         user_ids: values("user_ids", user_ids, Identifier::parse)?,
         time: TimeRange::parse(start, end).at("start_time")?,
-    };
+    }
+    .normalized();
+    filter.check_pairs().at("user_ids")?;
     let limit = Limit::parse(limit).at("limit")?;
     let start = match (offset, cursor) {
         (Some(_), Some(_)) => return Err(Error::invalid("cursor", "must not come together with offset")),
         (None, Some(cursor)) => Start::Cursor(cursor),
         (offset, None) => Start::Offset(Offset::parse(offset).at("offset")?),
     };
-    Ok((filter.normalized(), start, limit))
+    Ok((filter, start, limit))
 }
 
 /// The same of one resource.

@@ -127,7 +127,9 @@ impl Writer {
         loop {
             let error = match self.commit(group).await {
                 Ok(outcomes) => return Ok(outcomes),
-                Err(Failure::RolledBack(error @ Error::StorageUnavailable(_)) | Failure::Unknown(error)) => error,
+                // An operator may cancel a statement.
+                Err(Failure::RolledBack(error @ (Error::StorageUnavailable(_) | Error::Timeout))) => error,
+                Err(Failure::Unknown(error)) => error,
                 Err(Failure::RolledBack(error)) => return Err(error),
             };
             if tries == TRIES {

@@ -2,15 +2,15 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use sea_orm::sqlx::postgres::PgConnectOptions;
-use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::sqlx::{Connection, Executor};
 use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    IsolationLevel, SqliteTransactionMode, TransactionOptions, Value,
+    IsolationLevel, SqliteTransactionMode, TransactionOptions, Value, sqlx,
 };
 
 use super::connections::{Connections, Origin};
@@ -99,37 +99,76 @@ async fn connect_sqlite(url: &str, connections: u32, missing: Missing) -> anyhow
         bail!("{url} can only be read; leave out mode=ro and immutable");
     }
     files::check_writable(path)?;
-    let open = async |connections, writes: bool| {
-        let mut options = options(url, connections);
-        // SQLite removes its log with the last connection, and would make another one.
-        options.idle_timeout(None).max_lifetime(None);
-        options.map_sqlx_sqlite_opts(move |sqlite| {
-            sqlite
-                .create_if_missing(writes && missing == Missing::Create)
-                .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(SqliteSynchronous::Full)
-                .busy_timeout(PATIENCE)
-                // What is erased is overwritten, and not left in a free place of the file.
-                .pragma("secure_delete", "on")
-                .pragma("query_only", if writes { "off" } else { "on" })
-        });
-        // After a failed COMMIT, SQLite has ended the transaction and the driver thinks that it goes on:
-        // the next one would be a savepoint inside it, whose COMMIT commits nothing.
-        options.map_sqlx_sqlite_before_acquire(|connection, _| {
-            let is_clean = !connection.is_in_transaction();
-            Box::pin(async move { Ok(is_clean) })
-        });
-        Database::connect(options).await.map(traced).with_context(|| format!("cannot open {url}"))
-    };
-    let writers = open(1, true).await?;
-    let readers = open(connections, false).await?;
-    // With the first read of a connection SQLite opens its log, and makes it where it is missing.
-    for pool in [&writers, &readers] {
-        let read = pool.execute_unprepared("SELECT count(*) FROM sqlite_schema").await;
-        read.with_context(|| format!("cannot open {url}"))?;
-    }
+    let writers = open_sqlite(url, 1, Some(missing), None).await?;
+    let readers = open_sqlite(url, connections, None, None).await?;
     let origin = Arc::new(Origin::files(path)?);
     Ok((Connections::readers(readers, Arc::clone(&origin)), Connections::writers(writers, origin)))
+}
+
+/// Connections to SQLite: to write with where `writes` says what to do if there is no file, else to read with. Their
+/// statements end after `limit`.
+async fn open_sqlite(
+    url: &str,
+    connections: u32,
+    writes: Option<Missing>,
+    limit: Option<Duration>,
+) -> anyhow::Result<DatabaseConnection> {
+    let mut options = options(url, connections);
+    // SQLite removes its log with the last connection, and would make another one.
+    options.idle_timeout(None).max_lifetime(None);
+    options.map_sqlx_sqlite_opts(move |sqlite| {
+        sqlite
+            .create_if_missing(writes == Some(Missing::Create))
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(PATIENCE)
+            // What is erased is overwritten, and not left in a free place of the file.
+            .pragma("secure_delete", "on")
+            .pragma("query_only", if writes.is_some() { "off" } else { "on" })
+    });
+    // After a failed COMMIT, SQLite has ended the transaction and the driver thinks that it goes on:
+    // the next one would be a savepoint inside it, whose COMMIT commits nothing.
+    options.map_sqlx_sqlite_before_acquire(move |connection, _| {
+        Box::pin(async move {
+            let is_clean = !connection.is_in_transaction();
+            limit_time(connection, limit).await?;
+            Ok(is_clean)
+        })
+    });
+    // A new connection is not asked before its first use.
+    options.map_sqlx_sqlite_pool_opts(move |pool| {
+        pool.after_connect(move |connection, _| Box::pin(limit_time(connection, limit)))
+    });
+    let pool = Database::connect(options).await.map(traced).with_context(|| format!("cannot open {url}"))?;
+    // With the first read of a connection SQLite opens its log, and makes it where it is missing.
+    let read = pool.execute_unprepared("SELECT count(*) FROM sqlite_schema").await;
+    read.with_context(|| format!("cannot open {url}"))?;
+    Ok(pool)
+}
+
+/// Has SQLite, which knows no limit of time, ask every so often whether to go on with what the connection is used for.
+async fn limit_time(connection: &mut SqliteConnection, limit: Option<Duration>) -> Result<(), sqlx::Error> {
+    /// Instructions of its machine, which take well below a millisecond.
+    const EVERY: i32 = 10_000;
+    if let Some(end) = limit.and_then(|limit| Instant::now().checked_add(limit)) {
+        connection.lock_handle().await?.set_progress_handler(EVERY, move || Instant::now() < end);
+    }
+    Ok(())
+}
+
+/// Connections to read with from `origin`, whose statements end after `limit`: the database goes on with a read whose
+/// caller has given up, and the connection is busy for as long.
+pub(super) async fn connect_readers(
+    url: &str,
+    connections: u32,
+    limit: Duration,
+    origin: &Arc<Origin>,
+) -> anyhow::Result<Connections> {
+    let pool = match url.starts_with("sqlite:") {
+        true => open_sqlite(url, connections, None, Some(limit)).await?,
+        false => open_postgres(url, connections, None, Some(limit), origin).await?,
+    };
+    Ok(Connections::readers(pool, Arc::clone(origin)))
 }
 
 /// Connections to erase with. A SQLite file has no roles.
@@ -137,7 +176,7 @@ pub(super) async fn connect_eraser(url: &str) -> anyhow::Result<Connections> {
     match url.split_once("://").map(|(scheme, _)| scheme) {
         Some("postgres" | "postgresql") => {
             let origin = Arc::new(Origin::Server(Box::new(Server::new(postgres_options(url)?))));
-            Ok(Connections::writers(open_postgres(url, ERASERS, Some(DURABLE), &origin).await?, origin))
+            Ok(Connections::writers(open_postgres(url, ERASERS, Some(DURABLE), None, &origin).await?, origin))
         }
         _ => bail!("the database URL to erase by must start with postgres://: a SQLite file has no roles"),
     }
@@ -157,17 +196,21 @@ fn without_brackets(options: PgConnectOptions) -> PgConnectOptions {
     }
 }
 
-/// Connections to PostgreSQL; with `commit` as their `synchronous_commit`, whatever becomes of the server's.
+/// Connections to PostgreSQL; with `commit` as their `synchronous_commit`, whatever becomes of the server's, and with
+/// `limit` as their `statement_timeout`.
 async fn open_postgres(
     url: &str,
     connections: u32,
     commit: Option<&str>,
+    limit: Option<Duration>,
     origin: &Origin,
 ) -> anyhow::Result<DatabaseConnection> {
     let mut options = options(url, connections);
     let commit = commit.map(|commit| ("synchronous_commit", commit.to_owned()));
+    // Milliseconds, of which 0 is no limit.
+    let limit = limit.map(|limit| ("statement_timeout", limit.as_millis().clamp(1, i32::MAX as u128).to_string()));
     options.map_sqlx_postgres_opts(move |postgres| {
-        without_brackets(postgres).application_name("auditlog").options(commit.clone()).options([
+        without_brackets(postgres).application_name("auditlog").options(commit.clone()).options(limit.clone()).options([
             // A bitmap has no order: where an organization was taken for a small one, a page sorted all of it.
             ("enable_bitmapscan", "off"),
             // Nor must a plan from when a table was small read all of it.
@@ -196,7 +239,7 @@ async fn open_postgres(
 
 async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<(Connections, Connections)> {
     let origin = Arc::new(Origin::Server(Box::new(Server::new(postgres_options(url)?))));
-    let readers = Connections::readers(open_postgres(url, connections, None, &origin).await?, Arc::clone(&origin));
+    let readers = Connections::readers(open_postgres(url, connections, None, None, &origin).await?, Arc::clone(&origin));
     let value = async |expression: &str| -> anyhow::Result<String> {
         let statement = sea_orm::Statement::from_string(DbBackend::Postgres, expression);
         let row = readers.query_one_raw(statement).await.map_err(errors::cause)?;
@@ -226,7 +269,7 @@ async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<(Connec
     }
     // Writes have connections of their own, so that slow reads do not keep them waiting. They keep what was checked: an
     // administrator may change the server's setting while they are open.
-    let writers = open_postgres(url, WRITERS, Some(&commit), &origin).await?;
+    let writers = open_postgres(url, WRITERS, Some(&commit), None, &origin).await?;
     Ok((readers, Connections::writers(writers, origin)))
 }
 

@@ -7,6 +7,9 @@ use crate::error::Error;
 
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
+        if is_out_of_time(&error) {
+            return Self::Timeout;
+        }
         let is_unavailable = is_unavailable(&error);
         let cause = cause(error);
         if is_unavailable { Self::StorageUnavailable(cause) } else { Self::Internal(cause) }
@@ -63,7 +66,18 @@ pub(super) fn is_dead(error: &DbErr) -> bool {
 
 /// Whether the role has no right to do this. SQLite has no roles.
 pub(super) fn is_denied(error: &DbErr) -> bool {
-    matches!(driver_error(error), Some(sqlx::Error::Database(database)) if database.code().as_deref() == Some("42501"))
+    has_code(error, &["42501"])
+}
+
+/// Whether the time limit of connections that read for requests ended the statement.
+fn is_out_of_time(error: &DbErr) -> bool {
+    // PostgreSQL: query_canceled. SQLite: interrupted.
+    has_code(error, &["57014", "9"])
+}
+
+fn has_code(error: &DbErr, codes: &[&str]) -> bool {
+    let Some(sqlx::Error::Database(database)) = driver_error(error) else { return false };
+    database.code().is_some_and(|code| codes.contains(&&*code))
 }
 
 /// What the driver said, where it said something.

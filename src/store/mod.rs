@@ -64,6 +64,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Store {
     /// Many connections on either database.
     readers: Connections,
+    /// Those of work that nobody waits for, where the readers' statements have a limit of time.
+    jobs: Option<Connections>,
     /// One connection on SQLite, which has one writer; a few on PostgreSQL.
     writers: Connections,
     /// Those of a role of its own, where the writers' may not erase.
@@ -84,7 +86,8 @@ impl Store {
 
     async fn connect_to(url: &Secret, connections: u32, missing: Missing) -> anyhow::Result<Self> {
         let (readers, writers) = dialect::connect(url.expose(), connections, missing).await?;
-        Ok(Self { readers, writers, erasers: None, recent: Arc::default(), permits: ReadPermits::new(connections) })
+        let permits = ReadPermits::new(connections);
+        Ok(Self { readers, jobs: None, writers, erasers: None, recent: Arc::default(), permits })
     }
 
     /// Connects, brings the schema up to date, and checks it. One that is up to date is only looked at, which any role
@@ -115,6 +118,18 @@ impl Store {
         Ok(store)
     }
 
+    /// The same, reading for requests by connections of their own, whose statements end after `limit`.
+    pub async fn limiting_reads(self, url: &Secret, connections: u32, limit: Duration) -> anyhow::Result<Self> {
+        let limited = dialect::connect_readers(url.expose(), connections, limit, self.readers.origin()).await?;
+        Ok(Self { jobs: Some(self.readers), readers: limited, ..self })
+    }
+
+    /// The same for work that nobody waits for, which may take its time.
+    #[must_use]
+    pub fn for_jobs(&self) -> Self {
+        Self { readers: self.jobs.as_ref().unwrap_or(&self.readers).clone(), ..self.clone() }
+    }
+
     /// Whether the database answers, and is the one that was opened. Errors: `StorageUnavailable`.
     pub async fn ping(&self) -> Result<()> {
         match tokio::time::timeout(PING_TIMEOUT, self.readers.ping()).await {
@@ -129,8 +144,12 @@ impl Store {
 
     /// How its connections are used.
     pub fn pools(&self) -> Vec<Pool> {
-        let pools =
-            [("readers", Some(&self.readers)), ("writers", Some(&self.writers)), ("erasers", self.erasers.as_ref())];
+        let pools = [
+            ("readers", Some(&self.readers)),
+            ("jobs", self.jobs.as_ref()),
+            ("writers", Some(&self.writers)),
+            ("erasers", self.erasers.as_ref()),
+        ];
         pools.into_iter().filter_map(|(name, connection)| Some(dialect::pool(name, connection?))).collect()
     }
 
@@ -159,8 +178,8 @@ impl Store {
     /// Closes the connections, so that SQLite folds its log into the file. One that is in use for long
     /// is left to the end of the process.
     pub async fn close(self) {
-        let Self { readers, writers, erasers, recent: _, permits: _ } = self;
-        for connection in [readers, writers].into_iter().chain(erasers) {
+        let Self { readers, jobs, writers, erasers, recent: _, permits: _ } = self;
+        for connection in [readers, writers].into_iter().chain(jobs).chain(erasers) {
             match tokio::time::timeout(CLOSING, connection.close()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "closing the database failed"),

@@ -40,6 +40,9 @@ pub fn bad() -> Vec<String> {
         queries.extend(values.iter().map(|value| format!("{name}={value}")));
         queries.push(format!("{name}=1&{name}=1"));
     }
+    let ids = |name: &str, count: usize| (0..count).map(|id| format!("{name}=x{id}")).collect::<Vec<_>>().join("&");
+    queries.push(format!("{}&{}&limit=1&offset=40000", ids("userId", 100), ids("resourceId", 100)));
+    queries.push(format!("{}&{}&resourceType=rule", ids("userId", 77), ids("resourceId", 13)));
     for odd in [
         "cursor=x&offset=0",
         "resourcetype=rule",

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use auditlog::app::{Limits, Options, Serving};
 use auditlog::domain::{Clock, EntryId, OrganizationId};
+use auditlog::error::Error;
 use auditlog::grpc::pb::{AuditLogInput, ListAuditLogsRequest, WriteAuditLogsRequest};
+use auditlog::store::Store;
 use serde_json::json;
 use tonic::Code;
 use tonic_types::StatusExt;
@@ -12,6 +14,7 @@ use tonic_types::StatusExt;
 use super::{asked, asked_all, counted, limited, service, until, writing};
 use crate::metrics::comes_to;
 use crate::rest::least;
+use crate::schema::execute;
 use crate::support::service::{options, serving, with_key};
 use crate::support::{Backend, Database, Service, on_every_database};
 
@@ -61,6 +64,29 @@ async fn write_and_go(service: &Service, key: &str, id: &str, going: Going) {
 }
 
 on_every_database! {
+    async fn a_statement_that_reads_for_a_request_ends_and_that_of_a_job_does_not(database: &Database) {
+        let store = database.store().await;
+        store.clone().close().await;
+        // A table that takes its time, with a key that can be read.
+        let (limit, slow) = match database.backend {
+            Backend::Sqlite => (20, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000000) \
+                SELECT 'cursor/1' AS name, zeroblob(32) AS value, max(i) AS i FROM n"),
+            Backend::Postgres => (500, "SELECT 'cursor/1' AS name, decode(repeat('00', 32), 'hex') AS value FROM pg_sleep(3)"),
+        };
+        execute(database, "DROP TABLE secrets").await;
+        execute(database, &format!("CREATE VIEW secrets AS {slow}")).await;
+        let store = Store::connect(&database.secret(), 2).await.expect("it connects");
+        let store = store.limiting_reads(&database.secret(), 2, Duration::from_millis(limit)).await.expect("it connects");
+        // On a new connection and on one that was used.
+        for _ in 0..3 {
+            let read = store.cursor_key(1).await;
+            assert!(matches!(read, Err(Error::Timeout)), "{read:?}");
+        }
+        assert_eq!(store.for_jobs().cursor_key(1).await.expect("it may take its time"), [0; 32]);
+        store.ping().await.expect("short statements are answered");
+        store.close().await;
+    }
+
     async fn a_write_whose_caller_has_gone_is_not_begun(database: &Database) {
         let organization = OrganizationId::parse("org_a").expect("an id");
         for (number, going) in [Going::Connection, Going::Stream, Going::Deadline].into_iter().enumerate() {
