@@ -82,6 +82,15 @@ pub enum Error {
     /// Ids that are taken by entries with other content, at least one.
     #[error("{}", describe(.0))]
     IdConflict(Vec<Violation>),
+    /// Entries whose timestamp is too far ahead of the server, at least one. They are not stored; in time, or once the
+    /// clocks agree, they are taken.
+    #[error("{}", describe(violations))]
+    TimestampAhead {
+        /// Which entries.
+        violations: Vec<Violation>,
+        /// Until all of them are allowed, by this server's clock.
+        wait: Duration,
+    },
     /// The service has more to do than it takes on; the text says of what.
     #[error("{0}; try again after {seconds} s", seconds = RETRY_AFTER.as_secs())]
     Overloaded(&'static str),
@@ -119,7 +128,7 @@ impl From<Damaged> for Error {
 
 impl Error {
     /// Several faults at once, as many as an answer may name.
-    pub fn told(mut violations: Vec<Violation>, error: fn(Vec<Violation>) -> Self) -> Self {
+    pub fn told(mut violations: Vec<Violation>, error: impl FnOnce(Vec<Violation>) -> Self) -> Self {
         violations.truncate(MAX_VIOLATIONS);
         let mut bytes = 0;
         violations.retain(|Violation { field, description }| {

@@ -114,7 +114,7 @@ impl ServiceEntry {
 /// An entry to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEntry {
-    /// When the thing happened; `None` for the time of recording.
+    /// When the thing happened; `None` for the time of the write.
     pub timestamp: Option<Timestamp>,
     /// All else.
     pub content: Arc<Content>,
@@ -179,15 +179,14 @@ impl Content {
 }
 
 impl Entry {
-    /// Whether `again` is a retry of the write that this entry came from. What the service filled in
-    /// is not compared: without a timestamp it matches the entry that got the time of recording. Nor is what
-    /// was erased.
+    /// Whether `again` is a retry of the write that this entry came from. What the service fills in is not compared:
+    /// a retry without a timestamp matches whatever the entry has. Nor is what was erased.
     pub fn is_replayed_by(&self, again: &NewEntry) -> bool {
         let NewEntry { timestamp, content } = again;
         let is_same = match self.erased {
             Erased(0) => self.content == *content,
             erased => *self.content == content.without(erased),
         };
-        self.timestamp == timestamp.unwrap_or(self.recorded_at) && is_same
+        timestamp.is_none_or(|timestamp| timestamp == self.timestamp) && is_same
     }
 }

@@ -18,6 +18,9 @@ use crate::telemetry::LineLimit;
 /// `google.rpc.ErrorInfo.domain` of every error.
 const DOMAIN: &str = "auditlog";
 
+/// The longest that a writer is told to wait: a clock may be set right at any time.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
 /// Numbers of failed requests, to find them in the log. They need not repeat themselves in a test.
 static REQUEST_IDS: LazyLock<Random> = LazyLock::new(Random::system);
 
@@ -50,6 +53,12 @@ impl From<Error> for Status {
             Error::ErasureUnavailable => status(Code::FailedPrecondition, "ERASURE_UNAVAILABLE", message),
             Error::NoSuchHistory(_) => status(Code::NotFound, "ROUTE_NOT_FOUND", message),
             Error::IdConflict(violations) => violated(Code::AlreadyExists, "ID_CONFLICT", message, violations),
+            // As what is refused for now: clients wait and send it again. UNAVAILABLE (503) would let one writer's clock
+            // look like a service that is down, which proxies then take out.
+            Error::TimestampAhead { violations, wait } => {
+                let wait = wait.clamp(RETRY_AFTER, MAX_RETRY_AFTER);
+                detailed(Code::ResourceExhausted, "TIMESTAMP_AHEAD", message, violations, Some(wait))
+            }
             Error::Overloaded(_) => {
                 detailed(Code::ResourceExhausted, "OVERLOADED", message, Vec::new(), Some(RETRY_AFTER))
             }

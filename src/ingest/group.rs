@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
+use super::lead::Lead;
 use super::log::Log;
 use super::{Job, Pace, Written};
 use crate::domain::{Clock, OrganizationId, Random};
@@ -22,11 +23,12 @@ const WAIT: Duration = Duration::from_millis(50);
 
 /// The one task that appends to the database.
 pub(super) struct Writer {
-    store: Store,
-    clock: Clock,
-    random: Random,
-    pace: Pace,
-    metrics: Writes,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) random: Random,
+    pub(super) pace: Pace,
+    pub(super) lead: Lead,
+    pub(super) metrics: Writes,
 }
 
 /// Why a group was not committed.
@@ -54,10 +56,6 @@ enum Made {
 type Outcome = Result<Vec<Written>>;
 
 impl Writer {
-    pub(super) fn new(store: Store, clock: Clock, random: Random, pace: Pace, metrics: Writes) -> Self {
-        Self { store, clock, random, pace, metrics }
-    }
-
     /// Commits what comes, until the queue is closed and empty.
     pub(super) async fn run(self, mut waiting: mpsc::UnboundedReceiver<Job>) {
         let mut next = None;
@@ -195,6 +193,7 @@ impl Writer {
         let wanted: Vec<_> = wanted.into_iter().map(|organization| (organization, self.random.hex::<16>())).collect();
         let heads = append.lock_heads(&wanted, self.clock.now()).await?;
         let now = self.clock.now();
+        self.lead.seen(heads.iter().map(|head| head.last_recorded_at), now);
         let mut logs: BTreeMap<&OrganizationId, Log> = wanted
             .iter()
             .zip(heads)

@@ -1,19 +1,25 @@
 //! One organization's log while a group is admitted to it: which entries are new, which were there,
-//! which numbers they get.
+//! which numbers and times they get.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Batch, Written};
-use crate::domain::{Entry, EntryId, Erased, NewEntry, Random, Timestamp};
+use crate::domain::{Entry, EntryId, Erased, Invalid, NewEntry, Random, Timestamp};
 use crate::error::{Error, MAX_VIOLATIONS, Result, Violation};
 use crate::merkle::{self, Completed, Salts};
 use crate::store::{Head, Sealed};
 
+/// How far ahead of the server a timestamp may be. Microseconds.
+const MAX_AHEAD: i64 = 5 * 60 * 1_000_000;
+
 /// The log under its head's lock.
 pub(super) struct Log {
     pub(super) head: Head,
-    /// One time for the whole group: the clock's, or the last one where the clock fell behind.
+    /// This server's clock, once for the whole group: the timestamp of an entry that came without one.
+    now: Timestamp,
+    /// The same, or the last entry's where the clock is behind it: it never decreases.
     pub(super) recorded_at: Timestamp,
     /// What the group asks for and the log has.
     stored: HashMap<EntryId, Sealed>,
@@ -24,10 +30,19 @@ pub(super) struct Log {
     random: Random,
 }
 
+/// What becomes of one entry.
+enum Admission {
+    Written(Written),
+    /// The id is that of an entry with other content.
+    Conflict,
+    /// It is new, and its timestamp too far ahead.
+    Premature(Timestamp),
+}
+
 impl Log {
     pub(super) fn new(head: Head, now: Timestamp, random: Random) -> Self {
         let recorded_at = now.max(head.last_recorded_at);
-        Self { head, recorded_at, stored: HashMap::new(), fresh: Vec::new(), places: HashMap::new(), random }
+        Self { head, now, recorded_at, stored: HashMap::new(), fresh: Vec::new(), places: HashMap::new(), random }
     }
 
     /// Takes note of an entry that the log has and the group may ask for.
@@ -35,38 +50,59 @@ impl Log {
         self.stored.insert(stored.entry.content.id.clone(), stored);
     }
 
-    /// Admits all of `batch`, or nothing. Errors: `IdConflict`, with the places of up to eight entries.
+    /// Admits all of `batch`, or nothing. Errors: `IdConflict`, or where there is none `TimestampAhead`, with the
+    /// places of up to eight entries.
     pub(super) fn admit(&mut self, batch: &Batch) -> Result<Vec<Written>> {
         let before = self.fresh.len();
         let mut answers = Vec::with_capacity(batch.entries.len());
-        let mut conflicts = Vec::new();
+        let (mut conflicts, mut premature, mut latest) = (Vec::new(), Vec::new(), Timestamp::MIN);
         for (place, new) in batch.entries.iter().enumerate() {
             match self.admit_entry(new, batch)? {
-                Some(written) => answers.push(written),
-                None if conflicts.len() < MAX_VIOLATIONS => conflicts.push(conflict(place, &new.content.id)),
-                None => break,
+                Admission::Written(written) => answers.push(written),
+                Admission::Conflict if conflicts.len() < MAX_VIOLATIONS => {
+                    conflicts.push(conflict(place, &new.content.id));
+                }
+                Admission::Conflict => break,
+                Admission::Premature(timestamp) => {
+                    latest = latest.max(timestamp);
+                    if premature.len() < MAX_VIOLATIONS {
+                        premature.push(self.premature(place, timestamp));
+                    }
+                }
             }
         }
-        if conflicts.is_empty() {
+        if conflicts.is_empty() && premature.is_empty() {
             return Ok(answers);
         }
         for refused in self.fresh.drain(before..) {
             self.places.remove(&refused.entry.content.id);
         }
+        // A conflict is for ever, so that its writer must not wait for the others.
+        if conflicts.is_empty() {
+            let wait = self.until_allowed(latest);
+            return Err(Error::told(premature, |violations| Error::TimestampAhead { violations, wait }));
+        }
         Err(Error::told(conflicts, Error::IdConflict))
     }
 
-    /// `None` if the id is taken by an entry with other content.
-    fn admit_entry(&mut self, new: &NewEntry, batch: &Batch) -> Result<Option<Written>> {
+    /// The id is looked for first: a retry of what is stored is a replay at any time.
+    fn admit_entry(&mut self, new: &NewEntry, batch: &Batch) -> Result<Admission> {
         let id = &new.content.id;
         let known = self.places.get(id).map(|place| &self.fresh[*place]).or_else(|| self.stored.get(id));
         let written = |Sealed { entry, salts: _, leaf }: &Sealed, replayed| {
-            Some(Written { id: id.clone(), seq: entry.seq, recorded_at: entry.recorded_at, leaf: *leaf, replayed })
+            Admission::Written(Written {
+                id: id.clone(),
+                seq: entry.seq,
+                recorded_at: entry.recorded_at,
+                leaf: *leaf,
+                replayed,
+            })
         };
-        match known {
-            Some(sealed) if sealed.entry.is_replayed_by(new) => Ok(written(sealed, true)),
-            Some(_) => Ok(None),
-            None => {
+        match (known, new.timestamp) {
+            (Some(sealed), _) if sealed.entry.is_replayed_by(new) => Ok(written(sealed, true)),
+            (Some(_), _) => Ok(Admission::Conflict),
+            (None, Some(timestamp)) if timestamp > self.now.plus(MAX_AHEAD) => Ok(Admission::Premature(timestamp)),
+            (None, _) => {
                 let sealed = self.sealed(new, batch)?;
                 let written = written(&sealed, false);
                 self.places.insert(id.clone(), self.fresh.len());
@@ -76,13 +112,27 @@ impl Log {
         }
     }
 
+    fn premature(&self, place: usize, timestamp: Timestamp) -> Violation {
+        let allowed = format!("must be at most 5 minutes ahead of the server's {}", self.now);
+        let Invalid(description) = Invalid::new(allowed, timestamp);
+        Violation { field: format!("audit_logs[{place}].timestamp"), description }
+    }
+
+    /// How long until `timestamp` is allowed by this clock.
+    fn until_allowed(&self, timestamp: Timestamp) -> Duration {
+        let micros = timestamp.micros().saturating_sub(self.now.plus(MAX_AHEAD).micros());
+        Duration::from_micros(micros.try_into().unwrap_or(0))
+    }
+
     /// The entry as the log will have it for ever. Its leaf is a function of what is known here, under
     /// the lock and inside the transaction.
     fn sealed(&self, new: &NewEntry, batch: &Batch) -> Result<Sealed> {
+        // The service's own entries have one time; verifiers hold them to it.
+        let now = if new.content.id.is_service() { self.recorded_at } else { self.now };
         let entry = Entry {
             // As many as fit into memory.
             seq: self.head.seq + self.fresh.len() as i64 + 1,
-            timestamp: new.timestamp.unwrap_or(self.recorded_at),
+            timestamp: new.timestamp.unwrap_or(now),
             recorded_at: self.recorded_at,
             writer_key_id: batch.key_id.clone(),
             erased: Erased::default(),

@@ -3,6 +3,7 @@
 
 mod erase;
 mod group;
+mod lead;
 mod log;
 mod waiting;
 
@@ -18,6 +19,7 @@ use crate::merkle::Hash;
 use crate::metrics::{Metrics, Refusal};
 use crate::store::Store;
 use group::Writer;
+use lead::Lead;
 use waiting::{Waiter, Waiting};
 
 pub use erase::{Eraser, Erasure, Forgotten, Target};
@@ -149,7 +151,9 @@ impl Ingest {
     ) -> (Self, JoinHandle<()>) {
         let (jobs, queue) = mpsc::unbounded_channel();
         let pace = Pace::default();
-        let writer = tokio::spawn(Writer::new(store, clock, random, pace.clone(), metrics.writes()).run(queue));
+        let lead = Lead::register(clock.clone(), metrics);
+        let writer = Writer { store, clock, random, pace: pace.clone(), lead, metrics: metrics.writes() };
+        let writer = tokio::spawn(writer.run(queue));
         let [entries, bytes] = [limits.entries, limits.bytes].map(|places| Arc::new(Semaphore::new(places)));
         let help = "Entries that wait for their commit.";
         let read = |places: &Arc<Semaphore>, all| {
@@ -183,7 +187,7 @@ impl Ingest {
     }
 
     /// Writes `batch` and answers once it is durable, one answer an entry. Errors: `Overloaded` at
-    /// once when the queue is full, `IdConflict`, `StorageUnavailable`.
+    /// once when the queue is full, `IdConflict`, `TimestampAhead`, `StorageUnavailable`.
     pub async fn write(&self, batch: Batch) -> Result<Vec<Written>> {
         let size: usize = batch.entries.iter().map(size).sum();
         // A request that is larger than the queue has it for itself.
@@ -194,7 +198,11 @@ impl Ingest {
         let gone = || Error::Internal(anyhow::anyhow!("the writer has ended"));
         let _waiter = self.waiting.begin();
         self.jobs.send(Job { batch, reply, size, place, _waiter }).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        let outcome = answer.await.map_err(|_| gone())?;
+        if matches!(outcome, Err(Error::TimestampAhead { .. })) {
+            self.metrics.refused(Refusal::ahead);
+        }
+        outcome
     }
 
     fn take(&self, places: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit> {

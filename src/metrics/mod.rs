@@ -61,10 +61,12 @@ pub enum Refusal {
     rate,
     /// A peer that neither sends nor takes.
     stalled,
+    /// An entry's timestamp is too far ahead of the server.
+    ahead,
 }
 
 impl Refusal {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::connections,
         Self::requests,
         Self::reads,
@@ -73,6 +75,7 @@ impl Refusal {
         Self::late,
         Self::rate,
         Self::stalled,
+        Self::ahead,
     ];
 }
 

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::grpc::MAX_REQUEST;
 
 /// Code, HTTP status and type of every error that gRPC has too.
-const CODES: [(&str, StatusCode, &str); 19] = [
+const CODES: [(&str, StatusCode, &str); 20] = [
     ("invalid_parameter", StatusCode::BAD_REQUEST, INVALID),
     ("invalid_body", StatusCode::BAD_REQUEST, INVALID),
     ("missing_authentication", StatusCode::UNAUTHORIZED, "authentication_error"),
@@ -34,6 +34,7 @@ const CODES: [(&str, StatusCode, &str); 19] = [
     ("id_conflict", StatusCode::CONFLICT, "conflict_error"),
     ("rate_limited", StatusCode::TOO_MANY_REQUESTS, "rate_limit_error"),
     ("overloaded", StatusCode::TOO_MANY_REQUESTS, "rate_limit_error"),
+    ("timestamp_ahead", StatusCode::TOO_MANY_REQUESTS, "rate_limit_error"),
     ("storage_unavailable", StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
     ("timeout", StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE),
     ("entry_damaged", StatusCode::INTERNAL_SERVER_ERROR, INTERNAL),

@@ -138,8 +138,62 @@ on_every_database! {
         assert!(matches!(other, Err(Error::IdConflict(_))), "{other:?}");
         let backdated = NewEntry { timestamp: Some(Timestamp::saturating(5)), ..entry("log_2", 1) };
         write(&ingest, "org", vec![backdated.clone()]).await.expect("written");
+        let other = NewEntry { timestamp: Some(Timestamp::saturating(6)), ..backdated.clone() };
+        assert!(matches!(write(&ingest, "org", vec![other]).await, Err(Error::IdConflict(_))));
         let without = NewEntry { timestamp: None, ..backdated };
-        assert!(matches!(write(&ingest, "org", vec![without]).await, Err(Error::IdConflict(_))));
+        assert!(write(&ingest, "org", vec![without.clone()]).await.expect("a replay")[0].replayed);
+        // Inside one request, too.
+        let later = NewEntry { timestamp: Some(Timestamp::saturating(7)), ..entry("log_3", 1) };
+        let twice = write(&ingest, "org", vec![later, NewEntry { timestamp: None, ..entry("log_3", 1) }]).await;
+        assert_eq!(twice.expect("written").iter().map(|one| one.replayed).collect::<Vec<_>>(), [false, true]);
+    }
+
+    async fn an_entry_without_a_timestamp_gets_this_servers_clock_whatever_was_recorded_before(database: &Database) {
+        let store = database.store().await;
+        let (clock, hand) = set_clock(70 * 31_556_952_000_000);
+        let ingest = start(&store, clock);
+        write(&ingest, "org", vec![entry("log_ahead", 1)]).await.expect("written");
+        hand.store(5_000_000, Ordering::SeqCst);
+        let (fast, _) = set_clock(3_600_000_000);
+        let fast = start(&database.store().await, fast);
+        write(&fast, "two", vec![entry("log_ahead", 1)]).await.expect("written");
+        for organization in ["org", "two"] {
+            write(&ingest, organization, vec![entry("log_now", 2)]).await.expect("written");
+            let entries = all(&store, organization).await;
+            let [ahead, now] = &entries[..] else { panic!("{entries:?}") };
+            assert_eq!((now.timestamp.micros(), now.recorded_at), (5_000_000, ahead.recorded_at), "{organization}");
+            assert!(write(&ingest, organization, vec![entry("log_now", 2)]).await.expect("a replay")[0].replayed);
+        }
+    }
+
+    async fn a_timestamp_too_far_ahead_is_for_later_and_a_stored_entry_is_a_replay_at_any_time(database: &Database) {
+        let store = database.store().await;
+        let (clock, hand) = set_clock(60 * 60_000_000);
+        let ingest = start(&store, clock);
+        let at = |id: &str, minute: i64| {
+            NewEntry { timestamp: Some(Timestamp::saturating(minute * 60_000_000)), ..entry(id, 1) }
+        };
+        write(&ingest, "org", vec![at("log_1", 64), at("log_2", 65)]).await.expect("written");
+        // The clock is set back.
+        hand.store(50 * 60_000_000, Ordering::SeqCst);
+        let again = write(&ingest, "org", vec![at("log_1", 64), at("log_2", 65)]).await.expect("a replay");
+        assert!(again.iter().all(|one| one.replayed));
+        let early = write(&ingest, "org", vec![at("log_1", 64), at("log_3", 0), at("log_4", 56), at("log_5", 57)]).await;
+        let Err(Error::TimestampAhead { violations, wait }) = early else { panic!("{early:?}") };
+        let fields: Vec<_> = violations.iter().map(|one| one.field.as_str()).collect();
+        assert_eq!(fields, ["audit_logs[2].timestamp", "audit_logs[3].timestamp"]);
+        let expected = "must be at most 5 minutes ahead of the server's 1970-01-01T00:50:00Z, got 1970-01-01T00:56:00Z";
+        assert_eq!((violations[0].description.as_str(), wait), (expected, Duration::from_secs(120)));
+        assert_eq!(all(&store, "org").await.len(), 2, "all or nothing");
+        // A conflict is for ever, and comes first.
+        let both = write(&ingest, "org", vec![at("log_4", 56), at("log_1", 1)]).await;
+        assert!(matches!(both, Err(Error::IdConflict(_))), "{both:?}");
+        assert!(write(&ingest, "new", vec![at("log_1", 56)]).await.is_err());
+        assert!(!store.has_organization(&organization("new")).await.expect("an answer"));
+        // In time, the same request is taken.
+        hand.store(52 * 60_000_000, Ordering::SeqCst);
+        let taken = write(&ingest, "org", vec![at("log_1", 64), at("log_3", 0), at("log_4", 56), at("log_5", 57)]).await;
+        assert_eq!(taken.expect("written").iter().map(|one| one.replayed).collect::<Vec<_>>(), [true, false, false, false]);
     }
 
     async fn each_part_of_the_content_makes_a_conflict(database: &Database) {

@@ -10,7 +10,7 @@ use tonic::Status;
 use tonic_types::StatusExt;
 
 use super::lines::Batch;
-use crate::cli::client::{AuditLogs, is_passing};
+use crate::cli::client::{AuditLogs, is_for, is_passing};
 use crate::grpc::pb::{WriteAuditLogsRequest, WrittenAuditLog};
 use crate::rest::rest_name;
 
@@ -146,6 +146,8 @@ impl Sender {
             };
             match self.client.write_audit_logs(request).await {
                 Ok(response) => return Ok(response.into_inner().audit_logs),
+                // A line that is too early may be so for years, and must not hold up the others.
+                Err(status) if is_for(&status, "TIMESTAMP_AHEAD") => return Err(status),
                 Err(status)
                     if is_passing(&status) && failing_since.get_or_insert_with(Instant::now).elapsed() < PATIENCE =>
                 {

@@ -144,6 +144,39 @@ on_every_database! {
         assert!(process.said.iter().find(warned).is_some(), "{:?}", process.said);
     }
 
+    async fn a_log_that_is_ahead_of_the_clock_is_a_gauge_and_one_warning_without_names(database: &Database) {
+        let service = Service::start(database).await;
+        assert_eq!(Seen::of(&service).await.value("auditlog_clock_behind_seconds"), Some(0.0), "it is always there");
+        let fast = Clock::from_fn(|| Clock::system().now().plus(3_600 * 1_000_000));
+        write(&start(&service.store, fast), "org_a", vec![entry("log_ahead", 1)]).await.expect("written");
+        assert_eq!(Seen::of(&service).await.value("auditlog_clock_behind_seconds"), Some(0.0), "nothing is seen yet");
+        let key = service.key(Some("org_a"), &[Scope::Write]).await;
+        assert_eq!(service.post(PATH, &key, &many(1)).await.status, 201);
+        let seen = Seen::of(&service).await.count("auditlog_clock_behind_seconds");
+        assert!((3_000.0..=3_600.0).contains(&seen), "{seen}");
+        service.stop().await;
+        // In the process's log.
+        let service = Process::serve(&database.url);
+        for number in 0..3 {
+            let write = reqwest::Client::new().post(service.url(PATH)).bearer_auth(&key);
+            let entry = body(&format!("log_again_{number}"));
+            assert_eq!(write.json(&entry).send().await.expect("an answer").status(), 201);
+        }
+        service.signal("TERM");
+        let warned: Vec<_> = service.log.iter().filter(|line| line.contains("ahead of this server's clock")).collect();
+        assert!(warned.len() == 1 && warned[0].contains("WARN") && !warned[0].contains("org_a"), "{warned:?}");
+    }
+
+    async fn entries_whose_time_has_not_come_are_counted_as_refused(database: &Database) {
+        let service = Service::start(database).await;
+        let key = service.key(Some("org_a"), &[Scope::Write]).await;
+        let mut entry = body("log_1");
+        entry["auditLogs"][0]["timestamp"] = json!("9000-01-01T00:00:00Z");
+        assert_eq!(service.post(PATH, &key, &entry).await.status, 429);
+        assert_eq!(Seen::of(&service).await.value(r#"auditlog_refusals_total{reason="ahead"}"#), Some(1.0));
+        service.stop().await;
+    }
+
     async fn the_lag_of_the_counts_is_what_is_not_folded(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());

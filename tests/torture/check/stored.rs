@@ -149,7 +149,8 @@ impl Row {
         let kept: Result<BTreeMap<String, String>, _> = serde_json::from_str(&self.metadata);
         let compared = [
             ("id", self.id == *id),
-            ("timestamp", self.timestamp == timestamp.unwrap_or(self.recorded_at)),
+            // Without one it is the service's clock, which may be behind the log's last time of recording.
+            ("timestamp", timestamp.map_or(self.timestamp <= self.recorded_at, |sent| self.timestamp == sent)),
             ("resource_type", self.resource_type == *resource_type),
             ("resource_id", self.resource_id == *resource_id),
             ("resource_name", self.resource_name == *resource_name),

@@ -80,7 +80,7 @@ async fn ahead(scene: &mut Scene, place: usize, offset: i64) -> anyhow::Result<(
     let refused = WriteAuditLogsRequest { organization_id: to.clone(), audit_logs: vec![late.to_grpc()] };
     let refused = client.audit_logs().write_audit_logs(client.request(refused)).await;
     let code = refused.err().map(|status| status.code());
-    ensure!(code == Some(tonic::Code::InvalidArgument), "a time {REFUSED} s ahead, at {offset} s: {code:?}");
+    ensure!(code == Some(tonic::Code::ResourceExhausted), "a time {REFUSED} s ahead, at {offset} s: {code:?}");
     let journal = &scene.load.shared.journal;
     journal.write(&Record::Intent { organization: to.clone(), entries: vec![early.clone()] }).await?;
     let written = client.write(Protocol::Grpc, &to, &[early]).await;

@@ -1,0 +1,50 @@
+//! Whether a log was last recorded ahead of this server's clock: by another server whose clock is fast, or by this one
+//! before its clock was set back.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+
+use crate::domain::{Clock, Timestamp};
+use crate::metrics::Metrics;
+
+/// Clocks of servers that are kept in step differ by less. Microseconds.
+const TOLERATED: i64 = 10 * 1_000_000;
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// The newest time of recording in the logs that this process has written to.
+pub(super) struct Lead {
+    newest: Arc<AtomicI64>,
+    warned: Mutex<Option<Instant>>,
+}
+
+impl Lead {
+    /// Also makes the gauge, which is 0 while no log is ahead.
+    pub(super) fn register(clock: Clock, metrics: &Metrics) -> Self {
+        let newest = Arc::new(AtomicI64::new(Timestamp::MIN.micros()));
+        let seen = Arc::clone(&newest);
+        let help = "How far this process's clock is behind the newest time of recording that it has seen.";
+        metrics.reading("auditlog_clock_behind_seconds", help, move || {
+            Some((seen.load(Ordering::Relaxed) - clock.now().micros()).max(0) as f64 / 1e6)
+        });
+        Self { newest, warned: Mutex::default() }
+    }
+
+    /// Takes note of the last times of recording of some logs, and warns, at most once a minute.
+    pub(super) fn seen(&self, recorded: impl Iterator<Item = Timestamp>, now: Timestamp) {
+        let newest = recorded.map(Timestamp::micros).max().unwrap_or(i64::MIN);
+        self.newest.fetch_max(newest, Ordering::Relaxed);
+        let ahead = newest.saturating_sub(now.micros());
+        if ahead <= TOLERATED {
+            return;
+        }
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
+            *warned = Some(Instant::now());
+            let seconds = ahead / 1_000_000;
+            warn!(seconds, "a log was recorded ahead of this server's clock; its entries get that time as recordedAt");
+        }
+    }
+}
