@@ -67,10 +67,7 @@ impl Query {
     ) -> Result<Page> {
         let _permit = self.store.read_permit(key_id).await?;
         // Before the snapshot, which may hold the permit's only connection.
-        let key = self
-            .cursor_key
-            .get_or_try_init(async || Ok::<_, Error>(CursorKey::new(self.store.cursor_key(CURSOR_KEY_ID).await?)))
-            .await?;
+        let key = self.cursor_key().await?;
         // Marks that are looked for one after the other must be of one moment, as must types and what has them.
         let mut is_held =
             is_of_any_type(filter) || matches!(&start, Start::Offset(offset) if seek::is_deep(offset.get()));
@@ -102,6 +99,11 @@ impl Query {
         through: Option<Seq>,
     ) -> Result<Export> {
         Export::begin(self.store.clone(), key_id, organization, filter, after, through).await
+    }
+
+    async fn cursor_key(&self) -> Result<&CursorKey> {
+        let read = async || Ok(CursorKey::new(self.store.cursor_key(CURSOR_KEY_ID).await?));
+        self.cursor_key.get_or_try_init(read).await
     }
 
     /// `None` where the snapshot must be held.

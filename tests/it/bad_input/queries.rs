@@ -40,9 +40,7 @@ pub fn bad() -> Vec<String> {
         queries.extend(values.iter().map(|value| format!("{name}={value}")));
         queries.push(format!("{name}=1&{name}=1"));
     }
-    let ids = |name: &str, count: usize| (0..count).map(|id| format!("{name}=x{id}")).collect::<Vec<_>>().join("&");
-    queries.push(format!("{}&{}&limit=1&offset=40000", ids("userId", 100), ids("resourceId", 100)));
-    queries.push(format!("{}&{}&resourceType=rule", ids("userId", 77), ids("resourceId", 13)));
+    queries.extend(pairs());
     for odd in [
         "cursor=x&offset=0",
         "resourcetype=rule",
@@ -63,4 +61,13 @@ pub fn bad() -> Vec<String> {
         queries.push(odd.to_owned());
     }
     queries
+}
+
+/// Too many pairs of a user and a resource.
+fn pairs() -> [String; 2] {
+    let ids = |name: &str, count: usize| (0..count).map(|id| format!("{name}=x{id}")).collect::<Vec<_>>().join("&");
+    [
+        format!("{}&{}&limit=1&offset=40000", ids("userId", 100), ids("resourceId", 100)),
+        format!("{}&{}&resourceType=rule", ids("userId", 77), ids("resourceId", 13)),
+    ]
 }
