@@ -13,6 +13,7 @@
 //! limits                     bytes that requests and responses hold, and permits of keys
 //! metrics                    what operators watch
 //! telemetry                  logs: what is logged, where to, and how often
+//! files                      files that are written whole, for their owner alone
 //! verify                     what a log's verifier checks, and what it finds, as pure functions
 //! merkle                     leaves, tree, proofs and signatures of a log, as pure functions
 //! domain                     plain data and pure functions
@@ -28,6 +29,7 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod error;
+pub mod files;
 pub mod grpc;
 pub mod ingest;
 pub mod integrity;

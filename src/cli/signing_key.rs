@@ -13,6 +13,7 @@ use tracing::warn;
 use super::Database;
 use crate::app::recorder;
 use crate::domain::{Clock, OrganizationId, Random};
+use crate::files::check_owner;
 use crate::ingest::{Ingest, QueueLimits};
 use crate::merkle::{LogName, VerifierKey};
 use crate::metrics::Metrics;
@@ -214,6 +215,8 @@ impl Acknowledge {
             (Some(_), true) => return Err(super::usage("--organization and --all exclude each other")),
             _ => {}
         }
+        let own = format!("signing-key acknowledge-rollback --signing-key {} …", signing_key.display());
+        check_owner(&signing_key, &own)?;
         let store = database.open_existing().await?;
         if let Some(organization) = &organization {
             ensure!(store.has_organization(organization).await?, "there is no organization {organization}");

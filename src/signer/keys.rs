@@ -9,19 +9,20 @@
 //! A seed is the 32 secret bytes of a key in base64. The key without an end is the one that signs; those with one sign
 //! along until then. Another algorithm will be another first word.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::files::{Lock, replace};
+use super::files::Lock;
 use super::memory::StateFile;
 use crate::domain::{Random, Timestamp};
+use crate::files;
 use crate::merkle::{PublicKey, SigningKey};
 
 const ED25519: &str = "ed25519";
@@ -112,15 +113,14 @@ impl Keys {
     }
 
     /// Makes a key and its file, which nobody else can read, and beside it the one that remembers what was signed.
-    /// Errors: there is such a file.
+    /// Errors: there is such a file; this is root, and the directory is of another user.
     pub fn create(path: &Path, random: &Random) -> anyhow::Result<Self> {
         let keys = Self { main: Key::new(random.bytes(), None)?, others: Vec::new() };
         let at = path.display();
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
-            match error.kind() {
-                ErrorKind::AlreadyExists => anyhow!("{at} is there already; a key is never overwritten"),
-                _ => anyhow!("cannot create {at}: {error}"),
-            }
+        files::check_owner(path, &format!("signing-key create --signing-key {at}"))?;
+        let mut file = files::create(path).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => anyhow!("{at} is there already; a key is never overwritten"),
+            _ => anyhow!("cannot create {at}: {error}"),
         })?;
         let written = file.write_all(keys.text().as_bytes()).and_then(|()| file.sync_all());
         let written = written.with_context(|| format!("cannot write {at}"));
@@ -129,15 +129,20 @@ impl Keys {
             let _ = fs::remove_file(path);
             return Err(error);
         }
-        File::open(super::files::directory(path)).and_then(|directory| directory.sync_all())?;
+        files::sync_directory(path)?;
         Ok(keys)
     }
 
     /// Adds a key to the file at `path`, which signs from now on; the one before signs along for `overlap`. Those whose
-    /// time has ended are taken out.
+    /// time has ended are taken out. Errors: among others, `path` is a link; this is root, and the file or its directory
+    /// is of another user.
     pub fn rotate(path: &Path, random: &Random, now: Timestamp, overlap: Duration) -> anyhow::Result<Self> {
+        let at = path.display();
+        files::check_owner(path, &format!("signing-key rotate --signing-key {at} …"))?;
         // Where there is none, none is locked.
         Self::load(path)?;
+        // A file in place of the link would leave the keys that others read as they are.
+        ensure!(!path.is_symlink(), "{at} is a symbolic link; name the file itself");
         let _lock = Lock::of(path)?;
         let Self { main, others } = Self::load(path)?;
         let micros = i64::try_from(overlap.as_micros()).ok();
@@ -146,7 +151,7 @@ impl Keys {
         let mut kept = vec![Key { until: Some(until), ..main }];
         kept.extend(others.into_iter().filter(|key| key.until.is_some_and(|until| until > now)));
         let keys = Self { main: Key::new(random.bytes(), None)?, others: kept };
-        replace(path, &keys.text(), path).with_context(|| format!("cannot write {}", path.display()))?;
+        files::replace(path, keys.text().as_bytes()).with_context(|| format!("cannot write {at}"))?;
         Ok(keys)
     }
 

@@ -2,13 +2,13 @@
 //! it. One line a log: its id, its size, its root.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 
-use super::files::{Lock, beside, replace};
+use super::files::{Lock, beside};
+use crate::files;
 use crate::merkle::Hash;
 
 const HEAD: &str = "# What auditlog signed last, log by log: id, size, root. It belongs to the key beside it, and must not be \
@@ -54,7 +54,7 @@ impl StateFile {
     /// What it holds; `None` if it is not there, so that nobody can tell what was signed.
     pub(super) fn read(&self) -> anyhow::Result<Option<Memory>> {
         let at = self.path.display();
-        let text = match fs::read_to_string(&self.path) {
+        let text = match files::read(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             text => text.with_context(|| format!("cannot read {at}"))?,
         };
@@ -94,7 +94,7 @@ impl StateFile {
     fn write(&self, memory: &Memory) -> anyhow::Result<()> {
         let lines = memory.iter().map(|(log_id, Remembered { size, root })| format!("{log_id} {size} {root}\n"));
         let text = HEAD.to_owned() + &lines.collect::<String>();
-        replace(&self.path, &text, &self.key).with_context(|| format!("cannot write {}", self.path.display()))
+        files::replace(&self.path, text.as_bytes()).with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 

@@ -24,6 +24,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::domain::{Catalogue, Clock, NewEntry, OrganizationId, Seq};
 use crate::error::{Error, Result};
+use crate::files::check_owner;
 use crate::merkle::{LogName, SigningKey, sign};
 use crate::metrics::Metrics;
 use crate::store::{Growth, SignedCheckpoint, Store};
@@ -99,9 +100,11 @@ impl From<anyhow::Error> for Halt {
 }
 
 impl Signer {
-    /// Reads the keys of `signing`, so that a wrong file is told at once.
+    /// Reads the keys of `signing`, so that a wrong file is told at once. Errors: it cannot be read; this is root, and the
+    /// file or its directory is of another user.
     pub fn new(store: Store, clock: Clock, signing: Signing, record: Record) -> anyhow::Result<Self> {
         let Signing { key_file, log_name } = &signing;
+        check_owner(key_file, "serve …")?;
         Keys::load(key_file)?;
         let file = key_file.display();
         if keys::is_exposed(key_file) {

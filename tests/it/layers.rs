@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the top. A module may use what stands in later groups, and `grpc` what stands beside `rest`.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 13] = [
     &["cli"],
     &["app", "config"],
     &["rest"],
@@ -15,6 +15,7 @@ const LAYERS: [&[&str]; 12] = [
     &["limits"],
     &["metrics"],
     &["telemetry"],
+    &["files"],
     &["verify"],
     &["merkle"],
 ];

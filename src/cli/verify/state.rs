@@ -1,7 +1,6 @@
 //! What a verifier remembers of a log from one time to the next.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -10,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Timestamp;
+use crate::files;
 use crate::merkle::{Checkpoint, Edge, VerifierKey};
 use crate::verify::{Remembered, Trust};
 
@@ -39,7 +39,7 @@ impl State {
     /// That of `path`; `None` if there is none yet.
     pub(super) fn read(path: &Path) -> anyhow::Result<Option<Self>> {
         let name = path.display();
-        let text = match fs::read_to_string(path) {
+        let text = match files::read(path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("cannot read {name}")),
@@ -72,23 +72,6 @@ impl State {
             recorded_at: recorded_at.exact(),
         };
         let text = serde_json::to_string_pretty(&written)? + "\n";
-        replace(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+        files::replace(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
     }
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_string_lossy();
-    let fresh = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let written = (|| {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&fresh)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&fresh, path)
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&fresh);
-        return written;
-    }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
 }

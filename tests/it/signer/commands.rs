@@ -1,9 +1,11 @@
 //! `auditlog signing-key`, and what `serve` says of its options.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::process::{Command, Stdio};
 
 use super::*;
 use crate::support::database::temporary;
+use crate::support::process::text;
 
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in(temporary()).expect("a directory")
@@ -36,18 +38,133 @@ fn a_key_is_made_once_shown_and_exchanged() {
     assert!(former.starts_with(public.trim_end_matches("-\n")) && former.ends_with('Z'), "{both}");
     assert_eq!(std::fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o600);
     assert_eq!(command(&["show"]).1, both);
-    // Whoever handles an incident may be root, and the service is not.
-    if std::fs::metadata(&path).expect("it is there").uid() == 0 {
-        std::os::unix::fs::chown(&path, Some(4711), Some(4712)).expect("root may");
-        assert_eq!(command(&["rotate", "--overlap", "90d"]).0, Some(0));
-        for name in ["key", "key.lock"] {
-            let found = std::fs::metadata(directory.path().join(name)).expect("it is there");
-            assert_eq!((found.uid(), found.gid()), (4711, 4712), "{name}");
-        }
-    }
     assert_eq!(command(&["rotate", "--overlap", "999999d"]).0, Some(0));
     assert_eq!(command(&["rotate", "--overlap", "99999999d"]).0, Some(1));
     assert_eq!(command(&["acknowledge-rollback"]).0, Some(2));
+}
+
+/// The commands that write beside a key.
+const WRITING: [&[&str]; 3] = [
+    &["signing-key", "create"],
+    &["signing-key", "rotate", "--overlap", "90d"],
+    &["signing-key", "acknowledge-rollback", "--all", "--yes"],
+];
+
+/// A key file's directory with a file `secret` beside it, of whoever runs the test.
+struct Linked {
+    directory: tempfile::TempDir,
+    environment: [(&'static str, String); 3],
+}
+
+impl Linked {
+    fn new() -> Self {
+        let directory = directory();
+        std::fs::create_dir(directory.path().join("keys")).expect("a directory");
+        std::fs::write(directory.path().join("secret"), "secret").expect("a file");
+        std::fs::set_permissions(directory.path().join("secret"), std::fs::Permissions::from_mode(0o600)).expect("set");
+        let url = format!("sqlite://{}", directory.path().join("test.db").display());
+        let key = directory.path().join("keys/key").display().to_string();
+        let environment =
+            [("AUDITLOG_SIGNING_KEY", key), ("AUDITLOG_DATABASE_URL", url), ("AUDITLOG_LOG_NAME", LOG_NAME.to_owned())];
+        let linked = Self { directory, environment };
+        assert_eq!(linked.run(&["migrate"]).0, Some(0));
+        linked
+    }
+
+    fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let environment = self.environment.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let (code, _, told) = ran(arguments, &environment);
+        (code, told)
+    }
+
+    fn keys(&self) -> std::path::PathBuf {
+        self.directory.path().join("keys")
+    }
+
+    /// Exchanges a file beside the key for a link to the secret.
+    fn link(&self, name: &str) {
+        let _ = std::fs::remove_file(self.keys().join(name));
+        symlink(self.directory.path().join("secret"), self.keys().join(name)).expect("a link");
+    }
+
+    fn assert_secret(&self) {
+        let secret = self.directory.path().join("secret");
+        let found = std::fs::metadata(&secret).expect("it is there");
+        let own = std::fs::metadata(self.directory.path()).expect("it is there").uid();
+        assert_eq!((found.uid(), found.permissions().mode() & 0o777), (own, 0o600));
+        assert_eq!(std::fs::read_to_string(&secret).expect("text"), "secret");
+    }
+}
+
+#[test]
+fn no_link_beside_a_key_is_followed() {
+    let linked = Linked::new();
+    for name in ["key.new", "key.state.new"] {
+        linked.link(name);
+    }
+    for arguments in &WRITING[..2] {
+        linked.link("key.lock");
+        let (code, told) = linked.run(arguments);
+        assert_eq!(code, Some(1), "{told}");
+        assert!(told.contains("key.lock: it is a symbolic link, and links are not followed"), "{told}");
+        linked.assert_secret();
+        std::fs::remove_file(linked.keys().join("key.lock")).expect("removed");
+        let (code, told) = linked.run(arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {told}");
+        linked.assert_secret();
+    }
+    for (name, arguments) in [("key.state", WRITING[2]), ("key", WRITING[1])] {
+        let kept = std::fs::read(linked.keys().join(name)).expect("a file");
+        linked.link(name);
+        let (code, told) = linked.run(arguments);
+        assert_eq!(code, Some(1), "{name}");
+        assert!(!told.contains("secret\n"), "{told}");
+        linked.assert_secret();
+        std::fs::remove_file(linked.keys().join(name)).expect("removed");
+        std::fs::write(linked.keys().join(name), kept).expect("put back");
+    }
+}
+
+#[test]
+fn root_writes_nothing_beside_the_key_of_another_user_and_names_the_command() {
+    const USER: u32 = 4711;
+    let linked = Linked::new();
+    if std::fs::metadata(linked.directory.path()).expect("it is there").uid() != 0 {
+        return;
+    }
+    std::fs::set_permissions(linked.directory.path(), std::fs::Permissions::from_mode(0o755)).expect("root may");
+    chown(linked.keys(), Some(USER), Some(USER)).expect("root may");
+    let as_user = |script: &str, arguments: &[&str]| {
+        let program = auditlog();
+        let mut command = Command::new("setpriv");
+        let user = ["--reuid=4711", "--regid=4711", "--clear-groups", "sh", "-c", script];
+        command.args(user).arg(program.get_program()).args(arguments).current_dir(linked.keys());
+        let output = command.envs(linked.environment.clone()).stdin(Stdio::null()).output().expect("it runs");
+        (output.status.code(), text(&output.stderr))
+    };
+    let plant = "for name in key.lock key.new key.state.new; do ln -s ../secret $name || exit 1; done";
+    assert_eq!(as_user(plant, &[]), (Some(0), String::new()));
+    let assert_refused = |arguments: &[&str], named: &str| {
+        let (code, told) = linked.run(arguments);
+        assert_eq!(code, Some(1), "{told}");
+        let own = format!("belongs to user 4711, so root writes nothing there; run `sudo -u '#4711' auditlog {named}");
+        assert!(told.contains(&own), "{arguments:?}: {told}");
+        linked.assert_secret();
+    };
+    assert_refused(WRITING[0], "signing-key create --signing-key ");
+    // The user's own command does the same, once no link is in its way.
+    assert_eq!(as_user("rm key.lock && exec \"$0\" \"$@\"", WRITING[0]).0, Some(0));
+    assert_eq!(as_user("ln -sf ../secret key.lock", &[]).0, Some(0));
+    assert_refused(WRITING[1], "signing-key rotate --signing-key ");
+    assert_refused(WRITING[2], "signing-key acknowledge-rollback --signing-key ");
+    assert_refused(&["serve", "--listen", "127.0.0.1:0"], "serve …`");
+    // Also where only the file is another user's.
+    chown(linked.keys(), Some(0), Some(0)).expect("root may");
+    assert_refused(WRITING[1], "signing-key rotate --signing-key ");
+    chown(linked.keys(), Some(USER), Some(USER)).expect("root may");
+    let (code, told) = as_user("rm key.lock && exec \"$0\" \"$@\"", WRITING[1]);
+    assert_eq!(code, Some(0), "{told}");
+    linked.assert_secret();
 }
 
 #[test]

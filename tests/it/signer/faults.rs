@@ -1,4 +1,7 @@
-//! Kills, full disks and files that are not what they should be.
+//! Kills, directories that cannot be written to, and files that are not what they should be.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Command;
 
 use auditlog::domain::{EntryId, Erased, Group};
 use auditlog::error::Error;
@@ -50,7 +53,7 @@ on_every_database! {
         // Killed between the file and the database, and while it wrote the file.
         execute(database, "DELETE FROM checkpoints").await;
         store.keep_checkpoints(&[(organization("org"), before)]).await.expect("kept");
-        std::fs::write(database.directory.path().join("key.state.new"), "# What aud").expect("a file");
+        std::fs::write(database.directory.path().join(".key.state.a1b2c3.new"), "# What aud").expect("a file");
         let mut task = Task::start(&store, &ingest, &key_file);
         task.says(true).await;
         assert_eq!(signed(&store, "org").await.map(|one| one.size), Some(6));
@@ -70,18 +73,19 @@ on_every_database! {
     }
 
     async fn what_cannot_be_remembered_is_not_signed(database: &Database) {
-        let (store, key_file) = (database.store().await, new_key(database, "key"));
+        let keys = database.directory.path().join("keys");
+        std::fs::create_dir(&keys).expect("a directory");
+        let (store, key_file) = (database.store().await, new_key(database, "keys/key"));
         let ingest = start(&store, Clock::system());
         append(&ingest, "org", 0, 3).await;
-        let full = database.directory.path().join("key.state.new");
-        std::os::unix::fs::symlink("/dev/full", &full).expect("a link");
-        let service = serve(database, &key_file);
+        set_mode(&keys, 0o500);
+        let service = serve_by_modes(database, &key_file);
         let line = told(&service, "nothing can be signed");
-        assert!(line.contains("No space left"), "{line}");
+        assert!(line.contains("Permission denied"), "{line}");
         append(&ingest, "org", 3, 3).await;
         assert_eq!((health(&service.url(""), "").await, health(&service.url(""), PROOFS).await), (SERVING, NOT_SERVING));
         assert_eq!(signed(&store, "org").await, None);
-        std::fs::remove_file(full).expect("there is room again");
+        set_mode(&keys, 0o700);
         signed_up_to(&store, "org", 6).await;
         until("it serves proofs", async || (health(&service.url(""), PROOFS).await == SERVING).then_some(())).await;
     }
@@ -167,6 +171,22 @@ on_every_database! {
         }
         assert!(erased > 3, "{erased} entries lost values");
     }
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("its mode changes");
+}
+
+/// A process that signs, and that the modes of files keep from writing even if it is root.
+fn serve_by_modes(database: &Database, key_file: &Path) -> Process {
+    if std::fs::metadata(key_file).expect("a key").uid() != 0 {
+        return serve(database, key_file);
+    }
+    let mut command = Command::new("setpriv");
+    command.arg("--bounding-set=-dac_override").arg(auditlog().get_program());
+    command.args(["serve", "--listen", "127.0.0.1:0"]).env("AUDITLOG_DATABASE_URL", &database.url);
+    command.env("AUDITLOG_SIGNING_KEY", key_file).env("AUDITLOG_LOG_NAME", LOG_NAME);
+    Process::spawn(command)
 }
 
 /// Erases what `id` has of a person, if it is there.

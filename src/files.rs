@@ -1,0 +1,127 @@
+//! Files of this program. Each is made with mode 0600, and no link is followed, so that whoever can write to the
+//! directory cannot lead a write elsewhere.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+/// The mode of every new file.
+const PRIVATE: u32 = 0o600;
+
+/// Creates a file. Errors: `AlreadyExists` where there is anything of that name, also a link.
+pub fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)
+}
+
+/// Opens a file to be locked, and creates it where it is missing. Errors: the name is that of a link or of no file.
+pub fn open_lock(path: &Path) -> io::Result<File> {
+    let file = no_follow().write(true).create(true).truncate(false).mode(PRIVATE).open(path).map_err(link_named)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(ErrorKind::InvalidInput, "it is no file")),
+    }
+}
+
+/// Reads a text. Errors: the name is that of a link.
+pub fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    no_follow().read(true).open(path).map_err(link_named)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Replaces the file at `path`. Whenever the machine stops, the file has all of the old or all of the new content. A
+/// process that is killed meanwhile may leave a file `.NAME.….new`.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_string_lossy();
+    // Created exclusively, with a random name and mode 0600.
+    let mut file = tempfile::Builder::new()
+        .prefix(&format!(".{name}."))
+        .suffix(".new")
+        .tempfile_in(directory(path))
+        .map_err(|error| io::Error::new(error.kind(), error.to_string()))?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    sync_directory(path)
+}
+
+/// Makes a change of the names in the directory of `path` durable.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(directory(path))?.sync_all()
+}
+
+/// The directory that has the file `path`.
+pub fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// That files beside `path` may be written. Errors: this is root, and `path` or its directory is of another user, who
+/// could exchange files while root writes them; the error names `command` as that user has to run it.
+pub fn check_owner(path: &Path, command: &str) -> anyhow::Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = |path: &Path| path.symlink_metadata().ok().map(|metadata| metadata.uid()).filter(|uid| *uid != 0);
+    let parent: PathBuf = directory(path).canonicalize().unwrap_or_else(|_| directory(path).to_owned());
+    let found = [parent.as_path(), path].into_iter().find_map(|path| Some((path, owner(path)?)));
+    if let Some((at, uid)) = found {
+        bail!(
+            "{} belongs to user {uid}, so root writes nothing there; run `sudo -u '#{uid}' auditlog {command}` instead",
+            at.display()
+        );
+    }
+    Ok(())
+}
+
+fn no_follow() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.custom_flags(OFlags::NOFOLLOW.bits() as i32);
+    options
+}
+
+/// Says of a link that it is one.
+fn link_named(error: io::Error) -> io::Error {
+    match Errno::from_io_error(&error) {
+        Some(Errno::LOOP) => {
+            io::Error::new(ErrorKind::InvalidInput, "it is a symbolic link, and links are not followed")
+        }
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_for_its_owner_alone_and_no_link_is_followed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        let [target, link, file] = ["target", "link", "file"].map(path);
+        fs::write(&target, "target").expect("written");
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o644)).expect("changed");
+        symlink(&target, &link).expect("a link");
+        for refused in [read(&link).map(drop), open_lock(&link).map(drop)] {
+            assert!(refused.is_err_and(|error| error.to_string().contains("symbolic link")));
+        }
+        assert_eq!(create(&link).expect_err("there is one").kind(), ErrorKind::AlreadyExists);
+        // The link itself is replaced.
+        for path in [&link, &file, &file] {
+            replace(path, b"new").expect("replaced");
+            let metadata = path.symlink_metadata().expect("a file");
+            assert!(metadata.is_file() && metadata.permissions().mode() & 0o777 == 0o600, "{metadata:?}");
+            assert_eq!(read(path).expect("read"), "new");
+        }
+        assert_eq!(fs::read_to_string(&target).expect("read"), "target");
+        assert_eq!(fs::read_dir(directory.path()).expect("files").count(), 3, "nothing else is left there");
+    }
+}
