@@ -71,11 +71,9 @@ pub enum Error {
     /// Entries that were changed in the database, at least one, and are not erased.
     #[error("{}", describe(.0))]
     Tampered(Vec<Violation>),
-    /// The service has no right to erase.
-    #[error(
-        "This service has no right to erase in its database; give it AUDITLOG_ERASE_DATABASE_URL, or ask one that has it"
-    )]
-    ErasureUnavailable,
+    /// This service cannot erase; the text says why, and who can.
+    #[error("{0}")]
+    ErasureUnavailable(&'static str),
     /// No resource type has such a path for its histories; the text lists those that there are.
     #[error("There is no such history: {0}")]
     NoSuchHistory(Invalid),

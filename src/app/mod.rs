@@ -20,7 +20,7 @@ use http::HeaderValue;
 
 pub use net::ConnectionLimits;
 pub use server::Running;
-pub use service::{Options, Parts, RATE, READS, recorder, start};
+pub use service::{Options, Parts, RATE, READS, record_keys, recorder, start};
 
 /// How a server runs, whatever it serves.
 #[derive(Debug, Clone)]

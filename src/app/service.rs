@@ -26,7 +26,7 @@ use crate::grpc::pb::audit_log_service_server::AuditLogServiceServer;
 use crate::grpc::pb::erasure_service_server::ErasureServiceServer;
 use crate::grpc::pb::integrity_service_server::IntegrityServiceServer;
 use crate::grpc::{self, MAX_REQUEST, MAX_RESPONSE, pb};
-use crate::ingest::{Batch, Eraser, Ingest, QueueLimits};
+use crate::ingest::{Batch, Eraser, Ingest, LoadRecordKeys, QueueLimits, RecordKeys};
 use crate::integrity::Integrity;
 use crate::limits::Budget;
 use crate::marks::Folder;
@@ -34,7 +34,7 @@ use crate::merkle::SERVICE;
 use crate::metrics::Metrics;
 use crate::query::Query;
 use crate::rest;
-use crate::signer::{Record, Signer, Signing};
+use crate::signer::{Keys, Record, Signer, Signing};
 use crate::store::Store;
 
 /// Reads that may run or wait, unless told otherwise: where each takes a tenth of a second of ten connections, the
@@ -93,7 +93,8 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue, &metrics);
     // The rest of the time is for its last transaction, and for readers that it waits for.
     let erasing = serving.request_timeout / 3;
-    let eraser = Eraser::new(store.clone(), clock.clone(), random.clone(), erasing, &metrics);
+    let keys = signing.clone().map(|signing| record_keys(signing, clock.clone()));
+    let eraser = Eraser::new(store.clone(), clock.clone(), random.clone(), erasing, keys, &metrics);
     let integrity = Integrity::new(store.clone(), signing.as_ref().map(|signing| signing.log_name.clone()));
     let health = HealthStatuses::serving(&[SERVER, AUDIT_LOGS, ERASURES, PROOFS]);
     let signer = start_signer(&jobs, &clock, signing, &ingest, health.clone(), &metrics).await?;
@@ -170,6 +171,14 @@ async fn start_signer(
         tokio::join!(signer.run(told, metrics), relay);
     });
     Ok(Some(Background(task.abort_handle())))
+}
+
+/// Gives the keys of `signing` that sign the records of erasures, read anew each time.
+pub fn record_keys(signing: Signing, clock: Clock) -> LoadRecordKeys {
+    Arc::new(move |log_id, known| {
+        let Signing { key_file, log_name } = &signing;
+        Ok(RecordKeys { origin: log_name.origin(log_id)?, keys: Keys::load(key_file)?.into_known(known, clock.now()) })
+    })
 }
 
 /// Writes what the service records of itself.

@@ -85,7 +85,7 @@ impl Prove {
         };
         ensure!(!keys.is_empty(), "the service tells no key of the log; give --public-key");
         let trust = Trust::new(keys)?;
-        let proof = Proof::new(&entry, crate::verify::log_id(trust.origin())?, &redact, hashes, note)?;
+        let proof = Proof::new(&entry, trust.log_id(), &redact, hashes, note)?;
         // What is not true here will not become so elsewhere.
         proof.verify(&trust).context("what the service tells does not prove the entry; auditlog verify says more")?;
         write(&proof.text(), output.as_deref().filter(|path| path.as_os_str() != "-"))

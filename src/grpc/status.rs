@@ -50,7 +50,7 @@ impl From<Error> for Status {
             Error::Tampered(violations) => {
                 violated(Code::FailedPrecondition, "TAMPERED_AUDIT_LOG", message, violations)
             }
-            Error::ErasureUnavailable => status(Code::FailedPrecondition, "ERASURE_UNAVAILABLE", message),
+            Error::ErasureUnavailable(_) => status(Code::FailedPrecondition, "ERASURE_UNAVAILABLE", message),
             Error::NoSuchHistory(_) => status(Code::NotFound, "ROUTE_NOT_FOUND", message),
             Error::IdConflict(violations) => violated(Code::AlreadyExists, "ID_CONFLICT", message, violations),
             // As what is refused for now: clients wait and send it again. UNAVAILABLE (503) would let one writer's clock

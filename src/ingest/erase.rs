@@ -3,6 +3,7 @@
 
 mod step;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -12,8 +13,9 @@ use crate::domain::{
     ResourceType, Seq,
 };
 use crate::error::{Error, MAX_VIOLATIONS, Result, Violation};
+use crate::merkle::{KeyName, SigningKey};
 use crate::metrics::{Counter, Metrics};
-use crate::store::{CommitFailed, Extent, Store};
+use crate::store::{CommitFailed, Extent, LogKey, Store};
 
 /// Entries looked for at once.
 const FOUND: i64 = 3_000;
@@ -21,6 +23,25 @@ const FOUND: i64 = 3_000;
 const TRIES: u32 = 2;
 /// Between them.
 const PAUSE: Duration = Duration::from_millis(500);
+
+const NO_RIGHT: &str = "This service has no right to erase in its database; give it AUDITLOG_ERASE_DATABASE_URL, or ask \
+                        one that has it";
+const NO_KEY: &str = "This log is signed, and this service has no key of it to sign the record of an erasure; give it \
+                      AUDITLOG_SIGNING_KEY, or ask one that signs this log";
+const UNREADABLE_KEY: &str = "This service cannot read its signing key to sign the record of an erasure; its own log \
+                              says why";
+
+/// The keys of one log that sign the records of its erasures, and its origin.
+pub struct RecordKeys {
+    /// The origin of the log.
+    pub origin: KeyName,
+    /// The keys.
+    pub keys: Vec<SigningKey>,
+}
+
+/// Gives those keys of this process that a log knows, by the log's id and the keys that it knows. Where it knows none
+/// yet, all that sign. Errors: they cannot be read.
+pub type LoadRecordKeys = Arc<dyn Fn(&str, &[LogKey]) -> anyhow::Result<RecordKeys> + Send + Sync>;
 
 /// What to erase, for whom, and why.
 #[derive(Debug, Clone)]
@@ -72,6 +93,8 @@ pub struct Eraser {
     random: Random,
     /// What a call may take before it leaves the rest to the next one.
     budget: Duration,
+    /// `None` in a process without keys.
+    keys: Option<LoadRecordKeys>,
     erased_groups: Counter,
 }
 
@@ -84,14 +107,22 @@ struct Run {
 }
 
 impl Eraser {
-    /// Erases in `store`. A call that takes longer than `budget` ends before all is erased.
-    pub fn new(store: Store, clock: Clock, random: Random, budget: Duration, metrics: &Metrics) -> Self {
-        Self { store, clock, random, budget, erased_groups: metrics.erased_groups() }
+    /// Erases in `store`, and signs the records with `keys`. A call that takes longer than `budget` ends before all is
+    /// erased.
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        random: Random,
+        budget: Duration,
+        keys: Option<LoadRecordKeys>,
+        metrics: &Metrics,
+    ) -> Self {
+        Self { store, clock, random, budget, keys, erased_groups: metrics.erased_groups() }
     }
 
     /// How much `erasure` would erase. Errors: those of [`Eraser::erase`].
     pub async fn extent(&self, erasure: &Erasure) -> Result<Extent> {
-        self.check_right().await?;
+        self.check_right(&erasure.organization).await?;
         match &erasure.target {
             Target::Entries(ids) => {
                 let found = self.found(&erasure.organization, ids).await?;
@@ -126,14 +157,36 @@ impl Eraser {
     /// away. Errors: `ErasureUnavailable`, `AuditLogsNotFound`, `InvalidParameter` for entries that cannot be erased,
     /// and `Tampered`, after all others are erased.
     pub async fn erase(&self, erasure: Erasure) -> Result<Forgotten> {
-        self.check_right().await?;
+        self.check_right(&erasure.organization).await?;
         let eraser = self.clone();
         let run = tokio::spawn(async move { eraser.run(&erasure).await });
         run.await.map_err(|_| Error::Internal(anyhow::anyhow!("an erasure panicked")))?
     }
 
-    async fn check_right(&self) -> Result<()> {
-        if self.store.may_erase().await? { Ok(()) } else { Err(Error::ErasureUnavailable) }
+    async fn check_right(&self, organization: &OrganizationId) -> Result<()> {
+        if !self.store.may_erase().await? {
+            return Err(Error::ErasureUnavailable(NO_RIGHT));
+        }
+        if let Some(head) = self.store.log_head(organization).await? {
+            self.record_keys(organization, &head.log_id).await?;
+        }
+        Ok(())
+    }
+
+    /// What signs the records of the log `log_id`; `None` in a log without keys, for a process without any. Errors:
+    /// `ErasureUnavailable`.
+    async fn record_keys(&self, organization: &OrganizationId, log_id: &str) -> Result<Option<RecordKeys>> {
+        let known = self.store.log_keys(organization).await?;
+        let Some(load) = &self.keys else {
+            // A log that was signed once has keys, whatever became of their rows.
+            let is_signed = !known.is_empty() || self.store.checkpoint(organization).await?.is_some();
+            return if is_signed { Err(Error::ErasureUnavailable(NO_KEY)) } else { Ok(None) };
+        };
+        let found = load(log_id, &known).map_err(|error| {
+            warn!(error = format!("{error:#}"), "the keys that sign the record of an erasure cannot be read");
+            Error::ErasureUnavailable(UNREADABLE_KEY)
+        })?;
+        if found.keys.is_empty() { Err(Error::ErasureUnavailable(NO_KEY)) } else { Ok(Some(found)) }
     }
 
     async fn run(&self, erasure: &Erasure) -> Result<Forgotten> {

@@ -22,7 +22,7 @@ use group::Writer;
 use lead::Lead;
 use waiting::{Waiter, Waiting};
 
-pub use erase::{Eraser, Erasure, Forgotten, Target};
+pub use erase::{Eraser, Erasure, Forgotten, LoadRecordKeys, RecordKeys, Target};
 
 /// Bytes that an entry and a change take in memory beside their content.
 const ENTRY_OVERHEAD: usize = 512;

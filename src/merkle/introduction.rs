@@ -1,6 +1,6 @@
 //! A new key of a log, and the keys before it that introduce it: whoever believes one of them can believe it.
 
-use super::note::{SigningKey, VerifierKey, open, sign};
+use super::note::{SigningKey, VerifierKey, check_signatures, signatures};
 
 /// Begins what is signed, so that it is no checkpoint.
 const HEAD: &str = "auditlog/rotation/v1";
@@ -15,9 +15,8 @@ pub struct Introduction {
 impl Introduction {
     /// Of `key`, signed by each of `keys` under its name.
     pub fn sign(key: VerifierKey, keys: &[&SigningKey]) -> Self {
-        let text = text(&key);
-        let note = sign(&text, key.name(), keys);
-        Self { signatures: note[text.len() + 1..].to_owned(), key }
+        let signatures = signatures(&text(&key), key.name(), keys);
+        Self { key, signatures }
     }
 
     /// As an entry has it, whoever signed it.
@@ -37,7 +36,7 @@ impl Introduction {
 
     /// Whether one of `keys` has signed it.
     pub fn is_signed_by(&self, keys: &[VerifierKey]) -> bool {
-        open(&format!("{}\n{}", text(&self.key), self.signatures), keys).is_ok()
+        check_signatures(&text(&self.key), &self.signatures, keys).is_ok()
     }
 }
 
@@ -48,7 +47,7 @@ fn text(key: &VerifierKey) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::merkle::KeyName;
+    use crate::merkle::{KeyName, sign};
 
     #[test]
     fn a_key_is_introduced_by_those_who_signed_it_and_by_nobody_else() {

@@ -3,6 +3,7 @@
 
 mod checkpoint;
 mod edge;
+mod erasure;
 mod group;
 mod hash;
 mod introduction;
@@ -16,6 +17,7 @@ mod verify;
 
 pub use checkpoint::Checkpoint;
 pub use edge::Edge;
+pub use erasure::{ErasureRecord, field as erased_field};
 pub use group::{GroupHash, Salt, Salts, Values, hash_of_fields};
 pub use hash::Hash;
 pub use introduction::Introduction;

@@ -164,13 +164,26 @@ impl VerifierKey {
 
 /// The note of `text`, which ends with a line break, signed under `name` by each of `keys`.
 pub fn sign(text: &str, name: &KeyName, keys: &[&SigningKey]) -> String {
-    let mut note = format!("{text}\n");
-    for key in keys {
+    format!("{text}\n{}", signatures(text, name, keys))
+}
+
+/// The signature lines of that note, each with its line break.
+pub(super) fn signatures(text: &str, name: &KeyName, keys: &[&SigningKey]) -> String {
+    let line = |key: &&SigningKey| {
         let id = key.verifier(name.clone()).id();
         let signature = STANDARD.encode([&id, key.0.sign(text.as_bytes()).as_ref()].concat());
-        note.push_str(&format!("{MARK}{name} {signature}\n"));
+        format!("{MARK}{name} {signature}\n")
+    };
+    keys.iter().map(line).collect()
+}
+
+/// That one of `keys` has signed `text`, by signature `lines` from elsewhere.
+pub(super) fn check_signatures(text: &str, lines: &str, keys: &[VerifierKey]) -> Result<(), Unsigned> {
+    // Lines with an empty one among them would be a longer text and its signatures.
+    match open(&format!("{text}\n{lines}"), keys)? == text {
+        true => Ok(()),
+        false => Err(Unsigned::Malformed),
     }
-    note
 }
 
 /// Why a note is not to be believed.

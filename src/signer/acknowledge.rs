@@ -123,7 +123,7 @@ pub async fn acknowledge(
             store.forget_checkpoint(&organization, signed.size).await?;
         }
         if findings.contains(&Finding::ForeignKey) {
-            rotation::introduce(store, record, &keys, &log, now).await?;
+            rotation::introduce(store, record, &keys, &log, false, now).await?;
         }
     }
     Ok(left)

@@ -24,6 +24,7 @@ use super::memory::StateFile;
 use crate::domain::{Random, Timestamp};
 use crate::files;
 use crate::merkle::{PublicKey, SigningKey};
+use crate::store::LogKey;
 
 const ED25519: &str = "ed25519";
 const UNTIL: &str = "until";
@@ -167,6 +168,15 @@ impl Keys {
     /// All keys, also those that have ended, the one that signs first.
     pub fn all(&self) -> impl Iterator<Item = &Key> {
         std::iter::once(&self.main).chain(&self.others)
+    }
+
+    /// The keys of `known`, also those that have ended; where that has none, those that sign at this time.
+    pub fn into_known(self, known: &[LogKey], now: Timestamp) -> Vec<SigningKey> {
+        let Self { main, others } = self;
+        let is_active = |key: &Key| key.until.is_none_or(|until| until > now);
+        let is_known = |key: &Key| known.iter().any(|one| one.public == key.public());
+        let all = std::iter::once(main).chain(others);
+        all.filter(|key| if known.is_empty() { is_active(key) } else { is_known(key) }).map(|key| key.key).collect()
     }
 
     /// Those that sign at this time.

@@ -248,8 +248,9 @@ impl Signer {
         mut examined: Examined,
     ) -> std::result::Result<Option<(Examined, SignedCheckpoint)>, Halt> {
         let now = self.clock.now();
-        if !examined.has(&keys.main().public()) {
-            rotation::introduce(&self.store, &self.record, keys, &examined, now).await?;
+        let is_first = examined.checkpoint.is_none() && !memory.contains_key(&examined.log_id);
+        if is_first || !examined.has(&keys.main().public()) {
+            rotation::introduce(&self.store, &self.record, keys, &examined, is_first, now).await?;
             let Examined { organization, log_id, .. } = examined;
             let size = examined.now.size;
             let log = Growth { organization, log_id, size, signed: 0, has_key: true };

@@ -61,6 +61,15 @@ impl Store {
         self.begin(self.erasers()).await
     }
 
+    /// Whether the log of `organization` has erasures. Waits for those that have begun, and keeps others from beginning
+    /// meanwhile.
+    pub async fn has_erasures(&self, organization: &OrganizationId) -> Result<bool> {
+        let append = self.append().await?;
+        let found = append.has_erasures(organization).await;
+        append.roll_back().await?;
+        found
+    }
+
     /// Those of `ids` that are there.
     pub async fn erasable(&self, organization: &OrganizationId, ids: &[EntryId]) -> Result<HashMap<EntryId, Erasable>> {
         let mut sql = Sql::of(self.readers.get_database_backend(), organization);
@@ -140,6 +149,13 @@ fn unerased(sql: &mut Sql, key: &Key, groups: &[Group]) -> String {
 }
 
 impl Append {
+    async fn has_erasures(&self, organization: &OrganizationId) -> Result<bool> {
+        // The log id is that of a log which is not there, and which the rollback takes back.
+        self.lock_heads(&[(organization, String::new())], Timestamp::MIN).await?;
+        let statement = "SELECT 1 FROM erasures WHERE organization_id = $1 LIMIT 1".to_owned();
+        Ok(!self.query(self.sql(organization).statement(statement)).await?.is_empty())
+    }
+
     /// The entries with these numbers, in no order; of one that cannot be read, its number.
     pub async fn numbered(
         &self,

@@ -102,7 +102,7 @@ impl Evidence<'_> {
 
 /// The first thing that is wrong, if anything is. `entries` are those of [`Evidence::suspects`], read again.
 pub fn first_bad(evidence: &Evidence<'_>, entries: &BTreeMap<Seq, Told>) -> Option<Finding> {
-    let Evidence { checkpoint, walk, ended: _, goes_on: _, comparison } = evidence;
+    let Evidence { checkpoint, walk, ended: _, goes_on, comparison } = evidence;
     let last = checkpoint.size as Seq;
     let own = evidence.of_walk().map(|(finding, stored)| explained(evidence, entries, finding, stored));
     if evidence.is_signed_for() {
@@ -117,12 +117,11 @@ pub fn first_bad(evidence: &Evidence<'_>, entries: &BTreeMap<Seq, Told>) -> Opti
             || comparison.first().map(|why| Finding::of_log(Kind::Tiles, format!("all entries are right, and {why}")));
         // What is signed has no record after its end.
         let (after, own) = if own.as_ref().is_some_and(|own| start(own) > last) { (own, None) } else { (None, own) };
-        let unrecorded = walk.unrecorded().filter(|_| !evidence.goes_on);
-        return fork.or_else(|| with_unrecorded(own, unrecorded)).or(after).or_else(tiles);
+        return fork.or_else(|| with_unrecorded(own, walk.unrecorded(*goes_on))).or(after).or_else(tiles);
     }
     if let Some(suspect) = evidence.out_of_tree() {
         let found = of_suspect(evidence, entries, suspect);
-        return with_unrecorded(first_of(Some(found), own), walk.unrecorded());
+        return with_unrecorded(first_of(Some(found), own), walk.unrecorded(false));
     }
     let unseen = walk.fork().map(|entries| {
         let why = "it is not as when the log was verified before".to_owned();

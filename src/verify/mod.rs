@@ -2,6 +2,7 @@
 //! whoever reads entries, tiles and checkpoints, from wherever, hands them over. Uses `merkle` and `domain`.
 
 mod compare;
+mod erasures;
 mod fields;
 mod finding;
 mod locate;
@@ -12,13 +13,14 @@ mod trust;
 mod walk;
 
 pub use compare::{Comparison, Row, Suspect};
+pub use erasures::{ErasedGroups, RecordSigner, Removal};
 pub use finding::{Finding, Kind};
 pub use locate::{Evidence, first_bad};
 pub use proof::{Disclosed, Proof, Proved};
 pub use service::Record;
 pub use told::{Actor, Content, Facts, Part, Told};
 pub use trust::{Trust, Untrusted, log_id};
-pub use walk::{Remembered, Removal, Walk};
+pub use walk::{Remembered, Walk};
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::told::{Actor, Content, Facts, Part, Told};
 use crate::domain::{Change, Group, Seq};
-use crate::merkle::{GroupHash, Hash, Introduction, SERVICE, VerifierKey};
+use crate::merkle::{ErasureRecord, GroupHash, Hash, Introduction, SERVICE, VerifierKey};
 
 /// What begins the ids of the service's entries, and no others.
 const PREFIX: &str = "auditlog:";
@@ -12,8 +12,8 @@ const PREFIX: &str = "auditlog:";
 /// What an entry of the service records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// Groups whose values are gone, each with its entry's number and its hash.
-    Erasure(Vec<(Seq, Group, GroupHash)>),
+    /// Groups whose values are gone, and the signature lines for it, where there are any.
+    Erasure(ErasureRecord, Option<String>),
     /// A key that checkpoints get.
     Rotation(Introduction),
 }
@@ -28,17 +28,17 @@ pub(super) fn record(told: &Told, organization: &str) -> Result<Option<Record>, 
         (Some(_), false) => return Err(format!("has an id of the service and the writer {}", told.writer)),
         (None, true) => return Err("has the service as its writer and no id of the service".to_owned()),
     };
-    let changes = changes(told, organization)?;
+    let (user_id, changes) = changes(told, organization)?;
     let is_uuid = |text: &str| Uuid::try_parse(text).is_ok();
     match kind.split_once(':') {
-        Some(("erasure", uuid)) if is_uuid(uuid) => erasure(told.seq, changes).map(Some),
+        Some(("erasure", uuid)) if is_uuid(uuid) => erasure(told, user_id, changes).map(Some),
         Some(("rotation", uuid)) if is_uuid(uuid) => rotation(changes).map(Some),
         _ => Err("is an entry of the service of a kind that this version does not know".to_owned()),
     }
 }
 
-/// The changes, once all else is as the service writes it.
-fn changes<'a>(told: &'a Told, organization: &str) -> Result<&'a [Change], String> {
+/// The user id and the changes, once all else is as the service writes it.
+fn changes<'a>(told: &'a Told, organization: &str) -> Result<(&'a str, &'a [Change]), String> {
     let not = |what: &str| Err(format!("is no entry as the service writes them: {what}"));
     let (Part::Values { values: facts, .. }, Part::Values { values: actor, .. }, Part::Values { values: content, .. }) =
         (&told.facts, &told.actor, &told.content)
@@ -54,7 +54,8 @@ fn changes<'a>(told: &'a Told, organization: &str) -> Result<&'a [Change], Strin
     if *timestamp != told.recorded_at {
         return not("its time is not that of recording");
     }
-    if user_id != "system" && !user_id.starts_with("key:") {
+    let is_key = |id: &str| (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if user_id != "system" && !user_id.strip_prefix("key:").is_some_and(is_key) {
         return not("its user is neither a key nor system");
     }
     if trace_id.is_some() || user_name.is_some() || user_email.is_some() || resource_name.is_some() {
@@ -66,7 +67,7 @@ fn changes<'a>(told: &'a Told, organization: &str) -> Result<&'a [Change], Strin
     if changes.iter().any(|change| change.old_value.as_str() != "null") {
         return not("a change has an old value");
     }
-    Ok(changes)
+    Ok((user_id, changes))
 }
 
 /// The string that is the new value of `change`.
@@ -74,20 +75,27 @@ fn new_value(change: &Change) -> Option<String> {
     serde_json::from_str(change.new_value.as_str()).ok()
 }
 
-fn erasure(seq: Seq, changes: &[Change]) -> Result<Record, String> {
+fn erasure(told: &Told, user_id: &str, changes: &[Change]) -> Result<Record, String> {
     let malformed = || "is no record of an erasure".to_owned();
-    let (reason, erased) = changes.split_first().ok_or_else(malformed)?;
+    let (reason, changes) = changes.split_first().ok_or_else(malformed)?;
     if reason.field != "reason" || new_value(reason).is_none() {
         return Err(malformed());
     }
+    let (erased, signatures) = match changes.split_last() {
+        Some((last, erased)) if last.field == "signatures" => (erased, Some(new_value(last).ok_or_else(malformed)?)),
+        _ => (changes, None),
+    };
     let one = |change: &Change| {
         let (number, group) = change.field.strip_prefix("erased.")?.split_once('.')?;
         let erased: Seq = number.parse().ok().filter(|erased: &Seq| erased.to_string() == number)?;
         let hash = Hash::parse(&new_value(change)?).ok()?;
-        (1..seq).contains(&erased).then_some((erased, Group::parse(group).ok()?, GroupHash(hash)))
+        (1..told.seq).contains(&erased).then_some((erased, Group::parse(group).ok()?, GroupHash(hash)))
     };
-    let erased: Option<Vec<_>> = erased.iter().map(one).collect();
-    erased.filter(|erased| !erased.is_empty()).map(Record::Erasure).ok_or_else(malformed)
+    let groups: Option<Vec<_>> = erased.iter().map(one).collect();
+    let groups = groups.filter(|groups| !groups.is_empty()).ok_or_else(malformed)?;
+    let (id, user_id) = (told.id.clone(), user_id.to_owned());
+    let reason = reason.new_value.as_str().to_owned();
+    Ok(Record::Erasure(ErasureRecord { id, user_id, reason, groups }, signatures))
 }
 
 fn rotation(changes: &[Change]) -> Result<Record, String> {

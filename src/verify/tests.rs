@@ -1,11 +1,14 @@
 //! Logs in memory, true and tampered with.
 
+mod erasures;
+
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::domain::{Change, Group, JsonText, Random, Seq, Timestamp};
 use crate::merkle::{
-    Checkpoint, Edge, GroupHash, Hash, Introduction, KeyName, Leaf, SigningKey, TileId, VerifierKey, sign,
+    Checkpoint, Edge, ErasureRecord, GroupHash, Hash, Introduction, KeyName, Leaf, SigningKey, TileId, VerifierKey,
+    sign,
 };
 
 const LOG: &str = "0123456789abcdef0123456789abcdef";
@@ -67,11 +70,27 @@ fn change(field: &str, text: &str) -> Change {
     Change { field: field.to_owned(), old_value: JsonText::null(), new_value: json(&format!("{text:?}")) }
 }
 
+/// The record of an erasure, signed by the log's key.
 fn erasure(seq: Seq, erased: &[(Seq, Group, GroupHash)]) -> Told {
-    let records = erased
+    erasure_by(&[&key()], seq, erased)
+}
+
+/// The same, signed by `keys`.
+fn erasure_by(keys: &[&SigningKey], seq: Seq, erased: &[(Seq, Group, GroupHash)]) -> Told {
+    let hashes = erased
         .iter()
         .map(|(seq, group, GroupHash(hash))| change(&format!("erased.{seq}.{}", group.name()), &hash.to_string()));
-    service(seq, "erasure", std::iter::once(change("reason", "asked for")).chain(records).collect())
+    let changes: Vec<_> = std::iter::once(change("reason", "asked for")).chain(hashes).collect();
+    let unsigned = service(seq, "erasure", changes.clone());
+    let record = ErasureRecord {
+        id: unsigned.id.clone(),
+        user_id: "system".to_owned(),
+        reason: "\"asked for\"".to_owned(),
+        groups: erased.to_vec(),
+    };
+    let lines = record.sign(&origin(), keys);
+    let signatures = (!keys.is_empty()).then(|| change("signatures", &lines));
+    service(seq, "erasure", changes.into_iter().chain(signatures).collect())
 }
 
 /// `told` without the values of its content, and their hash.
@@ -105,9 +124,19 @@ fn log(entries: &[Told]) -> Log {
     Log { tiles, checkpoint: Checkpoint { origin: origin(), size: edge.size(), root: edge.root() } }
 }
 
+fn trust() -> Trust {
+    Trust::new([key().verifier(origin())]).expect("a key")
+}
+
 /// What is found of `entries`, told as the log that `log` was signed for.
 fn found(log: &Log, entries: &[Told], seen: Option<Edge>) -> Option<Finding> {
-    let mut walk = Walk::new(LOG, ORGANIZATION, Remembered::nothing(), seen.clone());
+    let (finding, _) = found_by(&trust(), log, entries, seen);
+    finding
+}
+
+/// The same by whoever has other keys, and the groups that are gone.
+fn found_by(trust: &Trust, log: &Log, entries: &[Told], seen: Option<Edge>) -> (Option<Finding>, ErasedGroups) {
+    let mut walk = Walk::new(trust, ORGANIZATION, Remembered::nothing(), seen.clone());
     let mut comparison = Comparison::new(&Edge::default(), seen.as_ref());
     let mut ended = None;
     let take = |rows: Vec<Row>, comparison: &mut Comparison| {
@@ -133,7 +162,7 @@ fn found(log: &Log, entries: &[Told], seen: Option<Edge>) -> Option<Finding> {
         .into_iter()
         .filter_map(|seq| Some((seq, entries.iter().find(|told| told.seq == seq)?.clone())))
         .collect();
-    first_bad(&evidence, &again)
+    (first_bad(&evidence, &again), walk.erased())
 }
 
 fn entries(count: Seq) -> Vec<Told> {
@@ -408,7 +437,7 @@ fn a_new_key_is_believed_where_one_before_has_signed_it() {
     let both = trust.after(&note(&[&keys[0], &keys[1]]), &[by(&second, 0)]);
     assert_eq!(both.keys(), [first.clone(), second.clone()]);
     let later = both.after(&note(&[&keys[1]]), &[by(&second, 0), by(&third, 1)]);
-    assert_eq!(later.keys(), [second.clone(), third.clone()]);
+    assert_eq!((later.keys(), later.former()), (&[second.clone(), third.clone()][..], &[first.clone()][..]));
     assert!(later.open(&note(&[&keys[0]])).is_err() && later.open(&note(&[&keys[2]])).is_ok());
     // Not by itself, by nobody, by one that is not known, by one that is believed no longer, for another log.
     let elsewhere = keys[1].verifier(KeyName::parse("other.example.com/x").expect("a name"));

@@ -10,9 +10,14 @@ pub fn log_id(name: &KeyName) -> Result<&str, Invalid> {
     id.filter(is_hex).ok_or_else(|| Invalid::new("must end with / and the 32 hex digits of a log", name))
 }
 
-/// The keys of one log that a verifier believes, oldest first.
+/// The keys of one log that a verifier believes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trust(Vec<VerifierKey>);
+pub struct Trust {
+    /// Those that sign its checkpoints, oldest first, at least one.
+    keys: Vec<VerifierKey>,
+    /// Those that no longer do, and have signed records of erasures.
+    former: Vec<VerifierKey>,
+}
 
 /// Why a checkpoint is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,23 +53,47 @@ impl Trust {
         }
         let first = known.first().ok_or_else(|| Invalid("must be at least one key".to_owned()))?;
         log_id(first.name())?;
-        Ok(Self(known))
+        Ok(Self { keys: known, former: Vec::new() })
     }
 
-    /// The keys.
+    /// The same, and `former` for records of erasures alone. Errors: one is of another log.
+    pub fn with_former(mut self, former: impl IntoIterator<Item = VerifierKey>) -> Result<Self, Invalid> {
+        for key in former {
+            if key.name() != self.origin() {
+                return Err(Invalid::new(format_args!("all keys must be of the log {}", self.origin()), key.name()));
+            }
+            if !self.keys.contains(&key) && !self.former.contains(&key) {
+                self.former.push(key);
+            }
+        }
+        Ok(self)
+    }
+
+    /// The keys that sign checkpoints, oldest first.
     pub fn keys(&self) -> &[VerifierKey] {
-        &self.0
+        &self.keys
+    }
+
+    /// The keys that signed checkpoints before these.
+    pub fn former(&self) -> &[VerifierKey] {
+        &self.former
+    }
+
+    /// The id of the log.
+    pub fn log_id(&self) -> &str {
+        // The name of each key ends with it by construction.
+        log_id(self.origin()).unwrap_or_default()
     }
 
     /// The name of the log.
     pub fn origin(&self) -> &KeyName {
         // There is one by construction.
-        self.0[0].name()
+        self.keys[0].name()
     }
 
     /// What `note` says, if one of the keys has signed it for its own log.
     pub fn open(&self, note: &str) -> Result<Checkpoint, Untrusted> {
-        let text = open(note, &self.0).map_err(|why| match why {
+        let text = open(note, &self.keys).map_err(|why| match why {
             Unsigned::Unknown => self.stranger(note),
             why => Untrusted::Unsigned(why),
         })?;
@@ -80,15 +109,15 @@ impl Trust {
         let claimed = note.lines().next().and_then(|origin| KeyName::parse(origin).ok());
         match claimed.filter(|claimed| claimed != self.origin()) {
             Some(claimed) => Untrusted::Origin(self.origin().clone(), claimed),
-            None => Untrusted::Stranger(signers(note), self.0.iter().map(VerifierKey::short).collect()),
+            None => Untrusted::Stranger(signers(note), self.keys.iter().map(VerifierKey::short).collect()),
         }
     }
 
     /// What to believe after a log was verified up to `note`, in which entries `introduced` keys: those too that one
-    /// which is believed has signed. A key that no longer signs, though a later one does, is believed no longer.
+    /// which is believed has signed. A key that no longer signs, though a later one does, becomes a former one.
     #[must_use]
     pub fn after(&self, note: &str, introduced: &[Introduction]) -> Self {
-        let mut keys = self.0.clone();
+        let mut keys = self.keys.clone();
         for introduction in introduced {
             if introduction.is_signed_by(&keys) {
                 // To its place among those that the log introduces.
@@ -98,6 +127,10 @@ impl Trust {
         }
         let signs = |key: &VerifierKey| open(note, std::slice::from_ref(key)).is_ok();
         let first = keys.iter().position(signs).unwrap_or(0);
-        Self(keys.split_off(first))
+        let last = keys.split_off(first);
+        let former = self.former.iter().chain(&keys).filter(|key| !last.contains(key)).cloned();
+        let mut former: Vec<_> = former.collect();
+        former.dedup();
+        Self { keys: last, former }
     }
 }

@@ -1,11 +1,10 @@
 //! A walk along the entries of a log: each against its leaf, all leaves as a tree.
 
-use std::collections::BTreeMap;
-
 use super::compare::{Row, Rows};
+use super::erasures::{ErasedGroups, Erasures, Removal};
 use super::service::{self, Record};
 use super::told::{Part, Told};
-use super::{Finding, Kind};
+use super::{Finding, Kind, Trust};
 use crate::domain::{Group, Invalid, Seq, Timestamp};
 use crate::merkle::{Edge, GroupHash, Hash, Introduction};
 
@@ -28,17 +27,6 @@ impl Remembered {
     }
 }
 
-/// A group that was properly erased.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Removal {
-    /// The entry that it is gone from.
-    pub seq: Seq,
-    /// Which.
-    pub group: Group,
-    /// The entry that records it.
-    pub recorded_by: Seq,
-}
-
 /// Entries as they come, in the order of their numbers. Needs memory for the path to the last one, and for each erased
 /// group whose record has not come yet, some hundred bytes.
 #[derive(Debug)]
@@ -53,30 +41,29 @@ pub struct Walk {
     fork: Option<(Seq, Seq)>,
     /// The entries that were found to be as they are remembered.
     passed: Seq,
-    pending: BTreeMap<(Seq, Group), GroupHash>,
+    erasures: Erasures,
     bad: Vec<(Finding, Hash)>,
     introduced: Vec<Introduction>,
     rows: Rows,
-    erased: u64,
 }
 
 impl Walk {
-    /// Along the log `log_id` of `organization`, after what is `known` of it already, and by what is `remembered`.
-    pub fn new(log_id: &str, organization: &str, known: Remembered, remembered: Option<Edge>) -> Self {
+    /// Along the log of `organization` whose keys are those of `trust`, after what is `known` of it already, and by what
+    /// is `remembered`.
+    pub fn new(trust: &Trust, organization: &str, known: Remembered, remembered: Option<Edge>) -> Self {
         let Remembered { edge, recorded_at } = known;
         let mut walk = Self {
-            log_id: log_id.to_owned(),
+            log_id: trust.log_id().to_owned(),
             organization: organization.to_owned(),
             edge,
             recorded_at,
             remembered,
             fork: None,
             passed: 0,
-            pending: BTreeMap::new(),
+            erasures: Erasures::new(trust),
             bad: Vec::new(),
             introduced: Vec::new(),
             rows: Rows::default(),
-            erased: 0,
         };
         walk.pass_remembered();
         walk
@@ -90,10 +77,13 @@ impl Walk {
         let removals = match sound {
             Ok(None) => Vec::new(),
             Ok(Some(Record::Rotation(introduction))) => {
+                let removals = self.erasures.introduced(told.seq, &introduction);
                 self.introduced.push(introduction);
-                Vec::new()
+                removals
             }
-            Ok(Some(Record::Erasure(erased))) => self.record(told.seq, &erased),
+            Ok(Some(Record::Erasure(record, signatures))) => {
+                self.erasures.recorded(told.seq, &record, signatures.as_deref())
+            }
             Err(finding) => {
                 self.keep(finding, told.leaf);
                 Vec::new()
@@ -159,7 +149,7 @@ impl Walk {
         let record = record.or_else(|why| bad(Kind::Added, format!("it {why}")))?;
         for (group, part) in [(Group::Actor, gone(&told.actor)), (Group::Content, gone(&told.content))] {
             if let Some(hash) = part {
-                self.pending.insert((told.seq, group), hash);
+                self.erasures.gone(told.seq, group, hash);
             }
         }
         Ok(record)
@@ -199,18 +189,6 @@ impl Walk {
         }
     }
 
-    fn record(&mut self, by: Seq, erased: &[(Seq, Group, GroupHash)]) -> Vec<Removal> {
-        let mut removals = Vec::new();
-        for (seq, group, hash) in erased {
-            if self.pending.get(&(*seq, *group)) == Some(hash) {
-                self.pending.remove(&(*seq, *group));
-                removals.push(Removal { seq: *seq, group: *group, recorded_by: by });
-            }
-        }
-        self.erased += removals.len() as u64;
-        removals
-    }
-
     fn keep(&mut self, finding: Finding, stored: Hash) {
         if self.bad.len() < SUSPECTS {
             self.bad.push((finding, stored));
@@ -241,7 +219,7 @@ impl Walk {
 
     /// Whether groups are missing whose record has not come.
     pub fn lacks_records(&self) -> bool {
-        !self.pending.is_empty()
+        self.erasures.lacks_records()
     }
 
     /// The tree of the leaf hashes that are stored.
@@ -259,9 +237,9 @@ impl Walk {
         &self.introduced
     }
 
-    /// The groups that were properly erased.
-    pub fn erased(&self) -> u64 {
-        self.erased
+    /// The groups that are gone and have a record.
+    pub fn erased(&self) -> ErasedGroups {
+        self.erasures.counts()
     }
 
     /// The log that it is along.
@@ -284,11 +262,9 @@ impl Walk {
         self.passed
     }
 
-    /// The first group that is gone without a record.
-    pub(super) fn unrecorded(&self) -> Option<Finding> {
-        let ((seq, group), _) = self.pending.first_key_value()?;
-        let why = format!("its {} is gone, and no later entry records with its hash that it was erased", group.name());
-        Some(Finding::of_entry(Kind::Removed, *seq, why))
+    /// The first group that is gone and not properly erased. Where the log `goes_on`, its record may follow.
+    pub(super) fn unrecorded(&self, goes_on: bool) -> Option<Finding> {
+        self.erasures.first_bad(goes_on)
     }
 }
 

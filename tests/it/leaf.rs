@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use auditlog::domain::{Change, Group, JsonText, Random, Timestamp, hex};
-use auditlog::merkle::{GroupHash, Hash, Leaf, Salts, Values};
+use auditlog::merkle::{ErasureRecord, GroupHash, Hash, Introduction, KeyName, Leaf, Salts, Values, VerifierKey};
 use serde::{Deserialize, Serialize};
 
 use crate::support::process::{program, text};
@@ -35,6 +35,12 @@ struct Told {
     salts: BTreeMap<String, String>,
     /// The hashes of the others.
     erased: BTreeMap<String, String>,
+    /// Of a record that keys have signed: the origin of its log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
+    /// And the keys that the verifier knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    verifier_keys: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -51,6 +57,9 @@ struct Computed {
     groups: Vec<String>,
     leaf_data: String,
     leaf_hash: String,
+    signed_text: Option<String>,
+    #[serde(default)]
+    signed_by: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -97,11 +106,45 @@ fn computed(told: &Told) -> Computed {
     let leaf = Leaf { log_id, seq: *sequence, id, recorded_at, writer, groups };
     let data = leaf.data();
     assert_eq!(Leaf::parse(&data), Ok(leaf));
+    let (signed_text, signed_by) = signatures(told).unzip();
     Computed {
         groups: groups.map(|GroupHash(hash)| hash.to_string()).to_vec(),
         leaf_hash: Hash::of_leaf(&data).to_string(),
         leaf_data: text(&data),
+        signed_text,
+        signed_by: signed_by.unwrap_or_default(),
     }
+}
+
+/// The text that keys have signed, and which of them; `None` of an entry without signatures.
+fn signatures(told: &Told) -> Option<(String, Vec<String>)> {
+    let origin = KeyName::parse(told.origin.clone()?).expect("a name");
+    let new = |field: &str| {
+        let change = told.changes.iter().find(|change| change.field == field).expect("it is there");
+        serde_json::from_str::<String>(&change.new_value_json).expect("a string")
+    };
+    let keys = told.verifier_keys.iter().map(|key| VerifierKey::parse(key).expect("a key"));
+    if told.id.starts_with("auditlog:rotation:") {
+        let key = VerifierKey::parse(&new("verifierKey")).expect("a key");
+        let introduction = Introduction::new(key, new("signatures"));
+        let text = format!("auditlog/rotation/v1\n{}\n", introduction.key().text());
+        let by = keys.filter(|key| introduction.is_signed_by(std::slice::from_ref(key))).map(|key| key.text());
+        return Some((text, by.collect()));
+    }
+    let group = |change: &ToldChange| {
+        let (seq, group) = change.field.strip_prefix("erased.")?.split_once('.')?;
+        let hash = GroupHash(Hash::parse(&new(&change.field)).expect("a hash"));
+        Some((seq.parse().expect("a number"), Group::parse(group).expect("a group"), hash))
+    };
+    let record = ErasureRecord {
+        id: told.id.clone(),
+        user_id: told.user_id.clone(),
+        reason: told.changes[0].new_value_json.clone(),
+        groups: told.changes.iter().filter_map(group).collect(),
+    };
+    let lines = new("signatures");
+    let signed = |key: &VerifierKey| record.check(&origin, &lines, std::slice::from_ref(key)).is_ok();
+    Some((record.text(&origin), keys.filter(signed).map(|key| key.text()).collect()))
 }
 
 fn vectors() -> Vec<Vector> {
@@ -235,6 +278,8 @@ fn drawn(random: &Random, sequence: i64) -> Told {
         trace_id: optional(random),
         salts: Group::ALL.map(|group| (group.name().to_owned(), hex(salts.of(group)))).into(),
         erased: BTreeMap::new(),
+        origin: None,
+        verifier_keys: Vec::new(),
     };
     for _ in 0..below(random, 13) {
         let [old_value_json, new_value_json] = [drawn_json(random), drawn_json(random)];

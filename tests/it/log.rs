@@ -71,7 +71,11 @@ async fn check_erased(store: &Store, name: &str, entries: &[Sealed]) -> Erased {
     {
         let [reason, changes @ ..] = &entry.content.changes[..] else { panic!("a reason") };
         assert_eq!((reason.field.as_str(), entry.writer_key_id.as_str()), ("reason", "-"), "{name}");
-        assert!((1..1_000).contains(&changes.len()), "{name}: {} records {}", entry.seq, changes.len());
+        let changes = match changes {
+            [changes @ .., last] if last.field == "signatures" => changes,
+            unsigned => unsigned,
+        };
+        assert!((1..999).contains(&changes.len()), "{name}: {} records {}", entry.seq, changes.len());
         for change in changes {
             let place: Vec<_> = change.field.split('.').collect();
             let ["erased", seq, group] = place[..] else { panic!("{name}: {change:?}") };

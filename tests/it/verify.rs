@@ -1,5 +1,6 @@
 //! `auditlog verify` of the real trail, as it is and after tampering by hand.
 
+mod erased;
 mod proof;
 mod signed;
 mod tampered;

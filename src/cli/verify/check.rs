@@ -18,7 +18,8 @@ use crate::error::Error;
 use crate::grpc::pb;
 use crate::merkle::{Checkpoint, Edge, Hash, verify_consistency, verify_inclusion};
 use crate::verify::{
-    Comparison, Evidence, Finding, Kind, Remembered, Removal, Row, Told, Trust, Untrusted, Walk, first_bad, log_id,
+    Comparison, ErasedGroups, Evidence, Finding, Kind, Remembered, Removal, Row, Told, Trust, Untrusted, Walk,
+    first_bad,
 };
 
 /// Rows of hashes that wait for their tiles, and tiles that are asked for at once.
@@ -39,8 +40,8 @@ pub(super) struct Checked {
     pub(super) id: Option<String>,
     /// The entries that were read.
     pub(super) read: u64,
-    /// The groups that were properly erased.
-    pub(super) erased: u64,
+    /// The groups that are gone and have a record.
+    pub(super) erased: ErasedGroups,
     /// The entries after the checkpoint, which are not signed.
     pub(super) unsigned: Option<(u64, u64)>,
     /// Whether groups are gone whose records may be among these.
@@ -51,8 +52,8 @@ pub(super) struct Checked {
 
 impl Checked {
     fn early(finding: Finding) -> Self {
-        let (unsigned, lacks_records, state) = (None, false, None);
-        Self { finding: Some(finding), id: None, read: 0, erased: 0, unsigned, lacks_records, state }
+        let (erased, unsigned, lacks_records, state) = (ErasedGroups::default(), None, false, None);
+        Self { finding: Some(finding), id: None, read: 0, erased, unsigned, lacks_records, state }
     }
 }
 
@@ -109,7 +110,7 @@ impl Check<'_> {
         let begun_at = known.edge.size();
         let comparison = Comparison::new(&known.edge, seen.as_ref());
         let mut tiles = Tiles::start(self.source.clone(), comparison);
-        let mut walk = Walk::new(log_id(self.trust.origin())?, &self.source.organization, known, seen);
+        let mut walk = Walk::new(&self.trust, &self.source.organization, known, seen);
         let Walked { note, checkpoint, ended, unsigned } = self.walk(note, checkpoint, &mut walk, &mut tiles).await?;
         tiles.send(walk.last_rows()).await;
         let comparison = tiles.finish().await?;
@@ -183,7 +184,7 @@ impl Check<'_> {
         }
         let told = self.source.entry(begun_at as i64 + 1).await?.and_then(|entry| told(entry).ok());
         let Some(told) = told else { return Ok(false) };
-        let Some(data) = told.leaf_data(log_id(self.trust.origin())?) else { return Ok(false) };
+        let Some(data) = told.leaf_data(self.trust.log_id()) else { return Ok(false) };
         let proof = self.source.inclusion(&told.id, checkpoint.size).await;
         // A service that cannot make it proves nothing.
         let proof = proof.ok().flatten().and_then(|proof| hashes(&proof.hashes));

@@ -19,7 +19,7 @@ use super::table::visible;
 use super::{NotVerified, Unchecked};
 use crate::error::Error;
 use crate::merkle::{VerifierKey, open};
-use crate::verify::{Finding, Removal, Trust};
+use crate::verify::{ErasedGroups, Finding, RecordSigner, Removal, Trust};
 use check::{Check, Checked, PATIENCE};
 pub(super) use source::{Source, claimed_size, hashes};
 use state::State;
@@ -100,8 +100,15 @@ impl Verify {
         let begun = Instant::now();
         let on_removal = |removal: Removal| {
             if verbose {
-                let Removal { seq, group, recorded_by } = removal;
-                progress.suspend(|| tell!("properly erased: {} of entry {seq}, by entry {recorded_by}", group.name()));
+                let Removal { seq, group, recorded_by, signed_by } = removal;
+                let signed = match signed_by {
+                    RecordSigner::GivenKey => "",
+                    RecordSigner::OtherKey => ", signed by another key of the log",
+                    RecordSigner::Nobody => ", not signed, before the log had keys",
+                };
+                progress.suspend(|| {
+                    tell!("properly erased: {} of entry {seq}, by entry {recorded_by}{signed}", group.name());
+                });
             }
         };
         let check = Check {
@@ -135,14 +142,20 @@ impl Verify {
 
 /// The keys that were given and those that are remembered.
 async fn trusted(source: &Source, keys: Keys, state: Option<&State>, trust_first_key: bool) -> anyhow::Result<Trust> {
-    let remembered = state.map(|state| state.trust.keys()).unwrap_or_default();
+    let (remembered, former) = state.map(|state| (state.trust.keys(), state.trust.former())).unwrap_or_default();
     let mut known: Vec<_> = keys.public_key.into_iter().chain(remembered.iter().cloned()).collect();
+    let mut former = former.to_vec();
     if known.is_empty() && trust_first_key {
         let note = source.checkpoint().await?.ok_or(Error::CheckpointNotFound)?;
-        let signing = signing(source.keys().await?, &note);
-        let key = signing.ok_or_else(|| anyhow!("the service tells no key; it does not sign"))?;
+        let told = source.keys().await?;
+        let key = signing(&told, &note).ok_or_else(|| anyhow!("the service tells no key; it does not sign"))?;
         tell!("believing the key that the service tells, which nobody vouches for: {}", key.text());
-        known.push(key);
+        known.push(key.clone());
+        // A key before it has signed the records of its time.
+        for other in told.iter().filter(|other| *other != key) {
+            tell!("and for records of erasures alone: {}", other.text());
+            former.push(other.clone());
+        }
     }
     if known.is_empty() {
         return Err(anyhow!(
@@ -150,14 +163,14 @@ async fn trusted(source: &Source, keys: Keys, state: Option<&State>, trust_first
              believe what the service tells"
         ));
     }
-    Ok(Trust::new(known)?)
+    Ok(Trust::new(known)?.with_former(former)?)
 }
 
 /// Of the keys that a service tells, the one that has signed `note`: after a rotation that is not the oldest. The
 /// first where none has, so that the verdict says so.
-fn signing(keys: Vec<VerifierKey>, note: &str) -> Option<VerifierKey> {
+fn signing<'a>(keys: &'a [VerifierKey], note: &str) -> Option<&'a VerifierKey> {
     let signs = |key: &&VerifierKey| open(note, std::slice::from_ref(*key)).is_ok();
-    keys.iter().find(signs).or(keys.first()).cloned()
+    keys.iter().find(signs).or(keys.first())
 }
 
 /// That nothing can be said of the last entries.
@@ -179,7 +192,7 @@ fn tell_verdict(checked: &Checked, trust: &Trust, json: bool) -> anyhow::Result<
             let (first, last) = entries.unzip();
             json!({
                 "verified": false, "origin": origin, "kind": kind, "firstEntry": first, "lastEntry": last, "id": id,
-                "message": why,
+                "message": why, "erased": erased.proper(), "erasedBy": erased_by(*erased),
             })
             .to_string()
         }
@@ -189,16 +202,13 @@ fn tell_verdict(checked: &Checked, trust: &Trust, json: bool) -> anyhow::Result<
         }
         (None, Some(state)) if json => json!({
             "verified": true, "origin": origin, "size": state.checkpoint.size,
-            "root": state.checkpoint.root.to_string(), "read": read, "erased": erased,
+            "root": state.checkpoint.root.to_string(), "read": read, "erased": erased.proper(),
+            "erasedBy": erased_by(*erased),
             "unsigned": unsigned.map_or(0, |(first, last)| last + 1 - first),
         })
         .to_string(),
         (None, Some(state)) => {
-            let erased = match erased {
-                0 => String::new(),
-                1 => "; 1 group of values was properly erased".to_owned(),
-                many => format!("; {} groups of values were properly erased", HumanCount(*many)),
-            };
+            let erased = erased_in_words(*erased);
             let (size, root) = (HumanCount(state.checkpoint.size), state.checkpoint.root);
             let unread = match state.checkpoint.size - read {
                 0 => String::new(),
@@ -210,4 +220,25 @@ fn tell_verdict(checked: &Checked, trust: &Trust, json: bool) -> anyhow::Result<
     };
     writeln!(std::io::stdout(), "{line}")?;
     if finding.is_some() { Err(NotVerified.into()) } else { Ok(()) }
+}
+
+/// The groups that are gone and have a record, by who signed it.
+fn erased_by(erased: ErasedGroups) -> serde_json::Value {
+    let ErasedGroups { given_key, other_key, unsigned, refused } = erased;
+    json!({ "givenKey": given_key, "otherKey": other_key, "unsigned": unsigned, "refused": refused })
+}
+
+/// The same for people, of a log that is verified.
+fn erased_in_words(erased: ErasedGroups) -> String {
+    let ErasedGroups { given_key: _, other_key, unsigned, refused: _ } = erased;
+    let mut words = match erased.proper() {
+        0 => return String::new(),
+        1 => "; 1 group of values was properly erased".to_owned(),
+        many => format!("; {} groups of values were properly erased", HumanCount(many)),
+    };
+    let others = [(other_key, "signed by another key of the log"), (unsigned, "not signed, before the log had keys")];
+    for (count, how) in others.into_iter().filter(|(count, _)| *count > 0) {
+        words.push_str(&format!(", {} with records {how}", HumanCount(count)));
+    }
+    words
 }

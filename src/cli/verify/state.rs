@@ -21,6 +21,9 @@ struct Written {
     checkpoint: String,
     /// The keys that are believed, oldest first.
     keys: Vec<String>,
+    /// Those that were, and have signed records of erasures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    former_keys: Vec<String>,
     /// The right edge of that tree, in base64.
     edge: String,
     /// When its last entry was recorded.
@@ -50,9 +53,9 @@ impl State {
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
-        let Written { checkpoint: note, keys, edge, recorded_at } = serde_json::from_str(text)?;
-        let keys = keys.iter().map(|key| VerifierKey::parse(key)).collect::<Result<Vec<_>, _>>()?;
-        let trust = Trust::new(keys)?;
+        let Written { checkpoint: note, keys, former_keys, edge, recorded_at } = serde_json::from_str(text)?;
+        let parsed = |keys: &[String]| keys.iter().map(|key| VerifierKey::parse(key)).collect::<Result<Vec<_>, _>>();
+        let trust = Trust::new(parsed(&keys)?)?.with_former(parsed(&former_keys)?)?;
         let checkpoint = trust.open(&note)?;
         let edge = Edge::parse(checkpoint.size, &STANDARD.decode(&edge)?)?;
         if edge.root() != checkpoint.root {
@@ -68,6 +71,7 @@ impl State {
         let written = Written {
             checkpoint: note.clone(),
             keys: trust.keys().iter().map(VerifierKey::text).collect(),
+            former_keys: trust.former().iter().map(VerifierKey::text).collect(),
             edge: STANDARD.encode(edge.bytes()),
             recorded_at: recorded_at.exact(),
         };

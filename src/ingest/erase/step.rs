@@ -4,19 +4,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
-use super::{Eraser, Erasure};
+use super::{Eraser, Erasure, RecordKeys};
 use crate::domain::{Catalogue, Change, Entry, Erased, Group, JsonText, MAX_CHANGES, NewEntry, Seq, ServiceEntry};
 use crate::error::{Error, Result, Violation};
 use crate::ingest::log::Log;
 use crate::ingest::{Batch, group};
-use crate::merkle::{Hash, Leaf, SERVICE, Values, group_hashes};
+use crate::merkle::{ErasureRecord, Hash, Leaf, SERVICE, SigningKey, Values, erased_field, group_hashes};
 use crate::store::{Append, Extent, Remains, Sealed};
 
-/// Groups that one entry records: the changes that it has room for, its reason aside.
-const RECORDED: usize = MAX_CHANGES - 1;
+/// Groups that one entry records: the changes that it has room for, its reason and its signatures aside.
+const RECORDED: usize = MAX_CHANGES - 2;
 /// Groups of one transaction, which keeps writers waiting.
 const GROUPS: usize = 3 * RECORDED;
 /// Bytes of the entries of one transaction; one entry may go beyond.
@@ -43,6 +40,8 @@ impl Eraser {
         })?;
         // Now that the head is held: it names the types of all entries that there are.
         let catalogue = Arc::new(self.store.catalogue().await?);
+        // Also now: whoever makes a key one of the log's can be sure that all records from then on are signed.
+        let keys = self.record_keys(organization, &head.log_id).await?;
         let mut log = Log::new(head, self.clock.now(), self.random.clone());
         let (mut step, mut remains, mut done, mut bytes) = (Step::default(), Vec::new(), 0, 0);
         for piece in seqs.chunks(PIECE) {
@@ -65,7 +64,7 @@ impl Eraser {
         if remains.is_empty() {
             return Ok((done, step));
         }
-        let noted = self.record(&mut log, erasure, catalogue, &remains, &mut step)?;
+        let noted = self.record(&mut log, erasure, catalogue, keys.as_ref(), &remains, &mut step)?;
         append.note_remains(organization, &noted).await?;
         group::write(append, BTreeMap::from([(organization, log)])).await?;
         Ok((done, step))
@@ -113,10 +112,11 @@ impl Eraser {
         log: &mut Log,
         erasure: &Erasure,
         catalogue: Arc<Catalogue>,
+        keys: Option<&RecordKeys>,
         remains: &[Remains],
         step: &mut Step,
     ) -> Result<Vec<(Remains, Seq)>> {
-        let entries = remains.chunks(RECORDED).map(|recorded| self.record_of(erasure, &catalogue, recorded));
+        let entries = remains.chunks(RECORDED).map(|recorded| self.record_of(erasure, &catalogue, keys, recorded));
         let batch = Batch {
             organization: erasure.organization.clone(),
             key_id: SERVICE.to_owned(),
@@ -129,17 +129,38 @@ impl Eraser {
         Ok(by_entry.flat_map(|(recorded, seq)| recorded.iter().map(|remains| (*remains, *seq))).collect())
     }
 
-    fn record_of(&self, erasure: &Erasure, catalogue: &Catalogue, recorded: &[Remains]) -> Result<NewEntry> {
+    /// The entry that records `recorded`, signed by `keys`.
+    fn record_of(
+        &self,
+        erasure: &Erasure,
+        catalogue: &Catalogue,
+        keys: Option<&RecordKeys>,
+        recorded: &[Remains],
+    ) -> Result<NewEntry> {
         let json = |text: &str| JsonText::stored(serde_json::Value::from(text).to_string());
-        let change = |field: String, new_value| Change { field, old_value: JsonText::null(), new_value };
-        let reason = change("reason".to_owned(), json(erasure.reason.as_str()));
-        let hashes = recorded.iter().map(|Remains { seq, group, hash }| {
-            change(format!("erased.{seq}.{}", group.name()), json(&STANDARD.encode(hash.0.0)))
-        });
-        let changes = std::iter::once(reason).chain(hashes).collect();
+        let change =
+            |field: &str, new_value| Change { field: field.to_owned(), old_value: JsonText::null(), new_value };
+        let reason = change("reason", json(erasure.reason.as_str()));
+        let hashes = recorded
+            .iter()
+            .map(|Remains { seq, group, hash }| change(&erased_field(*seq, *group), json(&hash.0.to_string())));
+        let changes = std::iter::once(reason.clone()).chain(hashes).collect();
         let by = Some(erasure.key_id.as_str());
         let entry = ServiceEntry::Erasure.about(&erasure.organization, by, changes, catalogue, &self.random);
-        entry.map_err(|why| Error::Internal(anyhow::Error::new(why).context("the catalogue lacks a name of ours")))
+        let mut entry = entry
+            .map_err(|why| Error::Internal(anyhow::Error::new(why).context("the catalogue lacks a name of ours")))?;
+        if let Some(RecordKeys { origin, keys }) = keys {
+            let content = Arc::make_mut(&mut entry.content);
+            let record = ErasureRecord {
+                id: content.id.as_str().to_owned(),
+                user_id: content.user_id.as_str().to_owned(),
+                reason: reason.new_value.as_str().to_owned(),
+                groups: recorded.iter().map(|Remains { seq, group, hash }| (*seq, *group, *hash)).collect(),
+            };
+            let signatures = record.sign(origin, &keys.iter().collect::<Vec<&SigningKey>>());
+            content.changes.push(change("signatures", json(&signatures)));
+        }
+        Ok(entry)
     }
 }
 

@@ -1,7 +1,8 @@
 """The leaf format in Python, written from docs/LEAF_FORMAT.md alone: python leaf.py < ENTRIES
 
 Reads one entry a line, in the form of tests/vectors/leaf.json, and prints a line of JSON for each: the hashes of its groups,
-the data of its leaf, and the hash of that.
+the data of its leaf, and the hash of that. Of a record that keys have signed also the text that was signed, and which of
+the `verifierKeys` have signed it. openssl checks Ed25519.
 """
 
 import base64
@@ -9,6 +10,8 @@ import hashlib
 import json
 import struct
 import sys
+
+import proof
 
 GROUPS = ["facts", "actor", "content"]
 
@@ -72,7 +75,37 @@ def leaf(entry):
     lines += [f"{group} {hash}" for group, hash in zip(GROUPS, hashes)]
     data = "".join(f"{line}\n" for line in lines)
     hash = hashlib.sha256(b"\0" + data.encode()).digest()
-    return {"groups": hashes, "leafData": data, "leafHash": base64.b64encode(hash).decode()}
+    return {"groups": hashes, "leafData": data, "leafHash": base64.b64encode(hash).decode(), **signatures(entry)}
+
+
+def signatures(entry):
+    """The text that keys have signed, and which of them; nothing of an entry without signatures."""
+    if not entry["id"].startswith("auditlog:"):
+        return {}
+    new = {change["field"]: json.loads(change["newValueJson"]) for change in entry["changes"]}
+    if "signatures" not in new:
+        return {}
+    kind = entry["id"].split(":")[1]
+    lines = [f"auditlog/{kind}/v1"]
+    if kind == "rotation":
+        lines += [new["verifierKey"]]
+    else:
+        reason, *erased, _ = entry["changes"]
+        lines += [entry["origin"], entry["id"], entry["userId"], reason["newValueJson"]]
+        lines += [f"{change['field']} {new[change['field']]}" for change in erased]
+    text = "".join(f"{line}\n" for line in lines)
+    signed_by = [key for key in entry["verifierKeys"] if is_signed(text, new["signatures"], key)]
+    return {"signedText": text, "signedBy": signed_by}
+
+
+def is_signed(text, lines, verifier):
+    name, key_id, key = verifier.split("+", 2)
+    for line in lines.splitlines():
+        _, signer, signature = line.split(" ")
+        signature = base64.b64decode(signature)
+        if (signer, signature[:4].hex()) == (name, key_id):
+            return proof.signed(base64.b64decode(key)[1:], text.encode(), signature[4:])
+    return False
 
 
 if __name__ == "__main__":

@@ -87,10 +87,11 @@ const COMMANDS: [Exempt; 9] = [
 ];
 
 /// Blocks of `text` that show a thing and nobody's output, by a line of theirs.
-const DIAGRAMS: [(&str, &str); 3] = [
+const DIAGRAMS: [(&str, &str); 4] = [
     ("docs/ARCHITECTURE.md", "┌─ rest ── translates"),
     ("docs/LEAF_FORMAT.md", "log-id   = 32 hex digits"),
     ("docs/LEAF_FORMAT.md", "for each field of the group that is present"),
+    ("docs/LEAF_FORMAT.md", "for each change that records a group"),
 ];
 
 fn binaries() -> Vec<String> {

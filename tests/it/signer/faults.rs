@@ -3,16 +3,17 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
+use auditlog::app::record_keys;
 use auditlog::domain::{EntryId, Erased, Group};
 use auditlog::error::Error;
-use auditlog::ingest::{Erasure, Target};
+use auditlog::ingest::{Eraser, Erasure, Target};
 use auditlog::merkle::Edge;
 use auditlog::store::{Sealed, Store};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::erasure::{eraser, erasure};
+use crate::erasure::erasure;
 use crate::schema::execute;
 use crate::support::database::hold_head;
 
@@ -134,7 +135,7 @@ on_every_database! {
                 6 | 7 if next > 0 => {
                     let id = EntryId::parse(format!("log_{}", random.random_range(0..next))).expect("an id");
                     let patience = [2_000_000, random.random_range(0..4_000)][random.random_range(0..2)];
-                    let erasing = erase_all(&store, id);
+                    let erasing = erase_all(&store, &key_file, id);
                     let _ = tokio::time::timeout(Duration::from_micros(patience), erasing).await;
                 }
                 8 => match task.take() {
@@ -189,11 +190,15 @@ fn serve_by_modes(database: &Database, key_file: &Path) -> Process {
     Process::spawn(command)
 }
 
-/// Erases what `id` has of a person, if it is there.
-async fn erase_all(store: &Store, id: EntryId) {
+/// Erases what `id` has of a person, if it is there, and signs that with the keys in `key_file`.
+async fn erase_all(store: &Store, key_file: &Path, id: EntryId) {
     let groups = [Group::Actor, Group::Content].into_iter().collect();
     let target = Target::Entries(vec![id]);
-    match eraser(store).erase(Erasure { organization: organization("org"), ..erasure(target, groups) }).await {
+    let keys = record_keys(signing(key_file), Clock::system());
+    let patience = Duration::from_secs(20);
+    let eraser =
+        Eraser::new(store.clone(), Clock::system(), Random::system(), patience, Some(keys), &Metrics::default());
+    match eraser.erase(Erasure { organization: organization("org"), ..erasure(target, groups) }).await {
         // A write that was dropped half-way may not have come.
         Ok(_) | Err(Error::AuditLogsNotFound(_)) => {}
         Err(error) => panic!("{error}"),

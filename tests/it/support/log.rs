@@ -1,7 +1,10 @@
 //! Checkpoints that a test signs itself, and what a log's service told.
 
+use std::sync::Arc;
+
 use auditlog::domain::hex;
 use auditlog::grpc::pb::integrity_service_client::IntegrityServiceClient;
+use auditlog::ingest::{LoadRecordKeys, RecordKeys};
 use auditlog::merkle::{Checkpoint, Hash, KeyName, Question, SigningKey, VerifierKey, sign};
 use auditlog::store::Store;
 use base64::Engine;
@@ -17,6 +20,11 @@ pub const LOG_NAME: &str = "audit.example.com";
 
 fn signing_key() -> SigningKey {
     SigningKey::from_seed(&[7; 32]).expect("32 bytes")
+}
+
+/// Signs records of erasures with the key that signs the checkpoints.
+pub fn record_keys() -> LoadRecordKeys {
+    Arc::new(|log_id, _| Ok(RecordKeys { origin: verifier_key(log_id).name().clone(), keys: vec![signing_key()] }))
 }
 
 /// What verifies the checkpoints of a log.

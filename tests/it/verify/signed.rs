@@ -11,34 +11,31 @@ use crate::support::process::{auditlog, create_key, ran};
 use crate::support::trail::ORGANIZATION;
 use crate::support::{Backend, Database, Process, on_every_database};
 
-const LOG_NAME: &str = "audit.example.com";
+pub const LOG_NAME: &str = "audit.example.com";
 
 /// A service that signs, and a key to write, verify and erase with.
-struct Signed<'a> {
-    database: &'a Database,
-    service: Process,
-    key: String,
+pub struct Signed<'a> {
+    pub database: &'a Database,
+    pub service: Process,
+    pub key: String,
 }
 
 impl<'a> Signed<'a> {
-    fn start(database: &'a Database) -> Self {
+    pub fn start(database: &'a Database) -> Self {
         let file = signing_key(database);
         let (code, _, stderr) = ran(&["signing-key", "create"], &[("AUDITLOG_SIGNING_KEY", &file)]);
         assert_eq!(code, Some(0), "{stderr}");
-        let mut command = auditlog();
-        command.args(["serve", "--listen", "127.0.0.1:0"]).env("AUDITLOG_DATABASE_URL", &database.url);
-        command.env("AUDITLOG_SIGNING_KEY", &file).env("AUDITLOG_LOG_NAME", LOG_NAME);
         let scopes = ["--scope", "write", "--scope", "verify", "--scope", "erase"];
         let key = create_key(&database.url, &[&["--organization", ORGANIZATION], &scopes[..]].concat());
-        Self { database, service: Process::spawn(command), key }
+        Self { database, service: serve(database), key }
     }
 
-    fn run(&self, command: &[&str]) -> (Option<i32>, String, String) {
+    pub fn run(&self, command: &[&str]) -> (Option<i32>, String, String) {
         run(&self.service.url(""), &self.key, command)
     }
 
     /// Verifies until a checkpoint of `size` entries is; the verdict, and what was told beside it.
-    async fn verified(&self, size: u64, arguments: &[&str]) -> (Value, String) {
+    pub async fn verified(&self, size: u64, arguments: &[&str]) -> (Value, String) {
         let begun = Instant::now();
         loop {
             let (code, verdict, told) = self.run(&[&["verify", "--json"], arguments].concat());
@@ -56,18 +53,26 @@ impl<'a> Signed<'a> {
         }
     }
 
-    fn import(&self, numbers: std::ops::Range<usize>) {
+    pub fn import(&self, numbers: std::ops::Range<usize>) {
         import(self.database, &self.service, &self.key, numbers);
     }
 }
 
-fn run(endpoint: &str, key: &str, command: &[&str]) -> (Option<i32>, String, String) {
+pub fn run(endpoint: &str, key: &str, command: &[&str]) -> (Option<i32>, String, String) {
     let environment =
         [("AUDITLOG_ENDPOINT", endpoint), ("AUDITLOG_API_KEY", key), ("AUDITLOG_ORGANIZATION", ORGANIZATION)];
     ran(command, &environment)
 }
 
-fn signing_key(database: &Database) -> String {
+/// A service that signs with the key of [`signing_key`].
+pub fn serve(database: &Database) -> Process {
+    let mut command = auditlog();
+    command.args(["serve", "--listen", "127.0.0.1:0"]).env("AUDITLOG_DATABASE_URL", &database.url);
+    command.env("AUDITLOG_SIGNING_KEY", signing_key(database)).env("AUDITLOG_LOG_NAME", LOG_NAME);
+    Process::spawn(command)
+}
+
+pub fn signing_key(database: &Database) -> String {
     database.directory.path().join("signing.key").to_str().expect("UTF-8").to_owned()
 }
 
@@ -135,6 +140,6 @@ on_every_database! {
             }
         });
         let (verdict, _) = signed.verified(640, &remember).await;
-        assert_eq!(verdict["erased"], 80);
+        assert_eq!((&verdict["erased"], &verdict["erasedBy"]["givenKey"]), (&80.into(), &80.into()));
     }
 }

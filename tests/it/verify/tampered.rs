@@ -1,10 +1,14 @@
 //! Tampering by hand with SQL: each is caught, and named.
 
-use auditlog::domain::Seq;
+use std::time::Duration;
+
+use auditlog::domain::{Clock, EntryId, Group, OrganizationId, Random, Reason, Seq};
+use auditlog::ingest::{Eraser, Erasure, Target};
+use auditlog::metrics::Metrics;
 
 use super::{Verified, id};
-use crate::support::log::literal;
-use crate::support::process::{create_key, ran};
+use crate::support::log::{literal, record_keys};
+use crate::support::process::ran;
 use crate::support::trail::ORGANIZATION;
 use crate::support::{Backend, Database, on_every_database};
 
@@ -259,13 +263,16 @@ on_every_database! {
         let verified = Verified::with(database, 300).await;
         let state = verified.file("state");
         verified.assert_verified(&["--state", &state], "300");
-        let key = create_key(&database.url, &["--organization", ORGANIZATION, "--scope", "erase"]);
-        let endpoint = verified.service.url("");
         let (one, other) = (id(7), id(260));
-        let arguments = ["erase", "--entry", &one, "--entry", &other, "--reason", "asked for", "--yes"];
-        let environment = [("AUDITLOG_ENDPOINT", endpoint.as_str()), ("AUDITLOG_API_KEY", &key), ("AUDITLOG_ORGANIZATION", ORGANIZATION)];
-        let (code, _, stderr) = ran(&arguments, &environment);
-        assert_eq!(code, Some(0), "{stderr}");
+        let ids = [&one, &other].map(|id| EntryId::parse(id.clone()).expect("an id")).to_vec();
+        let (target, groups) = (Target::Entries(ids), [Group::Actor, Group::Content].into_iter().collect());
+        let reason = Reason::parse("asked for".to_owned()).expect("a reason");
+        let organization = OrganizationId::parse(ORGANIZATION).expect("an id");
+        let erasure = Erasure { organization, target, groups, reason, key_id: "ErasersKey01".to_owned() };
+        let (clock, random, patience) = (Clock::system(), Random::system(), Duration::from_secs(20));
+        let keys = Some(record_keys());
+        let eraser = Eraser::new(verified.store.clone(), clock, random, patience, keys, &Metrics::default());
+        assert_eq!(eraser.erase(erasure).await.expect("erased").recorded, [301]);
         // Its record is not signed for yet, for which the verifier waits in vain.
         let may_be = "what records that values of entry 7 were erased has not come, and may be among what follows";
         verified.assert_unsigned(&[], "300", "the entries 301 to 301, which may record what was erased, are not signed");

@@ -1,0 +1,397 @@
+//! Whose records of erasures are believed: those that a key of the log has signed, whatever somebody writes to the
+//! database.
+
+use std::time::Duration;
+
+use auditlog::app::record_keys;
+use auditlog::domain::{Clock, Group, Random, Reason, Seq};
+use auditlog::ingest::{Eraser, Erasure, Target};
+use auditlog::merkle::{ErasureRecord, GroupHash, SigningKey, Values, VerifierKey, group_hashes};
+use auditlog::metrics::Metrics;
+use auditlog::signer::{Keys, Signing};
+use auditlog::store::{Sealed, Store};
+use serde_json::{Value, json};
+
+use super::signed::{LOG_NAME, Signed, run, serve, signing_key};
+use super::{id, import};
+use crate::ingest::{organization, start, write};
+use crate::schema::execute;
+use crate::support::log::literal;
+use crate::support::process::{create_key, ran};
+use crate::support::trail::ORGANIZATION;
+use crate::support::{Backend, Database, Process, on_every_database};
+
+const WHY: [&str; 3] = ["--reason", "asked for", "--yes"];
+
+/// Somebody who can write to the database, and knows all that it has.
+struct Forger<'a> {
+    database: &'a Database,
+    store: Store,
+}
+
+/// A change of the service.
+fn change(field: &str, text: &str) -> Value {
+    json!({ "field": field, "oldValue": null, "newValue": text })
+}
+
+impl<'a> Forger<'a> {
+    async fn of(database: &'a Database) -> Self {
+        Self { database, store: database.store().await }
+    }
+
+    async fn sql(&self, statement: &str) {
+        execute(self.database, statement).await;
+    }
+
+    async fn entry(&self, seq: Seq) -> Sealed {
+        self.store.sealed(&organization(ORGANIZATION), seq - 1, seq, 1).await.expect("read").remove(0)
+    }
+
+    /// The name and the new value of the changes of an entry.
+    async fn changes(&self, seq: Seq) -> Vec<(String, String)> {
+        let sealed = self.entry(seq).await;
+        let text = |json: &str| serde_json::from_str(json).expect("a string");
+        let changes = sealed.entry.content.changes.iter();
+        changes.map(|change| (change.field.clone(), text(change.new_value.as_str()))).collect()
+    }
+
+    async fn log_id(&self) -> String {
+        self.store.log_head(&organization(ORGANIZATION)).await.expect("read").expect("a log").log_id
+    }
+
+    /// What verifies `key` in this log.
+    async fn verifier(&self, key: &SigningKey) -> VerifierKey {
+        let name: auditlog::merkle::LogName = LOG_NAME.parse().expect("a name");
+        key.verifier(name.origin(&self.log_id().await).expect("an origin"))
+    }
+
+    /// The hash of the content of an entry.
+    async fn content_hash(&self, seq: Seq) -> GroupHash {
+        let Sealed { entry, salts, leaf: _ } = self.entry(seq).await;
+        let catalogue = self.store.catalogue().await.expect("read");
+        let resource_type = catalogue.resource_type_name(entry.content.resource_type).expect("a name");
+        let action = catalogue.action_name(entry.content.action).expect("a name");
+        group_hashes(&Values::of(&entry, resource_type, action), &salts)[2]
+    }
+
+    /// Takes the content of `victim` away as an erasure would, and appends a record of it with these changes and the id
+    /// that ends with `id`, which is else like the entry `like`. Hashes, tree and head become what they should be.
+    async fn forge(&self, victim: Seq, hash: GroupHash, like: Seq, id: &str, changes: &[Value]) -> Seq {
+        let head = self.store.log_head(&organization(ORGANIZATION)).await.expect("read").expect("a log");
+        let seq = head.edge.size() as Seq + 1;
+        let salts = self.entry(victim).await.salts;
+        let without = [salts.of(Group::Facts).as_slice(), salts.of(Group::Actor), &[0; 16]].concat();
+        let changes = Value::from(changes.to_vec()).to_string().replace('\'', "''");
+        let last = "(SELECT MAX(recorded_at) FROM audit_logs)";
+        let same = "organization_id, resource_type, resource_id, resource_name, action, user_name, \
+                    user_email, metadata, trace_id, writer_key_id, salts, leaf_hash, erased";
+        for statement in [
+            format!(
+                "UPDATE audit_logs SET erased = 4, resource_name = NULL, changes = '[]', salts = {} WHERE seq = {victim}",
+                literal(self.database, &without)
+            ),
+            format!(
+                "INSERT INTO erasures VALUES ('{ORGANIZATION}', {victim}, 2, {}, {seq})",
+                literal(self.database, &hash.0.0)
+            ),
+            format!(
+                "INSERT INTO audit_logs (seq, id, user_id, changes, timestamp, recorded_at, {same}) SELECT {seq}, \
+                 'auditlog:erasure:0194858f-5b6a-7cc3-8f5e-{id}', 'key:AnotherKey01', '{changes}', {last}, {last}, {same} \
+                 FROM audit_logs WHERE seq = {like}"
+            ),
+        ] {
+            self.sql(&statement).await;
+        }
+        self.seal(seq).await;
+        seq
+    }
+
+    /// What a record of the erasure of `victim` says that [`Forger::attack`] writes.
+    async fn record(&self, victim: Seq, id: &str) -> ErasureRecord {
+        ErasureRecord {
+            id: format!("auditlog:erasure:0194858f-5b6a-7cc3-8f5e-{id}"),
+            user_id: "key:AnotherKey01".to_owned(),
+            reason: "\"asked for\"".to_owned(),
+            groups: vec![(victim, Group::Content, self.content_hash(victim).await)],
+        }
+    }
+
+    /// Forges the erasure of `victim`, with these signature lines, and waits until the service has signed the tree.
+    async fn attack(&self, victim: Seq, like: Seq, id: &str, lines: Option<&str>) {
+        let hash = self.content_hash(victim).await;
+        let erased = change(&format!("erased.{victim}.content"), &hash.0.to_string());
+        let changes = [change("reason", "asked for"), erased].into_iter();
+        let changes: Vec<_> = changes.chain(lines.map(|lines| change("signatures", lines))).collect();
+        self.signed(self.forge(victim, hash, like, id, &changes).await).await;
+    }
+
+    /// Gives the last entry the hash of what it says, and the log the tree that ends with it.
+    async fn seal(&self, seq: Seq) {
+        let Sealed { entry, salts, .. } = self.entry(seq).await;
+        let catalogue = self.store.catalogue().await.expect("read");
+        let leaf = auditlog::merkle::leaf_hash(&entry, &self.log_id().await, &catalogue, &salts).expect("names");
+        let leaves = self.store.sealed(&organization(ORGANIZATION), 0, seq - 1, 1_000).await.expect("read");
+        let mut edge = auditlog::merkle::Edge::default();
+        for leaf in leaves.into_iter().map(|sealed| sealed.leaf).chain([leaf]) {
+            let _ = edge.append(leaf);
+        }
+        let [leaf, edge, root] =
+            [&leaf.0[..], &edge.bytes(), &edge.root().0].map(|bytes| literal(self.database, bytes));
+        self.sql(&format!("UPDATE audit_logs SET leaf_hash = {leaf} WHERE seq = {seq}")).await;
+        self.sql(&format!("UPDATE organizations SET head_seq = {seq}, edge = {edge}, root = {root}")).await;
+    }
+
+    /// Waits until the service has signed the entry `seq`.
+    async fn signed(&self, seq: Seq) {
+        crate::signer::until("the forged tree is signed", async || {
+            let checkpoint = self.store.checkpoint(&organization(ORGANIZATION)).await.expect("read");
+            checkpoint.filter(|signed| signed.size >= seq as u64)
+        })
+        .await;
+    }
+}
+
+/// The keys of the test's service.
+fn own_keys(database: &Database) -> Keys {
+    Keys::load(signing_key(database).as_ref()).expect("a key")
+}
+
+/// An eraser in this process, which signs with the keys of the test's service.
+fn eraser(database: &Database, store: &Store) -> Eraser {
+    let signing = Signing { key_file: signing_key(database).into(), log_name: LOG_NAME.parse().expect("a name") };
+    let keys = record_keys(signing, Clock::system());
+    let patience = Duration::from_secs(20);
+    Eraser::new(store.clone(), Clock::system(), Random::system(), patience, Some(keys), &Metrics::default())
+}
+
+fn verdict(signed: &Signed<'_>, arguments: &[&str]) -> (Option<i32>, Value) {
+    let (code, verdict, told) = signed.run(&[&["verify", "--json"], arguments].concat());
+    (code, serde_json::from_str(&verdict).unwrap_or_else(|_| panic!("{verdict}{told}")))
+}
+
+/// That `victim` is found to be removed, because of what `why` says of its record.
+fn assert_removed(signed: &Signed<'_>, key: &str, victim: Seq, refused: u64, why: &str) {
+    let (code, found) = verdict(signed, &["--public-key", key]);
+    assert_eq!(
+        (code, &found["verified"], &found["kind"]),
+        (Some(1), &false.into(), &"removed without record".into()),
+        "{found}"
+    );
+    assert_eq!((&found["firstEntry"], &found["erasedBy"]["refused"]), (&victim.into(), &refused.into()), "{found}");
+    let message = found["message"].as_str().expect("text");
+    assert!(message.starts_with("its content is gone, and ") && message.contains(why), "{message}");
+}
+
+on_every_database! {
+    async fn an_erasure_that_somebody_records_by_sql_is_none(database: &Database) {
+        let signed = Signed::start(database);
+        signed.import(0..8);
+        let forger = Forger::of(database).await;
+        forger.signed(8).await;
+        let erased = signed.run(&[&["erase", "--entry", &id(8)], &WHY[..]].concat());
+        assert_eq!(erased.0, Some(0), "{}", erased.2);
+        let public = forger.verifier(own_keys(database).main().signing()).await;
+        let key = public.text();
+        forger.signed(9).await;
+        let (code, found) = verdict(&signed, &["--public-key", &key]);
+        let counts = json!({ "givenKey": 2, "otherKey": 0, "unsigned": 0, "refused": 0 });
+        assert_eq!((code, &found["erased"], &found["erasedBy"]), (Some(0), &2.into(), &counts));
+        let (honest, stranger) = (forger.changes(9).await, SigningKey::from_seed(&[9; 32]).expect("32 bytes"));
+        assert_eq!(honest.iter().map(|(field, _)| field.as_str()).collect::<Vec<_>>(), ["reason", "erased.8.actor", "erased.8.content", "signatures"]);
+        // Each of an earlier entry, so that it is the first one to be found.
+        forger.attack(7, 9, "000000000001", None).await;
+        assert_removed(&signed, &key, 7, 1, "entry 10 records its erasure, and no key of the log has signed that");
+        // The signature of another record.
+        let is_forged = "its signature is not that of its key for what it says";
+        forger.attack(6, 9, "000000000002", Some(&honest[3].1)).await;
+        assert_removed(&signed, &key, 6, 2, is_forged);
+        // All of another record, and more.
+        let hash = forger.content_hash(5).await;
+        let mut all: Vec<_> = honest.iter().map(|(field, text)| change(field, text)).collect();
+        all.insert(3, change("erased.5.content", &hash.0.to_string()));
+        forger.signed(forger.forge(5, hash, 9, "000000000003", &all).await).await;
+        assert_removed(&signed, &key, 5, 3, is_forged);
+        // By a key of their own, under the log's name.
+        let lines = forger.record(4, "000000000004").await.sign(public.name(), &[&stranger]);
+        forger.attack(4, 9, "000000000004", Some(&lines)).await;
+        let by = format!("is signed by {}, which is not believed", forger.verifier(&stranger).await.short());
+        assert_removed(&signed, &key, 4, 4, &by);
+        // The database says that the log has no keys and no checkpoints.
+        forger.sql("DELETE FROM log_keys").await;
+        forger.sql("DELETE FROM checkpoints").await;
+        forger.attack(3, 9, "000000000005", None).await;
+        assert_removed(&signed, &key, 3, 5, "no key of the log has signed that");
+        // The same record, as the service's key has signed it in another log.
+        let elsewhere = LOG_NAME.parse::<auditlog::merkle::LogName>().expect("a name").origin(&"0".repeat(32)).expect("one");
+        let lines = forger.record(2, "000000000006").await.sign(&elsewhere, &[own_keys(database).main().signing()]);
+        forger.attack(2, 9, "000000000006", Some(&lines)).await;
+        assert_removed(&signed, &key, 2, 6, "which is not believed");
+    }
+
+    async fn a_signed_record_that_is_edited_before_it_is_in_a_signed_tree_is_none(database: &Database) {
+        let signed = Signed::start(database);
+        signed.import(0..8);
+        let forger = Forger::of(database).await;
+        forger.signed(8).await;
+        let key = forger.verifier(own_keys(database).main().signing()).await.text();
+        let Signed { service, key: api_key, .. } = signed;
+        service.kill();
+        let erase = |entry: usize| {
+            let ids = vec![auditlog::domain::EntryId::parse(id(entry)).expect("an id")];
+            let groups = [Group::Actor, Group::Content].into_iter().collect();
+            let reason = Reason::parse("asked for".to_owned()).expect("a reason");
+            let (organization, key_id) = (organization(ORGANIZATION), "ErasersKey01".to_owned());
+            Erasure { organization, target: Target::Entries(ids), groups, reason, key_id }
+        };
+        let eraser = eraser(database, &forger.store);
+        for (entry, (from, to)) in [
+            (7, ("asked for", "never asked")),
+            (6, ("key:ErasersKey01", "key:AnotherKey01")),
+            (5, ("erased.5.", "erased.4.")),
+        ] {
+            let recorded = eraser.erase(erase(entry)).await.expect("erased").recorded;
+            let [seq] = recorded[..] else { panic!("{recorded:?}") };
+            for column in ["changes", "user_id"] {
+                forger.sql(&format!("UPDATE audit_logs SET {column} = replace({column}, '{from}', '{to}') WHERE seq = {seq}")).await;
+            }
+            forger.seal(seq).await;
+        }
+        let signed = Signed { database, service: serve(database), key: api_key };
+        forger.signed(11).await;
+        // The last edit is of a record that says nothing of entry 5 any more.
+        let (code, found) = verdict(&signed, &["--public-key", &key]);
+        assert_eq!((code, &found["kind"], &found["firstEntry"]), (Some(1), &"removed without record".into(), &5.into()), "{found}");
+        assert!(found["message"].as_str().is_some_and(|why| why.contains("no later entry records with its hash")), "{found}");
+        assert_eq!((&found["erased"], &found["erasedBy"]["refused"]), (&0.into(), &4.into()));
+    }
+
+    async fn a_record_is_signed_by_all_keys_of_the_log_that_the_service_holds(database: &Database) {
+        let signed = Signed::start(database);
+        signed.import(0..8);
+        let forger = Forger::of(database).await;
+        forger.signed(8).await;
+        let state = database.directory.path().join("state");
+        let remember = ["--state", state.to_str().expect("UTF-8")];
+        let old = forger.verifier(own_keys(database).main().signing()).await.text();
+        let erase = |entry: usize| {
+            let (code, _, told) = signed.run(&[&["erase", "--entry", &id(entry), "--groups", "content"], &WHY[..]].concat());
+            assert_eq!(code, Some(0), "{told}");
+        };
+        erase(1);
+        forger.signed(9).await;
+        let file = signing_key(database);
+        let rotated = ran(&["signing-key", "rotate", "--overlap", "1d"], &[("AUDITLOG_SIGNING_KEY", &file)]);
+        assert_eq!(rotated.0, Some(0), "{}", rotated.2);
+        let new = forger.verifier(own_keys(database).main().signing()).await.text();
+        forger.signed(10).await;
+        erase(2);
+        forger.signed(11).await;
+        let lines = forger.changes(11).await.pop().expect("signatures");
+        assert_eq!((lines.0.as_str(), lines.1.lines().count()), ("signatures", 2));
+        let counts = |given: u64, other: u64| json!({ "givenKey": given, "otherKey": other, "unsigned": 0, "refused": 0 });
+        for keys in [vec!["--public-key", &old], vec!["--public-key", &old, "--public-key", &new]] {
+            let (code, found) = verdict(&signed, &keys);
+            assert_eq!((code, &found["erasedBy"]), (Some(0), &counts(2, 0)), "{found}");
+        }
+        let (code, found) = verdict(&signed, &[&["--public-key", &old], &remember[..]].concat());
+        assert_eq!(code, Some(0), "{found}");
+        // Who knows only the new key is told that the old one is lacking, and may be given both.
+        let (code, found) = verdict(&signed, &["--public-key", &new]);
+        assert_eq!((code, &found["kind"], &found["firstEntry"]), (Some(1), &"removed without record".into(), &1.into()), "{found}");
+        assert!(found["message"].as_str().is_some_and(|why| why.contains("a former key of the log has to be given, too")), "{found}");
+        // Once the old key is gone, a state still knows that it was one; so does whoever believes what is told.
+        let keys = std::fs::read_to_string(&file).expect("keys");
+        let kept: String = keys.lines().filter(|line| !line.contains(" until ")).map(|line| format!("{line}\n")).collect();
+        std::fs::write(&file, kept).expect("the file");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        erase(3);
+        forger.signed(12).await;
+        let lines = forger.changes(12).await.pop().expect("signatures");
+        assert_eq!(lines.1.lines().count(), 1);
+        for _ in 0..2 {
+            let (code, found) = verdict(&signed, &remember);
+            assert_eq!((code, &found["erased"]), (Some(0), &3.into()), "{found}");
+        }
+        let written: Value = serde_json::from_str(&std::fs::read_to_string(&state).expect("a state")).expect("JSON");
+        assert_eq!((&written["keys"], &written["formerKeys"]), (&json!([new]), &json!([old])));
+        let (code, found) = verdict(&signed, &remember);
+        assert_eq!((code, &found["erasedBy"]), (Some(0), &counts(2, 1)));
+        let (code, found) = verdict(&signed, &["--trust-first-key"]);
+        assert_eq!((code, &found["erasedBy"]), (Some(0), &counts(2, 1)), "{found}");
+        // All of it, in words.
+        let (_, told, listed) = signed.run(&[&["verify", "--verbose"], &remember[..]].concat());
+        assert!(told.contains("; 3 groups of values were properly erased, 1 with records signed by another key of the log"), "{told}");
+        assert!(listed.contains("properly erased: content of entry 1, by entry 9, signed by another key of the log\n"), "{listed}");
+    }
+
+    async fn a_log_that_gets_keys_later_says_which_erasures_had_no_signature(database: &Database) {
+        let service = Process::serve(&database.url);
+        let scopes = ["--organization", ORGANIZATION, "--scope", "write", "--scope", "verify", "--scope", "erase"];
+        let key = create_key(&database.url, &scopes);
+        import(database, &service, &key, 0..5);
+        let erase = |service: &Process, entry: usize| {
+            run(&service.url(""), &key, &[&["erase", "--entry", &id(entry)], &WHY[..]].concat())
+        };
+        assert_eq!(erase(&service, 1).0, Some(0));
+        let forger = Forger::of(database).await;
+        assert_eq!(forger.changes(6).await.len(), 3, "a log without keys has records without signatures");
+        // With keys, before the first checkpoint: the record is signed by the key that will sign it.
+        let file = signing_key(database);
+        let (code, _, told) = ran(&["signing-key", "create"], &[("AUDITLOG_SIGNING_KEY", &file)]);
+        assert_eq!(code, Some(0), "{told}");
+        let reason = Reason::parse("asked for".to_owned()).expect("a reason");
+        let target = Target::Entries(vec![auditlog::domain::EntryId::parse(id(2)).expect("an id")]);
+        let groups = [Group::Actor].into_iter().collect();
+        let early = Erasure { organization: organization(ORGANIZATION), target, groups, reason, key_id: "K".to_owned() };
+        eraser(database, &forger.store).erase(early).await.expect("erased");
+        assert_eq!(forger.changes(7).await.last().expect("one").0, "signatures");
+        let signing = serve(database);
+        let signed = Signed { database, service: signing, key: key.clone() };
+        forger.signed(8).await;
+        let first = forger.changes(8).await;
+        assert_eq!(first[0], ("verifierKey".to_owned(), forger.verifier(own_keys(database).main().signing()).await.text()));
+        let counts = json!({ "givenKey": 1, "otherKey": 0, "unsigned": 2, "refused": 0 });
+        let (code, found) = verdict(&signed, &["--public-key", &first[0].1]);
+        assert_eq!((code, &found["erasedBy"], &found["size"]), (Some(0), &counts, &8.into()), "{found}");
+        let (_, told, _) = signed.run(&["verify", "--public-key", &first[0].1]);
+        assert!(told.contains("; 3 groups of values were properly erased, 2 with records not signed, before the log had keys"), "{told}");
+        // The service without a key erases no longer, whatever the database says of keys.
+        for is_told in [true, false] {
+            if !is_told {
+                forger.sql("DELETE FROM log_keys").await;
+            }
+            for dry in [&["--dry-run"][..], &["--yes"]] {
+                let asked = ["erase", "--entry", &id(3), "--reason", "asked for"];
+                let (code, _, told) = run(&service.url(""), &key, &[&asked[..], dry].concat());
+                assert_eq!(code, Some(1), "{told}");
+                assert!(told.contains("This log is signed, and this service has no key of it"), "{told}");
+            }
+        }
+        // From now on a record needs a signature, also where the log seems to have no keys.
+        forger.sql("DELETE FROM checkpoints").await;
+        forger.attack(4, 6, "000000000001", None).await;
+        assert_removed(&signed, &first[0].1, 4, 1, "no key of the log has signed that");
+        assert_eq!(forger.store.log_head(&organization(ORGANIZATION)).await.expect("read").expect("a log").edge.size(), 9, "no key is first twice");
+    }
+
+    async fn each_of_several_records_is_signed(database: &Database) {
+        let signed = Signed::start(database);
+        let forger = Forger::of(database).await;
+        let ingest = start(&forger.store, Clock::system());
+        for first in (0..1_100).step_by(550) {
+            let user = auditlog::domain::ResourceType(5);
+            let entries = (first..first + 550).map(|number| crate::erasure::person(&format!("log_{number}"), "ada", (user, "ada"), "x"));
+            write(&ingest, ORGANIZATION, entries.collect()).await.expect("written");
+        }
+        let (code, told, stderr) = signed.run(&[&["erase", "--user", "ada"], &WHY[..]].concat());
+        assert!(code == Some(0) && told.contains("recorded as numbers 1101 to 1103"), "{told}{stderr}");
+        forger.signed(1_103).await;
+        for seq in 1_101..=1_103 {
+            let changes = forger.changes(seq).await;
+            assert!(changes.len() <= 1_000 && changes.last().is_some_and(|(field, _)| field == "signatures"), "{}", changes.len());
+        }
+        let key = forger.verifier(own_keys(database).main().signing()).await.text();
+        let (code, found) = verdict(&signed, &["--public-key", &key]);
+        assert_eq!((code, &found["erasedBy"]["givenKey"]), (Some(0), &2_200.into()), "{found}");
+    }
+}
