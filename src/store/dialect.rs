@@ -210,18 +210,20 @@ async fn open_postgres(
     // Milliseconds, of which 0 is no limit.
     let limit = limit.map(|limit| ("statement_timeout", limit.as_millis().clamp(1, i32::MAX as u128).to_string()));
     options.map_sqlx_postgres_opts(move |postgres| {
-        without_brackets(postgres).application_name("auditlog").options(commit.clone()).options(limit.clone()).options([
-            // A bitmap has no order: where an organization was taken for a small one, a page sorted all of it.
-            ("enable_bitmapscan", "off"),
-            // Nor must a plan from when a table was small read all of it.
-            ("enable_seqscan", "off"),
-            ("max_parallel_workers_per_gather", "0"),
-            // Compiling a statement took 10 ms where running it takes 0.3.
-            ("jit", "off"),
-            // Another process that hangs in its transaction must not stop all writes for ever.
-            ("lock_timeout", "10s"),
-            ("idle_in_transaction_session_timeout", "30s"),
-        ])
+        without_brackets(postgres).application_name("auditlog").options(commit.clone()).options(limit.clone()).options(
+            [
+                // A bitmap has no order: where an organization was taken for a small one, a page sorted all of it.
+                ("enable_bitmapscan", "off"),
+                // Nor must a plan from when a table was small read all of it.
+                ("enable_seqscan", "off"),
+                ("max_parallel_workers_per_gather", "0"),
+                // Compiling a statement took 10 ms where running it takes 0.3.
+                ("jit", "off"),
+                // Another process that hangs in its transaction must not stop all writes for ever.
+                ("lock_timeout", "10s"),
+                ("idle_in_transaction_session_timeout", "30s"),
+            ],
+        )
     });
     let last_loss = origin.last_loss();
     options.map_sqlx_postgres_before_acquire(move |_, made| {
@@ -239,7 +241,8 @@ async fn open_postgres(
 
 async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<(Connections, Connections)> {
     let origin = Arc::new(Origin::Server(Box::new(Server::new(postgres_options(url)?))));
-    let readers = Connections::readers(open_postgres(url, connections, None, None, &origin).await?, Arc::clone(&origin));
+    let readers =
+        Connections::readers(open_postgres(url, connections, None, None, &origin).await?, Arc::clone(&origin));
     let value = async |expression: &str| -> anyhow::Result<String> {
         let statement = sea_orm::Statement::from_string(DbBackend::Postgres, expression);
         let row = readers.query_one_raw(statement).await.map_err(errors::cause)?;
