@@ -8,7 +8,7 @@ use crate::support::{Backend, Database, Process, on_every_database};
 
 const ORGANIZATION: &str = "org_abc123";
 /// Where `.ci/run` puts Python's packages.
-const PYTHON: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/../clients/bin/python3");
+pub const PYTHON: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/../clients/bin/python3");
 
 /// Runs a client of a service that holds the demo's entries; gives what it printed.
 fn run(database: &Database, mut client: Command) -> String {

@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 
 use blocks::Page;
 pub use blocks::{Language, file};
-pub use reader::ROLES;
+pub use reader::{PROXIES, ROLES};
 use serde_json::Value;
 
 use crate::support::process::{create_key, output, program, text};
@@ -160,6 +160,7 @@ pages! {
     the_grpc_reference_runs: "docs/grpc.md",
     operations_run: "docs/OPERATIONS.md",
     the_postgresql_roles_are_run_elsewhere: "docs/postgresql-roles.md",
+    the_proxies_are_run_elsewhere: "docs/proxies.md",
     the_resource_histories_run: "docs/resource-histories.md",
     the_rest_reference_runs: "docs/rest.md",
     the_torture_page_is_run_by_ci: "docs/torture.md",

@@ -30,6 +30,7 @@ mod output;
 mod overload;
 mod plans;
 mod proofs;
+mod proxies;
 mod read;
 mod rest;
 mod roles;

@@ -12,6 +12,11 @@ pub enum Language {
     JavaScript,
     /// Run by tests/it/roles.rs.
     Sql,
+    /// Configurations of proxies, run by tests/it/proxies.rs.
+    Nginx,
+    Haproxy,
+    /// The same, of nghttpx.
+    Ini,
     /// A configuration file, kept under the name in its first line for the blocks that follow.
     Toml,
     /// What the block before prints, as JSON values.
@@ -82,6 +87,9 @@ fn language(fence: &str) -> Result<Language, String> {
         "python" => Language::Python,
         "javascript" => Language::JavaScript,
         "sql" => Language::Sql,
+        "nginx" => Language::Nginx,
+        "haproxy" => Language::Haproxy,
+        "ini" => Language::Ini,
         "toml" => Language::Toml,
         "json" => Language::Json,
         "text" | "csv" => Language::Text,

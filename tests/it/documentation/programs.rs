@@ -84,6 +84,7 @@ pub fn provide(page: &Page, directory: &Path) -> bool {
             Language::Python => name == "python3",
             Language::JavaScript => name == "node",
             Language::Sql | Language::Toml | Language::Json | Language::Text => false,
+            Language::Nginx | Language::Haproxy | Language::Ini => false,
         })
     };
     let mut is_whole = true;

@@ -42,6 +42,8 @@ struct Reader<'a> {
 
 /// Makes roles, which all databases of a server share: tests/it/roles.rs runs it, on a server of its own.
 pub const ROLES: &str = "docs/postgresql-roles.md";
+/// Has configurations of proxies, which tests/it/proxies.rs runs.
+pub const PROXIES: &str = "docs/proxies.md";
 
 /// Runs all of `page` on `database`.
 pub fn read(page: &Page, database: &Database) {
@@ -129,6 +131,10 @@ impl Reader<'_> {
                 None
             }
             Language::Sql => panic!("{at}: only {ROLES} has SQL"),
+            Language::Nginx | Language::Haproxy | Language::Ini => {
+                assert_eq!(self.page.path, PROXIES, "{at}: only {PROXIES} has configurations of proxies");
+                None
+            }
             Language::Text if exempt::diagram(&self.page.path, block) => None,
             Language::Json | Language::Text => {
                 let printed = printed.unwrap_or_else(|| panic!("{at}: no block before it prints this"));
