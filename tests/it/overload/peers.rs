@@ -1,22 +1,25 @@
 //! Peers that send nothing, take nothing, or too much of what HTTP/2 allows.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use auditlog::app::{ConnectionLimits, Serving};
 use auditlog::grpc::pb::{ExportAuditLogsRequest, ListAuditLogsRequest};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::{
-    PATIENCE, asked, asked_all, closed, connect, connections, counted, held, is_open, is_served, large, service, until,
-    writing,
+    PATIENCE, asked, asked_all, closed, connect, connections, counted, held, is_open, is_served, large, made_up, service,
+    until, writing,
 };
 use crate::metrics::comes_to;
 use crate::support::service::{options, serving, with_key};
+use crate::support::surfaces::Surfaces;
 use crate::support::{Backend, Database, database};
 
 /// Runs a test that is about connections alone.
@@ -100,6 +103,30 @@ fn a_slow_body_ends_with_the_time_of_its_request() {
         let read = tokio::time::timeout(PATIENCE, slow.read_exact(&mut answer)).await.expect("in time");
         read.expect("an answer");
         assert_eq!(&answer, b"HTTP/1.1 504");
+    });
+}
+
+#[test]
+fn a_body_that_does_not_come_is_given_up_before_the_time_of_its_request() {
+    // About two seconds, on a machine that is busy; the time of a request is 30 seconds.
+    const SOON: Duration = Duration::from_secs(15);
+    on_sqlite(async |database| {
+        let (service, key) = service(database, options()).await;
+        let check = "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: a\r\ncontent-type: \
+                     application/grpc-web+proto\r\ncontent-length: 100\r\n\r\n\0";
+        let surfaces = Surfaces::start(service).await;
+        let gateway: SocketAddr = surfaces.gateway_url().trim_start_matches("http://").parse().expect("an address");
+        let upload = writing(&key, 100, "{");
+        let unknown = writing(&made_up(0), 100, "{");
+        for address in [surfaces.service.running.address, gateway] {
+            for request in [check, &upload, &unknown] {
+                let mut stream = TcpStream::connect(address).await.expect("it connects");
+                stream.write_all(request.as_bytes()).await.expect("it is sent");
+                // An answer or the end of the connection.
+                let ended = tokio::time::timeout(SOON, stream.read(&mut [0; 1])).await;
+                assert!(ended.is_ok(), "{address} waits for the body of {request:?}");
+            }
+        }
     });
 }
 

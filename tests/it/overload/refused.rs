@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::peers::{frame, on_sqlite};
-use super::{PATIENCE, connect, counted, held, limited, permits_are_taken, service};
+use super::{PATIENCE, connect, counted, held, limited, made_up, permits_are_taken, service};
 use crate::metrics::comes_to;
 use crate::support::{Database, Service};
 
@@ -183,6 +183,32 @@ fn large_messages_that_come_after_their_requests_were_refused_do_so_too() {
 }
 
 #[test]
+fn uploads_with_an_unknown_key_leave_the_connection_open_too() {
+    on_sqlite(async |database| {
+        // More in all than the resets of its own that the server's HTTP/2 allows on a connection.
+        const TIMES: u32 = 40;
+        const BATCH: u32 = 30;
+        let (service, _) = service(database, limited(Limits::default())).await;
+        let mut peer = Peer::connect(&service).await;
+        let (head, sent) = (head("WriteAuditLogs", &made_up(0)), vec![0; 2 * LARGEST_FRAME]);
+        for time in 0..TIMES {
+            let streams = || streams(time * BATCH..(time + 1) * BATCH);
+            peer.send(&streams().flat_map(|stream| frame(HEADERS, END_HEADERS, stream, &head)).collect::<Vec<_>>())
+                .await;
+            // Meanwhile they may be answered, or wait for their messages.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            for stream in streams() {
+                peer.send_message(&message(stream, &sent).concat()).await;
+            }
+            peer.answered(BATCH).await;
+        }
+        // The service has read what came last, too.
+        let last = 2 * TIMES * BATCH + 1;
+        peer.send(&[frame(HEADERS, END_HEADERS, last, &head), message(last, &[]).concat()].concat()).await;
+        peer.answered(1).await;
+    });
+}
+
 fn of_requests_that_are_read_together_each_is_answered() {
     on_sqlite(async |database| {
         const TIMES: u32 = 20;
