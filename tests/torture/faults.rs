@@ -7,6 +7,7 @@
 mod clock;
 mod connections;
 pub mod disk;
+mod exhaustion;
 mod hostile;
 mod kill;
 mod locks;
@@ -57,6 +58,8 @@ pub enum Fault {
     Network,
     /// A client that floods, stalls and sends garbage, in some 40 ways.
     Hostile,
+    /// Hostile clients without a key take connections, memory, places, reads, look-ups and streams. No honest call fails.
+    Exhaustion,
     /// h2load: as many requests as it can make. Takes nghttp2-client, and long.
     H2load,
     /// slowhttptest: slow headers, bodies and readers, and ranges. Takes the program, and long.
@@ -88,7 +91,7 @@ impl Fault {
     pub fn is_of(self, backend: Backend) -> bool {
         match self {
             Self::Kill | Self::Terminate | Self::Disk | Self::Clock => true,
-            Self::Network | Self::Hostile | Self::H2load | Self::Slowhttptest => true,
+            Self::Network | Self::Hostile | Self::Exhaustion | Self::H2load | Self::Slowhttptest => true,
             Self::Busy => backend == Backend::Sqlite,
             Self::Postgres | Self::Connections | Self::Settings => backend == Backend::Postgres,
             Self::Locks | Self::Deadlocks | Self::Serialization | Self::Replicas => backend == Backend::Postgres,
@@ -123,6 +126,7 @@ impl Fault {
             Self::Disk | Self::Postgres | Self::Settings => &[STORAGE, TIMEOUT],
             Self::Connections => &[STORAGE],
             Self::Busy | Self::Clock | Self::Deadlocks | Self::Locks | Self::Serialization => &[],
+            Self::Exhaustion => &[],
             Self::Hostile | Self::H2load | Self::Slowhttptest => &[CONNECTION, OVERLOADED, RATE_LIMITED, TIMEOUT],
         }
     }
@@ -144,6 +148,7 @@ impl Fault {
             Self::Replicas => replicas::run(scene).await,
             Self::Network => network::run(scene).await,
             Self::Hostile => hostile::run(scene, self, &ATTACKS, Duration::from_millis(500)).await,
+            Self::Exhaustion => exhaustion::run(scene, self).await,
             Self::H2load => hostile::run(scene, self, tools(self), Duration::from_secs(20)).await,
             Self::Slowhttptest => {
                 // Longer than the half minute after which slow peers are shed.

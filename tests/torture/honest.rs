@@ -20,7 +20,7 @@ pub const MARK: &str = "honest-content-81d2";
 const CLIENTS: usize = 4;
 const REST: Duration = Duration::from_millis(20);
 /// An answer that takes longer is none.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How clients were served.
 #[derive(Default)]
@@ -30,6 +30,21 @@ pub struct Served {
 }
 
 impl Served {
+    /// Notes what became of a call that was made at `asked`.
+    pub fn note(&mut self, asked: Instant, answered: Result<(), String>) {
+        match answered {
+            Ok(()) => self.times.push(asked.elapsed()),
+            Err(why) => *self.failures.entry(why).or_default() += 1,
+        }
+    }
+
+    /// Adds those of another client.
+    pub fn add(&mut self, other: Self) {
+        let Self { times, failures } = other;
+        self.times.extend(times);
+        failures.into_iter().for_each(|(why, times)| *self.failures.entry(why).or_default() += times);
+    }
+
     pub fn count(&self) -> usize {
         self.times.len()
     }
@@ -74,9 +89,7 @@ impl Honest {
         self.ending.store(true, Ordering::Relaxed);
         let mut all = Served::default();
         while let Some(ended) = self.clients.join_next().await {
-            let Served { times, failures } = ended.expect("a client does not panic");
-            all.times.extend(times);
-            failures.into_iter().for_each(|(why, times)| *all.failures.entry(why).or_default() += times);
+            all.add(ended.expect("a client does not panic"));
         }
         all
     }
@@ -91,16 +104,14 @@ async fn work(target: Target, ending: Arc<AtomicBool>) -> Served {
         }
         let asked = Instant::now();
         let answered = if turn % 2 == 0 { list(&mut client, &target).await } else { write(&mut client, &target).await };
-        match answered {
-            Ok(()) => served.times.push(asked.elapsed()),
-            Err(status) => {
-                let why = format!("{:?}: {}", status.code(), status.message());
-                *served.failures.entry(why).or_default() += 1;
-            }
-        }
+        served.note(asked, answered.map_err(|status| told(&status)));
         tokio::time::sleep(REST).await;
     }
     served
+}
+
+fn told(status: &Status) -> String {
+    format!("{:?}: {}", status.code(), status.message())
 }
 
 /// Connects with the first call, and again after one that broke.

@@ -16,6 +16,7 @@ mod honest;
 mod hostile;
 mod journal;
 mod load;
+mod newcomers;
 mod options;
 mod proxy;
 mod report;

@@ -82,7 +82,8 @@ impl Options {
     /// Whether a fault is to happen: those that take long, if they are asked for or there is time. What hostile clients
     /// do takes a minute, and does not depend on the database.
     pub fn asks(&self, fault: Fault, backend: Backend) -> bool {
-        let is_long = fault.is_long() || (fault == Fault::Hostile && backend == Backend::Postgres);
+        let is_hostile = [Fault::Hostile, Fault::Exhaustion].contains(&fault);
+        let is_long = fault.is_long() || (is_hostile && backend == Backend::Postgres);
         match self.only.is_empty() {
             true => fault.is_possible() && (self.minutes.is_some() || !is_long),
             false => self.only.contains(&fault),

@@ -179,6 +179,42 @@ impl Drop for Service {
     }
 }
 
+/// A process of `auditlog gateway`, killed with this value.
+pub struct Gateway {
+    pub address: String,
+    pub metrics: String,
+    pub log: PathBuf,
+    child: Child,
+}
+
+impl Gateway {
+    /// Starts one in front of the service at `upstream`, and waits until it is ready. Its log is in `directory`.
+    pub async fn start(directory: &Path, upstream: &str) -> anyhow::Result<Self> {
+        let free = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
+        let [address, metrics] = [free[0].local_addr()?.to_string(), free[1].local_addr()?.to_string()];
+        drop(free);
+        let log = directory.join("gateway.log");
+        let mut command = program();
+        command.args(["gateway", "--listen", &address, "--metrics-listen", &metrics]);
+        command.args(["--upstream", &format!("http://{upstream}")]);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&log)?).spawn()?;
+        let gateway = Self { address, metrics, log, child };
+        let (url, begun) = (format!("http://{}/readyz", gateway.address), Instant::now());
+        while !reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success()) {
+            ensure!(begun.elapsed() < COMES_BACK, "the gateway is not ready; see {}", gateway.log.display());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(gateway)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Sends `signal` to all of `processes` at once. One that has ended is passed over.
 pub fn signal_all(signal: &str, processes: &[u32]) -> anyhow::Result<()> {
     let ids: Vec<_> = processes.iter().map(u32::to_string).collect();

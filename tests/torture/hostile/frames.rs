@@ -1,5 +1,6 @@
 //! HTTP/2 by hand: frames that no library would send.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -106,6 +107,8 @@ pub struct Seen {
     /// Streams that it ended, and those that it reset.
     pub ended: usize,
     pub reset: usize,
+    /// Streams of which it did one or both.
+    pub over: usize,
     /// Why it gave up on the connection, if it said so.
     pub goaway: Option<u32>,
     pub is_closed: bool,
@@ -180,9 +183,10 @@ impl Raw {
 
 /// Takes note of frames until the connection ends.
 async fn watch(mut read: OwnedReadHalf, seen: Arc<Mutex<Seen>>) {
-    let mut head = [0; 9];
+    let (mut head, mut over) = ([0; 9], HashSet::new());
     while read.read_exact(&mut head).await.is_ok() {
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
         let mut payload = vec![0; length as usize];
         if read.read_exact(&mut payload).await.is_err() {
             break;
@@ -193,6 +197,10 @@ async fn watch(mut read: OwnedReadHalf, seen: Arc<Mutex<Seen>>) {
             RST_STREAM => seen.reset += 1,
             GOAWAY => seen.goaway = payload.get(4..8).map(|code| u32::from_be_bytes(code.try_into().expect("four"))),
             _ => {}
+        }
+        let is_over = head[3] == RST_STREAM || [DATA, HEADERS].contains(&head[3]) && head[4] & END_STREAM != 0;
+        if is_over && over.insert(stream) {
+            seen.over += 1;
         }
     }
     seen.lock().expect("no panic").is_closed = true;

@@ -20,7 +20,7 @@ async fn connect(target: &Target) -> io::Result<TcpStream> {
 }
 
 /// Sends `bytes`, and gives the first line of the answer.
-async fn exchange(target: &Target, bytes: &[u8]) -> io::Result<String> {
+pub(super) async fn exchange(target: &Target, bytes: &[u8]) -> io::Result<String> {
     let (mut read, mut write) = connect(target).await?.into_split();
     let mut answer = [0; 256];
     let exchange = async {

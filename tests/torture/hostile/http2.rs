@@ -254,7 +254,7 @@ async fn held(
                 }
             }
             tokio::time::sleep(duration).await;
-            let Seen { ended, reset, goaway, is_closed } = raw.seen();
+            let Seen { ended, reset, over: _, goaway, is_closed } = raw.seen();
             let hundreds = |count: usize| count.div_ceil(100) * 100;
             let (ended, reset) = (hundreds(ended), hundreds(reset));
             Ok(format!("{streams} asked, some {ended} answered, {reset} reset, GOAWAY {goaway:?}, closed: {is_closed}"))
@@ -359,7 +359,7 @@ pub async fn huge_metadata(target: Target, _: Duration) -> io::Result<String> {
             data(1, &list(&target), &mut bytes);
             // It may have been refused before.
             let _ = raw.send(&bytes).await;
-            let Seen { ended, reset, goaway, is_closed } = raw.ends(1, Duration::from_secs(5)).await;
+            let Seen { ended, reset, over: _, goaway, is_closed } = raw.ends(1, Duration::from_secs(5)).await;
             Ok(format!("answered: {ended}, reset: {reset}, GOAWAY {goaway:?}, closed: {is_closed}"))
         }
     })

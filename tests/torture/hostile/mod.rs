@@ -1,6 +1,7 @@
 //! What a hostile client may send. Each attack goes on for as long as it is told, or until the service refuses it,
 //! and tells what came of it. It fails only where the service cannot be reached; what must hold is asked beside it.
 
+mod exhaustion;
 mod frames;
 mod http1;
 mod http2;
@@ -32,6 +33,13 @@ pub type Outcome = Pin<Box<dyn Future<Output = io::Result<String>> + Send>>;
 pub struct Attack {
     pub name: &'static str,
     pub run: fn(Target, Duration) -> Outcome,
+}
+
+impl Attack {
+    /// Whether a gateway has what it attacks: it looks up no keys, reads nothing and has no streams.
+    pub fn is_for_gateways(&self) -> bool {
+        ["stalled_health_checks", "repeated_headers", "open_uploads"].contains(&self.name)
+    }
 }
 
 macro_rules! attacks {
@@ -89,6 +97,16 @@ pub static TOOLS: [Attack; 7] = attacks![
     tools::slowhttptest_bodies,
     tools::slowhttptest_reads,
     tools::slowhttptest_ranges,
+];
+
+/// Those during which no honest call may be refused.
+pub static EXHAUSTION: [Attack; 6] = attacks![
+    exhaustion::stalled_health_checks,
+    exhaustion::repeated_headers,
+    exhaustion::open_uploads,
+    exhaustion::watched_health,
+    exhaustion::made_up_keys,
+    exhaustion::pairs_of_filters,
 ];
 
 /// Runs `count` of the same at once, and gives what the first said. Errors of single connections are what the service
