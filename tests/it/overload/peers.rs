@@ -14,8 +14,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::{
-    PATIENCE, asked, asked_all, closed, connect, connections, counted, held, is_open, is_served, large, made_up, service,
-    until, writing,
+    PATIENCE, asked, asked_all, closed, connect, connections, counted, held, is_open, is_served, large, made_up,
+    service, until, writing,
 };
 use crate::metrics::comes_to;
 use crate::support::service::{options, serving, with_key};

@@ -209,6 +209,7 @@ fn uploads_with_an_unknown_key_leave_the_connection_open_too() {
     });
 }
 
+#[test]
 fn of_requests_that_are_read_together_each_is_answered() {
     on_sqlite(async |database| {
         const TIMES: u32 = 20;
