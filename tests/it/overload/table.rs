@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::support::process::ran;
 
 /// What tests each limit: a function of tests/it.
-const TESTED: [(&str, &str); 26] = [
+const TESTED: [(&str, &str); 27] = [
     ("open connections", "a_flood_of_connections_takes_no_place_from_those_in_use"),
     ("time to the first request", "who_sends_no_request_is_ended_and_others_are_served"),
     (
@@ -47,8 +47,12 @@ const TESTED: [(&str, &str); 26] = [
     ("entries that wait to be written", "the_queue_is_as_deep_as_what_waits"),
     ("bytes of entries that wait", "bytes_that_find_no_room_are_refused_and_leave_nothing"),
     ("time that the writes ahead of one take", "a_write_that_would_be_late_is_refused"),
+    ("timestamp of a new entry ahead of the server", "entries_whose_time_has_not_come_are_counted_as_refused"),
     ("requests a second of a key", "a_key_that_asks_too_often_is_refused_and_others_are_not"),
-    ("time of a request", "a_slow_body_ends_with_the_time_of_its_request"),
+    (
+        "time of a request, and of each of its statements that read",
+        "a_statement_that_reads_for_a_request_ends_and_that_of_a_job_does_not",
+    ),
 ];
 
 /// The cells of each row: limit, default, option, what is beyond it, reason.
