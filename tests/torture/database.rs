@@ -112,12 +112,18 @@ impl Server {
             port = self.port,
             options = self.options,
         );
-        self.child = Some(as_postgres(&script, &self.directory).stdin(Stdio::null()).spawn()?);
+        let directory = self.directory.clone();
+        let spawn = || as_postgres(&script, &directory).stdin(Stdio::null()).spawn();
+        self.child = Some(spawn()?);
         let begun = Instant::now();
         while !self.answers() {
             let ended = self.child.as_mut().context("it was started")?.try_wait()?.is_some();
             let log = || fs::read_to_string(self.log()).unwrap_or_default();
-            ensure!(!ended && begun.elapsed() < STARTS, "PostgreSQL did not start: {}", log());
+            ensure!(begun.elapsed() < STARTS, "PostgreSQL did not start: {}", log());
+            if ended {
+                // A process of the one that was killed may still hold its memory.
+                self.child = Some(spawn()?);
+            }
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())

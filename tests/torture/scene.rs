@@ -32,12 +32,13 @@ const LOAD: u64 = 20;
 /// The longest that all may take to end once nothing is in their way.
 const SETTLES: Duration = Duration::from_secs(90);
 /// The most that the gauges of a service may show. Of memory, what may wait, several times, in a debug build; all else
-/// is as limited by default, and bytes by what is ready beyond it.
+/// is as limited by default, and bytes by what is ready beyond it. Requests under way are also those that wait for their
+/// bodies without a permit, about one of each connection.
 const MOST: [(&str, f64); 7] = [
     (MEMORY, 400e6),
     ("auditlog_connections", 1_024.0),
     ("auditlog_held_bytes", 320.0 * MIB),
-    ("auditlog_requests_in_flight", 512.0),
+    ("auditlog_requests_in_flight", 2_048.0),
     ("auditlog_reads", 320.0),
     ("auditlog_queue_entries", 20_000.0),
     ("auditlog_queue_bytes", 64.0 * MIB),
