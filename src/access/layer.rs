@@ -5,13 +5,19 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use tokio::sync::Semaphore;
 
-use super::{Access, Caller};
+use super::{Access, Caller, claimed_key_id};
 use crate::error::{Error, Result};
 
 /// Answers with an error, as its protocol does.
 pub type ErrorResponder = fn(Error) -> Response;
 
 impl Access {
+    /// Whether the key that `headers` claim has been found before, so that it does not wait for its look-up.
+    pub fn knows(&self, headers: &HeaderMap) -> bool {
+        let claimed = headers.get(AUTHORIZATION).and_then(claimed_key_id);
+        claimed.is_some_and(|id| self.known.contains_key(&id))
+    }
+
     /// The holder of the key in `headers`. `lookups` is held while a key is looked up that is not known. Errors: those of
     /// [`Access::caller`].
     pub async fn authenticate(&self, headers: &HeaderMap, lookups: &Semaphore) -> Result<Caller> {

@@ -167,16 +167,19 @@ impl Access {
         if let Some(found) = self.recent.get(id).await {
             return Ok(found);
         }
+        let ended = |_| Error::Draining;
+        let is_known = self.known.contains_key(id);
+        // Not within the look-up, which others may share who are not of this connection.
+        let _of_connection = match lookups.filter(|_| !is_known) {
+            Some(lookups) => Some(lookups.acquire().await.map_err(ended)?),
+            None => None,
+        };
         // Concurrent requests with the same key share one look-up.
         let read = async {
-            let ended = |_| Error::Draining;
-            let (mut _of_connection, mut _of_all) = (None, None);
-            if !self.known.contains_key(id) {
-                if let Some(lookups) = lookups {
-                    _of_connection = Some(lookups.acquire().await.map_err(ended)?);
-                }
-                _of_all = Some(self.unknown_lookups.acquire().await.map_err(ended)?);
-            }
+            let _of_all = match is_known {
+                true => None,
+                false => Some(self.unknown_lookups.acquire().await.map_err(ended)?),
+            };
             Ok::<_, Error>(self.store.key(id).await?.map(Arc::new))
         };
         let found = self.recent.try_get_with_by_ref(id, read).await.map_err(|error| error.again("reading a key"))?;

@@ -5,12 +5,15 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
+use http_body_util::Limited;
 use moka::sync::Cache;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -34,6 +37,8 @@ const ANONYMOUS_TIMEOUT: Duration = Duration::from_secs(2);
 const ACCEPTED_TTL: Duration = Duration::from_secs(60);
 /// Credentials that a gateway takes for good at once.
 const MAX_ACCEPTED: u64 = 10_000;
+/// Bytes of the body of a call that needs no key, all messages of a stream together.
+const MAX_KEYLESS_BODY: usize = 64 * 1024;
 /// The most bytes of a head that always finds room.
 const SMALL_HEAD: usize = 4 * 1024;
 /// What a header takes beside its name and value.
@@ -103,7 +108,12 @@ impl Admission {
     /// Errors: those of [`Access::authenticate`], `Overloaded`.
     async fn permit(&self, connection: &Connection, request: &mut Request) -> Result<RequestPermit, Error> {
         let size = head_size(request);
-        let unknown = self.head(&self.anonymous_budget, size)?;
+        let is_known = match &self.access {
+            Some(access) => access.knows(request.headers()),
+            None => self.accepted.contains_key(&self.credential(request.headers())),
+        };
+        // Heads of requests that wait until their key is known.
+        let unknown = (!is_known).then(|| self.head(&self.anonymous_budget, size)).transpose()?;
         let key = match &self.access {
             Some(access) => {
                 let caller = access.authenticate(request.headers(), &connection.lookups).await?;
@@ -176,7 +186,9 @@ async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Some(connection) = request.extensions_mut().remove::<Arc<Connection>>() else { return next.run(request).await };
+    let Some(connection) = request.extensions_mut().remove::<Arc<Connection>>() else {
+        return respond(no_connection());
+    };
     let permit = admission.permit(&connection, &mut request).await;
     let organization = request.extensions().get::<Caller>().and_then(|caller| caller.organization.clone());
     let mut response = match permit {
@@ -204,15 +216,22 @@ async fn admit_keyless(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Some(connection) = request.extensions_mut().remove::<Arc<Connection>>() else { return next.run(request).await };
+    let Some(connection) = request.extensions_mut().remove::<Arc<Connection>>() else {
+        return respond(no_connection());
+    };
     match admission.keyless_permit(&connection, &request) {
         Ok(permit) => {
+            let request = request.map(|body| Body::new(Limited::new(body, MAX_KEYLESS_BODY)));
             let mut response = next.run(request).await;
             response.extensions_mut().insert(Arc::new(permit));
             response
         }
         Err(error) => respond(error),
     }
+}
+
+fn no_connection() -> Error {
+    Error::Internal(anyhow!("a request came without its connection"))
 }
 
 fn head_size(request: &Request) -> usize {

@@ -12,7 +12,7 @@ use axum::response::Response;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
-use http::{HeaderName, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use tonic::Status;
 use tonic::server::NamedService;
 use tonic_web::GrpcWebLayer;
@@ -96,7 +96,9 @@ impl Protocols {
     /// Answers `request` in the protocol that it speaks. Drops unknown headers before it returns.
     pub(super) fn answer(&self, mut request: Request) -> BoxFuture<'static, Response> {
         let known = request.headers().iter().filter(|(name, _)| KNOWN_HEADERS.contains(name));
-        *request.headers_mut() = known.map(|(name, value)| (name.clone(), value.clone())).collect();
+        // A value that is not copied keeps all that came with it.
+        let copy = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
+        *request.headers_mut() = known.filter_map(|(name, value)| Some((name.clone(), copy(value)?))).collect();
         match is_grpc(&request) && !is_grpc_web(&request) {
             true => self.grpc.clone().answer(request).boxed(),
             false => ask(self.web.clone(), request).boxed(),

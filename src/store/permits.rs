@@ -10,7 +10,7 @@ use crate::error::{BYTES_SPENT, Error, Result};
 use crate::limits::{Budget, KeyQuota};
 use crate::metrics::{Metrics, Refusal};
 
-/// Of so many reads that may run or wait, one key has one.
+/// A key may hold one in so many of the permits of reads that run or wait.
 const KEY_SHARE: usize = 2;
 
 #[derive(Clone)]

@@ -23,6 +23,8 @@ use crate::metrics::{Metrics, Refusal};
 
 /// Bytes a second that a peer has to take of a piece of a response.
 const MIN_RESPONSE_RATE: usize = 64 * 1024;
+/// Bytes of a request's body: a message as large as it may be, and what frames it.
+const MAX_RECEIVED: usize = MAX_REQUEST + 64 * 1024;
 /// How long the rest of a body is waited for that its handler left unread, and how many are at once.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) const MAX_DRAINS: usize = 64;
@@ -47,12 +49,14 @@ struct Receiving {
     /// Whether the client sends nothing before the body is read.
     expects_continue: bool,
     is_too_slow: bool,
+    is_ended: bool,
 }
 
 impl RequestBody {
     pub(super) fn new(body: Incoming, reservation: Reservation, metrics: Metrics, expects_continue: bool) -> Self {
-        let (received, pace, is_too_slow) = (0, None, false);
-        let receiving = Receiving { body, reservation, metrics, received, pace, expects_continue, is_too_slow };
+        let (received, pace, is_too_slow, is_ended) = (0, None, false, false);
+        let receiving =
+            Receiving { body, reservation, metrics, received, pace, expects_continue, is_too_slow, is_ended };
         Self(Arc::new(Mutex::new(receiving)))
     }
 
@@ -62,8 +66,10 @@ impl RequestBody {
         // The handler goes on reading, as it does in a stream both ways.
         let Some(receiving) = Arc::into_inner(self.0) else { return true };
         let receiving = receiving.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let Receiving { mut body, received, pace, expects_continue, is_too_slow, .. } = receiving;
-        if body.is_end_stream() {
+        let Receiving { mut body, reservation, metrics: _, received, pace, expects_continue, is_too_slow, is_ended } =
+            receiving;
+        drop(reservation);
+        if is_ended || body.is_end_stream() {
             return true;
         }
         // To begin to read tells a client to send that waits for it.
@@ -90,9 +96,13 @@ impl Receiving {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
             self.received += bytes;
+            self.is_ended = frame.is_none();
+            if self.received > MAX_RECEIVED {
+                return failed(Status::out_of_range("the request is too large"));
+            }
             if !self.reservation.try_grow(bytes) {
                 self.metrics.refused(Refusal::bytes);
-                return failed(Error::Overloaded(BYTES_SPENT));
+                return failed(Error::Overloaded(BYTES_SPENT).into());
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new)));
         }
@@ -101,7 +111,7 @@ impl Receiving {
             let due = *began + BODY_GRACE + time_for(self.received, MIN_BODY_RATE);
             if due <= Instant::now() {
                 self.is_too_slow = true;
-                return failed(Error::SlowBody);
+                return failed(Error::SlowBody.into());
             }
             look.set(sleep_until(due));
         }
@@ -110,8 +120,8 @@ impl Receiving {
 }
 
 /// The status arrives at the handler, which gives it as its answer.
-fn failed(error: Error) -> Polled {
-    Poll::Ready(Some(Err(axum::Error::new(Status::from(error)))))
+fn failed(status: Status) -> Polled {
+    Poll::Ready(Some(Err(axum::Error::new(status))))
 }
 
 impl http_body::Body for RequestBody {

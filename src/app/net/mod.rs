@@ -330,13 +330,13 @@ fn set_options(stream: &TcpStream, stalled: Duration) {
     }
 }
 
-/// HTTP/1 and HTTP/2 with limits set on purpose. What a connection may hold times the number of connections is
-/// what a peer without a key can take.
+/// HTTP/1 and HTTP/2 with limits set on purpose: a peer without a key can take as much as a connection may hold, times
+/// the number of connections.
 fn http(head: Duration) -> Builder<TokioExecutor> {
     let mut http = Builder::new(TokioExecutor::new());
     http.http1().timer(TokioTimer::new()).header_read_timeout(head).max_headers(MAX_HEADERS);
     // Room for a head. Otherwise 400 KiB.
-    http.http1().max_buf_size(128 * 1024);
+    http.http1().max_buf_size(MAX_HEAD as usize);
     http.http2()
         .timer(TokioTimer::new())
         // A gateway sends all that it has over one connection, of many callers: more than the permits of one of them.

@@ -12,6 +12,9 @@ use tonic::Code;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
 use super::{
     PATIENCE, asked, asked_all, closed, connect, connections, counted, held, is_open, is_served, large, made_up,
@@ -285,6 +288,25 @@ fn streams_without_a_key_are_few_on_each_connection() {
         is_served(&service, &key).await;
         drop(watched);
         until("the places are given back", async || client.watch(HealthCheckRequest::default()).await.is_ok()).await;
+    });
+}
+
+#[test]
+fn a_stream_without_a_key_is_read_only_so_far() {
+    on_sqlite(async |database| {
+        let (service, key) = service(database, options()).await;
+        let channel = Channel::from_shared(service.url("")).expect("a URL").connect().await.expect("it connects");
+        let list = MessageRequest::ListServices("x".repeat(3 * 1024));
+        let list = ServerReflectionRequest { host: String::new(), message_request: Some(list) };
+        let asked = tokio_stream::iter(vec![list; 1_000]);
+        let answers = ServerReflectionClient::new(channel).server_reflection_info(asked).await;
+        let mut answers = answers.expect("it begins").into_inner();
+        let mut answered = 0;
+        while let Ok(Some(_)) = answers.message().await {
+            answered += 1;
+        }
+        assert!(answered < 100, "{answered} were answered");
+        is_served(&service, &key).await;
     });
 }
 
