@@ -53,17 +53,7 @@ fn wrong_usage_exits_2_and_says_what_is_allowed() {
         (&["list", "--offset=-1"], "-1 is not in 0.."),
         (&["list", "--start-date", "yesterday"], "or a date such as 2025-01-31, got \"yesterday\""),
         (
-            &[
-                "list",
-                "--api-key",
-                "x",
-                "--organization",
-                "a",
-                "--start-date",
-                "2025-01-02",
-                "--end-date",
-                "2025-01-01",
-            ],
+            &["list", "--api-key", "x", "--organization=a", "--start-date=2025-01-02", "--end-date=2025-01-01"],
             "--start-date must not be after --end-date",
         ),
         (

@@ -45,7 +45,6 @@ impl Stuck {
         command.args(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--drain-delay", "0s"]);
         command.env("AUDITLOG_DATABASE_URL", &database.url).env("AUDITLOG_LOG", "debug").stdin(Stdio::null());
         command.stdout(writer.try_clone().expect("a copy")).stderr(writer);
-        #[expect(clippy::zombie_processes, reason = "a process that does not listen fails the test")]
         let child = command.spawn().expect("it starts");
         let mut lines = BufReader::new(reader);
         let mut address = |message: &str| loop {
