@@ -39,7 +39,7 @@ impl Filter {
         self
     }
 
-    /// Refuses users and resources that make more than [`MAX_PAIRS`] pairs. Values must be distinct.
+    /// Refuses users and resources that make more than 1,000 pairs. Values must be distinct.
     pub fn check_pairs(&self) -> Result<(), Invalid> {
         let (users, resources) = (self.user_ids.len(), self.resource_ids.len());
         match users.saturating_mul(resources) {

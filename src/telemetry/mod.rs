@@ -39,7 +39,7 @@ pub enum Delivery {
     Lossy,
 }
 
-/// Lets the lines that are left be written when it is dropped, for as long as [`FLUSH_TIMEOUT`].
+/// Lets the lines that are left be written when it is dropped, for 1.5 s at most.
 #[must_use]
 pub struct Flush(Option<WorkerGuard>);
 
