@@ -86,13 +86,18 @@ impl Honest {
     }
 
     pub async fn stop(mut self) -> Served {
-        self.ending.store(true, Ordering::Relaxed);
-        let mut all = Served::default();
-        while let Some(ended) = self.clients.join_next().await {
-            all.add(ended.expect("a client does not panic"));
-        }
-        all
+        end(&self.ending, &mut self.clients).await
     }
+}
+
+/// Ends clients that look at `ending`, and adds up what they were served.
+pub async fn end(ending: &AtomicBool, clients: &mut JoinSet<Served>) -> Served {
+    ending.store(true, Ordering::Relaxed);
+    let mut all = Served::default();
+    while let Some(ended) = clients.join_next().await {
+        all.add(ended.expect("a client does not panic"));
+    }
+    all
 }
 
 async fn work(target: Target, ending: Arc<AtomicBool>) -> Served {

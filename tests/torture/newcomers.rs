@@ -11,7 +11,7 @@ use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::honest::{PATIENCE, Served};
+use crate::honest::{self, PATIENCE, Served};
 use crate::hostile::Target;
 
 const CLIENTS: usize = 2;
@@ -59,12 +59,7 @@ impl Newcomers {
     }
 
     pub async fn stop(mut self) -> Served {
-        self.ending.store(true, Ordering::Relaxed);
-        let mut all = Served::default();
-        while let Some(ended) = self.clients.join_next().await {
-            all.add(ended.expect("a client does not panic"));
-        }
-        all
+        honest::end(&self.ending, &mut self.clients).await
     }
 }
 
