@@ -348,7 +348,7 @@ fn count_marks() -> TableCreateStatement {
         .take()
 }
 
-/// What only this database's services know, by name and version. They fill it.
+/// Secrets of this database's services, by name and version. The services fill the table.
 fn secrets() -> TableCreateStatement {
     use Secrets as C;
     Table::create().table(C::Table).col(text(C::Name).primary_key()).col(binary(C::Value)).take()

@@ -1,4 +1,4 @@
-//! Who asks, as far as it is known before a key was looked at: for the log.
+//! The peer of a request, as far as it is known before its key was looked at: for the log.
 
 use std::net::SocketAddr;
 

@@ -41,7 +41,7 @@ const MAX_ACCEPTED: u64 = 10_000;
 const MAX_KEYLESS_BODY: usize = 64 * 1024;
 /// The most bytes of a head that always finds room.
 const SMALL_HEAD: usize = 4 * 1024;
-/// What a header takes beside its name and value.
+/// Bytes that a header takes beside its name and value.
 const HEADER_OVERHEAD: usize = 64;
 
 const TOO_MANY: &str = "Too many requests are under way";
@@ -49,7 +49,7 @@ const TOO_MANY_OF_KEY: &str = "Too many requests with this API key are under way
 const TOO_MANY_UNKNOWN: &str = "Too many requests with credentials that are not known yet are under way";
 const TOO_MANY_KEYLESS: &str = "Too many calls without a key are open on this connection";
 
-/// What requests take before they are begun. Clones share it.
+/// Gives requests the permits and bytes that they need to begin. Clones share them.
 #[derive(Clone)]
 pub(super) struct Admission {
     /// Checks keys; a gateway leaves that to the service.
@@ -65,8 +65,10 @@ pub(super) struct Admission {
     metrics: Metrics,
 }
 
-/// What a request holds until its response has ended.
+/// The permits and bytes of a request, held until its response has ended.
 struct RequestPermit {
+    /// The hash of its credential, at a gateway.
+    credential: Option<String>,
     _request: OwnedSemaphorePermit,
     /// Of its key, or of the connection and of all whose credential is not known to be good.
     _of_caller: Vec<OwnedSemaphorePermit>,
@@ -108,9 +110,11 @@ impl Admission {
     /// Errors: those of [`Access::authenticate`], `Overloaded`.
     async fn permit(&self, connection: &Connection, request: &mut Request) -> Result<RequestPermit, Error> {
         let size = head_size(request);
+        let credential = self.access.is_none().then(|| self.credential(request.headers()));
+        let accepted = credential.clone().filter(|hash| self.accepted.contains_key(hash));
         let is_known = match &self.access {
             Some(access) => access.knows(request.headers()),
-            None => self.accepted.contains_key(&self.credential(request.headers())),
+            None => accepted.is_some(),
         };
         // Heads of requests that wait until their key is known.
         let unknown = (!is_known).then(|| self.head(&self.anonymous_budget, size)).transpose()?;
@@ -122,7 +126,7 @@ impl Admission {
                 asked?;
                 Some(key_id)
             }
-            None => Some(self.credential(request.headers())).filter(|hash| self.accepted.contains_key(hash)),
+            None => accepted,
         };
         let of_caller = match &key {
             Some(key) => vec![self.keys.try_acquire(key).ok_or_else(|| self.too_many(TOO_MANY_OF_KEY))?],
@@ -138,7 +142,13 @@ impl Admission {
         let head = self.head(&self.budget, size)?;
         let permit = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| self.too_many(TOO_MANY))?;
         let authenticated = key.map(|_| connection.authenticate());
-        Ok(RequestPermit { _request: permit, _of_caller: of_caller, _authenticated: authenticated, _head: head })
+        Ok(RequestPermit {
+            credential,
+            _request: permit,
+            _of_caller: of_caller,
+            _authenticated: authenticated,
+            _head: head,
+        })
     }
 
     /// Errors: `Overloaded`.
@@ -193,11 +203,10 @@ async fn admit(
     let organization = request.extensions().get::<Caller>().and_then(|caller| caller.organization.clone());
     let mut response = match permit {
         Ok(permit) => {
-            let credential = admission.access.is_none().then(|| admission.credential(request.headers()));
             let mut response = next.run(request).await;
-            if let Some(credential) = credential.filter(|_| is_success(&response)) {
+            if let Some(credential) = permit.credential.as_ref().filter(|_| is_success(&response)) {
                 drop(connection.authenticate());
-                admission.accepted.insert(credential, ());
+                admission.accepted.insert(credential.clone(), ());
             }
             response.extensions_mut().insert(Arc::new(permit));
             response

@@ -41,7 +41,7 @@ use socket::Socket;
 pub(super) const MAX_ANONYMOUS: usize = 32;
 /// Finds peers that are gone.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
-/// What the kernel may hold of a connection's output; it would take up to 4 MiB of each. Linux allows what
+/// Bytes that the kernel may hold of a connection's output; it would take up to 4 MiB of each. Linux allows what
 /// net.core.wmem_max says, by default 208 KiB.
 const SEND_BUFFER: usize = 256 * 1024;
 /// How long to wait where no connection can be accepted, such as without file descriptors.
@@ -55,7 +55,7 @@ const MAX_HEADERS: usize = 100;
 /// 32 bytes for each, and bounds by the sum the CONTINUATION frames, too.
 const MAX_HEAD: u32 = 80 * 1024;
 
-/// What connections may do.
+/// Limits of connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
     /// How many may be open.
@@ -136,7 +136,7 @@ impl Connection {
     }
 }
 
-/// What all connections share.
+/// The state that all connections share.
 pub(super) struct Server<S> {
     pub(super) service: S,
     pub(super) limits: ConnectionLimits,

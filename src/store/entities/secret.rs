@@ -1,4 +1,4 @@
-//! What only this database's services know.
+//! Secrets of this database's services.
 
 use sea_orm::entity::prelude::*;
 
