@@ -17,7 +17,7 @@ pub struct Budget {
 #[derive(Debug)]
 pub struct Reservation {
     budget: Budget,
-    bytes: usize,
+    bytes: AtomicUsize,
 }
 
 impl Budget {
@@ -40,29 +40,29 @@ impl Budget {
     /// should not be lost. Later requests are refused instead.
     pub fn hold(&self, bytes: usize) -> Reservation {
         self.used.fetch_add(bytes, Ordering::Relaxed);
-        Reservation { budget: self.clone(), bytes }
+        Reservation { budget: self.clone(), bytes: AtomicUsize::new(bytes) }
     }
 
     /// Holds `bytes`; `None` where fewer are left.
     pub fn try_hold(&self, bytes: usize) -> Option<Reservation> {
-        let mut reservation = self.hold(0);
+        let reservation = self.hold(0);
         reservation.try_grow(bytes).then_some(reservation)
     }
 }
 
 impl Reservation {
     /// Holds `bytes` more; `false` where fewer are left.
-    pub fn try_grow(&mut self, bytes: usize) -> bool {
+    pub fn try_grow(&self, bytes: usize) -> bool {
         let room = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.budget.limit);
         let is_room = self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok();
-        self.bytes += if is_room { bytes } else { 0 };
+        self.bytes.fetch_add(if is_room { bytes } else { 0 }, Ordering::Relaxed);
         is_room
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.used.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
     }
 }
 
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn bytes_come_back_with_their_reservation() {
         let budget = Budget::new(100);
-        let mut request = budget.hold(0);
+        let request = budget.hold(0);
         assert!(request.try_grow(60) && !request.try_grow(41) && request.try_grow(40));
         assert!(budget.is_spent() && budget.try_hold(1).is_none());
         let response = budget.hold(50);

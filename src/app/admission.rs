@@ -5,18 +5,20 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::anyhow;
-use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
+use axum::{Extension, Router};
+use futures_util::{StreamExt, stream};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
-use http_body_util::Limited;
+use http_body::Body as _;
+use http_body_util::{BodyExt, Limited};
 use moka::sync::Cache;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tonic::Status;
 
 use super::Limits;
 use super::net::{Connection, MAX_ANONYMOUS};
@@ -73,7 +75,8 @@ struct RequestPermit {
     /// Of its key, or of the connection and of all whose credential is not known to be good.
     _of_caller: Vec<OwnedSemaphorePermit>,
     _authenticated: Option<Arc<()>>,
-    _head: Reservation,
+    /// Its head and its body.
+    _held: Arc<Reservation>,
 }
 
 impl Admission {
@@ -107,7 +110,7 @@ impl Admission {
         router.route_layer(from_fn_with_state((self.clone(), respond), admit_keyless))
     }
 
-    /// Errors: those of [`Access::authenticate`], `Overloaded`.
+    /// What `request` needs. Errors: those of [`Access::authenticate`], `Overloaded`.
     async fn permit(&self, connection: &Connection, request: &mut Request) -> Result<RequestPermit, Error> {
         let size = head_size(request);
         let credential = self.access.is_none().then(|| self.credential(request.headers()));
@@ -116,7 +119,7 @@ impl Admission {
             Some(access) => access.knows(request.headers()),
             None => accepted.is_some(),
         };
-        // Heads of requests that wait until their key is known.
+        // What requests hold that wait until their key is known.
         let unknown = (!is_known).then(|| self.head(&self.anonymous_budget, size)).transpose()?;
         let key = match &self.access {
             Some(access) => {
@@ -130,25 +133,56 @@ impl Admission {
         };
         let of_caller = match &key {
             Some(key) => vec![self.keys.try_acquire(key).ok_or_else(|| self.too_many(TOO_MANY_OF_KEY))?],
-            None => {
-                let [of_connection, of_all] =
-                    [&connection.anonymous, &self.anonymous].map(|permits| Arc::clone(permits).acquire_owned());
-                let both = async { Some(vec![of_connection.await.ok()?, of_all.await.ok()?]) };
-                let both = timeout(ANONYMOUS_TIMEOUT, both).await.ok().flatten();
-                both.ok_or_else(|| self.too_many(TOO_MANY_UNKNOWN))?
-            }
+            None => self.anonymous_permits(connection, request, unknown.as_ref()).await?,
         };
+        let held = self.head(&self.budget, size)?;
         drop(unknown);
-        let head = self.head(&self.budget, size)?;
         let permit = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| self.too_many(TOO_MANY))?;
         let authenticated = key.map(|_| connection.authenticate());
+        let body = std::mem::take(request.body_mut());
+        *request.body_mut() = self.charge(body, Some(&held));
         Ok(RequestPermit {
             credential,
             _request: permit,
             _of_caller: of_caller,
             _authenticated: authenticated,
-            _head: head,
+            _held: held,
         })
+    }
+
+    /// The permits of a request whose credential is not known to be good: one of its connection's, and one of those that
+    /// all such requests share. Reads the body in between, so that a client that sends slowly holds none of the latter.
+    async fn anonymous_permits(
+        &self,
+        connection: &Connection,
+        request: &mut Request,
+        held: Option<&Arc<Reservation>>,
+    ) -> Result<Vec<OwnedSemaphorePermit>, Error> {
+        let of_connection = self.anonymous_permit(&connection.anonymous).await?;
+        let body = self.charge(std::mem::take(request.body_mut()), held).collect().await;
+        // The handler answers for a body that could not be read.
+        let failed = |error| Body::from_stream(stream::iter([Err::<Bytes, _>(error)]));
+        *request.body_mut() = body.map_or_else(failed, |body| body.to_bytes().into());
+        Ok(vec![of_connection, self.anonymous_permit(&self.anonymous).await?])
+    }
+
+    async fn anonymous_permit(&self, permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Error> {
+        let permit = timeout(ANONYMOUS_TIMEOUT, Arc::clone(permits).acquire_owned()).await;
+        permit.ok().and_then(Result::ok).ok_or_else(|| self.too_many(TOO_MANY_UNKNOWN))
+    }
+
+    /// `body`, whose bytes are added to `held` as they come.
+    fn charge(&self, body: Body, held: Option<&Arc<Reservation>>) -> Body {
+        let Some(held) = held.filter(|_| !body.is_end_stream()).cloned() else { return body };
+        let metrics = self.metrics.clone();
+        Body::from_stream(body.into_data_stream().map(move |piece| {
+            let piece = piece?;
+            if held.try_grow(piece.len()) {
+                return Ok(piece);
+            }
+            metrics.refused(Refusal::bytes);
+            Err(axum::Error::new(Status::from(Error::Overloaded(BYTES_SPENT))))
+        }))
     }
 
     /// Errors: `Overloaded`.
@@ -156,10 +190,10 @@ impl Admission {
         &self,
         connection: &Connection,
         request: &Request,
-    ) -> Result<(OwnedSemaphorePermit, Reservation), Error> {
+    ) -> Result<(OwnedSemaphorePermit, Arc<Reservation>), Error> {
         // Many large heads must not keep health checks from being answered.
         let head = match head_size(request) {
-            size @ ..=SMALL_HEAD => self.anonymous_budget.hold(size),
+            size @ ..=SMALL_HEAD => self.anonymous_budget.hold(size).into(),
             size => self.head(&self.anonymous_budget, size)?,
         };
         let path = request.uri().path();
@@ -169,8 +203,8 @@ impl Admission {
         Ok((permit.ok_or_else(|| self.too_many(TOO_MANY_KEYLESS))?, head))
     }
 
-    fn head(&self, budget: &Budget, size: usize) -> Result<Reservation, Error> {
-        budget.try_hold(size).ok_or_else(|| self.overloaded(Refusal::bytes, BYTES_SPENT))
+    fn head(&self, budget: &Budget, size: usize) -> Result<Arc<Reservation>, Error> {
+        budget.try_hold(size).map(Arc::new).ok_or_else(|| self.overloaded(Refusal::bytes, BYTES_SPENT))
     }
 
     fn too_many(&self, told: &'static str) -> Error {
@@ -193,12 +227,10 @@ impl Admission {
 /// Admits a request that needs a key. What it takes is its own until its response has ended.
 async fn admit(
     State((admission, respond)): State<(Admission, ErrorResponder)>,
+    Extension(connection): Extension<Arc<Connection>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Some(connection) = request.extensions_mut().remove::<Arc<Connection>>() else {
-        return respond(no_connection());
-    };
     let permit = admission.permit(&connection, &mut request).await;
     let organization = request.extensions().get::<Caller>().and_then(|caller| caller.organization.clone());
     let mut response = match permit {
@@ -222,12 +254,10 @@ async fn admit(
 /// Admits a call that needs no key, and whose connection gives way to others meanwhile.
 async fn admit_keyless(
     State((admission, respond)): State<(Admission, ErrorResponder)>,
-    mut request: Request,
+    Extension(connection): Extension<Arc<Connection>>,
+    request: Request,
     next: Next,
 ) -> Response {
-    let Some(connection) = request.extensions_mut().remove::<Arc<Connection>>() else {
-        return respond(no_connection());
-    };
     match admission.keyless_permit(&connection, &request) {
         Ok(permit) => {
             let request = request.map(|body| Body::new(Limited::new(body, MAX_KEYLESS_BODY)));
@@ -237,10 +267,6 @@ async fn admit_keyless(
         }
         Err(error) => respond(error),
     }
-}
-
-fn no_connection() -> Error {
-    Error::Internal(anyhow!("a request came without its connection"))
 }
 
 fn head_size(request: &Request) -> usize {

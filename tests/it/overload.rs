@@ -16,6 +16,7 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 mod deadlines;
+mod gateway;
 mod peers;
 mod refused;
 mod table;

@@ -1,4 +1,4 @@
-//! The bodies of requests and responses: they hold their bytes of the budget, and have to make progress.
+//! The bodies of requests and responses: they have to make progress, and a response holds its bytes of the budget.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,8 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
 use super::Connection;
-use crate::error::{BODY_GRACE, BYTES_SPENT, Error, MIN_BODY_RATE};
+use super::streams::StreamTask;
+use crate::error::{BODY_GRACE, Error, MIN_BODY_RATE};
 use crate::grpc::MAX_REQUEST;
 use crate::limits::{Budget, Reservation};
 use crate::metrics::{Metrics, Refusal};
@@ -25,7 +26,8 @@ use crate::metrics::{Metrics, Refusal};
 const MIN_RESPONSE_RATE: usize = 64 * 1024;
 /// Bytes of a request's body: a message as large as it may be, and what frames it.
 const MAX_RECEIVED: usize = MAX_REQUEST + 64 * 1024;
-/// How long the rest of a body is waited for that its handler left unread, and how many are at once.
+/// How long the rest of a body is waited for that its handler left unread, and how many are at once. A proxy needs many
+/// of them on one connection.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) const MAX_DRAINS: usize = 64;
 
@@ -41,8 +43,6 @@ pub(super) struct RequestBody(Arc<Mutex<Receiving>>);
 
 struct Receiving {
     body: Incoming,
-    reservation: Reservation,
-    metrics: Metrics,
     received: usize,
     /// When reading began to wait, and the next time to look at the pace.
     pace: Option<(Instant, Pin<Box<Sleep>>)>,
@@ -53,10 +53,9 @@ struct Receiving {
 }
 
 impl RequestBody {
-    pub(super) fn new(body: Incoming, reservation: Reservation, metrics: Metrics, expects_continue: bool) -> Self {
+    pub(super) fn new(body: Incoming, expects_continue: bool) -> Self {
         let (received, pace, is_too_slow, is_ended) = (0, None, false, false);
-        let receiving =
-            Receiving { body, reservation, metrics, received, pace, expects_continue, is_too_slow, is_ended };
+        let receiving = Receiving { body, received, pace, expects_continue, is_too_slow, is_ended };
         Self(Arc::new(Mutex::new(receiving)))
     }
 
@@ -66,9 +65,7 @@ impl RequestBody {
         // The handler goes on reading, as it does in a stream both ways.
         let Some(receiving) = Arc::into_inner(self.0) else { return true };
         let receiving = receiving.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let Receiving { mut body, reservation, metrics: _, received, pace, expects_continue, is_too_slow, is_ended } =
-            receiving;
-        drop(reservation);
+        let Receiving { mut body, received, pace, expects_continue, is_too_slow, is_ended } = receiving;
         if is_ended || body.is_end_stream() {
             return true;
         }
@@ -99,10 +96,6 @@ impl Receiving {
             self.is_ended = frame.is_none();
             if self.received > MAX_RECEIVED {
                 return failed(Status::out_of_range("the request is too large"));
-            }
-            if !self.reservation.try_grow(bytes) {
-                self.metrics.refused(Refusal::bytes);
-                return failed(Error::Overloaded(BYTES_SPENT).into());
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new)));
         }
@@ -155,8 +148,8 @@ impl AsRef<[u8]> for Piece {
 }
 
 /// `response`, whose pieces hold their bytes until the peer has taken them, for which it has `stalled` and as long as they
-/// need; then the connection is closed. The kernel finds only peers that acknowledge nothing: one of HTTP/2 may
-/// acknowledge all and give its stream no window. `held` is dropped when the response has ended.
+/// need; then its stream is reset, or the connection closed. The kernel finds only peers that acknowledge nothing: one of
+/// HTTP/2 may acknowledge all and give its stream no window. `held` is dropped when the response has ended.
 pub(super) fn respond(
     response: Response,
     (connection, stalled): (Arc<Connection>, Duration),
@@ -164,14 +157,18 @@ pub(super) fn respond(
     metrics: Metrics,
     held: impl Send + 'static,
 ) -> Response {
+    let stream = StreamTask::current();
     let send = move |data: Bytes| {
         let _held = &held;
-        let (connection, metrics) = (Arc::clone(&connection), metrics.clone());
+        let (connection, stream, metrics) = (Arc::clone(&connection), stream.clone(), metrics.clone());
         let allowed = stalled + time_for(data.len(), MIN_RESPONSE_RATE);
         let watchdog = tokio::spawn(async move {
             sleep(allowed).await;
             metrics.refused(Refusal::stalled);
-            connection.close.notify_one();
+            match stream {
+                Some(stream) => stream.reset(),
+                None => connection.close.notify_one(),
+            }
         });
         let reservation = budget.hold(data.len());
         Bytes::from_owner(Piece { data, _reservation: reservation, _watchdog: AbortOnDropHandle::new(watchdog) })

@@ -3,6 +3,7 @@
 
 mod body;
 mod socket;
+mod streams;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -21,7 +22,7 @@ use http::{HeaderValue, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
@@ -36,6 +37,7 @@ use crate::metrics::{Metrics, Refusal};
 use crate::telemetry::LineLimit;
 use body::RequestBody;
 use socket::Socket;
+use streams::StreamExecutor;
 
 /// Calls of one connection at once that need no key, or whose key is not known to be good.
 pub(super) const MAX_ANONYMOUS: usize = 32;
@@ -277,8 +279,7 @@ where
         let (mut head, body) = request.into_parts();
         head.extensions.insert(Peer(connection.peer));
         head.extensions.insert(Arc::clone(&connection));
-        let body = (!body.is_end_stream())
-            .then(|| RequestBody::new(body, self.budget.hold(0), self.metrics.clone(), expects_continue));
+        let body = (!body.is_end_stream()).then(|| RequestBody::new(body, expects_continue));
         let handed = body.clone().map_or_else(Body::empty, Body::new);
         let answering = (!is_too_many).then(|| (self.service)(Request::from_parts(head, handed)));
         let server = Arc::clone(self);
@@ -332,8 +333,8 @@ fn set_options(stream: &TcpStream, stalled: Duration) {
 
 /// HTTP/1 and HTTP/2 with limits set on purpose: a peer without a key can take as much as a connection may hold, times
 /// the number of connections.
-fn http(head: Duration) -> Builder<TokioExecutor> {
-    let mut http = Builder::new(TokioExecutor::new());
+fn http(head: Duration) -> Builder<StreamExecutor> {
+    let mut http = Builder::new(StreamExecutor);
     http.http1().timer(TokioTimer::new()).header_read_timeout(head).max_headers(MAX_HEADERS);
     // Room for a head. Otherwise 400 KiB.
     http.http1().max_buf_size(MAX_HEAD as usize);

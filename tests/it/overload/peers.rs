@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use auditlog::app::{ConnectionLimits, Serving};
+use auditlog::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use auditlog::grpc::pb::{ExportAuditLogsRequest, ListAuditLogsRequest};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -177,10 +178,14 @@ fn who_takes_nothing_is_ended_and_others_are_served() {
             format!("GET /v1/org_a/audit-logs?limit=80 HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\n\r\n");
         let mut slow = asked(&service, &request).await;
         // And over HTTP/2, where the stream's window holds it back while the connection goes on.
+        let channel = Channel::from_shared(service.url("")).expect("a URL").connect().await.expect("it connects");
         let export = ExportAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() };
-        let mut stream =
-            service.grpc().await.export_audit_logs(with_key(export, &key)).await.expect("it begins").into_inner();
+        let mut client = AuditLogServiceClient::new(channel.clone()).max_decoding_message_size(64 * 1024 * 1024);
+        let mut stream = client.export_audit_logs(with_key(export, &key)).await.expect("it begins").into_inner();
         stream.message().await.expect("a message").expect("not the end");
+        let watched = HealthClient::new(channel).watch(HealthCheckRequest::default()).await;
+        let mut watched = watched.expect("it begins").into_inner();
+        watched.message().await.expect("a message").expect("not the end");
         // A piece of an export has a MiB, for which its peer has 16 seconds more.
         for _ in 0..100 {
             is_served(&service, &key).await;
@@ -200,6 +205,9 @@ fn who_takes_nothing_is_ended_and_others_are_served() {
             }
         };
         assert!(ended.is_err(), "all came: {ended:?}");
+        // The stream ended, not its connection.
+        let other = tokio::time::timeout(Duration::from_millis(100), watched.message()).await;
+        assert!(other.is_err(), "another stream of the connection ended: {other:?}");
     });
 }
 

@@ -1,6 +1,6 @@
 //! One request on every surface: REST in the service, REST in a gateway before it, and gRPC.
 
-use auditlog::app::gateway;
+use auditlog::app::{Limits, Serving, gateway};
 use auditlog::domain::{Clock, Random, end_of_span, start_of_span};
 use auditlog::grpc::{pb, wire};
 use auditlog::rest::json::Entry;
@@ -81,9 +81,14 @@ impl Told {
 
 impl Surfaces {
     pub async fn start(service: Service) -> Self {
+        Self::start_with(service, Limits::default()).await
+    }
+
+    /// The same with these limits of the gateway.
+    pub async fn start_with(service: Service, limits: Limits) -> Self {
         let upstream = Endpoint::from_shared(service.url("")).expect("a URL");
         let parts = gateway::Parts { upstream, clock: Clock::system(), random: Random::system() };
-        let gateway = gateway::start(parts, serving()).await.expect("the gateway starts");
+        let gateway = gateway::start(parts, Serving { limits, ..serving() }).await.expect("the gateway starts");
         Self { service, gateway, http: reqwest::Client::new() }
     }
 

@@ -1,0 +1,52 @@
+//! Callers of a gateway whose credentials are not known yet share permits and bytes, of which those that are known need
+//! none.
+
+use auditlog::app::Limits;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::peers::on_sqlite;
+use super::{made_up, service, writing};
+use crate::support::service::options;
+use crate::support::surfaces::{Ask, Surfaces};
+
+#[test]
+fn a_client_that_sends_slowly_delays_no_first_request_of_others() {
+    on_sqlite(async |database| {
+        let (service, key) = service(database, options()).await;
+        // One permit for all whose credential is not known.
+        let surfaces = Surfaces::start_with(service, Limits { requests: 4, ..Limits::default() }).await;
+        let address = surfaces.gateway_url().trim_start_matches("http://").to_owned();
+        let mut slow = Vec::new();
+        for number in 0..8 {
+            let mut stream = TcpStream::connect(&address).await.expect("it connects");
+            stream
+                .write_all(writing(&made_up(number), 2_000_000, &"x".repeat(400_000)).as_bytes())
+                .await
+                .expect("sent");
+            slow.push(stream);
+        }
+        let told = surfaces.rest(&Ask::get("/v1/org_a/audit-logs", &key)).await;
+        assert_eq!(told.status, 200, "{}", told.text);
+        assert!(slow.iter().all(super::is_open), "they are still sending");
+    });
+}
+
+#[test]
+fn bodies_with_unknown_credentials_have_bytes_of_their_own() {
+    on_sqlite(async |database| {
+        let (service, key) = service(database, options()).await;
+        // A quarter of it is for unknown credentials.
+        let surfaces = Surfaces::start_with(service, Limits { bytes: 1024 * 1024, ..Limits::default() }).await;
+        let post = |key: &str| {
+            let client = reqwest::Client::new();
+            let url = format!("{}/v1/org_a/audit-logs", surfaces.gateway_url());
+            let body = format!("{{\"auditLogs\": []{}}}", " ".repeat(300 * 1024));
+            let request = client.post(url).bearer_auth(key).header("content-type", "application/json").body(body);
+            async { request.send().await.expect("an answer").status().as_u16() }
+        };
+        assert_eq!(post(&key).await, 429, "more than there is for it");
+        assert_eq!(surfaces.rest(&Ask::get("/v1/org_a/audit-logs", &key)).await.status, 200);
+        assert_eq!(post(&key).await, 400, "by now it is known, and read");
+    });
+}
