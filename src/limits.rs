@@ -77,9 +77,14 @@ impl KeyQuota {
     /// Keys whose permits are counted: more than are in use at once.
     const MAX_KEYS: u64 = 10_000;
 
-    /// At most `max` permits for each key, and at least one.
-    pub fn new(max: usize) -> Self {
-        Self { max: max.max(1), permits: Cache::new(Self::MAX_KEYS) }
+    /// Each key may hold four fifths of `permits`, and at least one: a client that runs away leaves some to others.
+    pub fn of(permits: usize) -> Self {
+        Self { max: (permits - permits / 5).max(1), permits: Cache::new(Self::MAX_KEYS) }
+    }
+
+    /// Whether `key` holds all permits that it may.
+    pub fn is_spent(&self, key: &str) -> bool {
+        self.permits.get(key).is_some_and(|permits| permits.available_permits() == 0)
     }
 
     /// A permit for `key`, which is known to be good; `None` where it holds all that it may.
@@ -109,9 +114,10 @@ mod tests {
 
     #[test]
     fn a_key_holds_no_more_than_its_quota() {
-        let quota = KeyQuota::new(2);
-        let held = [quota.try_acquire("a"), quota.try_acquire("a")];
+        let quota = KeyQuota::of(3);
+        let held = [(); 3].map(|()| quota.try_acquire("a"));
         assert!(held.iter().all(Option::is_some) && quota.try_acquire("a").is_none());
+        assert!(quota.is_spent("a") && !quota.is_spent("b"));
         assert!(quota.try_acquire("b").is_some());
         drop(held);
         assert!(quota.try_acquire("a").is_some());

@@ -73,7 +73,7 @@ pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
     let health = health::server(UpstreamHealth { upstream: HealthClient::new(channel), own: own.clone() });
     let grpc = Router::new().route_service(&path(&health), health).merge(reflection::routes(&[])?);
     let grpc = admission.keyless(grpc, grpc::status::respond);
-    let protocols = Protocols::new(grpc, NO_GRPC, rest, &serving, &metrics)?;
+    let protocols = Protocols::new(grpc, NO_GRPC, rest, &serving, (admission, &metrics))?;
     let running = server::spawn(bound, protocols, (budget, metrics), serving, (draining, own), None, scraped);
     info!(address = %running.address, upstream = %uri, "listening");
     Ok(running)

@@ -20,6 +20,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_http::cors::CorsLayer;
 
 use super::Serving;
+use super::admission::Admission;
 use super::deadline::{TIMEOUT_HEADER, ending};
 use super::observe::Observer;
 use crate::grpc::{ORGANIZATION_HEADER, status};
@@ -57,12 +58,18 @@ pub(super) struct Protocols {
 #[derive(Clone)]
 struct Grpc {
     observer: Arc<Observer>,
+    admission: Admission,
     router: Router,
 }
 
 impl Grpc {
     async fn answer(self, request: Request) -> Response {
-        self.observer.observe(request, |request| ask(self.router, request)).await
+        let Self { observer, admission, router } = self;
+        let answer = async |request| match admission.refuse_early(&request) {
+            Some(error) => status::respond(error),
+            None => ask(router, request).await,
+        };
+        observer.observe(request, answer).await
     }
 }
 
@@ -73,13 +80,13 @@ impl Protocols {
         nothing: &'static str,
         rest: Router,
         serving: &Serving,
-        metrics: &Metrics,
+        (admission, metrics): (Admission, &Metrics),
     ) -> anyhow::Result<Self> {
         let router = grpc
             .fallback(async move || Status::unimplemented(nothing).into_http::<Body>())
             .layer(map_response(status::repair));
         let router = ending(router, serving.request_timeout, status::respond);
-        let grpc = Grpc { observer: Arc::new(Observer::grpc(metrics)?), router };
+        let grpc = Grpc { observer: Arc::new(Observer::grpc(metrics)?), admission, router };
         let observe = async move |State(observer): State<Arc<Observer>>, request: Request, next: Next| {
             observer.observe(request, |request| next.run(request)).await
         };

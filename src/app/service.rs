@@ -125,7 +125,7 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         }
         false => rest::switched_off(),
     };
-    let protocols = Protocols::new(grpc, "There is no such method", rest_router, &serving, &metrics)?;
+    let protocols = Protocols::new(grpc, "There is no such method", rest_router, &serving, (admission, &metrics))?;
     let folder = folds.then(|| Background(tokio::spawn(Folder::new(jobs).run(metrics.clone())).abort_handle()));
     let follower = tokio::spawn(follow_database(store.clone(), health.clone()));
     let follower = Some(Background(follower.abort_handle()));

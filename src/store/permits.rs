@@ -10,9 +10,6 @@ use crate::error::{BYTES_SPENT, Error, Result};
 use crate::limits::{Budget, KeyQuota};
 use crate::metrics::{Metrics, Refusal};
 
-/// A key may hold one in so many of the permits of reads that run or wait.
-const KEY_SHARE: usize = 2;
-
 #[derive(Clone)]
 pub(super) struct ReadPermits {
     /// Reads that run or wait.
@@ -33,7 +30,7 @@ impl ReadPermits {
     /// As many at once as there are `connections`, however many wait.
     pub(super) fn new(connections: u32) -> Self {
         let [all, running] = [Semaphore::MAX_PERMITS, connections as usize].map(|most| Arc::new(Semaphore::new(most)));
-        let keys = KeyQuota::new(Semaphore::MAX_PERMITS);
+        let keys = KeyQuota::of(Semaphore::MAX_PERMITS);
         Self { all, keys, running, budget: Budget::new(usize::MAX), metrics: Metrics::default() }
     }
 
@@ -54,14 +51,16 @@ impl ReadPermits {
 }
 
 impl Store {
-    /// The same with at most `reads` that run or wait, half of them of one key, and none that runs while `budget` is spent.
+    /// The same with at most `reads` that run or wait, four fifths of them of one key, and none that runs while `budget`
+    /// is spent. Reads that are refused here were decoded and checked before, so that admission should take no more of a
+    /// key: under load it is what refuses.
     pub fn with_read_limits(mut self, reads: usize, budget: Budget, metrics: Metrics) -> Self {
         let all = Arc::new(Semaphore::new(reads));
         let free = Arc::clone(&all);
         metrics.reading("auditlog_reads", "Reads that run or wait for a connection to the database.", move || {
             Some(reads.saturating_sub(free.available_permits()) as f64)
         });
-        self.permits = ReadPermits { all, keys: KeyQuota::new(reads / KEY_SHARE), budget, metrics, ..self.permits };
+        self.permits = ReadPermits { all, keys: KeyQuota::of(reads), budget, metrics, ..self.permits };
         self
     }
 

@@ -157,6 +157,9 @@ pub(super) fn respond(
     metrics: Metrics,
     held: impl Send + 'static,
 ) -> Response {
+    if response.body().is_end_stream() {
+        return response;
+    }
     let stream = StreamTask::current();
     let send = move |data: Bytes| {
         let _held = &held;

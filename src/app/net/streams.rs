@@ -1,4 +1,6 @@
-//! The tasks of HTTP/2 streams, so that one stream can be reset while its connection goes on.
+//! The tasks of HTTP/2 streams: begun where their requests are read, and ended one by one.
+
+use std::task::{Context, Waker};
 
 use futures_util::future::{AbortHandle, abortable};
 use hyper::rt::Executor;
@@ -23,13 +25,18 @@ impl StreamTask {
     }
 }
 
-/// Spawns the tasks of streams.
+/// Runs the tasks of streams. A request that is refused at once is answered here, without a task of its own: thousands of
+/// such tasks would stand in the queue before those that are served.
 #[derive(Clone, Copy)]
 pub(super) struct StreamExecutor;
 
 impl<F: Future<Output: Send> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
         let (stream, handle) = abortable(stream);
-        tokio::spawn(CURRENT.scope(StreamTask(handle), stream));
+        let mut task = Box::pin(CURRENT.scope(StreamTask(handle), stream));
+        // The waker of the task replaces this one, since the task begins with another poll.
+        if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            tokio::spawn(task);
+        }
     }
 }
