@@ -14,10 +14,10 @@
 //! metrics                    what operators watch
 //! telemetry                  logs: what is logged, where to, and how often
 //! files                      files that are written whole, for their owner alone
-//! verify                     what a log's verifier checks, and what it finds, as pure functions
-//! merkle                     leaves, tree, proofs and signatures of a log, as pure functions
 //! domain                     plain data and pure functions
 //! ```
+//!
+//! Leaves, trees, proofs and the verifier of logs are the crate `auditlog-verify` in `verify/`, which any module may use.
 
 #[cfg(all(feature = "positive-controls", not(debug_assertions)))]
 compile_error!("the feature `positive-controls` loses what it acknowledges, on purpose: it is for debug builds alone");
@@ -35,11 +35,9 @@ pub mod ingest;
 pub mod integrity;
 pub mod limits;
 pub mod marks;
-pub mod merkle;
 pub mod metrics;
 pub mod query;
 pub mod rest;
 pub mod signer;
 pub mod store;
 pub mod telemetry;
-pub mod verify;

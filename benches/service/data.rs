@@ -3,7 +3,7 @@
 
 use auditlog::domain::{Change, JsonText, Timestamp};
 use auditlog::grpc::pb;
-use auditlog::merkle::{Hash, Leaf, Salts, Values, group_hashes};
+use auditlog_verify::merkle::{Hash, Leaf, Salts, Values, group_hashes};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sea_orm::Value;

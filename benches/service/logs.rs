@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use auditlog::domain::hex;
-use auditlog::merkle::{Edge, Hash, TILE_WIDTH};
+use auditlog_verify::merkle::{CompactRange, Hash, TILE_WIDTH};
 use sea_orm::DbBackend;
 
 use crate::data::{BEGIN, Entry, ORGANIZATIONS, log_id, organization_id};
@@ -20,7 +20,7 @@ pub struct Logs {
 }
 
 struct Head {
-    edge: Edge,
+    edge: CompactRange,
     recorded_at: i64,
     /// The hashes of the leaves after the last full tile.
     leaves: Vec<u8>,
@@ -28,7 +28,7 @@ struct Head {
 
 impl Logs {
     pub fn new() -> Self {
-        let head = |_| Head { edge: Edge::default(), recorded_at: BEGIN, leaves: Vec::new() };
+        let head = |_| Head { edge: CompactRange::default(), recorded_at: BEGIN, leaves: Vec::new() };
         Self { heads: (0..ORGANIZATIONS.ranks).map(head).collect(), tiles: BTreeMap::new() }
     }
 

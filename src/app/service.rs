@@ -30,12 +30,12 @@ use crate::ingest::{Batch, Eraser, Ingest, LoadRecordKeys, QueueLimits, RecordKe
 use crate::integrity::Integrity;
 use crate::limits::Budget;
 use crate::marks::Folder;
-use crate::merkle::SERVICE;
 use crate::metrics::Metrics;
 use crate::query::Query;
 use crate::rest;
 use crate::signer::{Keys, Record, Signer, Signing};
 use crate::store::Store;
+use auditlog_verify::merkle::SERVICE;
 
 /// Reads that may run or wait, unless told otherwise: where each takes a tenth of a second of ten connections, the
 /// last waits for three.

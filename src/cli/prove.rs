@@ -11,11 +11,11 @@ use serde_json::{Map, Value, json};
 
 use super::client::Client;
 use super::table::visible;
-use super::verify::{Keys, Source, claimed_size, hashes, told};
+use super::verify::{Keys, Source, claimed_size, disclosed_entry, hashes};
 use super::{NotVerified, Unchecked};
 use crate::domain::{Group, Invalid};
 use crate::error::Error;
-use crate::verify::{Proof, Proved, Trust};
+use auditlog_verify::log::{Proof, Proved, Trust};
 
 /// How long a new entry may take to be signed for, and the wait between looks.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -76,7 +76,7 @@ impl Prove {
         let source = Source::new(&client, organization)?;
         let (note, proof) = included(&source, &id).await?;
         let entry = source.entry(proof.sequence).await?;
-        let entry = told(entry.ok_or_else(|| anyhow!("entry {} is not there", proof.sequence))?)?;
+        let entry = disclosed_entry(entry.ok_or_else(|| anyhow!("entry {} is not there", proof.sequence))?)?;
         ensure!(entry.id == id, "entry {} is {}, and not {id}", entry.seq, visible(&entry.id));
         let hashes = hashes(&proof.hashes).ok_or_else(|| anyhow!("the service gave a proof that is none"))?;
         let keys = match keys.public_key.is_empty() {

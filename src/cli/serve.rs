@@ -13,9 +13,9 @@ use super::{Database, DatabaseUrl};
 use crate::app::{self, ConnectionLimits, Limits, Options, Parts, RATE, READS, Running};
 use crate::domain::{Clock, Invalid, Random, quoted};
 use crate::ingest::QueueLimits;
-use crate::merkle::LogName;
 use crate::signer;
 use crate::store::schema_version;
+use auditlog_verify::merkle::LogName;
 
 /// What to serve, and how.
 #[derive(Args)]

@@ -15,10 +15,10 @@ use crate::app::recorder;
 use crate::domain::{Clock, OrganizationId, Random};
 use crate::files::check_owner;
 use crate::ingest::{Ingest, QueueLimits};
-use crate::merkle::{LogName, VerifierKey};
 use crate::metrics::Metrics;
-use crate::signer::{Keys, Remembered, Rollback, Signing, acknowledge, rollbacks};
+use crate::signer::{Keys, Rollback, Signing, TreeHead, acknowledge, rollbacks};
 use crate::store::{LogHead, Store};
+use auditlog_verify::merkle::{LogName, VerifierKey};
 
 /// Makes, shows and exchanges the keys that sign checkpoints.
 ///
@@ -288,8 +288,8 @@ fn shown(rollback: &Rollback) -> String {
     let Rollback { organization, log_id, findings, in_file, in_database, now, .. } = rollback;
     let log = organization.as_ref().map_or_else(|| format!("log {log_id}"), ToString::to_string);
     let why = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    let tree = |tree: &Option<Remembered>| {
-        tree.map_or("nothing".to_owned(), |Remembered { size, root }| format!("{size} entries, root {root}"))
+    let tree = |tree: &Option<TreeHead>| {
+        tree.map_or("nothing".to_owned(), |TreeHead { size, root }| format!("{size} entries, root {root}"))
     };
     format!(
         "{log}: {why}\n  signed, by the key's file: {}\n  signed, by the database: {}\n  in the database now: {}",

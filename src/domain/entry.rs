@@ -5,28 +5,14 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    Action, Catalogue, EntryId, Erased, Group, Identifier, Invalid, JsonText, Metadata, Name, OrganizationId, Random,
-    ResourceType, Timestamp,
+    Action, Catalogue, Change, EntryId, Erased, Group, Identifier, Invalid, Metadata, Name, OrganizationId, Random,
+    ResourceType, Seq, Timestamp,
 };
 
 /// The most changes of one entry.
 pub const MAX_CHANGES: usize = 1_000;
 /// The most bytes of one entry: its strings, metadata keys and minified JSON values.
 pub const MAX_ENTRY_BYTES: usize = 256 * 1024;
-
-/// The number of an entry in its organization: 1, 2, 3 …
-pub type Seq = i64;
-
-/// One changed field.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Its path. May be empty.
-    pub field: String,
-    /// Its value before.
-    pub old_value: JsonText,
-    /// Its value after.
-    pub new_value: JsonText,
-}
 
 /// What a writer says of an entry, its time aside.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,29 +1,18 @@
 //! The ids of entries.
 
+use auditlog_verify::types::check_entry_id;
 use uuid::Uuid;
 
 use super::text::text_type;
 use super::{Invalid, Random, Timestamp, quoted};
 
-const MAX: usize = 128;
 /// Ids of the entries that the service writes about itself.
 const RESERVED: &str = "auditlog:";
-
-fn check(text: &str) -> Result<(), Invalid> {
-    if text.is_empty() || text.len() > MAX {
-        return Err(Invalid::new(format_args!("must be 1 to {MAX} bytes"), text.len()));
-    }
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
-    if !text.bytes().all(allowed) {
-        return Err(Invalid::new("must be of A-Z a-z 0-9 _ . : -", quoted(text)));
-    }
-    Ok(())
-}
 
 text_type! {
     /// The id of an entry, and the idempotency key of its write: 1 to 128 bytes of
     /// `[A-Za-z0-9_.:-]`.
-    EntryId, check
+    EntryId, check_entry_id
 }
 
 impl EntryId {

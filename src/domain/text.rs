@@ -3,25 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Why a value is not valid: what is allowed, and what came.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Invalid(pub String);
-
-impl Invalid {
-    /// `allowed` says what is allowed, for example `must be 1 to 256 bytes`.
-    pub fn new(allowed: impl fmt::Display, got: impl fmt::Display) -> Self {
-        Self(format!("{allowed}, got {got}"))
-    }
-}
-
-/// `text` as an error shows it: quoted, escaped, and cut to 64 characters.
-pub fn quoted(text: &str) -> String {
-    match text.char_indices().nth(64) {
-        Some((end, _)) => format!("{:?}… ({} bytes)", &text[..end], text.len()),
-        None => format!("{text:?}"),
-    }
-}
+use auditlog_verify::types::{Invalid, quoted};
 
 /// `; did you mean rule?` where one of `known` is close to `word`, and else nothing. Letter case, `_` and
 /// `-` do not count.

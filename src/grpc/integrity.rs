@@ -12,8 +12,8 @@ use crate::access::{Caller, Scope};
 use crate::domain::{EntryId, Group, Invalid, OrganizationId, Seq};
 use crate::error::{AtField, Error, Result};
 use crate::integrity::{Consistency, Inclusion, Opened, Which};
-use crate::merkle::{GroupHash, Hash, Values};
 use crate::store::Sealed;
+use auditlog_verify::merkle::{GroupHash, Hash, Values};
 
 impl Service {
     async fn verifier<T>(&self, request: &Request<T>, named: &str) -> Result<(Caller, OrganizationId)> {

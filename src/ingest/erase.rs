@@ -13,9 +13,9 @@ use crate::domain::{
     ResourceType, Seq,
 };
 use crate::error::{Error, MAX_VIOLATIONS, Result, Violation};
-use crate::merkle::{KeyName, SigningKey};
 use crate::metrics::{Counter, Metrics};
 use crate::store::{CommitFailed, Extent, LogKey, Store};
+use auditlog_verify::merkle::{KeyName, SigningKey};
 
 /// Entries looked for at once.
 const FOUND: i64 = 3_000;

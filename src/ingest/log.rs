@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Batch, Written};
-use crate::domain::{Entry, EntryId, Erased, Invalid, NewEntry, Random, Timestamp};
+use crate::domain::{Entry, EntryId, Erased, Invalid, NewEntry, Random, Timestamp, leaf_hash};
 use crate::error::{Error, MAX_VIOLATIONS, Result, Violation};
-use crate::merkle::{self, Completed, Salts};
 use crate::store::{Head, Sealed};
+use auditlog_verify::merkle::{CompletedNode, Salts};
 
 /// How far ahead of the server a timestamp may be. Microseconds.
 const MAX_AHEAD: i64 = 5 * 60 * 1_000_000;
@@ -138,14 +138,14 @@ impl Log {
             erased: Erased::default(),
             content: Arc::clone(&new.content),
         };
-        let salts = Salts::draw(&self.random);
-        let leaf = merkle::leaf_hash(&entry, &self.head.log_id, &batch.catalogue, &salts);
+        let salts = Salts::from_bytes(self.random.bytes());
+        let leaf = leaf_hash(&entry, &self.head.log_id, &batch.catalogue, &salts);
         let unnamed = || Error::Internal(anyhow::anyhow!("an entry's type or action has no name"));
         Ok(Sealed { leaf: leaf.ok_or_else(unnamed)?, entry, salts })
     }
 
     /// The tree with what the group adds, and the hashes that its tiles get by it.
-    pub(super) fn grow(&mut self) -> Vec<Completed> {
+    pub(super) fn grow(&mut self) -> Vec<CompletedNode> {
         let edge = &mut self.head.edge;
         self.fresh.iter().flat_map(|sealed| edge.append(sealed.leaf)).collect()
     }

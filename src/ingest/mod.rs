@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 
 use crate::domain::{Catalogue, Clock, EntryId, NewEntry, OrganizationId, Random, Seq, Timestamp};
 use crate::error::{Error, Result};
-use crate::merkle::Hash;
 use crate::metrics::{Metrics, Refusal};
 use crate::store::Store;
+use auditlog_verify::merkle::Hash;
 use group::Writer;
 use lead::Lead;
 use waiting::{Waiter, Waiting};

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::domain::{Catalogue, Entry, Erased, Group, OrganizationId, Seq};
+use crate::domain::{Catalogue, Entry, Erased, Group, OrganizationId, Seq, entry_leaf, entry_values};
 use crate::error::{Error, Result};
-use crate::merkle::{GroupHash, Leaf, Values};
 use crate::store::{Sealed, Store};
+use auditlog_verify::merkle::{GroupHash, Leaf, Values};
 
 /// Entries and bytes of a piece, about: what it takes in memory, whatever its entries hold.
 const ENTRIES: Seq = 256;
@@ -45,7 +45,7 @@ impl Opened {
         let is_known = !entry.erased.has(group) && (self.names.is_some() || group != Group::Facts);
         let [resource_type, action] =
             self.names.as_ref().map_or(["", ""], |names| names.each_ref().map(String::as_str));
-        let values = Values::of(entry, resource_type, action).into_iter().find(|values| values.group() == group);
+        let values = entry_values(entry, resource_type, action).into_iter().find(|values| values.group() == group);
         values.filter(|_| is_known)
     }
 
@@ -60,7 +60,7 @@ impl Opened {
     /// The leaf, in the log `log_id`; `None` where it cannot be made.
     pub fn leaf<'a>(&'a self, log_id: &'a str) -> Option<Leaf<'a>> {
         let groups = [self.hash(Group::Facts)?, self.hash(Group::Actor)?, self.hash(Group::Content)?];
-        Some(Leaf::of(&self.sealed.entry, log_id, groups))
+        Some(entry_leaf(&self.sealed.entry, log_id, groups))
     }
 }
 

@@ -7,8 +7,10 @@ use std::collections::BTreeSet;
 
 use crate::domain::{EntryId, Invalid, OrganizationId, Seq};
 use crate::error::{AtField, Error, Result};
-use crate::merkle::{Hash, LogName, Question, Resource, TILE_WIDTH, TilePath, Tiles, VerifierKey, bundle};
 use crate::store::{LogHead, SignedCheckpoint, Store};
+use auditlog_verify::merkle::{
+    Hash, LogName, ProofRequest, Resource, TILE_WIDTH, TilePath, Tiles, VerifierKey, bundle,
+};
 pub use entries::{Entries, Opened};
 
 /// Which entry is to be proved.
@@ -89,8 +91,8 @@ impl Integrity {
             None => self.covered(organization, seq).await?,
         };
         // A number counts from 1, so that an index is never below 0.
-        let question = Question::inclusion(seq.unsigned_abs() - 1, size.unsigned_abs()).at("size")?;
-        let tree = Question::root(size.unsigned_abs()).at("size")?;
+        let question = ProofRequest::inclusion(seq.unsigned_abs() - 1, size.unsigned_abs()).at("size")?;
+        let tree = ProofRequest::root(size.unsigned_abs()).at("size")?;
         let tiles = self.tiles(organization, &[question, tree], size).await?;
         let root = answer(tree, &tiles)?.first().copied().ok_or_else(damaged)?;
         Ok(Inclusion { seq, size, leaf, hashes: answer(question, &tiles)?, root })
@@ -112,7 +114,7 @@ impl Integrity {
             None => self.covered(organization, within(first, 0, head).at("first_size")?).await?,
         };
         let first = within(first, 0, second).at("first_size")?;
-        let question = Question::consistency(first.unsigned_abs(), second.unsigned_abs()).at("first_size")?;
+        let question = ProofRequest::consistency(first.unsigned_abs(), second.unsigned_abs()).at("first_size")?;
         let tiles = self.tiles(organization, &[question], second).await?;
         Ok(Consistency { second, hashes: answer(question, &tiles)? })
     }
@@ -196,8 +198,8 @@ impl Integrity {
     }
 
     /// What answers `questions` in the tree of `size` entries: a few tiles for each level of tiles.
-    async fn tiles(&self, organization: &OrganizationId, questions: &[Question], size: Seq) -> Result<Tiles> {
-        let tiles: BTreeSet<_> = questions.iter().flat_map(Question::tiles).collect();
+    async fn tiles(&self, organization: &OrganizationId, questions: &[ProofRequest], size: Seq) -> Result<Tiles> {
+        let tiles: BTreeSet<_> = questions.iter().flat_map(ProofRequest::tiles).collect();
         self.store.tiles(organization, &tiles, size.unsigned_abs()).await
     }
 }
@@ -209,7 +211,7 @@ fn within(size: Seq, least: Seq, most: Seq) -> std::result::Result<Seq, Invalid>
     }
 }
 
-fn answer(question: Question, tiles: &Tiles) -> Result<Vec<Hash>> {
+fn answer(question: ProofRequest, tiles: &Tiles) -> Result<Vec<Hash>> {
     question.answer(tiles).map_err(|damaged| Error::Internal(damaged.into()))
 }
 

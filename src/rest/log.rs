@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Answer, Api, Call, Failure, Services, after_access, json, params};
 use crate::grpc::pb;
-use crate::merkle::{TILE_WIDTH, TilePath};
+use auditlog_verify::merkle::{TILE_WIDTH, TilePath};
 
 /// What has been written never changes, an entry's erasure included: a bundle holds leaves and no values.
 const FOREVER: &str = "private, max-age=31536000, immutable";

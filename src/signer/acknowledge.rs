@@ -7,7 +7,7 @@ use anyhow::ensure;
 
 use super::examine::{Examined, Examiner, Finding};
 use super::keys::Keys;
-use super::memory::{Memory, Remembered, StateFile};
+use super::memory::{Memory, StateFile, TreeHead};
 use super::{Record, Signing, rotation};
 use crate::domain::{OrganizationId, Timestamp};
 use crate::store::Store;
@@ -21,11 +21,11 @@ pub struct Rollback {
     /// Why.
     pub findings: Vec<Finding>,
     /// What the file beside the key remembers of it.
-    pub in_file: Option<Remembered>,
+    pub in_file: Option<TreeHead>,
     /// What the database remembers of it.
-    pub in_database: Option<Remembered>,
+    pub in_database: Option<TreeHead>,
     /// What there is.
-    pub now: Option<Remembered>,
+    pub now: Option<TreeHead>,
     log: Option<Examined>,
 }
 
@@ -41,7 +41,7 @@ impl Rollback {
     }
 
     /// What is remembered from now on.
-    fn taken(&self) -> Option<Remembered> {
+    fn taken(&self) -> Option<TreeHead> {
         if self.is_believed() { self.in_database } else { self.now }
     }
 }
@@ -78,7 +78,7 @@ pub async fn rollbacks(
             log_id: log.log_id,
             findings,
             in_file,
-            in_database: examined.checkpoint.as_ref().map(|signed| Remembered { size: signed.size, root: signed.root }),
+            in_database: examined.checkpoint.as_ref().map(|signed| TreeHead { size: signed.size, root: signed.root }),
             now: Some(examined.now),
             log: Some(examined),
         });

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::keys::Keys;
-use super::memory::Remembered;
+use super::memory::TreeHead;
 use crate::domain::{Invalid, OrganizationId};
 use crate::error::{Error, Result};
-use crate::merkle::{Checkpoint, KeyName, LogName, Question, verify_consistency};
 use crate::store::{Growth, LogHead, LogKey, SignedCheckpoint, Store};
+use auditlog_verify::merkle::{Checkpoint, KeyName, LogName, ProofRequest, verify_consistency};
 
 /// Why a log is not signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +102,7 @@ pub(super) struct Examined {
     pub(super) log_id: String,
     pub(super) origin: KeyName,
     /// The tree as it is.
-    pub(super) now: Remembered,
+    pub(super) now: TreeHead,
     pub(super) keys: Vec<LogKey>,
     pub(super) checkpoint: Option<SignedCheckpoint>,
     /// Empty if it may be signed.
@@ -118,7 +118,7 @@ pub(super) struct Examiner<'a> {
 
 impl Examiner<'_> {
     /// Looks at a log of which the state file says `remembered`, which was read before. `None` if it is gone.
-    pub(super) async fn examine(&self, log: &Growth, remembered: Option<Remembered>) -> Result<Option<Examined>> {
+    pub(super) async fn examine(&self, log: &Growth, remembered: Option<TreeHead>) -> Result<Option<Examined>> {
         let Growth { organization, log_id, .. } = log;
         // In this order: other processes sign, so that what is signed must be read before what there is.
         let keys = self.store.log_keys(organization).await?;
@@ -127,8 +127,8 @@ impl Examiner<'_> {
             return Ok(None);
         };
         let origin = self.log_name.origin(log_id).map_err(|error| Error::Internal(error.into()))?;
-        let now = Remembered { size: edge.size(), root };
-        let of_checkpoint = checkpoint.as_ref().map(|signed| Remembered { size: signed.size, root: signed.root });
+        let now = TreeHead { size: edge.size(), root };
+        let of_checkpoint = checkpoint.as_ref().map(|signed| TreeHead { size: signed.size, root: signed.root });
         let signed: BTreeSet<_> = [remembered, of_checkpoint].into_iter().flatten().collect();
         let mut findings = Vec::new();
         match self.tree(organization, now, &signed).await? {
@@ -153,24 +153,25 @@ impl Examiner<'_> {
     async fn tree(
         &self,
         organization: &OrganizationId,
-        now: Remembered,
-        signed: &BTreeSet<Remembered>,
+        now: TreeHead,
+        signed: &BTreeSet<TreeHead>,
     ) -> Result<Option<Vec<Finding>>> {
         let internal = |error: Invalid| Error::Internal(error.into());
-        let whole = Question::root(now.size).map_err(internal)?;
+        let whole = ProofRequest::root(now.size).map_err(internal)?;
         // By proofs and not by roots at both sizes, which can be told from tiles that contradict each other.
         let before: Vec<_> = signed
             .iter()
             .filter(|signed| signed.size <= now.size)
-            .map(|signed| Ok((signed, Question::consistency(signed.size, now.size).map_err(internal)?)))
+            .map(|signed| Ok((signed, ProofRequest::consistency(signed.size, now.size).map_err(internal)?)))
             .collect::<Result<_>>()?;
-        let wanted = before.iter().map(|(_, question)| question).chain([&whole]).flat_map(Question::tiles).collect();
+        let wanted =
+            before.iter().map(|(_, question)| question).chain([&whole]).flat_map(ProofRequest::tiles).collect();
         let tiles = self.store.tiles(organization, &wanted, now.size).await?;
         if whole.answer(&tiles).ok().and_then(|root| root.first().copied()) != Some(now.root) {
             return Ok(None);
         }
         let beyond = signed.iter().filter(|signed| signed.size > now.size);
-        let rolled_back = |signed: &Remembered| Finding::RolledBack { signed: signed.size, size: now.size };
+        let rolled_back = |signed: &TreeHead| Finding::RolledBack { signed: signed.size, size: now.size };
         let mut findings: Vec<_> = beyond.map(rolled_back).collect();
         for (signed, question) in before {
             // A tree whose root can be told can also prove its beginnings, unless somebody has cut a tile.
@@ -186,7 +187,7 @@ impl Examiner<'_> {
 impl Examined {
     /// What is signed.
     pub(super) fn text(&self) -> String {
-        let Remembered { size, root } = self.now;
+        let TreeHead { size, root } = self.now;
         Checkpoint { origin: self.origin.clone(), size, root }.text()
     }
 

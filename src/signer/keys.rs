@@ -23,8 +23,8 @@ use super::files::Lock;
 use super::memory::StateFile;
 use crate::domain::{Random, Timestamp};
 use crate::files;
-use crate::merkle::{PublicKey, SigningKey};
 use crate::store::LogKey;
+use auditlog_verify::merkle::{PublicKey, SigningKey};
 
 const ED25519: &str = "ed25519";
 const UNTIL: &str = "until";

@@ -9,14 +9,14 @@ use anyhow::{Context, anyhow};
 
 use super::files::{Lock, beside};
 use crate::files;
-use crate::merkle::Hash;
+use auditlog_verify::merkle::Hash;
 
 const HEAD: &str = "# What auditlog signed last, log by log: id, size, root. It belongs to the key beside it, and must not be \
                     restored with a database.\n";
 
 /// A tree that was signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Remembered {
+pub struct TreeHead {
     /// Its entries.
     pub size: u64,
     /// Its root.
@@ -24,7 +24,7 @@ pub struct Remembered {
 }
 
 /// What was signed last of each log, by its id.
-pub(super) type Memory = BTreeMap<String, Remembered>;
+pub(super) type Memory = BTreeMap<String, TreeHead>;
 
 /// The file beside a key.
 #[derive(Clone)]
@@ -72,7 +72,7 @@ impl StateFile {
     pub(super) fn change(
         &self,
         seen: &Memory,
-        changes: &BTreeMap<String, Option<Remembered>>,
+        changes: &BTreeMap<String, Option<TreeHead>>,
     ) -> anyhow::Result<BTreeSet<String>> {
         let _lock = Lock::of(&self.key)?;
         let before = self.read()?.with_context(|| format!("{} is missing", self.path.display()))?;
@@ -92,14 +92,14 @@ impl StateFile {
     }
 
     fn write(&self, memory: &Memory) -> anyhow::Result<()> {
-        let lines = memory.iter().map(|(log_id, Remembered { size, root })| format!("{log_id} {size} {root}\n"));
+        let lines = memory.iter().map(|(log_id, TreeHead { size, root })| format!("{log_id} {size} {root}\n"));
         let text = HEAD.to_owned() + &lines.collect::<String>();
         files::replace(&self.path, text.as_bytes()).with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 
-fn parse(line: &str) -> Option<(String, Remembered)> {
+fn parse(line: &str) -> Option<(String, TreeHead)> {
     let [log_id, size, root] = line.split(' ').collect::<Vec<_>>().try_into().ok()?;
-    let remembered = Remembered { size: size.parse().ok()?, root: Hash::parse(root).ok()? };
+    let remembered = TreeHead { size: size.parse().ok()?, root: Hash::parse(root).ok()? };
     (!log_id.is_empty()).then(|| (log_id.to_owned(), remembered))
 }

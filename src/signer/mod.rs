@@ -25,16 +25,16 @@ use tracing::{debug, error, info, warn};
 use crate::domain::{Catalogue, Clock, NewEntry, OrganizationId, Seq};
 use crate::error::{Error, Result};
 use crate::files::check_owner;
-use crate::merkle::{LogName, SigningKey, sign};
 use crate::metrics::Metrics;
 use crate::store::{Growth, SignedCheckpoint, Store};
+use auditlog_verify::merkle::{LogName, SigningKey, sign};
 use examine::{Examined, Examiner};
 use memory::{Memory, StateFile};
 
 pub use acknowledge::{Rollback, acknowledge, rollbacks};
 pub use examine::Finding;
 pub use keys::{Key, Keys};
-pub use memory::Remembered;
+pub use memory::TreeHead;
 
 /// How often it looks for logs that have grown.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -235,7 +235,7 @@ impl Signer {
         if refused.is_empty() { Ok(examined) } else { Err(Halt::Refused(refused)) }
     }
 
-    async fn examine(&self, keys: &Keys, log: &Growth, remembered: Option<Remembered>) -> Result<Option<Examined>> {
+    async fn examine(&self, keys: &Keys, log: &Growth, remembered: Option<TreeHead>) -> Result<Option<Examined>> {
         let examiner = Examiner { store: &self.store, keys, log_name: &self.signing.log_name };
         examiner.examine(log, remembered).await
     }
@@ -261,7 +261,7 @@ impl Signer {
                 None => return Ok(None),
             }
         }
-        let Remembered { size, root } = examined.now;
+        let TreeHead { size, root } = examined.now;
         let signers: Vec<&SigningKey> = keys
             .active(now)
             .filter(|own| {
@@ -278,7 +278,7 @@ impl Signer {
     }
 }
 
-fn gone_log(log_id: &str, signed: Remembered) -> (String, Finding) {
+fn gone_log(log_id: &str, signed: TreeHead) -> (String, Finding) {
     (format!("log {log_id}"), Finding::Gone { signed: signed.size })
 }
 

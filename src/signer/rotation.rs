@@ -8,8 +8,8 @@ use super::examine::Examined;
 use super::keys::{Key, Keys};
 use crate::domain::{Change, JsonText, Seq, ServiceEntry, Timestamp};
 use crate::error::{Error, Result};
-use crate::merkle::{Introduction, SigningKey, VerifierKey};
 use crate::store::Store;
+use auditlog_verify::merkle::{KeyEndorsement, SigningKey, VerifierKey};
 
 /// What the ids of entries are made from: that of a first key, and those of the keys after it.
 const FIRST: &str = "auditlog/rotation/v1/first";
@@ -36,7 +36,7 @@ pub(super) async fn introduce(
     // Erasures of before are recorded without a signature. Nobody else can say that there was no key then.
     if is_first && store.has_erasures(&log.organization).await? {
         let key = keys.main().signing();
-        write(store, record, log, FIRST, &Introduction::sign(key.verifier(log.origin.clone()), &[key])).await?;
+        write(store, record, log, FIRST, &KeyEndorsement::sign(key.verifier(log.origin.clone()), &[key])).await?;
     }
     if is_without || log.has(&keys.main().public()) {
         return Ok(());
@@ -45,7 +45,7 @@ pub(super) async fn introduce(
     let verifier = key.signing().verifier(log.origin.clone());
     // Also by those that no longer sign: where the service did not run meanwhile, nobody knows a newer one.
     let known = keys.all().filter(|key| log.has(&key.public()));
-    let introduction = Introduction::sign(verifier, &known.map(Key::signing).collect::<Vec<&SigningKey>>());
+    let introduction = KeyEndorsement::sign(verifier, &known.map(Key::signing).collect::<Vec<&SigningKey>>());
     let seq = write(store, record, log, LATER, &introduction).await?;
     store.keep_log_key(&log.organization, &key.public(), seq).await?;
     tracing::info!(organization = %log.organization, seq, "a new key signs this log from now on");
@@ -58,7 +58,7 @@ async fn write(
     record: &Record,
     log: &Examined,
     which: &str,
-    introduction: &Introduction,
+    introduction: &KeyEndorsement,
 ) -> Result<Seq> {
     let values = [("verifierKey", introduction.key().text()), ("signatures", introduction.signatures().to_owned())];
     // Of a key that was lost there are none.

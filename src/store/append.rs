@@ -16,7 +16,7 @@ use super::sql::{Sql, number, prepared, text};
 use super::{dialect, rows};
 use crate::domain::{Entry, EntryId, OrganizationId, Seq, Timestamp, hex};
 use crate::error::{Error, Result};
-use crate::merkle::{Completed, Edge, Hash, Salts, TILE_WIDTH, TileId};
+use auditlog_verify::merkle::{CompactRange, CompletedNode, Hash, Salts, TILE_WIDTH, TileId};
 
 /// An open transaction that appends. Dropped without a commit, it leaves nothing behind.
 pub struct Append {
@@ -49,7 +49,7 @@ pub struct Head {
     /// The time of the last recording.
     pub last_recorded_at: Timestamp,
     /// The right edge of its tree.
-    pub edge: Edge,
+    pub edge: CompactRange,
     /// Whether this transaction made the organization.
     pub is_new: bool,
 }
@@ -84,7 +84,8 @@ impl Append {
             let (id, log_id, seq): (String, String, Seq) =
                 (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
             let last_recorded_at = Timestamp::saturating(row.try_get_by_index(3)?);
-            let edge = Edge::parse(seq.unsigned_abs(), &row.try_get_by_index::<Vec<u8>>(4)?).map_err(rows::foreign)?;
+            let edge =
+                CompactRange::parse(seq.unsigned_abs(), &row.try_get_by_index::<Vec<u8>>(4)?).map_err(rows::foreign)?;
             locked.insert(id, Head { log_id, seq, last_recorded_at, edge, is_new: false });
         }
         let head = |(id, own_log_id): &(&OrganizationId, String)| {
@@ -126,7 +127,7 @@ impl Append {
 
     /// Moves heads, whose locks this transaction holds, to the last time of recording and to the edge of the tree, and
     /// thereby to the last number given out.
-    pub async fn move_heads(&self, heads: &[(&OrganizationId, Timestamp, &Edge)]) -> Result<()> {
+    pub async fn move_heads(&self, heads: &[(&OrganizationId, Timestamp, &CompactRange)]) -> Result<()> {
         let mut sql = Sql::new(self.transaction.get_database_backend());
         let rows = heads.iter().map(|(id, recorded_at, edge)| {
             json!([id.as_str(), edge.size(), recorded_at.micros(), hex(&edge.bytes()), hex(&edge.root().0)])
@@ -150,7 +151,7 @@ impl Append {
 
     /// Writes the tiles that the entries inserted last have `completed`: hashes above the leaves, and with each one of
     /// the lowest level the leaves below it.
-    pub async fn complete(&self, organization: &OrganizationId, completed: &[Completed]) -> Result<()> {
+    pub async fn complete(&self, organization: &OrganizationId, completed: &[CompletedNode]) -> Result<()> {
         for completed in completed {
             if completed.level == 1 {
                 let hashes = leaf_hashes(&self.transaction, organization, completed.index, TILE_WIDTH).await?;

@@ -10,7 +10,7 @@ use super::sql::{Sql, Streams, number, prepared, text};
 use super::{Store, dialect, rows};
 use crate::domain::{EntryId, Erased, Group, Key, OrganizationId, Position, Seq, Timestamp};
 use crate::error::{Error, Result};
-use crate::merkle::{GroupHash, SERVICE, Salt};
+use auditlog_verify::merkle::{GroupHash, SERVICE, Salt};
 
 /// The columns that an erasure changes. On PostgreSQL, its role may change no others.
 pub(super) const ERASABLE: [&str; 7] =

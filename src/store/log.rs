@@ -10,7 +10,7 @@ use super::sql::{Sql, number};
 use super::{Sealed, Store, dialect, rows};
 use crate::domain::{EntryId, Group, OrganizationId, Seq, Timestamp};
 use crate::error::{Error, Result};
-use crate::merkle::{Edge, GroupHash, Hash, TILE_WIDTH, TileId, Tiles};
+use auditlog_verify::merkle::{CompactRange, GroupHash, Hash, TILE_WIDTH, TileId, Tiles};
 
 /// A log as it is committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct LogHead {
     /// Names the log.
     pub log_id: String,
     /// The right edge of its tree.
-    pub edge: Edge,
+    pub edge: CompactRange,
     /// The root of its tree, as it is stored beside the edge.
     pub root: Hash,
 }
@@ -50,7 +50,7 @@ impl Store {
     pub async fn log_head(&self, organization: &OrganizationId) -> Result<Option<LogHead>> {
         let row = organization::Entity::find_by_id(organization.as_str()).one(&self.readers).await?;
         let head = |row: organization::Model| {
-            let edge = Edge::parse(row.head_seq.unsigned_abs(), &row.edge).map_err(rows::foreign)?;
+            let edge = CompactRange::parse(row.head_seq.unsigned_abs(), &row.edge).map_err(rows::foreign)?;
             Ok(LogHead { log_id: row.log_id, edge, root: rows::hash(row.root)? })
         };
         row.map(head).transpose()

@@ -7,7 +7,7 @@ use super::Store;
 use super::entities::organization;
 use crate::domain::{OrganizationId, Seq, Timestamp};
 use crate::error::Result;
-use crate::merkle::Hash;
+use auditlog_verify::merkle::Hash;
 
 /// An organization, as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]

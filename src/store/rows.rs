@@ -15,7 +15,7 @@ use crate::domain::{
     OrganizationId, ResourceType, Timestamp,
 };
 use crate::error::{Error, Result};
-use crate::merkle::{Hash, Salts};
+use auditlog_verify::merkle::{Hash, Salts};
 
 /// A change in the column `changes`.
 #[derive(Serialize, Deserialize)]

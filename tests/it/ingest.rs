@@ -11,10 +11,10 @@ use auditlog::domain::{
 };
 use auditlog::error::Error;
 use auditlog::ingest::{Batch, Ingest, QueueLimits, Written};
-use auditlog::merkle::{Edge, Hash};
 use auditlog::metrics::Metrics;
 use auditlog::query::{Query, Start};
 use auditlog::store::Store;
+use auditlog_verify::merkle::{CompactRange, Hash};
 
 use crate::schema::execute;
 use crate::support::database::hold_head;
@@ -391,7 +391,7 @@ on_every_database! {
         });
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert!(!waiting.is_finished(), "two hold the same head");
-        let mut edge = Edge::default();
+        let mut edge = CompactRange::default();
         (0..7).for_each(|_| drop(edge.append(Hash::of_nothing())));
         holder.move_heads(&[(&organization("org"), Timestamp::MIN, &edge)]).await.expect("it moves");
         holder.commit().await.expect("committed");

@@ -10,7 +10,7 @@ use auditlog::domain::{Clock, Random, Seq};
 use auditlog::grpc::pb;
 use auditlog::grpc::pb::get_inclusion_proof_request::Entry;
 use auditlog::grpc::pb::integrity_service_client::IntegrityServiceClient;
-use auditlog::merkle::{Edge, Hash, Leaf, unbundle, verify_consistency, verify_inclusion};
+use auditlog_verify::merkle::{CompactRange, Hash, Leaf, unbundle, verify_consistency, verify_inclusion};
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 use tonic_types::StatusExt;
@@ -51,7 +51,7 @@ impl Log {
         let head = service.store.log_head(&organization(ORGANIZATION)).await.expect("read").expect("a log");
         let (leaves, roots) = (Vec::new(), vec![Hash::of_nothing()]);
         let mut log = Self { service, client, key, log_id: head.log_id, leaves, roots };
-        let mut edge = Edge::default();
+        let mut edge = CompactRange::default();
         for index in 0..size.div_ceil(256) {
             let width = (size - index * 256).min(256);
             for leaf in unbundle(&log.bundle(index, width).await.expect("a bundle")).expect("whole leaves") {

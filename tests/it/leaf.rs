@@ -6,7 +6,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use auditlog::domain::{Change, Group, JsonText, Random, Timestamp, hex};
-use auditlog::merkle::{ErasureRecord, GroupHash, Hash, Introduction, KeyName, Leaf, Salts, Values, VerifierKey};
+use auditlog_verify::merkle::{
+    ErasureRecord, GroupHash, Hash, KeyEndorsement, KeyName, Leaf, Salts, Values, VerifierKey,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::support::process::{program, text};
@@ -126,7 +128,7 @@ fn signatures(told: &Told) -> Option<(String, Vec<String>)> {
     let keys = told.verifier_keys.iter().map(|key| VerifierKey::parse(key).expect("a key"));
     if told.id.starts_with("auditlog:rotation:") {
         let key = VerifierKey::parse(&new("verifierKey")).expect("a key");
-        let introduction = Introduction::new(key, new("signatures"));
+        let introduction = KeyEndorsement::new(key, new("signatures"));
         let text = format!("auditlog/rotation/v1\n{}\n", introduction.key().text());
         let by = keys.filter(|key| introduction.is_signed_by(std::slice::from_ref(key))).map(|key| key.text());
         return Some((text, by.collect()));
@@ -258,7 +260,7 @@ fn drawn_time(random: &Random) -> Timestamp {
 
 fn drawn(random: &Random, sequence: i64) -> Told {
     let optional = |random: &Random| (below(random, 2) == 0).then(|| drawn_text(random, 1));
-    let salts = Salts::draw(random);
+    let salts = Salts::from_bytes(random.bytes());
     let mut told = Told {
         log_id: random.hex::<16>(),
         sequence,

@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use auditlog::domain::{Clock, Entry, Group, Seq};
+use auditlog::domain::{Clock, Entry, Group, Seq, entry_values, leaf_hash};
 use auditlog::error::Error;
-use auditlog::merkle::{Edge, GroupHash, Hash, Leaf, Question, Salts, TileId, Values, leaf_hash};
 use auditlog::store::{LogHead, Sealed, Store};
+use auditlog_verify::merkle::{CompactRange, GroupHash, Hash, Leaf, ProofRequest, Salts, TileId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -24,7 +24,7 @@ pub async fn check_log(store: &Store, name: &str) -> u64 {
     let LogHead { log_id, edge, root } = store.log_head(&organization(name)).await.expect("read").expect("a log");
     let entries = entries(store, name, edge.size()).await;
     assert_eq!(entries.len() as u64, edge.size(), "{name}: the edge is of another size");
-    let mut grown = Edge::default();
+    let mut grown = CompactRange::default();
     let mut roots = vec![grown.root()];
     let mut tiles = std::collections::BTreeMap::new();
     let erased = check_erased(store, name, &entries).await;
@@ -100,7 +100,7 @@ fn leaf_of_erased(entry: &Entry, salts: &Salts, log_id: &str, erased: &Erased) -
     let catalogue = catalogue();
     let resource_type = catalogue.resource_type_name(entry.content.resource_type).expect("a name");
     let action = catalogue.action_name(entry.content.action).expect("a name");
-    let values = Values::of(entry, resource_type, action);
+    let values = entry_values(entry, resource_type, action);
     let groups = values.map(|values| match entry.erased.has(values.group()) {
         true => erased[&(entry.seq, values.group())],
         false => values.hash(salts.of(values.group())),
@@ -111,7 +111,7 @@ fn leaf_of_erased(entry: &Entry, salts: &Salts, log_id: &str, erased: &Erased) -
 
 /// The root of the tree as it was, from its tiles.
 async fn root_at(store: &Store, name: &str, size: u64) -> Hash {
-    let question = Question::root(size).expect("a size");
+    let question = ProofRequest::root(size).expect("a size");
     let tiles = store.tiles(&organization(name), &question.tiles(), size).await.expect("read");
     question.answer(&tiles).expect("all tiles")[0]
 }

@@ -4,9 +4,9 @@
 use std::fs::{self, File};
 
 use auditlog::domain::{Random, Timestamp};
-use auditlog::merkle::{
-    Checkpoint, Edge, GroupHash, Hash, KeyName, Leaf, Question, SigningKey, TileId, Tiles, VerifierKey, open, sign,
-    verify_consistency, verify_inclusion,
+use auditlog_verify::merkle::{
+    Checkpoint, CompactRange, GroupHash, Hash, KeyName, Leaf, ProofRequest, SigningKey, TileId, Tiles, VerifierKey,
+    open, sign, verify_consistency, verify_inclusion,
 };
 use serde::Serialize;
 
@@ -44,7 +44,7 @@ impl Log {
             Leaf { log_id, seq, id: &id, recorded_at: Timestamp::saturating(seq), writer: "-", groups }.data()
         };
         let leaves: Vec<_> = (1..=entries).map(leaf).collect();
-        let (mut tiles, mut edge) = (Tiles::new(), Edge::default());
+        let (mut tiles, mut edge) = (Tiles::new(), CompactRange::default());
         for (index, leaf) in (0..).zip(&leaves) {
             let leaf = Hash::of_leaf(leaf);
             tiles.entry(TileId { level: 0, index: index >> 8 }).or_default().push(leaf);
@@ -57,12 +57,12 @@ impl Log {
         Self { origin, key, leaves, tiles }
     }
 
-    fn answer(&self, question: Question) -> Vec<Hash> {
+    fn answer(&self, question: ProofRequest) -> Vec<Hash> {
         question.answer(&self.tiles).expect("whole tiles")
     }
 
     fn checkpoint(&self, size: u64) -> Checkpoint {
-        let root = self.answer(Question::root(size).expect("a size"))[0];
+        let root = self.answer(ProofRequest::root(size).expect("a size"))[0];
         Checkpoint { origin: self.origin.clone(), size, root }
     }
 
@@ -84,12 +84,12 @@ impl Log {
     }
 
     fn inclusion(&self, index: u64, size: u64) -> Case {
-        let proof = self.answer(Question::inclusion(index, size).expect("an index"));
+        let proof = self.answer(ProofRequest::inclusion(index, size).expect("an index"));
         Case { index, leaf: base64(&self.leaves[index as usize]), ..self.case(size, proof) }
     }
 
     fn consistency(&self, old: u64, new: u64) -> Case {
-        let proof = self.answer(Question::consistency(old, new).expect("sizes"));
+        let proof = self.answer(ProofRequest::consistency(old, new).expect("sizes"));
         Case { old: self.signed(&self.checkpoint(old)), ..self.case(new, proof) }
     }
 }

@@ -10,10 +10,10 @@ use auditlog::domain::{Clock, Filter, Group, Limit, Offset, Random, ResourceType
 use auditlog::error::Error;
 use auditlog::ingest::{Eraser, LoadRecordKeys, RecordKeys, Target};
 use auditlog::marks::Folder;
-use auditlog::merkle::{KeyName, SigningKey};
 use auditlog::metrics::Metrics;
 use auditlog::query::{Query, Start};
 use auditlog::store::{SignedCheckpoint, Store};
+use auditlog_verify::merkle::{KeyName, SigningKey};
 use sea_orm::{ConnectionTrait, Database as Connections, DatabaseConnection};
 
 use crate::documentation::{Language, ROLES, blocks_of};

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use auditlog::app::recorder;
 use auditlog::domain::{Clock, Random};
 use auditlog::ingest::Ingest;
-use auditlog::merkle::{Checkpoint, Question, SigningKey, VerifierKey, open, verify_consistency};
 use auditlog::metrics::Metrics;
 use auditlog::signer::{Keys, Signer, Signing};
 use auditlog::store::{SignedCheckpoint, Store};
+use auditlog_verify::merkle::{Checkpoint, ProofRequest, SigningKey, VerifierKey, open, verify_consistency};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -126,7 +126,7 @@ fn check_note(checkpoint: &SignedCheckpoint, keys: &[VerifierKey]) {
 async fn check_extends(store: &Store, name: &str, old: &SignedCheckpoint) {
     let head = store.log_head(&organization(name)).await.expect("read").expect("a log");
     let (size, root) = (head.edge.size(), head.root);
-    let question = Question::consistency(old.size, size).expect("no smaller than what was signed");
+    let question = ProofRequest::consistency(old.size, size).expect("no smaller than what was signed");
     let tiles = store.tiles(&organization(name), &question.tiles(), size).await.expect("read");
     let proof = question.answer(&tiles).expect("whole tiles");
     assert_eq!(verify_consistency(old.size, old.root, &proof, size, root), Ok(()), "{} of {size}", old.size);

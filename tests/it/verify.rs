@@ -7,9 +7,9 @@ mod tampered;
 
 use std::path::{Path, PathBuf};
 
-use auditlog::domain::{OrganizationId, Seq};
-use auditlog::merkle::{VerifierKey, leaf_hash};
+use auditlog::domain::{OrganizationId, Seq, leaf_hash};
 use auditlog::store::Store;
+use auditlog_verify::merkle::VerifierKey;
 use sea_orm::{ConnectionTrait, Database as Connections, TransactionTrait};
 use serde_json::Value;
 

@@ -7,7 +7,7 @@ mod stored;
 
 use std::collections::HashMap;
 
-use auditlog::merkle::{Hash, SigningKey};
+use auditlog_verify::merkle::{Hash, SigningKey};
 use sea_orm::{AccessMode, DatabaseTransaction, DbBackend, IsolationLevel, TransactionTrait};
 
 use crate::client::Client;

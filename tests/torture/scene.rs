@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use auditlog::merkle::SigningKey;
+use auditlog_verify::merkle::SigningKey;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rand::rngs::StdRng;

@@ -11,16 +11,16 @@ use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic_types::StatusExt;
 
+use super::disclosed::disclosed_entry;
 use super::source::{Source, Tries, claimed_size, hashes, is_damaged};
 use super::state::State;
-use super::told::told;
 use crate::error::Error;
 use crate::grpc::pb;
-use crate::merkle::{Checkpoint, Edge, Hash, verify_consistency, verify_inclusion};
-use crate::verify::{
-    Comparison, ErasedGroups, Evidence, Finding, Kind, Remembered, Removal, Row, Told, Trust, Untrusted, Walk,
-    first_bad,
+use auditlog_verify::log::{
+    DisclosedEntry, ErasedGroups, Evidence, Kind, LogReplay, Removal, Row, TileCheck, Trust, Untrusted, VerifiedPrefix,
+    Violation, first_bad,
 };
+use auditlog_verify::merkle::{Checkpoint, CompactRange, Hash, verify_consistency, verify_inclusion};
 
 /// Rows of hashes that wait for their tiles, and tiles that are asked for at once.
 const ROWS: usize = 16;
@@ -35,7 +35,7 @@ const MANY: u64 = 10_000;
 /// What a verification found.
 pub(super) struct Checked {
     /// What is wrong; `None` if nothing is.
-    pub(super) finding: Option<Finding>,
+    pub(super) violation: Option<Violation>,
     /// The id of the entry that is wrong.
     pub(super) id: Option<String>,
     /// The entries that were read.
@@ -51,9 +51,9 @@ pub(super) struct Checked {
 }
 
 impl Checked {
-    fn early(finding: Finding) -> Self {
+    fn early(violation: Violation) -> Self {
         let (erased, unsigned, lacks_records, state) = (ErasedGroups::default(), None, false, None);
-        Self { finding: Some(finding), id: None, read: 0, erased, unsigned, lacks_records, state }
+        Self { violation: Some(violation), id: None, read: 0, erased, unsigned, lacks_records, state }
     }
 }
 
@@ -63,7 +63,7 @@ struct Walked {
     note: String,
     checkpoint: Checkpoint,
     /// Why it ended before, or what is wrong after it.
-    ended: Option<Finding>,
+    ended: Option<Violation>,
     /// The entries after it, which are not signed.
     unsigned: Option<(u64, u64)>,
 }
@@ -73,7 +73,7 @@ struct Rest {
     /// The last entry, or so many after the checkpoint that no more were looked at.
     last: u64,
     /// One that the service has not written so.
-    bad: Option<Finding>,
+    bad: Option<Violation>,
 }
 
 pub(super) struct Check<'a> {
@@ -98,19 +98,19 @@ impl Check<'_> {
             Ok(checkpoint) => checkpoint,
             Err(why) => return Ok(Checked::early(self.untrusted(&note, &why))),
         };
-        if let Some(finding) = self.against_remembered(&checkpoint) {
-            return Ok(Checked::early(finding));
+        if let Some(violation) = self.against_remembered(&checkpoint) {
+            return Ok(Checked::early(violation));
         }
         let is_consistent = self.is_consistent(&checkpoint).await?;
         let seen = self.state.map(|state| state.remembered.edge.clone());
         let known = match self.state {
             Some(state) if self.since_last => state.remembered.clone(),
-            _ => Remembered::nothing(),
+            _ => VerifiedPrefix::nothing(),
         };
         let begun_at = known.edge.size();
-        let comparison = Comparison::new(&known.edge, seen.as_ref());
+        let comparison = TileCheck::new(&known.edge, seen.as_ref());
         let mut tiles = Tiles::start(self.source.clone(), comparison);
-        let mut walk = Walk::new(&self.trust, &self.source.organization, known, seen);
+        let mut walk = LogReplay::new(&self.trust, &self.source.organization, known, seen);
         let Walked { note, checkpoint, ended, unsigned } = self.walk(note, checkpoint, &mut walk, &mut tiles).await?;
         tiles.send(walk.last_rows()).await;
         let comparison = tiles.finish().await?;
@@ -119,52 +119,52 @@ impl Check<'_> {
         let again = self.again(&evidence).await?;
         let inconsistent = || {
             let why = "all entries are right, and the proof that they extend what was seen before is not".to_owned();
-            Finding::of_log(Kind::Tiles, why)
+            Violation::of_log(Kind::Tiles, why)
         };
-        let finding = match !is_consistent && evidence.is_unexplained() && self.proves(&checkpoint, begun_at).await? {
+        let violation = match !is_consistent && evidence.is_unexplained() && self.proves(&checkpoint, begun_at).await? {
             true => Some(forked(begun_at)),
             false => first_bad(&evidence, &again).or_else(|| (!is_consistent).then(inconsistent)),
         };
-        let named = finding.as_ref().and_then(|finding| finding.entries).filter(|(first, last)| first == last);
+        let named = violation.as_ref().and_then(|violation| violation.entries).filter(|(first, last)| first == last);
         let id = named.and_then(|(seq, _)| again.get(&seq)).map(|told| told.id.clone());
         let trust = self.trust.after(&note, walk.introduced());
         let (read, erased) = (walk.edge().size() - begun_at, walk.erased());
         let state = Some(State { trust, note, checkpoint, remembered: walk.remembered() });
         let lacks_records = walk.lacks_records();
-        Ok(Checked { finding, id, read, erased, unsigned, lacks_records, state })
+        Ok(Checked { violation, id, read, erased, unsigned, lacks_records, state })
     }
 
     /// That a checkpoint was there before. Errors: none was.
-    fn without_checkpoint(&self) -> anyhow::Result<Finding> {
+    fn without_checkpoint(&self) -> anyhow::Result<Violation> {
         let seen = self.state.ok_or(Error::CheckpointNotFound)?.checkpoint.size;
-        Ok(Finding::of_log(
+        Ok(Violation::of_log(
             Kind::RolledBack,
             format!("there is no checkpoint, and there was one of {seen} entries before"),
         ))
     }
 
     /// What is wrong with `note`, which is not to be believed because of `why`.
-    fn untrusted(&self, note: &str, why: &Untrusted) -> Finding {
+    fn untrusted(&self, note: &str, why: &Untrusted) -> Violation {
         let seen = self.state.map(|state| state.checkpoint.size);
         match (why, claimed_size(note), seen) {
             (Untrusted::Stranger(..), Ok(size), Some(seen)) if size < seen => {
-                let mut finding = rolled_back(size, seen);
-                finding.why.push_str(&format!("; and {why}"));
-                finding
+                let mut violation = rolled_back(size, seen);
+                violation.why.push_str(&format!("; and {why}"));
+                violation
             }
-            _ => Finding::of_log(Kind::Unsigned, why.to_string()),
+            _ => Violation::of_log(Kind::Unsigned, why.to_string()),
         }
     }
 
     /// Whether `checkpoint` can follow the remembered one at all.
-    fn against_remembered(&self, checkpoint: &Checkpoint) -> Option<Finding> {
+    fn against_remembered(&self, checkpoint: &Checkpoint) -> Option<Violation> {
         let seen = &self.state?.checkpoint;
         if checkpoint.size < seen.size {
             return Some(rolled_back(checkpoint.size, seen.size));
         }
         let is_other = checkpoint.size == seen.size && checkpoint.root != seen.root;
         let why = || format!("the checkpoint of {} entries has another root than before", seen.size);
-        is_other.then(|| Finding::of_log(Kind::Forked, why()))
+        is_other.then(|| Violation::of_log(Kind::Forked, why()))
     }
 
     /// Whether the service proves that `checkpoint` extends the remembered one.
@@ -182,7 +182,7 @@ impl Check<'_> {
         if begun_at == 0 || begun_at == checkpoint.size {
             return Ok(false);
         }
-        let told = self.source.entry(begun_at as i64 + 1).await?.and_then(|entry| told(entry).ok());
+        let told = self.source.entry(begun_at as i64 + 1).await?.and_then(|entry| disclosed_entry(entry).ok());
         let Some(told) = told else { return Ok(false) };
         let Some(data) = told.leaf_data(self.trust.log_id()) else { return Ok(false) };
         let proof = self.source.inclusion(&told.id, checkpoint.size).await;
@@ -198,14 +198,14 @@ impl Check<'_> {
         &self,
         mut note: String,
         mut checkpoint: Checkpoint,
-        walk: &mut Walk,
+        walk: &mut LogReplay,
         tiles: &mut Tiles,
     ) -> anyhow::Result<Walked> {
         // What is there after the first one, and how long its checkpoint is waited for.
         let mut rest = None;
         loop {
             let ended = self.walk_to(checkpoint.size, walk, tiles).await?;
-            let edge: &Edge = walk.edge();
+            let edge: &CompactRange = walk.edge();
             if ended.is_some() || edge.root() != checkpoint.root {
                 return Ok(Walked { note, checkpoint, ended, unsigned: None });
             }
@@ -270,13 +270,13 @@ impl Check<'_> {
     }
 
     /// Takes entries up to the number `size`.
-    async fn walk_to(&self, size: u64, walk: &mut Walk, tiles: &mut Tiles) -> anyhow::Result<Option<Finding>> {
+    async fn walk_to(&self, size: u64, walk: &mut LogReplay, tiles: &mut Tiles) -> anyhow::Result<Option<Violation>> {
         self.progress.set_length(size);
         let mut tries = Tries::new();
         while walk.edge().size() < size {
             let before = walk.next();
             match self.stream(size, walk, tiles).await {
-                Ok(Some(finding)) => return Ok(Some(finding)),
+                Ok(Some(violation)) => return Ok(Some(violation)),
                 Ok(None) => return Ok((walk.edge().size() < size).then(|| walk.truncated(size))),
                 // All entries before it have come.
                 Err(status) if is_damaged(&status) => return Ok(Some(walk.damaged(status.message()))),
@@ -296,14 +296,19 @@ impl Check<'_> {
     }
 
     /// The same in one stream. Errors: it broke.
-    async fn stream(&self, size: u64, walk: &mut Walk, tiles: &mut Tiles) -> Result<Option<Finding>, tonic::Status> {
+    async fn stream(
+        &self,
+        size: u64,
+        walk: &mut LogReplay,
+        tiles: &mut Tiles,
+    ) -> Result<Option<Violation>, tonic::Status> {
         let after = walk.next() - 1;
         // Numbers are signed, so that no size is beyond them.
         let Some(mut stream) = self.source.stream(after, size as i64 - after).await? else { return Ok(None) };
         while let Some(piece) = stream.message().await? {
             for entry in piece.entries {
-                if let Err(finding) = self.take(entry, walk) {
-                    return Ok(Some(finding));
+                if let Err(violation) = self.take(entry, walk) {
+                    return Ok(Some(violation));
                 }
             }
             tiles.send(walk.rows()).await;
@@ -314,9 +319,9 @@ impl Check<'_> {
         Ok(None)
     }
 
-    fn take(&self, entry: pb::LogEntry, walk: &mut Walk) -> Result<(), Finding> {
+    fn take(&self, entry: pb::LogEntry, walk: &mut LogReplay) -> Result<(), Violation> {
         let (seq, leaf) = (entry.sequence, Hash::of_bytes(&entry.leaf_hash).unwrap_or_else(|_| Hash::of_nothing()));
-        match told(entry) {
+        match disclosed_entry(entry) {
             Ok(told) => walk.entry(&told)?.into_iter().for_each(self.on_removal),
             Err(why) => walk.unreadable(seq, leaf, &why)?,
         }
@@ -324,10 +329,10 @@ impl Check<'_> {
     }
 
     /// The suspects, read once more.
-    async fn again(&self, evidence: &Evidence<'_>) -> anyhow::Result<BTreeMap<i64, Told>> {
+    async fn again(&self, evidence: &Evidence<'_>) -> anyhow::Result<BTreeMap<i64, DisclosedEntry>> {
         let mut again = BTreeMap::new();
         for seq in evidence.suspects() {
-            if let Some(told) = self.source.entry(seq).await?.and_then(|entry| told(entry).ok()) {
+            if let Some(told) = self.source.entry(seq).await?.and_then(|entry| disclosed_entry(entry).ok()) {
                 again.insert(seq, told);
             }
         }
@@ -335,34 +340,34 @@ impl Check<'_> {
     }
 }
 
-fn rolled_back(size: u64, seen: u64) -> Finding {
-    Finding::of_log(Kind::RolledBack, format!("the checkpoint has {size} entries, and it had {seen} before"))
+fn rolled_back(size: u64, seen: u64) -> Violation {
+    Violation::of_log(Kind::RolledBack, format!("the checkpoint has {size} entries, and it had {seen} before"))
 }
 
 /// The entry that the service says it has not written so.
-fn bad_entry(status: &Status, next: u64) -> Finding {
+fn bad_entry(status: &Status, next: u64) -> Violation {
     let metadata = status.get_details_error_info().map(|info| info.metadata).unwrap_or_default();
     let seq = metadata.get("sequence").and_then(|seq| seq.parse().ok()).filter(|seq| *seq > 0);
     let kind =
         if metadata.get("fault").is_some_and(|fault| fault == "after_end") { Kind::Added } else { Kind::Changed };
     let seq = seq.unwrap_or(next as i64);
-    Finding { kind, entries: Some((seq, seq)), why: format!("the service says: {}", status.message()) }
+    Violation { kind, entries: Some((seq, seq)), why: format!("the service says: {}", status.message()) }
 }
 
 /// All that was read is as it was signed, and what was read before it is not.
-fn forked(seen: u64) -> Finding {
+fn forked(seen: u64) -> Violation {
     let why = "it is not as when the log was verified before, though what follows is as it was signed";
-    Finding { kind: Kind::Forked, entries: Some((1, seen as i64)), why: why.to_owned() }
+    Violation { kind: Kind::Forked, entries: Some((1, seen as i64)), why: why.to_owned() }
 }
 
 /// Compares rows with their tiles, beside the walk.
 struct Tiles {
     rows: mpsc::Sender<Row>,
-    comparing: JoinHandle<anyhow::Result<Comparison>>,
+    comparing: JoinHandle<anyhow::Result<TileCheck>>,
 }
 
 impl Tiles {
-    fn start(source: Source, mut comparison: Comparison) -> Self {
+    fn start(source: Source, mut comparison: TileCheck) -> Self {
         let (rows, received) = mpsc::channel(ROWS);
         let comparing = tokio::spawn(async move {
             let received = stream::unfold(received, |mut received| async { Some((received.recv().await?, received)) });
@@ -387,7 +392,7 @@ impl Tiles {
         }
     }
 
-    async fn finish(self) -> anyhow::Result<Comparison> {
+    async fn finish(self) -> anyhow::Result<TileCheck> {
         drop(self.rows);
         self.comparing.await?.context("the tiles of the log cannot be read")
     }

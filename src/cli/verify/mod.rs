@@ -1,9 +1,9 @@
 //! `auditlog verify`: whether a log is what was signed, and extends what was seen before.
 
 mod check;
+mod disclosed;
 mod source;
 mod state;
-mod told;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,12 +18,12 @@ use super::client::Client;
 use super::table::visible;
 use super::{NotVerified, Unchecked};
 use crate::error::Error;
-use crate::merkle::{VerifierKey, open};
-use crate::verify::{ErasedGroups, Finding, RecordSigner, Removal, Trust};
+use auditlog_verify::log::{ErasedGroups, RecordSigner, Removal, Trust, Violation};
+use auditlog_verify::merkle::{VerifierKey, open};
 use check::{Check, Checked, PATIENCE};
+pub(super) use disclosed::disclosed_entry;
 pub(super) use source::{Source, claimed_size, hashes};
 use state::State;
-pub(super) use told::told;
 
 /// Verifies a log. The key needs the scope `verify`.
 #[derive(Args)]
@@ -128,7 +128,8 @@ impl Verify {
             tell!("{} entries in {elapsed:.1} s ({}/s)", HumanCount(checked.read), HumanCount(rate));
         }
         // Before the verdict, which promises it.
-        if let (None, false, Some(path), Some(state)) = (&checked.finding, checked.lacks_records, &path, &checked.state)
+        if let (None, false, Some(path), Some(state)) =
+            (&checked.violation, checked.lacks_records, &path, &checked.state)
         {
             state.write(path)?;
         }
@@ -185,10 +186,10 @@ fn unsigned(first: u64, last: u64, lacks_records: bool) -> anyhow::Error {
 
 /// One line, and the exit code.
 fn tell_verdict(checked: &Checked, trust: &Trust, json: bool) -> anyhow::Result<()> {
-    let Checked { finding, id, read, erased, unsigned, lacks_records: _, state } = checked;
+    let Checked { violation, id, read, erased, unsigned, lacks_records: _, state } = checked;
     let origin = trust.origin().as_str();
-    let line = match (finding, state) {
-        (Some(Finding { kind, entries, why }), _) if json => {
+    let line = match (violation, state) {
+        (Some(Violation { kind, entries, why }), _) if json => {
             let (first, last) = entries.unzip();
             json!({
                 "verified": false, "origin": origin, "kind": kind, "firstEntry": first, "lastEntry": last, "id": id,
@@ -196,9 +197,9 @@ fn tell_verdict(checked: &Checked, trust: &Trust, json: bool) -> anyhow::Result<
             })
             .to_string()
         }
-        (Some(finding), _) => {
+        (Some(violation), _) => {
             let id = id.as_deref().map(|id| format!(" [{}]", visible(id))).unwrap_or_default();
-            format!("NOT VERIFIED: {}{id}", visible(&finding.to_string()))
+            format!("NOT VERIFIED: {}{id}", visible(&violation.to_string()))
         }
         (None, Some(state)) if json => json!({
             "verified": true, "origin": origin, "size": state.checkpoint.size,
@@ -219,7 +220,7 @@ fn tell_verdict(checked: &Checked, trust: &Trust, json: bool) -> anyhow::Result<
         (None, None) => return Err(anyhow!("nothing was verified")),
     };
     writeln!(std::io::stdout(), "{line}")?;
-    if finding.is_some() { Err(NotVerified.into()) } else { Ok(()) }
+    if violation.is_some() { Err(NotVerified.into()) } else { Ok(()) }
 }
 
 /// The groups that are gone and have a record, by who signed it.

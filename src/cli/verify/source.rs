@@ -10,7 +10,7 @@ use tonic_types::StatusExt;
 
 use super::super::client::{Client, Integrity, explained, is_for, is_passing};
 use crate::grpc::pb;
-use crate::merkle::{Hash, TilePath, VerifierKey};
+use auditlog_verify::merkle::{Hash, TilePath, VerifierKey};
 
 /// How long the service may be away, and the wait between tries.
 const PATIENCE: Duration = Duration::from_secs(20);

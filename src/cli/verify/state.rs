@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::Timestamp;
 use crate::files;
-use crate::merkle::{Checkpoint, Edge, VerifierKey};
-use crate::verify::{Remembered, Trust};
+use auditlog_verify::log::{Trust, VerifiedPrefix};
+use auditlog_verify::merkle::{Checkpoint, CompactRange, VerifierKey};
 
 /// As it is written.
 #[derive(Serialize, Deserialize)]
@@ -35,7 +35,7 @@ pub(super) struct State {
     pub(super) trust: Trust,
     pub(super) note: String,
     pub(super) checkpoint: Checkpoint,
-    pub(super) remembered: Remembered,
+    pub(super) remembered: VerifiedPrefix,
 }
 
 impl State {
@@ -57,17 +57,17 @@ impl State {
         let parsed = |keys: &[String]| keys.iter().map(|key| VerifierKey::parse(key)).collect::<Result<Vec<_>, _>>();
         let trust = Trust::new(parsed(&keys)?)?.with_former(parsed(&former_keys)?)?;
         let checkpoint = trust.open(&note)?;
-        let edge = Edge::parse(checkpoint.size, &STANDARD.decode(&edge)?)?;
+        let edge = CompactRange::parse(checkpoint.size, &STANDARD.decode(&edge)?)?;
         if edge.root() != checkpoint.root {
             bail!("its edge does not make the root of its checkpoint");
         }
         let recorded_at = Timestamp::parse(&recorded_at)?;
-        Ok(Self { trust, note, checkpoint, remembered: Remembered { edge, recorded_at } })
+        Ok(Self { trust, note, checkpoint, remembered: VerifiedPrefix { edge, recorded_at } })
     }
 
     /// Replaces the file, whole or not at all.
     pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let Self { trust, note, checkpoint: _, remembered: Remembered { edge, recorded_at } } = self;
+        let Self { trust, note, checkpoint: _, remembered: VerifiedPrefix { edge, recorded_at } } = self;
         let written = Written {
             checkpoint: note.clone(),
             keys: trust.keys().iter().map(VerifierKey::text).collect(),

@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::{Eraser, Erasure, RecordKeys};
-use crate::domain::{Catalogue, Change, Entry, Erased, Group, JsonText, MAX_CHANGES, NewEntry, Seq, ServiceEntry};
+use crate::domain::{
+    Catalogue, Change, Entry, Erased, Group, JsonText, MAX_CHANGES, NewEntry, Seq, ServiceEntry, entry_leaf,
+    entry_values,
+};
 use crate::error::{Error, Result, Violation};
 use crate::ingest::log::Log;
 use crate::ingest::{Batch, group};
-use crate::merkle::{ErasureRecord, Hash, Leaf, SERVICE, SigningKey, Values, erased_field, group_hashes};
 use crate::store::{Append, Extent, Remains, Sealed};
+use auditlog_verify::merkle::{ErasureRecord, Hash, SERVICE, SigningKey, erased_field, group_hashes};
 
 /// Groups that one entry records: the changes that it has room for, its reason and its signatures aside.
 const RECORDED: usize = MAX_CHANGES - 2;
@@ -175,12 +178,12 @@ fn whole(
     let Entry { seq, erased, content, .. } = entry;
     let resource_type = catalogue.resource_type_name(content.resource_type)?;
     let action = catalogue.action_name(content.action)?;
-    let hashes = group_hashes(&Values::of(entry, resource_type, action), salts);
+    let hashes = group_hashes(&entry_values(entry, resource_type, action), salts);
     let mut all = [0, 1, 2].map(|place| Remains { seq: *seq, group: Group::ALL[place], hash: hashes[place] });
     for remains in all.iter_mut().filter(|remains| erased.has(remains.group)) {
         *remains = *before.get(&(*seq, remains.group))?;
     }
-    let own = Hash::of_leaf(&Leaf::of(entry, log_id, all.map(|remains| remains.hash)).data());
+    let own = Hash::of_leaf(&entry_leaf(entry, log_id, all.map(|remains| remains.hash)).data());
     (own == *leaf).then_some(all)
 }
 

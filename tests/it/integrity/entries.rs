@@ -6,7 +6,7 @@ use auditlog::access::Scope;
 use auditlog::domain::{Change, Clock, Group, JsonText, Timestamp, hex};
 use auditlog::grpc::pb;
 use auditlog::grpc::pb::log_entry;
-use auditlog::merkle::{GroupHash, Hash, Leaf, Salt, Values};
+use auditlog_verify::merkle::{GroupHash, Hash, Leaf, Salt, Values};
 use tonic::{Code, Status, Streaming};
 
 use super::{Log, ORGANIZATION, hash, refusal};
@@ -121,7 +121,7 @@ on_every_database! {
         let head = service.store.log_head(&crate::ingest::organization(trail::ORGANIZATION)).await.expect("read").expect("a log");
         // A client with gRPC's own limit of 4 MiB a message.
         let mut stream = begin(&service, &key).await.expect("it begins");
-        let mut edge = auditlog::merkle::Edge::default();
+        let mut edge = auditlog_verify::merkle::CompactRange::default();
         while let Some(piece) = stream.message().await.expect("a message") {
             assert!(!piece.entries.is_empty());
             for entry in piece.entries {

@@ -1,6 +1,6 @@
 //! Tiles: their paths and headers, and a monitor in Go that mirrors a log over HTTP.
 
-use auditlog::merkle::{TileId, unbundle};
+use auditlog_verify::merkle::{TileId, unbundle};
 use tonic::Code;
 
 use super::{Log, ORGANIZATION, refusal};
@@ -74,7 +74,7 @@ on_every_database! {
         let tiles = [0, 1, 2].map(|index| TileId { level: 0, index });
         let tiles = log.service.store.tiles(&organization(ORGANIZATION), &tiles.into(), 590).await.expect("read");
         let hashes: Vec<_> = tiles.values().flatten().copied().collect();
-        let own: Vec<_> = log.leaves[..590].iter().map(|leaf| auditlog::merkle::Hash::of_leaf(leaf)).collect();
+        let own: Vec<_> = log.leaves[..590].iter().map(|leaf| auditlog_verify::merkle::Hash::of_leaf(leaf)).collect();
         assert_eq!(hashes, own);
     }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use auditlog::domain::{
     Action, Content, Entry, EntryId, Erased, Identifier, Metadata, OrganizationId, ResourceType, Seq, Timestamp,
 };
-use auditlog::merkle::{Hash, Salts};
 use auditlog::store::{Append, Head, Sealed, Store};
+use auditlog_verify::merkle::{Hash, Salts};
 use rand::RngExt;
 use rand::rngs::StdRng;
 

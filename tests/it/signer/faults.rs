@@ -7,8 +7,8 @@ use auditlog::app::record_keys;
 use auditlog::domain::{EntryId, Erased, Group};
 use auditlog::error::Error;
 use auditlog::ingest::{Eraser, Erasure, Target};
-use auditlog::merkle::Edge;
 use auditlog::store::{Sealed, Store};
+use auditlog_verify::merkle::CompactRange;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -63,7 +63,7 @@ on_every_database! {
     async fn a_slow_replica_does_not_take_a_checkpoint_back(database: &Database) {
         let store = database.store().await;
         let checkpoint = |size: u64, note: &str| {
-            let (root, signed_at) = (auditlog::merkle::Hash::of_leaf(note.as_bytes()), Clock::system().now());
+            let (root, signed_at) = (auditlog_verify::merkle::Hash::of_leaf(note.as_bytes()), Clock::system().now());
             (organization("org"), SignedCheckpoint { size, root, note: note.to_owned(), signed_at })
         };
         for (size, note) in [(5, "first"), (9, "last"), (7, "late"), (9, "another")] {
@@ -162,7 +162,7 @@ on_every_database! {
         assert_eq!(last.size, size);
         seen.insert(size, last);
         assert!(seen.len() > 3, "{:?}", seen.keys());
-        let (mut edge, mut erased) = (Edge::default(), 0);
+        let (mut edge, mut erased) = (CompactRange::default(), 0);
         for Sealed { entry, leaf, .. } in store.sealed(&organization("org"), 0, i64::MAX, size).await.expect("read") {
             let _ = edge.append(leaf);
             erased += usize::from(entry.erased != Erased::default());

@@ -1,7 +1,7 @@
 //! What the signer refuses to sign, and that all else goes on.
 
 use auditlog::domain::hex;
-use auditlog::merkle::{Edge, Hash};
+use auditlog_verify::merkle::{CompactRange, Hash};
 
 use super::*;
 use crate::schema::execute;
@@ -56,7 +56,7 @@ async fn forged(database: &Database, store: &Store, signed: usize) -> Vec<String
     let entries = store.sealed(&organization("org"), 0, i64::MAX, 10_000).await.expect("read");
     let mut leaves: Vec<_> = entries.into_iter().map(|sealed| sealed.leaf).collect();
     leaves[256..signed].iter_mut().for_each(|leaf| *leaf = Hash::of_node(*leaf, *leaf));
-    let mut edge = Edge::default();
+    let mut edge = CompactRange::default();
     let completed = leaves.iter().flat_map(|leaf| edge.append(*leaf)).collect::<Vec<_>>();
     let row: Vec<_> = completed.iter().filter(|node| node.tile().level == 1).flat_map(|node| node.hash.0).collect();
     let blob = |of: &[u8]| bytes(database, &hex(of));

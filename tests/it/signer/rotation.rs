@@ -1,9 +1,9 @@
 //! A new key: each log records it before it first signs, once, whatever happens in between.
 
 use auditlog::domain::{Change, JsonText, ServiceEntry};
-use auditlog::merkle::Introduction;
 use auditlog::store::Sealed;
-use auditlog::verify::Trust;
+use auditlog_verify::log::Trust;
+use auditlog_verify::merkle::KeyEndorsement;
 
 use super::*;
 use crate::schema::execute;
@@ -16,7 +16,7 @@ fn rotate(key_file: &Path, overlap: Duration) -> Keys {
 }
 
 /// The entries of a log that tell of keys: their numbers, and what they introduce.
-async fn introduced(store: &Store, name: &str) -> Vec<(i64, Introduction)> {
+async fn introduced(store: &Store, name: &str) -> Vec<(i64, KeyEndorsement)> {
     let entries = store.sealed(&organization(name), 0, i64::MAX, 10_000).await.expect("read");
     let rotations = entries.into_iter().filter(|one| one.entry.content.id.as_str().starts_with("auditlog:rotation:"));
     let told = |Sealed { entry, .. }: Sealed| {
@@ -29,7 +29,7 @@ async fn introduced(store: &Store, name: &str) -> Vec<(i64, Introduction)> {
         };
         let values: Vec<_> = content.changes.iter().zip(["verifierKey", "signatures"]).map(value).collect();
         let key = VerifierKey::parse(&values[0]).expect("a key");
-        (entry.seq, Introduction::new(key, values.get(1).cloned().unwrap_or_default()))
+        (entry.seq, KeyEndorsement::new(key, values.get(1).cloned().unwrap_or_default()))
     };
     rotations.map(told).collect()
 }
@@ -104,7 +104,7 @@ on_every_database! {
         // As whoever can write to the database would, with all hashes right, and signed by what they have.
         let (own, theirs) = (Keys::load(&key_file).expect("a key"), Keys::load(&foreign).expect("a key"));
         let [known, unknown] = [&own, &theirs].map(|keys| keys.main().signing());
-        let introduction = Introduction::sign(verifier(&store, "org", unknown).await, &[unknown]);
+        let introduction = KeyEndorsement::sign(verifier(&store, "org", unknown).await, &[unknown]);
         let change = |field: &str, value: &str| {
             let new_value = JsonText::parse(&serde_json::Value::from(value).to_string()).expect("JSON");
             Change { field: field.to_owned(), old_value: JsonText::null(), new_value }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use auditlog::domain::hex;
 use auditlog::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use auditlog::ingest::{LoadRecordKeys, RecordKeys};
-use auditlog::merkle::{Checkpoint, Hash, KeyName, Question, SigningKey, VerifierKey, sign};
 use auditlog::store::Store;
+use auditlog_verify::merkle::{Checkpoint, Hash, KeyName, ProofRequest, SigningKey, VerifierKey, sign};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sea_orm::{ConnectionTrait, Database as Connections};
@@ -49,7 +49,7 @@ pub async fn sign_at(database: &Database, service: &Service, name: &str, size: u
 /// The same of the log in `store`; gives the key that verifies it.
 pub async fn sign_in(database: &Database, store: &Store, name: &str, size: u64) -> VerifierKey {
     let log_id = store.log_head(&organization(name)).await.expect("read").expect("a log").log_id;
-    let question = Question::root(size).expect("a size");
+    let question = ProofRequest::root(size).expect("a size");
     let tiles = store.tiles(&organization(name), &question.tiles(), size).await.expect("read");
     let root = question.answer(&tiles).expect("whole tiles")[0];
     let (verifier, note) = signed(&log_id, size, root);

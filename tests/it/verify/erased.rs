@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use auditlog::app::record_keys;
-use auditlog::domain::{Clock, Group, Random, Reason, Seq};
+use auditlog::domain::{Clock, Group, Random, Reason, Seq, entry_values, leaf_hash};
 use auditlog::ingest::{Eraser, Erasure, Target};
-use auditlog::merkle::{ErasureRecord, GroupHash, SigningKey, Values, VerifierKey, group_hashes};
 use auditlog::metrics::Metrics;
 use auditlog::signer::{Keys, Signing};
 use auditlog::store::{Sealed, Store};
+use auditlog_verify::merkle::{ErasureRecord, GroupHash, SigningKey, VerifierKey, group_hashes};
 use serde_json::{Value, json};
 
 use super::signed::{LOG_NAME, Signed, run, serve, signing_key};
@@ -61,7 +61,7 @@ impl<'a> Forger<'a> {
 
     /// What verifies `key` in this log.
     async fn verifier(&self, key: &SigningKey) -> VerifierKey {
-        let name: auditlog::merkle::LogName = LOG_NAME.parse().expect("a name");
+        let name: auditlog_verify::merkle::LogName = LOG_NAME.parse().expect("a name");
         key.verifier(name.origin(&self.log_id().await).expect("an origin"))
     }
 
@@ -71,7 +71,7 @@ impl<'a> Forger<'a> {
         let catalogue = self.store.catalogue().await.expect("read");
         let resource_type = catalogue.resource_type_name(entry.content.resource_type).expect("a name");
         let action = catalogue.action_name(entry.content.action).expect("a name");
-        group_hashes(&Values::of(&entry, resource_type, action), &salts)[2]
+        group_hashes(&entry_values(&entry, resource_type, action), &salts)[2]
     }
 
     /// Takes the content of `victim` away as an erasure would, and appends a record of it with these changes and the id
@@ -129,9 +129,9 @@ impl<'a> Forger<'a> {
     async fn seal(&self, seq: Seq) {
         let Sealed { entry, salts, .. } = self.entry(seq).await;
         let catalogue = self.store.catalogue().await.expect("read");
-        let leaf = auditlog::merkle::leaf_hash(&entry, &self.log_id().await, &catalogue, &salts).expect("names");
+        let leaf = leaf_hash(&entry, &self.log_id().await, &catalogue, &salts).expect("names");
         let leaves = self.store.sealed(&organization(ORGANIZATION), 0, seq - 1, 1_000).await.expect("read");
-        let mut edge = auditlog::merkle::Edge::default();
+        let mut edge = auditlog_verify::merkle::CompactRange::default();
         for leaf in leaves.into_iter().map(|sealed| sealed.leaf).chain([leaf]) {
             let _ = edge.append(leaf);
         }
@@ -222,7 +222,7 @@ on_every_database! {
         forger.attack(3, 9, "000000000005", None).await;
         assert_removed(&signed, &key, 3, 5, "no key of the log has signed that");
         // The same record, as the service's key has signed it in another log.
-        let elsewhere = LOG_NAME.parse::<auditlog::merkle::LogName>().expect("a name").origin(&"0".repeat(32)).expect("one");
+        let elsewhere = LOG_NAME.parse::<auditlog_verify::merkle::LogName>().expect("a name").origin(&"0".repeat(32)).expect("one");
         let lines = forger.record(2, "000000000006").await.sign(&elsewhere, &[own_keys(database).main().signing()]);
         forger.attack(2, 9, "000000000006", Some(&lines)).await;
         assert_removed(&signed, &key, 2, 6, "which is not believed");

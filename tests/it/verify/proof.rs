@@ -7,8 +7,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use auditlog::domain::{Group, Timestamp};
-use auditlog::merkle::{Hash, Leaf, hash_of_fields};
-use auditlog::verify::{Disclosed, Proof};
+use auditlog_verify::log::{Disclosed, Proof};
+use auditlog_verify::merkle::{Hash, Leaf, hash_of_fields};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rand::rngs::StdRng;

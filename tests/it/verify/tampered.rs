@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auditlog::domain::{Clock, EntryId, Group, OrganizationId, Random, Reason, Seq};
+use auditlog::domain::{Clock, EntryId, Group, OrganizationId, Random, Reason, Seq, entry_values};
 use auditlog::ingest::{Eraser, Erasure, Target};
 use auditlog::metrics::Metrics;
 
@@ -174,8 +174,8 @@ on_every_database! {
         let catalogue = verified.store.catalogue().await.expect("read");
         let content = &sealed.entry.content;
         let names = (catalogue.resource_type_name(content.resource_type), catalogue.action_name(content.action));
-        let values = auditlog::merkle::Values::of(&sealed.entry, names.0.expect("a name"), names.1.expect("a name"));
-        let hash = auditlog::merkle::group_hashes(&values, &sealed.salts)[2].0;
+        let values = entry_values(&sealed.entry, names.0.expect("a name"), names.1.expect("a name"));
+        let hash = auditlog_verify::merkle::group_hashes(&values, &sealed.salts)[2].0;
         verified.sql(&["UPDATE audit_logs SET erased = 4, resource_name = NULL, changes = '[]' WHERE seq = 700"]).await;
         verified.assert_found(&[], &format!("removed without record: entry 700: its content is not there, nor the hash of it [{}]", id(700)));
         // The tamperer keeps the hash, as an erasure would; no entry records it.
@@ -223,7 +223,7 @@ on_every_database! {
         let nothing = format!(
             "UPDATE organizations SET head_seq = 0, edge = {}, root = {}",
             literal(database, &[]),
-            literal(database, &auditlog::merkle::Hash::of_nothing().0)
+            literal(database, &auditlog_verify::merkle::Hash::of_nothing().0)
         );
         verified.sql(&["DELETE FROM audit_logs", "DELETE FROM log_tiles", "DELETE FROM checkpoints", &nothing]).await;
         verified.import(2_000..3_000);

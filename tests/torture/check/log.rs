@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use auditlog::merkle::{Checkpoint, Edge, Hash, LogName, SigningKey, open};
+use auditlog_verify::merkle::{Checkpoint, CompactRange, Hash, LogName, SigningKey, open};
 use sea_orm::{DatabaseTransaction, DbBackend};
 
 use super::{Findings, Head};
@@ -13,14 +13,14 @@ use crate::watch::Seen;
 /// The tree of an organization's leaves, at each of its sizes.
 pub struct Tree {
     pub log_id: String,
-    edge: Edge,
+    edge: CompactRange,
     /// The root of each size.
     roots: Vec<Hash>,
 }
 
 impl Tree {
     pub fn new(log_id: &str) -> Self {
-        Self { log_id: log_id.to_owned(), edge: Edge::default(), roots: vec![Hash::of_nothing()] }
+        Self { log_id: log_id.to_owned(), edge: CompactRange::default(), roots: vec![Hash::of_nothing()] }
     }
 
     pub fn append(&mut self, leaf: Hash) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::Context;
 use auditlog::domain::{Change, JsonText, Timestamp};
-use auditlog::merkle::{Hash, Leaf, Salts, Values, group_hashes};
+use auditlog_verify::merkle::{Hash, Leaf, Salts, Values, group_hashes};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sea_orm::{DatabaseTransaction, DbBackend};

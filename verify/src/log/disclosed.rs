@@ -1,0 +1,148 @@
+//! An entry as a service tells it to a verifier: values with their salts, or what is left of them.
+
+use std::collections::BTreeMap;
+
+use crate::merkle::{GroupHash, Hash, Leaf, Salt, Values};
+use crate::types::{Change, Group, Seq, Timestamp};
+
+/// An entry, and the hash of its leaf as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DisclosedEntry {
+    /// Its number.
+    pub seq: Seq,
+    /// Its id.
+    pub id: String,
+    /// When the service committed to it.
+    pub recorded_at: Timestamp,
+    /// The API key that wrote it, or `-`.
+    pub writer: String,
+    /// What is stored as the hash of its leaf. Compared with that of the values, and with the tree.
+    pub leaf: Hash,
+    /// What was done to what by whom.
+    pub facts: Part<Facts>,
+    /// Who that was.
+    pub actor: Part<Actor>,
+    /// What changed.
+    pub content: Part<Content>,
+}
+
+/// What is told of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part<T> {
+    /// All.
+    Values {
+        /// What they are hashed with.
+        salt: Salt,
+        /// The values.
+        values: T,
+    },
+    /// Its hash alone.
+    Hash(GroupHash),
+    /// Nothing.
+    Nothing,
+}
+
+/// The values of the group `facts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// When the thing happened.
+    pub timestamp: Timestamp,
+    /// The public name of the kind of resource.
+    pub resource_type: String,
+    /// Which resource.
+    pub resource_id: String,
+    /// The public name of what was done.
+    pub action: String,
+    /// Who did it.
+    pub user_id: String,
+    /// The trace that it was part of.
+    pub trace_id: Option<String>,
+}
+
+/// The values of the group `actor`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// What the user was called.
+    pub user_name: Option<String>,
+    /// The user's e-mail address.
+    pub user_email: Option<String>,
+    /// Where the action came from.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// The values of the group `content`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// What the resource was called.
+    pub resource_name: Option<String>,
+    /// Which fields changed, in the writer's order.
+    pub changes: Vec<Change>,
+}
+
+impl<T> Part<T> {
+    fn hash(&self, values: impl FnOnce(&T) -> Values<'_>) -> Option<GroupHash> {
+        match self {
+            Self::Values { salt, values: told } => Some(values(told).hash(salt)),
+            Self::Hash(hash) => Some(*hash),
+            Self::Nothing => None,
+        }
+    }
+
+    fn values<'a>(&'a self, values: impl FnOnce(&'a T) -> Values<'a>) -> Option<(&'a Salt, Values<'a>)> {
+        match self {
+            Self::Values { salt, values: told } => Some((salt, values(told))),
+            Self::Hash(_) | Self::Nothing => None,
+        }
+    }
+}
+
+fn facts(told: &Facts) -> Values<'_> {
+    let Facts { timestamp, resource_type, resource_id, action, user_id, trace_id } = told;
+    let (timestamp, trace_id) = (*timestamp, trace_id.as_deref());
+    Values::Facts { timestamp, resource_type, resource_id, action, user_id, trace_id }
+}
+
+fn actor(told: &Actor) -> Values<'_> {
+    let Actor { user_name, user_email, metadata } = told;
+    Values::Actor { user_name: user_name.as_deref(), user_email: user_email.as_deref(), metadata }
+}
+
+fn content(told: &Content) -> Values<'_> {
+    let Content { resource_name, changes } = told;
+    Values::Content { resource_name: resource_name.as_deref(), changes }
+}
+
+impl DisclosedEntry {
+    /// The hashes of the groups, in the order of a leaf; `None` of those of which nothing is told.
+    pub fn hashes(&self) -> [Option<GroupHash>; 3] {
+        [self.facts.hash(facts), self.actor.hash(actor), self.content.hash(content)]
+    }
+
+    /// The salt and the values of `group`, if they are told.
+    pub fn values(&self, group: Group) -> Option<(&Salt, Values<'_>)> {
+        match group {
+            Group::Facts => self.facts.values(facts),
+            Group::Actor => self.actor.values(actor),
+            Group::Content => self.content.values(content),
+        }
+    }
+
+    /// The data of its leaf in the log `log_id`; `None` if nothing is told of a group, or if what is told can be in no
+    /// leaf.
+    pub fn leaf_data(&self, log_id: &str) -> Option<Vec<u8>> {
+        self.leaf_data_as(log_id, self.seq)
+    }
+
+    /// The hash of its leaf if it were the entry `seq`.
+    pub fn leaf_as(&self, log_id: &str, seq: Seq) -> Option<Hash> {
+        self.leaf_data_as(log_id, seq).map(|data| Hash::of_leaf(&data))
+    }
+
+    fn leaf_data_as(&self, log_id: &str, seq: Seq) -> Option<Vec<u8>> {
+        let [facts, actor, content] = self.hashes();
+        let groups = [facts?, actor?, content?];
+        let leaf = Leaf { log_id, seq, id: &self.id, recorded_at: self.recorded_at, writer: &self.writer, groups };
+        let data = leaf.data();
+        Leaf::parse(&data).is_ok().then_some(data)
+    }
+}

@@ -1,0 +1,499 @@
+//! Logs in memory, true and tampered with.
+
+mod erasures;
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::merkle::{
+    Checkpoint, CompactRange, ErasureRecord, GroupHash, Hash, KeyEndorsement, KeyName, Leaf, SigningKey, TileId,
+    VerifierKey, sign,
+};
+use crate::types::{Change, Group, JsonText, Seq, Timestamp};
+
+const LOG: &str = "0123456789abcdef0123456789abcdef";
+const ORGANIZATION: &str = "org_a";
+
+fn json(text: &str) -> JsonText {
+    JsonText::parse(text).expect("JSON")
+}
+
+fn entry(seq: Seq) -> DisclosedEntry {
+    // Salts differ from entry to entry and from group to group.
+    let salt = |group: u8| (u128::from(group) << 64 | seq as u128).to_be_bytes();
+    let facts = Facts {
+        timestamp: Timestamp::saturating(seq * 1_000),
+        resource_type: "rule".to_owned(),
+        resource_id: format!("r{}", seq % 7),
+        action: "updated".to_owned(),
+        user_id: "u".to_owned(),
+        trace_id: None,
+    };
+    let actor = Actor { user_name: Some("Name".to_owned()), user_email: None, metadata: BTreeMap::new() };
+    let change = Change { field: "f".to_owned(), old_value: json("1"), new_value: json("[2]") };
+    sealed(DisclosedEntry {
+        seq,
+        id: format!("log_{seq}"),
+        recorded_at: Timestamp::saturating(seq),
+        writer: "key".to_owned(),
+        leaf: Hash::of_nothing(),
+        facts: Part::Values { salt: salt(0), values: facts },
+        actor: Part::Values { salt: salt(1), values: actor },
+        content: Part::Values { salt: salt(2), values: Content { resource_name: None, changes: vec![change] } },
+    })
+}
+
+/// With the hash of its own leaf.
+fn sealed(mut told: DisclosedEntry) -> DisclosedEntry {
+    told.leaf = told.leaf_as(LOG, told.seq).expect("a leaf");
+    told
+}
+
+/// An entry of the service.
+fn service(seq: Seq, kind: &str, changes: Vec<Change>) -> DisclosedEntry {
+    let mut told = entry(seq);
+    told.id = format!("auditlog:{kind}:67e55044-10b1-426f-9247-bb680e5fe0c8");
+    told.writer = "-".to_owned();
+    let Part::Values { values: facts, .. } = &mut told.facts else { unreachable!() };
+    facts.timestamp = told.recorded_at;
+    facts.resource_type = "organization".to_owned();
+    facts.resource_id = ORGANIZATION.to_owned();
+    facts.user_id = "system".to_owned();
+    let Part::Values { values: actor, .. } = &mut told.actor else { unreachable!() };
+    actor.user_name = None;
+    let Part::Values { values: content, .. } = &mut told.content else { unreachable!() };
+    content.changes = changes;
+    sealed(told)
+}
+
+fn change(field: &str, text: &str) -> Change {
+    Change { field: field.to_owned(), old_value: JsonText::null(), new_value: json(&format!("{text:?}")) }
+}
+
+/// The record of an erasure, signed by the log's key.
+fn erasure(seq: Seq, erased: &[(Seq, Group, GroupHash)]) -> DisclosedEntry {
+    erasure_by(&[&key()], seq, erased)
+}
+
+/// The same, signed by `keys`.
+fn erasure_by(keys: &[&SigningKey], seq: Seq, erased: &[(Seq, Group, GroupHash)]) -> DisclosedEntry {
+    let hashes = erased
+        .iter()
+        .map(|(seq, group, GroupHash(hash))| change(&format!("erased.{seq}.{}", group.name()), &hash.to_string()));
+    let changes: Vec<_> = std::iter::once(change("reason", "asked for")).chain(hashes).collect();
+    let unsigned = service(seq, "erasure", changes.clone());
+    let record = ErasureRecord {
+        id: unsigned.id.clone(),
+        user_id: "system".to_owned(),
+        reason: "\"asked for\"".to_owned(),
+        groups: erased.to_vec(),
+    };
+    let lines = record.sign(&origin(), keys);
+    let signatures = (!keys.is_empty()).then(|| change("signatures", &lines));
+    service(seq, "erasure", changes.into_iter().chain(signatures).collect())
+}
+
+/// `told` without the values of its content, and their hash.
+fn without_content(told: &DisclosedEntry) -> (DisclosedEntry, GroupHash) {
+    let hash = told.hashes()[2].expect("told");
+    (DisclosedEntry { content: Part::Hash(hash), ..told.clone() }, hash)
+}
+
+/// A log as it was signed for: its tiles and its checkpoint.
+struct Log {
+    tiles: BTreeMap<TileId, Vec<Hash>>,
+    checkpoint: Checkpoint,
+}
+
+fn key() -> SigningKey {
+    SigningKey::from_seed(&[7; 32]).expect("32 bytes")
+}
+
+fn origin() -> KeyName {
+    KeyName::parse(format!("audit.example.com/{LOG}")).expect("a name")
+}
+
+fn log(entries: &[DisclosedEntry]) -> Log {
+    let (mut tiles, mut edge) = (BTreeMap::new(), CompactRange::default());
+    for (index, told) in (0..).zip(entries) {
+        tiles.entry(TileId { level: 0, index: index >> 8 }).or_insert_with(Vec::new).push(told.leaf);
+        for completed in edge.append(told.leaf) {
+            tiles.entry(completed.tile()).or_insert_with(Vec::new).push(completed.hash);
+        }
+    }
+    Log { tiles, checkpoint: Checkpoint { origin: origin(), size: edge.size(), root: edge.root() } }
+}
+
+fn trust() -> Trust {
+    Trust::new([key().verifier(origin())]).expect("a key")
+}
+
+/// What is found of `entries`, told as the log that `log` was signed for.
+fn found(log: &Log, entries: &[DisclosedEntry], seen: Option<CompactRange>) -> Option<Violation> {
+    let (violation, _) = found_by(&trust(), log, entries, seen);
+    violation
+}
+
+/// The same by whoever has other keys, and the groups that are gone.
+fn found_by(
+    trust: &Trust,
+    log: &Log,
+    entries: &[DisclosedEntry],
+    seen: Option<CompactRange>,
+) -> (Option<Violation>, ErasedGroups) {
+    let mut walk = LogReplay::new(trust, ORGANIZATION, VerifiedPrefix::nothing(), seen.clone());
+    let mut comparison = TileCheck::new(&CompactRange::default(), seen.as_ref());
+    let mut ended = None;
+    let take = |rows: Vec<Row>, comparison: &mut TileCheck| {
+        for row in rows {
+            comparison.take(&row, log.tiles.get(&row.tile).map(Vec::as_slice));
+        }
+    };
+    for told in entries.iter().take(log.checkpoint.size as usize) {
+        if let Err(violation) = walk.entry(told) {
+            ended = Some(violation);
+            break;
+        }
+        take(walk.rows(), &mut comparison);
+    }
+    take(walk.last_rows(), &mut comparison);
+    if ended.is_none() && walk.edge().size() < log.checkpoint.size {
+        ended = Some(walk.truncated(log.checkpoint.size));
+    }
+    let evidence =
+        Evidence { checkpoint: &log.checkpoint, walk: &walk, ended, goes_on: false, comparison: &comparison };
+    let again: BTreeMap<_, _> = evidence
+        .suspects()
+        .into_iter()
+        .filter_map(|seq| Some((seq, entries.iter().find(|told| told.seq == seq)?.clone())))
+        .collect();
+    (first_bad(&evidence, &again), walk.erased())
+}
+
+fn entries(count: Seq) -> Vec<DisclosedEntry> {
+    (1..=count).map(entry).collect()
+}
+
+fn says(violation: Option<Violation>) -> String {
+    violation.map_or_else(|| "verified".to_owned(), |violation| violation.to_string())
+}
+
+/// `told` with another user name, and the hash that the entry had.
+fn renamed(told: &DisclosedEntry) -> DisclosedEntry {
+    let mut told = told.clone();
+    let Part::Values { values: actor, .. } = &mut told.actor else { unreachable!() };
+    actor.user_name = Some("Another".to_owned());
+    told
+}
+
+#[test]
+fn a_true_log_is_verified_at_each_size() {
+    let all = entries(700);
+    for size in [0, 1, 2, 255, 256, 257, 511, 512, 513, 700] {
+        let all = &all[..size];
+        assert_eq!(says(found(&log(all), all, None)), "verified", "{size}");
+        let seen = log_edge(&all[..size / 2]);
+        assert_eq!(says(found(&log(all), all, Some(seen))), "verified", "{size}");
+    }
+}
+
+fn log_edge(entries: &[DisclosedEntry]) -> CompactRange {
+    let mut edge = CompactRange::default();
+    for told in entries {
+        let _ = edge.append(told.leaf);
+    }
+    edge
+}
+
+#[test]
+fn the_first_bad_entry_is_named_with_and_without_new_hashes() {
+    let all = entries(600);
+    let signed = log(&all);
+    for at in [1, 255, 256, 257, 400, 512] {
+        let place = at as usize - 1;
+        let mut told = all.clone();
+        told[place] = renamed(&all[place]);
+        let why = "what it says does not make the hash that is stored for it";
+        assert_eq!(says(found(&signed, &told, None)), format!("changed: entry {at}: {why}"));
+        told[place] = sealed(told[place].clone());
+        let why = "its leaf is not the one that was signed for, though the hash stored for it is that of what it says";
+        assert_eq!(says(found(&signed, &told, None)), format!("changed: entry {at}: {why}"));
+        // Later ones make no difference.
+        told[599] = renamed(&all[599]);
+        assert_eq!(says(found(&signed, &told, None)), format!("changed: entry {at}: {why}"));
+        told[place] = DisclosedEntry { leaf: all[0].leaf, ..all[place].clone() };
+        let why = "it says what was signed for, but the hash that is stored for it is another one";
+        let expected = format!("changed: entry {at}: {why}");
+        assert!(at == 1 || says(found(&signed, &told, None)) == expected, "{at}");
+    }
+}
+
+/// With the numbers of their places, and the hashes of what they say if `anew`.
+fn renumbered(mut entries: Vec<DisclosedEntry>, anew: bool) -> Vec<DisclosedEntry> {
+    for (seq, told) in (1..).zip(&mut entries) {
+        told.seq = seq;
+        if anew {
+            *told = sealed(told.clone());
+        }
+    }
+    entries
+}
+
+#[test]
+fn what_left_its_place_is_named_with_and_without_new_hashes() {
+    let all = entries(600);
+    let signed = log(&all);
+    for anew in [false, true] {
+        let mut swapped = all.clone();
+        swapped.swap(9, 299);
+        let swapped = renumbered(swapped, anew);
+        assert_eq!(says(found(&signed, &swapped, None)), "reordered: entry 10: it has exchanged places with 300");
+        let mut added = all.clone();
+        added.insert(299, entry(1_000));
+        let added = renumbered(added, anew);
+        let says_added = says(found(&signed, &added, None));
+        assert_eq!(says_added, "added: entry 300: it was not there; what was 300 has become 301", "{anew}");
+        let mut missing = all.clone();
+        missing.remove(299);
+        let seen = Some(log_edge(&all[..520]));
+        let missing = renumbered(missing, anew);
+        let expected = "missing: entry 300: it is not there; what was 301 has its number";
+        assert_eq!(says(found(&signed, &missing, seen)), expected, "{anew}");
+        if anew {
+            let mut signed = log(&all);
+            signed.tiles.remove(&TileId { level: 0, index: 2 });
+            let expected = "truncated: entry 600: the checkpoint has 600 entries, and the log ends with 599; tiles, which \
+                            nothing proves, differ from the entries from 300 on";
+            assert_eq!(says(found(&signed, &missing, None)), expected);
+        }
+    }
+    let mut gap = all.clone();
+    gap.drain(299..302);
+    assert_eq!(
+        says(found(&signed, &gap, None)),
+        "missing: entry 300: it is not there, nor are 2 after it; 303 follows"
+    );
+    let told = says(found(&signed, &all[..598], None));
+    assert_eq!(told, "truncated: entry 599: the checkpoint has 600 entries, and the log ends with 598");
+}
+
+#[test]
+fn where_tiles_were_edited_as_well_no_more_is_said_than_is_known() {
+    let all = entries(600);
+    let mut signed = log(&all);
+    let mut told = all.clone();
+    told[299] = sealed(renamed(&all[299]));
+    let tile = TileId { level: 0, index: 1 };
+    signed.tiles.get_mut(&tile).expect("a tile")[299 - 256] = told[299].leaf;
+    let expected = "changed: one of the entries 257 to 512: the entries are not those of the checkpoint, and the tile \
+                    that would tell which was edited, too";
+    assert_eq!(says(found(&signed, &told, None)), expected);
+    // A hash that differs in such a tile proves nothing of its entry.
+    signed.tiles.get_mut(&tile).expect("a tile")[309 - 256] = all[0].leaf;
+    assert_eq!(says(found(&signed, &told, None)), expected);
+    // All tiles as if the entry had always been so.
+    signed.tiles = log(&told).tiles;
+    let expected = "changed: one of the entries 1 to 600: the entries are not those of the checkpoint, and no tile \
+                    differs from them";
+    assert_eq!(says(found(&signed, &told, None)), expected);
+    let seen = Some(log_edge(&all[..290]));
+    assert_eq!(says(found(&signed, &told, seen)), expected.replace("1 to", "291 to"));
+    let seen = Some(log_edge(&all[..400]));
+    let expected = "changed: one of the entries 257 to 384: it is not as when the log was verified before";
+    assert_eq!(says(found(&signed, &told, seen)), expected);
+    // The entries are right, and a tile is not.
+    assert_eq!(
+        says(found(&Log { tiles: signed.tiles, ..log(&all) }, &all, None)),
+        "damaged tiles: all entries are right, and tile/0/001 has another hash for entry 300"
+    );
+}
+
+#[test]
+fn another_history_is_a_fork() {
+    let all = entries(300);
+    let other: Vec<_> =
+        all.iter().map(|told| if told.seq == 130 { sealed(renamed(told)) } else { told.clone() }).collect();
+    let told = says(found(&log(&other), &other, Some(log_edge(&all[..200]))));
+    assert!(told.starts_with("forked: one of the entries 129 to 192: it is not as when"), "{told}");
+}
+
+#[test]
+fn only_a_later_record_with_that_hash_excuses_a_missing_group() {
+    let mut all = entries(20);
+    let (gone, hash) = without_content(&all[4]);
+    all[4] = gone;
+    let removed = "removed without record: entry 5: its content is gone, and no later entry records with its hash that it was erased";
+    assert_eq!(says(found(&log(&all), &all, None)), removed);
+    let with = |place: usize, record: DisclosedEntry| {
+        let mut all = all.clone();
+        all[place] = record;
+        says(found(&log(&all), &all, None))
+    };
+    let records = |seq: Seq, group: Group, hash: GroupHash| erasure(20, &[(seq, group, hash)]);
+    assert_eq!(with(19, records(5, Group::Content, hash)), "verified");
+    let other = GroupHash(Hash::of_nothing());
+    for record in [
+        records(5, Group::Content, other),
+        records(5, Group::Actor, hash),
+        records(6, Group::Content, hash),
+        sealed(DisclosedEntry { id: "log_x".to_owned(), writer: "key".to_owned(), ..records(5, Group::Content, hash) }),
+    ] {
+        assert_eq!(with(19, record), removed);
+    }
+    // By an entry that is earlier, or that is not what it was.
+    assert!(with(2, erasure(3, &[(5, Group::Content, hash)])).contains("it is no record of an erasure"));
+    // Then that one is bad, and not the entry whose values it recorded.
+    let record = records(5, Group::Content, hash);
+    let (gone, _) = without_content(&record);
+    for (told, kind) in [(DisclosedEntry { writer: "key".to_owned(), ..record }, "changed"), (gone, "added")] {
+        let found = with(19, told);
+        assert!(found.starts_with(&format!("{kind}: entry 20: ")), "{found}");
+        assert!(
+            found.ends_with(
+                "; what records that values of entry 5 were erased has not come, and may be among what follows"
+            ),
+            "{found}"
+        );
+    }
+    let facts = entry(5).hashes()[0].expect("told");
+    let mut all = entries(20);
+    all[4].facts = Part::Hash(facts);
+    all[19] = records(5, Group::Facts, facts);
+    let told = says(found(&log(&all), &all, None));
+    assert_eq!(told, "removed without record: entry 5: its facts are not there, which are never erased");
+    let mut all = entries(20);
+    all[4].actor = Part::Nothing;
+    let told = says(found(&log(&all), &all, None));
+    assert_eq!(told, "removed without record: entry 5: its actor is not there, nor the hash of it");
+}
+
+#[test]
+fn entries_of_the_service_have_one_shape() {
+    let verifier = key().verifier(origin()).text();
+    let rotation = service(3, "rotation", vec![change("verifierKey", &verifier), change("signatures", "— name AAAA")]);
+    let with = |told: DisclosedEntry| {
+        let mut all = entries(5);
+        all[2] = sealed(told);
+        says(found(&log(&all), &all, None))
+    };
+    assert_eq!(with(rotation.clone()), "verified");
+    // By nobody, where the keys before were lost.
+    assert_eq!(with(service(3, "rotation", vec![change("verifierKey", &verifier)])), "verified");
+    let edited = |edit: fn(&mut Facts, &mut Actor, &mut Content)| {
+        let mut told = rotation.clone();
+        let (
+            Part::Values { values: facts, .. },
+            Part::Values { values: actor, .. },
+            Part::Values { values: content, .. },
+        ) = (&mut told.facts, &mut told.actor, &mut told.content)
+        else {
+            unreachable!()
+        };
+        edit(facts, actor, content);
+        with(told)
+    };
+    for (told, why) in [
+        (
+            with(DisclosedEntry { writer: "key".to_owned(), ..rotation.clone() }),
+            "an id of the service and the writer key",
+        ),
+        (with(DisclosedEntry { id: "log_x".to_owned(), ..rotation.clone() }), "no id of the service"),
+        (
+            with(DisclosedEntry { id: "auditlog:other:1".to_owned(), ..rotation.clone() }),
+            "of a kind that this version does not know",
+        ),
+        (
+            with(DisclosedEntry { id: "auditlog:rotation:1".to_owned(), ..rotation.clone() }),
+            "of a kind that this version does not know",
+        ),
+        (edited(|facts, _, _| facts.resource_id = "org_b".to_owned()), "not about the organization"),
+        (edited(|facts, _, _| facts.action = "created".to_owned()), "not about the organization"),
+        (edited(|facts, _, _| facts.timestamp = Timestamp::END.plus(-1)), "its time is not that of recording"),
+        (edited(|facts, _, _| facts.user_id = "u".to_owned()), "its user is neither"),
+        (edited(|facts, _, _| facts.trace_id = Some("t".to_owned())), "values beside its changes"),
+        (edited(|_, actor, _| actor.user_name = Some("n".to_owned())), "values beside its changes"),
+        (edited(|_, actor, _| drop(actor.metadata.insert("a".to_owned(), String::new()))), "it has metadata"),
+        (edited(|_, _, content| content.changes[0].old_value = json("1")), "an old value"),
+        (edited(|_, _, content| content.changes[0].new_value = json("1")), "no record of a new key"),
+        (edited(|_, _, content| content.changes.clear()), "no record of a new key"),
+        (edited(|_, _, content| content.changes.reverse()), "no record of a new key"),
+        (edited(|_, _, content| content.changes[1].field.clear()), "no record of a new key"),
+        (edited(|_, _, content| content.changes.push(change("signatures", ""))), "no record of a new key"),
+    ] {
+        assert!(told.starts_with("added: entry 3: it ") && told.contains(why), "{told}, {why}");
+    }
+}
+
+#[test]
+fn times_of_recording_do_not_decrease() {
+    let mut all = entries(5);
+    all[3] = sealed(DisclosedEntry { recorded_at: Timestamp::saturating(2), ..all[3].clone() });
+    let told = says(found(&log(&all), &all, None));
+    assert!(told.starts_with("reordered: entry 4: it was recorded at 1970-01-01T00:00:00.000002Z, before"), "{told}");
+}
+
+#[test]
+fn a_new_key_is_believed_where_one_before_has_signed_it() {
+    let keys = [7u8, 8, 9].map(|seed| SigningKey::from_seed(&[seed; 32]).expect("32 bytes"));
+    let [first, second, third] = keys.each_ref().map(|key| key.verifier(origin()));
+    let signed = log(&entries(3)).checkpoint;
+    let note = |by: &[&SigningKey]| sign(&signed.text(), &origin(), by);
+    let trust = Trust::new([first.clone()]).expect("a key");
+    assert!(trust.open(&note(&[&keys[0]])).is_ok() && trust.open(&note(&[&keys[0], &keys[1]])).is_ok());
+    assert!(trust.open(&note(&[&keys[1]])).is_err());
+    let by = |key: &VerifierKey, by: usize| KeyEndorsement::sign(key.clone(), &[&keys[by]]);
+    let both = trust.after(&note(&[&keys[0], &keys[1]]), &[by(&second, 0)]);
+    assert_eq!(both.keys(), [first.clone(), second.clone()]);
+    let later = both.after(&note(&[&keys[1]]), &[by(&second, 0), by(&third, 1)]);
+    assert_eq!((later.keys(), later.former()), (&[second.clone(), third.clone()][..], &[first.clone()][..]));
+    assert!(later.open(&note(&[&keys[0]])).is_err() && later.open(&note(&[&keys[2]])).is_ok());
+    // Not by itself, by nobody, by one that is not known, by one that is believed no longer, for another log.
+    let elsewhere = keys[1].verifier(KeyName::parse("other.example.com/x").expect("a name"));
+    let unsigned = KeyEndorsement::sign(second.clone(), &[]);
+    for introduced in
+        [&[by(&second, 1)][..], &[unsigned], &[by(&second, 2)], &[by(&elsewhere, 0)], &[by(&elsewhere, 1)]]
+    {
+        assert_eq!(trust.after(&note(&[&keys[0]]), introduced).keys(), std::slice::from_ref(&first));
+    }
+    let fourth = SigningKey::from_seed(&[10; 32]).expect("32 bytes").verifier(origin());
+    assert_eq!(later.after(&note(&[&keys[1]]), &[by(&fourth, 0)]), later);
+    assert!(
+        Trust::new([first, elsewhere.clone()]).is_err() && Trust::new([elsewhere]).is_err() && Trust::new([]).is_err()
+    );
+    let other = Checkpoint { origin: KeyName::parse("audit.example.com/other").expect("a name"), ..signed };
+    let refused = trust.open(&sign(&other.text(), &origin(), &[&keys[0]]));
+    assert!(matches!(refused, Err(Untrusted::Origin(..))), "{refused:?}");
+}
+
+#[test]
+fn a_leaf_that_should_not_be_where_it_was_signed_for_proves_nothing() {
+    let trust = Trust::new([key().verifier(origin())]).expect("a key");
+    let told = entry(1);
+    let groups = told.hashes().map(|hash| hash.expect("told"));
+    let recorded_at = told.recorded_at;
+    let right = Leaf { log_id: LOG, seq: 1, id: "log_1", recorded_at, writer: "key", groups };
+    // A log of this one leaf, signed by the right key.
+    let proved = |leaf: &Leaf<'_>| {
+        let data = leaf.data();
+        let text = Checkpoint { origin: origin(), size: 1, root: Hash::of_leaf(&data) }.text();
+        let note = sign(&text, &origin(), &[&key()]);
+        let proof = Proof { leaf: data, ..Proof::new(&told, LOG, &[], Vec::new(), note).expect("a leaf") };
+        assert_eq!(Proof::parse(&proof.text()).map(|read| read.text()), Ok(proof.text()));
+        proof.verify(&trust).map_err(|why| why.0)
+    };
+    assert!(proved(&right).is_ok_and(|proved| proved.seq == 1 && proved.groups.iter().all(|(_, told)| told.is_some())));
+    let other = GroupHash(Hash::of_nothing());
+    for (leaf, why) in [
+        (Leaf { log_id: "fedcba9876543210fedcba9876543210", ..right.clone() }, "the leaf must be of the log of audit"),
+        (Leaf { seq: 2, ..right.clone() }, "index 0 is that of entry 1, got the leaf of entry 2"),
+        (Leaf { writer: "-", ..right.clone() }, "must have its id and its writer"),
+        (Leaf { id: "auditlog:x", ..right.clone() }, "must have its id and its writer"),
+        (
+            Leaf { groups: [groups[0], other, groups[2]], ..right.clone() },
+            "the values of actor are not those of the leaf",
+        ),
+    ] {
+        let refused = proved(&leaf);
+        assert!(refused.as_ref().is_err_and(|told| told.contains(why)), "{refused:?}, {why}");
+    }
+}

@@ -1,0 +1,77 @@
+//! A new key of a log, and the keys before it that introduce it: whoever believes one of them can believe it.
+
+use super::note::{SigningKey, VerifierKey, check_signatures, signatures};
+
+/// Begins what is signed, so that it is no checkpoint.
+const HEAD: &str = "auditlog/rotation/v1";
+
+/// A key, and signatures of others for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyEndorsement {
+    key: VerifierKey,
+    signatures: String,
+}
+
+impl KeyEndorsement {
+    /// Of `key`, signed by each of `keys` under its name.
+    pub fn sign(key: VerifierKey, keys: &[&SigningKey]) -> Self {
+        let signatures = signatures(&text(&key), key.name(), keys);
+        Self { key, signatures }
+    }
+
+    /// As an entry has it, whoever signed it.
+    pub fn new(key: VerifierKey, signatures: String) -> Self {
+        Self { key, signatures }
+    }
+
+    /// The new key.
+    pub fn key(&self) -> &VerifierKey {
+        &self.key
+    }
+
+    /// The signature lines of a note, empty where nobody signed.
+    pub fn signatures(&self) -> &str {
+        &self.signatures
+    }
+
+    /// Whether one of `keys` has signed it.
+    pub fn is_signed_by(&self, keys: &[VerifierKey]) -> bool {
+        check_signatures(&text(&self.key), &self.signatures, keys).is_ok()
+    }
+}
+
+fn text(key: &VerifierKey) -> String {
+    format!("{HEAD}\n{}\n", key.text())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merkle::{KeyName, sign};
+
+    #[test]
+    fn a_key_is_introduced_by_those_who_signed_it_and_by_nobody_else() {
+        let name = KeyName::parse("audit.example.com/log").expect("a name");
+        let [old, older, new, other] = [1, 2, 3, 4].map(|seed| SigningKey::from_seed(&[seed; 32]).expect("32 bytes"));
+        let verifier = |key: &SigningKey| key.verifier(name.clone());
+        let introduced = KeyEndorsement::sign(verifier(&new), &[&old, &older]);
+        assert_eq!(introduced.signatures().lines().count(), 2);
+        for known in [&old, &older] {
+            assert!(introduced.is_signed_by(&[verifier(known), verifier(&other)]));
+        }
+        assert!(!introduced.is_signed_by(&[verifier(&other)]));
+        assert!(!introduced.is_signed_by(&[verifier(&new)]), "a key that vouches for itself");
+        // The same signatures for another key, those under another name, and none.
+        let with = |key, signatures: &str| KeyEndorsement::new(key, signatures.to_owned());
+        assert!(!with(verifier(&other), introduced.signatures()).is_signed_by(&[verifier(&old)]));
+        let elsewhere = KeyName::parse("audit.example.com/other").expect("a name");
+        let moved = with(new.verifier(elsewhere.clone()), introduced.signatures());
+        assert!(!moved.is_signed_by(&[old.verifier(elsewhere)]) && !moved.is_signed_by(&[verifier(&old)]));
+        let alone = KeyEndorsement::sign(verifier(&new), &[]);
+        assert_eq!((alone.signatures(), alone.is_signed_by(&[verifier(&old)])), ("", false));
+        // A checkpoint's signature introduces no key.
+        let note = sign("audit.example.com/log\n1\nAAAA\n", &name, &[&old]);
+        let line = format!("{}\n", note.lines().last().expect("a signature"));
+        assert!(!with(verifier(&new), &line).is_signed_by(&[verifier(&old)]));
+    }
+}

@@ -1,0 +1,28 @@
+//! The tamper evidence of a log, as pure functions: the leaf that stands for an entry, the tree of leaves with its
+//! tiles and proofs, and signed checkpoints. Uses `types` and nothing else.
+
+mod checkpoint;
+mod compact_range;
+mod endorsement;
+mod erasure;
+mod group_hash;
+mod hash;
+mod leaf;
+#[cfg(test)]
+mod naive;
+mod note;
+mod proof;
+mod tile;
+mod verify;
+
+pub use checkpoint::Checkpoint;
+pub use compact_range::CompactRange;
+pub use endorsement::KeyEndorsement;
+pub use erasure::{ErasureRecord, field as erased_field};
+pub use group_hash::{GroupHash, Salt, Salts, Values, hash_of_fields};
+pub use hash::Hash;
+pub use leaf::{Leaf, SERVICE, bundle, group_hashes, unbundle};
+pub use note::{KeyName, LogName, PublicKey, SigningKey, Unsigned, VerifierKey, open, sign, signers};
+pub use proof::{DamagedTile, ProofRequest, Tiles};
+pub use tile::{CompletedNode, Resource, TILE_HEIGHT, TILE_WIDTH, TileId, TilePath};
+pub use verify::{Unproven, verify_consistency, verify_inclusion};

@@ -1,0 +1,361 @@
+//! Signed notes (C2SP signed-note), by Ed25519.
+//!
+//! Our own, since the one crate for it takes another Ed25519 along, with sixteen crates below it, and other spellings
+//! of keys; `ring`, which TLS brings anyway, does the cryptography. That notes are right is shown by another program:
+//! tests/clients/go verifies them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use sha2::{Digest, Sha256};
+
+use crate::types::{Invalid, quoted};
+
+/// What marks Ed25519 in keys. Other algorithms have other numbers.
+const ALGORITHM: u8 = 1;
+/// As in Go, so that a note of many signatures costs little.
+const MAX_SIGNATURES: usize = 100;
+const MARK: &str = "— ";
+
+/// The name of a key, for a log its origin: a DNS name and a path without scheme, no white space, no `+`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyName(String);
+
+impl KeyName {
+    /// Takes `text` if it is such a name.
+    pub fn parse(text: impl Into<String>) -> Result<Self, Invalid> {
+        let text = text.into();
+        let forbidden = |letter: char| letter.is_whitespace() || letter.is_control() || letter == '+';
+        if text.is_empty() || text.contains(forbidden) {
+            return Err(Invalid::new("must be a name without white space and +", quoted(&text)));
+        }
+        Ok(Self(text))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What the operator calls this service in the origins of its logs: a DNS name without scheme.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogName(String);
+
+impl LogName {
+    /// The origin of the log `log_id`, which is also the name of its keys.
+    pub fn origin(&self, log_id: &str) -> Result<KeyName, Invalid> {
+        KeyName::parse(format!("{self}/{log_id}"))
+    }
+}
+
+impl FromStr for LogName {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let is_label = |label: &str| {
+            let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            (1..=63).contains(&label.len())
+                && label.bytes().all(allowed)
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        let is_name = text.len() <= 253 && text.split('.').all(is_label);
+        let allowed = "must be a DNS name in lower case, without scheme, such as audit.example.com";
+        is_name.then(|| Self(text.to_owned())).ok_or_else(|| Invalid::new(allowed, quoted(text)))
+    }
+}
+
+impl fmt::Display for LogName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+type KeyId = [u8; 4];
+
+/// The bytes of a public key.
+pub type PublicKey = [u8; 32];
+
+/// A key that signs. Has no `Debug`.
+pub struct SigningKey(Ed25519KeyPair);
+
+impl SigningKey {
+    /// From the 32 secret bytes that it is.
+    pub fn from_seed(seed: &[u8]) -> Result<Self, Invalid> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed);
+        pair.map(Self).map_err(|_| Invalid::new("a signing key must be 32 bytes", seed.len()))
+    }
+
+    /// What the world may know of it.
+    pub fn public(&self) -> PublicKey {
+        let mut public = [0; 32];
+        public.copy_from_slice(self.0.public_key().as_ref());
+        public
+    }
+
+    /// What verifies its signatures under `name`.
+    pub fn verifier(&self, name: KeyName) -> VerifierKey {
+        VerifierKey { name, public: self.public() }
+    }
+}
+
+/// A public key under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifierKey {
+    name: KeyName,
+    public: PublicKey,
+}
+
+impl VerifierKey {
+    /// A key whose public part is stored under another name.
+    pub fn new(name: KeyName, public: &[u8]) -> Result<Self, Invalid> {
+        let public = public.try_into().map_err(|_| Invalid::new("a public key must be 32 bytes", public.len()))?;
+        Ok(Self { name, public })
+    }
+
+    /// Whose it is.
+    pub fn name(&self) -> &KeyName {
+        &self.name
+    }
+
+    /// As it is published: `name+id+base64`.
+    pub fn text(&self) -> String {
+        format!("{}+{}", self.short(), STANDARD.encode(self.encoded()))
+    }
+
+    /// What names it: `name+id`.
+    pub fn short(&self) -> String {
+        format!("{}+{:08x}", self.name, u32::from_be_bytes(self.id()))
+    }
+
+    /// Reads what [`VerifierKey::text`] gave. Errors: any other spelling, an id that is not the key's, another algorithm.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let malformed = || Invalid::new("must be a verifier key such as name+1a2b3c4d+AQ…, of Ed25519", quoted(text));
+        let [name, _, key] = text.splitn(3, '+').collect::<Vec<_>>().try_into().map_err(|_| malformed())?;
+        let key: [u8; 33] = STANDARD.decode(key).ok().and_then(|key| key.try_into().ok()).ok_or_else(malformed)?;
+        let [_, public @ ..] = key;
+        let key = Self { name: KeyName::parse(name)?, public };
+        (key.text() == text).then_some(key).ok_or_else(malformed)
+    }
+
+    /// The key with the mark of its algorithm.
+    fn encoded(&self) -> [u8; 33] {
+        let mut encoded = [ALGORITHM; 33];
+        encoded[1..].copy_from_slice(&self.public);
+        encoded
+    }
+
+    fn id(&self) -> KeyId {
+        let name = Sha256::new_with_prefix(self.name.as_str());
+        let [a, b, c, d, ..] = <[u8; 32]>::from(name.chain_update("\n").chain_update(self.encoded()).finalize());
+        [a, b, c, d]
+    }
+}
+
+/// The note of `text`, which ends with a line break, signed under `name` by each of `keys`.
+pub fn sign(text: &str, name: &KeyName, keys: &[&SigningKey]) -> String {
+    format!("{text}\n{}", signatures(text, name, keys))
+}
+
+/// The signature lines of that note, each with its line break.
+pub(super) fn signatures(text: &str, name: &KeyName, keys: &[&SigningKey]) -> String {
+    let line = |key: &&SigningKey| {
+        let id = key.verifier(name.clone()).id();
+        let signature = STANDARD.encode([&id, key.0.sign(text.as_bytes()).as_ref()].concat());
+        format!("{MARK}{name} {signature}\n")
+    };
+    keys.iter().map(line).collect()
+}
+
+/// That one of `keys` has signed `text`, by signature `lines` from elsewhere.
+pub(super) fn check_signatures(text: &str, lines: &str, keys: &[VerifierKey]) -> Result<(), Unsigned> {
+    // Lines with an empty one among them would be a longer text and its signatures.
+    match open(&format!("{text}\n{lines}"), keys)? == text {
+        true => Ok(()),
+        false => Err(Unsigned::Malformed),
+    }
+}
+
+/// Why a note is not to be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unsigned {
+    /// It is no signed note.
+    #[error("this is no signed note")]
+    Malformed,
+    /// No known key has signed it.
+    #[error("no key that is believed has signed it")]
+    Unknown,
+    /// A known key is named, and has not made the signature.
+    #[error("the signature of the note is not that of its key")]
+    Forged,
+}
+
+/// The text of `note`, if any of `keys` has signed it. Signatures of other keys do not count; that of a known key which
+/// is wrong makes the whole note wrong.
+pub fn open<'a>(note: &'a str, keys: &[VerifierKey]) -> Result<&'a str, Unsigned> {
+    if note.chars().any(|letter| letter < ' ' && letter != '\n') {
+        return Err(Unsigned::Malformed);
+    }
+    let (text, signatures) =
+        note.rfind("\n\n").map(|end| (&note[..=end], &note[end + 2..])).ok_or(Unsigned::Malformed)?;
+    let lines: Vec<_> = signatures.strip_suffix('\n').ok_or(Unsigned::Malformed)?.split('\n').collect();
+    if lines.len() > MAX_SIGNATURES {
+        return Err(Unsigned::Malformed);
+    }
+    let signatures: Option<Vec<_>> = lines.into_iter().map(signature).collect();
+    let signatures = signatures.ok_or(Unsigned::Malformed)?;
+    let mut verified = Err(Unsigned::Unknown);
+    for key in keys {
+        // The first one of a key counts.
+        let found = signatures.iter().find(|(name, id, _)| *name == key.name.as_str() && *id == key.id());
+        if let Some((_, _, signature)) = found {
+            let public = UnparsedPublicKey::new(&ED25519, key.public);
+            public.verify(text.as_bytes(), signature).map_err(|_| Unsigned::Forged)?;
+            verified = Ok(text);
+        }
+    }
+    verified
+}
+
+/// The names and ids of the keys that `note` says to be signed by, as `name+id`.
+pub fn signers(note: &str) -> Vec<String> {
+    let signed = note.lines().filter_map(signature);
+    signed.map(|(name, id, _)| format!("{name}+{:08x}", u32::from_be_bytes(id))).collect()
+}
+
+/// The name, the key id and the signature of a line.
+fn signature(line: &str) -> Option<(&str, KeyId, Vec<u8>)> {
+    let (name, signature) = line.strip_prefix(MARK)?.split_once(' ')?;
+    KeyName::parse(name).ok()?;
+    let signature = STANDARD.decode(signature).ok()?;
+    let (id, signature) = signature.split_first_chunk()?;
+    (!signature.is_empty()).then(|| (name, *id, signature.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "If you think cryptography is the answer to your problem,\n\
+                        then you don't know what your problem is.\n";
+
+    fn name() -> KeyName {
+        KeyName::parse("PeterNeumann").expect("a name")
+    }
+
+    /// The key of the example in Go's documentation of notes.
+    fn example() -> SigningKey {
+        let seed = STANDARD.decode("AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz").expect("base64");
+        SigningKey::from_seed(&seed[1..]).expect("32 bytes")
+    }
+
+    #[test]
+    fn the_example_of_go_is_signed_and_verified() {
+        let key = example();
+        let verifier = key.verifier(name());
+        assert_eq!(verifier.text(), "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW");
+        let note = sign(TEXT, &name(), &[&key]);
+        let signature = "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=";
+        assert_eq!(note, format!("{TEXT}\n— PeterNeumann {signature}\n"));
+        assert_eq!(open(&note, &[verifier]), Ok(TEXT));
+    }
+
+    #[test]
+    fn any_known_key_is_enough_and_a_wrong_signature_of_one_is_too_much() {
+        let (old, new) = (example(), SigningKey::from_seed(&[7; 32]).expect("32 bytes"));
+        let [old_verifier, new_verifier] = [&old, &new].map(|key| key.verifier(name()));
+        let both = [old_verifier.clone(), new_verifier.clone()];
+        let note = sign(TEXT, &name(), &[&old, &new]);
+        for keys in [&both[..], &both[..1], &both[1..]] {
+            assert_eq!(open(&note, keys), Ok(TEXT));
+        }
+        assert_eq!(open(&sign(TEXT, &name(), &[&old]), &[new_verifier]), Err(Unsigned::Unknown));
+        assert_eq!(open(&note, &[old.verifier(KeyName::parse("Peter").expect("a name"))]), Err(Unsigned::Unknown));
+        assert_eq!(open(&note.replace("answer", "reply"), &both), Err(Unsigned::Forged));
+        // The new key's signature over another text, beside a good one of the old key.
+        let stolen = sign("other\n", &name(), &[&new]).lines().last().expect("a signature").to_owned();
+        let forged = format!("{}{stolen}\n", sign(TEXT, &name(), &[&old]));
+        assert_eq!((open(&forged, &both[..1]), open(&forged, &both)), (Ok(TEXT), Err(Unsigned::Forged)));
+    }
+
+    #[test]
+    fn what_is_no_note_is_refused() {
+        let key = example();
+        let verifier = [key.verifier(name())];
+        let note = sign(TEXT, &name(), &[&key]);
+        let line = note.lines().last().expect("a signature");
+        for malformed in [
+            String::new(),
+            TEXT.to_owned(),
+            format!("{TEXT}\n"),
+            note.trim_end().to_owned(),
+            format!("{note}\n"),
+            note.replace('—', "-"),
+            note.replace("— PeterNeumann ", "— PeterNeumann  "),
+            note.replace("— PeterNeumann", "— Peter+Neumann"),
+            note.replace('=', ""),
+            note.replace("then", "then\t"),
+            note.replace('\n', "\r\n"),
+            format!("{note}{}", format!("{line}\n").repeat(100)),
+            format!("{TEXT}\n— PeterNeumann x08gow==\n"),
+        ] {
+            assert_eq!(open(&malformed, &verifier), Err(Unsigned::Malformed), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn a_log_name_is_a_dns_name_and_nothing_more() {
+        for name in ["audit.example.com", "localhost", "a-1.b2"] {
+            assert_eq!(name.parse::<LogName>().map(|name| name.to_string()), Ok(name.to_owned()));
+        }
+        let long = "a".repeat(64);
+        for other in [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "https://a",
+            "a/b",
+            "a:80",
+            "a b",
+            "A.example",
+            "-a",
+            "a-",
+            "ä.de",
+            "a+b",
+            &long,
+        ] {
+            assert!(other.parse::<LogName>().is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_verifier_key_has_one_spelling() {
+        let text = example().verifier(name()).text();
+        assert_eq!(VerifierKey::parse(&text).map(|key| key.text()), Ok(text.clone()));
+        for other in [
+            text.replace("c74f20a3", "C74F20A3"),
+            text.replace("c74f20a3", "c74f20a4"),
+            text.replace("+c74f20a3", ""),
+            text.replace("PeterNeumann", "Peter Neumann"),
+            text.replace("PeterNeumann", ""),
+            text.replace("+AR", "+Ah"),
+            format!("{text}="),
+            text[..text.len() - 4].to_owned(),
+        ] {
+            assert!(VerifierKey::parse(&other).is_err(), "{other}");
+        }
+        assert!(SigningKey::from_seed(&[0; 31]).is_err());
+    }
+}

@@ -1,0 +1,227 @@
+//! Proofs of RFC 6962, made from tiles.
+//!
+//! `tlog_tiles` knows which nodes a proof is made of and puts it together. It asks for nodes through a trait, so that
+//! it is run twice: once to learn which tiles have to be read, once to give it what they hold.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tlog_tiles::tlog;
+
+use super::tile::TILE_HEIGHT;
+use super::{Hash, TileId};
+use crate::types::Invalid;
+
+/// The most leaves of a tree: entries are numbered by `i64`.
+pub(super) const MAX_SIZE: u64 = i64::MAX as u64;
+
+/// Tiles that were read: of each, as many of its hashes as there are.
+pub type Tiles = BTreeMap<TileId, Vec<Hash>>;
+
+/// A tile that is not there, or shorter than the tree that it is a part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a tile of the log is missing or damaged")]
+pub struct DamagedTile;
+
+/// What is asked of a tree, and can be answered from its tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProofRequest(Kind);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Inclusion { index: u64, size: u64 },
+    Consistency { old: u64, new: u64 },
+    Root { size: u64 },
+}
+
+impl ProofRequest {
+    /// Whether a tree of `size` leaves has a certain leaf at `index`, which counts from 0. Errors: it has no such index.
+    pub fn inclusion(index: u64, size: u64) -> Result<Self, Invalid> {
+        check_size(size)?;
+        let question = Self(Kind::Inclusion { index, size });
+        (index < size).then_some(question).ok_or_else(|| Invalid::new(format_args!("must be below {size}"), index))
+    }
+
+    /// Whether the tree of `new` leaves begins with that of `old` leaves. Errors: it is the smaller one.
+    pub fn consistency(old: u64, new: u64) -> Result<Self, Invalid> {
+        check_size(new)?;
+        let question = Self(Kind::Consistency { old, new });
+        (old <= new).then_some(question).ok_or_else(|| Invalid::new(format_args!("must be at most {new}"), old))
+    }
+
+    /// What the root of the tree of `size` leaves is; the answer is that one hash.
+    pub fn root(size: u64) -> Result<Self, Invalid> {
+        check_size(size)?;
+        Ok(Self(Kind::Root { size }))
+    }
+
+    /// The tiles to read, a few for each level of tiles.
+    pub fn tiles(&self) -> BTreeSet<TileId> {
+        let learner = Learner::default();
+        // The learner knows all nodes.
+        let _ = self.ask(&learner);
+        learner.0.into_inner()
+    }
+
+    /// The answer, from at least [`ProofRequest::tiles`]. Of an empty tree nothing has to be proved.
+    pub fn answer(&self, tiles: &Tiles) -> Result<Vec<Hash>, DamagedTile> {
+        let answer = self.ask(&Preloaded(tiles)).map_err(|_| DamagedTile)?;
+        Ok(answer.into_iter().map(|tlog::Hash(bytes)| Hash(bytes)).collect())
+    }
+
+    fn ask(&self, nodes: &impl tlog::HashReader) -> Result<Vec<tlog::Hash>, tlog::Error> {
+        match self.0 {
+            Kind::Inclusion { index, size } => tlog::prove_record(size, index, nodes),
+            Kind::Consistency { old: 0, .. } => Ok(Vec::new()),
+            Kind::Consistency { old, new } => tlog::prove_tree(new, old, nodes),
+            Kind::Root { size } => Ok(vec![tlog::tree_hash(size, nodes)?]),
+        }
+    }
+}
+
+fn check_size(size: u64) -> Result<(), Invalid> {
+    (size <= MAX_SIZE).then_some(()).ok_or_else(|| Invalid::new(format_args!("must be at most {MAX_SIZE}"), size))
+}
+
+/// Where the hash of a node is: a tile, the first of the hashes below the node, and how many they are.
+fn place(index: u64) -> (TileId, usize, usize) {
+    let (height, number) = tlog::split_stored_hash_index(index);
+    let above = u32::from(height) % TILE_HEIGHT;
+    let first = number << above;
+    let tile = TileId { level: height / TILE_HEIGHT as u8, index: first >> TILE_HEIGHT };
+    // Below the width of a tile.
+    (tile, (first % (1 << TILE_HEIGHT)) as usize, 1 << above)
+}
+
+/// Takes note of the tiles that nodes are in.
+#[derive(Default)]
+struct Learner(RefCell<BTreeSet<TileId>>);
+
+impl tlog::HashReader for Learner {
+    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<tlog::Hash>, tlog::Error> {
+        self.0.borrow_mut().extend(indexes.iter().map(|index| place(*index).0));
+        Ok(vec![tlog::EMPTY_HASH; indexes.len()])
+    }
+}
+
+struct Preloaded<'a>(&'a Tiles);
+
+impl tlog::HashReader for Preloaded<'_> {
+    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<tlog::Hash>, tlog::Error> {
+        let read = |index: &u64| {
+            let (tile, first, count) = place(*index);
+            let below = self.0.get(&tile).and_then(|hashes| hashes.get(first..first + count));
+            below.map(|hashes| tlog::Hash(subtree(hashes).0)).ok_or(tlog::Error::InvalidTile)
+        };
+        indexes.iter().map(read).collect()
+    }
+}
+
+/// The root above a power of two of hashes.
+fn subtree(hashes: &[Hash]) -> Hash {
+    match hashes {
+        [hash] => *hash,
+        _ => {
+            let (left, right) = hashes.split_at(hashes.len() / 2);
+            Hash::of_node(subtree(left), subtree(right))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::super::naive::{self, leaves};
+    use super::super::{CompactRange, verify_consistency, verify_inclusion};
+    use super::*;
+
+    /// The tiles of a log as a store keeps them: rows of leaves, and above them what appends complete.
+    fn tiles(leaves: &[Hash]) -> Tiles {
+        let rows = (0..).zip(leaves.chunks(1 << TILE_HEIGHT));
+        let mut tiles: Tiles = rows.map(|(index, row)| (TileId { level: 0, index }, row.to_vec())).collect();
+        let mut edge = CompactRange::default();
+        for completed in leaves.iter().flat_map(|leaf| edge.append(*leaf)) {
+            let row = tiles.entry(completed.tile()).or_default();
+            assert_eq!(row.len() as u64, completed.index % 256, "each hash after those before it");
+            row.push(completed.hash);
+        }
+        tiles
+    }
+
+    /// The answer from nothing but the tiles that it asks for.
+    fn answered(question: ProofRequest, tiles: &Tiles) -> Vec<Hash> {
+        let read = question.tiles().into_iter().map(|tile| (tile, tiles[&tile].clone())).collect();
+        question.answer(&read).expect("whole tiles")
+    }
+
+    #[test]
+    fn proofs_are_those_of_the_definition_and_verify() {
+        let leaves = leaves(70);
+        let tiles = tiles(&leaves);
+        for size in 1..=leaves.len() {
+            let (tree, new) = (&leaves[..size], size as u64);
+            let root = naive::root(tree);
+            assert_eq!(answered(ProofRequest::root(new).expect("a size"), &tiles), [root]);
+            for index in 0..size {
+                let proof = answered(ProofRequest::inclusion(index as u64, new).expect("an index"), &tiles);
+                assert_eq!(proof, naive::path(index, tree), "{index} of {size}");
+                let leaf = index.to_string();
+                assert_eq!(verify_inclusion(leaf.as_bytes(), index as u64, &proof, new, root), Ok(()));
+            }
+            for old in 0..=size {
+                let proof = answered(ProofRequest::consistency(old as u64, new).expect("sizes"), &tiles);
+                if old > 0 {
+                    assert_eq!(proof, naive::consistency(old, tree), "{old} of {size}");
+                }
+                assert_eq!(verify_consistency(old as u64, naive::root(&leaves[..old]), &proof, new, root), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn proofs_cross_the_bounds_of_tiles() {
+        let leaves = leaves(66_600);
+        let tiles = tiles(&leaves);
+        let mut random = StdRng::seed_from_u64(256);
+        let mut below = |bound: u64| random.random_range(0..bound);
+        let chosen: Vec<_> = (0..20).map(|_| 1 + below(66_600)).collect();
+        for size in [255, 256, 257, 511, 512, 513, 65_535, 65_536, 65_537, 66_600].into_iter().chain(chosen) {
+            let root = naive::root(&leaves[..size as usize]);
+            for index in [0, size - 1, size / 2, below(size), below(size)] {
+                let question = ProofRequest::inclusion(index, size).expect("an index");
+                assert!(question.tiles().len() <= 6, "{:?}", question.tiles());
+                let proof = answered(question, &tiles);
+                let leaf = index.to_string();
+                assert_eq!(verify_inclusion(leaf.as_bytes(), index, &proof, size, root), Ok(()));
+            }
+            for old in [1, size - size / 3, 256.min(size), 1 + below(size)] {
+                let proof = answered(ProofRequest::consistency(old, size).expect("sizes"), &tiles);
+                let old_root = naive::root(&leaves[..old as usize]);
+                assert_eq!(verify_consistency(old, old_root, &proof, size, root), Ok(()), "{old} of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_or_missing_tile_is_damaged() {
+        let mut tiles = tiles(&leaves(600));
+        let question = ProofRequest::inclusion(3, 600).expect("an index");
+        assert!(question.answer(&tiles).is_ok());
+        tiles.get_mut(&TileId { level: 0, index: 2 }).expect("a tile").pop();
+        assert_eq!(question.answer(&tiles), Err(DamagedTile));
+        tiles.clear();
+        assert_eq!(question.answer(&tiles), Err(DamagedTile));
+    }
+
+    #[test]
+    fn what_no_tree_can_answer_is_refused() {
+        for (index, size) in [(0, 0), (5, 5), (u64::MAX, 5), (0, MAX_SIZE + 1)] {
+            assert!(ProofRequest::inclusion(index, size).is_err(), "{index} of {size}");
+        }
+        assert!(ProofRequest::consistency(6, 5).is_err() && ProofRequest::consistency(0, u64::MAX).is_err());
+        assert!(ProofRequest::inclusion(MAX_SIZE - 1, MAX_SIZE).is_ok_and(|question| question.tiles().len() <= 16));
+        assert!(ProofRequest::consistency(1, MAX_SIZE).is_ok_and(|question| question.tiles().len() <= 16));
+    }
+}
