@@ -1,12 +1,7 @@
-//! Proofs of RFC 6962, made from tiles.
-//!
-//! `tlog_tiles` knows which nodes a proof is made of and puts it together. It asks for nodes through a trait, so that
-//! it is run twice: once to learn which tiles have to be read, once to give it what they hold.
+//! Proofs of RFC 6962, made from tiles. Our own, in the words of the RFC: the crate for it brings thirty others along.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-
-use tlog_tiles::tlog;
+use std::ops::Range;
 
 use super::tile::TILE_HEIGHT;
 use super::{Hash, TileId};
@@ -57,24 +52,86 @@ impl ProofRequest {
 
     /// The tiles to read, a few for each level of tiles.
     pub fn tiles(&self) -> BTreeSet<TileId> {
-        let learner = Learner::default();
-        // The learner knows all nodes.
-        let _ = self.ask(&learner);
-        learner.0.into_inner()
+        let mut tiles = BTreeSet::new();
+        for subtree in self.subtrees() {
+            // The hashes do not matter, only which are asked for.
+            root(subtree, &mut |node| {
+                tiles.insert(place(node).0);
+                Some(Hash::of_nothing())
+            });
+        }
+        tiles
     }
 
     /// The answer, from at least [`ProofRequest::tiles`]. Of an empty tree nothing has to be proved.
     pub fn answer(&self, tiles: &Tiles) -> Result<Vec<Hash>, DamagedTile> {
-        let answer = self.ask(&Preloaded(tiles)).map_err(|_| DamagedTile)?;
-        Ok(answer.into_iter().map(|tlog::Hash(bytes)| Hash(bytes)).collect())
+        let mut read = |node| {
+            let (tile, first, count) = place(node);
+            tiles.get(&tile)?.get(first..first + count).map(complete_root)
+        };
+        self.subtrees().into_iter().map(|subtree| root(subtree, &mut read).ok_or(DamagedTile)).collect()
     }
 
-    fn ask(&self, nodes: &impl tlog::HashReader) -> Result<Vec<tlog::Hash>, tlog::Error> {
+    /// The subtrees whose roots are the answer, in its order.
+    fn subtrees(&self) -> Vec<Leaves> {
+        let mut subtrees = Vec::new();
         match self.0 {
-            Kind::Inclusion { index, size } => tlog::prove_record(size, index, nodes),
-            Kind::Consistency { old: 0, .. } => Ok(Vec::new()),
-            Kind::Consistency { old, new } => tlog::prove_tree(new, old, nodes),
-            Kind::Root { size } => Ok(vec![tlog::tree_hash(size, nodes)?]),
+            Kind::Inclusion { index, size } => path(index, 0..size, &mut subtrees),
+            Kind::Consistency { old: 0, .. } => {}
+            Kind::Consistency { old, new } => subproof(old, 0..new, true, &mut subtrees),
+            Kind::Root { size } => subtrees.push(0..size),
+        }
+        subtrees
+    }
+}
+
+/// A subtree, as the indexes of its leaves.
+type Leaves = Range<u64>;
+
+/// The two children of a subtree of at least two leaves: the left one is the largest complete tree that leaves some to the
+/// right one. Source: RFC 6962, section 2.1.
+fn children(tree: &Leaves) -> (Leaves, Leaves) {
+    let middle = tree.start + (1 << (tree.end - tree.start - 1).ilog2());
+    (tree.start..middle, middle..tree.end)
+}
+
+/// PATH(m, D[n]) of RFC 6962, section 2.1.1: the siblings on the way from the leaf `index` to the root.
+fn path(index: u64, tree: Leaves, siblings: &mut Vec<Leaves>) {
+    if tree.end - tree.start <= 1 {
+        return;
+    }
+    let (left, right) = children(&tree);
+    let (child, sibling) = if index < left.end { (left, right) } else { (right, left) };
+    path(index, child, siblings);
+    siblings.push(sibling);
+}
+
+/// SUBPROOF(m, D[n], b) of RFC 6962, section 2.1.2, where `old` is the end of the older tree. A verifier has the root of the
+/// older tree `is_known`.
+fn subproof(old: u64, tree: Leaves, is_known: bool, nodes: &mut Vec<Leaves>) {
+    if old == tree.end {
+        nodes.extend((!is_known).then_some(tree));
+        return;
+    }
+    let (left, right) = children(&tree);
+    let (child, sibling, is_known) = if old <= left.end { (left, right, is_known) } else { (right, left, false) };
+    subproof(old, child, is_known, nodes);
+    nodes.push(sibling);
+}
+
+/// A complete subtree: its height, and its place among those of that height.
+type Node = (u32, u64);
+
+/// The root of `tree`, whose complete subtrees `node` knows; `None` if it does not know one.
+fn root(tree: Leaves, node: &mut impl FnMut(Node) -> Option<Hash>) -> Option<Hash> {
+    let count = tree.end - tree.start;
+    match count {
+        0 => Some(Hash::of_nothing()),
+        // It begins at a multiple of its length, as all that `children` gives do.
+        _ if count.is_power_of_two() => node((count.ilog2(), tree.start >> count.ilog2())),
+        _ => {
+            let (left, right) = children(&tree);
+            Some(Hash::of_node(root(left, node)?, root(right, node)?))
         }
     }
 }
@@ -83,47 +140,23 @@ fn check_size(size: u64) -> Result<(), Invalid> {
     (size <= MAX_SIZE).then_some(()).ok_or_else(|| Invalid::new(format_args!("must be at most {MAX_SIZE}"), size))
 }
 
-/// Where the hash of a node is: a tile, the first of the hashes below the node, and how many they are.
-fn place(index: u64) -> (TileId, usize, usize) {
-    let (height, number) = tlog::split_stored_hash_index(index);
-    let above = u32::from(height) % TILE_HEIGHT;
+/// The tile that has the hash of a node, the first of the hashes below the node in it, and how many they are.
+fn place((height, number): Node) -> (TileId, usize, usize) {
+    let above = height % TILE_HEIGHT;
     let first = number << above;
-    let tile = TileId { level: height / TILE_HEIGHT as u8, index: first >> TILE_HEIGHT };
+    // A height is below 64, so that the level fits.
+    let tile = TileId { level: (height / TILE_HEIGHT) as u8, index: first >> TILE_HEIGHT };
     // Below the width of a tile.
     (tile, (first % (1 << TILE_HEIGHT)) as usize, 1 << above)
 }
 
-/// Takes note of the tiles that nodes are in.
-#[derive(Default)]
-struct Learner(RefCell<BTreeSet<TileId>>);
-
-impl tlog::HashReader for Learner {
-    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<tlog::Hash>, tlog::Error> {
-        self.0.borrow_mut().extend(indexes.iter().map(|index| place(*index).0));
-        Ok(vec![tlog::EMPTY_HASH; indexes.len()])
-    }
-}
-
-struct Preloaded<'a>(&'a Tiles);
-
-impl tlog::HashReader for Preloaded<'_> {
-    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<tlog::Hash>, tlog::Error> {
-        let read = |index: &u64| {
-            let (tile, first, count) = place(*index);
-            let below = self.0.get(&tile).and_then(|hashes| hashes.get(first..first + count));
-            below.map(|hashes| tlog::Hash(subtree(hashes).0)).ok_or(tlog::Error::InvalidTile)
-        };
-        indexes.iter().map(read).collect()
-    }
-}
-
 /// The root above a power of two of hashes.
-fn subtree(hashes: &[Hash]) -> Hash {
+fn complete_root(hashes: &[Hash]) -> Hash {
     match hashes {
         [hash] => *hash,
         _ => {
             let (left, right) = hashes.split_at(hashes.len() / 2);
-            Hash::of_node(subtree(left), subtree(right))
+            Hash::of_node(complete_root(left), complete_root(right))
         }
     }
 }
