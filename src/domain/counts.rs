@@ -1,6 +1,6 @@
 //! Running counts by kind of entry, and whose entries they count.
 
-use super::{Action, Identifier, ResourceType};
+use super::{Action, Identifier, KindFilter, ResourceType};
 
 /// Actions that a count has room for: those of the catalogue, which are fixed.
 pub const ACTIONS: usize = 6;
@@ -91,11 +91,12 @@ impl Counts {
         self.0.iter().map(|count| i64::from(*count)).sum()
     }
 
-    /// The entries of any of `types` and any of `actions`; none given stands for all.
-    pub fn matching(&self, types: &[ResourceType], actions: &[Action]) -> i64 {
+    /// The entries of the kinds that `filter` asks for.
+    pub fn matching(&self, filter: KindFilter<'_>) -> i64 {
+        let KindFilter { resource_types, actions } = filter;
         let is_one = |place: usize| {
             let (code, action) = (place / ACTIONS, place % ACTIONS);
-            (types.is_empty() || types.iter().any(|one| usize::try_from(one.0) == Ok(code)))
+            (resource_types.is_empty() || resource_types.iter().any(|one| usize::try_from(one.0) == Ok(code)))
                 && (actions.is_empty() || actions.iter().any(|one| usize::try_from(one.0) == Ok(action)))
         };
         let counted = self.0.iter().enumerate().filter(|(place, _)| is_one(*place));
@@ -157,7 +158,7 @@ mod tests {
         let matching = |types: &[i16], actions: &[i16]| {
             let types: Vec<_> = types.iter().copied().map(ResourceType).collect();
             let actions: Vec<_> = actions.iter().copied().map(Action).collect();
-            counts.matching(&types, &actions)
+            counts.matching(KindFilter { resource_types: &types, actions: &actions })
         };
         assert_eq!((counts.total(), matching(&[], &[])), (15, 15));
         assert_eq!((matching(&[3], &[]), matching(&[], &[0]), matching(&[0, 3], &[0, 2])), (12, 5, 13));

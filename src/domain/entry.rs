@@ -126,31 +126,69 @@ pub struct Entry {
 impl Content {
     /// The bytes that count against [`MAX_ENTRY_BYTES`].
     pub fn size(&self) -> usize {
+        let Self {
+            id,
+            resource_type: _,
+            resource_id,
+            resource_name,
+            action: _,
+            user_id,
+            user_name,
+            user_email,
+            changes,
+            metadata,
+            trace_id,
+        } = self;
         let name = |name: &Option<Name>| name.as_ref().map_or(0, |name| name.as_str().len());
-        let change =
-            |change: &Change| change.field.len() + change.old_value.as_str().len() + change.new_value.as_str().len();
-        self.id.as_str().len()
-            + self.resource_id.as_str().len()
-            + name(&self.resource_name)
-            + self.user_id.as_str().len()
-            + name(&self.user_name)
-            + name(&self.user_email)
-            + self.changes.iter().map(change).sum::<usize>()
-            + self.metadata.size()
-            + self.trace_id.as_ref().map_or(0, |id| id.as_str().len())
+        let change = |Change { field, old_value, new_value }: &Change| {
+            field.len() + old_value.as_str().len() + new_value.as_str().len()
+        };
+        id.as_str().len()
+            + resource_id.as_str().len()
+            + name(resource_name)
+            + user_id.as_str().len()
+            + name(user_name)
+            + name(user_email)
+            + changes.iter().map(change).sum::<usize>()
+            + metadata.size()
+            + trace_id.as_ref().map_or(0, |id| id.as_str().len())
     }
 
     /// What is left of it once these groups are erased.
     #[must_use]
     pub fn without(&self, erased: Erased) -> Self {
-        let mut left = self.clone();
+        let Self {
+            id,
+            resource_type,
+            resource_id,
+            mut resource_name,
+            action,
+            user_id,
+            mut user_name,
+            mut user_email,
+            mut changes,
+            mut metadata,
+            trace_id,
+        } = self.clone();
         if erased.has(Group::Actor) {
-            (left.user_name, left.user_email, left.metadata) = (None, None, Metadata::default());
+            (user_name, user_email, metadata) = (None, None, Metadata::default());
         }
         if erased.has(Group::Content) {
-            (left.resource_name, left.changes) = (None, Vec::new());
+            (resource_name, changes) = (None, Vec::new());
         }
-        left
+        Self {
+            id,
+            resource_type,
+            resource_id,
+            resource_name,
+            action,
+            user_id,
+            user_name,
+            user_email,
+            changes,
+            metadata,
+            trace_id,
+        }
     }
 
     /// Refuses what is larger than [`MAX_ENTRY_BYTES`].
@@ -168,11 +206,12 @@ impl Entry {
     /// Whether `again` is a retry of the write that this entry came from. What the service fills in is not compared:
     /// a retry without a timestamp matches whatever the entry has. Nor is what was erased.
     pub fn is_replayed_by(&self, again: &NewEntry) -> bool {
-        let NewEntry { timestamp, content } = again;
-        let is_same = match self.erased {
-            Erased(0) => self.content == *content,
-            erased => *self.content == content.without(erased),
+        let Self { seq: _, timestamp, recorded_at: _, writer_key_id: _, erased, content } = self;
+        let NewEntry { timestamp: asked, content: sent } = again;
+        let is_same = match erased {
+            Erased(0) => content == sent,
+            erased => **content == sent.without(*erased),
         };
-        timestamp.is_none_or(|timestamp| timestamp == self.timestamp) && is_same
+        asked.is_none_or(|asked| asked == *timestamp) && is_same
     }
 }

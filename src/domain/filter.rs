@@ -26,17 +26,21 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Sorts the values of each part and folds duplicates.
-    pub fn normalized(mut self) -> Self {
-        fn fold<T: Ord>(values: &mut Vec<T>) {
+    /// Sorts the values of each part and removes duplicates.
+    pub fn normalized(self) -> Self {
+        fn distinct<T: Ord>(mut values: Vec<T>) -> Vec<T> {
             values.sort_unstable();
             values.dedup();
+            values
         }
-        fold(&mut self.resource_types);
-        fold(&mut self.resource_ids);
-        fold(&mut self.actions);
-        fold(&mut self.user_ids);
-        self
+        let Self { resource_types, resource_ids, actions, user_ids, time } = self;
+        Self {
+            resource_types: distinct(resource_types),
+            resource_ids: distinct(resource_ids),
+            actions: distinct(actions),
+            user_ids: distinct(user_ids),
+            time,
+        }
     }
 
     /// Refuses users and resources that make more than 1,000 pairs. Values must be distinct.
@@ -51,9 +55,17 @@ impl Filter {
         }
     }
 
-    /// Whether it asks for types or actions.
-    pub fn is_of_leaves(&self) -> bool {
-        !(self.resource_types.is_empty() && self.actions.is_empty())
+    /// Decides for each part of the filter how running counts answer it. If they cannot answer a part that has values,
+    /// [`CountedBy::is_answered`] is false.
+    pub fn counted_by(&self) -> CountedBy<'_> {
+        let Self { resource_types, resource_ids, actions, user_ids, time } = self;
+        CountedBy {
+            keys: KeyFilter { user_ids, resource_types, resource_ids },
+            kinds: KindFilter { resource_types, actions },
+            time: *time,
+            // No count is of a user and a resource together.
+            is_answered: user_ids.is_empty() || resource_ids.is_empty(),
+        }
     }
 
     /// Feeds the filter of `organization` to `hash`, each part with its length before it.
@@ -68,7 +80,8 @@ impl Filter {
         };
         let types: Vec<_> = resource_types.iter().map(|code| code.0.to_be_bytes()).collect();
         let codes: Vec<_> = actions.iter().map(|code| code.0.to_be_bytes()).collect();
-        let times = [time.start, time.end].map(|end| end.map(|end| end.micros().to_be_bytes()));
+        let TimeRange { start, end } = time;
+        let times = [start, end].map(|end| end.map(|end| end.micros().to_be_bytes()));
         part(vec![organization.as_str().as_bytes()]);
         part(types.iter().map(|code| code.as_slice()).collect());
         part(resource_ids.iter().map(|id| id.as_str().as_bytes()).collect());
@@ -77,6 +90,47 @@ impl Filter {
         for time in &times {
             part(time.iter().map(|time| time.as_slice()).collect());
         }
+    }
+}
+
+/// A filter as running counts answer it, made by [`Filter::counted_by`].
+#[derive(Debug, Clone, Copy)]
+pub struct CountedBy<'a> {
+    /// Chooses the keys, each of which has counts of its own.
+    pub keys: KeyFilter<'a>,
+    /// Chooses the numbers of a count.
+    pub kinds: KindFilter<'a>,
+    /// The range between whose ends the counts of a key are subtracted.
+    pub time: TimeRange,
+    /// Whether keys, kinds and time are all that the filter asks for. If not, matching entries are counted one by one.
+    pub is_answered: bool,
+}
+
+/// The users or resources whose entries match; none given stands for the whole organization.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyFilter<'a> {
+    /// Each user is a key.
+    pub user_ids: &'a [Identifier],
+    /// Each of these types with each of `resource_ids` is a key.
+    pub resource_types: &'a [ResourceType],
+    /// The ids of resources.
+    pub resource_ids: &'a [Identifier],
+}
+
+/// The kinds of entry that match; a part without values stands for all.
+#[derive(Debug, Clone, Copy)]
+pub struct KindFilter<'a> {
+    /// Any of these types.
+    pub resource_types: &'a [ResourceType],
+    /// Any of these actions.
+    pub actions: &'a [Action],
+}
+
+impl KindFilter<'_> {
+    /// Whether all kinds match.
+    pub fn is_empty(self) -> bool {
+        let Self { resource_types, actions } = self;
+        resource_types.is_empty() && actions.is_empty()
     }
 }
 

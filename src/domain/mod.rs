@@ -19,7 +19,7 @@ pub use clock::Clock;
 pub use counts::{ACTIONS, Counts, Damaged, Key, Leaf};
 pub use date::{end_of_span, start_of_span};
 pub use entry::{Content, Entry, MAX_CHANGES, MAX_ENTRY_BYTES, NewEntry, ServiceEntry};
-pub use filter::{Filter, Limit, MAX_VALUES, Offset, TimeRange};
+pub use filter::{CountedBy, Filter, KeyFilter, KindFilter, Limit, MAX_VALUES, Offset, TimeRange};
 pub use id::EntryId;
 pub use leaf::{entry_leaf, entry_values, leaf_hash};
 pub use position::{Position, Span};

@@ -308,19 +308,33 @@ impl Erasure {
         let Target::User { id, resource_type } = &self.target else { return Vec::new() };
         let part = |group| match group {
             Group::Content => (Key::Resource(*resource_type, id.clone()), group),
-            _ => (Key::User(id.clone()), group),
+            Group::Facts | Group::Actor => (Key::User(id.clone()), group),
         };
         self.groups.groups().map(part).collect()
     }
 
     /// Which groups of `entry` it is about.
     fn groups_of(&self, entry: &Entry) -> Erased {
-        let Content { id, user_id, resource_type, resource_id, .. } = &*entry.content;
+        let Content {
+            id,
+            resource_type,
+            resource_id,
+            resource_name: _,
+            action: _,
+            user_id,
+            user_name: _,
+            user_email: _,
+            changes: _,
+            metadata: _,
+            trace_id: _,
+        } = &*entry.content;
         let is_about = |group: &Group| match (&self.target, group) {
             _ if id.is_service() => false,
             (Target::Entries(_), _) => true,
             (Target::User { id, .. }, Group::Actor) => user_id == id,
-            (Target::User { id, resource_type: of_users }, _) => resource_type == of_users && resource_id == id,
+            (Target::User { id, resource_type: of_users }, Group::Facts | Group::Content) => {
+                resource_type == of_users && resource_id == id
+            }
         };
         self.groups.groups().filter(is_about).collect()
     }

@@ -219,7 +219,8 @@ impl Ingest {
 }
 
 fn size(entry: &NewEntry) -> usize {
-    entry.content.size() + ENTRY_OVERHEAD + entry.content.changes.len() * CHANGE_OVERHEAD
+    let NewEntry { timestamp: _, content } = entry;
+    content.size() + ENTRY_OVERHEAD + content.changes.len() * CHANGE_OVERHEAD
 }
 
 /// How many of `all` places are taken.

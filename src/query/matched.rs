@@ -2,7 +2,8 @@
 //! range counted one by one. Which: by the index that needs the fewest entries.
 
 use crate::domain::{
-    ACTIONS, Action, Counts, Entry, Filter, Identifier, Key, OrganizationId, Position, ResourceType, Seq, Span,
+    ACTIONS, Action, CountedBy, Counts, Entry, Filter, Identifier, Key, KeyFilter, KindFilter, OrganizationId,
+    Position, ResourceType, Seq, Span,
 };
 use crate::error::Result;
 use crate::store::{KeyState, Mark, Part, Snapshot, State, Streams, Window};
@@ -17,7 +18,7 @@ pub(super) struct Matched<'a> {
     /// Resources have all their types in it.
     pub(super) filter: Filter,
     pub(super) span: Span,
-    /// Whose entries match; none where both users and resources are asked for, whom no count knows together.
+    /// Whose entries match; none where their counts do not answer the filter.
     pub(super) keys: Vec<Key>,
     pub(super) state: State,
     /// The keys as streams, or the smaller side of users and resources.
@@ -46,15 +47,12 @@ impl<'a> Matched<'a> {
         organization: &'a OrganizationId,
         filter: Filter,
     ) -> Result<Option<Self>> {
-        let span = Span::from(filter.time);
-        let sides = sides(&filter);
-        let both: Vec<_> = sides.iter().flat_map(keys).collect();
-        let state = snapshot.state(organization, Some(&filter), &both, span).await?;
+        let CountedBy { keys: asked, kinds: _, time, is_answered } = filter.counted_by();
+        let (span, sides) = (Span::from(time), sides(asked));
+        let all: Vec<_> = sides.iter().flat_map(keys).collect();
+        let state = snapshot.state(organization, Some(&filter), &all, span).await?;
         let Some(state) = state else { return Ok(None) };
-        let (streams, keys) = match <[Streams; 1]>::try_from(sides) {
-            Ok([streams]) => (streams, both),
-            Err(sides) => (smaller(sides, &state.keys), Vec::new()),
-        };
+        let (streams, keys) = (smaller(sides, &state.keys), if is_answered { all } else { Vec::new() });
         Ok(Some(Self { snapshot, organization, filter, span, keys, state, streams }))
     }
 
@@ -86,17 +84,18 @@ impl<'a> Matched<'a> {
     fn leaves(&self, needed: i64, total: i64) -> Option<Streams> {
         /// Entries that can be read in the time in which a stream is found.
         const FOUND: i64 = 10;
-        let Filter { resource_types, actions, .. } = &self.filter;
-        if self.streams != Streams::Time || !self.filter.is_of_leaves() {
+        let kinds = self.kinds();
+        if self.streams != Streams::Time || kinds.is_empty() {
             return None;
         }
+        let KindFilter { resource_types, actions } = kinds;
         let types: Vec<_> = match resource_types.is_empty() {
             true => (0..self.state.types).map(ResourceType).collect(),
-            false => resource_types.clone(),
+            false => resource_types.to_vec(),
         };
         let actions: Vec<_> = match actions.is_empty() {
             true => (0..).take(ACTIONS).map(Action).collect(),
-            false => actions.clone(),
+            false => actions.to_vec(),
         };
         let streams = (types.len() * actions.len()) as i64;
         let all = self.state.keys.first().map_or(self.state.head, |key| self.entries(key));
@@ -124,8 +123,12 @@ impl<'a> Matched<'a> {
 
     /// The entries that a count has and the filter asks for.
     pub(super) fn matching(&self, counts: &Counts) -> i64 {
-        let Filter { resource_types, actions, .. } = &self.filter;
-        counts.matching(resource_types, actions)
+        counts.matching(self.kinds())
+    }
+
+    /// The kinds of entry that the filter asks for.
+    pub(super) fn kinds(&self) -> KindFilter<'_> {
+        self.filter.counted_by().kinds
     }
 
     async fn folded(&self) -> Result<Vec<Ends>> {
@@ -163,12 +166,12 @@ impl<'a> Matched<'a> {
     }
 }
 
-/// The users and the resources of `filter` as streams, or all of its entries.
-fn sides(filter: &Filter) -> Vec<Streams> {
-    let Filter { resource_types, resource_ids, user_ids, .. } = filter;
+/// The users and the resources that are asked for as streams, or all entries.
+fn sides(asked: KeyFilter<'_>) -> Vec<Streams> {
+    let KeyFilter { user_ids, resource_types, resource_ids } = asked;
     let mut sides = Vec::new();
     if !user_ids.is_empty() {
-        sides.push(Streams::Users(user_ids.clone()));
+        sides.push(Streams::Users(user_ids.to_vec()));
     }
     if !resource_ids.is_empty() {
         let of_type = |code: &ResourceType| {

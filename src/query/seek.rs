@@ -125,7 +125,7 @@ impl Matched<'_> {
         /// Entries that can be looked at in that time.
         const WORTH: i64 = 8_192;
         let ([_], [key]) = (&self.keys[..], &self.state.keys[..]) else { return false };
-        let is_marked = key.whole.is_some() && self.state.unfolded == Some(0) && self.filter.is_of_leaves();
+        let is_marked = key.whole.is_some() && self.state.unfolded == Some(0) && !self.kinds().is_empty();
         let entries = self.entries(key);
         is_marked
             && self.keys != [Key::Organization]

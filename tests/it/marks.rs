@@ -3,6 +3,7 @@
 mod asked;
 mod commands;
 mod model;
+mod parts;
 mod sparse;
 
 use std::pin::pin;

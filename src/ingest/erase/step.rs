@@ -175,13 +175,12 @@ fn whole(
     catalogue: &Catalogue,
     before: &HashMap<(Seq, Group), Remains>,
 ) -> Option<[Remains; 3]> {
-    let Entry { seq, erased, content, .. } = entry;
-    let resource_type = catalogue.resource_type_name(content.resource_type)?;
-    let action = catalogue.action_name(content.action)?;
+    let resource_type = catalogue.resource_type_name(entry.content.resource_type)?;
+    let action = catalogue.action_name(entry.content.action)?;
     let hashes = group_hashes(&entry_values(entry, resource_type, action), salts);
-    let mut all = [0, 1, 2].map(|place| Remains { seq: *seq, group: Group::ALL[place], hash: hashes[place] });
-    for remains in all.iter_mut().filter(|remains| erased.has(remains.group)) {
-        *remains = *before.get(&(*seq, remains.group))?;
+    let mut all = [0, 1, 2].map(|place| Remains { seq: entry.seq, group: Group::ALL[place], hash: hashes[place] });
+    for remains in all.iter_mut().filter(|remains| entry.erased.has(remains.group)) {
+        *remains = *before.get(&(entry.seq, remains.group))?;
     }
     let own = Hash::of_leaf(&entry_leaf(entry, log_id, all.map(|remains| remains.hash)).data());
     (own == *leaf).then_some(all)
