@@ -8,6 +8,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActi
 use serde_json::json;
 
 use super::connections::Origin;
+use super::entities::audit_log::Column;
 use super::entities::log_tile;
 use super::fold::Unfolded;
 use super::log::leaf_hashes;
@@ -81,11 +82,10 @@ impl Append {
         );
         let mut locked = HashMap::with_capacity(organizations.len());
         for row in self.transaction.query_all_raw(sql.statement(text)).await? {
-            let (id, log_id, seq): (String, String, Seq) =
-                (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
-            let last_recorded_at = Timestamp::saturating(row.try_get_by_index(3)?);
-            let edge =
-                CompactRange::parse(seq.unsigned_abs(), &row.try_get_by_index::<Vec<u8>>(4)?).map_err(rows::foreign)?;
+            let (id, log_id, seq, last_recorded_at, edge): (String, String, Seq, i64, Vec<u8>) =
+                row.try_get_many_by_index()?;
+            let last_recorded_at = Timestamp::saturating(last_recorded_at);
+            let edge = CompactRange::parse(seq.unsigned_abs(), &edge).map_err(rows::foreign)?;
             locked.insert(id, Head { log_id, seq, last_recorded_at, edge, is_new: false });
         }
         let head = |(id, own_log_id): &(&OrganizationId, String)| {
@@ -103,21 +103,25 @@ impl Append {
         let k = sql.rows(ids.iter().map(|(organization, id)| json!([organization.as_str(), id.as_str()])).collect());
         let text = format!(
             "SELECT {} FROM {k} {}",
-            rows::columns("a", &rows::SEALED),
+            rows::all_columns("a"),
             dialect::entry(sql.backend, "a", &text("k", 0), "id", &text("k", 1))
         );
-        self.transaction.query_all_raw(sql.statement(text)).await?.iter().map(rows::sealed).collect()
+        let found = |row: &QueryResult| Ok((rows::read(row, Column::OrganizationId)?, rows::sealed(row)?));
+        self.transaction.query_all_raw(sql.statement(text)).await?.iter().map(found).collect()
     }
 
     /// Inserts `entries`, each of its organization, and those of one in the order of their numbers.
     pub async fn insert(&mut self, entries: &[(&OrganizationId, Sealed)]) -> Result<()> {
         let backend = self.transaction.get_database_backend();
+        let columns = rows::names();
         for chunk in prepared(entries) {
-            let mut values = Vec::with_capacity(chunk.len() * rows::SEALED.len());
+            let mut values = Vec::with_capacity(chunk.len() * columns.len());
             for (organization, sealed) in chunk {
-                values.extend(rows::values(organization, sealed)?);
+                for value in rows::values(organization, sealed) {
+                    values.push(value?);
+                }
             }
-            let text = dialect::insert(backend, "audit_logs", &rows::SEALED, chunk.len());
+            let text = dialect::insert(backend, "audit_logs", &columns, chunk.len());
             self.transaction.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?;
         }
         let inserted = entries.iter().map(|(organization, sealed)| ((*organization).clone(), (&sealed.entry).into()));

@@ -2,19 +2,16 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, IdenStatic, Iterable, Statement};
 use serde_json::json;
 
 use super::append::{Append, Sealed};
+use super::entities::audit_log::{Column, Erasure};
 use super::sql::{Sql, Streams, number, prepared, text};
 use super::{Store, dialect, rows};
 use crate::domain::{EntryId, Erased, Group, Key, OrganizationId, Position, Seq, Timestamp};
 use crate::error::{Error, Result};
 use auditlog_verify::merkle::{GroupHash, SERVICE, Salt};
-
-/// The columns that an erasure changes. On PostgreSQL, its role may change no others.
-pub(super) const ERASABLE: [&str; 7] =
-    ["user_name", "user_email", "metadata", "resource_name", "changes", "salts", "erased"];
 
 /// An entry as an erasure finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,10 +45,10 @@ pub struct Remains {
 impl Store {
     /// Whether the database lets this store erase.
     pub async fn may_erase(&self) -> Result<bool> {
-        let Some(statement) = dialect::may_change(self.erasers().get_database_backend(), "audit_logs", &ERASABLE)
-        else {
-            return Ok(true);
-        };
+        let erasable = Column::iter().filter(|column| column.erasure() != Erasure::Never);
+        let names: Vec<_> = erasable.map(|column| column.as_str()).collect();
+        let backend = self.erasers().get_database_backend();
+        let Some(statement) = dialect::may_change(backend, "audit_logs", &names) else { return Ok(true) };
         let row = self.erasers().query_one_raw(statement).await?;
         Ok(row.map_or(Ok(false), |row| row.try_get_by_index(0))?)
     }
@@ -78,8 +75,8 @@ impl Store {
         let statement = format!("SELECT a.seq, a.erased, a.id FROM {k} {entry}");
         let mut found = HashMap::with_capacity(ids.len());
         for row in self.readers.query_all_raw(sql.statement(statement)).await? {
-            let erasable = Erasable { seq: row.try_get_by_index(0)?, erased: Erased(row.try_get_by_index(1)?) };
-            found.insert(EntryId::stored(row.try_get_by_index(2)?), erasable);
+            let (seq, erased, id): (_, _, String) = row.try_get_many_by_index()?;
+            found.insert(EntryId::stored(id), Erasable { seq, erased: Erased(erased) });
         }
         Ok(found)
     }
@@ -103,8 +100,8 @@ impl Store {
              ORDER BY a.timestamp, a.seq LIMIT {limit}"
         );
         let position = |row: &sea_orm::QueryResult| {
-            let timestamp = Timestamp::saturating(row.try_get_by_index(0)?);
-            Ok(Position { timestamp, seq: row.try_get_by_index(1)? })
+            let (timestamp, seq) = row.try_get_many_by_index()?;
+            Ok(Position { timestamp: Timestamp::saturating(timestamp), seq })
         };
         self.readers.query_all_raw(sql.statement(statement)).await?.iter().map(position).collect()
     }
@@ -165,11 +162,11 @@ impl Append {
         let mut sql = self.sql(organization);
         let k = sql.rows(seqs.iter().map(|seq| json!([seq])).collect());
         let entry = dialect::entry(sql.backend, "a", "$1", "seq", &number("k", 0));
-        let statement = format!("SELECT {} FROM {k} {entry}", rows::columns("a", &rows::SEALED));
+        let statement = format!("SELECT {} FROM {k} {entry}", rows::all_columns("a"));
         let rows = self.query(sql.statement(statement)).await?;
         let read = |row| match rows::sealed(row) {
-            Ok((_, sealed)) => Ok::<_, Error>(Ok(sealed)),
-            Err(_) => Ok(Err(row.try_get_by_index(0)?)),
+            Ok(sealed) => Ok::<_, Error>(Ok(sealed)),
+            Err(_) => Ok(Err(rows::read(row, Column::Seq)?)),
         };
         rows.iter().map(read).collect()
     }
@@ -183,9 +180,9 @@ impl Append {
         let statement = format!("SELECT e.seq, e.group_code, e.hash FROM {k} {each}");
         let mut remains = Vec::new();
         for row in self.query(sql.statement(statement)).await? {
-            let (group, hash) = (rows::group(row.try_get_by_index(1)?), rows::hash(row.try_get_by_index(2)?));
-            if let (Ok(group), Ok(hash)) = (group, hash) {
-                remains.push(Remains { seq: row.try_get_by_index(0)?, group, hash: GroupHash(hash) });
+            let (seq, code, hash) = row.try_get_many_by_index()?;
+            if let (Ok(group), Ok(hash)) = (rows::group(code), rows::hash(hash)) {
+                remains.push(Remains { seq, group, hash: GroupHash(hash) });
             }
         }
         Ok(remains)
@@ -194,13 +191,12 @@ impl Append {
     /// Takes the values of `groups`, with their salts, from the entries with these numbers.
     pub async fn take_away(&self, organization: &OrganizationId, groups: Erased, seqs: &[Seq]) -> Result<()> {
         let mut sql = self.sql(organization);
-        let (Erased(bits), k) = (groups, sql.rows(seqs.iter().map(|seq| json!([seq])).collect()));
+        let k = sql.rows(seqs.iter().map(|seq| json!([seq])).collect());
+        let (backend, bits) = (sql.backend, sql.bind(groups.0));
+        let changes: Vec<_> = Column::iter().filter_map(|column| erased(column, groups, &bits, backend)).collect();
         let statement = format!(
-            "UPDATE audit_logs SET {}, salts = {}, erased = erased | {} \
-             WHERE organization_id = $1 AND seq IN (SELECT {} FROM {k})",
-            emptied(groups),
-            without_salts(sql.backend, groups),
-            sql.bind(bits),
+            "UPDATE audit_logs SET {} WHERE organization_id = $1 AND seq IN (SELECT {} FROM {k})",
+            changes.join(", "),
             number("k", 0)
         );
         self.execute(sql.statement(statement)).await
@@ -222,19 +218,22 @@ impl Append {
     }
 }
 
-/// The columns of these groups, and what they are once they are empty.
-fn emptied(groups: Erased) -> String {
-    let columns = groups.groups().map(|group| match group {
-        Group::Facts => "",
-        Group::Actor => "user_name = NULL, user_email = NULL, metadata = '{}'",
-        Group::Content => "resource_name = NULL, changes = '[]'",
-    });
-    columns.collect::<Vec<_>>().join(", ")
+/// `column = …`, which takes the values of `groups` from it; `None` if it has none of them. `bits` are those of the
+/// groups, as a parameter.
+fn erased(column: Column, groups: Erased, bits: &str, backend: DbBackend) -> Option<String> {
+    let name = column.as_str();
+    let value = match column.erasure() {
+        Erasure::Never => return None,
+        Erasure::Emptied(group, empty) => groups.has(group).then(|| empty.to_owned())?,
+        Erasure::Zeroed => without_salts(name, groups, backend),
+        Erasure::Flagged => format!("{name} | {bits}"),
+    };
+    Some(format!("{name} = {value}"))
 }
 
-/// The column of salts with zeros for those of these groups.
-fn without_salts(backend: DbBackend, groups: Erased) -> String {
-    let (digits, salts) = (2 * size_of::<Salt>(), dialect::hex(backend, "salts"));
+/// The salts in `column` with zeros for those of these groups.
+fn without_salts(column: &str, groups: Erased, backend: DbBackend) -> String {
+    let (digits, salts) = (2 * size_of::<Salt>(), dialect::hex(backend, column));
     let salt = |group: &Group| match groups.has(*group) {
         true => format!("'{}'", "0".repeat(digits)),
         false => format!("substr({salts}, {}, {digits})", 1 + digits * *group as usize),

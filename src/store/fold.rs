@@ -85,11 +85,8 @@ impl Store {
         let statement = Statement::from_sql_and_values(backend, text, [size.into(), lag.into()]);
         let rows = self.readers.query_all_raw(statement).await?;
         let lag = |row: &QueryResult| {
-            Ok(Lag {
-                organization: OrganizationId::stored(row.try_get_by_index(0)?),
-                head: row.try_get_by_index(1)?,
-                folded: row.try_get_by_index(2)?,
-            })
+            let (organization, head, folded): (String, Seq, Seq) = row.try_get_many_by_index()?;
+            Ok(Lag { organization: OrganizationId::stored(organization), head, folded })
         };
         rows.iter().map(lag).collect()
     }
@@ -181,11 +178,15 @@ impl Store {
         let statement = Statement::from_sql_and_values(self.readers.get_database_backend(), text, values);
         let rows = self.readers.query_all_raw(statement).await?;
         let unfolded = |row: &QueryResult| {
-            let (position, leaf) = counted(row)?;
-            let (user, resource, recorded_at) =
-                (row.try_get_by_index(4)?, row.try_get_by_index(5)?, row.try_get_by_index(6)?);
-            let (user, resource) = (Identifier::stored(user), Identifier::stored(resource));
-            Ok(Unfolded { position, recorded_at: Timestamp::saturating(recorded_at), leaf, user, resource })
+            let (timestamp, seq, resource_type, action, user, resource, recorded_at): (_, _, _, _, String, String, _) =
+                row.try_get_many_by_index()?;
+            Ok(Unfolded {
+                position: Position { timestamp: Timestamp::saturating(timestamp), seq },
+                recorded_at: Timestamp::saturating(recorded_at),
+                leaf: (ResourceType(resource_type), Action(action)),
+                user: Identifier::stored(user),
+                resource: Identifier::stored(resource),
+            })
         };
         rows.iter().map(unfolded).collect()
     }
@@ -382,7 +383,7 @@ fn entries_statement(sql: &mut Sql, key: &Key, span: Span, head: Seq, limit: Opt
 
 /// A row of `timestamp, seq, resource_type, action`.
 fn counted(row: &QueryResult) -> Result<(Position, Leaf)> {
-    let position =
-        Position { timestamp: Timestamp::saturating(row.try_get_by_index(0)?), seq: row.try_get_by_index(1)? };
-    Ok((position, (ResourceType(row.try_get_by_index(2)?), Action(row.try_get_by_index(3)?))))
+    let (timestamp, seq, resource_type, action) = row.try_get_many_by_index()?;
+    let position = Position { timestamp: Timestamp::saturating(timestamp), seq };
+    Ok((position, (ResourceType(resource_type), Action(action))))
 }

@@ -3,7 +3,7 @@
 use sea_orm::sea_query::{Condition, Expr, Func, IntoCondition};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QueryOrder, QueryResult,
-    QuerySelect, Statement,
+    QuerySelect, QueryTrait, Statement,
 };
 
 use super::connections::Connections;
@@ -90,9 +90,9 @@ impl Snapshot {
         let statement = count_statement(&mut sql, filter, streams, parts, head);
         let mut counts = vec![0; parts.len()];
         for row in self.query(sql.statement(statement)).await? {
-            let place: i64 = row.try_get_by_index(0)?;
+            let (place, counted): (i64, i64) = row.try_get_many_by_index()?;
             if let Some(count) = usize::try_from(place).ok().and_then(|place| counts.get_mut(place)) {
-                *count = row.try_get_by_index(1)?;
+                *count = counted;
             }
         }
         Ok(counts)
@@ -125,7 +125,7 @@ impl Snapshot {
         let mut sql = self.sql(organization);
         let statement = page_statement(&mut sql, filter, streams, window);
         let rows = self.query(sql.statement(statement)).await?;
-        rows.iter().map(|row| Ok(rows::listed(row)?.1)).collect()
+        rows.iter().map(rows::entry).collect()
     }
 
     /// Whether several statements see the same counts.
@@ -191,7 +191,7 @@ fn page_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, window: &Wi
     let only = if let [span] = spans[..] { streams.only(sql).map(|prefix| (prefix, sql.within(span))) } else { None };
     let places = match only {
         Some((prefix, within)) if filters.is_empty() && offset <= limit => {
-            let columns = rows::columns("a", rows::COLUMNS);
+            let columns = rows::listed_columns("a");
             return format!("SELECT {columns} FROM audit_logs a {}", matching(&prefix, &within, &end));
         }
         Some((prefix, within)) => {
@@ -205,7 +205,7 @@ fn page_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, window: &Wi
             format!("SELECT m.timestamp, m.seq FROM {k} {places} ORDER BY m.timestamp DESC, m.seq DESC LIMIT {end}")
         }
     };
-    let columns = rows::columns("l", rows::COLUMNS);
+    let columns = rows::listed_columns("l");
     let entry = dialect::entry(sql.backend, "l", "$1", "seq", "p.seq");
     format!("SELECT {columns} FROM ({places}) p {entry} ORDER BY p.timestamp DESC, p.seq DESC")
 }
@@ -230,12 +230,12 @@ fn within_row(place: usize) -> String {
 impl Store {
     /// One entry, committed before this call.
     pub async fn entry(&self, organization: &OrganizationId, id: &EntryId) -> Result<Option<Entry>> {
-        let row = Entity::find()
+        let found = Entity::find()
             .filter(Column::OrganizationId.eq(organization.as_str()))
             .filter(Column::Id.eq(id.as_str()))
-            .one(&self.readers)
-            .await?;
-        row.map(rows::entry).transpose()
+            .limit(1)
+            .build(self.readers.get_database_backend());
+        self.readers.query_one_raw(found).await?.map(|row| rows::entry(&row)).transpose()
     }
 
     /// The last number of `organization`; `None` if there is no such organization.
@@ -256,8 +256,9 @@ impl Store {
         limit: u64,
     ) -> Result<Vec<Entry>> {
         let range = matching(organization, filter).add(Column::Seq.gt(after)).add(Column::Seq.lte(to));
-        let rows = Entity::find().filter(range).order_by_asc(Column::Seq).limit(limit).all(&self.readers).await?;
-        rows.into_iter().map(rows::entry).collect()
+        let found = Entity::find().filter(range).order_by_asc(Column::Seq).limit(limit);
+        let rows = self.readers.query_all_raw(found.build(self.readers.get_database_backend())).await?;
+        rows.iter().map(rows::entry).collect()
     }
 }
 

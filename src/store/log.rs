@@ -91,8 +91,7 @@ impl Store {
         let statement = sql.statement(format!("SELECT t.level, t.tile_index, t.hashes FROM {k} {each}"));
         let mut found = Tiles::new();
         for row in self.readers.query_all_raw(statement).await? {
-            let (level, index, hashes): (i16, i64, Vec<u8>) =
-                (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+            let (level, index, hashes): (i16, i64, Vec<u8>) = row.try_get_many_by_index()?;
             let tile = TileId { level: level.unsigned_abs() as u8, index: index.unsigned_abs() };
             found.insert(tile, of_width(&hashes, tile.width(size))?);
         }
@@ -160,15 +159,15 @@ impl Store {
     pub async fn sealed(&self, organization: &OrganizationId, after: Seq, to: Seq, limit: u64) -> Result<Vec<Sealed>> {
         let text = format!(
             "SELECT {} FROM audit_logs a WHERE a.organization_id = $1 AND a.seq > $2 AND a.seq <= $3 ORDER BY a.seq LIMIT $4",
-            rows::columns("a", &rows::SEALED)
+            rows::all_columns("a")
         );
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let values = [organization.as_str().into(), after.into(), to.into(), limit.into()];
         let statement = Statement::from_sql_and_values(self.readers.get_database_backend(), text, values);
         let rows = self.readers.query_all_raw(statement).await?;
         let sealed = |row| match rows::sealed(row) {
-            Ok((_, sealed)) => Ok(sealed),
-            Err(_) => Err(Error::EntryDamaged(row.try_get_by_index(0)?)),
+            Ok(sealed) => Ok(sealed),
+            Err(_) => Err(Error::EntryDamaged(rows::read(row, audit_log::Column::Seq)?)),
         };
         rows.iter().map(sealed).collect()
     }

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sea_orm::{QueryResult, Value};
+use sea_orm::{IdenStatic, Iterable, QueryResult, TryGetable, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::append::Sealed;
-use super::entities::audit_log::Model;
+use super::entities::audit_log::Column;
 use crate::domain::{
     Action, Change, Content, Counts, Entry, EntryId, Erased, Group, Identifier, Invalid, JsonText, Metadata, Name,
     OrganizationId, ResourceType, Timestamp,
@@ -29,8 +29,12 @@ struct ChangeRow<'a> {
     new_value: &'a RawValue,
 }
 
-/// An entry as the values of [`SEALED`].
-pub(super) fn values(organization: &OrganizationId, sealed: &Sealed) -> Result<[Value; SEALED.len()]> {
+/// An entry as the values of all columns, in their order.
+pub(super) fn values(organization: &OrganizationId, sealed: &Sealed) -> impl Iterator<Item = Result<Value>> {
+    Column::iter().map(|column| value(column, organization, sealed).map_err(damaged))
+}
+
+fn value(column: Column, organization: &OrganizationId, sealed: &Sealed) -> serde_json::Result<Value> {
     let Sealed { entry, salts, leaf } = sealed;
     let Entry { seq, timestamp, recorded_at, writer_key_id, erased, content } = entry;
     let Content {
@@ -47,65 +51,84 @@ pub(super) fn values(organization: &OrganizationId, sealed: &Sealed) -> Result<[
         trace_id,
     } = &**content;
     let name = |name: &Option<Name>| name.as_ref().map(Name::as_str).into();
-    Ok([
-        (*seq).into(),
-        id.as_str().into(),
-        timestamp.micros().into(),
-        recorded_at.micros().into(),
-        resource_type.0.into(),
-        resource_id.as_str().into(),
-        name(resource_name),
-        action.0.into(),
-        user_id.as_str().into(),
-        name(user_name),
-        name(user_email),
-        changes_text(changes).map_err(damaged)?.into(),
-        serde_json::to_string(metadata.pairs()).map_err(damaged)?.into(),
-        trace_id.as_ref().map(Identifier::as_str).into(),
-        writer_key_id.as_str().into(),
-        organization.as_str().into(),
-        erased.0.into(),
-        salts.bytes().into(),
-        leaf.0.as_slice().into(),
-    ])
+    Ok(match column {
+        Column::Seq => (*seq).into(),
+        Column::Id => id.as_str().into(),
+        Column::Timestamp => timestamp.micros().into(),
+        Column::RecordedAt => recorded_at.micros().into(),
+        Column::ResourceType => resource_type.0.into(),
+        Column::ResourceId => resource_id.as_str().into(),
+        Column::ResourceName => name(resource_name),
+        Column::Action => action.0.into(),
+        Column::UserId => user_id.as_str().into(),
+        Column::UserName => name(user_name),
+        Column::UserEmail => name(user_email),
+        Column::Changes => changes_text(changes)?.into(),
+        Column::Metadata => serde_json::to_string(metadata.pairs())?.into(),
+        Column::TraceId => trace_id.as_ref().map(Identifier::as_str).into(),
+        Column::WriterKeyId => writer_key_id.as_str().into(),
+        Column::OrganizationId => organization.as_str().into(),
+        Column::Erased => erased.0.into(),
+        Column::Salts => salts.bytes().into(),
+        Column::LeafHash => leaf.0.as_slice().into(),
+    })
 }
 
-/// The columns that an entry is made of, in the order in which [`listed`] takes them.
-pub(super) const COLUMNS: &[&str] = SEALED.split_at(17).0;
-
-/// Those, and what binds the entry to its log, in the order in which [`values`] gives and [`sealed`] takes them.
-pub(super) const SEALED: [&str; 19] = [
-    "seq",
-    "id",
-    "timestamp",
-    "recorded_at",
-    "resource_type",
-    "resource_id",
-    "resource_name",
-    "action",
-    "user_id",
-    "user_name",
-    "user_email",
-    "changes",
-    "metadata",
-    "trace_id",
-    "writer_key_id",
-    "organization_id",
-    "erased",
-    "salts",
-    "leaf_hash",
-];
-
-/// `columns` of the table `alias`.
-pub(super) fn columns(alias: &str, columns: &[&str]) -> String {
-    columns.iter().map(|column| format!("{alias}.{column}")).collect::<Vec<_>>().join(", ")
+/// The names of all columns, in their order.
+pub(super) fn names() -> Vec<&'static str> {
+    Column::iter().map(|column| column.as_str()).collect()
 }
 
-/// A row of [`SEALED`].
-pub(super) fn sealed(row: &QueryResult) -> Result<(String, Sealed)> {
-    let (organization, entry) = listed(row)?;
-    let (salts, leaf): (Vec<u8>, Vec<u8>) = (row.try_get_by_index(17)?, row.try_get_by_index(18)?);
-    Ok((organization, Sealed { entry, salts: Salts::parse(&salts).map_err(foreign)?, leaf: hash(leaf)? }))
+/// All columns of the table `alias`, for [`sealed`].
+pub(super) fn all_columns(alias: &str) -> String {
+    selected(alias, Column::iter())
+}
+
+/// The columns of the table `alias` that a list reads, for [`entry`].
+pub(super) fn listed_columns(alias: &str) -> String {
+    selected(alias, Column::iter().take(Column::LISTED))
+}
+
+fn selected(alias: &str, columns: impl Iterator<Item = Column>) -> String {
+    columns.map(|column| format!("{alias}.{}", column.as_str())).collect::<Vec<_>>().join(", ")
+}
+
+/// The value of `column` in a row that begins with all columns up to it. By its place, since to find it by its name
+/// takes as long as to read it.
+pub(super) fn read<T: TryGetable>(row: &QueryResult, column: Column) -> Result<T> {
+    Ok(row.try_get_by_index(column as usize)?)
+}
+
+/// A row of [`all_columns`].
+pub(super) fn sealed(row: &QueryResult) -> Result<Sealed> {
+    let (salts, leaf): (Vec<u8>, Vec<u8>) = (read(row, Column::Salts)?, read(row, Column::LeafHash)?);
+    Ok(Sealed { entry: entry(row)?, salts: Salts::parse(&salts).map_err(foreign)?, leaf: hash(leaf)? })
+}
+
+/// A row of [`listed_columns`], or of all columns.
+pub(super) fn entry(row: &QueryResult) -> Result<Entry> {
+    let (changes, metadata): (String, String) = (read(row, Column::Changes)?, read(row, Column::Metadata)?);
+    let content = Content {
+        id: EntryId::stored(read(row, Column::Id)?),
+        resource_type: ResourceType(read(row, Column::ResourceType)?),
+        resource_id: Identifier::stored(read(row, Column::ResourceId)?),
+        resource_name: read::<Option<_>>(row, Column::ResourceName)?.map(Name::stored),
+        action: Action(read(row, Column::Action)?),
+        user_id: Identifier::stored(read(row, Column::UserId)?),
+        user_name: read::<Option<_>>(row, Column::UserName)?.map(Name::stored),
+        user_email: read::<Option<_>>(row, Column::UserEmail)?.map(Name::stored),
+        changes: changes_read(&changes).map_err(damaged)?,
+        metadata: Metadata::stored(serde_json::from_str::<BTreeMap<_, _>>(&metadata).map_err(damaged)?),
+        trace_id: read::<Option<_>>(row, Column::TraceId)?.map(Identifier::stored),
+    };
+    Ok(Entry {
+        seq: read(row, Column::Seq)?,
+        timestamp: Timestamp::saturating(read(row, Column::Timestamp)?),
+        recorded_at: Timestamp::saturating(read(row, Column::RecordedAt)?),
+        writer_key_id: read(row, Column::WriterKeyId)?,
+        erased: Erased(read(row, Column::Erased)?),
+        content: Arc::new(content),
+    })
 }
 
 /// A hash as it was stored.
@@ -121,71 +144,6 @@ pub(super) fn group(code: i16) -> Result<Group> {
 /// What nobody writes was read.
 pub(super) fn foreign(error: Invalid) -> Error {
     Error::Internal(anyhow::Error::new(error).context("the database holds what is not of this service"))
-}
-
-/// A row of [`COLUMNS`]. By their places, since to find each by its name takes as long as to read it.
-pub(super) fn listed(row: &QueryResult) -> Result<(String, Entry)> {
-    let model = Model {
-        seq: row.try_get_by_index(0)?,
-        id: row.try_get_by_index(1)?,
-        timestamp: row.try_get_by_index(2)?,
-        recorded_at: row.try_get_by_index(3)?,
-        resource_type: row.try_get_by_index(4)?,
-        resource_id: row.try_get_by_index(5)?,
-        resource_name: row.try_get_by_index(6)?,
-        action: row.try_get_by_index(7)?,
-        user_id: row.try_get_by_index(8)?,
-        user_name: row.try_get_by_index(9)?,
-        user_email: row.try_get_by_index(10)?,
-        changes: row.try_get_by_index(11)?,
-        metadata: row.try_get_by_index(12)?,
-        trace_id: row.try_get_by_index(13)?,
-        writer_key_id: row.try_get_by_index(14)?,
-        organization_id: row.try_get_by_index(15)?,
-        erased: row.try_get_by_index(16)?,
-        salts: Vec::new(),
-        leaf_hash: Vec::new(),
-    };
-    Ok((model.organization_id.clone(), entry(model)?))
-}
-
-pub(super) fn entry(row: Model) -> Result<Entry> {
-    let Model {
-        organization_id: _,
-        seq,
-        id,
-        timestamp,
-        recorded_at,
-        resource_type,
-        resource_id,
-        resource_name,
-        action,
-        user_id,
-        user_name,
-        user_email,
-        changes,
-        metadata,
-        trace_id,
-        writer_key_id,
-        salts: _,
-        leaf_hash: _,
-        erased,
-    } = row;
-    let content = Content {
-        id: EntryId::stored(id),
-        resource_type: ResourceType(resource_type),
-        resource_id: Identifier::stored(resource_id),
-        resource_name: resource_name.map(Name::stored),
-        action: Action(action),
-        user_id: Identifier::stored(user_id),
-        user_name: user_name.map(Name::stored),
-        user_email: user_email.map(Name::stored),
-        changes: changes_read(&changes).map_err(damaged)?,
-        metadata: Metadata::stored(serde_json::from_str::<BTreeMap<_, _>>(&metadata).map_err(damaged)?),
-        trace_id: trace_id.map(Identifier::stored),
-    };
-    let [timestamp, recorded_at] = [timestamp, recorded_at].map(Timestamp::saturating);
-    Ok(Entry { seq, timestamp, recorded_at, writer_key_id, erased: Erased(erased), content: Arc::new(content) })
 }
 
 fn changes_text(changes: &[Change]) -> serde_json::Result<String> {

@@ -1,6 +1,7 @@
 //! Erasure: values and salts go, hashes and records stay, and every leaf, count and page is what it was.
 
 mod commands;
+mod planted;
 mod refused;
 mod traces;
 
