@@ -1,6 +1,6 @@
 //! The lists that are asked for, and the same as plain SQL.
 
-use auditlog::grpc::pb::ListAuditLogsRequest;
+use auditlog::grpc::pb::{AuditLogFilter, ListAuditLogsRequest};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -40,21 +40,20 @@ impl Shape {
     pub fn request(&self, with_range: bool, random: &mut StdRng) -> ListAuditLogsRequest {
         let organization = if random.random_bool(0.5) { 0 } else { ORGANIZATIONS.draw(random) };
         let subject = Subject::draw(random);
-        let mut request = ListAuditLogsRequest {
-            organization_id: organization_id(organization),
+        let mut filter = AuditLogFilter {
             user_ids: self.user.then(|| subject.user_id()).into_iter().collect(),
             resource_types: self.resource_type.then(|| type_name(subject.resource_type)).into_iter().collect(),
             actions: self.action.then(|| ACTIONS[subject.action].0.to_owned()).into_iter().collect(),
             resource_ids: self.resource.then(|| subject.resource_id()).into_iter().collect(),
-            ..ListAuditLogsRequest::default()
+            ..AuditLogFilter::default()
         };
         if with_range {
             let length = [1, 7, 30, 180][random.random_range(0..4)] * SPAN / 730;
             let start = BEGIN + random.random_range(0..SPAN - length);
-            request.start_time = Some(time(start));
-            request.end_time = Some(time(start + length));
+            filter.start_time = Some(time(start));
+            filter.end_time = Some(time(start + length));
         }
-        request
+        ListAuditLogsRequest { organization_id: organization_id(organization), ..list(filter) }
     }
 }
 
@@ -64,7 +63,16 @@ pub fn type_name(code: usize) -> String {
 
 /// All entries of the largest organization.
 pub fn largest() -> ListAuditLogsRequest {
-    ListAuditLogsRequest { organization_id: organization_id(0), ..ListAuditLogsRequest::default() }
+    list(AuditLogFilter::default())
+}
+
+/// The entries of the largest organization that match.
+pub fn list(filter: AuditLogFilter) -> ListAuditLogsRequest {
+    ListAuditLogsRequest {
+        organization_id: organization_id(0),
+        filter: Some(filter),
+        ..ListAuditLogsRequest::default()
+    }
 }
 
 /// The condition of `request`, as one would write it by hand.
@@ -77,15 +85,17 @@ pub fn condition(request: &ListAuditLogsRequest) -> String {
     let any = |column: &str, values: Vec<String>| {
         (!values.is_empty()).then(|| format!("{column} IN ({})", values.join(", ")))
     };
+    let filter = request.filter.clone().unwrap_or_default();
+    let AuditLogFilter { resource_types, resource_ids, actions, user_ids, start_time, end_time } = filter;
     let micros = |time: &prost_types::Timestamp| time.seconds * 1_000_000 + i64::from(time.nanos / 1_000);
     let parts = [
         Some(format!("organization_id = '{}'", request.organization_id)),
-        any("resource_type", codes(&TYPES, &request.resource_types)),
-        any("resource_id", quoted(&request.resource_ids)),
-        any("action", codes(&ACTIONS, &request.actions)),
-        any("user_id", quoted(&request.user_ids)),
-        request.start_time.as_ref().map(|start| format!("timestamp >= {}", micros(start))),
-        request.end_time.as_ref().map(|end| format!("timestamp < {}", micros(end))),
+        any("resource_type", codes(&TYPES, &resource_types)),
+        any("resource_id", quoted(&resource_ids)),
+        any("action", codes(&ACTIONS, &actions)),
+        any("user_id", quoted(&user_ids)),
+        start_time.map(|start| format!("timestamp >= {}", micros(&start))),
+        end_time.map(|end| format!("timestamp < {}", micros(&end))),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" AND ")
 }

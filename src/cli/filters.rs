@@ -4,9 +4,10 @@ use clap::Args;
 
 use super::usage;
 use crate::domain::{Timestamp, end_of_span, start_of_span};
-use crate::grpc::{pb, wire};
+use crate::grpc::pb::AuditLogFilter;
+use crate::grpc::wire;
 
-/// Which entries. Values of one filter are alternatives, different filters must all match.
+/// Filters by resource and activity. Values of one filter are alternatives, different filters must all match.
 #[derive(Args)]
 pub(super) struct Filters {
     /// Only of this resource type. May be repeated.
@@ -16,12 +17,12 @@ pub(super) struct Filters {
     #[arg(long, value_name = "ID", help_heading = "Filters")]
     resource_id: Vec<String>,
     #[command(flatten)]
-    deeds: Deeds,
+    activity: ActivityFilters,
 }
 
-/// Who did what, when.
+/// Filters by action, user and time.
 #[derive(Args)]
-pub(super) struct Deeds {
+pub(super) struct ActivityFilters {
     /// Only of this action. May be repeated.
     #[arg(long, value_name = "ACTION", help_heading = "Filters")]
     action: Vec<String>,
@@ -37,84 +38,34 @@ pub(super) struct Deeds {
 }
 
 impl Filters {
-    /// A list of `organization_id` with these filters, its page left to the caller.
-    pub(super) fn list(self, organization_id: String) -> anyhow::Result<pb::ListAuditLogsRequest> {
-        let Self { resource_type, resource_id, deeds } = self;
-        let (start_time, end_time) = deeds.times()?;
-        let Deeds { action, user_id, start_date: _, end_date: _ } = deeds;
-        Ok(pb::ListAuditLogsRequest {
-            organization_id,
-            resource_types: resource_type,
-            resource_ids: resource_id,
-            actions: action,
-            user_ids: user_id,
-            start_time,
-            end_time,
-            limit: None,
-            offset: None,
-            cursor: None,
-        })
-    }
-
-    /// An export of `organization_id` with these filters, from its beginning.
-    pub(super) fn export(self, organization_id: String) -> anyhow::Result<pb::ExportAuditLogsRequest> {
-        let pb::ListAuditLogsRequest {
-            organization_id,
-            resource_types,
-            resource_ids,
-            actions,
-            user_ids,
-            start_time,
-            end_time,
-            limit: _,
-            offset: _,
-            cursor: _,
-        } = self.list(organization_id)?;
-        Ok(pb::ExportAuditLogsRequest {
-            organization_id,
-            resource_types,
-            resource_ids,
-            actions,
-            user_ids,
-            start_time,
-            end_time,
-            after_sequence: 0,
-            through_sequence: None,
-        })
+    /// The filter of a list or an export. Errors: `--start-date` is after `--end-date`.
+    pub(super) fn message(self) -> anyhow::Result<AuditLogFilter> {
+        let Self { resource_type, resource_id, activity } = self;
+        activity.on(resource_type, resource_id)
     }
 }
 
-impl Deeds {
-    /// The history of one resource with these filters, its page left to the caller.
-    pub(super) fn history(
-        self,
-        organization_id: String,
-        resource_type: String,
-        resource_id: String,
-    ) -> anyhow::Result<pb::GetResourceHistoryRequest> {
-        let (start_time, end_time) = self.times()?;
-        let Self { action, user_id, start_date: _, end_date: _ } = self;
-        Ok(pb::GetResourceHistoryRequest {
-            organization_id,
-            resource_type,
-            resource_id,
-            actions: action,
-            user_ids: user_id,
-            start_time,
-            end_time,
-            limit: None,
-            offset: None,
-            cursor: None,
-            path_segment: String::new(),
-        })
+impl ActivityFilters {
+    /// The filter of a history. Errors: `--start-date` is after `--end-date`.
+    pub(super) fn message(self) -> anyhow::Result<AuditLogFilter> {
+        self.on(Vec::new(), Vec::new())
     }
 
-    /// From when on, and until before when. The service cannot tell a day before `start_date` from an empty span.
-    fn times(&self) -> anyhow::Result<(Option<prost_types::Timestamp>, Option<prost_types::Timestamp>)> {
-        let Self { start_date, end_date, .. } = self;
-        match (start_date, end_date) {
-            (Some(start), Some(end)) if start >= end => Err(usage("--start-date must not be after --end-date")),
-            _ => Ok((start_date.map(wire::time), end_date.map(wire::time))),
+    fn on(self, resource_types: Vec<String>, resource_ids: Vec<String>) -> anyhow::Result<AuditLogFilter> {
+        let Self { action, user_id, start_date, end_date } = self;
+        // The service cannot tell a day before `start_date` from an empty span.
+        if let (Some(start), Some(end)) = (start_date, end_date)
+            && start >= end
+        {
+            return Err(usage("--start-date must not be after --end-date"));
         }
+        Ok(AuditLogFilter {
+            resource_types,
+            resource_ids,
+            actions: action,
+            user_ids: user_id,
+            start_time: start_date.map(wire::time),
+            end_time: end_date.map(wire::time),
+        })
     }
 }

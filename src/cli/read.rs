@@ -7,7 +7,7 @@ use tonic::transport::Endpoint;
 use tonic::{Response, Status};
 
 use super::client::{AuditLogs, Client, explained};
-use super::filters::{Deeds, Filters};
+use super::filters::{ActivityFilters, Filters};
 use super::table;
 use crate::grpc::pb::{self, AuditLog, Pagination};
 use crate::rest::json;
@@ -55,7 +55,7 @@ pub struct History {
     #[arg(value_name = "ID")]
     resource_id: String,
     #[command(flatten)]
-    deeds: Deeds,
+    filters: ActivityFilters,
     #[command(flatten)]
     page: Page,
 }
@@ -97,9 +97,10 @@ struct Page {
 impl List {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, organization, filters, page } = self;
-        let request = filters.list(organization)?;
+        let filter = Some(filters.message()?);
         let walk = async |mut client: AuditLogs, Place { limit, offset, cursor }: Place| {
-            let request = pb::ListAuditLogsRequest { limit, offset, cursor, ..request.clone() };
+            let (organization_id, filter) = (organization.clone(), filter.clone());
+            let request = pb::ListAuditLogsRequest { organization_id, filter, limit, offset, cursor };
             let answer = client.list_audit_logs(request).await.map(Response::into_inner)?;
             Ok((answer.audit_logs, answer.pagination.unwrap_or_default()))
         };
@@ -109,8 +110,17 @@ impl List {
 
 impl History {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Self { client, organization, resource_type, resource_id, deeds, page } = self;
-        let request = deeds.history(organization.unwrap_or_default(), resource_type, resource_id)?;
+        let Self { client, organization, resource_type, resource_id, filters, page } = self;
+        let request = pb::GetResourceHistoryRequest {
+            organization_id: organization.unwrap_or_default(),
+            resource_type,
+            path_segment: String::new(),
+            resource_id,
+            filter: Some(filters.message()?),
+            limit: None,
+            offset: None,
+            cursor: None,
+        };
         let walk = async |mut client: AuditLogs, Place { limit, offset, cursor }: Place| {
             let request = pb::GetResourceHistoryRequest { limit, offset, cursor, ..request.clone() };
             let answer = client.get_resource_history(request).await.map(Response::into_inner)?;

@@ -21,52 +21,23 @@ const MAX_PIECE: usize = 1024 * 1024;
 
 /// A filter, where its page begins, and the page's size.
 pub fn listing(request: pb::ListAuditLogsRequest, catalogue: &Catalogue) -> Result<(Filter, Start, Limit)> {
-    let pb::ListAuditLogsRequest {
-        organization_id: _,
-        resource_types,
-        resource_ids,
-        actions,
-        user_ids,
-        start_time,
-        end_time,
-        limit,
-        offset,
-        cursor,
-    } = request;
-    let start = start_time.map(timestamp).transpose().at("start_time")?;
-    let end = end_time.map(timestamp).transpose().at("end_time")?;
-    let filter = Filter {
-        resource_types: values("resource_types", resource_types, |name| catalogue.resource_type(&name))?,
-        resource_ids: values("resource_ids", resource_ids, Identifier::parse)?,
-        actions: values("actions", actions, |name| catalogue.action(&name))?,
-        user_ids: values("user_ids", user_ids, Identifier::parse)?,
-        time: TimeRange::parse(start, end).at("start_time")?,
-    }
-    .normalized();
-    filter.check_pairs().at("user_ids")?;
-    let limit = Limit::parse(limit).at("limit")?;
-    let start = match (offset, cursor) {
-        (Some(_), Some(_)) => return Err(Error::invalid("cursor", "must not come together with offset")),
-        (None, Some(cursor)) => Start::Cursor(cursor),
-        (offset, None) => Start::Offset(Offset::parse(offset).at("offset")?),
-    };
+    let pb::ListAuditLogsRequest { organization_id: _, filter, limit, offset, cursor } = request;
+    let filter = audit_log_filter(filter.unwrap_or_default(), catalogue)?;
+    let (start, limit) = page_request(limit, offset, cursor)?;
     Ok((filter, start, limit))
 }
 
-/// The same of one resource.
+/// The same of one resource, which the filter must not select by itself.
 pub fn history(request: pb::GetResourceHistoryRequest, catalogue: &Catalogue) -> Result<(Filter, Start, Limit)> {
     let pb::GetResourceHistoryRequest {
-        organization_id,
+        organization_id: _,
         resource_type,
+        path_segment,
         resource_id,
-        actions,
-        user_ids,
-        start_time,
-        end_time,
+        filter,
         limit,
         offset,
         cursor,
-        path_segment,
     } = request;
     let resource_type = match (resource_type, path_segment) {
         (resource_type, segment) if segment.is_empty() => resource_type,
@@ -75,50 +46,52 @@ pub fn history(request: pb::GetResourceHistoryRequest, catalogue: &Catalogue) ->
         }
         _ => return Err(Error::invalid("path_segment", "must not come together with resource_type")),
     };
-    catalogue.resource_type(&resource_type).at("resource_type")?;
-    Identifier::parse(resource_id.as_str()).at("resource_id")?;
-    let listed = pb::ListAuditLogsRequest {
-        organization_id,
-        resource_types: vec![resource_type],
-        resource_ids: vec![resource_id],
-        actions,
-        user_ids,
-        start_time,
-        end_time,
-        limit,
-        offset,
-        cursor,
-    };
-    listing(listed, catalogue)
+    let resource_type = catalogue.resource_type(&resource_type).at("resource_type")?;
+    let resource_id = Identifier::parse(resource_id).at("resource_id")?;
+    let message = filter.unwrap_or_default();
+    let selected = [("filter.resource_types", &message.resource_types), ("filter.resource_ids", &message.resource_ids)];
+    if let Some((field, values)) = selected.into_iter().find(|(_, values)| !values.is_empty()) {
+        let description = format!("must be empty in a history, which is of one resource, got {}", values.len());
+        return Err(Error::invalid(field, description));
+    }
+    let filter = audit_log_filter(message, catalogue)?;
+    let filter = Filter { resource_types: vec![resource_type], resource_ids: vec![resource_id], ..filter };
+    let (start, limit) = page_request(limit, offset, cursor)?;
+    Ok((filter, start, limit))
 }
 
 /// What to export: a filter, the number after which to begin, and that to end with.
 pub fn export(request: pb::ExportAuditLogsRequest, catalogue: &Catalogue) -> Result<(Filter, Seq, Option<Seq>)> {
-    let pb::ExportAuditLogsRequest {
-        organization_id,
-        resource_types,
-        resource_ids,
-        actions,
-        user_ids,
-        start_time,
-        end_time,
-        after_sequence,
-        through_sequence,
-    } = request;
-    let listed = pb::ListAuditLogsRequest {
-        organization_id,
-        resource_types,
-        resource_ids,
-        actions,
-        user_ids,
-        start_time,
-        end_time,
-        limit: None,
-        offset: None,
-        cursor: None,
+    let pb::ExportAuditLogsRequest { organization_id: _, filter, after_sequence, through_sequence } = request;
+    Ok((audit_log_filter(filter.unwrap_or_default(), catalogue)?, after_sequence, through_sequence))
+}
+
+/// The filter of a request whose field `filter` is `message`, normalized.
+fn audit_log_filter(message: pb::AuditLogFilter, catalogue: &Catalogue) -> Result<Filter> {
+    let pb::AuditLogFilter { resource_types, resource_ids, actions, user_ids, start_time, end_time } = message;
+    let start = start_time.map(timestamp).transpose().at("filter.start_time")?;
+    let end = end_time.map(timestamp).transpose().at("filter.end_time")?;
+    let filter = Filter {
+        resource_types: values("filter.resource_types", resource_types, |name| catalogue.resource_type(&name))?,
+        resource_ids: values("filter.resource_ids", resource_ids, Identifier::parse)?,
+        actions: values("filter.actions", actions, |name| catalogue.action(&name))?,
+        user_ids: values("filter.user_ids", user_ids, Identifier::parse)?,
+        time: TimeRange::parse(start, end).at("filter.start_time")?,
+    }
+    .normalized();
+    filter.check_pairs().at("filter.user_ids")?;
+    Ok(filter)
+}
+
+/// Where a page begins, and its size.
+fn page_request(limit: Option<i32>, offset: Option<i64>, cursor: Option<String>) -> Result<(Start, Limit)> {
+    let limit = Limit::parse(limit).at("limit")?;
+    let start = match (offset, cursor) {
+        (Some(_), Some(_)) => return Err(Error::invalid("cursor", "must not come together with offset")),
+        (None, Some(cursor)) => Start::Cursor(cursor),
+        (offset, None) => Start::Offset(Offset::parse(offset).at("offset")?),
     };
-    let (filter, ..) = listing(listed, catalogue)?;
-    Ok((filter, after_sequence, through_sequence))
+    Ok((start, limit))
 }
 
 fn values<T>(

@@ -167,8 +167,9 @@ fn in_rest_names(details: &ErrorDetails) -> Option<String> {
 }
 
 /// `audit_logs[3].changes[0].old_value_json` is `auditLogs[3].changes[0].oldValue` here, and
-/// `resource_types[0]` is the parameter `resourceType`.
+/// `filter.resource_types[0]` is the parameter `resourceType`.
 pub fn rest_name(path: &str) -> String {
+    let path = path.strip_prefix("filter.").unwrap_or(path);
     let parameter = match path.split('[').next().unwrap_or(path) {
         "resource_types" | "resource_type" => Some("resourceType"),
         "resource_ids" | "resource_id" => Some("resourceId"),
@@ -228,9 +229,10 @@ mod tests {
     #[test]
     fn fields_are_called_as_the_public_documentation_calls_them() {
         for (field, name) in [
-            ("resource_types[0]", "resourceType"),
-            ("resource_ids", "resourceId"),
-            ("start_time", "startDate"),
+            ("filter.resource_types[0]", "resourceType"),
+            ("filter.resource_ids", "resourceId"),
+            ("filter.start_time", "startDate"),
+            ("resource_type", "resourceType"),
             ("limit", "limit"),
             ("id", "id"),
             ("organization_id", "organization_id"),

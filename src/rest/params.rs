@@ -17,6 +17,7 @@ pub(super) const INCLUSION: [&str; 3] = ["id", "sequence", "size"];
 pub(super) const CONSISTENCY: [&str; 2] = ["firstSize", "secondSize"];
 /// What the number of an entry can be, and how many a log can have.
 const NUMBERS: &str = "1 to 9223372036854775807";
+const LIMITS: &str = "1 to 100";
 const SIZES: &str = "0 to 9223372036854775807";
 
 /// Decoded names and values, in the order they came.
@@ -49,51 +50,43 @@ impl Params {
 
     /// The request for a list.
     pub(super) fn list(self, organization_id: String) -> Result<pb::ListAuditLogsRequest, Failure> {
-        let (start_time, end_time) = self.times()?;
         Ok(pb::ListAuditLogsRequest {
             organization_id,
+            filter: Some(self.filter()?),
+            limit: self.number("limit", LIMITS)?,
+            offset: self.number("offset", SIZES)?,
+            cursor: self.one("cursor")?.map(str::to_owned),
+        })
+    }
+
+    /// The request for a history, of the organization that headers or key name.
+    pub(super) fn history(
+        self,
+        path_segment: String,
+        resource_id: String,
+    ) -> Result<pb::GetResourceHistoryRequest, Failure> {
+        Ok(pb::GetResourceHistoryRequest {
+            organization_id: String::new(),
+            resource_type: String::new(),
+            path_segment,
+            resource_id,
+            filter: Some(self.filter()?),
+            limit: self.number("limit", LIMITS)?,
+            offset: self.number("offset", SIZES)?,
+            cursor: self.one("cursor")?.map(str::to_owned),
+        })
+    }
+
+    /// The filter of a list or a history.
+    fn filter(&self) -> Result<pb::AuditLogFilter, Failure> {
+        let (start_time, end_time) = self.times()?;
+        Ok(pb::AuditLogFilter {
             resource_types: self.all("resourceType"),
             resource_ids: self.all("resourceId"),
             actions: self.all("action"),
             user_ids: self.all("userId"),
             start_time,
             end_time,
-            limit: self.number("limit", "1 to 100")?,
-            offset: self.number("offset", SIZES)?,
-            cursor: self.one("cursor")?.map(str::to_owned),
-        })
-    }
-
-    /// The request for a history.
-    pub(super) fn history(
-        self,
-        path_segment: String,
-        resource_id: String,
-    ) -> Result<pb::GetResourceHistoryRequest, Failure> {
-        let pb::ListAuditLogsRequest {
-            organization_id,
-            resource_types: _,
-            resource_ids: _,
-            actions,
-            user_ids,
-            start_time,
-            end_time,
-            limit,
-            offset,
-            cursor,
-        } = self.list(String::new())?;
-        Ok(pb::GetResourceHistoryRequest {
-            organization_id,
-            resource_type: String::new(),
-            resource_id,
-            actions,
-            user_ids,
-            start_time,
-            end_time,
-            limit,
-            offset,
-            cursor,
-            path_segment,
         })
     }
 

@@ -7,7 +7,8 @@ use auditlog::app::{Options, Serving};
 use auditlog::domain::Clock;
 use auditlog::grpc::health::{HealthListRequest, health_client};
 use auditlog::grpc::pb::{
-    AuditLogInput, Change, GetAuditLogRequest, GetResourceHistoryRequest, ListAuditLogsRequest, WriteAuditLogsRequest,
+    AuditLogFilter, AuditLogInput, Change, GetAuditLogRequest, GetResourceHistoryRequest, ListAuditLogsRequest,
+    WriteAuditLogsRequest,
 };
 use prost_types::Timestamp;
 use tonic::{Code, Status};
@@ -79,19 +80,34 @@ on_every_database! {
         let mut client = service.grpc().await;
         let time = |seconds| Some(Timestamp { seconds, nanos: 0 });
         let list = || ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() };
+        let with = |filter| ListAuditLogsRequest { filter: Some(filter), ..list() };
+        let every = AuditLogFilter::default;
         for (request, field) in [
             (ListAuditLogsRequest { organization_id: String::new(), ..list() }, "organization_id"),
             (ListAuditLogsRequest { limit: Some(0), ..list() }, "limit"),
             (ListAuditLogsRequest { offset: Some(-1), ..list() }, "offset"),
             (ListAuditLogsRequest { offset: Some(0), cursor: Some("x".to_owned()), ..list() }, "cursor"),
             (ListAuditLogsRequest { cursor: Some(String::new()), ..list() }, "cursor"),
-            (ListAuditLogsRequest { actions: vec!["created".to_owned(), "made".to_owned()], ..list() }, "actions[1]"),
-            (ListAuditLogsRequest { user_ids: vec![String::new()], ..list() }, "user_ids[0]"),
-            (ListAuditLogsRequest { start_time: time(2), end_time: time(1), ..list() }, "start_time"),
-            (ListAuditLogsRequest { end_time: Some(Timestamp { seconds: 0, nanos: -1 }), ..list() }, "end_time"),
-            (ListAuditLogsRequest { end_time: time(i64::MAX), ..list() }, "end_time"),
+            (with(AuditLogFilter { actions: vec!["created".to_owned(), "made".to_owned()], ..every() }), "filter.actions[1]"),
+            (with(AuditLogFilter { user_ids: vec![String::new()], ..every() }), "filter.user_ids[0]"),
+            (with(AuditLogFilter { resource_types: vec!["rules".to_owned()], ..every() }), "filter.resource_types[0]"),
+            (with(AuditLogFilter { resource_ids: vec!["r".to_owned(); 101], ..every() }), "filter.resource_ids"),
+            (with(AuditLogFilter { start_time: time(2), end_time: time(1), ..every() }), "filter.start_time"),
+            (with(AuditLogFilter { end_time: Some(Timestamp { seconds: 0, nanos: -1 }), ..every() }), "filter.end_time"),
+            (with(AuditLogFilter { end_time: time(i64::MAX), ..every() }), "filter.end_time"),
         ] {
             let status = client.list_audit_logs(with_key(request, &key)).await.expect_err(field);
+            assert_eq!(shown(&status), (Code::InvalidArgument, "INVALID_PARAMETER".to_owned(), vec![field.to_owned()]));
+        }
+        for (filter, field) in [
+            (AuditLogFilter { resource_types: vec!["rule".to_owned()], ..every() }, "filter.resource_types"),
+            (AuditLogFilter { resource_types: vec!["rules".to_owned()], ..every() }, "filter.resource_types"),
+            (AuditLogFilter { resource_ids: vec!["rule_1".to_owned()], ..every() }, "filter.resource_ids"),
+            (AuditLogFilter { user_ids: vec![String::new()], ..every() }, "filter.user_ids[0]"),
+        ] {
+            let (resource_type, resource_id) = ("rule".to_owned(), "rule_1".to_owned());
+            let request = GetResourceHistoryRequest { resource_type, resource_id, filter: Some(filter), ..Default::default() };
+            let status = client.get_resource_history(with_key(request, &key)).await.expect_err(field);
             assert_eq!(shown(&status), (Code::InvalidArgument, "INVALID_PARAMETER".to_owned(), vec![field.to_owned()]));
         }
         let bad = AuditLogInput { action: "made".to_owned(), ..input("log_2") };

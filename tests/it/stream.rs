@@ -2,7 +2,7 @@
 
 use auditlog::access::Scope;
 use auditlog::grpc::pb::{
-    AuditLogInput, Change, ExportAuditLogsRequest, ExportAuditLogsResponse, WriteAuditLogsRequest,
+    AuditLogFilter, AuditLogInput, Change, ExportAuditLogsRequest, ExportAuditLogsResponse, WriteAuditLogsRequest,
 };
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
@@ -13,6 +13,14 @@ use crate::support::{Backend, Database, Service, on_every_database};
 
 pub fn all(organization: &str) -> ExportAuditLogsRequest {
     ExportAuditLogsRequest { organization_id: organization.to_owned(), ..Default::default() }
+}
+
+fn of_types(resource_types: &[&str], organization: &str) -> ExportAuditLogsRequest {
+    let resource_types = resource_types.iter().map(|name| (*name).to_owned()).collect();
+    ExportAuditLogsRequest {
+        filter: Some(AuditLogFilter { resource_types, ..Default::default() }),
+        ..all(organization)
+    }
 }
 
 /// By a client with gRPC's own limit of 4 MiB a message.
@@ -54,7 +62,7 @@ on_every_database! {
         let Some(trail) = trail::database(database.backend).await else { return };
         let service = Service::start(trail).await;
         let key = service.key(Some(ORGANIZATION), &[Scope::Read]).await;
-        let rare = || ExportAuditLogsRequest { resource_types: vec!["mcp_configuration".to_owned()], ..all(ORGANIZATION) };
+        let rare = || of_types(&["mcp_configuration"], ORGANIZATION);
         let pieces = drain(begin(&service, &key, rare()).await.expect("it begins")).await;
         let sequences: Vec<_> = pieces.iter().map(|piece| piece.sequence).collect();
         assert!(sequences.is_sorted_by(|a, b| a < b) && sequences.last() == Some(&(ENTRIES as i64)), "{sequences:?}");
@@ -98,14 +106,14 @@ on_every_database! {
         let writer = service.key(Some("org_a"), &[Scope::Write]).await;
         write_large(&service, &key, 0..3).await;
         let asked = |after_sequence, through_sequence| ExportAuditLogsRequest { after_sequence, through_sequence, ..all("org_a") };
-        let unknown_type = ExportAuditLogsRequest { resource_types: vec!["rule".to_owned(), "rul".to_owned()], ..all("org_a") };
+        let unknown_type = of_types(&["rule", "rul"], "org_a");
         for (request, key, code, field) in [
             (asked(-1, None), &key, Code::InvalidArgument, "after_sequence"),
             (asked(4, None), &key, Code::InvalidArgument, "after_sequence"),
             (asked(0, Some(-1)), &key, Code::InvalidArgument, "through_sequence"),
             (asked(0, Some(4)), &key, Code::InvalidArgument, "through_sequence"),
             (asked(3, Some(2)), &key, Code::InvalidArgument, "after_sequence"),
-            (unknown_type, &key, Code::InvalidArgument, "resource_types[1]"),
+            (unknown_type, &key, Code::InvalidArgument, "filter.resource_types[1]"),
             (all(""), &key, Code::InvalidArgument, "organization_id"),
             (asked(-1, None), &foreign, Code::NotFound, ""),
             (all("org_none"), &key, Code::NotFound, ""),

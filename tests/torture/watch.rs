@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use auditlog::domain::Timestamp;
-use auditlog::grpc::pb::{GetCheckpointRequest, ListAuditLogsRequest};
+use auditlog::grpc::pb::{AuditLogFilter, GetCheckpointRequest, ListAuditLogsRequest};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -92,10 +92,11 @@ async fn walk_through(shared: &Shared, mut walk: Walk, random: &mut StdRng) -> O
     let mut turn = random.random_range(0..100);
     loop {
         let actions = walk.action.iter().map(|action| (*action).to_owned()).collect();
+        let filter = Some(AuditLogFilter { actions, ..Default::default() });
         let limit = Some(random.random_range(30..=100));
         let organization_id = walk.organization.to_owned();
         let request =
-            ListAuditLogsRequest { organization_id, actions, limit, cursor: cursor.clone(), ..Default::default() };
+            ListAuditLogsRequest { organization_id, filter, limit, cursor: cursor.clone(), ..Default::default() };
         let client = shared.target(turn);
         let page = match client.audit_logs().list_audit_logs(client.request(request)).await {
             Ok(page) => page.into_inner(),

@@ -21,14 +21,16 @@ pub async fn run(database: &Database, service: &Service, report: &mut Report, sa
         let shape = SHAPES[place % SHAPES.len()];
         let mut request = shape.request(random.random_bool(0.5), &mut random);
         // Alternatives of each filter.
+        let mut filter = request.filter.unwrap_or_default();
         while random.random_bool(0.2) {
-            let other = shape.request(false, &mut random);
-            add(&mut request.user_ids, other.user_ids);
-            add(&mut request.actions, other.actions);
-            if request.resource_ids.is_empty() {
-                add(&mut request.resource_types, other.resource_types);
+            let other = shape.request(false, &mut random).filter.unwrap_or_default();
+            add(&mut filter.user_ids, other.user_ids);
+            add(&mut filter.actions, other.actions);
+            if filter.resource_ids.is_empty() {
+                add(&mut filter.resource_types, other.resource_types);
             }
         }
+        request.filter = Some(filter);
         let total: i64 =
             database.value(&format!("SELECT COUNT(*) FROM audit_logs WHERE {}", condition(&request))).await?;
         let limit = [1, 50, 100][random.random_range(0..3)];

@@ -1,13 +1,13 @@
 //! The filters that are hard to count, by name.
 
-use auditlog::grpc::pb::ListAuditLogsRequest;
+use auditlog::grpc::pb::{AuditLogFilter, ListAuditLogsRequest};
 use sea_orm::DbBackend;
 
 use super::lists::measure;
 use crate::data::{ACTIONS, Delays, RARE_LEAF, RARE_OF_HOTTEST, resource_id, user_id};
 use crate::database::Database;
 use crate::figure::{Report, Target};
-use crate::requests::{largest, type_name};
+use crate::requests::{largest, list, type_name};
 use crate::service::{Folder, Service};
 use crate::writer::ingest;
 
@@ -18,34 +18,27 @@ const TARGET: Target = Target::AtMost(20.0);
 pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()> {
     let service = Service::start(database, Folder::Off)?;
     let action = |code: usize| vec![ACTIONS[code].0.to_owned()];
-    let hottest = || ListAuditLogsRequest { user_ids: vec![user_id(0)], ..largest() };
+    let every = AuditLogFilter::default;
+    let hottest = || AuditLogFilter { user_ids: vec![user_id(0)], ..every() };
     let cases = [
-        ("hottest user + nearly absent action", ListAuditLogsRequest { actions: action(RARE_OF_HOTTEST), ..hottest() }),
+        ("hottest user + nearly absent action", AuditLogFilter { actions: action(RARE_OF_HOTTEST), ..hottest() }),
         (
             "nearly absent type + action",
-            ListAuditLogsRequest {
-                resource_types: vec![type_name(RARE_LEAF.0)],
-                actions: action(RARE_LEAF.1),
-                ..largest()
-            },
+            AuditLogFilter { resource_types: vec![type_name(RARE_LEAF.0)], actions: action(RARE_LEAF.1), ..every() },
         ),
         (
             "hottest user + hottest resource",
-            ListAuditLogsRequest {
-                resource_types: vec![type_name(0)],
-                resource_ids: vec![resource_id(0, 0)],
-                ..hottest()
-            },
+            AuditLogFilter { resource_types: vec![type_name(0)], resource_ids: vec![resource_id(0, 0)], ..hottest() },
         ),
-        ("resource id without type", ListAuditLogsRequest { resource_ids: vec![resource_id(1, 0)], ..largest() }),
-        ("20 users at once", ListAuditLogsRequest { user_ids: (0..20).map(user_id).collect(), ..largest() }),
+        ("resource id without type", AuditLogFilter { resource_ids: vec![resource_id(1, 0)], ..every() }),
+        ("20 users at once", AuditLogFilter { user_ids: (0..20).map(user_id).collect(), ..every() }),
     ];
-    for (name, request) in cases {
-        cost(database, &service, report, name, request).await?;
+    for (name, filter) in cases {
+        cost(database, &service, report, name, list(filter)).await?;
     }
     ingest(&service, UNFOLDED, Delays::MIXED, |_| 0).await?;
     cost(database, &service, report, "10,000 entries not yet counted", largest()).await?;
-    cost(database, &service, report, "10,000 entries not yet counted, hottest user", hottest()).await?;
+    cost(database, &service, report, "10,000 entries not yet counted, hottest user", list(hottest())).await?;
     report.print();
     Ok(())
 }

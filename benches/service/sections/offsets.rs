@@ -1,13 +1,13 @@
 //! The first page of a list against one from its middle.
 
 use anyhow::Context;
-use auditlog::grpc::pb::ListAuditLogsRequest;
+use auditlog::grpc::pb::{AuditLogFilter, ListAuditLogsRequest};
 
 use super::lists::measure;
 use crate::data::user_id;
 use crate::database::Database;
 use crate::figure::{Report, Target};
-use crate::requests::{largest, type_name};
+use crate::requests::{largest, list, type_name};
 use crate::service::Service;
 
 const REQUESTS: usize = 50;
@@ -15,8 +15,8 @@ const REQUESTS: usize = 50;
 pub async fn run(database: &Database, service: &Service, report: &mut Report) -> anyhow::Result<()> {
     let cases = [
         ("no filter", largest()),
-        ("type", ListAuditLogsRequest { resource_types: vec![type_name(0)], ..largest() }),
-        ("hottest user", ListAuditLogsRequest { user_ids: vec![user_id(0)], ..largest() }),
+        ("type", list(AuditLogFilter { resource_types: vec![type_name(0)], ..Default::default() })),
+        ("hottest user", list(AuditLogFilter { user_ids: vec![user_id(0)], ..Default::default() })),
     ];
     let mut client = service.client().await?;
     for (name, first) in cases {

@@ -89,7 +89,9 @@ impl Export {
             }
             None => 0,
         };
-        let request = ExportAuditLogsRequest { after_sequence, ..filters.export(organization)? };
+        let filter = Some(filters.message()?);
+        let request =
+            ExportAuditLogsRequest { organization_id: organization, filter, after_sequence, through_sequence: None };
         let output = output.filter(|path| path.as_os_str() != "-");
         let mut sink = Sink::open(output.as_deref(), format, after.as_deref())?;
         if format == Format::Csv && after.is_none() {

@@ -122,7 +122,7 @@ const [again] = (await client.writeAuditLogs({ organizationId, auditLogs: [entry
 equal('written again', [again.replayed, again.sequence], [true, written.sequence]);
 ok('write, and the same write again is replayed');
 
-const own = await client.listAuditLogs({ organizationId, resourceIds: [run] });
+const own = await client.listAuditLogs({ organizationId, filter: { resourceIds: [run] } });
 const { id, userName, changes: [change], metadata } = own.auditLogs[0];
 equal('total of one', [own.pagination.total, own.pagination.hasMore, own.auditLogs.length], [1n, false, 1]);
 equal('its values', [id, userName, metadata], [run, entry.userName, entry.metadata]);

@@ -123,9 +123,10 @@ ok("the same write again is replayed")
 other = log_pb2.AuditLogInput(id=entries[0].id, timestamp=times[0], **resource, **person)
 refused("other content", grpc.StatusCode.ALREADY_EXISTS, "ID_CONFLICT", "WriteAuditLogs", audit_logs=[other])
 
-pages = [call("ListAuditLogs", resource_ids=[RUN], limit=2)]
+own = log_pb2.AuditLogFilter(resource_ids=[RUN])
+pages = [call("ListAuditLogs", filter=own, limit=2)]
 while pages[-1].pagination.has_more:
-    pages.append(call("ListAuditLogs", resource_ids=[RUN], limit=2, cursor=pages[-1].pagination.next_cursor))
+    pages.append(call("ListAuditLogs", filter=own, limit=2, cursor=pages[-1].pagination.next_cursor))
 newest_first = [entry.id for entry in reversed(entries)]
 equal("each entry once", [log.id for page in pages for log in page.audit_logs], newest_first)
 equal("totals", [page.pagination.total for page in pages], [3, 3])
@@ -148,7 +149,8 @@ large = {"resource_type": "thread", "resource_id": f"{RUN}-large", "action": "up
 for half in range(2):
     ids = [f"{RUN}-large-{half}-{number}" for number in range(10)]
     call("WriteAuditLogs", audit_logs=[{"id": id, **large, **person, "changes": [text]} for id in ids])
-page = call("ListAuditLogs", resource_ids=[large["resource_id"]])
+of_large = log_pb2.AuditLogFilter(resource_ids=[large["resource_id"]])
+page = call("ListAuditLogs", filter=of_large)
 equal("a page beyond 4 MiB", (len(page.audit_logs), page.ByteSize() > 4 * MIB), (20, True))
 ok("an answer beyond 4 MiB, with the limit raised")
 
@@ -169,7 +171,7 @@ equal("the bad field", refused("limit 0", code.INVALID_ARGUMENT, "INVALID_PARAME
 
 # A page of 5 MiB takes longer than that on any machine. Client or server may notice first.
 try:
-    call(method, resource_ids=[large["resource_id"]], timeout=0.001)
+    call(method, filter=of_large, timeout=0.001)
     sys.exit("FAILED deadline: 5 MiB were answered within 1 ms")
 except grpc.RpcError as error:
     equal("deadline", error.code(), code.DEADLINE_EXCEEDED)

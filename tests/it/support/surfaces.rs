@@ -146,7 +146,8 @@ impl Surfaces {
                 page.map(|page| page.into_inner()).map(|page| (page.audit_logs, page.pagination))
             }
             [segment, resource_id, "history"] => {
-                if !list.resource_types.is_empty() || !list.resource_ids.is_empty() {
+                let filter = list.filter.iter();
+                if filter.flat_map(|filter| filter.resource_types.iter().chain(&filter.resource_ids)).next().is_some() {
                     return None;
                 }
                 let history = history(list, segment, resource_id);
@@ -207,7 +208,7 @@ pub fn code(status: Status) -> String {
 
 /// A list with REST's parameters; `None` where it has no field for one of them.
 fn list(pairs: &[(String, String)]) -> Option<pb::ListAuditLogsRequest> {
-    let mut list = pb::ListAuditLogsRequest::default();
+    let (mut list, mut filter) = (pb::ListAuditLogsRequest::default(), pb::AuditLogFilter::default());
     for (name, value) in pairs {
         let value = value.as_str();
         if value.is_empty() {
@@ -215,17 +216,17 @@ fn list(pairs: &[(String, String)]) -> Option<pb::ListAuditLogsRequest> {
         }
         let text = value.to_owned();
         let is_second = match name.as_str() {
-            "startDate" => list.start_time.replace(wire::time(start_of_span(value).ok()?)).is_some(),
-            "endDate" => list.end_time.replace(wire::time(end_of_span(value).ok()?)).is_some(),
+            "startDate" => filter.start_time.replace(wire::time(start_of_span(value).ok()?)).is_some(),
+            "endDate" => filter.end_time.replace(wire::time(end_of_span(value).ok()?)).is_some(),
             "limit" => list.limit.replace(plain(value)?).is_some(),
             "offset" => list.offset.replace(plain(value)?).is_some(),
             "cursor" => list.cursor.replace(text).is_some(),
             repeated => {
                 let values = match repeated {
-                    "resourceType" => &mut list.resource_types,
-                    "resourceId" => &mut list.resource_ids,
-                    "action" => &mut list.actions,
-                    "userId" => &mut list.user_ids,
+                    "resourceType" => &mut filter.resource_types,
+                    "resourceId" => &mut filter.resource_ids,
+                    "action" => &mut filter.actions,
+                    "userId" => &mut filter.user_ids,
                     _ => return None,
                 };
                 values.push(text);
@@ -237,10 +238,11 @@ fn list(pairs: &[(String, String)]) -> Option<pb::ListAuditLogsRequest> {
         }
     }
     // A range in REST covers something; in gRPC it may be empty.
-    let is_empty = list
+    let is_empty = filter
         .start_time
-        .zip(list.end_time)
+        .zip(filter.end_time)
         .is_some_and(|(start, end)| (start.seconds, start.nanos) == (end.seconds, end.nanos));
+    list.filter = Some(filter);
     (!is_empty).then_some(list)
 }
 
@@ -250,14 +252,11 @@ fn plain<N: std::str::FromStr>(text: &str) -> Option<N> {
 }
 
 fn history(list: pb::ListAuditLogsRequest, segment: &str, resource_id: &str) -> pb::GetResourceHistoryRequest {
-    let pb::ListAuditLogsRequest { actions, user_ids, start_time, end_time, limit, offset, cursor, .. } = list;
+    let pb::ListAuditLogsRequest { organization_id: _, filter, limit, offset, cursor } = list;
     pb::GetResourceHistoryRequest {
         path_segment: segment.to_owned(),
         resource_id: resource_id.to_owned(),
-        actions,
-        user_ids,
-        start_time,
-        end_time,
+        filter,
         limit,
         offset,
         cursor,

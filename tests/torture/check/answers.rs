@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use auditlog::grpc::pb::{
-    AuditLog, ExportAuditLogsRequest, GetCheckpointRequest, GetConsistencyProofRequest, ListAuditLogsRequest,
+    AuditLog, AuditLogFilter, ExportAuditLogsRequest, GetCheckpointRequest, GetConsistencyProofRequest,
+    ListAuditLogsRequest,
 };
 use auditlog_verify::merkle::{Hash, verify_consistency};
 use sea_orm::{ConnectionTrait, DbBackend};
@@ -46,13 +47,13 @@ pub fn walk(walk: &LogReplay, entries: &[Row], findings: &mut Findings) {
 
 /// Filters to count by.
 struct Filter {
-    request: ListAuditLogsRequest,
+    message: AuditLogFilter,
     sql: String,
 }
 
 fn filters(rows: &[Row], when: When) -> Vec<Filter> {
-    let filter = |request, sql: String| Filter { request, sql };
-    let all = ListAuditLogsRequest::default;
+    let filter = |message, sql: String| Filter { message, sql };
+    let all = AuditLogFilter::default;
     let mut filters = vec![filter(all(), String::new())];
     let Some(row) = rows.get(rows.len() / 2) else { return filters };
     let (user, resource) = (row.user_id.clone(), row.resource_id.clone());
@@ -61,21 +62,21 @@ fn filters(rows: &[Row], when: When) -> Vec<Filter> {
     let of_resource = format!("resource_id = '{}'", quoted(&resource));
     let (action, resource_type) = (code("action", &row.action), code("resource_type", &row.resource_type));
     let users = vec![user];
-    filters.push(filter(ListAuditLogsRequest { user_ids: users.clone(), ..all() }, of_user.clone()));
-    filters.push(filter(ListAuditLogsRequest { actions: vec![row.action.clone()], ..all() }, action.clone()));
+    filters.push(filter(AuditLogFilter { user_ids: users.clone(), ..all() }, of_user.clone()));
+    filters.push(filter(AuditLogFilter { actions: vec![row.action.clone()], ..all() }, action.clone()));
     if when == When::Between {
         return filters;
     }
     let types = vec![row.resource_type.clone()];
-    filters.push(filter(ListAuditLogsRequest { resource_types: types.clone(), ..all() }, resource_type.clone()));
-    filters.push(filter(ListAuditLogsRequest { resource_ids: vec![resource.clone()], ..all() }, of_resource.clone()));
-    let request = ListAuditLogsRequest { resource_types: types, resource_ids: vec![resource], ..all() };
-    filters.push(filter(request, format!("{resource_type} AND {of_resource}")));
-    let request = ListAuditLogsRequest { user_ids: users, actions: vec![row.action.clone()], ..all() };
-    filters.push(filter(request, format!("{of_user} AND {action}")));
+    filters.push(filter(AuditLogFilter { resource_types: types.clone(), ..all() }, resource_type.clone()));
+    filters.push(filter(AuditLogFilter { resource_ids: vec![resource.clone()], ..all() }, of_resource.clone()));
+    let message = AuditLogFilter { resource_types: types, resource_ids: vec![resource], ..all() };
+    filters.push(filter(message, format!("{resource_type} AND {of_resource}")));
+    let message = AuditLogFilter { user_ids: users, actions: vec![row.action.clone()], ..all() };
+    filters.push(filter(message, format!("{of_user} AND {action}")));
     let (seconds, micros) = (row.timestamp.div_euclid(1_000_000), row.timestamp.div_euclid(1_000_000) * 1_000_000);
     let start_time = Some(prost_types::Timestamp { seconds, nanos: 0 });
-    filters.push(filter(ListAuditLogsRequest { start_time, ..all() }, format!("timestamp >= {micros}")));
+    filters.push(filter(AuditLogFilter { start_time, ..all() }, format!("timestamp >= {micros}")));
     filters
 }
 
@@ -94,11 +95,12 @@ pub async fn totals(
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
     for (of, rows) in logs {
-        for Filter { request, sql } in filters(rows, when) {
+        for Filter { message, sql } in filters(rows, when) {
             let and = if sql.is_empty() { String::new() } else { format!(" AND {sql}") };
             let count = format!("SELECT COUNT(*) FROM audit_logs WHERE organization_id = '{of}'{and}");
             let before = number(connection, backend, &count).await?;
-            let request = ListAuditLogsRequest { organization_id: of.clone(), limit: Some(1), ..request };
+            let (organization_id, filter) = (of.clone(), Some(message));
+            let request = ListAuditLogsRequest { organization_id, filter, limit: Some(1), ..Default::default() };
             let answer = client.audit_logs().list_audit_logs(client.request(request)).await.context("a list")?;
             let total = answer.into_inner().pagination.context("a page")?.total;
             // A request whose caller gave up may still be written meanwhile.
