@@ -1,5 +1,5 @@
-//! Everything that can go wrong with a request. Knows neither gRPC nor HTTP; `grpc::status` maps it
-//! once, and `rest` from there.
+//! Everything that can go wrong with a request, and the table of what each surface calls it. Makes no answers:
+//! `grpc::status` turns an error into a status, and `rest` a status into its answer.
 
 use std::time::Duration;
 
@@ -19,6 +19,102 @@ pub const BODY_GRACE: Duration = Duration::from_secs(2);
 pub const MIN_BODY_RATE: usize = 8 * 1024;
 /// What `Overloaded` says where no bytes are left.
 pub const BYTES_SPENT: &str = "Requests and responses hold too many bytes";
+
+/// Numbers of gRPC codes. Source: google/rpc/code.proto.
+mod grpc_code {
+    pub const INVALID_ARGUMENT: i32 = 3;
+    pub const DEADLINE_EXCEEDED: i32 = 4;
+    pub const NOT_FOUND: i32 = 5;
+    pub const ALREADY_EXISTS: i32 = 6;
+    pub const PERMISSION_DENIED: i32 = 7;
+    pub const RESOURCE_EXHAUSTED: i32 = 8;
+    pub const FAILED_PRECONDITION: i32 = 9;
+    pub const UNIMPLEMENTED: i32 = 12;
+    pub const INTERNAL: i32 = 13;
+    pub const UNAVAILABLE: i32 = 14;
+    pub const DATA_LOSS: i32 = 15;
+    pub const UNAUTHENTICATED: i32 = 16;
+}
+
+/// Makes [`Reason`] of a table with a row for each reason.
+macro_rules! reasons {
+    ($($reason:ident $name:literal $grpc_code:ident $http_status:literal $rest_type:literal $rest_code:literal)+) => {
+        /// Why a request failed, in the words that the contract promises to programs.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "docs/grpc.md and docs/rest.md tell when each is sent")]
+        pub enum Reason {
+            $($reason,)+
+        }
+
+        impl Reason {
+            /// All reasons.
+            pub const ALL: &[Self] = &[$(Self::$reason),+];
+
+            /// `google.rpc.ErrorInfo.reason` over gRPC.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$reason => $name,)+ }
+            }
+
+            /// The number of the gRPC status code.
+            pub const fn grpc_code(self) -> i32 {
+                match self { $(Self::$reason => grpc_code::$grpc_code,)+ }
+            }
+
+            /// The HTTP status over REST.
+            pub const fn http_status(self) -> u16 {
+                match self { $(Self::$reason => $http_status,)+ }
+            }
+
+            /// `error.type` over REST.
+            pub const fn rest_type(self) -> &'static str {
+                match self { $(Self::$reason => $rest_type,)+ }
+            }
+
+            /// `error.code` over REST.
+            pub const fn rest_code(self) -> &'static str {
+                match self { $(Self::$reason => $rest_code,)+ }
+            }
+        }
+    };
+}
+
+// The calls of `ErasureService` are not REST's, and the last three errors are REST's alone: what they have of the other
+// surface is what it would call them.
+reasons! {
+    InvalidParameter        "INVALID_PARAMETER"        INVALID_ARGUMENT    400 "invalid_request_error" "invalid_parameter"
+    InvalidBody             "INVALID_BODY"             INVALID_ARGUMENT    400 "invalid_request_error" "invalid_body"
+    MissingAuthentication   "MISSING_AUTHENTICATION"   UNAUTHENTICATED     401 "authentication_error"  "missing_authentication"
+    InvalidApiKey           "INVALID_API_KEY"          UNAUTHENTICATED     401 "authentication_error"  "invalid_api_key"
+    ExpiredApiKey           "EXPIRED_API_KEY"          UNAUTHENTICATED     401 "authentication_error"  "expired_api_key"
+    InsufficientPermissions "INSUFFICIENT_PERMISSIONS" PERMISSION_DENIED   403 "permission_error"      "insufficient_permissions"
+    OrganizationNotFound    "ORGANIZATION_NOT_FOUND"   NOT_FOUND           404 "not_found_error"       "organization_not_found"
+    AuditLogNotFound        "AUDIT_LOG_NOT_FOUND"      NOT_FOUND           404 "not_found_error"       "audit_log_not_found"
+    CheckpointNotFound      "CHECKPOINT_NOT_FOUND"     NOT_FOUND           404 "not_found_error"       "checkpoint_not_found"
+    TileNotFound            "TILE_NOT_FOUND"           NOT_FOUND           404 "not_found_error"       "tile_not_found"
+    RouteNotFound           "ROUTE_NOT_FOUND"          NOT_FOUND           404 "not_found_error"       "route_not_found"
+    Unimplemented           "UNIMPLEMENTED"            UNIMPLEMENTED       404 "not_found_error"       "unimplemented"
+    IdConflict              "ID_CONFLICT"              ALREADY_EXISTS      409 "conflict_error"        "id_conflict"
+    TamperedAuditLog        "TAMPERED_AUDIT_LOG"       FAILED_PRECONDITION 409 "conflict_error"        "tampered_audit_log"
+    ErasureUnavailable      "ERASURE_UNAVAILABLE"      FAILED_PRECONDITION 409 "conflict_error"        "erasure_unavailable"
+    PayloadTooLarge         "PAYLOAD_TOO_LARGE"        RESOURCE_EXHAUSTED  413 "invalid_request_error" "payload_too_large"
+    RateLimited             "RATE_LIMITED"             RESOURCE_EXHAUSTED  429 "rate_limit_error"      "rate_limited"
+    Overloaded              "OVERLOADED"               RESOURCE_EXHAUSTED  429 "rate_limit_error"      "overloaded"
+    TimestampAhead          "TIMESTAMP_AHEAD"          RESOURCE_EXHAUSTED  429 "rate_limit_error"      "timestamp_ahead"
+    EntryDamaged            "ENTRY_DAMAGED"            DATA_LOSS           500 "internal_error"        "entry_damaged"
+    Internal                "INTERNAL"                 INTERNAL            500 "internal_error"        "internal"
+    StorageUnavailable      "STORAGE_UNAVAILABLE"      UNAVAILABLE         503 "unavailable_error"     "storage_unavailable"
+    Timeout                 "TIMEOUT"                  DEADLINE_EXCEEDED   504 "unavailable_error"     "timeout"
+    UnknownParameter        "UNKNOWN_PARAMETER"        INVALID_ARGUMENT    400 "invalid_request_error" "unknown_parameter"
+    MethodNotAllowed        "METHOD_NOT_ALLOWED"       UNIMPLEMENTED       405 "invalid_request_error" "method_not_allowed"
+    UnsupportedMediaType    "UNSUPPORTED_MEDIA_TYPE"   INVALID_ARGUMENT    415 "invalid_request_error" "unsupported_media_type"
+}
+
+impl Reason {
+    /// The reason of that [`Self::name`].
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.name() == name)
+    }
+}
 
 /// One thing that is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +221,34 @@ impl From<Damaged> for Error {
 }
 
 impl Error {
+    /// The error in the words of the contract.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::InvalidParameter(_) => Reason::InvalidParameter,
+            Self::MissingAuthentication => Reason::MissingAuthentication,
+            Self::InvalidApiKey(_) => Reason::InvalidApiKey,
+            Self::ExpiredApiKey(_) => Reason::ExpiredApiKey,
+            Self::InsufficientPermissions(_) => Reason::InsufficientPermissions,
+            Self::OrganizationNotFound => Reason::OrganizationNotFound,
+            Self::AuditLogNotFound | Self::AuditLogsNotFound(_) => Reason::AuditLogNotFound,
+            Self::CheckpointNotFound => Reason::CheckpointNotFound,
+            Self::TileNotFound => Reason::TileNotFound,
+            Self::EntryDamaged(_) | Self::EntryAfterEnd(_) => Reason::EntryDamaged,
+            Self::Tampered(_) => Reason::TamperedAuditLog,
+            Self::ErasureUnavailable(_) => Reason::ErasureUnavailable,
+            Self::NoSuchHistory(_) => Reason::RouteNotFound,
+            Self::IdConflict(_) => Reason::IdConflict,
+            // As what is refused for now: clients wait and send it again. UNAVAILABLE (503) would let one writer's clock
+            // look like a service that is down, which proxies then take out.
+            Self::TimestampAhead { .. } => Reason::TimestampAhead,
+            Self::Overloaded(_) => Reason::Overloaded,
+            Self::RateLimited => Reason::RateLimited,
+            Self::StorageUnavailable(_) | Self::Draining => Reason::StorageUnavailable,
+            Self::Timeout | Self::SlowBody => Reason::Timeout,
+            Self::Internal(_) => Reason::Internal,
+        }
+    }
+
     /// Several faults at once, as many as an answer may name.
     pub fn told(mut violations: Vec<Violation>, error: impl FnOnce(Vec<Violation>) -> Self) -> Self {
         violations.truncate(MAX_VIOLATIONS);

@@ -9,7 +9,7 @@
 //! ingest, integrity, query,  counts, signed checkpoints; they never use each other
 //! marks, signer
 //! store                      the database; the only place that names sea-orm
-//! error                      the one error enum; knows neither gRPC nor HTTP
+//! error                      the one error enum, and the table of what each surface calls an error
 //! limits                     bytes that requests and responses hold, and permits of keys
 //! metrics                    what operators watch
 //! telemetry                  logs: what is logged, where to, and how often

@@ -8,17 +8,18 @@ use axum::extract::Request;
 use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap, HeaderValue};
 use tonic::Status;
-use tonic_types::StatusExt;
 use tracing::warn;
 
 use crate::access::{KeyOrganization, Peer, SECURITY, claimed_key_id};
+use crate::error::Reason;
 use crate::metrics::Code;
-use crate::rest;
 use crate::telemetry::LineLimit;
+use crate::{grpc, rest};
 
 /// Refusals that need a good key. They have a limit of their own, so that nobody without a key hides them.
-const WITH_GOOD_KEY: [&str; 2] = ["insufficient_permissions", "rate_limited"];
-const WITHOUT: [&str; 4] = ["missing_authentication", "invalid_api_key", "expired_api_key", "overloaded"];
+const WITH_GOOD_KEY: [Reason; 2] = [Reason::InsufficientPermissions, Reason::RateLimited];
+const WITHOUT: [Reason; 4] =
+    [Reason::MissingAuthentication, Reason::InvalidApiKey, Reason::ExpiredApiKey, Reason::Overloaded];
 
 static WITH_GOOD_KEY_LIMIT: LineLimit = LineLimit::new(10);
 static WITHOUT_LIMIT: LineLimit = LineLimit::new(10);
@@ -45,21 +46,21 @@ impl Asker {
         let organization = organization.map(|KeyOrganization(organization)| organization.as_str());
         match code {
             Code::Http(401 | 403 | 429) => {
-                if let Some(rest::Refused { code, message }) = extensions.and_then(|extensions| extensions.get()) {
-                    self.log(code, message, organization);
+                if let Some(rest::Refused { reason, message }) = extensions.and_then(|extensions| extensions.get()) {
+                    self.log(*reason, message, organization);
                 }
             }
             Code::Grpc(7 | 8 | 16) => {
                 let Some(status) = Status::from_header_map(headers) else { return };
-                if let Some(info) = status.get_details_error_info() {
-                    self.log(&info.reason.to_lowercase(), status.message(), organization);
+                if let Some(reason) = grpc::status::reason(&status) {
+                    self.log(reason, status.message(), organization);
                 }
             }
             Code::Http(_) | Code::Grpc(_) => {}
         }
     }
 
-    fn log(&self, reason: &str, message: &str, organization: Option<&str>) {
+    fn log(&self, reason: Reason, message: &str, organization: Option<&str>) {
         let limit = match reason {
             good if WITH_GOOD_KEY.contains(&good) => &WITH_GOOD_KEY_LIMIT,
             other if WITHOUT.contains(&other) => &WITHOUT_LIMIT,
@@ -67,7 +68,7 @@ impl Asker {
             _ => return,
         };
         let key = self.authorization.as_ref().and_then(claimed_key_id);
-        let key = key.as_deref();
+        let (reason, key) = (reason.rest_code(), key.as_deref());
         let Some(left_out) = limit.admit(&format!("{reason} {}", key.unwrap_or_default())) else { return };
         let peer = self.peer.map(tracing::field::display);
         let method = &*self.method;

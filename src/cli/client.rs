@@ -10,14 +10,14 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
-use tonic_types::StatusExt;
 use tracing::warn;
 
 use crate::domain::{Invalid, Secret, quoted};
-use crate::grpc::MAX_RESPONSE;
+use crate::error::Reason;
 use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use crate::grpc::pb::erasure_service_client::ErasureServiceClient;
 use crate::grpc::pb::integrity_service_client::IntegrityServiceClient;
+use crate::grpc::{self, MAX_RESPONSE};
 use crate::rest::Failure;
 
 /// How long one call may take.
@@ -116,8 +116,8 @@ pub(super) fn explained(status: &Status, endpoint: &Endpoint) -> anyhow::Error {
 }
 
 /// Whether `reason` is what the service gives.
-pub(super) fn is_for(status: &Status, reason: &str) -> bool {
-    status.get_details_error_info().is_some_and(|info| info.reason == reason)
+pub(super) fn is_for(status: &Status, reason: Reason) -> bool {
+    grpc::status::reason(status) == Some(reason)
 }
 
 /// Whether the same call may succeed later. A connection that breaks in the middle of a call is UNKNOWN.

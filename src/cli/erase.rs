@@ -11,6 +11,7 @@ use tonic::{Response, Status};
 use super::client::{Client, Erasures, explained, is_for, is_passing};
 use super::usage;
 use crate::domain::quoted;
+use crate::error::Reason;
 use crate::grpc::pb::erase_audit_logs_request::Target;
 use crate::grpc::pb::{EntryIds, EraseAuditLogsRequest, EraseAuditLogsResponse};
 
@@ -164,7 +165,7 @@ impl Run {
     /// How far it came before the call that failed with `status`, of all that was `found`. That call may have erased
     /// some, too, which shows in what is `left`.
     fn ended(&self, found: &EraseAuditLogsResponse, left: Option<EraseAuditLogsResponse>, status: &Status) -> String {
-        let is_tampered = is_for(status, "TAMPERED_AUDIT_LOG");
+        let is_tampered = is_for(status, Reason::TamperedAuditLog);
         let then = if is_tampered { "the rest stays, since it was tampered with" } else { "the same command goes on" };
         // Others may have written meanwhile, and an entry that lost one of its groups is left as one.
         let erased = left.as_ref().map_or(0, |left| found.groups - left.groups).max(self.groups);

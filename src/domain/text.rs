@@ -115,9 +115,9 @@ text_type! {
 
 /// Why values are erased: 1 to 512 bytes of printable UTF-8. It is kept for ever.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason(String);
+pub struct ErasureReason(String);
 
-impl Reason {
+impl ErasureReason {
     /// Takes `text` if it keeps the rule.
     pub fn parse(text: String) -> Result<Self, Invalid> {
         printable(&text, MAX_NAME)?;

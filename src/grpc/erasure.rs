@@ -4,7 +4,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Service, pb};
 use crate::access::Scope;
-use crate::domain::{Catalogue, EntryId, Erased, Group, Identifier, Invalid, OrganizationId, Reason};
+use crate::domain::{Catalogue, EntryId, Erased, ErasureReason, Group, Identifier, Invalid, OrganizationId};
 use crate::error::{AtField, Error, Result};
 use crate::ingest::{Erasure, Forgotten, Target};
 use crate::store::Extent;
@@ -54,7 +54,7 @@ fn erasure(
     let named = named.map(|(place, name)| Group::parse_erasable(name).at(format!("groups[{place}]")));
     let named: Erased = named.collect::<Result<Vec<_>>>()?.into_iter().collect();
     let groups = if named.is_empty() { [Group::Actor, Group::Content].into_iter().collect() } else { named };
-    let reason = Reason::parse(reason).at("reason")?;
+    let reason = ErasureReason::parse(reason).at("reason")?;
     Ok(Erasure { organization, target, groups, reason, key_id })
 }
 

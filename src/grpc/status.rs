@@ -1,4 +1,4 @@
-//! The one mapping of errors to gRPC statuses, and to the codes that all surfaces share.
+//! The one mapping of errors to gRPC statuses.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{LazyLock, PoisonError, RwLock};
@@ -12,7 +12,7 @@ use tracing::error;
 
 use super::MAX_REQUEST;
 use crate::domain::{Random, Seq};
-use crate::error::{Error, RETRY_AFTER, Violation};
+use crate::error::{Error, RETRY_AFTER, Reason, Violation};
 use crate::telemetry::LineLimit;
 
 /// `google.rpc.ErrorInfo.domain` of every error.
@@ -29,94 +29,81 @@ static STORAGE_LINES: LineLimit = LineLimit::new(5);
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let message = error.to_string();
+        let (reason, message) = (error.reason(), error.to_string());
         match error {
-            Error::InvalidParameter(violations) => {
-                violated(Code::InvalidArgument, "INVALID_PARAMETER", message, violations)
-            }
-            Error::MissingAuthentication => status(Code::Unauthenticated, "MISSING_AUTHENTICATION", message),
-            Error::InvalidApiKey(_) => status(Code::Unauthenticated, "INVALID_API_KEY", message),
-            Error::ExpiredApiKey(_) => status(Code::Unauthenticated, "EXPIRED_API_KEY", message),
-            Error::InsufficientPermissions(_) => status(Code::PermissionDenied, "INSUFFICIENT_PERMISSIONS", message),
-            Error::OrganizationNotFound => status(Code::NotFound, "ORGANIZATION_NOT_FOUND", message),
-            Error::AuditLogNotFound => status(Code::NotFound, "AUDIT_LOG_NOT_FOUND", message),
-            Error::CheckpointNotFound => status(Code::NotFound, "CHECKPOINT_NOT_FOUND", message),
-            Error::TileNotFound => status(Code::NotFound, "TILE_NOT_FOUND", message),
-            Error::EntryDamaged(sequence) => bad_entry(message, sequence, "damaged"),
-            Error::EntryAfterEnd(sequence) => bad_entry(message, sequence, "after_end"),
-            Error::AuditLogsNotFound(violations) => {
-                violated(Code::NotFound, "AUDIT_LOG_NOT_FOUND", message, violations)
-            }
-            Error::Tampered(violations) => {
-                violated(Code::FailedPrecondition, "TAMPERED_AUDIT_LOG", message, violations)
-            }
-            Error::ErasureUnavailable(_) => status(Code::FailedPrecondition, "ERASURE_UNAVAILABLE", message),
-            Error::NoSuchHistory(_) => status(Code::NotFound, "ROUTE_NOT_FOUND", message),
-            Error::IdConflict(violations) => violated(Code::AlreadyExists, "ID_CONFLICT", message, violations),
-            // As what is refused for now: clients wait and send it again. UNAVAILABLE (503) would let one writer's clock
-            // look like a service that is down, which proxies then take out.
+            Error::InvalidParameter(violations)
+            | Error::AuditLogsNotFound(violations)
+            | Error::Tampered(violations)
+            | Error::IdConflict(violations) => detailed(reason, message, violations, None),
             Error::TimestampAhead { violations, wait } => {
-                let wait = wait.clamp(RETRY_AFTER, MAX_RETRY_AFTER);
-                detailed(Code::ResourceExhausted, "TIMESTAMP_AHEAD", message, violations, Some(wait))
+                detailed(reason, message, violations, Some(wait.clamp(RETRY_AFTER, MAX_RETRY_AFTER)))
             }
-            Error::Overloaded(_) => {
-                detailed(Code::ResourceExhausted, "OVERLOADED", message, Vec::new(), Some(RETRY_AFTER))
-            }
-            Error::RateLimited => {
-                detailed(Code::ResourceExhausted, "RATE_LIMITED", message, Vec::new(), Some(RETRY_AFTER))
-            }
+            Error::Overloaded(_) | Error::RateLimited => detailed(reason, message, Vec::new(), Some(RETRY_AFTER)),
+            Error::EntryDamaged(sequence) => bad_entry(reason, message, sequence, "damaged"),
+            Error::EntryAfterEnd(sequence) => bad_entry(reason, message, sequence, "after_end"),
             Error::StorageUnavailable(cause) => {
                 let error = format!("{cause:#}");
                 // Whoever asks while the database is away, with a key or without.
                 if let Some(left_out) = STORAGE_LINES.admit(&error) {
                     error!(error, left_out, "storage is unavailable");
                 }
-                status(Code::Unavailable, "STORAGE_UNAVAILABLE", message)
+                status(reason, message)
             }
-            Error::Draining => status(Code::Unavailable, "STORAGE_UNAVAILABLE", message),
-            Error::Timeout | Error::SlowBody => status(Code::DeadlineExceeded, "TIMEOUT", message),
             Error::Internal(cause) => {
                 let request_id = REQUEST_IDS.hex::<8>();
                 error!(request_id, error = format!("{cause:#}"), "a request failed");
-                status(Code::Internal, "INTERNAL", format!("{message}; request id {request_id}"))
+                status(reason, format!("{message}; request id {request_id}"))
             }
+            Error::MissingAuthentication
+            | Error::InvalidApiKey(_)
+            | Error::ExpiredApiKey(_)
+            | Error::InsufficientPermissions(_)
+            | Error::OrganizationNotFound
+            | Error::AuditLogNotFound
+            | Error::CheckpointNotFound
+            | Error::TileNotFound
+            | Error::ErasureUnavailable(_)
+            | Error::NoSuchHistory(_)
+            | Error::SlowBody
+            | Error::Timeout
+            | Error::Draining => status(reason, message),
         }
     }
 }
 
+/// The reason that a status of this contract has; `None` for one that a proxy or a library made.
+pub fn reason(status: &Status) -> Option<Reason> {
+    Reason::parse(&status.get_details_error_info()?.reason)
+}
+
 /// An entry that this service has not written so, with its number and what is wrong with it.
-fn bad_entry(message: String, sequence: Seq, fault: &str) -> Status {
+fn bad_entry(reason: Reason, message: String, sequence: Seq, fault: &str) -> Status {
     error!(sequence, fault, "an entry is not as this service writes them");
     let mut details = ErrorDetails::new();
     let metadata = [("sequence".to_owned(), sequence.to_string()), ("fault".to_owned(), fault.to_owned())];
-    details.set_error_info("ENTRY_DAMAGED", DOMAIN, HashMap::from(metadata));
-    Status::with_error_details(Code::DataLoss, message, details)
+    details.set_error_info(reason.name(), DOMAIN, HashMap::from(metadata));
+    Status::with_error_details(Code::from(reason.grpc_code()), message, details)
 }
 
-fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
-    detailed(code, reason, message, Vec::new(), None)
-}
-
-fn violated(code: Code, reason: &str, message: String, violations: Vec<Violation>) -> Status {
-    detailed(code, reason, message, violations, None)
+fn status(reason: Reason, message: impl Into<String>) -> Status {
+    detailed(reason, message, Vec::new(), None)
 }
 
 fn detailed(
-    code: Code,
-    reason: &str,
+    reason: Reason,
     message: impl Into<String>,
     violations: Vec<Violation>,
     retry_after: Option<Duration>,
 ) -> Status {
     let mut details = ErrorDetails::new();
-    details.set_error_info(reason, DOMAIN, HashMap::new());
+    details.set_error_info(reason.name(), DOMAIN, HashMap::new());
     for Violation { field, description } in violations {
         details.add_bad_request_violation(field, description);
     }
     if retry_after.is_some() {
         details.set_retry_info(retry_after);
     }
-    Status::with_error_details(code, message, details)
+    Status::with_error_details(Code::from(reason.grpc_code()), message, details)
 }
 
 /// Answers a gRPC call with `error`.
@@ -151,18 +138,18 @@ pub async fn repair(response: Response) -> Response {
     let repaired = match answered.code() {
         Code::OutOfRange => {
             let message = format!("The request must be at most {MAX_REQUEST} bytes");
-            status(Code::ResourceExhausted, "PAYLOAD_TOO_LARGE", message)
+            status(Reason::PayloadTooLarge, message)
         }
         Code::Internal => {
             let message = format!("The message could not be decoded: {}", answered.message());
-            status(Code::InvalidArgument, "INVALID_BODY", message)
+            status(Reason::InvalidBody, message)
         }
         Code::Unimplemented => {
             let message = match answered.message() {
                 "" => "There is no such method",
                 message => message,
             };
-            status(Code::Unimplemented, "UNIMPLEMENTED", message)
+            status(Reason::Unimplemented, message)
         }
         _ => return response,
     };

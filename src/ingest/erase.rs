@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use crate::domain::{
-    Clock, Content, Entry, EntryId, Erased, Group, Identifier, Key, OrganizationId, Position, Random, Reason,
+    Clock, Content, Entry, EntryId, Erased, ErasureReason, Group, Identifier, Key, OrganizationId, Position, Random,
     ResourceType, Seq,
 };
 use crate::error::{Error, MAX_VIOLATIONS, Result, Violation};
@@ -53,7 +53,7 @@ pub struct Erasure {
     /// Which of their groups.
     pub groups: Erased,
     /// Why, as the log will have it.
-    pub reason: Reason,
+    pub reason: ErasureReason,
     /// The key that asks for it.
     pub key_id: String,
 }

@@ -14,36 +14,8 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::json;
 use crate::domain::{did_you_mean, quoted};
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::grpc::MAX_REQUEST;
-
-/// Code, HTTP status and type of every error that gRPC has too.
-const CODES: [(&str, StatusCode, &str); 20] = [
-    ("invalid_parameter", StatusCode::BAD_REQUEST, INVALID),
-    ("invalid_body", StatusCode::BAD_REQUEST, INVALID),
-    ("missing_authentication", StatusCode::UNAUTHORIZED, "authentication_error"),
-    ("invalid_api_key", StatusCode::UNAUTHORIZED, "authentication_error"),
-    ("expired_api_key", StatusCode::UNAUTHORIZED, "authentication_error"),
-    ("insufficient_permissions", StatusCode::FORBIDDEN, "permission_error"),
-    ("organization_not_found", StatusCode::NOT_FOUND, NOT_FOUND),
-    ("audit_log_not_found", StatusCode::NOT_FOUND, NOT_FOUND),
-    ("checkpoint_not_found", StatusCode::NOT_FOUND, NOT_FOUND),
-    ("tile_not_found", StatusCode::NOT_FOUND, NOT_FOUND),
-    ("route_not_found", StatusCode::NOT_FOUND, NOT_FOUND),
-    ("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE, INVALID),
-    ("id_conflict", StatusCode::CONFLICT, "conflict_error"),
-    ("rate_limited", StatusCode::TOO_MANY_REQUESTS, "rate_limit_error"),
-    ("overloaded", StatusCode::TOO_MANY_REQUESTS, "rate_limit_error"),
-    ("timestamp_ahead", StatusCode::TOO_MANY_REQUESTS, "rate_limit_error"),
-    ("storage_unavailable", StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
-    ("timeout", StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE),
-    ("entry_damaged", StatusCode::INTERNAL_SERVER_ERROR, INTERNAL),
-    ("internal", StatusCode::INTERNAL_SERVER_ERROR, INTERNAL),
-];
-const INVALID: &str = "invalid_request_error";
-const NOT_FOUND: &str = "not_found_error";
-const INTERNAL: &str = "internal_error";
-const UNAVAILABLE: &str = "unavailable_error";
 
 /// The statuses of a refused access.
 const REFUSALS: [StatusCode; 3] = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS];
@@ -51,8 +23,8 @@ const REFUSALS: [StatusCode; 3] = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDD
 /// Why access was refused: left in the extensions of the answer, for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// The error's code.
-    pub code: String,
+    /// The error's reason.
+    pub reason: Reason,
     /// The error's message.
     pub message: String,
 }
@@ -60,29 +32,20 @@ pub struct Refused {
 /// An answer that is an error.
 #[derive(Debug)]
 pub struct Failure {
-    status: StatusCode,
-    error: Body,
+    reason: Reason,
+    message: String,
     /// Whole seconds.
     retry_after: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
-struct Body {
-    message: String,
-    r#type: &'static str,
-    code: String,
-}
-
 impl Failure {
-    fn new(status: StatusCode, kind: &'static str, code: &str, message: impl Into<String>) -> Self {
-        let error = Body { message: message.into(), r#type: kind, code: code.to_owned() };
-        Self { status, error, retry_after: None }
+    fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), retry_after: None }
     }
 
     /// A parameter that breaks its rule.
     pub(super) fn parameter(name: &str, description: impl std::fmt::Display) -> Self {
-        let message = format!("{name}: {description}");
-        Self::new(StatusCode::BAD_REQUEST, INVALID, "invalid_parameter", message)
+        Self::new(Reason::InvalidParameter, format!("{name}: {description}"))
     }
 
     /// A parameter that there is not.
@@ -90,12 +53,12 @@ impl Failure {
         let hint = did_you_mean(name, allowed.iter().copied());
         let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
         let message = format!("{} is not a parameter of this path; allowed: {allowed}{hint}", quoted(name));
-        Self::new(StatusCode::BAD_REQUEST, INVALID, "unknown_parameter", message)
+        Self::new(Reason::UnknownParameter, message)
     }
 
     /// A body that is not what is asked for.
     pub(super) fn body(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, INVALID, "invalid_body", message)
+        Self::new(Reason::InvalidBody, message)
     }
 
     /// A body that could not be read. Where a limit ended it, the cause is the status that says so.
@@ -106,56 +69,50 @@ impl Failure {
     }
 
     pub(super) fn too_large() -> Self {
-        let message = format!("The request must be at most {MAX_REQUEST} bytes");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, "payload_too_large", message)
+        Self::new(Reason::PayloadTooLarge, format!("The request must be at most {MAX_REQUEST} bytes"))
     }
 
     pub(super) fn media_type(sent: Option<&str>) -> Self {
         let sent = sent.map_or("none".to_owned(), quoted);
-        let message = format!("Content-Type must be application/json, got {sent}");
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, INVALID, "unsupported_media_type", message)
+        Self::new(Reason::UnsupportedMediaType, format!("Content-Type must be application/json, got {sent}"))
     }
 
     pub(super) fn no_route(request: &Request) -> Self {
-        let message = format!("There is no path {}", quoted(request.uri().path()));
-        Self::new(StatusCode::NOT_FOUND, NOT_FOUND, "route_not_found", message)
+        Self::new(Reason::RouteNotFound, format!("There is no path {}", quoted(request.uri().path())))
     }
 
     pub(super) fn no_method(request: &Request) -> Self {
         let message = format!("{} is not allowed on this path; the Allow header says what is", request.method());
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, INVALID, "method_not_allowed", message)
+        Self::new(Reason::MethodNotAllowed, message)
     }
 
     pub(super) fn switched_off() -> Self {
-        let message = "This service speaks gRPC alone; its REST surface is switched off";
-        Self::new(StatusCode::NOT_FOUND, NOT_FOUND, "route_not_found", message)
+        Self::new(Reason::RouteNotFound, "This service speaks gRPC alone; its REST surface is switched off")
     }
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.error.message)
+        f.write_str(&self.message)
     }
 }
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let details = status.get_error_details();
-        let code = details.error_info().map_or_else(String::new, |info| info.reason.to_lowercase());
-        let known = CODES.iter().find(|(known, ..)| *known == code);
-        let (code, http, kind) = *known.unwrap_or(&foreign(status.code()));
+        let reason = details.error_info().and_then(|info| Reason::parse(&info.reason));
         let message = in_rest_names(&details).unwrap_or_else(|| status.message().to_owned());
         let retry_after = details.retry_info().and_then(|retry| retry.retry_delay).map(|delay| delay.as_secs().max(1));
-        Self { retry_after, ..Self::new(http, kind, code, message) }
+        Self { reason: reason.unwrap_or_else(|| foreign(status.code())), message, retry_after }
     }
 }
 
-/// A status that brings no code of ours.
-fn foreign(code: Code) -> (&'static str, StatusCode, &'static str) {
+/// The reason of a status that brings none of ours.
+fn foreign(code: Code) -> Reason {
     match code {
-        Code::Unavailable => ("storage_unavailable", StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
-        Code::DeadlineExceeded | Code::Cancelled => ("timeout", StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE),
-        _ => ("internal", StatusCode::INTERNAL_SERVER_ERROR, INTERNAL),
+        Code::Unavailable => Reason::StorageUnavailable,
+        Code::DeadlineExceeded | Code::Cancelled => Reason::Timeout,
+        _ => Reason::Internal,
     }
 }
 
@@ -198,14 +155,21 @@ pub fn rest_name(path: &str) -> String {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         #[derive(Serialize)]
-        struct Envelope {
-            error: Body,
+        struct Envelope<'a> {
+            error: Body<'a>,
         }
-        let Self { status, error, retry_after } = self;
-        let refused = Refused { code: error.code.clone(), message: error.message.clone() };
+        #[derive(Serialize)]
+        struct Body<'a> {
+            message: &'a str,
+            r#type: &'static str,
+            code: &'static str,
+        }
+        let Self { reason, message, retry_after } = self;
+        let status = StatusCode::from_u16(reason.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let error = Body { message: &message, r#type: reason.rest_type(), code: reason.rest_code() };
         let mut response = json::answer(status, &Envelope { error });
         if REFUSALS.contains(&status) {
-            response.extensions_mut().insert(refused);
+            response.extensions_mut().insert(Refused { reason, message });
         }
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -224,7 +188,37 @@ pub fn respond(error: Error) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::rest_name;
+    use prost::Message;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+    use crate::error::Violation;
+    use crate::grpc::pb;
+    use crate::rest::params::LIST;
+
+    #[test]
+    fn every_field_of_a_filter_is_a_parameter() {
+        let files = FileDescriptorSet::decode(pb::DESCRIPTORS).expect("descriptors");
+        let mut messages = files.file.iter().flat_map(|file| &file.message_type);
+        let filter = messages.find(|message| message.name() == "AuditLogFilter").expect("it is there");
+        assert!(filter.field.len() >= 6);
+        for field in &filter.field {
+            let name = rest_name(&format!("filter.{}[0]", field.name()));
+            assert!(LIST.contains(&name.as_str()), "{} is {name}", field.name());
+        }
+    }
+
+    #[test]
+    fn errors_of_an_erasure_have_codes_of_their_own() {
+        let violation = Violation { field: "entries.ids[0]".to_owned(), description: "was changed".to_owned() };
+        for (error, reason) in [
+            (Error::Tampered(vec![violation]), Reason::TamperedAuditLog),
+            (Error::ErasureUnavailable("no key"), Reason::ErasureUnavailable),
+        ] {
+            let failure = Failure::from(Status::from(error));
+            assert_eq!((failure.reason, failure.into_response().status()), (reason, StatusCode::CONFLICT));
+        }
+    }
 
     #[test]
     fn fields_are_called_as_the_public_documentation_calls_them() {

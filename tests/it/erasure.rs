@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use auditlog::access::Scope;
 use auditlog::domain::{
-    Action, Change, Clock, Content, EntryId, Erased, Group, Identifier, JsonText, Metadata, Name, NewEntry, Random,
-    Reason, ResourceType,
+    Action, Change, Clock, Content, EntryId, Erased, ErasureReason, Group, Identifier, JsonText, Metadata, Name,
+    NewEntry, Random, ResourceType,
 };
 use auditlog::error::Error;
 use auditlog::grpc::pb::erase_audit_logs_request::Target as Asked;
@@ -75,7 +75,7 @@ pub fn both() -> Erased {
 }
 
 pub fn erasure(target: Target, groups: Erased) -> Erasure {
-    let reason = Reason::parse(REASON.to_owned()).expect("a reason");
+    let reason = ErasureReason::parse(REASON.to_owned()).expect("a reason");
     Erasure { organization: organization(ORG), target, groups, reason, key_id: "ErasersKey01".to_owned() }
 }
 

@@ -11,6 +11,7 @@ use tonic_types::StatusExt;
 
 use super::lines::Batch;
 use crate::cli::client::{AuditLogs, is_for, is_passing};
+use crate::error::Reason;
 use crate::grpc::pb::{WriteAuditLogsRequest, WrittenAuditLog};
 use crate::rest::rest_name;
 
@@ -147,7 +148,7 @@ impl Sender {
             match self.client.write_audit_logs(request).await {
                 Ok(response) => return Ok(response.into_inner().audit_logs),
                 // A line that is too early may be so for years, and must not hold up the others.
-                Err(status) if is_for(&status, "TIMESTAMP_AHEAD") => return Err(status),
+                Err(status) if is_for(&status, Reason::TimestampAhead) => return Err(status),
                 Err(status)
                     if is_passing(&status) && failing_since.get_or_insert_with(Instant::now).elapsed() < PATIENCE =>
                 {

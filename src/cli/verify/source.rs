@@ -9,6 +9,7 @@ use tonic::{Code, Response, Status, Streaming};
 use tonic_types::StatusExt;
 
 use super::super::client::{Client, Integrity, explained, is_for, is_passing};
+use crate::error::Reason;
 use crate::grpc::pb;
 use auditlog_verify::merkle::{Hash, TilePath, VerifierKey};
 
@@ -80,7 +81,7 @@ impl Source {
         let answer = self.call(async |mut client: Integrity| client.get_checkpoint(request.clone()).await).await;
         match answer {
             Ok(answer) => Ok(Some(answer.checkpoint)),
-            Err(status) if is_for(&status, "CHECKPOINT_NOT_FOUND") => Ok(None),
+            Err(status) if is_for(&status, Reason::CheckpointNotFound) => Ok(None),
             Err(status) => Err(self.explained(&status)),
         }
     }
@@ -175,12 +176,12 @@ impl Source {
 
 /// Whether the service says that it has not what was asked for, or that it is damaged.
 fn is_lacking(status: &Status) -> bool {
-    is_for(status, "TILE_NOT_FOUND") || matches!(status.code(), Code::Internal | Code::InvalidArgument)
+    is_for(status, Reason::TileNotFound) || matches!(status.code(), Code::Internal | Code::InvalidArgument)
 }
 
 /// Whether an entry, the next one of a stream, is as no service writes it.
 pub(super) fn is_damaged(status: &Status) -> bool {
-    is_for(status, "ENTRY_DAMAGED")
+    is_for(status, Reason::EntryDamaged)
 }
 
 /// Whether a field of the request is what the service refuses.

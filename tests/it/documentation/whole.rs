@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use auditlog::error::Reason;
+use tonic::Code;
+
 use super::blocks::{Language, file};
 use super::{PAGES, pages};
 use crate::support::process::{output, text};
@@ -63,27 +66,73 @@ fn the_readme_has_every_variable_and_no_other() {
     assert_eq!(told, known);
 }
 
-/// The string literals of `source` that are words of `letter` and `_`.
-fn literals(source: &str, letter: fn(&char) -> bool) -> BTreeSet<&str> {
-    let words = source.split('"').filter(|word| word.len() > 4);
-    words.filter(|word| word.chars().all(|one| one == '_' || letter(&one))).collect()
+/// Reasons of calls that REST does not have, and reasons that gRPC does not have.
+const GRPC_ALONE: [Reason; 2] = [Reason::TamperedAuditLog, Reason::ErasureUnavailable];
+const REST_ALONE: [Reason; 3] = [Reason::UnknownParameter, Reason::MethodNotAllowed, Reason::UnsupportedMediaType];
+
+fn reasons_without(others: &[Reason]) -> impl Iterator<Item = Reason> {
+    Reason::ALL.iter().copied().filter(|reason| !others.contains(reason))
+}
+
+/// The name of its gRPC code, such as `NOT_FOUND`.
+fn code_name(reason: Reason) -> String {
+    let mut name = String::new();
+    for letter in format!("{:?}", Code::from(reason.grpc_code())).chars() {
+        let word_begins = letter.is_ascii_uppercase() && !name.is_empty();
+        name.extend(word_begins.then_some('_').into_iter().chain(letter.to_uppercase()));
+    }
+    name
+}
+
+/// The cells of the table in `page` that begins with `head`, each row in the order of `columns`.
+fn table<const N: usize>(page: &str, head: &str, columns: [usize; N]) -> BTreeSet<[String; N]> {
+    let page = file(page);
+    let rows = page.lines().skip_while(|line| !line.starts_with(head)).skip(2).take_while(|line| line.starts_with('|'));
+    rows.map(|row| {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        columns.map(|column| cells[column].to_owned())
+    })
+    .collect()
 }
 
 #[test]
-fn the_references_have_every_code() {
-    let (envelope, status) = (file("src/rest/envelope.rs"), file("src/grpc/status.rs"));
-    let lines: String = envelope.lines().filter(|line| line.contains("StatusCode::")).collect();
-    let codes: BTreeSet<_> = literals(&lines, char::is_ascii_lowercase);
-    let codes: Vec<_> = codes.into_iter().filter(|code| !code.ends_with("_error")).collect();
-    let reasons = literals(&status, char::is_ascii_uppercase);
-    assert!(codes.len() >= 19 && reasons.len() >= 15, "{codes:?} {reasons:?}");
-    let (rest, grpc) = (file("docs/rest.md"), file("docs/grpc.md"));
-    for code in codes {
-        assert!(rest.contains(&format!("| `{code}` |")), "docs/rest.md says what {code} is");
+fn the_references_have_every_reason_as_it_is_sent() {
+    let grpc = reasons_without(&REST_ALONE)
+        .map(|reason| [format!("`{}`", reason.name()), code_name(reason), reason.http_status().to_string()]);
+    assert_eq!(table("docs/grpc.md", "| reason | code |", [0, 1, 3]), grpc.collect());
+    let rest = reasons_without(&GRPC_ALONE).map(|reason| {
+        [format!("`{}`", reason.rest_code()), reason.http_status().to_string(), reason.rest_type().to_owned()]
+    });
+    assert_eq!(table("docs/rest.md", "| code | status | type |", [0, 1, 2]), rest.collect());
+    for reason in Reason::ALL {
+        assert_eq!(reason.name().to_lowercase(), reason.rest_code(), "the code of REST in capitals");
+        assert_eq!(Reason::parse(reason.name()), Some(*reason));
     }
-    for reason in reasons {
-        assert!(grpc.contains(&format!("| `{reason}` |")), "docs/grpc.md says what {reason} is");
+}
+
+#[test]
+fn the_contract_has_every_reason_and_its_code() {
+    let words =
+        |text: &str| text.split_whitespace().filter(|word| *word != "//").map(str::to_owned).collect::<Vec<_>>();
+    let service = file("proto/auditlog/v1/audit_log_service.proto");
+    let list =
+        service.split_once("whose reason is one of").and_then(|(_, rest)| rest.split_once('.')).expect("a list").0;
+    let listed = words(list).iter().map(|word| word.trim_end_matches(',').to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(listed, reasons_without(&REST_ALONE).map(|reason| reason.name().to_owned()).collect());
+    let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| code_name(*reason)).collect();
+    let mut pairs = 0;
+    for proto in ["audit_log.proto", "audit_log_service.proto", "erasure_service.proto", "integrity_service.proto"] {
+        for pair in words(&file(&format!("proto/auditlog/v1/{proto}"))).windows(2) {
+            // As in `NOT_FOUND (AUDIT_LOG_NOT_FOUND)`.
+            if let Some(name) = pair[1].strip_prefix('(').filter(|_| codes.contains(&pair[0])) {
+                let name = name.trim_end_matches(|letter: char| letter.is_ascii_punctuation());
+                let reason = Reason::parse(name).unwrap_or_else(|| panic!("{proto}: {name} is a reason"));
+                assert_eq!(code_name(reason), pair[0], "{proto}: {name}");
+                pairs += 1;
+            }
+        }
     }
+    assert!(pairs >= 8, "only {pairs} were found");
 }
 
 #[test]

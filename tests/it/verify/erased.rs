@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use auditlog::app::record_keys;
-use auditlog::domain::{Clock, Group, Random, Reason, Seq, entry_values, leaf_hash};
+use auditlog::domain::{Clock, Group, Random, ErasureReason, Seq, entry_values, leaf_hash};
 use auditlog::ingest::{Eraser, Erasure, Target};
 use auditlog::metrics::Metrics;
 use auditlog::signer::{Keys, Signing};
@@ -239,7 +239,7 @@ on_every_database! {
         let erase = |entry: usize| {
             let ids = vec![auditlog::domain::EntryId::parse(id(entry)).expect("an id")];
             let groups = [Group::Actor, Group::Content].into_iter().collect();
-            let reason = Reason::parse("asked for".to_owned()).expect("a reason");
+            let reason = ErasureReason::parse("asked for".to_owned()).expect("a reason");
             let (organization, key_id) = (organization(ORGANIZATION), "ErasersKey01".to_owned());
             Erasure { organization, target: Target::Entries(ids), groups, reason, key_id }
         };
@@ -339,7 +339,7 @@ on_every_database! {
         let file = signing_key(database);
         let (code, _, told) = ran(&["signing-key", "create"], &[("AUDITLOG_SIGNING_KEY", &file)]);
         assert_eq!(code, Some(0), "{told}");
-        let reason = Reason::parse("asked for".to_owned()).expect("a reason");
+        let reason = ErasureReason::parse("asked for".to_owned()).expect("a reason");
         let target = Target::Entries(vec![auditlog::domain::EntryId::parse(id(2)).expect("an id")]);
         let groups = [Group::Actor].into_iter().collect();
         let early = Erasure { organization: organization(ORGANIZATION), target, groups, reason, key_id: "K".to_owned() };

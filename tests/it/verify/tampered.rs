@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auditlog::domain::{Clock, EntryId, Group, OrganizationId, Random, Reason, Seq, entry_values};
+use auditlog::domain::{Clock, EntryId, Group, OrganizationId, Random, ErasureReason, Seq, entry_values};
 use auditlog::ingest::{Eraser, Erasure, Target};
 use auditlog::metrics::Metrics;
 
@@ -266,7 +266,7 @@ on_every_database! {
         let (one, other) = (id(7), id(260));
         let ids = [&one, &other].map(|id| EntryId::parse(id.clone()).expect("an id")).to_vec();
         let (target, groups) = (Target::Entries(ids), [Group::Actor, Group::Content].into_iter().collect());
-        let reason = Reason::parse("asked for".to_owned()).expect("a reason");
+        let reason = ErasureReason::parse("asked for".to_owned()).expect("a reason");
         let organization = OrganizationId::parse(ORGANIZATION).expect("an id");
         let erasure = Erasure { organization, target, groups, reason, key_id: "ErasersKey01".to_owned() };
         let (clock, random, patience) = (Clock::system(), Random::system(), Duration::from_secs(20));
