@@ -1,10 +1,11 @@
 //! What runs: the service, and the gateway to one elsewhere. Both bind, assemble, serve and drain.
 
 mod admission;
-mod database_health;
+mod background;
 mod deadline;
 pub mod gateway;
 mod health;
+mod jobs;
 mod net;
 mod observe;
 mod protocols;

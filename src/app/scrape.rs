@@ -18,9 +18,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, Semaphore};
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
-use super::server::Background;
 use crate::metrics::{CONTENT_TYPE as FORMAT, Metrics};
 use crate::telemetry;
 
@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Where metrics are read until this is dropped.
 pub(super) struct Scraped {
     pub(super) address: SocketAddr,
-    _server: Background,
+    _server: AbortOnDropHandle<Infallible>,
 }
 
 /// Serves `metrics` at `listen`, if it says where.
@@ -48,8 +48,8 @@ pub(super) async fn start(listen: Option<&str>, metrics: &Metrics) -> anyhow::Re
     // One at a time is made.
     let making = Arc::new(Mutex::new(metrics.clone()));
     let router = Router::new().route("/metrics", get(scrape)).with_state(making);
-    let server = tokio::spawn(serve(listener, router));
-    Ok(Some(Scraped { address, _server: Background(server.abort_handle()) }))
+    let _server = AbortOnDropHandle::new(tokio::spawn(serve(listener, router)));
+    Ok(Some(Scraped { address, _server }))
 }
 
 async fn scrape(State(making): State<Arc<Mutex<Metrics>>>) -> Response {

@@ -9,10 +9,11 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::Serving;
+use super::background::Jobs;
 use super::health::HealthStatuses;
 use super::net::{ConnectionLimits, Server};
 use super::protocols::Protocols;
@@ -59,21 +60,8 @@ pub(super) struct Backing {
     pub(super) store: Store,
     /// Ends when no connection is left that could queue a write.
     pub(super) writer: JoinHandle<()>,
-    /// May end at any moment: what it has not committed is done again.
-    pub(super) folder: Option<Background>,
-    /// The same. Ends before the writer, to which it may write.
-    pub(super) signer: Option<Background>,
-    /// The same. Reports the health of the database.
-    pub(super) follower: Option<Background>,
-}
-
-/// A task that ends with this value.
-pub(super) struct Background(pub(super) AbortHandle);
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    /// End when the drain begins, so before the writer, to which they may write.
+    pub(super) jobs: Jobs,
 }
 
 /// Waits for a writer that ends before its time.
@@ -157,7 +145,7 @@ async fn serve(
     }
     draining.store(true, Ordering::Relaxed);
     if let Some(backing) = &mut backing {
-        (backing.signer, backing.follower) = (None, None);
+        backing.jobs.end().await;
     }
     health.drain();
     info!("draining");
@@ -181,7 +169,6 @@ async fn serve(
         }
     }
     if let Some(backing) = backing {
-        drop(backing.folder);
         backing.store.close().await;
     }
     info!("stopped");

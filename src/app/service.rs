@@ -8,15 +8,15 @@ use std::time::Duration;
 use anyhow::anyhow;
 use axum::Router;
 use moka::future::Cache;
-use tokio::sync::watch;
 use tonic::Status;
 use tracing::{info, warn};
 
 use super::admission::Admission;
-use super::database_health::follow_database;
+use super::background::Jobs;
 use super::health::{self, AUDIT_LOGS, ERASURES, HealthStatuses, PROOFS, SERVER};
+use super::jobs::{CountJob, DatabaseHealthJob, SigningJob};
 use super::protocols::{Protocols, path};
-use super::server::{self, Background, Backing, Running};
+use super::server::{self, Backing, Running};
 use super::{Serving, reflection, scrape};
 use crate::access::Access;
 use crate::catalogue::Catalogues;
@@ -89,7 +89,6 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         let store = store.clone();
         metrics.pools(move || store.pools());
     }
-    let jobs = store.for_jobs();
     let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue, &metrics);
     // The rest of the time is for its last transaction, and for readers that it waits for.
     let erasing = serving.request_timeout / 3;
@@ -97,7 +96,14 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let eraser = Eraser::new(store.clone(), clock.clone(), random.clone(), erasing, keys, &metrics);
     let integrity = Integrity::new(store.clone(), signing.as_ref().map(|signing| signing.log_name.clone()));
     let health = HealthStatuses::serving(&[SERVER, AUDIT_LOGS, ERASURES, PROOFS]);
-    let signer = start_signer(&jobs, &clock, signing, &ingest, health.clone(), &metrics).await?;
+    let mut jobs = Jobs::new(&metrics, clock.clone());
+    jobs.spawn(DatabaseHealthJob::new(store.clone(), health.clone()));
+    if folds {
+        jobs.spawn(CountJob { folder: Folder::new(store.for_jobs()), lag: metrics.fold_lag(), ticks: 0 });
+    }
+    if let Some(job) = signing_job(&store, &clock, signing, &ingest, &health, &metrics).await? {
+        jobs.spawn(job);
+    }
     let access = Arc::new(Access::new(store.clone(), clock.clone(), rate, metrics.clone()));
     let (query, catalogues) = (Query::new(store.clone()), Catalogues::new(store.clone()));
     let draining = Arc::new(AtomicBool::new(false));
@@ -126,30 +132,26 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         false => rest::switched_off(),
     };
     let protocols = Protocols::new(grpc, "There is no such method", rest_router, &serving, (admission, &metrics))?;
-    let folder = folds.then(|| Background(tokio::spawn(Folder::new(jobs).run(metrics.clone())).abort_handle()));
-    let follower = tokio::spawn(follow_database(store.clone(), health.clone()));
-    let follower = Some(Background(follower.abort_handle()));
-    let backing = Backing { store, writer, folder, signer, follower };
+    let backing = Backing { store, writer, jobs };
     let running =
         server::spawn(bound, protocols, (budget, metrics), serving, (draining, health), Some(backing), scraped);
     info!(address = %running.address, rest, "listening");
     Ok(running)
 }
 
-/// Signs in the background. Health checks of the service for proofs tell whether it can.
-async fn start_signer(
+/// The job that signs; `None` without a signing key.
+async fn signing_job(
     store: &Store,
     clock: &Clock,
     signing: Option<Signing>,
     ingest: &Ingest,
-    health: HealthStatuses,
+    health: &HealthStatuses,
     metrics: &Metrics,
-) -> anyhow::Result<Option<Background>> {
-    // Until the first look has shown that it can.
-    health.set(PROOFS, false);
+) -> anyhow::Result<Option<SigningJob>> {
     let is_missing = signing.is_none() && store.was_signed().await?;
     metrics.signing(signing.is_some(), is_missing);
     let Some(signing) = signing else {
+        health.set(PROOFS, false);
         match is_missing {
             true => {
                 warn!("logs were signed before, and no signing key is configured: what is written now is not signed")
@@ -158,19 +160,8 @@ async fn start_signer(
         }
         return Ok(None);
     };
-    let signer = Signer::new(store.clone(), clock.clone(), signing, recorder(ingest.clone()))?;
-    let (told, mut serving) = watch::channel(false);
-    let relay = async move {
-        while serving.changed().await.is_ok() {
-            let is_serving = *serving.borrow_and_update();
-            health.set(PROOFS, is_serving);
-        }
-    };
-    let metrics = metrics.clone();
-    let task = tokio::spawn(async move {
-        tokio::join!(signer.run(told, metrics), relay);
-    });
-    Ok(Some(Background(task.abort_handle())))
+    let signer = Signer::new(store.for_jobs(), clock.clone(), signing, recorder(ingest.clone()))?;
+    Ok(Some(SigningJob::new(signer, health.clone(), metrics.checkpoints())))
 }
 
 /// Gives the keys of `signing` that sign the records of erasures, read anew each time.

@@ -5,15 +5,13 @@ mod check;
 mod fold;
 mod ladder;
 
-use std::panic::AssertUnwindSafe;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::FutureExt;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use crate::domain::{OrganizationId, Seq};
 use crate::error::{Error, Result};
-use crate::metrics::{FoldLag, Metrics};
+use crate::metrics::FoldLag;
 use crate::store::{Lag, Store};
 
 pub use check::{Checked, Fault};
@@ -25,16 +23,16 @@ const SMALLEST: Seq = 1_024;
 const BATCH: Seq = 2_000;
 /// Entries of a step beside a service, whose writes wait for it on SQLite.
 const SHORT: Seq = 5_000;
-/// How often we look for them.
-const PAUSE: Duration = Duration::from_millis(250);
+/// The pause while another folder has an organization.
+const TAKEN_BACKOFF: Duration = Duration::from_millis(250);
 /// So many wait for the next tidying. Fewer are left to the readers, who count them in some 30 µs.
 const REST: Seq = 256;
-/// How often we tidy, in looks.
+/// How often we tidy, in ticks.
 const TIDY: u32 = 240;
 /// An organization so far behind slows its readers down, and someone should know.
 const LATE: Seq = 10_000;
-/// How often we say so, in looks.
-const TOLD: u32 = 240;
+/// How often we say so, in ticks.
+const LOG_EVERY: u32 = 240;
 
 /// Folds what comes, in steps, one folder at a time for an organization among all processes.
 #[derive(Clone)]
@@ -48,46 +46,29 @@ impl Folder {
         Self { store }
     }
 
-    /// Folds in the background, for ever.
-    pub async fn run(self, metrics: Metrics) {
-        let lag = metrics.fold_lag();
-        let mut look: u32 = 0;
-        loop {
-            tokio::time::sleep(PAUSE).await;
-            look = look.wrapping_add(1);
-            let least = if look.is_multiple_of(TIDY) { REST } else { BATCH };
-            let begun = Instant::now();
-            let looked = AssertUnwindSafe(self.look(least, look.is_multiple_of(TOLD), &lag)).catch_unwind().await;
-            match looked {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => warn!(error = error.with_causes(), "organizations to fold cannot be looked for"),
-                // Its place is told by telemetry's hook.
-                Err(_) => error!("folding panicked; it goes on with the next look"),
-            }
-            // Among very many organizations a look takes its time, and must not be all that is done.
-            tokio::time::sleep(begun.elapsed() * 10).await;
-        }
-    }
-
-    /// Folds one step of each organization that is at least `least` entries behind.
-    async fn look(&self, least: Seq, is_told: bool, lag: &FoldLag) -> Result<()> {
-        let lags = self.store.lags(SMALLEST, least).await?;
+    /// Folds one step of each organization that waits for it, and reports to `lag` how far they are behind. `tick`
+    /// counts the calls. Errors: that of the first organization that could not be folded; the others were.
+    pub async fn step(&self, tick: u32, lag: &FoldLag) -> Result<()> {
+        let least = if tick.is_multiple_of(TIDY) { REST } else { BATCH };
+        let lags = self.store.lags(SMALLEST, least).await;
+        let lags = lags.map_err(|error| error.again("organizations to fold cannot be looked for"))?;
         lag.found(lags.iter().map(|lag| lag.head - lag.folded));
+        let mut failed = Ok(());
         for Lag { organization, head, folded } in lags {
-            if is_told && head - folded > LATE {
+            if tick.is_multiple_of(LOG_EVERY) && head - folded > LATE {
                 warn!(%organization, lag = head - folded, "counts are behind; lists of it are slower until they are not");
             }
             match fold::step(&self.store, &organization, folded, head, SHORT).await {
                 Ok(step) => debug!(%organization, ?step, "folded"),
                 Err(error) => {
-                    let error = error.with_causes();
-                    warn!(%organization, error, "folding failed; totals stay exact, and become slower");
+                    let doing = format!("folding failed for {organization}; totals stay exact, and become slower");
+                    failed = failed.and(Err(error.again(&doing)));
                 }
             }
             // What else runs here goes first.
             tokio::task::yield_now().await;
         }
-        Ok(())
+        failed
     }
 
     /// Folds all that there is of `organization` now, and tells how far after each step. Another folder may help.
@@ -98,7 +79,7 @@ impl Folder {
             match fold::step(&self.store, organization, lag.folded, lag.head, fold::STEP).await? {
                 Step::Folded(to) => lag.folded = to,
                 Step::Taken => {
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(TAKEN_BACKOFF).await;
                     lag = self.lag(organization).await?;
                 }
             }
@@ -114,7 +95,7 @@ impl Folder {
             if let Some(fold) = self.store.fold(organization, lag.folded).await? {
                 return fold.forget().await;
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(TAKEN_BACKOFF).await;
         }
     }
 

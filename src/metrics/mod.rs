@@ -2,6 +2,7 @@
 //! together, and passed to whatever counts. Labels have few values, and never what people wrote.
 
 mod background;
+mod jobs;
 mod process;
 mod readings;
 mod requests;
@@ -18,6 +19,7 @@ use prometheus_client::registry::Registry;
 use requests::Requests;
 
 pub use background::{Checkpoints, FoldLag, Writes};
+pub use jobs::JobMetrics;
 /// The content type of [`Metrics::text`].
 pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 pub use prometheus_client::metrics::counter::Counter;

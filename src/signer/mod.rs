@@ -10,22 +10,16 @@ mod memory;
 mod rotation;
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
-use std::panic::AssertUnwindSafe;
+use std::fmt::{self, Display};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::domain::{Catalogue, Clock, NewEntry, OrganizationId, Seq};
 use crate::error::{Error, Result};
 use crate::files::check_owner;
-use crate::metrics::Metrics;
 use crate::store::{Growth, SignedCheckpoint, Store};
 use auditlog_verify::merkle::{LogName, SigningKey, sign};
 use examine::{Examined, Examiner};
@@ -36,16 +30,8 @@ pub use examine::Finding;
 pub use keys::{Key, Keys};
 pub use memory::TreeHead;
 
-/// How often it looks for logs that have grown.
-const PAUSE: Duration = Duration::from_secs(1);
-/// How often it looks again once it has stopped.
-const STOPPED: Duration = Duration::from_secs(3);
-/// How often it says again why it has stopped, in looks.
-const TOLD: u32 = 100;
-/// How long errors may pass before it says that it does not sign.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Findings that are told at once.
-const MAX_TOLD: usize = 10;
+/// The most findings that are logged at once.
+const MAX_LOGGED: usize = 10;
 
 /// What signs, and under which name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +46,7 @@ pub struct Signing {
 pub type Record =
     Box<dyn Fn(OrganizationId, NewEntry, Arc<Catalogue>) -> BoxFuture<'static, Result<Seq>> + Send + Sync>;
 
-/// The one task that signs.
+/// Signs the logs of one database.
 pub struct Signer {
     store: Store,
     clock: Clock,
@@ -68,21 +54,21 @@ pub struct Signer {
     record: Record,
 }
 
-/// Why a look signed nothing.
-enum Halt {
-    /// Something else than before.
+/// Why a step signed nothing.
+pub enum SignerStopped {
+    /// Logs that may not be signed, at least one, each with the reason.
     Refused(Vec<(String, Finding)>),
-    /// Logs were signed, and the file that remembers what of them is not there.
+    /// Logs were signed, and this file, which remembers the last checkpoints, is missing.
     Forgotten(PathBuf),
-    /// Keys, or what is remembered beside them.
+    /// The key file, or the file beside it, cannot be used.
     Files(anyhow::Error),
-    /// It may pass.
+    /// The database does not answer, which may pass.
     Storage(Error),
-    /// It will not.
+    /// A fault of the service.
     Internal(Error),
 }
 
-impl From<Error> for Halt {
+impl From<Error> for SignerStopped {
     fn from(error: Error) -> Self {
         match error {
             Error::StorageUnavailable(_) | Error::Overloaded(_) | Error::Timeout | Error::Draining => {
@@ -93,7 +79,7 @@ impl From<Error> for Halt {
     }
 }
 
-impl From<anyhow::Error> for Halt {
+impl From<anyhow::Error> for SignerStopped {
     fn from(error: anyhow::Error) -> Self {
         Self::Files(error)
     }
@@ -114,54 +100,8 @@ impl Signer {
         Ok(Self { store, clock, signing, record })
     }
 
-    /// Signs in the background, for ever, and tells whether it can.
-    pub async fn run(self, serving: watch::Sender<bool>, metrics: Metrics) {
-        let checkpoints = metrics.checkpoints();
-        let mut told = String::new();
-        let mut looks: u32 = 0;
-        let mut signed_at = Instant::now();
-        loop {
-            let begun = Instant::now();
-            let looked = AssertUnwindSafe(self.look()).catch_unwind().await;
-            // Its place is told by telemetry's hook.
-            let looked = looked.unwrap_or_else(|_| Err(Halt::Internal(Error::Internal(anyhow!("signing panicked")))));
-            let pause = match looked {
-                Ok(signed) => {
-                    debug!(signed, "looked for logs to sign");
-                    if !std::mem::take(&mut told).is_empty() {
-                        info!("signing goes on");
-                    }
-                    checkpoints.signed(begun);
-                    serving.send_replace(true);
-                    signed_at = Instant::now();
-                    // Among very many logs a look takes its time, and must not be all that is done.
-                    PAUSE.max(begun.elapsed() * 2)
-                }
-                Err(Halt::Storage(error)) => {
-                    warn!(error = error.with_causes(), "signing failed; trying again");
-                    if signed_at.elapsed() > PATIENCE {
-                        serving.send_replace(false);
-                    }
-                    PAUSE
-                }
-                Err(halt) => {
-                    checkpoints.stopped();
-                    serving.send_replace(false);
-                    let found = halt.found();
-                    looks = if found == told { looks.wrapping_add(1) } else { 0 };
-                    if looks.is_multiple_of(TOLD) {
-                        halt.tell();
-                    }
-                    told = found;
-                    STOPPED
-                }
-            };
-            tokio::time::sleep(pause).await;
-        }
-    }
-
     /// Signs all logs that have grown, if all of them may be signed. Gives how many.
-    async fn look(&self) -> std::result::Result<usize, Halt> {
+    pub async fn step(&self) -> std::result::Result<usize, SignerStopped> {
         let keys = Keys::load(&self.signing.key_file)?;
         let state = StateFile::of(&self.signing.key_file);
         // Before the logs: other processes may sign with the same file.
@@ -172,7 +112,9 @@ impl Signer {
         let logs = self.store.growth(&keys.main().public()).await?;
         let memory = match memory {
             Some(memory) => memory,
-            None if logs.iter().any(|log| log.signed > 0) => return Err(Halt::Forgotten(state.path().to_owned())),
+            None if logs.iter().any(|log| log.signed > 0) => {
+                return Err(SignerStopped::Forgotten(state.path().to_owned()));
+            }
             None => {
                 let state = state.clone();
                 blocking(move || state.create()).await?;
@@ -203,7 +145,7 @@ impl Signer {
         keys: &Keys,
         memory: &Memory,
         logs: &[Growth],
-    ) -> std::result::Result<Vec<Examined>, Halt> {
+    ) -> std::result::Result<Vec<Examined>, SignerStopped> {
         let mut refused = Vec::new();
         let mut examined = Vec::new();
         let mut gone: BTreeMap<_, _> = memory.iter().collect();
@@ -232,7 +174,7 @@ impl Signer {
             }
         }
         refused.extend(gone.into_iter().map(|(log_id, signed)| gone_log(log_id, *signed)));
-        if refused.is_empty() { Ok(examined) } else { Err(Halt::Refused(refused)) }
+        if refused.is_empty() { Ok(examined) } else { Err(SignerStopped::Refused(refused)) }
     }
 
     async fn examine(&self, keys: &Keys, log: &Growth, remembered: Option<TreeHead>) -> Result<Option<Examined>> {
@@ -246,7 +188,7 @@ impl Signer {
         keys: &Keys,
         memory: &Memory,
         mut examined: Examined,
-    ) -> std::result::Result<Option<(Examined, SignedCheckpoint)>, Halt> {
+    ) -> std::result::Result<Option<(Examined, SignedCheckpoint)>, SignerStopped> {
         let now = self.clock.now();
         let is_first = examined.checkpoint.is_none() && !memory.contains_key(&examined.log_id);
         if is_first || !examined.has(&keys.main().public()) {
@@ -282,26 +224,21 @@ fn gone_log(log_id: &str, signed: TreeHead) -> (String, Finding) {
     (format!("log {log_id}"), Finding::Gone { signed: signed.size })
 }
 
-impl Halt {
-    /// To see whether it is the same as before.
-    fn found(&self) -> String {
-        match self {
-            Self::Refused(refused) => format!("{refused:?}"),
-            Self::Forgotten(file) => file.display().to_string(),
-            Self::Files(error) => format!("{error:#}"),
-            Self::Storage(error) | Self::Internal(error) => error.with_causes(),
-        }
+impl SignerStopped {
+    /// Whether the next step may succeed without an operator.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Storage(_))
     }
 
-    /// Tells an operator what was found and what to do.
-    fn tell(&self) {
+    /// Logs the reason, and what an operator can do.
+    pub fn log(&self) {
         match self {
             Self::Refused(refused) => {
-                for (log, finding) in refused.iter().take(MAX_TOLD) {
+                for (log, finding) in refused.iter().take(MAX_LOGGED) {
                     error!(log, %finding, advice = finding.advice(), "signing has stopped: a log may not be signed");
                 }
-                if refused.len() > MAX_TOLD {
-                    error!(others = refused.len() - MAX_TOLD, "signing has stopped: further logs may not be signed");
+                if refused.len() > MAX_LOGGED {
+                    error!(others = refused.len() - MAX_LOGGED, "signing has stopped: further logs may not be signed");
                 }
             }
             Self::Forgotten(file) => error!(
@@ -310,14 +247,23 @@ impl Halt {
                 advice = Finding::Forgotten.advice(),
                 "signing has stopped: nobody can tell what was signed"
             ),
-            Self::Files(cause) => halted(&format_args!("{cause:#}")),
-            Self::Storage(error) | Self::Internal(error) => halted(&error.with_causes()),
+            Self::Storage(error) => warn!(error = error.with_causes(), "signing failed; trying again"),
+            Self::Files(_) | Self::Internal(_) => {
+                error!(error = %self, "nothing can be signed; writes and reads go on")
+            }
         }
     }
 }
 
-fn halted(error: &dyn Display) {
-    error!(%error, "nothing can be signed; writes and reads go on");
+impl Display for SignerStopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refused) => refused.iter().try_for_each(|(log, finding)| writeln!(f, "{log}: {finding}")),
+            Self::Forgotten(file) => write!(f, "{}: {}", file.display(), Finding::Forgotten),
+            Self::Files(error) => write!(f, "{error:#}"),
+            Self::Storage(error) | Self::Internal(error) => f.write_str(&error.with_causes()),
+        }
+    }
 }
 
 /// Runs what waits for files beside the tasks.

@@ -73,8 +73,14 @@ struct Task {
 impl Task {
     fn start(store: &Store, ingest: &Ingest, key_file: &Path) -> Self {
         let signer = Signer::new(store.clone(), Clock::system(), signing(key_file), recorder(ingest.clone()));
-        let (told, serving) = watch::channel(false);
-        Self { task: tokio::spawn(signer.expect("a key").run(told, Metrics::default())), serving }
+        let (signer, (told, serving)) = (signer.expect("a key"), watch::channel(false));
+        let steps = async move {
+            loop {
+                told.send_replace(signer.step().await.is_ok());
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        Self { task: tokio::spawn(steps), serving }
     }
 
     /// Waits until it says `expected`, in a look that begins from now on.

@@ -232,6 +232,7 @@ on_every_database! {
         std::fs::rename(&file, &away).expect("the key goes away");
         comes_to(&service, "auditlog_signer_stopped", |stopped| stopped == 1.0).await;
         comes_to(&service, "auditlog_checkpoint_age_seconds", |age| age > 4.0).await;
+        comes_to(&service, r#"auditlog_job_failures_total{name="signing"}"#, |failures| failures > 1.0).await;
         std::fs::rename(&away, &file).expect("the key comes back");
         let seen = comes_to(&service, "auditlog_signer_stopped", |stopped| stopped == 0.0).await;
         assert!(seen.count("auditlog_checkpoint_age_seconds") < 4.0);
@@ -239,6 +240,23 @@ on_every_database! {
         let service = Service::start(database).await;
         let seen = Seen::of(&service).await;
         assert!(!seen.0.contains("checkpoint") && !seen.0.contains("signer"), "without a key there is nothing to tell");
+        service.stop().await;
+    }
+
+    async fn each_background_job_has_its_runs_and_its_last_success(database: &Database) {
+        let service = whole(database).await;
+        for name in ["counts", "database_health", "signing"] {
+            let series = |metric: &str| format!("auditlog_job_{metric}{{name=\"{name}\"}}");
+            let begun = Clock::system().now().micros() as f64 / 1e6;
+            comes_to(&service, &series("last_success_timestamp_seconds"), |at| at > begun).await;
+            let seen = comes_to(&service, &series("runs_total"), |runs| runs > 1.0).await;
+            assert_eq!(seen.value(&series("failures_total")), Some(0.0), "{name}");
+        }
+        service.stop().await;
+        let service = Service::start_with(database, Clock::system(), Options { folds: false, ..options() }).await;
+        let seen = Seen::of(&service).await;
+        let names: Vec<_> = seen.0.lines().filter_map(|line| line.strip_prefix("auditlog_job_runs_total{name=")).collect();
+        assert!(names.len() == 1 && names[0].starts_with("\"database_health\"}"), "{names:?}");
         service.stop().await;
     }
 

@@ -1,0 +1,235 @@
+//! Background jobs: work that a process repeats beside its requests until it drains. One runner gives every job the
+//! same pauses, back-off, handling of panics, log lines, metrics and end. The jobs themselves are listed in `jobs`.
+
+use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::domain::Clock;
+use crate::metrics::{JobMetrics, Metrics};
+
+/// The longest pause after a failed run, if the job's period is not longer. Pauses double up to it.
+const MAX_BACKOFF: Duration = Duration::from_secs(3);
+/// A cause of failures is logged when it is new, and again after so many runs that fail for it.
+const LOG_EVERY: u32 = 100;
+
+/// Work that is repeated. It runs in one task, so that its runs never overlap, and may be dropped at any `await`.
+pub(super) trait Job: Send + 'static {
+    /// Names the job in metrics and in the log.
+    const NAME: &'static str;
+    /// The pause between two runs.
+    const PERIOD: Duration;
+    /// The pause grows by so many times the duration of the last run, which leaves the rest of the time to requests.
+    const REST: u32 = 0;
+    /// Why a run fails. Two failures with the same text have the same cause.
+    type Error: Display + Send;
+
+    /// Does the work once.
+    fn run(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Hears of each run that fails: its error, or `None` after a panic.
+    fn failed(&mut self, _error: Option<&Self::Error>) {}
+
+    /// Logs an error of a run.
+    fn log(error: &Self::Error) {
+        warn!(job = Self::NAME, %error, "a background job failed; it is tried again");
+    }
+}
+
+/// All jobs of a process. They end when this is dropped.
+pub(super) struct Jobs {
+    tasks: JoinSet<()>,
+    metrics: JobMetrics,
+    clock: Clock,
+}
+
+impl Jobs {
+    /// No jobs yet; `clock` dates their last successes.
+    pub(super) fn new(metrics: &Metrics, clock: Clock) -> Self {
+        Self { tasks: JoinSet::new(), metrics: metrics.jobs(), clock }
+    }
+
+    /// Runs `job` from now on.
+    pub(super) fn spawn<J: Job>(&mut self, job: J) {
+        let (metrics, clock) = (self.metrics.clone(), self.clock.clone());
+        metrics.began(J::NAME, clock.now());
+        self.tasks.spawn(repeat(job, metrics, clock));
+    }
+
+    /// Ends all jobs where they stand, and waits until they have given back what they use. The next process repeats
+    /// what was not committed.
+    pub(super) async fn end(&mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+async fn repeat<J: Job>(mut job: J, metrics: JobMetrics, clock: Clock) {
+    let mut failures = Failures::default();
+    loop {
+        let begun = Instant::now();
+        let pause = match AssertUnwindSafe(job.run()).catch_unwind().await {
+            Ok(Ok(())) => {
+                metrics.succeeded(J::NAME, clock.now());
+                if std::mem::take(&mut failures).in_a_row > 0 {
+                    info!(job = J::NAME, "a background job succeeds again");
+                }
+                J::PERIOD + J::REST * begun.elapsed()
+            }
+            Ok(Err(error)) => {
+                metrics.failed(J::NAME);
+                if failures.add(error.to_string()) {
+                    J::log(&error);
+                }
+                job.failed(Some(&error));
+                failures.backoff(J::PERIOD)
+            }
+            Err(_) => {
+                metrics.failed(J::NAME);
+                // The panic hook of telemetry logs where it was.
+                if failures.add("panic".to_owned()) {
+                    error!(job = J::NAME, "a background job panicked; it is tried again");
+                }
+                job.failed(None);
+                failures.backoff(J::PERIOD)
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// The failures since the last success.
+#[derive(Debug, Default)]
+struct Failures {
+    in_a_row: u32,
+    /// The cause of the last one, and how often it has come before that.
+    cause: String,
+    repeated: u32,
+}
+
+impl Failures {
+    /// Counts a failure. Gives whether it is to be logged.
+    fn add(&mut self, cause: String) -> bool {
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        self.repeated = if self.in_a_row > 1 && cause == self.cause { self.repeated.wrapping_add(1) } else { 0 };
+        self.cause = cause;
+        self.repeated.is_multiple_of(LOG_EVERY)
+    }
+
+    /// The pause after the last failure of a job with this period.
+    fn backoff(&self, period: Duration) -> Duration {
+        let doubled = 2u32.saturating_pow(self.in_a_row.saturating_sub(1));
+        period.saturating_mul(doubled).min(MAX_BACKOFF.max(period))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::domain::Timestamp;
+
+    /// Fails, panics, and succeeds from its third run on; reports each run and each failure.
+    struct Flaky {
+        runs: u32,
+        reports: mpsc::UnboundedSender<&'static str>,
+    }
+
+    impl Job for Flaky {
+        const NAME: &'static str = "flaky";
+        const PERIOD: Duration = Duration::from_millis(1);
+        type Error = &'static str;
+
+        async fn run(&mut self) -> Result<(), &'static str> {
+            self.runs += 1;
+            match self.runs {
+                1 => Err("not yet"),
+                2 => panic!("on purpose"),
+                _ => self.reports.send("succeeded").map_err(|_| "nobody listens"),
+            }
+        }
+
+        fn failed(&mut self, error: Option<&&'static str>) {
+            self.reports.send(error.copied().unwrap_or("panicked")).expect("the test listens");
+        }
+    }
+
+    /// A log in memory.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_fails_or_panics_is_logged_and_counted_and_goes_on_until_it_is_ended() {
+        let (metrics, log, (reports, mut heard)) = (Metrics::default(), Log::default(), mpsc::unbounded_channel());
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let mut jobs = Jobs::new(&metrics, Clock::from_fn(|| Timestamp::saturating(5_000_000)));
+        jobs.spawn(Flaky { runs: 0, reports });
+        for expected in ["not yet", "panicked", "succeeded", "succeeded"] {
+            assert_eq!(heard.recv().await, Some(expected));
+        }
+        jobs.end().await;
+        while let Some(report) = heard.recv().await {
+            assert_eq!(report, "succeeded");
+        }
+        let logged = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("UTF-8");
+        let lines = [
+            r#"WARN auditlog::app::background: a background job failed; it is tried again job="flaky" error=not yet"#,
+            r#"ERROR auditlog::app::background: a background job panicked; it is tried again job="flaky""#,
+            r#"INFO auditlog::app::background: a background job succeeds again job="flaky""#,
+        ];
+        assert_eq!(logged.lines().count(), lines.len(), "{logged}");
+        assert!(logged.lines().zip(lines).all(|(logged, line)| logged.ends_with(line)), "{logged}");
+        let text = metrics.text().expect("text");
+        let value = |series: &str| {
+            let series = format!("auditlog_job_{series}{{name=\"flaky\"}} ");
+            let value = text.lines().find_map(|line| line.strip_prefix(&series)).unwrap_or_else(|| panic!("{series}"));
+            value.parse::<f64>().expect("a number")
+        };
+        assert_eq!(value("failures_total"), 2.0);
+        assert!(value("runs_total") >= 4.0, "{}", value("runs_total"));
+        assert_eq!(value("last_success_timestamp_seconds"), 5.0);
+    }
+
+    #[test]
+    fn pauses_double_from_the_period_to_the_limit() {
+        let mut failures = Failures::default();
+        let pauses = |failures: &mut Failures, period| {
+            let mut next = || {
+                failures.add("cause".to_owned());
+                failures.backoff(Duration::from_millis(period))
+            };
+            [next(), next(), next(), next()].map(|pause| pause.as_millis())
+        };
+        assert_eq!(pauses(&mut failures, 700), [700, 1_400, 2_800, 3_000]);
+        assert_eq!(pauses(&mut failures, 60_000), [60_000; 4], "a longer period is its own limit");
+        failures.in_a_row = u32::MAX;
+        assert_eq!(pauses(&mut failures, 700), [3_000; 4]);
+    }
+
+    #[test]
+    fn a_cause_is_logged_when_it_is_new_and_again_after_many_runs() {
+        let mut failures = Failures::default();
+        let mut logged = |cause: &str, runs: u32| (0..runs).filter(|_| failures.add(cause.to_owned())).count();
+        assert_eq!([logged("a", 1), logged("a", 99), logged("a", 1)], [1, 0, 1]);
+        assert_eq!([logged("b", 1), logged("a", 1)], [1, 1]);
+    }
+}

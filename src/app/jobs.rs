@@ -1,0 +1,119 @@
+//! The background jobs of the service, each with its name, its period, and what it does about its own failures.
+
+use std::time::{Duration, Instant};
+
+use tracing::{debug, error, info};
+
+use super::background::Job;
+use super::health::{AUDIT_LOGS, ERASURES, HealthStatuses, PROOFS};
+use crate::marks::Folder;
+use crate::metrics::{Checkpoints, FoldLag};
+use crate::signer::{Signer, SignerStopped};
+use crate::store::Store;
+
+/// Errors of the signer that may pass change its health once they have lasted so long.
+const MAX_SIGNING_OUTAGE: Duration = Duration::from_secs(60);
+
+/// Adds new entries to the counts.
+pub(super) struct CountJob {
+    pub(super) folder: Folder,
+    pub(super) lag: FoldLag,
+    pub(super) ticks: u32,
+}
+
+impl Job for CountJob {
+    const NAME: &'static str = "counts";
+    const PERIOD: Duration = Duration::from_millis(250);
+    const REST: u32 = 10;
+    type Error = String;
+
+    async fn run(&mut self) -> Result<(), String> {
+        self.ticks = self.ticks.wrapping_add(1);
+        self.folder.step(self.ticks, &self.lag).await.map_err(|error| error.with_causes())
+    }
+}
+
+/// Signs checkpoints. Health checks of the service for proofs say whether it can.
+pub(super) struct SigningJob {
+    signer: Signer,
+    health: HealthStatuses,
+    checkpoints: Checkpoints,
+    succeeded_at: Instant,
+}
+
+impl SigningJob {
+    /// A job that runs from now on. `health` says NOT_SERVING until its first success.
+    pub(super) fn new(signer: Signer, health: HealthStatuses, checkpoints: Checkpoints) -> Self {
+        health.set(PROOFS, false);
+        Self { signer, health, checkpoints, succeeded_at: Instant::now() }
+    }
+}
+
+impl Job for SigningJob {
+    const NAME: &'static str = "signing";
+    const PERIOD: Duration = Duration::from_secs(1);
+    const REST: u32 = 2;
+    type Error = SignerStopped;
+
+    async fn run(&mut self) -> Result<(), SignerStopped> {
+        let begun = Instant::now();
+        let signed = self.signer.step().await?;
+        debug!(signed, "looked for logs to sign");
+        self.checkpoints.signed(begun);
+        self.health.set(PROOFS, true);
+        self.succeeded_at = Instant::now();
+        Ok(())
+    }
+
+    fn failed(&mut self, error: Option<&SignerStopped>) {
+        let may_pass = error.is_some_and(SignerStopped::may_pass);
+        if !may_pass {
+            self.checkpoints.stopped();
+        }
+        if !may_pass || self.succeeded_at.elapsed() > MAX_SIGNING_OUTAGE {
+            self.health.set(PROOFS, false);
+        }
+    }
+
+    fn log(error: &SignerStopped) {
+        error.log();
+    }
+}
+
+/// Asks the database whether it answers. The health of the services that need it follows; that of the whole server does
+/// not, since nobody should restart a process because its database is away.
+pub(super) struct DatabaseHealthJob {
+    store: Store,
+    health: HealthStatuses,
+    did_answer: bool,
+}
+
+impl DatabaseHealthJob {
+    /// A job for a database that has just been opened.
+    pub(super) fn new(store: Store, health: HealthStatuses) -> Self {
+        Self { store, health, did_answer: true }
+    }
+}
+
+impl Job for DatabaseHealthJob {
+    const NAME: &'static str = "database_health";
+    const PERIOD: Duration = Duration::from_secs(1);
+    /// A database that does not answer is a finding, and no failure to look.
+    type Error = std::convert::Infallible;
+
+    async fn run(&mut self) -> Result<(), Self::Error> {
+        let answer = self.store.ping().await;
+        match (self.did_answer, &answer) {
+            (true, Err(error)) => {
+                error!(error = error.with_causes(), "the database does not answer; health checks say NOT_SERVING");
+            }
+            (false, Ok(())) => info!("the database answers again; health checks say SERVING"),
+            _ => {}
+        }
+        self.did_answer = answer.is_ok();
+        for service in [AUDIT_LOGS, ERASURES] {
+            self.health.set(service, self.did_answer);
+        }
+        Ok(())
+    }
+}
