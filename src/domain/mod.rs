@@ -24,4 +24,4 @@ pub use id::EntryId;
 pub use leaf::{entry_leaf, entry_values, leaf_hash};
 pub use position::{Position, Span};
 pub use random::{BASE62, Random};
-pub use text::{Identifier, Metadata, Name, OrganizationId, ErasureReason, Secret, did_you_mean, hex};
+pub use text::{ErasureReason, Identifier, Metadata, Name, OrganizationId, Secret, did_you_mean, hex};

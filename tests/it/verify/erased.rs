@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use auditlog::app::record_keys;
-use auditlog::domain::{Clock, Group, Random, ErasureReason, Seq, entry_values, leaf_hash};
+use auditlog::domain::{Clock, ErasureReason, Group, Random, Seq, entry_values, leaf_hash};
 use auditlog::ingest::{Eraser, Erasure, Target};
 use auditlog::metrics::Metrics;
 use auditlog::signer::{Keys, Signing};

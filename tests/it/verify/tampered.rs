@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auditlog::domain::{Clock, EntryId, Group, OrganizationId, Random, ErasureReason, Seq, entry_values};
+use auditlog::domain::{Clock, EntryId, ErasureReason, Group, OrganizationId, Random, Seq, entry_values};
 use auditlog::ingest::{Eraser, Erasure, Target};
 use auditlog::metrics::Metrics;
 
