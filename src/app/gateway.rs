@@ -15,7 +15,7 @@ use super::admission::Admission;
 use super::health::{self, AUDIT_LOGS, HealthStatuses, Watching};
 use super::protocols::{Protocols, path};
 use super::server::{self, Running};
-use super::{Serving, reflection, scrape};
+use super::{Serving, metrics_server, reflection};
 use crate::domain::{Clock, EntryId, Random};
 use crate::error::Error;
 use crate::grpc::health::health_check_response::ServingStatus;
@@ -55,7 +55,7 @@ pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
     let Parts { upstream, clock, random } = parts;
     let metrics = Metrics::default();
     let bound = server::bind(&serving.listen, serving.limits.connections).await?;
-    let scraped = scrape::start(serving.metrics_listen.as_deref(), &metrics).await?;
+    let scraped = metrics_server::start(serving.metrics_listen.as_deref(), &metrics).await?;
     let uri = upstream.uri().clone();
     let channel = upstream.connect_lazy();
     let draining = Arc::new(AtomicBool::new(false));

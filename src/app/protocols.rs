@@ -22,7 +22,7 @@ use tower_http::cors::CorsLayer;
 use super::Serving;
 use super::admission::Admission;
 use super::deadline::{TIMEOUT_HEADER, ending};
-use super::observe::Observer;
+use super::request_metrics::Observer;
 use crate::grpc::{ORGANIZATION_HEADER, status};
 use crate::metrics::Metrics;
 use crate::rest;

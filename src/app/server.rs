@@ -15,9 +15,9 @@ use tracing::{info, warn};
 use super::Serving;
 use super::background::Jobs;
 use super::health::HealthStatuses;
+use super::metrics_server::MetricsServer;
 use super::net::{ConnectionLimits, Server};
 use super::protocols::Protocols;
-use super::scrape::Scraped;
 use crate::limits::Budget;
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -56,7 +56,7 @@ impl Running {
 }
 
 /// What the service needs until its last request has ended. A gateway needs nothing.
-pub(super) struct Backing {
+pub(super) struct ServiceHandles {
     pub(super) store: Store,
     /// Ends when no connection is left that could queue a write.
     pub(super) writer: JoinHandle<()>,
@@ -65,7 +65,7 @@ pub(super) struct Backing {
 }
 
 /// Waits for a writer that ends before its time.
-async fn writer_ended(backing: &mut Option<Backing>) {
+async fn writer_ended(backing: &mut Option<ServiceHandles>) {
     match backing {
         // However it ended, nothing can be written.
         Some(backing) => drop((&mut backing.writer).await),
@@ -74,17 +74,17 @@ async fn writer_ended(backing: &mut Option<Backing>) {
 }
 
 /// The port that a server will serve.
-pub(super) struct Bound {
+pub(super) struct BoundListener {
     listener: TcpListener,
     address: SocketAddr,
 }
 
 /// Takes the port, before anything else is begun that would have to be undone.
-pub(super) async fn bind(listen: &str, limits: ConnectionLimits) -> anyhow::Result<Bound> {
+pub(super) async fn bind(listen: &str, limits: ConnectionLimits) -> anyhow::Result<BoundListener> {
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
     allow_files(limits.most);
-    Ok(Bound { listener, address })
+    Ok(BoundListener { listener, address })
 }
 
 /// Raises the limit of open files as far as it may be, and warns where that is not enough for `connections`.
@@ -101,13 +101,13 @@ fn allow_files(connections: usize) {
 
 /// Serves `protocols` until it is stopped. `draining` turns true when that begins, and `health` tells it.
 pub(super) fn spawn(
-    Bound { listener, address }: Bound,
+    BoundListener { listener, address }: BoundListener,
     protocols: Protocols,
     (budget, metrics): (Budget, Metrics),
     serving: Serving,
     (draining, health): (Arc<AtomicBool>, HealthStatuses),
-    backing: Option<Backing>,
-    scraped: Option<Scraped>,
+    backing: Option<ServiceHandles>,
+    scraped: Option<MetricsServer>,
 ) -> Running {
     let (stop, stopped) = oneshot::channel();
     let metrics_address = scraped.as_ref().map(|scraped| scraped.address);
@@ -135,7 +135,7 @@ async fn serve(
     stopped: oneshot::Receiver<()>,
     Serving { drain_delay, drain_limit, .. }: Serving,
     (draining, health): (Arc<AtomicBool>, HealthStatuses),
-    mut backing: Option<Backing>,
+    mut backing: Option<ServiceHandles>,
 ) -> anyhow::Result<()> {
     tokio::select! {
         () = &mut accepting => return Err(anyhow!("the server ended")),

@@ -16,8 +16,8 @@ use super::background::Jobs;
 use super::health::{self, AUDIT_LOGS, ERASURES, HealthStatuses, PROOFS, SERVER};
 use super::jobs::{CountJob, DatabaseHealthJob, SigningJob};
 use super::protocols::{Protocols, path};
-use super::server::{self, Backing, Running};
-use super::{Serving, reflection, scrape};
+use super::server::{self, Running, ServiceHandles};
+use super::{Serving, metrics_server, reflection};
 use crate::access::Access;
 use crate::catalogue::Catalogues;
 use crate::domain::{Clock, Random};
@@ -82,7 +82,7 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let Options { serving, rest, folds, queue, reads, rate, signing } = options;
     let metrics = Metrics::default();
     let bound = server::bind(&serving.listen, serving.limits.connections).await?;
-    let scraped = scrape::start(serving.metrics_listen.as_deref(), &metrics).await?;
+    let scraped = metrics_server::start(serving.metrics_listen.as_deref(), &metrics).await?;
     let budget = Budget::new(serving.limits.bytes);
     let store = store.with_read_limits(reads, budget.clone(), metrics.clone());
     {
@@ -132,7 +132,7 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         false => rest::switched_off(),
     };
     let protocols = Protocols::new(grpc, "There is no such method", rest_router, &serving, (admission, &metrics))?;
-    let backing = Backing { store, writer, jobs };
+    let backing = ServiceHandles { store, writer, jobs };
     let running =
         server::spawn(bound, protocols, (budget, metrics), serving, (draining, health), Some(backing), scraped);
     info!(address = %running.address, rest, "listening");

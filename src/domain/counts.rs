@@ -6,7 +6,7 @@ use super::{Action, Identifier, KindFilter, ResourceType};
 pub const ACTIONS: usize = 6;
 
 /// What kind of entry: the smallest group that a filter on types and actions can tell apart.
-pub type Leaf = (ResourceType, Action);
+pub type EntryKind = (ResourceType, Action);
 
 /// Whose entries are counted, and the streams in which they are read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,7 +70,7 @@ impl Counts {
     }
 
     /// One entry more.
-    pub fn add(&mut self, leaf: Leaf) -> Result<(), Damaged> {
+    pub fn add(&mut self, leaf: EntryKind) -> Result<(), Damaged> {
         let count = self.at_mut(leaf)?;
         *count = count.checked_add(1).ok_or(Damaged)?;
         Ok(())
@@ -103,7 +103,7 @@ impl Counts {
         counted.map(|(_, count)| i64::from(*count)).sum()
     }
 
-    fn at_mut(&mut self, (code, action): Leaf) -> Result<&mut u32, Damaged> {
+    fn at_mut(&mut self, (code, action): EntryKind) -> Result<&mut u32, Damaged> {
         let action = usize::try_from(action.0).ok().filter(|action| *action < ACTIONS).ok_or(Damaged)?;
         let place = usize::try_from(code.0).map_err(|_| Damaged)? * ACTIONS + action;
         if self.0.len() <= place {
@@ -124,7 +124,7 @@ impl Counts {
 mod tests {
     use super::*;
 
-    fn leaf(code: i16, action: i16) -> Leaf {
+    fn leaf(code: i16, action: i16) -> EntryKind {
         (ResourceType(code), Action(action))
     }
 

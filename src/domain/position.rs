@@ -20,19 +20,19 @@ impl Position {
 
 /// The entries after one position and up to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub struct PositionRange {
     /// Not part of it.
     pub after: Position,
     /// Part of it.
     pub to: Position,
 }
 
-impl Span {
+impl PositionRange {
     /// All entries.
     pub const ALL: Self = Self { after: Position::START, to: Position::END };
 }
 
-impl From<TimeRange> for Span {
+impl From<TimeRange> for PositionRange {
     fn from(range: TimeRange) -> Self {
         // The instant itself, before all entries of that instant.
         let before = |timestamp| Position { timestamp, seq: 0 };

@@ -6,8 +6,8 @@ use super::{Service, pb};
 use crate::access::Scope;
 use crate::domain::{Catalogue, EntryId, Erased, ErasureReason, Group, Identifier, Invalid, OrganizationId};
 use crate::error::{AtField, Error, Result};
-use crate::ingest::{Erasure, Forgotten, Target};
-use crate::store::Extent;
+use crate::ingest::{Erasure, ErasureReport, Target};
+use crate::store::ErasureCount;
 use pb::erasure_service_server::ErasureService;
 
 /// The most entries of one call.
@@ -26,7 +26,7 @@ impl ErasureService for Service {
         let forgotten = match is_dry {
             true => {
                 let extent = self.eraser.extent(&erasure).await?;
-                Forgotten { extent, is_complete: extent.groups == 0, ..Forgotten::default() }
+                ErasureReport { extent, is_complete: extent.groups == 0, ..ErasureReport::default() }
             }
             false => self.eraser.erase(erasure).await?,
         };
@@ -67,7 +67,7 @@ fn entries(ids: Vec<String>) -> Result<Vec<EntryId>> {
     ids.map(|(place, id)| EntryId::parse(id).at(format!("entries.ids[{place}]"))).collect()
 }
 
-fn answer(forgotten: Forgotten) -> pb::EraseAuditLogsResponse {
-    let Forgotten { extent: Extent { entries, groups }, recorded, is_complete, is_purged } = forgotten;
+fn answer(forgotten: ErasureReport) -> pb::EraseAuditLogsResponse {
+    let ErasureReport { extent: ErasureCount { entries, groups }, recorded, is_complete, is_purged } = forgotten;
     pb::EraseAuditLogsResponse { entries, groups, sequences: recorded, complete: is_complete, purged: is_purged }
 }

@@ -12,7 +12,7 @@ use crate::access::{Caller, Scope};
 use crate::domain::{EntryId, Group, Invalid, OrganizationId, Seq};
 use crate::error::{AtField, Error, Result};
 use crate::integrity::{Consistency, Inclusion, Opened, Which};
-use crate::store::Sealed;
+use crate::store::HashedEntry;
 use auditlog_verify::merkle::{GroupHash, Hash, Values};
 
 impl Service {
@@ -130,7 +130,7 @@ fn bytes(hashes: Vec<Hash>) -> Vec<Vec<u8>> {
 
 /// An entry as it was hashed. Of a group that has neither values nor hash, nothing is told.
 fn log_entry(opened: Opened) -> pb::LogEntry {
-    let Sealed { entry, salts, leaf } = &opened.sealed;
+    let HashedEntry { entry, salts, leaf } = &opened.sealed;
     let salt = |group| salts.of(group).to_vec();
     let hash = |group: Group| opened.erased[group as usize].map(|GroupHash(hash)| hash.0.to_vec());
     let facts = match opened.values(Group::Facts) {

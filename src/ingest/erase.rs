@@ -14,7 +14,7 @@ use crate::domain::{
 };
 use crate::error::{Error, MAX_VIOLATIONS, Result, Violation};
 use crate::metrics::{Counter, Metrics};
-use crate::store::{CommitFailed, Extent, LogKey, Store};
+use crate::store::{CommitFailed, ErasureCount, LogKey, Store};
 use auditlog_verify::merkle::{KeyName, SigningKey};
 
 /// Entries looked for at once.
@@ -74,9 +74,9 @@ pub enum Target {
 
 /// What was erased.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Forgotten {
+pub struct ErasureReport {
     /// How much.
-    pub extent: Extent,
+    pub extent: ErasureCount,
     /// The numbers of the entries that record it.
     pub recorded: Vec<Seq>,
     /// Whether nothing is left to erase.
@@ -100,7 +100,7 @@ pub struct Eraser {
 
 /// A run over all that an erasure is about.
 struct Run {
-    forgotten: Forgotten,
+    forgotten: ErasureReport,
     begun: Instant,
     /// Entries that are not what their leaves say.
     tampered: Vec<Violation>,
@@ -121,14 +121,14 @@ impl Eraser {
     }
 
     /// How much `erasure` would erase. Errors: those of [`Eraser::erase`].
-    pub async fn extent(&self, erasure: &Erasure) -> Result<Extent> {
+    pub async fn extent(&self, erasure: &Erasure) -> Result<ErasureCount> {
         self.check_right(&erasure.organization).await?;
         match &erasure.target {
             Target::Entries(ids) => {
                 let found = self.found(&erasure.organization, ids).await?;
                 let gone = found.into_iter().map(|(_, erased)| erasure.groups.except(erased).groups().count() as i64);
                 let gone = gone.filter(|groups| *groups > 0);
-                Ok(gone.fold(Extent::default(), |Extent { entries, groups }, more| Extent {
+                Ok(gone.fold(ErasureCount::default(), |ErasureCount { entries, groups }, more| ErasureCount {
                     entries: entries + 1,
                     groups: groups + more,
                 }))
@@ -137,12 +137,12 @@ impl Eraser {
         }
     }
 
-    async fn extent_of_user(&self, erasure: &Erasure, user: &Identifier) -> Result<Extent> {
+    async fn extent_of_user(&self, erasure: &Erasure, user: &Identifier) -> Result<ErasureCount> {
         let parts = erasure.parts();
-        let mut extent = Extent::default();
+        let mut extent = ErasureCount::default();
         for (key, group) in &parts {
             let count = self.store.count_unerased(&erasure.organization, key, &[*group], None).await?;
-            extent = Extent { entries: extent.entries + count, groups: extent.groups + count };
+            extent = ErasureCount { entries: extent.entries + count, groups: extent.groups + count };
         }
         if let [_, (key, _)] = &parts[..] {
             // What they did to themselves is one entry with two groups.
@@ -156,7 +156,7 @@ impl Eraser {
     /// Erases until all is erased or the time is over. It goes on to the end of its transaction if the caller goes
     /// away. Errors: `ErasureUnavailable`, `AuditLogsNotFound`, `InvalidParameter` for entries that cannot be erased,
     /// and `Tampered`, after all others are erased.
-    pub async fn erase(&self, erasure: Erasure) -> Result<Forgotten> {
+    pub async fn erase(&self, erasure: Erasure) -> Result<ErasureReport> {
         self.check_right(&erasure.organization).await?;
         let eraser = self.clone();
         let run = tokio::spawn(async move { eraser.run(&erasure).await });
@@ -189,19 +189,19 @@ impl Eraser {
         if found.keys.is_empty() { Err(Error::ErasureUnavailable(NO_KEY)) } else { Ok(Some(found)) }
     }
 
-    async fn run(&self, erasure: &Erasure) -> Result<Forgotten> {
-        let mut run = Run { forgotten: Forgotten::default(), begun: Instant::now(), tampered: Vec::new() };
+    async fn run(&self, erasure: &Erasure) -> Result<ErasureReport> {
+        let mut run = Run { forgotten: ErasureReport::default(), begun: Instant::now(), tampered: Vec::new() };
         let outcome = match &erasure.target {
             Target::Entries(ids) => self.erase_entries(erasure, ids, &mut run).await,
             Target::User { .. } => self.erase_user(erasure, &mut run).await,
         };
         // Also where nothing was left to erase: whoever erased last may have been killed before this.
         let is_purged = self.purge().await;
-        let (Forgotten { extent, recorded, .. }, organization) = (&run.forgotten, &erasure.organization);
+        let (ErasureReport { extent, recorded, .. }, organization) = (&run.forgotten, &erasure.organization);
         info!(%organization, key = erasure.key_id, groups = extent.groups, ?recorded, "erased");
         let (is_complete, is_purged) = (outcome?, is_purged?);
         match run.tampered.is_empty() || !is_complete {
-            true => Ok(Forgotten { is_complete, is_purged, ..run.forgotten }),
+            true => Ok(ErasureReport { is_complete, is_purged, ..run.forgotten }),
             false => Err(Error::told(run.tampered, Error::Tampered)),
         }
     }
@@ -261,7 +261,7 @@ impl Eraser {
         }
         append.commit().await.map_err(|CommitFailed(error)| error)?;
         self.erased_groups.inc_by(step.extent.groups.unsigned_abs());
-        let Forgotten { extent, recorded, .. } = &mut run.forgotten;
+        let ErasureReport { extent, recorded, .. } = &mut run.forgotten;
         extent.entries += step.extent.entries;
         extent.groups += step.extent.groups;
         recorded.extend(step.recorded);

@@ -8,7 +8,7 @@ use tracing::{error, warn};
 
 use super::lead::Lead;
 use super::log::Log;
-use super::{Job, Pace, Written};
+use super::{CommitLatency, Job, Written};
 use crate::domain::{Clock, OrganizationId, Random};
 use crate::error::{Error, Result};
 use crate::metrics::Writes;
@@ -26,7 +26,7 @@ pub(super) struct Writer {
     pub(super) store: Store,
     pub(super) clock: Clock,
     pub(super) random: Random,
-    pub(super) pace: Pace,
+    pub(super) pace: CommitLatency,
     pub(super) lead: Lead,
     pub(super) metrics: Writes,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Batch, Written};
 use crate::domain::{Entry, EntryId, Erased, Invalid, NewEntry, Random, Timestamp, leaf_hash};
 use crate::error::{Error, MAX_VIOLATIONS, Result, Violation};
-use crate::store::{Head, Sealed};
+use crate::store::{HashedEntry, Head};
 use auditlog_verify::merkle::{CompletedNode, Salts};
 
 /// How far ahead of the server a timestamp may be. Microseconds.
@@ -22,9 +22,9 @@ pub(super) struct Log {
     /// The same, or the last entry's where the clock is behind it: it never decreases.
     pub(super) recorded_at: Timestamp,
     /// What the group asks for and the log has.
-    stored: HashMap<EntryId, Sealed>,
+    stored: HashMap<EntryId, HashedEntry>,
     /// What the group adds, in order of numbers.
-    pub(super) fresh: Vec<Sealed>,
+    pub(super) fresh: Vec<HashedEntry>,
     /// Places in `fresh`.
     places: HashMap<EntryId, usize>,
     random: Random,
@@ -46,7 +46,7 @@ impl Log {
     }
 
     /// Takes note of an entry that the log has and the group may ask for.
-    pub(super) fn know(&mut self, stored: Sealed) {
+    pub(super) fn know(&mut self, stored: HashedEntry) {
         self.stored.insert(stored.entry.content.id.clone(), stored);
     }
 
@@ -89,7 +89,7 @@ impl Log {
     fn admit_entry(&mut self, new: &NewEntry, batch: &Batch) -> Result<Admission> {
         let id = &new.content.id;
         let known = self.places.get(id).map(|place| &self.fresh[*place]).or_else(|| self.stored.get(id));
-        let written = |Sealed { entry, salts: _, leaf }: &Sealed, replayed| {
+        let written = |HashedEntry { entry, salts: _, leaf }: &HashedEntry, replayed| {
             Admission::Written(Written {
                 id: id.clone(),
                 seq: entry.seq,
@@ -126,7 +126,7 @@ impl Log {
 
     /// The entry as the log will have it for ever. Its leaf is a function of what is known here, under
     /// the lock and inside the transaction.
-    fn sealed(&self, new: &NewEntry, batch: &Batch) -> Result<Sealed> {
+    fn sealed(&self, new: &NewEntry, batch: &Batch) -> Result<HashedEntry> {
         // The service's own entries have one time; verifiers hold them to it.
         let now = if new.content.id.is_service() { self.recorded_at } else { self.now };
         let entry = Entry {
@@ -141,7 +141,7 @@ impl Log {
         let salts = Salts::from_bytes(self.random.bytes());
         let leaf = leaf_hash(&entry, &self.head.log_id, &batch.catalogue, &salts);
         let unnamed = || Error::Internal(anyhow::anyhow!("an entry's type or action has no name"));
-        Ok(Sealed { leaf: leaf.ok_or_else(unnamed)?, entry, salts })
+        Ok(HashedEntry { leaf: leaf.ok_or_else(unnamed)?, entry, salts })
     }
 
     /// The tree with what the group adds, and the hashes that its tiles get by it.

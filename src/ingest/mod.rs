@@ -22,7 +22,7 @@ use group::Writer;
 use lead::Lead;
 use waiting::{Waiter, Waiting};
 
-pub use erase::{Eraser, Erasure, Forgotten, LoadRecordKeys, RecordKeys, Target};
+pub use erase::{Eraser, Erasure, ErasureReport, LoadRecordKeys, RecordKeys, Target};
 
 /// Bytes that an entry and a change take in memory beside their content.
 const ENTRY_OVERHEAD: usize = 512;
@@ -92,14 +92,14 @@ pub struct Ingest {
     entries: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     limits: QueueLimits,
-    pace: Pace,
+    pace: CommitLatency,
     waiting: Waiting,
     metrics: Metrics,
 }
 
 /// How long the writer takes for a group, as of late. Clones share it.
 #[derive(Clone, Default)]
-struct Pace(Arc<Mutex<Paced>>);
+struct CommitLatency(Arc<Mutex<Paced>>);
 
 #[derive(Default)]
 struct Paced {
@@ -109,7 +109,7 @@ struct Paced {
     before: Option<(Duration, Instant)>,
 }
 
-impl Pace {
+impl CommitLatency {
     /// Nothing that can panic runs under the lock.
     fn paced(&self) -> MutexGuard<'_, Paced> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -150,7 +150,7 @@ impl Ingest {
         metrics: &Metrics,
     ) -> (Self, JoinHandle<()>) {
         let (jobs, queue) = mpsc::unbounded_channel();
-        let pace = Pace::default();
+        let pace = CommitLatency::default();
         let lead = Lead::register(clock.clone(), metrics);
         let writer = Writer { store, clock, random, pace: pace.clone(), lead, metrics: metrics.writes() };
         let writer = tokio::spawn(writer.run(queue));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::{Catalogue, Entry, Erased, Group, OrganizationId, Seq, entry_leaf, entry_values};
 use crate::error::{Error, Result};
-use crate::store::{Sealed, Store};
+use crate::store::{HashedEntry, Store};
 use auditlog_verify::merkle::{GroupHash, Leaf, Values};
 
 /// Entries and bytes of a piece, about: what it takes in memory, whatever its entries hold.
@@ -31,7 +31,7 @@ pub struct Entries {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
     /// The entry, its salts, and the hash of its leaf as it is stored.
-    pub sealed: Sealed,
+    pub sealed: HashedEntry,
     /// The public names of its type and its action; `None` where they have none, which nobody writes.
     pub names: Option<[String; 2]>,
     /// The hashes of its groups, where those are erased. Of one that was removed without a record there is none.
@@ -110,7 +110,7 @@ impl Entries {
         Ok(Some(piece))
     }
 
-    async fn opened(&mut self, entries: Vec<Sealed>) -> Result<Vec<Opened>> {
+    async fn opened(&mut self, entries: Vec<HashedEntry>) -> Result<Vec<Opened>> {
         let mut hashes = HashMap::new();
         if let (Some(first), Some(last)) = (entries.first(), entries.last())
             && entries.iter().any(|sealed| sealed.entry.erased != Erased::default())

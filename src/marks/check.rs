@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Folder;
 use super::ladder::Counted;
-use crate::domain::{Counts, Key, OrganizationId, Position, Seq, Span};
+use crate::domain::{Counts, Key, OrganizationId, Position, PositionRange, Seq};
 use crate::error::Result;
 use crate::store::{KeyMarks, Rung};
 
@@ -49,7 +49,7 @@ impl Folder {
             let mut counting = Counting::of(&marks);
             let mut after = Position::START;
             loop {
-                let span = Span { after, to: Position::END };
+                let span = PositionRange { after, to: Position::END };
                 let entries = self.store.entries(organization, &key, span, marks.folded, PIECE).await?;
                 entries.iter().for_each(|entry| counting.pass(*entry));
                 match entries.last() {

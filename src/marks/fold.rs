@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::ladder::{Counted, DISTANCE, Ladder};
-use crate::domain::{Counts, Key, OrganizationId, Position, Seq, Span};
+use crate::domain::{Counts, Key, OrganizationId, Position, PositionRange, Seq};
 use crate::error::Result;
 use crate::store::{Fold, Mark, Rung, Store, Unfolded, Whole};
 
@@ -69,7 +69,7 @@ struct Work {
     ladder: Ladder,
     rows: Vec<Counted>,
     /// The blocks that are loaded.
-    blocks: Vec<Span>,
+    blocks: Vec<PositionRange>,
     /// The marks as they were loaded.
     before: BTreeMap<Rung, Counts>,
 }
@@ -105,7 +105,7 @@ impl Work {
 /// Loads the marks that rows change: first all super marks, which tell the blocks, then those of the blocks.
 async fn load(fold: &Fold, marked: &mut BTreeMap<&Key, Work>) -> Result<()> {
     let mut works: Vec<_> = marked.iter_mut().filter(|(_, work)| work.needs_marks()).collect();
-    let all: Vec<(&Key, Span)> = works.iter().map(|(key, _)| (**key, Span::ALL)).collect();
+    let all: Vec<(&Key, PositionRange)> = works.iter().map(|(key, _)| (**key, PositionRange::ALL)).collect();
     for (place, Mark { position, counts }) in fold.marks(&all, 0).await? {
         if let Some((_, work)) = works.get_mut(place) {
             work.ladder.supers.insert(position, counts);
@@ -161,7 +161,7 @@ async fn newly_marked<'r>(
         }
     }
     for key in fold.with_many(&drawn, DISTANCE, to).await? {
-        newly.push((key, fold.entries(key, Span::ALL, to).await?));
+        newly.push((key, fold.entries(key, PositionRange::ALL, to).await?));
     }
     Ok(newly)
 }

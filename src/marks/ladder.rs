@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::{Counts, Damaged, Leaf, Position, Span};
+use crate::domain::{Counts, Damaged, EntryKind, Position, PositionRange};
 
 /// Entries between marks. Twice as many are split. Few in the tests here, which then see many marks.
 pub(super) const DISTANCE: i64 = if cfg!(test) { 8 } else { 1_024 };
@@ -27,17 +27,17 @@ pub struct Ladder {
 }
 
 /// An entry as counts see it.
-pub type Counted = (Position, Leaf);
+pub type Counted = (Position, EntryKind);
 
 impl Ladder {
     /// The blocks that `rows`, in order, change: from a super mark, or the start, to the next, or the end.
-    pub fn touched(&self, rows: &[Counted]) -> Vec<Span> {
+    pub fn touched(&self, rows: &[Counted]) -> Vec<PositionRange> {
         let late = rows.iter().map(|(position, _)| *position).take_while(|position| *position < self.newest);
         let mut starts: BTreeSet<_> = late.map(|position| self.block(position).after).collect();
         if self.tail + rows.len() as i64 >= DISTANCE {
             starts.insert(self.block(Position::END).after);
         }
-        starts.into_iter().map(|start| Span { after: start, to: self.next_super(start) }).collect()
+        starts.into_iter().map(|start| PositionRange { after: start, to: self.next_super(start) }).collect()
     }
 
     /// Counts `rows`, which are in order. The blocks that they touch must be loaded.
@@ -45,7 +45,7 @@ impl Ladder {
         let late = rows.partition_point(|(position, _)| *position < self.newest);
         let (late, in_order) = rows.split_at(late);
         for (position, leaf) in late {
-            let Span { to, .. } = self.block(*position);
+            let PositionRange { to, .. } = self.block(*position);
             self.supers.range_mut(*position..).try_for_each(|(_, counts)| counts.add(*leaf))?;
             self.inner.range_mut(*position..to).try_for_each(|(_, counts)| counts.add(*leaf))?;
             self.whole.add(*leaf)?;
@@ -68,13 +68,13 @@ impl Ladder {
     }
 
     /// The distances between marks of `blocks` that have become too wide.
-    pub fn gaps(&self, blocks: &[Span]) -> Vec<Span> {
+    pub fn gaps(&self, blocks: &[PositionRange]) -> Vec<PositionRange> {
         let mut gaps = Vec::new();
         for block in blocks.iter().flat_map(|block| self.blocks_in(*block)) {
             let (mut after, mut before) = (block.after, 0);
             for (position, counts) in self.inner.range(above(block.after)..block.to) {
                 if counts.total() - before > WIDEST {
-                    gaps.push(Span { after, to: *position });
+                    gaps.push(PositionRange { after, to: *position });
                 }
                 (after, before) = (*position, counts.total());
             }
@@ -86,14 +86,14 @@ impl Ladder {
                 None => (self.newest, self.tail),
             };
             if rest > WIDEST {
-                gaps.push(Span { after, to });
+                gaps.push(PositionRange { after, to });
             }
         }
         gaps
     }
 
     /// Adds marks in `gap`, whose folded entries are `rows`, in order.
-    pub fn split(&mut self, gap: Span, rows: &[Counted]) -> Result<(), Damaged> {
+    pub fn split(&mut self, gap: PositionRange, rows: &[Counted]) -> Result<(), Damaged> {
         let is_tail = gap.to == self.newest && !self.supers.contains_key(&gap.to) && !self.inner.contains_key(&gap.to);
         let mut counts = self.inner.get(&gap.after).cloned().unwrap_or_default();
         let (mut since, mut left) = (0, rows.len() as i64);
@@ -114,7 +114,7 @@ impl Ladder {
     /// Makes the middle mark of the block that ends at or after `position` a super mark, if it has too many.
     fn split_block(&mut self, position: Position) -> Result<(), Damaged> {
         loop {
-            let Span { after, to } = self.block(position);
+            let PositionRange { after, to } = self.block(position);
             let block: Vec<_> = self.inner.range(above(after)..to).map(|(position, _)| *position).collect();
             let Some(middle) = (block.len() > 2 * BLOCK).then(|| block[block.len() / 2]) else { return Ok(()) };
             let Some(counts) = self.inner.remove(&middle) else { return Ok(()) };
@@ -127,16 +127,16 @@ impl Ladder {
     }
 
     /// The block that an entry at `position` belongs to.
-    fn block(&self, position: Position) -> Span {
+    fn block(&self, position: Position) -> PositionRange {
         let after = self.supers.range(..position).next_back().map_or(Position::START, |(position, _)| *position);
-        Span { after, to: self.next_super(after) }
+        PositionRange { after, to: self.next_super(after) }
     }
 
     /// The blocks of `span`, which was one block before new marks split it.
-    fn blocks_in(&self, Span { after, to }: Span) -> Vec<Span> {
+    fn blocks_in(&self, PositionRange { after, to }: PositionRange) -> Vec<PositionRange> {
         let inside = self.supers.range(above(after)..to).map(|(position, _)| *position);
         let starts = std::iter::once(after).chain(inside);
-        starts.map(|start| Span { after: start, to: self.next_super(start) }).collect()
+        starts.map(|start| PositionRange { after: start, to: self.next_super(start) }).collect()
     }
 
     fn next_super(&self, after: Position) -> Position {

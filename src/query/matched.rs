@@ -3,10 +3,10 @@
 
 use crate::domain::{
     ACTIONS, Action, CountedBy, Counts, Entry, Filter, Identifier, Key, KeyFilter, KindFilter, OrganizationId,
-    Position, ResourceType, Seq, Span,
+    Position, PositionRange, ResourceType, Seq,
 };
 use crate::error::Result;
-use crate::store::{KeyState, Mark, Part, Snapshot, State, Streams, Window};
+use crate::store::{IndexScan, KeyState, Mark, PageRequest, ScanRange, Snapshot, State};
 
 /// Entries below which a key has no marks, so about what one without may have.
 const UNMARKED: i64 = 1_024;
@@ -17,12 +17,12 @@ pub(super) struct Matched<'a> {
     pub(super) organization: &'a OrganizationId,
     /// Resources have all their types in it.
     pub(super) filter: Filter,
-    pub(super) span: Span,
+    pub(super) span: PositionRange,
     /// Whose entries match; none where their counts do not answer the filter.
     pub(super) keys: Vec<Key>,
     pub(super) state: State,
     /// The keys as streams, or the smaller side of users and resources.
-    streams: Streams,
+    streams: IndexScan,
 }
 
 /// How many entries match.
@@ -48,7 +48,7 @@ impl<'a> Matched<'a> {
         filter: Filter,
     ) -> Result<Option<Self>> {
         let CountedBy { keys: asked, kinds: _, time, is_answered } = filter.counted_by();
-        let (span, sides) = (Span::from(time), sides(asked));
+        let (span, sides) = (PositionRange::from(time), sides(asked));
         let all: Vec<_> = sides.iter().flat_map(keys).collect();
         let state = snapshot.state(organization, Some(&filter), &all, span).await?;
         let Some(state) = state else { return Ok(None) };
@@ -65,7 +65,8 @@ impl<'a> Matched<'a> {
                 Ok(Counted { total, folded: Some(folded) })
             }
             _ => {
-                let parts: Vec<_> = (0..self.streams.len()).map(|stream| Part { stream, span: self.span }).collect();
+                let parts: Vec<_> =
+                    (0..self.streams.len()).map(|stream| ScanRange { stream, span: self.span }).collect();
                 let total = self.count_parts(&parts, self.state.head).await?.iter().sum();
                 Ok(Counted { total, folded: None })
             }
@@ -73,7 +74,7 @@ impl<'a> Matched<'a> {
     }
 
     /// The entries of `window`, where `total` match in all.
-    pub(super) async fn page(&self, window: &Window, total: i64) -> Result<Vec<Entry>> {
+    pub(super) async fn page(&self, window: &PageRequest, total: i64) -> Result<Vec<Entry>> {
         let leaves = self.leaves(window.offset.saturating_add(window.limit), total);
         let streams = leaves.as_ref().unwrap_or(&self.streams);
         self.snapshot.page(self.organization, &self.filter, streams, window).await
@@ -81,11 +82,11 @@ impl<'a> Matched<'a> {
 
     /// The types and actions asked for as streams, where reading those takes less than to read all entries until
     /// `needed` match.
-    fn leaves(&self, needed: i64, total: i64) -> Option<Streams> {
+    fn leaves(&self, needed: i64, total: i64) -> Option<IndexScan> {
         /// Entries that can be read in the time in which a stream is found.
         const FOUND: i64 = 10;
         let kinds = self.kinds();
-        if self.streams != Streams::Time || kinds.is_empty() {
+        if self.streams != IndexScan::Time || kinds.is_empty() {
             return None;
         }
         let KindFilter { resource_types, actions } = kinds;
@@ -102,7 +103,7 @@ impl<'a> Matched<'a> {
         let by_time = needed.saturating_mul(all / total.max(1)).min(all);
         let by_leaf = needed.saturating_mul(streams).min(total) + streams * FOUND;
         (by_leaf <= by_time || streams == 1).then(|| {
-            Streams::Leaves(types.iter().flat_map(|code| actions.iter().map(|action| (*code, *action))).collect())
+            IndexScan::Kinds(types.iter().flat_map(|code| actions.iter().map(|action| (*code, *action))).collect())
         })
     }
 
@@ -117,7 +118,7 @@ impl<'a> Matched<'a> {
     }
 
     /// The entries of each part that match and have a number up to `head`.
-    pub(super) async fn count_parts(&self, parts: &[Part], head: Seq) -> Result<Vec<i64>> {
+    pub(super) async fn count_parts(&self, parts: &[ScanRange], head: Seq) -> Result<Vec<i64>> {
         self.snapshot.count(self.organization, &self.filter, &self.streams, parts, head).await
     }
 
@@ -138,14 +139,14 @@ impl<'a> Matched<'a> {
         for (stream, KeyState { whole, after, to }) in self.state.keys.iter().enumerate() {
             let mut count = |is_to: bool, from: &Mark, to: Position| {
                 if from.position < to {
-                    parts.push(Part { stream, span: Span { after: from.position, to } });
+                    parts.push(ScanRange { stream, span: PositionRange { after: from.position, to } });
                     owners.push((stream, is_to));
                 }
                 self.matching(&from.counts)
             };
             ends.push(match whole {
                 None => {
-                    parts.push(Part { stream, span: self.span });
+                    parts.push(ScanRange { stream, span: self.span });
                     owners.push((stream, true));
                     Ends { after: 0, to: 0 }
                 }
@@ -167,36 +168,38 @@ impl<'a> Matched<'a> {
 }
 
 /// The users and the resources that are asked for as streams, or all entries.
-fn sides(asked: KeyFilter<'_>) -> Vec<Streams> {
+fn sides(asked: KeyFilter<'_>) -> Vec<IndexScan> {
     let KeyFilter { user_ids, resource_types, resource_ids } = asked;
     let mut sides = Vec::new();
     if !user_ids.is_empty() {
-        sides.push(Streams::Users(user_ids.to_vec()));
+        sides.push(IndexScan::Users(user_ids.to_vec()));
     }
     if !resource_ids.is_empty() {
         let of_type = |code: &ResourceType| {
             let code = *code;
             resource_ids.iter().map(move |id: &Identifier| (code, id.clone()))
         };
-        sides.push(Streams::Resources(resource_types.iter().flat_map(of_type).collect()));
+        sides.push(IndexScan::Resources(resource_types.iter().flat_map(of_type).collect()));
     }
     if sides.is_empty() {
-        sides.push(Streams::Time);
+        sides.push(IndexScan::Time);
     }
     sides
 }
 
 /// Whose counts know of `streams`.
-fn keys(streams: &Streams) -> Vec<Key> {
+fn keys(streams: &IndexScan) -> Vec<Key> {
     match streams {
-        Streams::Users(users) => users.iter().cloned().map(Key::User).collect(),
-        Streams::Resources(resources) => resources.iter().map(|(code, id)| Key::Resource(*code, id.clone())).collect(),
-        Streams::Time | Streams::Leaves(_) => vec![Key::Organization],
+        IndexScan::Users(users) => users.iter().cloned().map(Key::User).collect(),
+        IndexScan::Resources(resources) => {
+            resources.iter().map(|(code, id)| Key::Resource(*code, id.clone())).collect()
+        }
+        IndexScan::Time | IndexScan::Kinds(_) => vec![Key::Organization],
     }
 }
 
 /// The side with fewer entries; `keys` are those of all sides, one after the other.
-fn smaller(sides: Vec<Streams>, mut keys: &[KeyState]) -> Streams {
+fn smaller(sides: Vec<IndexScan>, mut keys: &[KeyState]) -> IndexScan {
     let mut sized = Vec::new();
     for side in sides {
         let (own, rest) = keys.split_at(side.len().min(keys.len()));
@@ -204,5 +207,5 @@ fn smaller(sides: Vec<Streams>, mut keys: &[KeyState]) -> Streams {
         let size: i64 = own.iter().map(|key| key.whole.as_ref().map_or(UNMARKED, |whole| whole.total())).sum();
         sized.push((size, side));
     }
-    sized.into_iter().min_by_key(|(size, _)| *size).map_or(Streams::Time, |(_, side)| side)
+    sized.into_iter().min_by_key(|(size, _)| *size).map_or(IndexScan::Time, |(_, side)| side)
 }

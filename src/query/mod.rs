@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-use crate::domain::{Entry, EntryId, Filter, Limit, Offset, OrganizationId, Position, Seq, Span};
+use crate::domain::{Entry, EntryId, Filter, Limit, Offset, OrganizationId, Position, PositionRange, Seq};
 use crate::error::{AtField, Error, Result};
-use crate::store::{CURSOR_KEY_ID, Snapshot, Store, Window};
+use crate::store::{CURSOR_KEY_ID, PageRequest, Snapshot, Store};
 use cursor::{Cursor, CursorKey};
 pub use export::{Export, Piece};
 use matched::{Counted, Matched};
@@ -132,7 +132,7 @@ impl Query {
             limit if matched.is_sparse(total, limit) && !snapshot.is_held() => return Ok(None),
             limit => {
                 let Place { above, spans } = begin.place(&matched, limit).await?;
-                matched.page(&Window { spans, offset: offset - above, limit, head }, total).await?
+                matched.page(&PageRequest { spans, offset: offset - above, limit, head }, total).await?
             }
         };
         // A page holds at most 100 entries.
@@ -180,7 +180,7 @@ impl Begin {
                 let spans = match matched.is_sparse(self.total, limit) {
                     // The marks also count what came after the walk was begun.
                     true => matched.sparse_spans(*to, limit + (matched.state.head - self.head)).await?,
-                    false => vec![Span { after: matched.span.after, to: *to }],
+                    false => vec![PositionRange { after: matched.span.after, to: *to }],
                 };
                 Ok(Place { above: self.offset, spans })
             }

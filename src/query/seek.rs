@@ -1,8 +1,8 @@
 //! Where a page far down begins: the lowest mark with no more than so many entries above it.
 
-use crate::domain::{Key, Position, Span};
+use crate::domain::{Key, Position, PositionRange};
 use crate::error::Result;
-use crate::store::Part;
+use crate::store::ScanRange;
 
 use super::matched::{Counted, Ends, Matched};
 
@@ -15,7 +15,7 @@ pub(super) struct Place {
     /// The matching entries before it.
     pub(super) above: i64,
     /// Where all entries of the page lie.
-    pub(super) spans: Vec<Span>,
+    pub(super) spans: Vec<PositionRange>,
 }
 
 /// Whether marks are needed to get there.
@@ -45,8 +45,8 @@ impl Steps {
 
     /// The parts of `span` up to `to`, from the newest on, between whose marks entries match: of as many as are
     /// `needed`.
-    fn spans_with_entries(&self, span: Span, to: Position, needed: i64) -> Vec<Span> {
-        let mut spans: Vec<Span> = Vec::new();
+    fn spans_with_entries(&self, span: PositionRange, to: Position, needed: i64) -> Vec<PositionRange> {
+        let mut spans: Vec<PositionRange> = Vec::new();
         let (mut upper, mut upper_count, mut found) = (to, self.ends.to, 0);
         let below = self.marks.partition_point(|(at, _)| *at < to);
         // What lies between `to` and the next mark counts for nothing: some of it may lie above.
@@ -59,7 +59,7 @@ impl Steps {
             if upper_count > count && after < upper {
                 match spans.last_mut() {
                     Some(last) if last.after == upper => last.after = after,
-                    _ => spans.push(Span { after, to: upper }),
+                    _ => spans.push(PositionRange { after, to: upper }),
                 }
                 found += if is_whole { upper_count - count } else { 0 };
             }
@@ -113,7 +113,7 @@ impl Matched<'_> {
             (true, [steps]) => steps.spans_with_entries(self.span, to, needed - above),
             _ => {
                 let low = highest(&steps, self.span, |at| fewest_above(&steps, at) >= needed);
-                vec![Span { after: low.unwrap_or(self.span.after), to }]
+                vec![PositionRange { after: low.unwrap_or(self.span.after), to }]
             }
         };
         Ok(Place { above, spans })
@@ -134,7 +134,7 @@ impl Matched<'_> {
 
     /// Where the matching entries before `position` lie that come after it in a list, at least `needed` if there are
     /// so many. Its only key must have all its marks loaded.
-    pub(super) async fn sparse_spans(&self, position: Position, needed: i64) -> Result<Vec<Span>> {
+    pub(super) async fn sparse_spans(&self, position: Position, needed: i64) -> Result<Vec<PositionRange>> {
         let supers = self.snapshot.super_marks(self.organization, &self.keys, self.span.to).await?;
         let to = self.state.keys.first().and_then(|key| key.whole.as_ref()).map_or(0, |whole| self.matching(whole));
         let mut steps = [Steps { ends: Ends { after: 0, to }, marks: Vec::new() }];
@@ -147,13 +147,13 @@ impl Matched<'_> {
 
     /// Adds the marks of each key from its last super mark up to `low`, to `high`.
     async fn add_inner(&self, steps: &mut [Steps], low: Position, high: Position) -> Result<()> {
-        let spans: Vec<(&Key, Span)> = self
+        let spans: Vec<(&Key, PositionRange)> = self
             .keys
             .iter()
             .zip(steps.iter())
             .map(|(key, steps)| {
                 let after = steps.last(low).map_or(Position::START, |(position, _)| position);
-                (key, Span { after, to: high })
+                (key, PositionRange { after, to: high })
             })
             .collect();
         let mut added = Vec::new();
@@ -177,14 +177,14 @@ impl Matched<'_> {
             };
             above += steps.ends.to - below;
             if from < position {
-                parts.push(Part { stream, span: Span { after: from, to: position } });
+                parts.push(ScanRange { stream, span: PositionRange { after: from, to: position } });
             }
         }
         let between: i64 = self.count_parts(&parts, self.state.folded).await?.iter().sum();
         let unfolded = match self.state.unfolded {
             None | Some(0) => 0,
             Some(_) => {
-                let span = Span { after: position, to: self.span.to };
+                let span = PositionRange { after: position, to: self.span.to };
                 let (folded, head) = (self.state.folded, self.state.head);
                 self.snapshot.count_numbered(self.organization, &self.filter, span, folded, head).await?
             }
@@ -202,7 +202,7 @@ fn fewest_above(steps: &[Steps], position: Position) -> i64 {
 }
 
 /// The marks inside of `span`, ascending.
-fn inside(steps: &[Steps], span: Span) -> Vec<Position> {
+fn inside(steps: &[Steps], span: PositionRange) -> Vec<Position> {
     let marks = steps.iter().flat_map(|steps| &steps.marks).map(|(position, _)| *position);
     let mut inside: Vec<_> = marks.filter(|at| span.after < *at && *at < span.to).collect();
     inside.sort_unstable();
@@ -210,14 +210,14 @@ fn inside(steps: &[Steps], span: Span) -> Vec<Position> {
 }
 
 /// The lowest mark for which `holds`, which holds above it too.
-fn lowest(steps: &[Steps], span: Span, holds: impl Fn(Position) -> bool) -> Option<Position> {
+fn lowest(steps: &[Steps], span: PositionRange, holds: impl Fn(Position) -> bool) -> Option<Position> {
     let inside = inside(steps, span);
     let place = inside.partition_point(|at| !holds(*at));
     inside.get(place).copied()
 }
 
 /// The highest mark for which `holds`, which holds below it too.
-fn highest(steps: &[Steps], span: Span, holds: impl Fn(Position) -> bool) -> Option<Position> {
+fn highest(steps: &[Steps], span: PositionRange, holds: impl Fn(Position) -> bool) -> Option<Position> {
     let inside = inside(steps, span);
     let place = inside.partition_point(|at| holds(*at));
     place.checked_sub(1).map(|place| inside[place])
@@ -236,7 +236,7 @@ mod tests {
     }
 
     /// Matching entries, and marks that know how many there are up to them.
-    fn steps(random: &mut StdRng, entries: &[i64], span: Span) -> Steps {
+    fn steps(random: &mut StdRng, entries: &[i64], span: PositionRange) -> Steps {
         let up_to = |position: Position| entries.iter().filter(|time| at(**time) <= position).count() as i64;
         let ends = Ends { after: up_to(span.after), to: up_to(span.to) };
         let mut places: Vec<_> = (0..random.random_range(0..30)).map(|_| at(random.random_range(0..1_000))).collect();
@@ -255,7 +255,7 @@ mod tests {
             entries.dedup();
             let mut ends = [0, 0].map(|_| random.random_range(-1..1_001));
             ends.sort_unstable();
-            let span = Span { after: at(ends[0]), to: at(ends[1]) };
+            let span = PositionRange { after: at(ends[0]), to: at(ends[1]) };
             let steps = steps(&mut random, &entries, span);
             let to = if random.random_bool(0.5) { span.to } else { at(random.random_range(ends[0]..=ends[1])) };
             let needed = random.random_range(1..10);
@@ -264,7 +264,7 @@ mod tests {
                 entries.iter().rev().map(|time| at(*time)).filter(|at| span.after < *at && *at <= to).collect();
             let held = |at: &Position| spans.iter().any(|span| span.after < *at && *at <= span.to);
             assert!(wanted.iter().take(needed as usize).all(held), "{spans:?} hold {needed} of {wanted:?}");
-            let is_inside = |one: &Span| span.after <= one.after && one.to <= to && one.after < one.to;
+            let is_inside = |one: &PositionRange| span.after <= one.after && one.to <= to && one.after < one.to;
             assert!(spans.iter().all(is_inside), "{spans:?} lie in {span:?} up to {to:?}");
         }
     }
@@ -274,7 +274,7 @@ mod tests {
         let mut random = StdRng::seed_from_u64(8);
         for _ in 0..3_000 {
             let entries: Vec<i64> = (0..20).map(|_| random.random_range(0..1_000)).collect();
-            let steps = steps(&mut random, &entries, Span::ALL);
+            let steps = steps(&mut random, &entries, PositionRange::ALL);
             let place = at(random.random_range(-1..1_001));
             let above = entries.iter().filter(|time| at(**time) > place).count() as i64;
             assert!(steps.fewest_above(place) <= above && above <= steps.most_above(place));

@@ -7,7 +7,7 @@ use anyhow::ensure;
 
 use super::examine::{Examined, Examiner, Finding};
 use super::keys::Keys;
-use super::memory::{Memory, StateFile, TreeHead};
+use super::memory::{SignedState, StateFile, TreeHead};
 use super::{Record, Signing, rotation};
 use crate::domain::{OrganizationId, Timestamp};
 use crate::store::Store;
@@ -109,7 +109,7 @@ pub async fn acknowledge(
     let keys = Keys::load(key_file)?;
     let state = StateFile::of(key_file);
     // What an operator has seen, and nothing newer.
-    let seen: Memory =
+    let seen: SignedState =
         rollbacks.iter().filter_map(|rollback| Some((rollback.log_id.clone(), rollback.in_file?))).collect();
     state.create()?;
     let changes = rollbacks.iter().map(|one| (one.log_id.clone(), one.taken().filter(|taken| taken.size > 0)));

@@ -7,7 +7,7 @@ use super::keys::Keys;
 use super::memory::TreeHead;
 use crate::domain::{Invalid, OrganizationId};
 use crate::error::{Error, Result};
-use crate::store::{Growth, LogHead, LogKey, SignedCheckpoint, Store};
+use crate::store::{LogHead, LogKey, LogStatus, SignedCheckpoint, Store};
 use auditlog_verify::merkle::{Checkpoint, KeyName, LogName, ProofRequest, verify_consistency};
 
 /// Why a log is not signed.
@@ -118,8 +118,8 @@ pub(super) struct Examiner<'a> {
 
 impl Examiner<'_> {
     /// Looks at a log of which the state file says `remembered`, which was read before. `None` if it is gone.
-    pub(super) async fn examine(&self, log: &Growth, remembered: Option<TreeHead>) -> Result<Option<Examined>> {
-        let Growth { organization, log_id, .. } = log;
+    pub(super) async fn examine(&self, log: &LogStatus, remembered: Option<TreeHead>) -> Result<Option<Examined>> {
+        let LogStatus { organization, log_id, .. } = log;
         // In this order: other processes sign, so that what is signed must be read before what there is.
         let keys = self.store.log_keys(organization).await?;
         let checkpoint = self.store.checkpoint(organization).await?;

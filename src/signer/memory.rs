@@ -24,7 +24,7 @@ pub struct TreeHead {
 }
 
 /// What was signed last of each log, by its id.
-pub(super) type Memory = BTreeMap<String, TreeHead>;
+pub(super) type SignedState = BTreeMap<String, TreeHead>;
 
 /// The file beside a key.
 #[derive(Clone)]
@@ -46,19 +46,19 @@ impl StateFile {
     pub(super) fn create(&self) -> anyhow::Result<()> {
         let _lock = Lock::of(&self.key)?;
         if self.read()?.is_none() {
-            self.write(&Memory::new())?;
+            self.write(&SignedState::new())?;
         }
         Ok(())
     }
 
     /// What it holds; `None` if it is not there, so that nobody can tell what was signed.
-    pub(super) fn read(&self) -> anyhow::Result<Option<Memory>> {
+    pub(super) fn read(&self) -> anyhow::Result<Option<SignedState>> {
         let at = self.path.display();
         let text = match files::read(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             text => text.with_context(|| format!("cannot read {at}"))?,
         };
-        let mut memory = Memory::new();
+        let mut memory = SignedState::new();
         for (place, line) in text.lines().enumerate().filter(|(_, line)| !line.starts_with('#')) {
             let damaged = || anyhow!("{at} is damaged: line {} must be a log's id, size and root", place + 1);
             let (log_id, remembered) = parse(line).ok_or_else(damaged)?;
@@ -71,7 +71,7 @@ impl StateFile {
     /// gone on meanwhile. Durable when it returns. Gives the logs that were changed.
     pub(super) fn change(
         &self,
-        seen: &Memory,
+        seen: &SignedState,
         changes: &BTreeMap<String, Option<TreeHead>>,
     ) -> anyhow::Result<BTreeSet<String>> {
         let _lock = Lock::of(&self.key)?;
@@ -91,7 +91,7 @@ impl StateFile {
         Ok(changed)
     }
 
-    fn write(&self, memory: &Memory) -> anyhow::Result<()> {
+    fn write(&self, memory: &SignedState) -> anyhow::Result<()> {
         let lines = memory.iter().map(|(log_id, TreeHead { size, root })| format!("{log_id} {size} {root}\n"));
         let text = HEAD.to_owned() + &lines.collect::<String>();
         files::replace(&self.path, text.as_bytes()).with_context(|| format!("cannot write {}", self.path.display()))

@@ -20,10 +20,10 @@ use tracing::{error, info, warn};
 use crate::domain::{Catalogue, Clock, NewEntry, OrganizationId, Seq};
 use crate::error::{Error, Result};
 use crate::files::check_owner;
-use crate::store::{Growth, SignedCheckpoint, Store};
+use crate::store::{LogStatus, SignedCheckpoint, Store};
 use auditlog_verify::merkle::{LogName, SigningKey, sign};
 use examine::{Examined, Examiner};
-use memory::{Memory, StateFile};
+use memory::{SignedState, StateFile};
 
 pub use acknowledge::{Rollback, acknowledge, rollbacks};
 pub use examine::Finding;
@@ -118,7 +118,7 @@ impl Signer {
             None => {
                 let state = state.clone();
                 blocking(move || state.create()).await?;
-                Memory::new()
+                SignedState::new()
             }
         };
         let examined = self.examine_all(&keys, &memory, &logs).await?;
@@ -143,8 +143,8 @@ impl Signer {
     async fn examine_all(
         &self,
         keys: &Keys,
-        memory: &Memory,
-        logs: &[Growth],
+        memory: &SignedState,
+        logs: &[LogStatus],
     ) -> std::result::Result<Vec<Examined>, SignerStopped> {
         let mut refused = Vec::new();
         let mut examined = Vec::new();
@@ -177,7 +177,7 @@ impl Signer {
         if refused.is_empty() { Ok(examined) } else { Err(SignerStopped::Refused(refused)) }
     }
 
-    async fn examine(&self, keys: &Keys, log: &Growth, remembered: Option<TreeHead>) -> Result<Option<Examined>> {
+    async fn examine(&self, keys: &Keys, log: &LogStatus, remembered: Option<TreeHead>) -> Result<Option<Examined>> {
         let examiner = Examiner { store: &self.store, keys, log_name: &self.signing.log_name };
         examiner.examine(log, remembered).await
     }
@@ -186,7 +186,7 @@ impl Signer {
     async fn signed(
         &self,
         keys: &Keys,
-        memory: &Memory,
+        memory: &SignedState,
         mut examined: Examined,
     ) -> std::result::Result<Option<(Examined, SignedCheckpoint)>, SignerStopped> {
         let now = self.clock.now();
@@ -195,7 +195,7 @@ impl Signer {
             rotation::introduce(&self.store, &self.record, keys, &examined, is_first, now).await?;
             let Examined { organization, log_id, .. } = examined;
             let size = examined.now.size;
-            let log = Growth { organization, log_id, size, signed: 0, has_key: true };
+            let log = LogStatus { organization, log_id, size, signed: 0, has_key: true };
             // The log has an entry more, and the new key may sign that and not what was before.
             let again = self.examine(keys, &log, memory.get(&log.log_id).copied()).await?;
             match again.filter(|again| again.findings.is_empty()) {

@@ -31,7 +31,7 @@ pub struct Append {
 
 /// An entry with what binds it to its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sealed {
+pub struct HashedEntry {
     /// The entry.
     pub entry: Entry,
     /// What keeps its values from being guessed by the hashes in its leaf.
@@ -98,7 +98,7 @@ impl Append {
 
     /// The entries that are there under `ids`, each of its organization. Call it under the heads' locks, as a
     /// statement of its own: one that waited for a lock still sees the rows from before its wait.
-    pub async fn find(&self, ids: &[(&OrganizationId, &EntryId)]) -> Result<Vec<(String, Sealed)>> {
+    pub async fn find(&self, ids: &[(&OrganizationId, &EntryId)]) -> Result<Vec<(String, HashedEntry)>> {
         let mut sql = Sql::new(self.transaction.get_database_backend());
         let k = sql.rows(ids.iter().map(|(organization, id)| json!([organization.as_str(), id.as_str()])).collect());
         let text = format!(
@@ -111,7 +111,7 @@ impl Append {
     }
 
     /// Inserts `entries`, each of its organization, and those of one in the order of their numbers.
-    pub async fn insert(&mut self, entries: &[(&OrganizationId, Sealed)]) -> Result<()> {
+    pub async fn insert(&mut self, entries: &[(&OrganizationId, HashedEntry)]) -> Result<()> {
         let backend = self.transaction.get_database_backend();
         let columns = rows::names();
         for chunk in prepared(entries) {

@@ -13,7 +13,7 @@ use crate::error::Result;
 
 /// A log, and how far it is signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Growth {
+pub struct LogStatus {
     /// Whose.
     pub organization: OrganizationId,
     /// Names the log.
@@ -30,14 +30,14 @@ const CHECKPOINT: [&str; 5] = ["organization_id", "size", "root", "note", "signe
 
 impl Store {
     /// All logs, and whether the key with this public part signs for them.
-    pub async fn growth(&self, public: &[u8]) -> Result<Vec<Growth>> {
+    pub async fn growth(&self, public: &[u8]) -> Result<Vec<LogStatus>> {
         let text = "SELECT o.id, o.log_id, o.head_seq, coalesce(c.size, 0), k.seq FROM organizations o \
                     LEFT JOIN checkpoints c ON c.organization_id = o.id \
                     LEFT JOIN log_keys k ON k.organization_id = o.id AND k.public_key = $1 ORDER BY o.id";
         let statement = Statement::from_sql_and_values(self.readers.get_database_backend(), text, [public.into()]);
         let growth = |row: &QueryResult| {
             let (size, signed): (Seq, Seq) = (row.try_get_by_index(2)?, row.try_get_by_index(3)?);
-            Ok(Growth {
+            Ok(LogStatus {
                 organization: OrganizationId::stored(row.try_get_by_index(0)?),
                 log_id: row.try_get_by_index(1)?,
                 size: size.unsigned_abs(),

@@ -5,7 +5,7 @@ use sea_orm::{QueryResult, Statement};
 use super::list::{Snapshot, numbered};
 use super::sql::{Sql, bounds, lies_in, number, text};
 use super::{dialect, rows};
-use crate::domain::{Counts, Filter, Key, OrganizationId, Position, ResourceType, Seq, Span, Timestamp};
+use crate::domain::{Counts, Filter, Key, OrganizationId, Position, PositionRange, ResourceType, Seq, Timestamp};
 use crate::error::{Error, Result};
 
 /// The most entries that are counted one by one because they are not folded yet; beyond, whoever asks does without
@@ -62,7 +62,7 @@ impl Snapshot {
         organization: &OrganizationId,
         filter: Option<&Filter>,
         keys: &[Key],
-        span: Span,
+        span: PositionRange,
     ) -> Result<Option<State>> {
         let mut sql = self.sql(organization);
         let ends = [span.after, span.to];
@@ -100,7 +100,7 @@ impl Snapshot {
         keys: &[Key],
         to: Position,
     ) -> Result<Vec<(usize, Mark)>> {
-        let spans: Vec<_> = keys.iter().map(|key| (key, Span { after: Position::START, to })).collect();
+        let spans: Vec<_> = keys.iter().map(|key| (key, PositionRange { after: Position::START, to })).collect();
         self.marks(organization, &spans, 0).await
     }
 
@@ -108,7 +108,7 @@ impl Snapshot {
     pub async fn inner_marks(
         &self,
         organization: &OrganizationId,
-        spans: &[(&Key, Span)],
+        spans: &[(&Key, PositionRange)],
     ) -> Result<Vec<(usize, Mark)>> {
         self.marks(organization, spans, 1).await
     }
@@ -123,7 +123,7 @@ impl Snapshot {
     async fn marks(
         &self,
         organization: &OrganizationId,
-        spans: &[(&Key, Span)],
+        spans: &[(&Key, PositionRange)],
         level: i16,
     ) -> Result<Vec<(usize, Mark)>> {
         if spans.is_empty() {
@@ -138,7 +138,13 @@ impl Snapshot {
 
 /// `SELECT head, folded, unfolded, types, place, whole`, and where ends are `asked` for, a super mark and a mark after it.
 /// A place is twice that of its key, and one more for the second end.
-fn state_statement(sql: &mut Sql, filter: Option<&Filter>, keys: &[Key], span: Span, asked: &[usize]) -> String {
+fn state_statement(
+    sql: &mut Sql,
+    filter: Option<&Filter>,
+    keys: &[Key],
+    span: PositionRange,
+    asked: &[usize],
+) -> String {
     let ends = [span.after, span.to];
     let row = |(place, key): (usize, &Key)| {
         let text = key.text();
@@ -191,8 +197,8 @@ fn state_statement(sql: &mut Sql, filter: Option<&Filter>, keys: &[Key], span: S
 }
 
 /// `SELECT place, timestamp, seq, counts`, in order.
-pub(super) fn marks_statement(sql: &mut Sql, spans: &[(&Key, Span)], level: i16) -> String {
-    let row = |(place, (key, span)): (usize, &(&Key, Span))| {
+pub(super) fn marks_statement(sql: &mut Sql, spans: &[(&Key, PositionRange)], level: i16) -> String {
+    let row = |(place, (key, span)): (usize, &(&Key, PositionRange))| {
         let [t0, s0, t1, s1] = bounds(*span);
         serde_json::json!([place, key.text(), t0, s0, t1, s1])
     };

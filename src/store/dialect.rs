@@ -15,7 +15,7 @@ use sea_orm::{
 
 use super::connections::{Connections, Origin};
 use super::server::Server;
-use super::sql::Hidden;
+use super::sql::UnindexedColumn;
 use super::{errors, files};
 use crate::metrics::Pool;
 
@@ -436,7 +436,7 @@ pub(super) fn indexed_by(backend: DbBackend, index: &str) -> String {
 }
 
 /// `column` is `parameter`, tested where no index serves it.
-pub(super) fn one(backend: DbBackend, column: Hidden, parameter: &str) -> String {
+pub(super) fn one(backend: DbBackend, column: UnindexedColumn, parameter: &str) -> String {
     match backend {
         DbBackend::Sqlite => format!("{} = {parameter}", column.expression()),
         // What it has no index operator for, and takes no time to hide.
@@ -445,7 +445,7 @@ pub(super) fn one(backend: DbBackend, column: Hidden, parameter: &str) -> String
 }
 
 /// `column` is one of the values in `parameter`, which `codes` or `texts` made, tested where no index serves it.
-pub(super) fn any(backend: DbBackend, column: Hidden, parameter: &str) -> String {
+pub(super) fn any(backend: DbBackend, column: UnindexedColumn, parameter: &str) -> String {
     let expression = column.expression();
     match backend {
         DbBackend::Sqlite => format!("{expression} IN (SELECT value FROM json_each({parameter}))"),

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use sea_orm::{ConnectionTrait, DbBackend, IdenStatic, Iterable, Statement};
 use serde_json::json;
 
-use super::append::{Append, Sealed};
+use super::append::{Append, HashedEntry};
 use super::entities::audit_log::{Column, Erasure};
-use super::sql::{Sql, Streams, number, prepared, text};
+use super::sql::{IndexScan, Sql, number, prepared, text};
 use super::{Store, dialect, rows};
 use crate::domain::{EntryId, Erased, Group, Key, OrganizationId, Position, Seq, Timestamp};
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ pub struct Erasable {
 
 /// How much of a user's there is to erase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Extent {
+pub struct ErasureCount {
     /// Entries.
     pub entries: i64,
     /// Groups of values.
@@ -33,7 +33,7 @@ pub struct Extent {
 
 /// What remains of a group of values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Remains {
+pub struct ErasedGroupHash {
     /// The number of its entry.
     pub seq: Seq,
     /// Which group.
@@ -135,7 +135,7 @@ impl Store {
 
 /// `FROM audit_logs a WHERE …`: the entries of `key` that still have the values of all of `groups`.
 fn unerased(sql: &mut Sql, key: &Key, groups: &[Group]) -> String {
-    let streams = Streams::from(key.clone());
+    let streams = IndexScan::from(key.clone());
     let (index, only) = (dialect::indexed_by(sql.backend, streams.index()), streams.only(sql).unwrap_or_default());
     let (Erased(bits), service) = (groups.iter().copied().collect(), sql.bind(SERVICE));
     let bits = sql.bind(bits);
@@ -158,7 +158,7 @@ impl Append {
         &self,
         organization: &OrganizationId,
         seqs: &[Seq],
-    ) -> Result<Vec<std::result::Result<Sealed, Seq>>> {
+    ) -> Result<Vec<std::result::Result<HashedEntry, Seq>>> {
         let mut sql = self.sql(organization);
         let k = sql.rows(seqs.iter().map(|seq| json!([seq])).collect());
         let entry = dialect::entry(sql.backend, "a", "$1", "seq", &number("k", 0));
@@ -172,7 +172,7 @@ impl Append {
     }
 
     /// What remains, as far as it can be read, of the groups that are gone from the entries with these numbers.
-    pub async fn remains(&self, organization: &OrganizationId, seqs: &[Seq]) -> Result<Vec<Remains>> {
+    pub async fn remains(&self, organization: &OrganizationId, seqs: &[Seq]) -> Result<Vec<ErasedGroupHash>> {
         let mut sql = self.sql(organization);
         let k = sql.rows(seqs.iter().map(|seq| json!([seq])).collect());
         let chosen = format!("e.organization_id = $1 AND e.seq = {}", number("k", 0));
@@ -182,14 +182,14 @@ impl Append {
         for row in self.query(sql.statement(statement)).await? {
             let (seq, code, hash) = row.try_get_many_by_index()?;
             if let (Ok(group), Ok(hash)) = (rows::group(code), rows::hash(hash)) {
-                remains.push(Remains { seq, group, hash: GroupHash(hash) });
+                remains.push(ErasedGroupHash { seq, group, hash: GroupHash(hash) });
             }
         }
         Ok(remains)
     }
 
     /// Takes the values of `groups`, with their salts, from the entries with these numbers.
-    pub async fn take_away(&self, organization: &OrganizationId, groups: Erased, seqs: &[Seq]) -> Result<()> {
+    pub async fn erase_values(&self, organization: &OrganizationId, groups: Erased, seqs: &[Seq]) -> Result<()> {
         let mut sql = self.sql(organization);
         let k = sql.rows(seqs.iter().map(|seq| json!([seq])).collect());
         let (backend, bits) = (sql.backend, sql.bind(groups.0));
@@ -203,11 +203,11 @@ impl Append {
     }
 
     /// Notes what remains of what was taken away, and which entry records it.
-    pub async fn note_remains(&self, organization: &OrganizationId, noted: &[(Remains, Seq)]) -> Result<()> {
+    pub async fn note_remains(&self, organization: &OrganizationId, noted: &[(ErasedGroupHash, Seq)]) -> Result<()> {
         const COLUMNS: [&str; 5] = ["organization_id", "seq", "group_code", "hash", "erased_by"];
         let backend = self.sql(organization).backend;
         for chunk in prepared(noted) {
-            let values = chunk.iter().flat_map(|(Remains { seq, group, hash: GroupHash(hash) }, erased_by)| {
+            let values = chunk.iter().flat_map(|(ErasedGroupHash { seq, group, hash: GroupHash(hash) }, erased_by)| {
                 let hash = hash.0.as_slice();
                 [organization.as_str().into(), (*seq).into(), group.code().into(), hash.into(), (*erased_by).into()]
             });

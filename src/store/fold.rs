@@ -10,10 +10,11 @@ use sea_orm::{
 
 use super::counts::{Mark, State, marks_statement, place_and_mark};
 use super::entities::{count_key, count_mark, count_state};
-use super::sql::{Sql, Streams, prepared};
+use super::sql::{IndexScan, Sql, prepared};
 use super::{Store, dialect, rows};
 use crate::domain::{
-    Action, Counts, Damaged, Entry, Identifier, Key, Leaf, OrganizationId, Position, ResourceType, Seq, Span, Timestamp,
+    Action, Counts, Damaged, Entry, EntryKind, Identifier, Key, OrganizationId, Position, PositionRange, ResourceType,
+    Seq, Timestamp,
 };
 use crate::error::{Error, Result};
 
@@ -36,7 +37,7 @@ pub struct Unfolded {
     /// When it was committed.
     pub recorded_at: Timestamp,
     /// What kind it is.
-    pub leaf: Leaf,
+    pub leaf: EntryKind,
     /// Who did it.
     pub user: Identifier,
     /// What it was done to.
@@ -93,7 +94,7 @@ impl Store {
 
     /// How far the counts of `organization` reach; `None` if there is none.
     pub async fn lag(&self, organization: &OrganizationId) -> Result<Option<Lag>> {
-        let state = self.snapshot().state(organization, None, &[], Span::ALL).await?;
+        let state = self.snapshot().state(organization, None, &[], PositionRange::ALL).await?;
         let organization = organization.clone();
         Ok(state.map(|State { head, folded, .. }| Lag { organization, head, folded }))
     }
@@ -145,10 +146,10 @@ impl Store {
         &self,
         organization: &OrganizationId,
         key: &Key,
-        span: Span,
+        span: PositionRange,
         head: Seq,
         limit: i64,
-    ) -> Result<Vec<(Position, Leaf)>> {
+    ) -> Result<Vec<(Position, EntryKind)>> {
         let mut sql = Sql::of(self.readers.get_database_backend(), organization);
         let statement = entries_statement(&mut sql, key, span, head, Some(limit));
         self.readers.query_all_raw(sql.statement(statement)).await?.iter().map(counted).collect()
@@ -250,7 +251,7 @@ impl Fold {
         let mut with_many = Vec::new();
         for key in keys {
             let mut sql = self.sql();
-            let entries = entries_statement(&mut sql, key, Span::ALL, head, Some(least));
+            let entries = entries_statement(&mut sql, key, PositionRange::ALL, head, Some(least));
             let statement = format!("SELECT count(*) FROM ({entries}) counted");
             let rows = self.query(sql.statement(statement)).await?;
             let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get_by_index(0))?;
@@ -313,7 +314,7 @@ impl Fold {
     }
 
     /// The marks of `level` inside of `spans`, with the place of their span, in order.
-    pub async fn marks(&self, spans: &[(&Key, Span)], level: i16) -> Result<Vec<(usize, Mark)>> {
+    pub async fn marks(&self, spans: &[(&Key, PositionRange)], level: i16) -> Result<Vec<(usize, Mark)>> {
         if spans.is_empty() {
             return Ok(Vec::new());
         }
@@ -323,7 +324,7 @@ impl Fold {
     }
 
     /// The entries of `key` in `span` numbered up to `head`, in order.
-    pub async fn entries(&self, key: &Key, span: Span, head: Seq) -> Result<Vec<(Position, Leaf)>> {
+    pub async fn entries(&self, key: &Key, span: PositionRange, head: Seq) -> Result<Vec<(Position, EntryKind)>> {
         let mut sql = self.sql();
         let statement = entries_statement(&mut sql, key, span, head, None);
         self.query(sql.statement(statement)).await?.iter().map(counted).collect()
@@ -370,8 +371,8 @@ fn whole(row: count_key::Model) -> Result<(Key, Whole)> {
 }
 
 /// `SELECT timestamp, seq, resource_type, action` of the entries of `key`, in order.
-fn entries_statement(sql: &mut Sql, key: &Key, span: Span, head: Seq, limit: Option<i64>) -> String {
-    let streams = Streams::from(key.clone());
+fn entries_statement(sql: &mut Sql, key: &Key, span: PositionRange, head: Seq, limit: Option<i64>) -> String {
+    let streams = IndexScan::from(key.clone());
     let (index, only) = (dialect::indexed_by(sql.backend, streams.index()), streams.only(sql).unwrap_or_default());
     let (within, up_to) = (sql.within(span), sql.up_to(head));
     let limit = limit.map_or_else(String::new, |limit| format!(" LIMIT {}", sql.bind(limit)));
@@ -382,7 +383,7 @@ fn entries_statement(sql: &mut Sql, key: &Key, span: Span, head: Seq, limit: Opt
 }
 
 /// A row of `timestamp, seq, resource_type, action`.
-fn counted(row: &QueryResult) -> Result<(Position, Leaf)> {
+fn counted(row: &QueryResult) -> Result<(Position, EntryKind)> {
     let (timestamp, seq, resource_type, action) = row.try_get_many_by_index()?;
     let position = Position { timestamp: Timestamp::saturating(timestamp), seq };
     Ok((position, (ResourceType(resource_type), Action(action))))

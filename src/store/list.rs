@@ -9,9 +9,9 @@ use sea_orm::{
 use super::connections::Connections;
 use super::entities::audit_log::{Column, Entity};
 use super::entities::organization;
-use super::sql::{Hidden, Sql, Streams, bounds, lies_in, number};
+use super::sql::{IndexScan, Sql, UnindexedColumn, bounds, lies_in, number};
 use super::{Store, dialect, rows};
-use crate::domain::{Entry, EntryId, Filter, Identifier, OrganizationId, Seq, Span};
+use crate::domain::{Entry, EntryId, Filter, Identifier, OrganizationId, PositionRange, Seq};
 use crate::error::Result;
 
 /// A view of one moment. Committed entries do not change, so whoever knows a head needs no transaction to see the
@@ -26,18 +26,18 @@ enum Connection {
 
 /// Where a stream is counted.
 #[derive(Debug, Clone, Copy)]
-pub struct Part {
+pub struct ScanRange {
     /// The place of the stream among the streams.
     pub stream: usize,
     /// Which of its entries.
-    pub span: Span,
+    pub span: PositionRange,
 }
 
 /// A page to read.
 #[derive(Debug, Clone)]
-pub struct Window {
+pub struct PageRequest {
     /// Where its entries lie, and those of the offset.
-    pub spans: Vec<Span>,
+    pub spans: Vec<PositionRange>,
     /// Matching entries of the spans that come before it.
     pub offset: i64,
     /// The most entries.
@@ -79,8 +79,8 @@ impl Snapshot {
         &self,
         organization: &OrganizationId,
         filter: &Filter,
-        streams: &Streams,
-        parts: &[Part],
+        streams: &IndexScan,
+        parts: &[ScanRange],
         head: Seq,
     ) -> Result<Vec<i64>> {
         if parts.is_empty() {
@@ -103,7 +103,7 @@ impl Snapshot {
         &self,
         organization: &OrganizationId,
         filter: &Filter,
-        span: Span,
+        span: PositionRange,
         after: Seq,
         head: Seq,
     ) -> Result<i64> {
@@ -119,8 +119,8 @@ impl Snapshot {
         &self,
         organization: &OrganizationId,
         filter: &Filter,
-        streams: &Streams,
-        window: &Window,
+        streams: &IndexScan,
+        window: &PageRequest,
     ) -> Result<Vec<Entry>> {
         let mut sql = self.sql(organization);
         let statement = page_statement(&mut sql, filter, streams, window);
@@ -143,10 +143,10 @@ impl Snapshot {
 }
 
 /// `SELECT place, count`, a row for each of `parts`.
-fn count_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, parts: &[Part], head: Seq) -> String {
+fn count_statement(sql: &mut Sql, filter: &Filter, streams: &IndexScan, parts: &[ScanRange], head: Seq) -> String {
     let prefixes = streams.rows();
     let width = prefixes.first().map_or(0, Vec::len);
-    let row = |(place, part): (usize, &Part)| {
+    let row = |(place, part): (usize, &ScanRange)| {
         let mut row = prefixes.get(part.stream).cloned().unwrap_or_default();
         row.push(place.into());
         row.extend(bounds(part.span).map(Into::into));
@@ -165,9 +165,9 @@ fn count_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, parts: &[P
 
 /// `(SELECT count(…) …)` of entries by their numbers, which are expressions. It counts a column that no index has,
 /// or an index that has all others looks cheaper than that of numbers.
-pub(super) fn numbered(sql: &mut Sql, filter: &Filter, span: Span, after: &str, head: &str) -> String {
+pub(super) fn numbered(sql: &mut Sql, filter: &Filter, span: PositionRange, after: &str, head: &str) -> String {
     let filters = sql.filters(filter, None);
-    let place = format!("{}, a.seq + 0", Hidden::Timestamp.expression());
+    let place = format!("{}, a.seq + 0", UnindexedColumn::Timestamp.expression());
     let within = lies_in(&place, bounds(span).map(|bound| sql.bind(bound)));
     format!(
         "(SELECT count(a.recorded_at) FROM audit_logs a WHERE a.organization_id = $1 AND a.seq > {after} AND a.seq <= {head} \
@@ -177,8 +177,8 @@ pub(super) fn numbered(sql: &mut Sql, filter: &Filter, span: Span, after: &str, 
 
 /// First the places alone, which the index has, then the rows of those of the page. Where every entry of the only
 /// stream is one of the page, its rows at once.
-fn page_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, window: &Window) -> String {
-    let Window { spans, offset, limit, head } = window;
+fn page_statement(sql: &mut Sql, filter: &Filter, streams: &IndexScan, window: &PageRequest) -> String {
+    let PageRequest { spans, offset, limit, head } = window;
     let index = dialect::indexed_by(sql.backend, streams.index());
     let (up_to, filters) = (sql.up_to(*head), sql.filters(filter, Some(streams)));
     let matching = |prefix: &str, within: &str, limit: &str| {
@@ -211,10 +211,10 @@ fn page_statement(sql: &mut Sql, filter: &Filter, streams: &Streams, window: &Wi
 }
 
 /// Each of `streams` in each of `spans` as the table `k`, and that `a` lies in the span of its row.
-fn streams_in(sql: &mut Sql, streams: &Streams, spans: &[Span]) -> (String, String) {
+fn streams_in(sql: &mut Sql, streams: &IndexScan, spans: &[PositionRange]) -> (String, String) {
     let prefixes = streams.rows();
     let width = prefixes.first().map_or(0, Vec::len);
-    let with_span = |prefix: &Vec<serde_json::Value>, span: &Span| {
+    let with_span = |prefix: &Vec<serde_json::Value>, span: &PositionRange| {
         prefix.iter().cloned().chain(bounds(*span).map(Into::into)).collect::<Vec<_>>().into()
     };
     let rows = prefixes.iter().flat_map(|prefix| spans.iter().map(move |span| with_span(prefix, span)));

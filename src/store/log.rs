@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder
 
 use super::entities::{audit_log, checkpoint, erasure, log_key, organization};
 use super::sql::{Sql, number};
-use super::{Sealed, Store, dialect, rows};
+use super::{HashedEntry, Store, dialect, rows};
 use crate::domain::{EntryId, Group, OrganizationId, Seq, Timestamp};
 use crate::error::{Error, Result};
 use auditlog_verify::merkle::{CompactRange, GroupHash, Hash, TILE_WIDTH, TileId, Tiles};
@@ -156,7 +156,13 @@ impl Store {
 
     /// At most `limit` entries numbered above `after` and up to `to`, in the order of their numbers. Errors:
     /// `EntryDamaged`.
-    pub async fn sealed(&self, organization: &OrganizationId, after: Seq, to: Seq, limit: u64) -> Result<Vec<Sealed>> {
+    pub async fn sealed(
+        &self,
+        organization: &OrganizationId,
+        after: Seq,
+        to: Seq,
+        limit: u64,
+    ) -> Result<Vec<HashedEntry>> {
         let text = format!(
             "SELECT {} FROM audit_logs a WHERE a.organization_id = $1 AND a.seq > $2 AND a.seq <= $3 ORDER BY a.seq LIMIT $4",
             rows::all_columns("a")

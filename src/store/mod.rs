@@ -38,20 +38,20 @@ use dialect::Missing;
 use permits::ReadPermits;
 use recent::Recent;
 
-pub use append::{Append, CommitFailed, Head, Sealed};
+pub use append::{Append, CommitFailed, HashedEntry, Head};
 pub use catalogue::{Addition, Removal};
-pub use checkpoints::Growth;
+pub use checkpoints::LogStatus;
 pub use counts::{KeyState, Mark, State};
-pub use erase::{Erasable, Extent, Remains};
+pub use erase::{Erasable, ErasedGroupHash, ErasureCount};
 pub use fold::{Fold, KeyMarks, Lag, Rung, Unfolded, Whole};
 pub use keys::ApiKey;
-pub use list::{Part, Snapshot, Window};
+pub use list::{PageRequest, ScanRange, Snapshot};
 pub use log::{LogHead, LogKey, SignedCheckpoint};
 pub use organizations::Organization;
 pub use permits::ReadPermit;
 pub use schema::schema_version;
 pub use secrets::{CURSOR_KEY_BYTES, CURSOR_KEY_ID};
-pub use sql::Streams;
+pub use sql::IndexScan;
 
 /// How long a connection in use may delay the end.
 const CLOSING: Duration = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use sea_orm::{IdenStatic, Iterable, QueryResult, TryGetable, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::append::Sealed;
+use super::append::HashedEntry;
 use super::entities::audit_log::Column;
 use crate::domain::{
     Action, Change, Content, Counts, Entry, EntryId, Erased, Group, Identifier, Invalid, JsonText, Metadata, Name,
@@ -30,12 +30,12 @@ struct ChangeRow<'a> {
 }
 
 /// An entry as the values of all columns, in their order.
-pub(super) fn values(organization: &OrganizationId, sealed: &Sealed) -> impl Iterator<Item = Result<Value>> {
+pub(super) fn values(organization: &OrganizationId, sealed: &HashedEntry) -> impl Iterator<Item = Result<Value>> {
     Column::iter().map(|column| value(column, organization, sealed).map_err(damaged))
 }
 
-fn value(column: Column, organization: &OrganizationId, sealed: &Sealed) -> serde_json::Result<Value> {
-    let Sealed { entry, salts, leaf } = sealed;
+fn value(column: Column, organization: &OrganizationId, sealed: &HashedEntry) -> serde_json::Result<Value> {
+    let HashedEntry { entry, salts, leaf } = sealed;
     let Entry { seq, timestamp, recorded_at, writer_key_id, erased, content } = entry;
     let Content {
         id,
@@ -100,9 +100,9 @@ pub(super) fn read<T: TryGetable>(row: &QueryResult, column: Column) -> Result<T
 }
 
 /// A row of [`all_columns`].
-pub(super) fn sealed(row: &QueryResult) -> Result<Sealed> {
+pub(super) fn sealed(row: &QueryResult) -> Result<HashedEntry> {
     let (salts, leaf): (Vec<u8>, Vec<u8>) = (read(row, Column::Salts)?, read(row, Column::LeafHash)?);
-    Ok(Sealed { entry: entry(row)?, salts: Salts::parse(&salts).map_err(foreign)?, leaf: hash(leaf)? })
+    Ok(HashedEntry { entry: entry(row)?, salts: Salts::parse(&salts).map_err(foreign)?, leaf: hash(leaf)? })
 }
 
 /// A row of [`listed_columns`], or of all columns.

@@ -4,7 +4,7 @@
 use sea_orm::{DbBackend, Statement, Value};
 
 use super::dialect;
-use crate::domain::{Filter, Identifier, Key, Leaf, OrganizationId, ResourceType, Seq, Span};
+use crate::domain::{EntryKind, Filter, Identifier, Key, OrganizationId, PositionRange, ResourceType, Seq};
 
 /// A statement's parameters. Of those that ask an organization, it is `$1`.
 pub(super) struct Sql {
@@ -14,11 +14,11 @@ pub(super) struct Sql {
 
 /// Entries in the order of an index, each stream with its own beginning of that index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Streams {
+pub enum IndexScan {
     /// All entries of the organization.
     Time,
     /// By type and action.
-    Leaves(Vec<Leaf>),
+    Kinds(Vec<EntryKind>),
     /// By who did it.
     Users(Vec<Identifier>),
     /// By what it was done to.
@@ -27,7 +27,7 @@ pub enum Streams {
 
 /// A column of `audit_logs a` that no index shall be used for.
 #[derive(Clone, Copy)]
-pub(super) enum Hidden {
+pub(super) enum UnindexedColumn {
     ResourceType,
     ResourceId,
     Action,
@@ -61,7 +61,7 @@ impl Sql {
     }
 
     /// `a`'s place lies in `span`, as an index range.
-    pub(super) fn within(&mut self, span: Span) -> String {
+    pub(super) fn within(&mut self, span: PositionRange) -> String {
         lies_in("a.timestamp, a.seq", bounds(span).map(|bound| self.bind(bound)))
     }
 
@@ -71,30 +71,32 @@ impl Sql {
     }
 
     /// What `filter` asks beyond what `streams` are, its time aside. Begins with AND, or is empty.
-    pub(super) fn filters(&mut self, filter: &Filter, streams: Option<&Streams>) -> String {
+    pub(super) fn filters(&mut self, filter: &Filter, streams: Option<&IndexScan>) -> String {
         let Filter { resource_types, resource_ids, actions, user_ids, time: _ } = filter;
         let texts = |ids: &[Identifier]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let leaves = matches!(streams, Some(Streams::Leaves(_)));
-        let resources = matches!(streams, Some(Streams::Resources(_)));
-        let users = matches!(streams, Some(Streams::Users(_)));
+        let leaves = matches!(streams, Some(IndexScan::Kinds(_)));
+        let resources = matches!(streams, Some(IndexScan::Resources(_)));
+        let users = matches!(streams, Some(IndexScan::Users(_)));
         let backend = self.backend;
         let mut text = String::new();
-        let mut codes = |column: Hidden, codes: Vec<i16>| {
+        let mut codes = |column: UnindexedColumn, codes: Vec<i16>| {
             let test = match codes[..] {
                 // No other index has both users and actions, so that a plain one is tested before the entry is given.
-                [code] if users && matches!(column, Hidden::Action) => format!("a.action = {}", self.bind(code)),
+                [code] if users && matches!(column, UnindexedColumn::Action) => {
+                    format!("a.action = {}", self.bind(code))
+                }
                 [code] => dialect::one(backend, column, &self.bind(code)),
                 _ => dialect::any(backend, column, &self.bind(dialect::codes(backend, codes))),
             };
             text.push_str(&format!(" AND {test}"));
         };
         if !(resource_types.is_empty() || leaves || resources) {
-            codes(Hidden::ResourceType, resource_types.iter().map(|code| code.0).collect());
+            codes(UnindexedColumn::ResourceType, resource_types.iter().map(|code| code.0).collect());
         }
         if !(actions.is_empty() || leaves) {
-            codes(Hidden::Action, actions.iter().map(|code| code.0).collect());
+            codes(UnindexedColumn::Action, actions.iter().map(|code| code.0).collect());
         }
-        let mut ids = |column: Hidden, ids: &[Identifier]| {
+        let mut ids = |column: UnindexedColumn, ids: &[Identifier]| {
             let test = match ids {
                 [id] => dialect::one(backend, column, &self.bind(id.as_str())),
                 _ => dialect::any(backend, column, &self.bind(dialect::texts(backend, texts(ids)))),
@@ -102,16 +104,16 @@ impl Sql {
             text.push_str(&format!(" AND {test}"));
         };
         if !(resource_ids.is_empty() || resources) {
-            ids(Hidden::ResourceId, resource_ids);
+            ids(UnindexedColumn::ResourceId, resource_ids);
         }
         if !(user_ids.is_empty() || users) {
-            ids(Hidden::UserId, user_ids);
+            ids(UnindexedColumn::UserId, user_ids);
         }
         text
     }
 }
 
-impl Hidden {
+impl UnindexedColumn {
     pub(super) fn column(self) -> &'static str {
         match self {
             Self::ResourceType => "a.resource_type",
@@ -133,7 +135,7 @@ impl Hidden {
     }
 }
 
-impl From<Key> for Streams {
+impl From<Key> for IndexScan {
     fn from(key: Key) -> Self {
         match key {
             Key::Organization => Self::Time,
@@ -143,12 +145,12 @@ impl From<Key> for Streams {
     }
 }
 
-impl Streams {
+impl IndexScan {
     /// How many.
     pub fn len(&self) -> usize {
         match self {
             Self::Time => 1,
-            Self::Leaves(leaves) => leaves.len(),
+            Self::Kinds(leaves) => leaves.len(),
             Self::Users(users) => users.len(),
             Self::Resources(resources) => resources.len(),
         }
@@ -163,7 +165,7 @@ impl Streams {
     pub(super) fn index(&self) -> &'static str {
         match self {
             Self::Time => "audit_logs_time",
-            Self::Leaves(_) => "audit_logs_leaf",
+            Self::Kinds(_) => "audit_logs_leaf",
             Self::Users(_) => "audit_logs_user",
             Self::Resources(_) => "audit_logs_resource",
         }
@@ -173,7 +175,7 @@ impl Streams {
     pub(super) fn rows(&self) -> Vec<Vec<serde_json::Value>> {
         match self {
             Self::Time => vec![Vec::new()],
-            Self::Leaves(leaves) => leaves.iter().map(|(code, action)| vec![code.0.into(), action.0.into()]).collect(),
+            Self::Kinds(leaves) => leaves.iter().map(|(code, action)| vec![code.0.into(), action.0.into()]).collect(),
             Self::Users(users) => users.iter().map(|user| vec![user.as_str().into()]).collect(),
             Self::Resources(resources) => {
                 resources.iter().map(|(code, id)| vec![code.0.into(), id.as_str().into()]).collect()
@@ -186,7 +188,7 @@ impl Streams {
         let number = |place| number("k", place);
         match self {
             Self::Time => String::new(),
-            Self::Leaves(_) => {
+            Self::Kinds(_) => {
                 format!(" AND a.resource_type = {} AND a.action = {}", number(0), number(1))
             }
             Self::Users(_) => format!(" AND a.user_id = {}", text("k", 0)),
@@ -200,7 +202,7 @@ impl Streams {
     pub(super) fn only(&self, sql: &mut Sql) -> Option<String> {
         Some(match self {
             Self::Time => String::new(),
-            Self::Leaves(leaves) => {
+            Self::Kinds(leaves) => {
                 let [(code, action)] = leaves[..] else { return None };
                 let (code, action) = (sql.bind(code.0), sql.bind(action.0));
                 format!(" AND a.resource_type = {code} AND a.action = {action}")
@@ -232,8 +234,8 @@ pub(super) fn prepared<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
 }
 
 /// The ends of `span` as the database has them: time and number of the one, then of the other.
-pub(super) fn bounds(span: Span) -> [i64; 4] {
-    let Span { after, to } = span;
+pub(super) fn bounds(span: PositionRange) -> [i64; 4] {
+    let PositionRange { after, to } = span;
     [after.timestamp.micros(), after.seq, to.timestamp.micros(), to.seq]
 }
 

@@ -17,10 +17,10 @@ use auditlog::domain::{
 use auditlog::error::Error;
 use auditlog::grpc::pb::erase_audit_logs_request::Target as Asked;
 use auditlog::grpc::pb::{EntryIds, EraseAuditLogsRequest, EraseAuditLogsResponse};
-use auditlog::ingest::{Eraser, Erasure, Forgotten, Ingest, Target};
+use auditlog::ingest::{Eraser, Erasure, ErasureReport, Ingest, Target};
 use auditlog::marks::Folder;
 use auditlog::metrics::Metrics;
-use auditlog::store::{Extent, Store};
+use auditlog::store::{ErasureCount, Store};
 use auditlog_verify::merkle::Hash;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -87,8 +87,8 @@ fn of_entries(ids: &[&str]) -> Target {
     Target::Entries(ids.iter().map(|id| EntryId::parse(*id).expect("an id")).collect())
 }
 
-fn extent(entries: i64, groups: i64) -> Extent {
-    Extent { entries, groups }
+fn extent(entries: i64, groups: i64) -> ErasureCount {
+    ErasureCount { entries, groups }
 }
 
 /// Of whom what is erased, by number.
@@ -136,7 +136,7 @@ on_every_database! {
         assert_eq!(erased(&store).await, BTreeMap::new(), "to ask erases nothing");
         let forgotten = eraser.erase(content.clone()).await.expect("erased");
         let is_purged = database.backend == Backend::Sqlite;
-        assert_eq!(forgotten, Forgotten { extent: extent(2, 2), recorded: vec![5], is_complete: true, is_purged });
+        assert_eq!(forgotten, ErasureReport { extent: extent(2, 2), recorded: vec![5], is_complete: true, is_purged });
         assert_eq!(erased(&store).await, [(1, "content".to_owned()), (3, "content".to_owned())].into());
         let forgotten = eraser.erase(erasure(of_entries(&["log_1"]), both())).await.expect("erased");
         assert_eq!((forgotten.extent, forgotten.recorded), (extent(1, 1), vec![6]), "only what is left");
@@ -208,7 +208,7 @@ on_every_database! {
         assert_eq!(eraser.extent(&erasure).await.expect("an extent"), extent(7_000, 13_000));
         let (mut calls, mut groups) = (0, 0);
         loop {
-            let Forgotten { extent, recorded, is_complete, .. } = eraser.erase(erasure.clone()).await.expect("erased");
+            let ErasureReport { extent, recorded, is_complete, .. } = eraser.erase(erasure.clone()).await.expect("erased");
             assert!(recorded.len() <= 3 && extent.groups <= 2_994, "{extent:?} {recorded:?}");
             (calls, groups) = (calls + 1, groups + extent.groups);
             if is_complete {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use auditlog::domain::{Clock, Entry, Group, Seq, entry_values, leaf_hash};
 use auditlog::error::Error;
-use auditlog::store::{LogHead, Sealed, Store};
+use auditlog::store::{HashedEntry, LogHead, Store};
 use auditlog_verify::merkle::{CompactRange, GroupHash, Hash, Leaf, ProofRequest, Salts, TileId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -15,7 +15,7 @@ use crate::support::{Backend, Database, on_every_database};
 const ORGANIZATIONS: [&str; 2] = ["org_a", "org_b"];
 
 /// All entries, in the order of their numbers.
-async fn entries(store: &Store, name: &str, size: u64) -> Vec<Sealed> {
+async fn entries(store: &Store, name: &str, size: u64) -> Vec<HashedEntry> {
     store.sealed(&organization(name), 0, Seq::MAX, size + 1).await.expect("read")
 }
 
@@ -28,7 +28,7 @@ pub async fn check_log(store: &Store, name: &str) -> u64 {
     let mut roots = vec![grown.root()];
     let mut tiles = std::collections::BTreeMap::new();
     let erased = check_erased(store, name, &entries).await;
-    for (place, Sealed { entry, salts, leaf }) in entries.iter().enumerate() {
+    for (place, HashedEntry { entry, salts, leaf }) in entries.iter().enumerate() {
         assert_eq!(entry.seq, place as Seq + 1, "{name}");
         let own = match entry.erased.is_empty() {
             true => leaf_hash(entry, &log_id, &catalogue(), salts).expect("a name"),
@@ -58,7 +58,7 @@ type Erased = HashMap<(Seq, Group), GroupHash>;
 
 /// That what is erased is gone, has its hash, and is recorded once by a later entry of the service, and that nothing
 /// else is recorded.
-async fn check_erased(store: &Store, name: &str, entries: &[Sealed]) -> Erased {
+async fn check_erased(store: &Store, name: &str, entries: &[HashedEntry]) -> Erased {
     let partly: Vec<_> = entries.iter().filter(|sealed| !sealed.entry.erased.is_empty()).collect();
     let seqs: Vec<_> = partly.iter().map(|sealed| sealed.entry.seq).collect();
     let transaction = store.append().await.expect("a transaction");
@@ -66,7 +66,7 @@ async fn check_erased(store: &Store, name: &str, entries: &[Sealed]) -> Erased {
     transaction.roll_back().await.expect("it ends");
     let remains: Erased = remains.into_iter().map(|remains| ((remains.seq, remains.group), remains.hash)).collect();
     let mut recorded = HashMap::new();
-    for Sealed { entry, .. } in
+    for HashedEntry { entry, .. } in
         entries.iter().filter(|sealed| sealed.entry.content.id.as_str().starts_with("auditlog:erasure:"))
     {
         let [reason, changes @ ..] = &entry.content.changes[..] else { panic!("a reason") };
@@ -89,7 +89,7 @@ async fn check_erased(store: &Store, name: &str, entries: &[Sealed]) -> Erased {
     assert_eq!(recorded, remains, "{name}: what is recorded is what remains");
     let gone = partly.iter().flat_map(|sealed| sealed.entry.erased.groups().map(|group| (sealed.entry.seq, group)));
     assert_eq!(gone.collect::<HashSet<_>>(), remains.keys().copied().collect(), "{name}: what is gone is recorded");
-    for Sealed { entry, salts, .. } in partly {
+    for HashedEntry { entry, salts, .. } in partly {
         assert_eq!(*entry.content, entry.content.without(entry.erased), "{name}: values of {} are left", entry.seq);
         assert_eq!(*salts, salts.without(entry.erased), "{name}: a salt of {} is left", entry.seq);
     }

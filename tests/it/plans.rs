@@ -254,7 +254,7 @@ async fn check_erasing(service: &Service, reader: &mut Reader) {
     assert!(numbered.len() == seqs.len() && numbered.iter().all(Result::is_err), "they are not understood");
     transaction.remains(&organization, &seqs).await.expect("read");
     transaction
-        .take_away(&organization, [Group::Actor, Group::Content].into_iter().collect(), &seqs)
+        .erase_values(&organization, [Group::Actor, Group::Content].into_iter().collect(), &seqs)
         .await
         .expect("changed");
     transaction.roll_back().await.expect("it ends");

@@ -12,7 +12,7 @@ use crate::domain::{
 use crate::error::{Error, Result, Violation};
 use crate::ingest::log::Log;
 use crate::ingest::{Batch, group};
-use crate::store::{Append, Extent, Remains, Sealed};
+use crate::store::{Append, ErasedGroupHash, ErasureCount, HashedEntry};
 use auditlog_verify::merkle::{ErasureRecord, Hash, SERVICE, SigningKey, erased_field, group_hashes};
 
 /// Groups that one entry records: the changes that it has room for, its reason and its signatures aside.
@@ -27,7 +27,7 @@ const PIECE: usize = 100;
 /// What one transaction does.
 #[derive(Default)]
 pub(super) struct Step {
-    pub(super) extent: Extent,
+    pub(super) extent: ErasureCount,
     pub(super) recorded: Vec<Seq>,
     pub(super) tampered: Vec<Violation>,
 }
@@ -79,9 +79,9 @@ impl Eraser {
         append: &Append,
         erasure: &Erasure,
         (log_id, catalogue): (&str, &Catalogue),
-        sealed: Vec<Sealed>,
+        sealed: Vec<HashedEntry>,
         step: &mut Step,
-    ) -> Result<Vec<Remains>> {
+    ) -> Result<Vec<ErasedGroupHash>> {
         let partly = sealed.iter().filter(|sealed| !sealed.entry.erased.is_empty());
         let partly: Vec<_> = partly.map(|sealed| sealed.entry.seq).collect();
         let before = append.remains(&erasure.organization, &partly).await?;
@@ -101,7 +101,7 @@ impl Eraser {
             }
         }
         for (groups, seqs) in gone {
-            append.take_away(&erasure.organization, Erased(groups), &seqs).await?;
+            append.erase_values(&erasure.organization, Erased(groups), &seqs).await?;
             step.extent.entries += seqs.len() as i64;
         }
         step.extent.groups += remains.len() as i64;
@@ -116,9 +116,9 @@ impl Eraser {
         erasure: &Erasure,
         catalogue: Arc<Catalogue>,
         keys: Option<&RecordKeys>,
-        remains: &[Remains],
+        remains: &[ErasedGroupHash],
         step: &mut Step,
-    ) -> Result<Vec<(Remains, Seq)>> {
+    ) -> Result<Vec<(ErasedGroupHash, Seq)>> {
         let entries = remains.chunks(RECORDED).map(|recorded| self.record_of(erasure, &catalogue, keys, recorded));
         let batch = Batch {
             organization: erasure.organization.clone(),
@@ -138,7 +138,7 @@ impl Eraser {
         erasure: &Erasure,
         catalogue: &Catalogue,
         keys: Option<&RecordKeys>,
-        recorded: &[Remains],
+        recorded: &[ErasedGroupHash],
     ) -> Result<NewEntry> {
         let json = |text: &str| JsonText::stored(serde_json::Value::from(text).to_string());
         let change =
@@ -146,7 +146,7 @@ impl Eraser {
         let reason = change("reason", json(erasure.reason.as_str()));
         let hashes = recorded
             .iter()
-            .map(|Remains { seq, group, hash }| change(&erased_field(*seq, *group), json(&hash.0.to_string())));
+            .map(|ErasedGroupHash { seq, group, hash }| change(&erased_field(*seq, *group), json(&hash.0.to_string())));
         let changes = std::iter::once(reason.clone()).chain(hashes).collect();
         let by = Some(erasure.key_id.as_str());
         let entry = ServiceEntry::Erasure.about(&erasure.organization, by, changes, catalogue, &self.random);
@@ -158,7 +158,7 @@ impl Eraser {
                 id: content.id.as_str().to_owned(),
                 user_id: content.user_id.as_str().to_owned(),
                 reason: reason.new_value.as_str().to_owned(),
-                groups: recorded.iter().map(|Remains { seq, group, hash }| (*seq, *group, *hash)).collect(),
+                groups: recorded.iter().map(|ErasedGroupHash { seq, group, hash }| (*seq, *group, *hash)).collect(),
             };
             let signatures = record.sign(origin, &keys.iter().collect::<Vec<&SigningKey>>());
             content.changes.push(change("signatures", json(&signatures)));
@@ -170,15 +170,16 @@ impl Eraser {
 /// The groups of an entry by their hashes, those that are gone already by what remains of them; `None` if they are not
 /// those of its leaf, or its type or action has no name, so that it can have no leaf.
 fn whole(
-    Sealed { entry, salts, leaf }: &Sealed,
+    HashedEntry { entry, salts, leaf }: &HashedEntry,
     log_id: &str,
     catalogue: &Catalogue,
-    before: &HashMap<(Seq, Group), Remains>,
-) -> Option<[Remains; 3]> {
+    before: &HashMap<(Seq, Group), ErasedGroupHash>,
+) -> Option<[ErasedGroupHash; 3]> {
     let resource_type = catalogue.resource_type_name(entry.content.resource_type)?;
     let action = catalogue.action_name(entry.content.action)?;
     let hashes = group_hashes(&entry_values(entry, resource_type, action), salts);
-    let mut all = [0, 1, 2].map(|place| Remains { seq: entry.seq, group: Group::ALL[place], hash: hashes[place] });
+    let mut all =
+        [0, 1, 2].map(|place| ErasedGroupHash { seq: entry.seq, group: Group::ALL[place], hash: hashes[place] });
     for remains in all.iter_mut().filter(|remains| entry.erased.has(remains.group)) {
         *remains = *before.get(&(entry.seq, remains.group))?;
     }

@@ -33,7 +33,7 @@ struct Stored {
 #[derive(Default)]
 struct Model {
     stored: Stored,
-    entries: BTreeMap<Position, Leaf>,
+    entries: BTreeMap<Position, EntryKind>,
     clock: i64,
     splits: usize,
     gaps: usize,
@@ -176,5 +176,5 @@ fn rows_that_only_lengthen_a_tail_need_no_marks() {
     assert_eq!(ladder.touched(&rows), []);
     ladder.fold(&rows).expect("room");
     assert_eq!((ladder.tail, ladder.newest), (DISTANCE - 1, rows[rows.len() - 1].0));
-    assert_eq!(ladder.touched(&[row(DISTANCE)]), [Span::ALL], "the next one makes a mark");
+    assert_eq!(ladder.touched(&[row(DISTANCE)]), [PositionRange::ALL], "the next one makes a mark");
 }

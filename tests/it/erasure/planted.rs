@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use auditlog::domain::{Change, Clock, Content, Entry, Erased, Group, Identifier, Name, ResourceType, hex};
-use auditlog::store::{Sealed, Store};
+use auditlog::store::{HashedEntry, Store};
 use sea_orm::{ConnectionTrait, Database as Connections, DatabaseConnection, Statement};
 use serde_json::{Map, Value};
 
@@ -16,8 +16,8 @@ use crate::support::database::run;
 use crate::support::{Backend, Database, on_every_database};
 
 /// Every value that erasures may be about, with its group. A new field does not compile before it is planted here.
-fn planted(sealed: &Sealed) -> Vec<(Group, Vec<u8>)> {
-    let Sealed { entry, salts, leaf: _ } = sealed;
+fn planted(sealed: &HashedEntry) -> Vec<(Group, Vec<u8>)> {
+    let HashedEntry { entry, salts, leaf: _ } = sealed;
     let Entry { seq: _, timestamp: _, recorded_at: _, writer_key_id: _, erased: _, content } = entry;
     let Content {
         id,
@@ -57,7 +57,7 @@ fn planted(sealed: &Sealed) -> Vec<(Group, Vec<u8>)> {
 }
 
 /// Writes entries with values that nothing else has, and gives them as they are stored.
-async fn plant(store: &Store, count: usize) -> Vec<Sealed> {
+async fn plant(store: &Store, count: usize) -> Vec<HashedEntry> {
     let entries = (0..count).map(|number| {
         let [user, resource] = ["user", "resource"].map(|what| format!("{what}_{number}_plant"));
         let mut entry = person(&format!("id_{number}_plant"), &user, (ResourceType(3), &resource), &mark(number));

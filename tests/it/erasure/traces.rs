@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use auditlog::domain::{Clock, Erased, Filter, Group, JsonText, ResourceType, Span};
+use auditlog::domain::{Clock, Erased, Filter, Group, JsonText, PositionRange, ResourceType};
 use auditlog::store::Store;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -136,7 +136,7 @@ on_every_database! {
         let store = database.store().await;
         fill(&store, 250).await;
         let held = store.held_snapshot().await.expect("a snapshot");
-        held.count_numbered(&organization(ORG), &Filter::default(), Span::ALL, 0, 250).await.expect("it reads");
+        held.count_numbered(&organization(ORG), &Filter::default(), PositionRange::ALL, 0, 250).await.expect("it reads");
         let eraser = eraser(&store);
         let forgotten = eraser.erase(erasure(of_user("ada"), both())).await.expect("erased");
         assert_eq!((forgotten.is_purged, forgotten.is_complete), (false, true));

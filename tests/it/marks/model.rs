@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use auditlog::domain::{
     Action, Content, Entry, EntryId, Erased, Identifier, Metadata, OrganizationId, ResourceType, Seq, Timestamp,
 };
-use auditlog::store::{Append, Head, Sealed, Store};
+use auditlog::store::{Append, HashedEntry, Head, Store};
 use auditlog_verify::merkle::{Hash, Salts};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -175,8 +175,8 @@ pub fn zipf(random: &mut StdRng, count: u8) -> u8 {
 }
 
 /// Nobody verifies it.
-fn sealed(row: &Row) -> Sealed {
-    Sealed { entry: entry(row), salts: Salts::parse(&[0; 48]).expect("three"), leaf: Hash::of_nothing() }
+fn sealed(row: &Row) -> HashedEntry {
+    HashedEntry { entry: entry(row), salts: Salts::parse(&[0; 48]).expect("three"), leaf: Hash::of_nothing() }
 }
 
 fn entry(row: &Row) -> Entry {

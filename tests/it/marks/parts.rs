@@ -1,6 +1,8 @@
 //! Each part of a filter changes a total that running counts answer.
 
-use auditlog::domain::{Action, Filter, Identifier, Key, Limit, Offset, ResourceType, Seq, Span, TimeRange, Timestamp};
+use auditlog::domain::{
+    Action, Filter, Identifier, Key, Limit, Offset, PositionRange, ResourceType, Seq, TimeRange, Timestamp,
+};
 use auditlog::marks::Folder;
 use auditlog::query::{Query, Start};
 use auditlog::store::Store;
@@ -78,7 +80,7 @@ on_every_database! {
         let Filter { resource_types, resource_ids, user_ids, actions: _, time: _ } = full();
         let user = Key::User(user_ids[0].clone());
         let keys = [Key::Organization, user, Key::Resource(resource_types[0], resource_ids[0].clone())];
-        let state = store.snapshot().state(&log.organization, None, &keys, Span::ALL).await.expect("read").expect("a log");
+        let state = store.snapshot().state(&log.organization, None, &keys, PositionRange::ALL).await.expect("read").expect("a log");
         assert!(state.folded == ENTRIES && state.keys.iter().all(|key| key.whole.is_some()), "counts answer: {state:?}");
         let (all, least) = (total(&store, &log, &Filter::default()).await, total(&store, &log, &full()).await);
         for (part, alone, others) in parts() {

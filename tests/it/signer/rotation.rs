@@ -1,7 +1,7 @@
 //! A new key: each log records it before it first signs, once, whatever happens in between.
 
 use auditlog::domain::{Change, JsonText, ServiceEntry};
-use auditlog::store::Sealed;
+use auditlog::store::HashedEntry;
 use auditlog_verify::log::Trust;
 use auditlog_verify::merkle::KeyEndorsement;
 
@@ -19,7 +19,7 @@ fn rotate(key_file: &Path, overlap: Duration) -> Keys {
 async fn introduced(store: &Store, name: &str) -> Vec<(i64, KeyEndorsement)> {
     let entries = store.sealed(&organization(name), 0, i64::MAX, 10_000).await.expect("read");
     let rotations = entries.into_iter().filter(|one| one.entry.content.id.as_str().starts_with("auditlog:rotation:"));
-    let told = |Sealed { entry, .. }: Sealed| {
+    let told = |HashedEntry { entry, .. }: HashedEntry| {
         let content = &entry.content;
         assert_eq!((entry.writer_key_id.as_str(), content.user_id.as_str()), ("-", "system"));
         assert_eq!(content.resource_id.as_str(), name);

@@ -8,7 +8,7 @@ use auditlog::domain::{Clock, ErasureReason, Group, Random, Seq, entry_values, l
 use auditlog::ingest::{Eraser, Erasure, Target};
 use auditlog::metrics::Metrics;
 use auditlog::signer::{Keys, Signing};
-use auditlog::store::{Sealed, Store};
+use auditlog::store::{HashedEntry, Store};
 use auditlog_verify::merkle::{ErasureRecord, GroupHash, SigningKey, VerifierKey, group_hashes};
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ impl<'a> Forger<'a> {
         execute(self.database, statement).await;
     }
 
-    async fn entry(&self, seq: Seq) -> Sealed {
+    async fn entry(&self, seq: Seq) -> HashedEntry {
         self.store.sealed(&organization(ORGANIZATION), seq - 1, seq, 1).await.expect("read").remove(0)
     }
 
@@ -67,7 +67,7 @@ impl<'a> Forger<'a> {
 
     /// The hash of the content of an entry.
     async fn content_hash(&self, seq: Seq) -> GroupHash {
-        let Sealed { entry, salts, leaf: _ } = self.entry(seq).await;
+        let HashedEntry { entry, salts, leaf: _ } = self.entry(seq).await;
         let catalogue = self.store.catalogue().await.expect("read");
         let resource_type = catalogue.resource_type_name(entry.content.resource_type).expect("a name");
         let action = catalogue.action_name(entry.content.action).expect("a name");
@@ -127,7 +127,7 @@ impl<'a> Forger<'a> {
 
     /// Gives the last entry the hash of what it says, and the log the tree that ends with it.
     async fn seal(&self, seq: Seq) {
-        let Sealed { entry, salts, .. } = self.entry(seq).await;
+        let HashedEntry { entry, salts, .. } = self.entry(seq).await;
         let catalogue = self.store.catalogue().await.expect("read");
         let leaf = leaf_hash(&entry, &self.log_id().await, &catalogue, &salts).expect("names");
         let leaves = self.store.sealed(&organization(ORGANIZATION), 0, seq - 1, 1_000).await.expect("read");

@@ -32,13 +32,13 @@ const LONGEST: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Where metrics are read until this is dropped.
-pub(super) struct Scraped {
+pub(super) struct MetricsServer {
     pub(super) address: SocketAddr,
     _server: AbortOnDropHandle<Infallible>,
 }
 
 /// Serves `metrics` at `listen`, if it says where.
-pub(super) async fn start(listen: Option<&str>, metrics: &Metrics) -> anyhow::Result<Option<Scraped>> {
+pub(super) async fn start(listen: Option<&str>, metrics: &Metrics) -> anyhow::Result<Option<MetricsServer>> {
     metrics.dropped_log_lines(telemetry::dropped_lines);
     let Some(listen) = listen else { return Ok(None) };
     let bound = TcpListener::bind(listen).await;
@@ -49,7 +49,7 @@ pub(super) async fn start(listen: Option<&str>, metrics: &Metrics) -> anyhow::Re
     let making = Arc::new(Mutex::new(metrics.clone()));
     let router = Router::new().route("/metrics", get(scrape)).with_state(making);
     let _server = AbortOnDropHandle::new(tokio::spawn(serve(listener, router)));
-    Ok(Some(Scraped { address, _server }))
+    Ok(Some(MetricsServer { address, _server }))
 }
 
 async fn scrape(State(making): State<Arc<Mutex<Metrics>>>) -> Response {

@@ -90,7 +90,7 @@ impl Observer {
         // A code that comes later comes in trailers.
         let asker = Some(asker).filter(|_| code.is_none());
         response.map(|body| {
-            let mut watched = Watched { body, counted: Some(counted), code, asker };
+            let mut watched = MeteredBody { body, counted: Some(counted), code, asker };
             // Nobody may ask for a body that is empty.
             if is_head || watched.body.is_end_stream() {
                 watched.end();
@@ -127,7 +127,7 @@ fn grpc_code(headers: &HeaderMap) -> Option<Code> {
 }
 
 /// A body whose request ends where it ends.
-struct Watched {
+struct MeteredBody {
     body: Body,
     /// Until then.
     counted: Option<metrics::Request>,
@@ -137,7 +137,7 @@ struct Watched {
     asker: Option<Asker>,
 }
 
-impl Watched {
+impl MeteredBody {
     fn end(&mut self) {
         if let Some(counted) = self.counted.take() {
             counted.end(self.code.unwrap_or(Code::UNKNOWN));
@@ -145,7 +145,7 @@ impl Watched {
     }
 }
 
-impl http_body::Body for Watched {
+impl http_body::Body for MeteredBody {
     type Data = Bytes;
     type Error = axum::Error;
 
