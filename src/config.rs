@@ -78,7 +78,7 @@ fn read(path: &Path, command: &Command) -> anyhow::Result<BTreeMap<String, Vec<S
     Ok(values)
 }
 
-/// What is wrong with `text`, and where. The library's own message quotes the line, which may hold a secret.
+/// Says where `text` is wrong, and why. The library's own message quotes the line, which may hold a secret.
 fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;

@@ -17,7 +17,7 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub const BODY_GRACE: Duration = Duration::from_secs(2);
 /// See [`BODY_GRACE`].
 pub const MIN_BODY_RATE: usize = 8 * 1024;
-/// What `Overloaded` says where no bytes are left.
+/// The text of `Overloaded` where no bytes are left.
 pub const BYTES_SPENT: &str = "Requests and responses hold too many bytes";
 
 /// Numbers of gRPC codes. Source: google/rpc/code.proto.
@@ -121,7 +121,7 @@ impl Reason {
 pub struct Violation {
     /// The field, by its path in the protobuf message, for example `audit_logs[3].user_id`.
     pub field: String,
-    /// What is allowed and what came.
+    /// The allowed values, and the value that came.
     pub description: String,
 }
 

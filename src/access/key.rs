@@ -45,7 +45,7 @@ impl Key {
         format!("{PREFIX}{id}_{secret}{}", checksum_of(id, secret))
     }
 
-    /// What the database keeps of the secret.
+    /// The form in which the database keeps the secret.
     pub(super) fn hash(&self) -> String {
         format!("{VERSION}{}", hex(&Sha256::digest(self.secret.as_bytes())))
     }

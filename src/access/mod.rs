@@ -1,4 +1,4 @@
-//! Who may do what: API keys, their scopes and their organization. Checks run in the order of the
+//! Access: API keys, their scopes and their organization. Checks run in the order of the
 //! contract: credential, organization, scope.
 
 mod key;
@@ -40,7 +40,7 @@ const REMEMBERED: u64 = 10_000;
 /// `last_used` is written at most so often. Microseconds.
 const NOTED: i64 = 60_000_000;
 
-/// What a key may be used for.
+/// A permission of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// Lists, histories, single entries.
@@ -58,7 +58,7 @@ impl Scope {
     pub const NAMES: [(&'static str, Self); 4] =
         [("read", Self::Read), ("write", Self::Write), ("verify", Self::Verify), ("erase", Self::Erase)];
 
-    /// What an error says that it is needed for.
+    /// The verb with which an error names the scope.
     fn purpose(self) -> &'static str {
         match self {
             Self::Read => "view",
@@ -85,14 +85,14 @@ impl fmt::Display for Scope {
     }
 }
 
-/// Whoever holds a valid key.
+/// The holder of a valid key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The public part of the key.
     pub key_id: String,
     /// The one organization that the key is for; `None` for a service-wide key.
     pub organization: Option<OrganizationId>,
-    /// What it may be used for.
+    /// The scopes of the key.
     pub scopes: BTreeSet<Scope>,
 }
 

@@ -115,7 +115,7 @@ impl Admission {
         self.keys.is_spent(&key).then(|| self.too_many(TOO_MANY_OF_KEY))
     }
 
-    /// What `request` needs. Errors: those of [`Access::authenticate`], `Overloaded`.
+    /// Takes the permits and bytes that `request` needs. Errors: those of [`Access::authenticate`], `Overloaded`.
     async fn permit(&self, connection: &Connection, request: &mut Request) -> Result<RequestPermit, Error> {
         let size = head_size(request);
         let credential = self.access.is_none().then(|| self.credential(request.headers()));

@@ -40,7 +40,7 @@ const READY: Duration = Duration::from_secs(5);
 
 const NO_GRPC: &str = "This is a gateway, which speaks REST; call the service behind it for gRPC";
 
-/// What the gateway is made of.
+/// The parts of a gateway.
 pub struct Parts {
     /// The service.
     pub upstream: Endpoint,
@@ -196,7 +196,7 @@ fn is_broken(status: &Status) -> bool {
     is_foreign(status) && BROKEN.contains(&status.code())
 }
 
-/// What callers hear of a service that does not answer; the log hears why.
+/// The answer to callers while the service does not answer. The log has the cause.
 fn unreachable_upstream(status: Status) -> Status {
     static LINES: LineLimit = LineLimit::new(5);
     // Whoever asks meanwhile, with a key or without.

@@ -1,4 +1,4 @@
-//! What runs: the service, and the gateway to one elsewhere. Both bind, assemble, serve and drain.
+//! The two servers: the service, and the gateway to a service elsewhere. Both bind, assemble, serve and drain.
 
 mod admission;
 mod background;
@@ -38,11 +38,11 @@ pub struct Serving {
     pub drain_limit: Duration,
     /// The origins whose pages may call it from a browser, beside its own.
     pub cors_origins: Vec<HeaderValue>,
-    /// What it takes on at once.
+    /// The limits of simultaneous work.
     pub limits: Limits,
 }
 
-/// What a server takes on at once; what is beyond is refused.
+/// The limits of simultaneous work. A server refuses everything beyond them.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Connections.

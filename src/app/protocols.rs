@@ -47,7 +47,7 @@ const KNOWN_HEADERS: [HeaderName; 13] = [
     HeaderName::from_static("tracestate"),
 ];
 
-/// What answers on one port. Clones share it.
+/// Answers all requests of one port. Clones share it.
 #[derive(Clone)]
 pub(super) struct Protocols {
     grpc: Grpc,

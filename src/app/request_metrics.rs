@@ -20,7 +20,7 @@ use super::security::Asker;
 use crate::grpc::{health, pb};
 use crate::metrics::{self, Code, Metrics};
 
-/// What is called a method, so that a label has few values whatever is asked.
+/// The HTTP methods that have a label of their own. All others share one, so that the label has few values.
 enum Methods {
     /// The methods of the services that are known, by their paths.
     Grpc(HashMap<String, Arc<str>>),
@@ -29,7 +29,7 @@ enum Methods {
 }
 
 const VERBS: [Method; 4] = [Method::GET, Method::HEAD, Method::POST, Method::OPTIONS];
-/// What is asked for and not there.
+/// The label of all requests for something that does not exist.
 const UNKNOWN: &str = "unknown";
 
 /// Counts requests.
@@ -131,7 +131,7 @@ struct MeteredBody {
     body: Body,
     /// Until then.
     counted: Option<metrics::Request>,
-    /// What is known of its end.
+    /// The status, as far as it is known.
     code: Option<Code>,
     /// For the log, where trailers tell how it ends.
     asker: Option<Asker>,

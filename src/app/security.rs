@@ -24,7 +24,7 @@ const WITHOUT: [Reason; 4] =
 static WITH_GOOD_KEY_LIMIT: LineLimit = LineLimit::new(10);
 static WITHOUT_LIMIT: LineLimit = LineLimit::new(10);
 
-/// Who asks, and for what.
+/// The caller of a request, and the method that it calls.
 pub(super) struct Asker {
     /// The label that metrics have for it: no path, which holds ids.
     method: Arc<str>,

@@ -55,7 +55,7 @@ impl Running {
     }
 }
 
-/// What the service needs until its last request has ended. A gateway needs nothing.
+/// The parts that the service needs until its last request has ended. A gateway needs none.
 pub(super) struct ServiceHandles {
     pub(super) store: Store,
     /// Ends when no connection is left that could queue a write.

@@ -56,17 +56,17 @@ pub struct Options {
     pub rest: bool,
     /// Whether it keeps counts.
     pub folds: bool,
-    /// What may wait to be written.
+    /// The limits of the write queue.
     pub queue: QueueLimits,
     /// Reads that may run or wait for a connection of the database.
     pub reads: usize,
     /// Requests a second of each key.
     pub rate: NonZeroU32,
-    /// What signs checkpoints; nothing does without.
+    /// The keys that sign checkpoints. Without them nothing is signed.
     pub signing: Option<Signing>,
 }
 
-/// What the service is made of, for tests to replace.
+/// The parts of a service, which tests replace.
 pub struct Parts {
     /// The database.
     pub store: Store,

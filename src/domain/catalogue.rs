@@ -27,12 +27,12 @@ fn word(text: &str, joint: char) -> Result<(), Invalid> {
 }
 
 text_type! {
-    /// What a resource type or an action is called: 1 to 64 bytes of `[a-z0-9_]`, a letter first.
+    /// The name of a resource type or an action: 1 to 64 bytes of `[a-z0-9_]`, a letter first.
     CatalogueName, |text| word(text, '_')
 }
 
 text_type! {
-    /// What a resource type is called in the path of its histories: 1 to 64 bytes of `[a-z0-9-]`, a
+    /// The name of a resource type in the path of its histories: 1 to 64 bytes of `[a-z0-9-]`, a
     /// letter first.
     PathSegment, |text| word(text, '-')
 }
@@ -40,9 +40,9 @@ text_type! {
 /// A code and what it is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named<C> {
-    /// What the database stores.
+    /// The code that the database stores.
     pub code: C,
-    /// What everybody else sees.
+    /// The public name.
     pub name: CatalogueName,
     /// The first segment of its history's path, for resource types that have one.
     pub path_segment: Option<PathSegment>,
@@ -87,12 +87,12 @@ impl Catalogue {
         found.ok_or_else(|| unknown(segment, known().map(|(segment, _)| segment)))
     }
 
-    /// What `code` is called; `None` if this catalogue is older than the database.
+    /// The name of `code`; `None` if this catalogue is older than the database.
     pub fn resource_type_name(&self, code: ResourceType) -> Option<&str> {
         name(&self.resource_types, code)
     }
 
-    /// What `code` is called; `None` if this catalogue is older than the database.
+    /// The name of `code`; `None` if this catalogue is older than the database.
     pub fn action_name(&self, code: Action) -> Option<&str> {
         name(&self.actions, code)
     }

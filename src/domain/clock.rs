@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Timestamp;
 
-/// What time it is. Passed in, so that a test can say so.
+/// The current time. It is passed in, so that a test can set it.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 

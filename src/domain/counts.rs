@@ -5,10 +5,10 @@ use super::{Action, Identifier, KindFilter, ResourceType};
 /// Actions that a count has room for: those of the catalogue, which are fixed.
 pub const ACTIONS: usize = 6;
 
-/// What kind of entry: the smallest group that a filter on types and actions can tell apart.
+/// The kind of an entry: the smallest group that a filter on types and actions can tell apart.
 pub type EntryKind = (ResourceType, Action);
 
-/// Whose entries are counted, and the streams in which they are read.
+/// A key of running counts: the organization, a user, or a resource. Its entries are read by one index scan.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// All of the organization.

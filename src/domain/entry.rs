@@ -14,22 +14,22 @@ pub const MAX_CHANGES: usize = 1_000;
 /// The most bytes of one entry: its strings, metadata keys and minified JSON values.
 pub const MAX_ENTRY_BYTES: usize = 256 * 1024;
 
-/// What a writer says of an entry, its time aside.
+/// The content of an entry, as its writer sent it. The time is kept beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
     /// The writer's, or a generated one.
     pub id: EntryId,
-    /// What kind of resource.
+    /// The type of the resource.
     pub resource_type: ResourceType,
     /// Which resource.
     pub resource_id: Identifier,
-    /// What the resource was called.
+    /// The name of the resource at that time.
     pub resource_name: Option<Name>,
-    /// What was done.
+    /// The action.
     pub action: Action,
-    /// Who did it.
+    /// The user who did it.
     pub user_id: Identifier,
-    /// What the user was called.
+    /// The name of the user at that time.
     pub user_name: Option<Name>,
     /// The user's e-mail address.
     pub user_email: Option<Name>,
@@ -41,7 +41,8 @@ pub struct Content {
     pub trace_id: Option<Identifier>,
 }
 
-/// What the service records of itself, as entries of the log that it concerns. docs/LEAF_FORMAT.md tells their shapes.
+/// The kinds of entries that the service writes itself, into the log that they concern. docs/LEAF_FORMAT.md defines
+/// their shapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceEntry {
     /// Values were erased.
@@ -51,7 +52,7 @@ pub enum ServiceEntry {
 }
 
 impl ServiceEntry {
-    /// Of which all of them are.
+    /// The resource type of all of them.
     pub const RESOURCE_TYPE: &str = "organization";
 
     /// A new entry of this kind about `organization`, asked for with the key `by`, or by nobody.
@@ -117,7 +118,7 @@ pub struct Entry {
     pub recorded_at: Timestamp,
     /// The API key that wrote it.
     pub writer_key_id: String,
-    /// What is gone from the rest since.
+    /// The groups that were erased since.
     pub erased: Erased,
     /// All else.
     pub content: Arc<Content>,
@@ -154,7 +155,7 @@ impl Content {
             + trace_id.as_ref().map_or(0, |id| id.as_str().len())
     }
 
-    /// What is left of it once these groups are erased.
+    /// The content without the values of these groups.
     #[must_use]
     pub fn without(&self, erased: Erased) -> Self {
         let Self {

@@ -17,9 +17,9 @@ pub struct Filter {
     pub resource_types: Vec<ResourceType>,
     /// Resources, of any of those kinds.
     pub resource_ids: Vec<Identifier>,
-    /// What was done.
+    /// The actions.
     pub actions: Vec<Action>,
-    /// Who did it.
+    /// The users.
     pub user_ids: Vec<Identifier>,
     /// When.
     pub time: TimeRange,

@@ -18,7 +18,7 @@ const MOST: u32 = 10_000;
 /// Fields above have no message of the contract, and take no memory.
 const FIELDS: usize = 32;
 
-/// What services and clients encode and decode with; generated code names it.
+/// The codec of services and clients. Generated code names it.
 pub struct Codec<T, U>(PhantomData<(T, U)>);
 
 impl<T, U> Default for Codec<T, U> {

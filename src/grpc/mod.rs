@@ -98,7 +98,7 @@ impl Service {
         wire::page(page, organization, &catalogue)
     }
 
-    /// What `next` gives of a stream, for as long as the key is good and the service goes on: a stream may take longer
+    /// The items that `next` gives, for as long as the key is good and the service goes on: a stream may take longer
     /// than either.
     async fn piece<T>(
         &self,

@@ -60,7 +60,7 @@ pub fn history(request: pb::GetResourceHistoryRequest, catalogue: &Catalogue) ->
     Ok((filter, start, limit))
 }
 
-/// What to export: a filter, the number after which to begin, and that to end with.
+/// The selection of an export: a filter, the number after which to begin, and that to end with.
 pub fn export(request: pb::ExportAuditLogsRequest, catalogue: &Catalogue) -> Result<(Filter, Seq, Option<Seq>)> {
     let pb::ExportAuditLogsRequest { organization_id: _, filter, after_sequence, through_sequence } = request;
     Ok((audit_log_filter(filter.unwrap_or_default(), catalogue)?, after_sequence, through_sequence))
@@ -222,7 +222,7 @@ fn new_changes(changes: Vec<pb::Change>, path: &str) -> Result<Vec<Change>> {
     changes.into_iter().enumerate().map(change).collect()
 }
 
-/// What became of an entry.
+/// The outcome of writing one entry.
 pub fn written(written: Written) -> pb::WrittenAuditLog {
     let Written { id, seq, recorded_at, leaf, replayed } = written;
     let (id, recorded_at) = (id.into(), Some(time(recorded_at)));

@@ -43,10 +43,10 @@ pub struct RecordKeys {
 /// yet, all that sign. Errors: they cannot be read.
 pub type LoadRecordKeys = Arc<dyn Fn(&str, &[LogKey]) -> anyhow::Result<RecordKeys> + Send + Sync>;
 
-/// What to erase, for whom, and why.
+/// A request for an erasure.
 #[derive(Debug, Clone)]
 pub struct Erasure {
-    /// Whose log.
+    /// The organization.
     pub organization: OrganizationId,
     /// Which entries.
     pub target: Target,
@@ -65,14 +65,14 @@ pub enum Target {
     Entries(Vec<EntryId>),
     /// `actor` of those where this user acted, and `content` of those where the user is the resource.
     User {
-        /// Who.
+        /// The API key that asks.
         id: Identifier,
         /// The type of a resource that is a user.
         resource_type: ResourceType,
     },
 }
 
-/// What was erased.
+/// The result of an erasure.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ErasureReport {
     /// How much.
@@ -91,7 +91,7 @@ pub struct Eraser {
     store: Store,
     clock: Clock,
     random: Random,
-    /// What a call may take before it leaves the rest to the next one.
+    /// The limits of one call. The next call goes on with the rest.
     budget: Duration,
     /// `None` in a process without keys.
     keys: Option<LoadRecordKeys>,
@@ -173,7 +173,7 @@ impl Eraser {
         Ok(())
     }
 
-    /// What signs the records of the log `log_id`; `None` in a log without keys, for a process without any. Errors:
+    /// The keys that sign the records of the log `log_id`; `None` in a log without keys, for a process without any. Errors:
     /// `ErasureUnavailable`.
     async fn record_keys(&self, organization: &OrganizationId, log_id: &str) -> Result<Option<RecordKeys>> {
         let known = self.store.log_keys(organization).await?;

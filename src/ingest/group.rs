@@ -45,7 +45,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// What became of the organizations that a transaction made.
+/// The outcome for the organizations that a transaction created.
 enum Made {
     /// Each has entries.
     ForUse,

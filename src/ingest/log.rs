@@ -21,16 +21,16 @@ pub(super) struct Log {
     now: Timestamp,
     /// The same, or the last entry's where the clock is behind it: it never decreases.
     pub(super) recorded_at: Timestamp,
-    /// What the group asks for and the log has.
+    /// The entries of the group that the log already has.
     stored: HashMap<EntryId, HashedEntry>,
-    /// What the group adds, in order of numbers.
+    /// The entries that the group adds, in the order of their numbers.
     pub(super) fresh: Vec<HashedEntry>,
     /// Places in `fresh`.
     places: HashMap<EntryId, usize>,
     random: Random,
 }
 
-/// What becomes of one entry.
+/// The outcome for one entry.
 enum Admission {
     Written(Written),
     /// The id is that of an entry with other content.

@@ -30,7 +30,7 @@ const CHANGE_OVERHEAD: usize = 80;
 /// What groups took before that says nothing of the next.
 const RECENT: Duration = Duration::from_secs(10);
 
-/// What may wait at once.
+/// The limits of the write queue.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueLimits {
     /// Entries, at least those of one request.
@@ -63,7 +63,7 @@ pub struct Written {
 /// The entries of one request: all are written, or none.
 #[derive(Debug)]
 pub struct Batch {
-    /// Whose log they go to.
+    /// The organization that they are written to.
     pub organization: OrganizationId,
     /// The key that wrote them.
     pub key_id: String,
@@ -126,7 +126,7 @@ impl CommitLatency {
         paced.before = Some((before, Instant::now()));
     }
 
-    /// What one may take now.
+    /// The latency to expect of a group now.
     fn of_group(&self) -> Duration {
         let paced = self.paced();
         let under_way = paced.begun.map_or(Duration::ZERO, |begun| begun.elapsed());

@@ -127,7 +127,7 @@ impl Entries {
         Ok(piece)
     }
 
-    /// What the entry's type and action are called.
+    /// The public names of the entry's type and action.
     async fn names(&mut self, entry: &Entry) -> Result<Option<[String; 2]>> {
         if let Some(names) = self.catalogue.as_deref().and_then(|catalogue| names(catalogue, entry)) {
             return Ok(Some(names));

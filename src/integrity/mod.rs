@@ -1,4 +1,4 @@
-//! What proves a log to whoever does not want to trust this service: its checkpoint, proofs, tiles, keys, and its
+//! The evidence for somebody who does not trust this service: its checkpoint, proofs, tiles, keys, and its
 //! entries as they were hashed.
 
 mod entries;
@@ -197,7 +197,7 @@ impl Integrity {
         (seq <= size).then_some(size).ok_or(Error::CheckpointNotFound)
     }
 
-    /// What answers `questions` in the tree of `size` entries: a few tiles for each level of tiles.
+    /// The tiles that answer `questions` in the tree of `size` entries: a few tiles for each level of tiles.
     async fn tiles(&self, organization: &OrganizationId, questions: &[ProofRequest], size: Seq) -> Result<Tiles> {
         let tiles: BTreeSet<_> = questions.iter().flat_map(ProofRequest::tiles).collect();
         self.store.tiles(organization, &tiles, size.unsigned_abs()).await

@@ -11,7 +11,7 @@ use crate::store::{KeyMarks, Rung};
 /// Entries read at once.
 const PIECE: i64 = 10_000;
 
-/// What a check saw of an organization.
+/// The result of checking an organization.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Checked {
     /// Its last number.
@@ -22,16 +22,16 @@ pub struct Checked {
     pub keys: usize,
     /// Their marks.
     pub marks: usize,
-    /// What is wrong.
+    /// The differences that were found.
     pub faults: Vec<Fault>,
 }
 
 /// A count that is not what the entries say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Whose count.
+    /// The key of the wrong count.
     pub key: Key,
-    /// What is wrong with it.
+    /// The difference.
     pub what: String,
 }
 

@@ -13,7 +13,7 @@ pub(super) const STEP: Seq = 10_000;
 /// Of so many entries of a key without marks, one makes us look whether it has enough for them.
 const LOTTERY: u64 = 1_024;
 
-/// What a step did.
+/// The result of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// Counts reach up to this number now.

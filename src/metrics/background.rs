@@ -1,4 +1,4 @@
-//! What goes on beside requests: commits, erasures, counts and checkpoints.
+//! Metrics of the work beside requests: commits, erasures, counts and checkpoints.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -9,7 +9,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::{Metrics, seconds};
 
-/// What a writer commits.
+/// Metrics of commits.
 #[derive(Debug, Clone)]
 pub struct Writes {
     group: Histogram,

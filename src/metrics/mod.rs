@@ -1,4 +1,4 @@
-//! What operators watch: counters, gauges and histograms in Prometheus' formats. Made once, where the service is put
+//! Metrics for operators: counters, gauges and histograms in Prometheus' formats. Made once, where the service is put
 //! together, and passed to whatever counts. Labels have few values, and never what people wrote.
 
 mod background;
@@ -82,7 +82,7 @@ impl Refusal {
 }
 
 impl Default for Metrics {
-    /// What every process has.
+    /// The metrics of every process.
     fn default() -> Self {
         let mut registry = Registry::default();
         registry.register(

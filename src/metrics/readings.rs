@@ -54,7 +54,7 @@ impl Collector for Count {
 /// A pool of connections to the database, as it stands.
 #[derive(Debug, Clone, Copy)]
 pub struct Pool {
-    /// What it is for.
+    /// Its help text.
     pub name: &'static str,
     /// Connections that do something.
     pub used: u32,

@@ -24,7 +24,7 @@ impl CursorKey {
     }
 }
 
-/// What a walk remembers.
+/// The state of a walk between two pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cursor {
     /// The head when the walk began: it sees nothing newer.
@@ -37,7 +37,7 @@ pub(super) struct Cursor {
     pub(super) last: Position,
 }
 
-/// Whose entries are listed, and which.
+/// The organization whose entries are listed, and the filter.
 type List<'a> = (&'a OrganizationId, &'a Filter);
 
 impl Cursor {
@@ -83,7 +83,7 @@ impl Cursor {
     }
 }
 
-/// What the tag covers: the payload, whose length is fixed, and a digest of the list.
+/// The bytes that the tag covers: the payload, whose length is fixed, and a digest of the list.
 fn authenticated(payload: &[u8], (organization, filter): List<'_>) -> Vec<u8> {
     let mut list = Sha256::new();
     filter.digest(organization, &mut list);

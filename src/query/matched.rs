@@ -1,5 +1,5 @@
-//! What a filter matches. How many: from the counts of its keys, and what lies between a mark and an end of the
-//! range counted one by one. Which: by the index that needs the fewest entries.
+//! The entries that a filter matches. Their number comes from the running counts of its keys; the entries between a stored
+//! count and an end of the range are counted one by one. The entries of a page come from the index that reads the fewest.
 
 use crate::domain::{
     ACTIONS, Action, CountedBy, Counts, Entry, Filter, Identifier, Key, KeyFilter, KindFilter, OrganizationId,
@@ -18,7 +18,7 @@ pub(super) struct Matched<'a> {
     /// Resources have all their types in it.
     pub(super) filter: Filter,
     pub(super) span: PositionRange,
-    /// Whose entries match; none where their counts do not answer the filter.
+    /// The keys whose counts answer the filter; none where no counts do.
     pub(super) keys: Vec<Key>,
     pub(super) state: State,
     /// The keys as streams, or the smaller side of users and resources.
@@ -187,7 +187,7 @@ fn sides(asked: KeyFilter<'_>) -> Vec<IndexScan> {
     sides
 }
 
-/// Whose counts know of `streams`.
+/// The keys whose counts cover `streams`.
 fn keys(streams: &IndexScan) -> Vec<Key> {
     match streams {
         IndexScan::Users(users) => users.iter().cloned().map(Key::User).collect(),

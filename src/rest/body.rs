@@ -79,7 +79,7 @@ impl<'de> Deserialize<'de> for Metadata {
     }
 }
 
-/// What is wrong with an entry.
+/// The reason why an entry is refused.
 #[derive(Debug)]
 pub struct Fault {
     /// Where, such as `changes[2].field`; empty for the entry itself.
@@ -140,7 +140,7 @@ fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Fault> {
     Ok(value)
 }
 
-/// What serde says. For a field that there is not, also the one that may be meant: serde names those that there
+/// The message of serde. For a field that there is not, also the one that may be meant: serde names those that there
 /// are, each between backticks.
 fn explained(error: &serde_json::Error) -> String {
     let mut text = error.to_string();
@@ -186,7 +186,7 @@ pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), Fault> {
     }
 }
 
-/// What an export tells of an entry that is no longer whole: the groups that were erased from it.
+/// The groups that were erased from an entry, as an export tells them.
 pub type Gone = Option<Vec<String>>;
 
 /// The same of an entry that an export has written.

@@ -14,7 +14,7 @@ use super::{Answer, Api, Call, Failure, Services, after_access, json, params};
 use crate::grpc::pb;
 use auditlog_verify::merkle::{TILE_WIDTH, TilePath};
 
-/// What has been written never changes, an entry's erasure included: a bundle holds leaves and no values.
+/// An answer never changes, an entry's erasure included: a bundle holds leaves and no values.
 const FOREVER: &str = "private, max-age=31536000, immutable";
 const NEVER: &str = "no-store";
 
@@ -77,7 +77,7 @@ async fn tile<S: Services>(State(Api { service }): State<Api<S>>, call: Call<(St
     Ok(plain("application/octet-stream", if is_full { FOREVER } else { NEVER }, data))
 }
 
-/// What is said of `fault`, which access comes before. No call of this service but this one can be invalid always.
+/// The answer to `fault`, unless access is refused first. This is the only call that can be made invalid on purpose.
 async fn refused<S: Services, P>(service: &S, call: Call<P>, organization_id: String, fault: Failure) -> Failure {
     let invalid = pb::GetTileRequest { organization_id, path: String::new() };
     after_access(fault, service.get_tile(call.request(invalid))).await

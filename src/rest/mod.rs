@@ -1,5 +1,5 @@
 //! The REST surface: a translation of each call to the same call of gRPC, and of its answer back.
-//! Whatever is answered here, errors included, is JSON.
+//! Every answer is JSON, errors included.
 
 pub mod body;
 mod envelope;
@@ -43,7 +43,7 @@ pub trait Services: AuditLogService + IntegrityService + Clone {}
 
 impl<S: AuditLogService + IntegrityService + Clone> Services for S {}
 
-/// What the calls go to: the services in this process, or those of one elsewhere.
+/// The target of all calls: the services in this process, or those of one elsewhere.
 #[derive(Clone)]
 struct Api<S> {
     service: Arc<S>,
@@ -82,17 +82,17 @@ where
         .method_not_allowed_fallback(|request: Request| async move { Failure::no_method(&request) })
 }
 
-/// What answers beside gRPC where REST is switched off.
+/// The answer beside gRPC where REST is switched off.
 pub fn switched_off() -> Router {
     Router::new().fallback(async || Failure::switched_off())
 }
 
-/// What every call takes from its HTTP request beside the body.
+/// The parts of an HTTP request that every call takes, beside the body.
 struct Call<P> {
     path: P,
     query: Option<String>,
     headers: HeaderMap,
-    /// What the layers before found out: who calls, until when.
+    /// The findings of the layers before: who calls, until when.
     extensions: Extensions,
 }
 

@@ -15,7 +15,7 @@ pub(super) const HISTORY: [&str; 7] = ["action", "userId", "startDate", "endDate
 /// The parameters of an inclusion proof, and of a consistency proof.
 pub(super) const INCLUSION: [&str; 3] = ["id", "sequence", "size"];
 pub(super) const CONSISTENCY: [&str; 2] = ["firstSize", "secondSize"];
-/// What the number of an entry can be, and how many a log can have.
+/// The range of sequence numbers, and of the sizes of a log.
 const NUMBERS: &str = "1 to 9223372036854775807";
 const LIMITS: &str = "1 to 100";
 const SIZES: &str = "0 to 9223372036854775807";

@@ -1,4 +1,4 @@
-//! What an operator does once the signer has stopped: gives up what was signed, and takes what is there instead.
+//! The command for an operator whose signer has stopped: it gives up the signed state, and accepts the present one.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,17 +14,17 @@ use crate::store::Store;
 
 /// A log that the signer refuses.
 pub struct Rollback {
-    /// Whose; `None` where the log is gone.
+    /// The organization; `None` where the log is gone.
     pub organization: Option<OrganizationId>,
     /// The log.
     pub log_id: String,
     /// Why.
     pub findings: Vec<Finding>,
-    /// What the file beside the key remembers of it.
+    /// Its tree head in the file beside the key.
     pub in_file: Option<TreeHead>,
-    /// What the database remembers of it.
+    /// Its tree head in the database.
     pub in_database: Option<TreeHead>,
-    /// What there is.
+    /// Its present tree head.
     pub now: Option<TreeHead>,
     log: Option<Examined>,
 }
@@ -40,13 +40,13 @@ impl Rollback {
         self.findings == [Finding::Forgotten]
     }
 
-    /// What is remembered from now on.
+    /// The tree head that is remembered from now on.
     fn taken(&self) -> Option<TreeHead> {
         if self.is_believed() { self.in_database } else { self.now }
     }
 }
 
-/// What the signer refuses of `organization`, or of all logs, those included that are gone.
+/// The logs that the signer refuses to sign: of `organization`, or of all, those included that are gone.
 pub async fn rollbacks(
     store: &Store,
     signing: &Signing,

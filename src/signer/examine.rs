@@ -13,7 +13,7 @@ use auditlog_verify::merkle::{Checkpoint, KeyName, LogName, ProofRequest, verify
 /// Why a log is not signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// What was signed of it is more than there is.
+    /// The signed tree is larger than the log.
     RolledBack {
         /// The entries that were signed.
         signed: u64,
@@ -25,7 +25,7 @@ pub enum Finding {
         /// How many.
         signed: u64,
     },
-    /// What the database has of the tree contradicts itself.
+    /// The tree in the database contradicts itself.
     Damaged {
         /// The entries that there are.
         size: u64,
@@ -65,7 +65,7 @@ impl fmt::Display for Finding {
 }
 
 impl Finding {
-    /// What an operator can do.
+    /// The advice to the operator.
     pub fn advice(&self) -> &'static str {
         match self {
             Self::RolledBack { .. } | Self::Forked { .. } => {
@@ -109,7 +109,7 @@ pub(super) struct Examined {
     pub(super) findings: Vec<Finding>,
 }
 
-/// Who examines.
+/// The parts that an examination needs.
 pub(super) struct Examiner<'a> {
     pub(super) store: &'a Store,
     pub(super) keys: &'a Keys,
@@ -185,7 +185,7 @@ impl Examiner<'_> {
 }
 
 impl Examined {
-    /// What is signed.
+    /// The tree head to sign.
     pub(super) fn text(&self) -> String {
         let TreeHead { size, root } = self.now;
         Checkpoint { origin: self.origin.clone(), size, root }.text()

@@ -51,7 +51,7 @@ impl Key {
         Ok(Self { seed, key: SigningKey::from_seed(&seed)?, until })
     }
 
-    /// What signs.
+    /// A signing key.
     pub fn signing(&self) -> &SigningKey {
         &self.key
     }
@@ -71,7 +71,7 @@ impl Key {
         self.until.map_or_else(|| format!("{ED25519} {seed}\n"), |until| format!("{ED25519} {seed} {UNTIL} {until}\n"))
     }
 
-    /// What a line says; never part of an error.
+    /// The content of a line. It is never part of an error.
     fn parse(line: &str) -> Option<Self> {
         let words: Vec<_> = line.split_whitespace().collect();
         let (seed, until) = match words[..] {

@@ -1,4 +1,4 @@
-//! What was signed last, remembered outside of the database: a restored database would take its checkpoints back with
+//! The last signed tree heads, kept outside of the database: a restored database would take its checkpoints back with
 //! it. One line a log: its id, its size, its root.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ pub struct TreeHead {
     pub root: Hash,
 }
 
-/// What was signed last of each log, by its id.
+/// The last signed tree head of each log, by the id of the log.
 pub(super) type SignedState = BTreeMap<String, TreeHead>;
 
 /// The file beside a key.
@@ -51,7 +51,7 @@ impl StateFile {
         Ok(())
     }
 
-    /// What it holds; `None` if it is not there, so that nobody can tell what was signed.
+    /// The content; `None` if the file does not exist, so that nobody can tell what was signed.
     pub(super) fn read(&self) -> anyhow::Result<Option<SignedState>> {
         let at = self.path.display();
         let text = match files::read(&self.path) {

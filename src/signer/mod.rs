@@ -33,7 +33,7 @@ pub use memory::TreeHead;
 /// The most findings that are logged at once.
 const MAX_LOGGED: usize = 10;
 
-/// What signs, and under which name.
+/// The file of the signing keys, and the name that they sign under.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signing {
     /// The file of its keys.

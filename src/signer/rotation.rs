@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::store::Store;
 use auditlog_verify::merkle::{KeyEndorsement, SigningKey, VerifierKey};
 
-/// What the ids of entries are made from: that of a first key, and those of the keys after it.
+/// The parts of the ids of entries: that of a first key, and those of the keys after it.
 const FIRST: &str = "auditlog/rotation/v1/first";
 const LATER: &str = "auditlog/rotation/v1";
 

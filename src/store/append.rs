@@ -34,7 +34,7 @@ pub struct Append {
 pub struct HashedEntry {
     /// The entry.
     pub entry: Entry,
-    /// What keeps its values from being guessed by the hashes in its leaf.
+    /// The salts, which keep its values from being guessed from the hashes in its leaf.
     pub salts: Salts,
     /// The hash of its leaf.
     pub leaf: Hash,

@@ -16,7 +16,7 @@ const ACTION: &str = "action";
 /// The most resource types, those removed included.
 const MAX_TYPES: i16 = 256;
 
-/// What became of a resource type to add.
+/// The outcome of adding a resource type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Addition {
     /// It is there now, and was not before.
@@ -33,7 +33,7 @@ pub enum Addition {
     Full(i16),
 }
 
-/// What became of a resource type to remove.
+/// The outcome of removing a resource type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removal {
     /// It is gone, and its histories had this path.

@@ -1,4 +1,4 @@
-//! What the signer writes: checkpoints, and the keys of each log. They are read in `store::log`.
+//! Checkpoints and the keys of each log, as the signer writes them. They are read in `store::log`.
 
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
@@ -14,7 +14,7 @@ use crate::error::Result;
 /// A log, and how far it is signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogStatus {
-    /// Whose.
+    /// The organization.
     pub organization: OrganizationId,
     /// Names the log.
     pub log_id: String,

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// the marks.
 const UNFOLDED: Seq = 20_000;
 
-/// What is known of an organization and some keys at one moment.
+/// The state of an organization and of some keys at one moment.
 #[derive(Debug, Clone)]
 pub struct State {
     /// Its last number.
@@ -27,7 +27,7 @@ pub struct State {
     pub keys: Vec<KeyState>,
 }
 
-/// What is known of a key.
+/// The state of a key.
 #[derive(Debug, Clone, Default)]
 pub struct KeyState {
     /// The count of all its folded entries; `None` if it has no marks.

@@ -41,7 +41,7 @@ const ERASERS: u32 = 2;
 /// The least `synchronous_commit` with which what is committed survives the server.
 const DURABLE: &str = "on";
 
-/// What to do where there is no SQLite file.
+/// Whether to create a SQLite file that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Missing {
     Create,
@@ -507,7 +507,7 @@ pub(super) fn hex(backend: DbBackend, column: &str) -> String {
     }
 }
 
-/// What follows a SELECT to hold its rows, leaving out those that others hold.
+/// The clause that locks the rows of a SELECT and skips the rows that others have locked.
 pub(super) fn hold(backend: DbBackend) -> &'static str {
     match backend {
         // BEGIN IMMEDIATE holds the whole database.

@@ -18,7 +18,7 @@ use auditlog_verify::merkle::{GroupHash, SERVICE, Salt};
 pub struct Erasable {
     /// Its number.
     pub seq: Seq,
-    /// What is gone of it already.
+    /// The groups that are erased already.
     pub erased: Erased,
 }
 
@@ -31,7 +31,7 @@ pub struct ErasureCount {
     pub groups: i64,
 }
 
-/// What remains of a group of values.
+/// The hash of a group of values that is erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ErasedGroupHash {
     /// The number of its entry.
@@ -171,7 +171,7 @@ impl Append {
         rows.iter().map(read).collect()
     }
 
-    /// What remains, as far as it can be read, of the groups that are gone from the entries with these numbers.
+    /// The hashes, as far as they can be read, of the groups that are erased from the entries with these numbers.
     pub async fn remains(&self, organization: &OrganizationId, seqs: &[Seq]) -> Result<Vec<ErasedGroupHash>> {
         let mut sql = self.sql(organization);
         let k = sql.rows(seqs.iter().map(|seq| json!([seq])).collect());

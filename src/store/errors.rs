@@ -1,4 +1,4 @@
-//! What an error of the database means, and how it is told.
+//! Errors of the database: their meaning, and their text.
 
 use sea_orm::sqlx::postgres::PgDatabaseError;
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, sqlx};
@@ -80,7 +80,7 @@ fn has_code(error: &DbErr, codes: &[&str]) -> bool {
     database.code().is_some_and(|code| codes.contains(&&*code))
 }
 
-/// What the driver said, where it said something.
+/// The text of the driver, if there is one.
 pub(super) fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
     match error {
         DbErr::Conn(RuntimeErr::SqlxError(cause))

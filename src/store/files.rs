@@ -14,7 +14,7 @@ use tracing::{error, info};
 
 use super::errors;
 
-/// What SQLite keeps beside the database while it is open: its log, and the index of that.
+/// The files that SQLite keeps beside the database while it is open: its log, and the index of that.
 const ENDINGS: [&str; 2] = ["-wal", "-shm"];
 
 /// Files that SQLite has open. It goes on to write to them where they were removed or replaced, and all of that is

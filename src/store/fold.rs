@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 /// An organization's head, and how far its counts reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lag {
-    /// Whose.
+    /// The organization.
     pub organization: OrganizationId,
     /// Its last number.
     pub head: Seq,
@@ -36,11 +36,11 @@ pub struct Unfolded {
     pub position: Position,
     /// When it was committed.
     pub recorded_at: Timestamp,
-    /// What kind it is.
+    /// The kind of the entry.
     pub leaf: EntryKind,
-    /// Who did it.
+    /// The user who did it.
     pub user: Identifier,
-    /// What it was done to.
+    /// The resource.
     pub resource: Identifier,
 }
 

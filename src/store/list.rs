@@ -1,4 +1,4 @@
-//! What a list is read from: the head and the counts of one moment, and entries up to that head.
+//! The data of a list: the head and the counts of one moment, and entries up to that head.
 
 use sea_orm::sea_query::{Condition, Expr, Func, IntoCondition};
 use sea_orm::{
@@ -262,7 +262,7 @@ impl Store {
     }
 }
 
-/// What `filter` asks for, served by no index but that of numbers.
+/// The conditions of `filter`, served by no index but that of numbers.
 fn matching(organization: &OrganizationId, filter: &Filter) -> Condition {
     let Filter { resource_types, resource_ids, actions, user_ids, time } = filter;
     fn any_of<V: Into<sea_orm::Value>>(column: Column, values: impl ExactSizeIterator<Item = V>) -> Option<Expr> {

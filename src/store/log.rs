@@ -1,4 +1,4 @@
-//! What a log is proved with: its head, its tiles, its last checkpoint, and its entries with their salts.
+//! The data of proofs of a log: its head, its tiles, its last checkpoint, and its entries with their salts.
 
 use std::collections::{BTreeSet, HashMap};
 

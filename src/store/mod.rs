@@ -70,9 +70,9 @@ pub struct Store {
     writers: Connections,
     /// Those of a role of its own, where the writers' may not erase.
     erasers: Option<Connections>,
-    /// What was appended last, for whoever folds it.
+    /// The entries that were appended last, for the aggregator.
     recent: Arc<Recent>,
-    /// Who may read, where there are many.
+    /// The permits of reads.
     permits: ReadPermits,
 }
 

@@ -1,5 +1,5 @@
-//! What this process committed last, as counts see it: folding reads it from here and not from the table, where it
-//! costs more than all else of a fold. Never more than a help; what is not here is read.
+//! The entries that this process committed last, as counts need them. The aggregator takes them from here: to read them from
+//! the table costs more than the rest of its work. Entries that are not here are read from the table.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

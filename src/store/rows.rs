@@ -141,7 +141,7 @@ pub(super) fn group(code: i16) -> Result<Group> {
     Group::of_code(code).ok_or_else(|| foreign(Invalid::new("a group must be 0 to 2", code)))
 }
 
-/// What nobody writes was read.
+/// An error for a row that this service does not write.
 pub(super) fn foreign(error: Invalid) -> Error {
     Error::Internal(anyhow::Error::new(error).context("the database holds what is not of this service"))
 }

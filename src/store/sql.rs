@@ -70,7 +70,7 @@ impl Sql {
         format!("a.seq + 0 <= {}", self.bind(head))
     }
 
-    /// What `filter` asks beyond what `streams` are, its time aside. Begins with AND, or is empty.
+    /// The conditions of `filter` that `streams` do not fulfil already, without those on time. Begins with AND, or is empty.
     pub(super) fn filters(&mut self, filter: &Filter, streams: Option<&IndexScan>) -> String {
         let Filter { resource_types, resource_ids, actions, user_ids, time: _ } = filter;
         let texts = |ids: &[Identifier]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();

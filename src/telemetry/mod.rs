@@ -32,7 +32,7 @@ static SERVER_LOG: OnceLock<NonBlocking> = OnceLock::new();
 /// How lines reach standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// Whoever logs waits until the line is written: for a command.
+    /// The caller waits until the line is written: for a command.
     Blocking,
     /// A thread writes, and where it cannot follow, lines are dropped and counted: for a server, which must go on when
     /// nobody reads its log.

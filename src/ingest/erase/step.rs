@@ -24,7 +24,7 @@ const BYTES: usize = 16 * 1024 * 1024;
 /// Entries read at once.
 const PIECE: usize = 100;
 
-/// What one transaction does.
+/// The work of one transaction.
 #[derive(Default)]
 pub(super) struct Step {
     pub(super) extent: ErasureCount,

@@ -19,7 +19,7 @@ enum Order {
     Tied,
 }
 
-/// What a database keeps of a key.
+/// The rows that a database keeps for a key.
 #[derive(Default)]
 struct Stored {
     whole: Counts,

@@ -1,4 +1,4 @@
-//! What remains of a group of values that was erased.
+//! A group of values that was erased, and its hash.
 
 use sea_orm::entity::prelude::*;
 

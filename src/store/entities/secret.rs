@@ -7,7 +7,7 @@ use sea_orm::entity::prelude::*;
 #[sea_orm(table_name = "secrets")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    /// What it is for, and which of several it is.
+    /// The purpose and the version.
     pub name: String,
     pub value: Vec<u8>,
 }

@@ -16,22 +16,22 @@ pub struct DisclosedEntry {
     pub recorded_at: Timestamp,
     /// The API key that wrote it, or `-`.
     pub writer: String,
-    /// What is stored as the hash of its leaf. Compared with that of the values, and with the tree.
+    /// The stored hash of its leaf. It is compared with the hash of the values, and with the tree.
     pub leaf: Hash,
-    /// What was done to what by whom.
+    /// The group `facts`.
     pub facts: Part<Facts>,
-    /// Who that was.
+    /// The group `actor`.
     pub actor: Part<Actor>,
-    /// What changed.
+    /// The group `content`.
     pub content: Part<Content>,
 }
 
-/// What is told of a group.
+/// The disclosed part of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part<T> {
     /// All.
     Values {
-        /// What they are hashed with.
+        /// The salt of the group.
         salt: Salt,
         /// The values.
         values: T,
@@ -53,7 +53,7 @@ pub struct Facts {
     pub resource_id: String,
     /// The public name of what was done.
     pub action: String,
-    /// Who did it.
+    /// The user who did it.
     pub user_id: String,
     /// The trace that it was part of.
     pub trace_id: Option<String>,
@@ -62,7 +62,7 @@ pub struct Facts {
 /// The values of the group `actor`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
-    /// What the user was called.
+    /// The name of the user at that time.
     pub user_name: Option<String>,
     /// The user's e-mail address.
     pub user_email: Option<String>,
@@ -73,7 +73,7 @@ pub struct Actor {
 /// The values of the group `content`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
-    /// What the resource was called.
+    /// The name of the resource at that time.
     pub resource_name: Option<String>,
     /// Which fields changed, in the writer's order.
     pub changes: Vec<Change>,

@@ -19,11 +19,11 @@ pub struct Removal {
     pub group: Group,
     /// The entry that records it.
     pub recorded_by: Seq,
-    /// Who signed the record.
+    /// The signer of the record.
     pub signed_by: RecordSigner,
 }
 
-/// Who signed the record of an erasure.
+/// The signer of the record of an erasure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordSigner {
     /// A key that the verifier was given.
@@ -73,7 +73,7 @@ enum Refusal {
     Forged,
 }
 
-/// What is known of erasures after a part of a log.
+/// The erasures that a part of a log shows.
 #[derive(Debug)]
 pub(super) struct Erasures {
     origin: KeyName,

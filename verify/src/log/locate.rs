@@ -13,7 +13,7 @@ const NEAR: Seq = 16;
 /// All that is known of a log after a walk along it.
 #[derive(Debug)]
 pub struct Evidence<'a> {
-    /// What was signed.
+    /// The signed checkpoint.
     pub checkpoint: &'a Checkpoint,
     /// The walk.
     pub walk: &'a LogReplay,
@@ -184,7 +184,7 @@ fn explained(
     moved(evidence, entries, told, seq, stored).unwrap_or_else(|| violation.clone())
 }
 
-/// What happened to an entry that is not in the tree.
+/// The violation by an entry that is not in the tree.
 fn of_suspect(evidence: &Evidence<'_>, entries: &BTreeMap<Seq, DisclosedEntry>, suspect: Suspect) -> Violation {
     let Suspect { seq, in_tree } = suspect;
     let changed = |why: &str| Violation::of_entry(Kind::Changed, seq, why);

@@ -16,7 +16,7 @@ const VERSION: &str = "c2sp.org/tlog-proof@v1";
 /// The values of a group, as they are hashed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Disclosed {
-    /// What they are hashed with.
+    /// The salt of the group.
     pub salt: Salt,
     /// The names and the values, in order.
     pub fields: Vec<(String, String)>,
@@ -37,7 +37,7 @@ pub struct Proof {
     pub note: String,
 }
 
-/// What a proof proves.
+/// The result of a proof that holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proved {
     /// The tree that has the leaf.
@@ -48,7 +48,7 @@ pub struct Proved {
     pub id: String,
     /// When it was recorded, as it is hashed.
     pub recorded_at: String,
-    /// Who wrote it.
+    /// The id of the API key that wrote it.
     pub writer: String,
     /// The values of each group; `None` of one that is not disclosed.
     pub groups: [(Group, Option<Fields>); 3],
@@ -147,7 +147,7 @@ impl Proof {
         Ok(Self { leaf, groups, index, hashes, note: lines.rest.to_owned() })
     }
 
-    /// What it proves to whoever trusts in `trust`. Errors say what does not hold.
+    /// Verifies the proof with the keys of `trust`. Errors say what does not hold.
     pub fn verify(&self, trust: &Trust) -> Result<Proved, Invalid> {
         let Self { leaf: data, groups, index, hashes, note } = self;
         let checkpoint =

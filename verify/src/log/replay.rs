@@ -11,7 +11,7 @@ use crate::types::{Group, Invalid, Seq, Timestamp};
 /// The bad entries that are kept to find out what happened to them; more are only counted.
 const SUSPECTS: usize = 16;
 
-/// What a verifier keeps of a log that it has verified.
+/// The state that a verifier keeps of a log that it has verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedPrefix {
     /// The tree.
@@ -36,7 +36,7 @@ pub struct LogReplay {
     /// Of the leaf hashes as they are stored: their values are compared with them one by one.
     edge: CompactRange,
     recorded_at: Timestamp,
-    /// What the walk should come by.
+    /// The state that the replay must pass through.
     remembered: Option<CompactRange>,
     fork: Option<(Seq, Seq)>,
     /// The entries that were found to be as they are remembered.
@@ -227,7 +227,7 @@ impl LogReplay {
         &self.edge
     }
 
-    /// What to remember of the log, once all else was found right.
+    /// The state to remember of the log, once everything else was found right.
     pub fn remembered(&self) -> VerifiedPrefix {
         VerifiedPrefix { edge: self.edge.clone(), recorded_at: self.recorded_at }
     }

@@ -6,10 +6,10 @@ use super::disclosed::{Actor, Content, DisclosedEntry, Facts, Part};
 use crate::merkle::{ErasureRecord, GroupHash, Hash, KeyEndorsement, SERVICE, VerifierKey};
 use crate::types::{Change, Group, Seq};
 
-/// What begins the ids of the service's entries, and no others.
+/// The prefix of the ids of the service's entries, and of no others.
 const PREFIX: &str = "auditlog:";
 
-/// What an entry of the service records.
+/// The content of an entry of the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
     /// Groups whose values are gone, and the signature lines for it, where there are any.
@@ -18,7 +18,7 @@ pub enum Record {
     Rotation(KeyEndorsement),
 }
 
-/// What `told` records, if the service made it about `organization`. Errors: it has not the shape of such an entry, or
+/// The record in `told`, if the service made it about `organization`. Errors: it has not the shape of such an entry, or
 /// half of it.
 pub(super) fn record(told: &DisclosedEntry, organization: &str) -> Result<Option<Record>, String> {
     let kind = told.id.strip_prefix(PREFIX);

@@ -128,7 +128,7 @@ fn trust() -> Trust {
     Trust::new([key().verifier(origin())]).expect("a key")
 }
 
-/// What is found of `entries`, told as the log that `log` was signed for.
+/// The violations in `entries`, given as the log that `log` was signed for.
 fn found(log: &Log, entries: &[DisclosedEntry], seen: Option<CompactRange>) -> Option<Violation> {
     let (violation, _) = found_by(&trust(), log, entries, seen);
     violation

@@ -25,7 +25,7 @@ impl Row {
         self.from + self.hashes.len() as u16
     }
 
-    /// What the tile is called.
+    /// The path of the tile.
     pub fn path(&self) -> TilePath {
         TilePath { resource: Resource::Tile(self.tile), width: self.width() }
     }
@@ -77,7 +77,7 @@ pub struct Suspect {
     pub in_tree: Hash,
 }
 
-/// What was found of the tiles so far. Rows of a level come in order.
+/// The state of the comparison so far. Rows of a level come in order.
 #[derive(Debug)]
 pub struct TileCheck {
     /// Of all hashes that the tiles of level 0 have.

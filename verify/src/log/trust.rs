@@ -91,7 +91,7 @@ impl Trust {
         self.keys[0].name()
     }
 
-    /// What `note` says, if one of the keys has signed it for its own log.
+    /// The checkpoint in `note`, if one of the keys has signed it for its own log.
     pub fn open(&self, note: &str) -> Result<Checkpoint, Untrusted> {
         let text = open(note, &self.keys).map_err(|why| match why {
             Unsigned::Unknown => self.stranger(note),
@@ -113,7 +113,7 @@ impl Trust {
         }
     }
 
-    /// What to believe after a log was verified up to `note`, in which entries `introduced` keys: those too that one
+    /// The keys to believe after a log was verified up to `note`, in which entries `introduced` keys: those too that one
     /// which is believed has signed. A key that no longer signs, though a later one does, becomes a former one.
     #[must_use]
     pub fn after(&self, note: &str, introduced: &[KeyEndorsement]) -> Self {

@@ -1,4 +1,4 @@
-//! What a verifier finds wrong.
+//! The ways in which a log can be wrong.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::types::Seq;
 
-/// What happened to a log.
+/// The kind of a violation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// An entry is another one than was signed for, or its stored hash is.
@@ -64,7 +64,7 @@ impl Serialize for Kind {
 /// The first thing that is wrong with a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// What happened.
+    /// The kind.
     pub kind: Kind,
     /// To which entry; the first and the last of those of which it is one, where no more is known. `None` where it is
     /// about the whole.

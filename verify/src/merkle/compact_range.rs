@@ -11,7 +11,8 @@ pub struct CompactRange {
 }
 
 impl CompactRange {
-    /// Reads what [`CompactRange::bytes`] gave for a tree of `size` leaves. Errors: it is not as many hashes as such a tree has.
+    /// Reads what [`CompactRange::bytes`] gave for a tree of `size` leaves. Errors: such a tree has another
+    /// number of hashes.
     pub fn parse(size: u64, bytes: &[u8]) -> Result<Self, Invalid> {
         let (hashes, rest) = bytes.as_chunks();
         let expected = size.count_ones() as usize;

@@ -1,5 +1,4 @@
-//! What an entry records as erased, and the keys of the log that sign it: whoever can only write to the database
-//! records no erasure.
+//! The record of an erasure, signed by the keys of the log. Write access to the database alone does not make one.
 
 use super::GroupHash;
 use super::note::{KeyName, SigningKey, Unsigned, VerifierKey, check_signatures, signatures};
@@ -8,7 +7,7 @@ use crate::types::{Group, Seq};
 /// Begins what is signed, so that it is neither a checkpoint nor the introduction of a key.
 const HEAD: &str = "auditlog/erasure/v1";
 
-/// What one entry records as erased.
+/// The groups that one entry records as erased.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErasureRecord {
     /// The id of the entry.
@@ -22,7 +21,7 @@ pub struct ErasureRecord {
 }
 
 impl ErasureRecord {
-    /// What is signed. docs/LEAF_FORMAT.md has it byte for byte.
+    /// The text that is signed. docs/LEAF_FORMAT.md has it byte for byte.
     pub fn text(&self, origin: &KeyName) -> String {
         let Self { id, user_id, reason, groups } = self;
         let groups = groups.iter().map(|(seq, group, GroupHash(hash))| format!("{} {hash}\n", field(*seq, *group)));

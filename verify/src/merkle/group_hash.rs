@@ -23,14 +23,14 @@ pub enum Values<'a> {
         resource_id: &'a str,
         /// The public name of what was done.
         action: &'a str,
-        /// Who did it.
+        /// The user who did it.
         user_id: &'a str,
         /// The trace that it was part of.
         trace_id: Option<&'a str>,
     },
     /// Of [`Group::Actor`].
     Actor {
-        /// What the user was called.
+        /// The name of the user at that time.
         user_name: Option<&'a str>,
         /// The user's e-mail address.
         user_email: Option<&'a str>,
@@ -39,7 +39,7 @@ pub enum Values<'a> {
     },
     /// Of [`Group::Content`].
     Content {
-        /// What the resource was called.
+        /// The name of the resource at that time.
         resource_name: Option<&'a str>,
         /// Which fields changed, in the writer's order.
         changes: &'a [Change],
@@ -135,7 +135,7 @@ fn write_name(name: &mut String, parts: fmt::Arguments<'_>) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GroupHash(pub Hash);
 
-/// What keeps the values of a group from being guessed by its hash.
+/// Random bytes that keep the values of a group from being guessed from its hash.
 pub type Salt = [u8; 16];
 
 /// The salts of the groups of one entry. Never logged: a salt that is kept anywhere undoes an erasure.
@@ -165,7 +165,7 @@ impl Salts {
         self.0.as_flattened()
     }
 
-    /// What is left of them once these groups are erased: zeros for theirs.
+    /// The salts with zeros for these groups, which are erased.
     #[must_use]
     pub fn without(&self, erased: Erased) -> Self {
         let mut left = self.clone();

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::types::{Invalid, quoted};
 
-/// What marks Ed25519 in keys. Other algorithms have other numbers.
+/// The number of Ed25519 in keys. Other algorithms have other numbers.
 const ALGORITHM: u8 = 1;
 /// As in Go, so that a note of many signatures costs little.
 const MAX_SIGNATURES: usize = 100;
@@ -47,7 +47,7 @@ impl fmt::Display for KeyName {
     }
 }
 
-/// What the operator calls this service in the origins of its logs: a DNS name without scheme.
+/// The name of this service in the origins of its logs: a DNS name without scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogName(String);
 
@@ -96,14 +96,14 @@ impl SigningKey {
         pair.map(Self).map_err(|_| Invalid::new("a signing key must be 32 bytes", seed.len()))
     }
 
-    /// What the world may know of it.
+    /// The public key.
     pub fn public(&self) -> PublicKey {
         let mut public = [0; 32];
         public.copy_from_slice(self.0.public_key().as_ref());
         public
     }
 
-    /// What verifies its signatures under `name`.
+    /// The verifier key for its signatures under `name`.
     pub fn verifier(&self, name: KeyName) -> VerifierKey {
         VerifierKey { name, public: self.public() }
     }
@@ -123,7 +123,7 @@ impl VerifierKey {
         Ok(Self { name, public })
     }
 
-    /// Whose it is.
+    /// The name of the key.
     pub fn name(&self) -> &KeyName {
         &self.name
     }
@@ -133,7 +133,7 @@ impl VerifierKey {
         format!("{}+{}", self.short(), STANDARD.encode(self.encoded()))
     }
 
-    /// What names it: `name+id`.
+    /// The short form: `name+id`.
     pub fn short(&self) -> String {
         format!("{}+{:08x}", self.name, u32::from_be_bytes(self.id()))
     }

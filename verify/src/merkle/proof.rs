@@ -18,7 +18,7 @@ pub type Tiles = BTreeMap<TileId, Vec<Hash>>;
 #[error("a tile of the log is missing or damaged")]
 pub struct DamagedTile;
 
-/// What is asked of a tree, and can be answered from its tiles.
+/// A question about a tree that its tiles can answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProofRequest(Kind);
 
@@ -44,7 +44,7 @@ impl ProofRequest {
         (old <= new).then_some(question).ok_or_else(|| Invalid::new(format_args!("must be at most {new}"), old))
     }
 
-    /// What the root of the tree of `size` leaves is; the answer is that one hash.
+    /// The root of the tree of `size` leaves; the answer is that one hash.
     pub fn root(size: u64) -> Result<Self, Invalid> {
         check_size(size)?;
         Ok(Self(Kind::Root { size }))

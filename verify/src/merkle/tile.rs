@@ -50,7 +50,7 @@ impl CompletedNode {
     }
 }
 
-/// What a path leads to.
+/// The target of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource {
     /// A row of hashes.
@@ -62,7 +62,7 @@ pub enum Resource {
 /// A path below the log's own: `tile/0/x001/x234/067`, `tile/entries/000.p/5`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TilePath {
-    /// What it leads to.
+    /// The target.
     pub resource: Resource,
     /// How many hashes or entries, 1 to 256.
     pub width: u16,

@@ -2,14 +2,14 @@
 
 use super::{Invalid, quoted};
 
-/// What is erased together. Each is hashed with a salt of its own, so that proofs hold without it.
+/// Values that are erased together. Each group is hashed with a salt of its own, so that proofs hold without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Group {
-    /// What was done to what by whom, and when. Lists and counts depend on it: it is never erased.
+    /// The action, the resource, the user and the time. Lists and counts depend on them: they are never erased.
     Facts,
-    /// What the user was called, and where they came from.
+    /// The name and address of the user, and the metadata.
     Actor,
-    /// What the resource was called, and what changed.
+    /// The name of the resource, and the changes.
     Content,
 }
 
@@ -32,7 +32,7 @@ impl Group {
         found.ok_or_else(|| Invalid::new("must be one of facts, actor, content", quoted(name)))
     }
 
-    /// What the database calls it: its place in a leaf.
+    /// The code in the database, which is the place in a leaf.
     pub fn code(self) -> i16 {
         self as i16
     }

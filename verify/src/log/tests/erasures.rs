@@ -1,4 +1,4 @@
-//! Whose records of erasures are believed.
+//! Records of erasures, and the keys that make them believed.
 
 use super::*;
 
@@ -32,7 +32,7 @@ fn introduced(seq: Seq, key: &SigningKey, keys: &[&SigningKey]) -> DisclosedEntr
     service(seq, "rotation", values.iter().map(|(field, text)| change(field, text)).collect())
 }
 
-/// What `trust` finds of that log with these entries in it, and the groups that are gone.
+/// The violations that `trust` finds in that log with these entries, and the groups that are gone.
 fn with(trust: &Trust, edits: Vec<DisclosedEntry>) -> (String, ErasedGroups) {
     let (mut all, _) = without_fifth();
     for told in edits {
@@ -103,7 +103,7 @@ fn a_record_needs_no_signature_if_a_later_entry_says_that_a_believed_key_is_the_
     assert_eq!(with(&trust(), vec![recorded(19, &[stranger]), introduced(20, own, &[own])]), strange(stranger));
 }
 
-/// What is found where the changes of a signed record are edited.
+/// The violations where the changes of a signed record are edited.
 fn with_edited(edit: fn(&mut Vec<Change>)) -> String {
     let (mut all, hash) = without_fifth();
     let mut record = erasure(20, &[(5, Group::Content, hash), (6, Group::Actor, GroupHash(Hash::of_nothing()))]);
