@@ -11,6 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub struct Budget {
     used: Arc<AtomicUsize>,
     limit: usize,
+    /// The budget that this is a part of.
+    whole: Option<Arc<Budget>>,
 }
 
 /// Bytes that are held until this is dropped.
@@ -23,7 +25,12 @@ pub struct Reservation {
 impl Budget {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { used: Arc::default(), limit }
+        Self { used: Arc::default(), limit, whole: None }
+    }
+
+    /// A part of this budget: its bytes are held here as well, and at most `limit` of them.
+    pub fn part(&self, limit: usize) -> Self {
+        Self { used: Arc::default(), limit, whole: Some(Arc::new(self.clone())) }
     }
 
     /// Whether no bytes are left.
@@ -39,7 +46,7 @@ impl Budget {
     /// Holds `bytes`, also beyond the limit: a response that is ready takes its memory in any case, and finished work
     /// should not be lost. Later requests are refused instead.
     pub fn hold(&self, bytes: usize) -> Reservation {
-        self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.add(bytes);
         Reservation { budget: self.clone(), bytes: AtomicUsize::new(bytes) }
     }
 
@@ -50,11 +57,34 @@ impl Budget {
     }
 }
 
+impl Budget {
+    fn add(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.whole.iter().for_each(|whole| whole.add(bytes));
+    }
+
+    fn try_add(&self, bytes: usize) -> bool {
+        let room = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.limit);
+        if self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
+            return false;
+        }
+        let is_room = self.whole.as_ref().is_none_or(|whole| whole.try_add(bytes));
+        if !is_room {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        is_room
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.whole.iter().for_each(|whole| whole.give_back(bytes));
+    }
+}
+
 impl Reservation {
     /// Holds `bytes` more; `false` where fewer are left.
     pub fn try_grow(&self, bytes: usize) -> bool {
-        let room = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.budget.limit);
-        let is_room = self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok();
+        let is_room = self.budget.try_add(bytes);
         self.bytes.fetch_add(if is_room { bytes } else { 0 }, Ordering::Relaxed);
         is_room
     }
@@ -62,7 +92,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
+        self.budget.give_back(*self.bytes.get_mut());
     }
 }
 
@@ -110,6 +140,19 @@ mod tests {
         assert!(budget.try_hold(50).is_some_and(|held| held.budget.used() == 100));
         drop(response);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_part_of_a_budget_holds_bytes_of_the_whole() {
+        let whole = Budget::new(100);
+        let (one, other) = (whole.part(80), whole.part(80));
+        let held = one.try_hold(60).expect("room in both");
+        assert!(one.try_hold(21).is_none() && other.try_hold(41).is_none());
+        assert_eq!((one.used(), other.used(), whole.used()), (60, 0, 60));
+        let beyond = other.hold(50);
+        assert_eq!(whole.used(), 110);
+        drop((held, beyond));
+        assert_eq!((one.used(), other.used(), whole.used()), (0, 0, 0));
     }
 
     #[test]

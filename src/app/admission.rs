@@ -62,6 +62,9 @@ pub(super) struct Admission {
     anonymous: Arc<Semaphore>,
     budget: Budget,
     anonymous_budget: Budget,
+    /// The parts of these budgets that a key, or a connection, may hold.
+    parts: Cache<String, Budget>,
+    bytes: usize,
     metrics: Metrics,
 }
 
@@ -94,6 +97,8 @@ impl Admission {
             anonymous,
             budget,
             anonymous_budget: Budget::new(bytes / ANONYMOUS_SHARE),
+            parts: Cache::builder().max_capacity(MAX_ACCEPTED).time_to_idle(ACCEPTED_TTL).build(),
+            bytes,
             metrics: metrics.clone(),
         }
     }
@@ -125,7 +130,7 @@ impl Admission {
             None => accepted.is_some(),
         };
         // What requests hold that wait until their key is known.
-        let unknown = (!is_known).then(|| self.head(&self.anonymous_budget, size)).transpose()?;
+        let unknown = (!is_known).then(|| self.head(&self.connection_budget(connection), size)).transpose()?;
         let key = match &self.access {
             Some(access) => {
                 let caller = access.authenticate(request.headers(), &connection.lookups).await?;
@@ -140,7 +145,7 @@ impl Admission {
             Some(key) => vec![self.keys.try_acquire(key).ok_or_else(|| self.too_many(TOO_MANY_OF_KEY))?],
             None => self.anonymous_permits(connection, request, unknown.as_ref()).await?,
         };
-        let held = self.head(&self.budget, size)?;
+        let held = self.head(&key.as_deref().map_or_else(|| self.budget.clone(), |key| self.key_budget(key)), size)?;
         drop(unknown);
         let permit = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| self.too_many(TOO_MANY))?;
         let authenticated = key.map(|_| connection.authenticate());
@@ -208,6 +213,18 @@ impl Admission {
         Ok((permit.ok_or_else(|| self.too_many(TOO_MANY_KEYLESS))?, head))
     }
 
+    /// Four fifths of all bytes, as of the permits.
+    fn key_budget(&self, key: &str) -> Budget {
+        self.parts.get_with_by_ref(key, || self.budget.part(self.bytes - self.bytes / 5))
+    }
+
+    /// The bytes of the requests of a connection whose credential is not known to be good.
+    fn connection_budget(&self, connection: &Connection) -> Budget {
+        // No key has such an id.
+        let part = || self.anonymous_budget.part(self.bytes / ANONYMOUS_SHARE / ANONYMOUS_SHARE);
+        self.parts.get_with(format!("#{}", connection.id), part)
+    }
+
     fn head(&self, budget: &Budget, size: usize) -> Result<Arc<Reservation>, Error> {
         budget.try_hold(size).map(Arc::new).ok_or_else(|| self.overloaded(Refusal::bytes, BYTES_SPENT))
     }
@@ -241,11 +258,14 @@ async fn admit(
     let mut response = match permit {
         Ok(permit) => {
             let mut response = next.run(request).await;
-            if let Some(credential) = permit.credential.as_ref().filter(|_| is_success(&response)) {
-                drop(connection.authenticate());
-                admission.accepted.insert(credential.clone(), ());
+            // A refusal is small: nobody holds a permit by not taking it.
+            if is_success(&response) {
+                if let Some(credential) = &permit.credential {
+                    drop(connection.authenticate());
+                    admission.accepted.insert(credential.clone(), ());
+                }
+                response.extensions_mut().insert(Arc::new(permit));
             }
-            response.extensions_mut().insert(Arc::new(permit));
             response
         }
         Err(error) => respond(error),

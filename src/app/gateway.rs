@@ -192,7 +192,9 @@ fn is_foreign(status: &Status) -> bool {
 /// Whether the connection broke, before an answer or in the middle of one. A call that it had taken by then is
 /// CANCELLED.
 fn is_broken(status: &Status) -> bool {
-    const BROKEN: [Code; 4] = [Code::Unavailable, Code::Unknown, Code::Internal, Code::Cancelled];
+    // RESOURCE_EXHAUSTED is what tonic makes of ENHANCE_YOUR_CALM.
+    const BROKEN: [Code; 5] =
+        [Code::Unavailable, Code::Unknown, Code::Internal, Code::Cancelled, Code::ResourceExhausted];
     is_foreign(status) && BROKEN.contains(&status.code())
 }
 

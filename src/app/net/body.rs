@@ -24,6 +24,8 @@ use crate::metrics::{Metrics, Refusal};
 
 /// Bytes a second that a peer has to take of a piece of a response.
 const MIN_RESPONSE_RATE: usize = 64 * 1024;
+/// How long a piece of a response may take to go with its stream that was reset.
+const RESET_GRACE: Duration = Duration::from_secs(1);
 /// Bytes of a request's body: a message as large as it may be, and what frames it.
 const MAX_RECEIVED: usize = MAX_REQUEST + 64 * 1024;
 /// How long the rest of a body is waited for that its handler left unread, and how many are at once. A proxy needs many
@@ -148,7 +150,7 @@ impl AsRef<[u8]> for Piece {
 }
 
 /// `response`, whose pieces hold their bytes until the peer has taken them, for which it has `stalled` and as long as they
-/// need; then its stream is reset, or the connection closed. The kernel finds only peers that acknowledge nothing: one of
+/// need; then its stream is reset, or else the connection closed. The kernel finds only peers that acknowledge nothing: one of
 /// HTTP/2 may acknowledge all and give its stream no window. `held` is dropped when the response has ended.
 pub(super) fn respond(
     response: Response,
@@ -168,10 +170,12 @@ pub(super) fn respond(
         let watchdog = tokio::spawn(async move {
             sleep(allowed).await;
             metrics.refused(Refusal::stalled);
-            match stream {
-                Some(stream) => stream.reset(),
-                None => connection.close.notify_one(),
+            if let Some(stream) = stream {
+                stream.reset();
+                // A task that has handed its last piece to HTTP/2 has ended, and resets nothing.
+                sleep(RESET_GRACE).await;
             }
+            connection.close.notify_one();
         });
         let reservation = budget.hold(data.len());
         Bytes::from_owner(Piece { data, _reservation: reservation, _watchdog: AbortOnDropHandle::new(watchdog) })

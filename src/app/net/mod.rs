@@ -51,6 +51,8 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 static ACCEPT_LINES: LineLimit = LineLimit::new(1);
 /// How often a connection's time is looked at, or more often if it is short.
 const TICK: Duration = Duration::from_secs(1);
+/// Streams of an HTTP/2 connection at once.
+const MAX_STREAMS: u32 = 512;
 /// Headers of a request.
 const MAX_HEADERS: usize = 100;
 /// Bytes of a request's head: room for a path of 64 KiB, which has 100 values of each filter, and for headers. HTTP/2 adds
@@ -91,7 +93,7 @@ impl Default for ConnectionLimits {
 
 /// An open connection. What holds a clone of one of the counting fields is counted by it.
 pub(super) struct Connection {
-    id: u64,
+    pub(super) id: u64,
     peer: SocketAddr,
     /// Notified when it is to be closed at once.
     close: Notify,
@@ -341,7 +343,7 @@ fn http(head: Duration) -> Builder<StreamExecutor> {
     http.http2()
         .timer(TokioTimer::new())
         // A gateway sends all that it has over one connection, of many callers: more than the permits of one of them.
-        .max_concurrent_streams(512)
+        .max_concurrent_streams(MAX_STREAMS)
         // A request is at most 4 MiB. What is not yet read of all streams is within the connection's window.
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(2 * 1024 * 1024)
@@ -352,8 +354,9 @@ fn http(head: Duration) -> Builder<StreamExecutor> {
         // Of a response, beside what its stream's window lets go. Otherwise 400 KiB.
         .max_send_buf_size(128 * 1024)
         // Streams that the peer opened and reset before we looked at them, and those that we reset for its faults:
-        // more, and the connection ends (CVE-2023-44487, CVE-2025-8671).
-        .max_pending_accept_reset_streams(32)
+        // more, and the connection ends (CVE-2023-44487, CVE-2025-8671). Behind a proxy a connection is that of many
+        // callers, who pay for it.
+        .max_pending_accept_reset_streams(MAX_STREAMS as usize)
         .max_local_error_reset_streams(1024)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));

@@ -33,6 +33,35 @@ fn a_client_that_sends_slowly_delays_no_first_request_of_others() {
 }
 
 #[test]
+fn refusals_that_nobody_takes_hold_no_permit() {
+    on_sqlite(async |database| {
+        let (service, key) = service(database, options()).await;
+        // One permit for all whose credential is not known.
+        let surfaces = Surfaces::start_with(service, Limits { requests: 4, ..Limits::default() }).await;
+        let address = surfaces.gateway_url().trim_start_matches("http://").to_owned();
+        let (mut client, connection) = h2::client::Builder::new()
+            .initial_window_size(0)
+            .handshake::<_, bytes::Bytes>(TcpStream::connect(&address).await.expect("it connects"))
+            .await
+            .expect("HTTP/2");
+        let connection = tokio::spawn(connection);
+        let mut refused = Vec::new();
+        for number in 0..4 {
+            let request = http::Request::get("http://a/v1/org_a/audit-logs");
+            let request = request.header("authorization", format!("Bearer {}", made_up(number)));
+            let (answer, _) = client.send_request(request.body(()).expect("a request"), true).expect("it is sent");
+            let answer = answer.await.expect("a head");
+            assert_eq!(answer.status(), 401);
+            refused.push(answer);
+        }
+        let told = surfaces.rest(&Ask::get("/v1/org_a/audit-logs", &key)).await;
+        assert_eq!(told.status, 200, "{}", told.text);
+        drop((refused, client));
+        connection.abort();
+    });
+}
+
+#[test]
 fn bodies_with_unknown_credentials_have_bytes_of_their_own() {
     on_sqlite(async |database| {
         let (service, key) = service(database, options()).await;

@@ -212,6 +212,32 @@ fn who_takes_nothing_is_ended_and_others_are_served() {
 }
 
 #[test]
+fn an_answer_that_is_taken_in_part_gives_its_bytes_back() {
+    on_sqlite(async |database| {
+        let (service, key) = service(database, connections(super::hasty())).await;
+        let written = service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..1)})).await;
+        assert_eq!(written.status, 201, "{}", written.text);
+        // HTTP/2 takes the whole answer where its window has one byte, so that the task of the stream ends.
+        let (mut client, connection) = h2::client::Builder::new()
+            .initial_window_size(1)
+            .handshake::<_, bytes::Bytes>(connect(&service).await)
+            .await
+            .expect("it connects");
+        let connection = tokio::spawn(connection);
+        let request =
+            http::Request::get("http://a/v1/org_a/audit-logs").header("authorization", format!("Bearer {key}"));
+        let (answer, _) = client.send_request(request.body(()).expect("a request"), true).expect("it is sent");
+        let answer = answer.await.expect("a head");
+        assert_eq!(answer.status(), 200);
+        comes_to(&service, "auditlog_held_bytes", |bytes| bytes > 180.0 * 1024.0).await;
+        comes_to(&service, "auditlog_held_bytes", |bytes| bytes == 0.0).await;
+        counted(&service, "stalled").await;
+        drop((answer, client));
+        connection.abort();
+    });
+}
+
+#[test]
 fn who_is_idle_is_asked_to_come_again() {
     on_sqlite(async |database| {
         let (service, key) = service(database, connections(super::hasty())).await;
