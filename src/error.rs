@@ -78,8 +78,7 @@ macro_rules! reasons {
     };
 }
 
-// The calls of `ErasureService` are not REST's, and the last three errors are REST's alone: what they have of the other
-// surface is what it would call them.
+// REST has no erasures yet, and gRPC never sends the last three. Their columns of the other surface are what it would send.
 reasons! {
     InvalidParameter        "INVALID_PARAMETER"        INVALID_ARGUMENT    400 "invalid_request_error" "invalid_parameter"
     InvalidBody             "INVALID_BODY"             INVALID_ARGUMENT    400 "invalid_request_error" "invalid_body"
@@ -110,7 +109,7 @@ reasons! {
 }
 
 impl Reason {
-    /// The reason of that [`Self::name`].
+    /// The reason with this [`Self::name`]; `None` where there is none.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.name() == name)
     }

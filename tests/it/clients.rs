@@ -1,5 +1,5 @@
 //! Software that this project did not write, against a real process: Python's grpcio with reflection, health and
-//! stubs of its own, and a browser's gRPC-Web by connect-web. `.ci/run` tells how to install them.
+//! stubs of its own, and a browser's gRPC-Web by connect-web. `.ci/install` installs them.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use crate::support::process::{create_key, output, program, text};
 use crate::support::{Backend, Database, Process, on_every_database};
 
 const ORGANIZATION: &str = "org_abc123";
-/// Where `.ci/run` puts Python's packages.
+/// Where `.ci/install` puts Python's packages.
 pub const PYTHON: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/../clients/bin/python3");
 
 /// Runs a client of a service that holds the demo's entries; gives what it printed.

@@ -74,10 +74,10 @@ fn reasons_without(others: &[Reason]) -> impl Iterator<Item = Reason> {
     Reason::ALL.iter().copied().filter(|reason| !others.contains(reason))
 }
 
-/// The name of its gRPC code, such as `NOT_FOUND`.
-fn code_name(reason: Reason) -> String {
+/// The name of a gRPC code, such as `NOT_FOUND`.
+fn code_name(number: i32) -> String {
     let mut name = String::new();
-    for letter in format!("{:?}", Code::from(reason.grpc_code())).chars() {
+    for letter in format!("{:?}", Code::from(number)).chars() {
         let word_begins = letter.is_ascii_uppercase() && !name.is_empty();
         name.extend(word_begins.then_some('_').into_iter().chain(letter.to_uppercase()));
     }
@@ -97,8 +97,9 @@ fn table<const N: usize>(page: &str, head: &str, columns: [usize; N]) -> BTreeSe
 
 #[test]
 fn the_references_have_every_reason_as_it_is_sent() {
-    let grpc = reasons_without(&REST_ALONE)
-        .map(|reason| [format!("`{}`", reason.name()), code_name(reason), reason.http_status().to_string()]);
+    let grpc = reasons_without(&REST_ALONE).map(|reason| {
+        [format!("`{}`", reason.name()), code_name(reason.grpc_code()), reason.http_status().to_string()]
+    });
     assert_eq!(table("docs/grpc.md", "| reason | code |", [0, 1, 3]), grpc.collect());
     let rest = reasons_without(&GRPC_ALONE).map(|reason| {
         [format!("`{}`", reason.rest_code()), reason.http_status().to_string(), reason.rest_type().to_owned()]
@@ -119,7 +120,7 @@ fn the_contract_has_every_reason_and_its_code() {
         service.split_once("whose reason is one of").and_then(|(_, rest)| rest.split_once('.')).expect("a list").0;
     let listed = words(list).iter().map(|word| word.trim_end_matches(',').to_owned()).collect::<BTreeSet<_>>();
     assert_eq!(listed, reasons_without(&REST_ALONE).map(|reason| reason.name().to_owned()).collect());
-    let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| code_name(*reason)).collect();
+    let codes: BTreeSet<_> = (0..17).map(code_name).collect();
     let mut pairs = 0;
     for proto in ["audit_log.proto", "audit_log_service.proto", "erasure_service.proto", "integrity_service.proto"] {
         for pair in words(&file(&format!("proto/auditlog/v1/{proto}"))).windows(2) {
@@ -127,7 +128,7 @@ fn the_contract_has_every_reason_and_its_code() {
             if let Some(name) = pair[1].strip_prefix('(').filter(|_| codes.contains(&pair[0])) {
                 let name = name.trim_end_matches(|letter: char| letter.is_ascii_punctuation());
                 let reason = Reason::parse(name).unwrap_or_else(|| panic!("{proto}: {name} is a reason"));
-                assert_eq!(code_name(reason), pair[0], "{proto}: {name}");
+                assert_eq!(code_name(reason.grpc_code()), pair[0], "{proto}: {name}");
                 pairs += 1;
             }
         }
