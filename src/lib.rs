@@ -14,6 +14,7 @@
 //! metrics                    what operators watch
 //! telemetry                  logs: what is logged, where to, and how often
 //! files                      files that are written whole, for their owner alone
+//! deadline                   when something is due
 //! domain                     plain data and pure functions
 //! ```
 //!
@@ -27,6 +28,7 @@ pub mod app;
 pub mod catalogue;
 pub mod cli;
 pub mod config;
+pub mod deadline;
 pub mod domain;
 pub mod error;
 pub mod files;

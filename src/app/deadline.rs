@@ -1,7 +1,7 @@
 //! An end to each request: when its time is over, or where it panics.
 
 use std::any::Any;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use axum::Router;
@@ -12,8 +12,8 @@ use http::HeaderMap;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::access::ErrorResponder;
+use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::grpc::Deadline;
 
 /// How long a caller of gRPC waits.
 pub(super) const TIMEOUT_HEADER: &str = "grpc-timeout";
@@ -33,12 +33,12 @@ async fn in_time(
     next: Next,
 ) -> Response {
     let allowed = asked_timeout(request.headers()).map_or(limit, |asked| limit.min(asked));
-    let due = Instant::now() + allowed;
     if allowed.is_zero() {
         return respond(Error::Timeout);
     }
-    request.extensions_mut().insert(Deadline(due));
-    tokio::time::timeout_at(due.into(), next.run(request)).await.unwrap_or_else(|_| respond(Error::Timeout))
+    let deadline = Deadline::after(allowed);
+    request.extensions_mut().insert(deadline);
+    deadline.timeout(next.run(request)).await.unwrap_or_else(|_| respond(Error::Timeout))
 }
 
 /// The value of `grpc-timeout`: up to eight digits and a unit. What cannot be read is ignored, as tonic does.

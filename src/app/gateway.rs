@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use futures_util::{StreamExt, stream};
@@ -16,6 +16,7 @@ use super::health::{self, AUDIT_LOGS, HealthStatuses, Watching};
 use super::protocols::{Protocols, path};
 use super::server::{self, Running};
 use super::{Serving, metrics_server, reflection};
+use crate::deadline::Deadline;
 use crate::domain::{Clock, EntryId, Random};
 use crate::error::Error;
 use crate::grpc::health::health_check_response::ServingStatus;
@@ -26,7 +27,7 @@ use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use crate::grpc::pb::audit_log_service_server::AuditLogService;
 use crate::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use crate::grpc::pb::integrity_service_server::IntegrityService;
-use crate::grpc::{self, Deadline, MAX_RESPONSE, pb};
+use crate::grpc::{self, MAX_RESPONSE, pb};
 use crate::limits::Budget;
 use crate::metrics::Metrics;
 use crate::rest;
@@ -157,10 +158,10 @@ impl Upstream {
         let mut tries = 1;
         loop {
             let mut request = Request::from_parts(metadata.clone(), tonic::Extensions::new(), message.clone());
-            if let Some(Deadline(deadline)) = deadline {
-                request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+            if let Some(deadline) = deadline {
+                request.set_timeout(deadline.remaining());
             }
-            let is_over = || deadline.is_some_and(|Deadline(deadline)| deadline <= Instant::now());
+            let is_over = || deadline.is_some_and(Deadline::is_over);
             let is_late = |code| code == Code::DeadlineExceeded || is_over();
             match call(self.channel.clone(), request).await {
                 Err(status) if is_foreign(&status) && is_late(status.code()) => return Err(Error::Timeout.into()),

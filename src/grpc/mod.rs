@@ -27,13 +27,14 @@ pub mod health {
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tonic::{Request, Response, Status};
 
 use crate::access::{Access, Caller, Scope};
 use crate::catalogue::Catalogues;
+use crate::deadline::Deadline;
 use crate::domain::{Catalogue, Clock, EntryId, OrganizationId, Random, quoted};
 use crate::error::{AtField, Error, Result};
 use crate::ingest::{Batch, Eraser, Ingest};
@@ -47,10 +48,6 @@ pub const MAX_REQUEST: usize = 4 * 1024 * 1024;
 pub const MAX_RESPONSE: usize = 32 * 1024 * 1024;
 /// Names the organization of a history, and may repeat it elsewhere.
 pub const ORGANIZATION_HEADER: &str = "x-organization-id";
-
-/// When the answer to a request is due; left in the request's extensions.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadline(pub Instant);
 
 /// `auditlog.v1.AuditLogService`.
 #[derive(Clone)]
@@ -198,8 +195,8 @@ impl AuditLogService for Service {
     ) -> std::result::Result<Response<pb::WriteAuditLogsResponse>, Status> {
         let (caller, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Write).await?;
         // Asked before, but others were let in since, and its message may have been slow.
-        if let Some(Deadline(due)) = request.extensions().get() {
-            self.ingest.in_time(*due)?;
+        if let Some(deadline) = request.extensions().get::<Deadline>() {
+            self.ingest.in_time(*deadline)?;
         }
         let pb::WriteAuditLogsRequest { organization_id: _, audit_logs } = request.into_inner();
         let now = self.clock.now();

@@ -4,10 +4,11 @@
 mod step;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
+use crate::deadline::Deadline;
 use crate::domain::{
     Clock, Content, Entry, EntryId, Erased, ErasureReason, Group, Identifier, Key, OrganizationId, Position, Random,
     ResourceType, Seq,
@@ -101,7 +102,8 @@ pub struct Eraser {
 /// A run over all that an erasure is about.
 struct Run {
     forgotten: ErasureReport,
-    begun: Instant,
+    /// When the rest is left to the next call.
+    deadline: Deadline,
     /// Entries that are not what their leaves say.
     tampered: Vec<Violation>,
 }
@@ -190,7 +192,8 @@ impl Eraser {
     }
 
     async fn run(&self, erasure: &Erasure) -> Result<ErasureReport> {
-        let mut run = Run { forgotten: ErasureReport::default(), begun: Instant::now(), tampered: Vec::new() };
+        let deadline = Deadline::after(self.budget);
+        let mut run = Run { forgotten: ErasureReport::default(), deadline, tampered: Vec::new() };
         let outcome = match &erasure.target {
             Target::Entries(ids) => self.erase_entries(erasure, ids, &mut run).await,
             Target::User { .. } => self.erase_user(erasure, &mut run).await,
@@ -233,7 +236,7 @@ impl Eraser {
     /// Erases of the entries with these numbers, in as many transactions as it takes; `false` if the time was over.
     async fn erase_all(&self, erasure: &Erasure, mut seqs: &[Seq], run: &mut Run) -> Result<bool> {
         while !seqs.is_empty() {
-            if run.begun.elapsed() > self.budget && run.forgotten.extent.groups > 0 {
+            if run.deadline.is_over() && run.forgotten.extent.groups > 0 {
                 return Ok(false);
             }
             seqs = &seqs[self.erase_some(erasure, seqs, run).await?..];

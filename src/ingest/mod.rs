@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::deadline::Deadline;
 use crate::domain::{Catalogue, Clock, EntryId, NewEntry, OrganizationId, Random, Seq, Timestamp};
 use crate::error::{Error, Result};
 use crate::metrics::{Metrics, Refusal};
@@ -169,9 +170,9 @@ impl Ingest {
         (Self { jobs, entries, bytes, limits, pace, waiting, metrics: metrics.clone() }, writer)
     }
 
-    /// Whether what is written now is likely to be durable by `due`, so that no work is done for a caller who will have
+    /// Whether what is written now is likely to be durable by `deadline`, so that no work is done for a caller who will have
     /// gone. Half of the time is left for what cannot be foreseen. Errors: `Overloaded`.
-    pub fn in_time(&self, due: Instant) -> Result<()> {
+    pub fn in_time(&self, deadline: Deadline) -> Result<()> {
         let QueueLimits { entries, bytes } = self.limits;
         let ahead = [
             taken(&self.entries, entries) as f64 / group::ENTRIES as f64,
@@ -180,7 +181,7 @@ impl Ingest {
         let groups = ahead[0].max(ahead[1]);
         // The one under way, and all that wait.
         let wait = self.pace.of_group().mul_f64(if groups > 0.0 { 1.0 + groups } else { 0.0 });
-        match 2 * wait > due.saturating_duration_since(Instant::now()) {
+        match 2 * wait > deadline.remaining() {
             true => Err(self.refuse(Refusal::late, "The writes that wait leave no time for this one")),
             false => Ok(()),
         }

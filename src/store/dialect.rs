@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use sea_orm::sqlx::postgres::PgConnectOptions;
@@ -17,6 +17,7 @@ use super::connections::{Connections, Origin};
 use super::server::Server;
 use super::sql::UnindexedColumn;
 use super::{errors, files};
+use crate::deadline::Deadline;
 use crate::metrics::Pool;
 
 /// How long to wait for a connection, and for SQLite's lock.
@@ -150,8 +151,8 @@ async fn open_sqlite(
 async fn limit_time(connection: &mut SqliteConnection, limit: Option<Duration>) -> Result<(), sqlx::Error> {
     /// Instructions of its machine, which take well below a millisecond.
     const EVERY: i32 = 10_000;
-    if let Some(end) = limit.and_then(|limit| Instant::now().checked_add(limit)) {
-        connection.lock_handle().await?.set_progress_handler(EVERY, move || Instant::now() < end);
+    if let Some(deadline) = limit.map(Deadline::after) {
+        connection.lock_handle().await?.set_progress_handler(EVERY, move || !deadline.is_over());
     }
     Ok(())
 }

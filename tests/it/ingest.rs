@@ -3,8 +3,9 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use auditlog::deadline::Deadline;
 use auditlog::domain::{
     Action, Catalogue, CatalogueName, Change, Clock, Content, EntryId, Filter, Identifier, JsonText, Limit, Metadata,
     Name, Named, NewEntry, Offset, OrganizationId, Random, ResourceType, Timestamp,
@@ -327,7 +328,7 @@ on_every_database! {
     async fn what_would_be_late_is_refused_before_it_waits(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
-        let due = |milliseconds| Instant::now() + Duration::from_millis(milliseconds);
+        let due = |milliseconds| Deadline::after(Duration::from_millis(milliseconds));
         let held = async |number: u64| {
             let blocker = hold_head(&store, "org").await;
             let mut waiting = Box::pin(write(&ingest, "org", vec![entry(&format!("log_{number}"), number)]));
