@@ -14,6 +14,7 @@
 //! metrics                    what operators watch
 //! telemetry                  logs: what is logged, where to, and how often
 //! files                      files that are written whole, for their owner alone
+//! retry                      pauses between the tries of what failed
 //! deadline                   when something is due
 //! domain                     plain data and pure functions
 //! ```
@@ -40,6 +41,7 @@ pub mod marks;
 pub mod metrics;
 pub mod query;
 pub mod rest;
+pub mod retry;
 pub mod signer;
 pub mod store;
 pub mod telemetry;

@@ -11,8 +11,9 @@ use tracing::{error, info, warn};
 
 use crate::domain::Clock;
 use crate::metrics::{JobMetrics, Metrics};
+use crate::retry::Backoff;
 
-/// The longest pause after a failed run, if the job's period is not longer. Pauses double up to it.
+/// The longest pause after a failed run, if the job's period is not longer.
 const MAX_BACKOFF: Duration = Duration::from_secs(3);
 /// A cause of failures is logged when it is new, and again after so many runs that fail for it.
 const LOG_EVERY: u32 = 100;
@@ -68,13 +69,13 @@ impl Jobs {
 }
 
 async fn repeat<J: Job>(mut job: J, metrics: JobMetrics, clock: Clock) {
-    let mut failures = Failures::default();
+    let mut failures = Failures::of(J::PERIOD);
     loop {
         let begun = Instant::now();
         let pause = match AssertUnwindSafe(job.run()).catch_unwind().await {
             Ok(Ok(())) => {
                 metrics.succeeded(J::NAME, clock.now());
-                if std::mem::take(&mut failures).in_a_row > 0 {
+                if failures.end() {
                     info!(job = J::NAME, "a background job succeeds again");
                 }
                 J::PERIOD + J::REST * begun.elapsed()
@@ -85,7 +86,7 @@ async fn repeat<J: Job>(mut job: J, metrics: JobMetrics, clock: Clock) {
                     J::log(&error);
                 }
                 job.failed(Some(&error));
-                failures.backoff(J::PERIOD)
+                failures.pause()
             }
             Err(_) => {
                 metrics.failed(J::NAME);
@@ -94,7 +95,7 @@ async fn repeat<J: Job>(mut job: J, metrics: JobMetrics, clock: Clock) {
                     error!(job = J::NAME, "a background job panicked; it is tried again");
                 }
                 job.failed(None);
-                failures.backoff(J::PERIOD)
+                failures.pause()
             }
         };
         tokio::time::sleep(pause).await;
@@ -102,27 +103,38 @@ async fn repeat<J: Job>(mut job: J, metrics: JobMetrics, clock: Clock) {
 }
 
 /// The failures since the last success.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Failures {
-    in_a_row: u32,
-    /// The cause of the last one, and how often it has come before that.
-    cause: String,
+    backoff: Backoff,
+    /// The cause of the last one; `None` where there is none.
+    cause: Option<String>,
+    /// How often that has come in a row before.
     repeated: u32,
 }
 
 impl Failures {
+    /// None yet, of a job with this period.
+    fn of(period: Duration) -> Self {
+        Self { backoff: Backoff::new(period, MAX_BACKOFF.max(period)), cause: None, repeated: 0 }
+    }
+
     /// Counts a failure. Gives whether it is to be logged.
     fn add(&mut self, cause: String) -> bool {
-        self.in_a_row = self.in_a_row.saturating_add(1);
-        self.repeated = if self.in_a_row > 1 && cause == self.cause { self.repeated.wrapping_add(1) } else { 0 };
-        self.cause = cause;
+        let is_known = self.cause.as_ref() == Some(&cause);
+        self.repeated = if is_known { self.repeated.wrapping_add(1) } else { 0 };
+        self.cause = Some(cause);
         self.repeated.is_multiple_of(LOG_EVERY)
     }
 
-    /// The pause after the last failure of a job with this period.
-    fn backoff(&self, period: Duration) -> Duration {
-        let doubled = 2u32.saturating_pow(self.in_a_row.saturating_sub(1));
-        period.saturating_mul(doubled).min(MAX_BACKOFF.max(period))
+    /// The pause before the next run.
+    fn pause(&mut self) -> Duration {
+        self.backoff.next().unwrap_or(MAX_BACKOFF)
+    }
+
+    /// A run succeeded. Gives whether there were failures before it.
+    fn end(&mut self) -> bool {
+        self.backoff.reset();
+        self.cause.take().is_some()
     }
 }
 
@@ -210,26 +222,22 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_from_the_period_to_the_limit() {
-        let mut failures = Failures::default();
-        let pauses = |failures: &mut Failures, period| {
-            let mut next = || {
-                failures.add("cause".to_owned());
-                failures.backoff(Duration::from_millis(period))
-            };
-            [next(), next(), next(), next()].map(|pause| pause.as_millis())
-        };
-        assert_eq!(pauses(&mut failures, 700), [700, 1_400, 2_800, 3_000]);
-        assert_eq!(pauses(&mut failures, 60_000), [60_000; 4], "a longer period is its own limit");
-        failures.in_a_row = u32::MAX;
-        assert_eq!(pauses(&mut failures, 700), [3_000; 4]);
+    fn pauses_grow_from_the_period_to_the_limit_and_begin_anew_after_a_success() {
+        let pauses = |failures: &mut Failures| [(); 4].map(|()| failures.pause().as_millis());
+        let mut failures = Failures::of(Duration::from_millis(700));
+        assert_eq!(pauses(&mut failures), [700, 1_400, 2_800, 3_000]);
+        assert!(!failures.end(), "no failure was counted");
+        assert_eq!(failures.pause().as_millis(), 700);
+        assert_eq!(pauses(&mut Failures::of(Duration::from_secs(60))), [60_000; 4], "a longer period is its own limit");
     }
 
     #[test]
     fn a_cause_is_logged_when_it_is_new_and_again_after_many_runs() {
-        let mut failures = Failures::default();
+        let mut failures = Failures::of(Duration::ZERO);
         let mut logged = |cause: &str, runs: u32| (0..runs).filter(|_| failures.add(cause.to_owned())).count();
         assert_eq!([logged("a", 1), logged("a", 99), logged("a", 1)], [1, 0, 1]);
         assert_eq!([logged("b", 1), logged("a", 1)], [1, 1]);
+        assert!(failures.end());
+        assert!(failures.add("a".to_owned()), "after a success each cause is new");
     }
 }

@@ -31,13 +31,15 @@ use crate::grpc::{self, MAX_RESPONSE, pb};
 use crate::limits::Budget;
 use crate::metrics::Metrics;
 use crate::rest;
+use crate::retry::Backoff;
 use crate::telemetry::LineLimit;
 
-/// Tries of a call while the connection to the service breaks, and the wait before the second; it doubles.
-const TRIES: u32 = 3;
-const WAIT: Duration = Duration::from_millis(50);
+/// The most tries of a call while the connection to the service breaks, and the pauses between them.
+const MAX_TRIES: u32 = 3;
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_millis(100);
 /// How long the service may take to say that it is ready.
-const READY: Duration = Duration::from_secs(5);
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
 const NO_GRPC: &str = "This is a gateway, which speaks REST; call the service behind it for gRPC";
 
@@ -85,7 +87,7 @@ async fn ready(channel: Channel, is_draining: bool) -> Result<(), Status> {
         return Err(Status::unavailable("The gateway is shutting down"));
     }
     let mut check = Request::new(HealthCheckRequest { service: AUDIT_LOGS.to_owned() });
-    check.set_timeout(READY);
+    check.set_timeout(READY_TIMEOUT);
     let answer = HealthClient::new(channel).check(check).await.map_err(unreachable_upstream)?;
     match answer.into_inner().status == ServingStatus::Serving as i32 {
         true => Ok(()),
@@ -155,7 +157,7 @@ impl Upstream {
     ) -> Outcome<T> {
         let (metadata, extensions, message) = request.into_parts();
         let deadline = extensions.get::<Deadline>().copied();
-        let mut tries = 1;
+        let mut backoff = Backoff::new(FIRST_BACKOFF, MAX_BACKOFF).at_most(MAX_TRIES - 1);
         loop {
             let mut request = Request::from_parts(metadata.clone(), tonic::Extensions::new(), message.clone());
             if let Some(deadline) = deadline {
@@ -163,16 +165,16 @@ impl Upstream {
             }
             let is_over = || deadline.is_some_and(Deadline::is_over);
             let is_late = |code| code == Code::DeadlineExceeded || is_over();
-            match call(self.channel.clone(), request).await {
+            let status = match call(self.channel.clone(), request).await {
                 Err(status) if is_foreign(&status) && is_late(status.code()) => return Err(Error::Timeout.into()),
-                Err(status) if is_broken(&status) && tries < TRIES => {
-                    debug!(code = ?status.code(), tries, "the connection to the service broke; trying again");
-                    tokio::time::sleep(WAIT * 2u32.pow(tries - 1)).await;
-                    tries += 1;
-                }
-                Err(status) if is_foreign(&status) => return Err(unreachable_upstream(status)),
+                Err(status) if is_foreign(&status) => status,
                 outcome => return outcome,
-            }
+            };
+            let Some(pause) = backoff.next().filter(|_| is_broken(&status)) else {
+                return Err(unreachable_upstream(status));
+            };
+            debug!(code = ?status.code(), ?pause, "the connection to the service broke; trying again");
+            tokio::time::sleep(pause).await;
         }
     }
 }

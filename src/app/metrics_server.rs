@@ -24,12 +24,12 @@ use tracing::{debug, info, warn};
 use crate::metrics::{CONTENT_TYPE as FORMAT, Metrics};
 use crate::telemetry;
 
-/// Connections at once; more wait until one ends.
-const CONNECTIONS: usize = 16;
+/// The most connections at once; more wait until one ends.
+const MAX_CONNECTIONS: usize = 16;
 /// The longest that one may take, for its one request.
-const LONGEST: Duration = Duration::from_secs(5);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// After an accept that failed, as it does where no more files may be open.
-const PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Where metrics are read until this is dropped.
 pub(super) struct MetricsServer {
@@ -63,7 +63,7 @@ async fn scrape(State(making): State<Arc<Mutex<Metrics>>>) -> Response {
 }
 
 async fn serve(listener: TcpListener, router: Router) -> Infallible {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let place = Arc::clone(&places).acquire_owned().await;
         match listener.accept().await {
@@ -76,7 +76,7 @@ async fn serve(listener: TcpListener, router: Router) -> Infallible {
             }
             Err(error) => {
                 warn!(%error, "the port of the metrics accepts nothing");
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
             }
         }
     }
@@ -89,7 +89,7 @@ async fn answer(stream: TcpStream, router: Router) {
         .timer(TokioTimer::new())
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(LONGEST, connection).await {
+    match tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%error, "a reader of metrics went away"),
         Err(_) => debug!("a reader of metrics took too long"),

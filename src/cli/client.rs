@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use indicatif::ProgressBar;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Response, Status};
 use tracing::warn;
 
 use crate::domain::{Invalid, Secret, quoted};
@@ -19,9 +20,14 @@ use crate::grpc::pb::erasure_service_client::ErasureServiceClient;
 use crate::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use crate::grpc::{self, MAX_RESPONSE};
 use crate::rest::Failure;
+use crate::retry::Backoff;
 
 /// How long one call may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a service may be away before a command gives up, and the pauses between its tries.
+const OUTAGE_TIMEOUT: Duration = Duration::from_secs(20);
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
 /// The service to talk to, and the key to show it.
 #[derive(Args)]
@@ -98,7 +104,7 @@ impl Client {
         let mut authorization: MetadataValue<Ascii> =
             format!("Bearer {}", self.api_key.expose()).parse().context("the API key must be printable ASCII")?;
         authorization.set_sensitive(true);
-        let channel = prepared(&self.endpoint)?.timeout(PATIENCE).connect_lazy();
+        let channel = prepared(&self.endpoint)?.timeout(CALL_TIMEOUT).connect_lazy();
         Ok(InterceptedService::new(channel, Authorize(authorization)))
     }
 }
@@ -120,11 +126,60 @@ pub(super) fn is_for(status: &Status, reason: Reason) -> bool {
     grpc::status::reason(status) == Some(reason)
 }
 
-/// Whether the same call may succeed later. A connection that breaks in the middle of a call is UNKNOWN.
-pub(super) fn is_passing(status: &Status) -> bool {
+/// Tries a call again while the service is away or busy: twenty seconds long at most, from the first failure on. Calls
+/// that change something must be safe to repeat.
+pub(super) struct Retry {
+    backoff: Backoff,
+    progress: ProgressBar,
+}
+
+impl Retry {
+    /// Says above `progress` that a call is tried again.
+    pub(super) fn new(progress: &ProgressBar) -> Self {
+        let backoff = Backoff::new(FIRST_BACKOFF, MAX_BACKOFF).within(OUTAGE_TIMEOUT);
+        Self { backoff, progress: progress.clone() }
+    }
+
+    /// What `call` gives once it succeeds. Errors: those of [`Retry::wait`].
+    pub(super) async fn call<T, F>(mut self, call: impl Fn() -> F) -> Result<T, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        loop {
+            match call().await {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => self.wait(status).await?,
+            }
+        }
+    }
+
+    /// Begins anew, after something has succeeded.
+    pub(super) fn reset(&mut self) {
+        self.backoff.reset();
+    }
+
+    /// Waits before the next try of a call that ended with `status`. Errors: `status`, if it will not pass by itself, or
+    /// has lasted for too long.
+    pub(super) async fn wait(&mut self, status: Status) -> Result<(), Status> {
+        if !may_pass(&status) {
+            return Err(status);
+        }
+        let Some(pause) = self.backoff.next() else { return Err(status) };
+        if self.backoff.taken() == 1 {
+            let (code, why) = (status.code(), status.message());
+            self.progress.suspend(|| tell!("the service cannot do this now ({code:?}: {why}); trying again"));
+        }
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+}
+
+/// Whether the same call may succeed soon. A connection that breaks in the middle of a call is UNKNOWN. An entry that is
+/// too early may be so for years.
+fn may_pass(status: &Status) -> bool {
     const PASSING: [Code; 5] =
         [Code::Unavailable, Code::ResourceExhausted, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown];
-    PASSING.contains(&status.code())
+    PASSING.contains(&status.code()) && !is_for(status, Reason::TimestampAhead)
 }
 
 /// `endpoint` with what every connection to the service needs; warns where keys would travel in the clear.

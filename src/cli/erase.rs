@@ -1,24 +1,19 @@
 //! `auditlog erase`.
 
 use std::io::{IsTerminal, Write, stderr, stdin, stdout};
-use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 use clap::{ArgGroup, Args};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tonic::{Response, Status};
 
-use super::client::{Client, Erasures, explained, is_for, is_passing};
+use super::client::{Client, Erasures, Retry, explained, is_for};
 use super::usage;
 use crate::domain::quoted;
 use crate::error::Reason;
 use crate::grpc::pb::erase_audit_logs_request::Target;
 use crate::grpc::pb::{EntryIds, EraseAuditLogsRequest, EraseAuditLogsResponse};
 
-/// How long to wait for a service that is away.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Between two tries.
-const WAIT: Duration = Duration::from_millis(500);
 /// What is to be done where files were not cleaned.
 const TRACES: &str = "The files of the database may still hold traces of the values. On PostgreSQL, VACUUM FULL audit_logs \
                       and CHECKPOINT take them away; on SQLite, the same command again once nobody reads what was before.";
@@ -82,7 +77,7 @@ impl Erase {
         }
         let mut run = Run::new(found.groups)?;
         let request = EraseAuditLogsRequest { dry_run: false, ..request };
-        let outcome = run.go(&mut service, &request).await;
+        let outcome = run.go(&service, &request).await;
         run.progress.finish_and_clear();
         if let Err(status) = outcome {
             let left = service.erase_audit_logs(EraseAuditLogsRequest { dry_run: true, ..request }).await;
@@ -137,27 +132,21 @@ impl Run {
     }
 
     /// Calls until all is erased, and again while the service is away: what is erased is left alone.
-    async fn go(&mut self, service: &mut Erasures, request: &EraseAuditLogsRequest) -> Result<(), Status> {
-        let mut failing_since = None;
+    async fn go(&mut self, service: &Erasures, request: &EraseAuditLogsRequest) -> Result<(), Status> {
         loop {
-            match service.erase_audit_logs(request.clone()).await.map(Response::into_inner) {
-                Ok(EraseAuditLogsResponse { entries, groups, sequences, complete, purged }) => {
-                    failing_since = None;
-                    self.entries += entries;
-                    self.groups += groups;
-                    self.recorded.extend(sequences);
-                    self.purged = purged;
-                    self.progress.set_position(self.groups.unsigned_abs());
-                    if complete {
-                        return Ok(());
-                    }
-                }
-                Err(status)
-                    if is_passing(&status) && failing_since.get_or_insert_with(Instant::now).elapsed() < PATIENCE =>
-                {
-                    tokio::time::sleep(WAIT).await;
-                }
-                Err(status) => return Err(status),
+            let call = || {
+                let (mut service, request) = (service.clone(), request.clone());
+                async move { service.erase_audit_logs(request).await }
+            };
+            let answer = Retry::new(&self.progress).call(call).await?;
+            let EraseAuditLogsResponse { entries, groups, sequences, complete, purged } = answer;
+            self.entries += entries;
+            self.groups += groups;
+            self.recorded.extend(sequences);
+            self.purged = purged;
+            self.progress.set_position(self.groups.unsigned_abs());
+            if complete {
+                return Ok(());
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::grpc::health::health_client::HealthClient;
 use crate::grpc::pb::audit_log_service_server::SERVICE_NAME;
 
 /// What a container's health check may wait for.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Which service to ask.
 #[derive(Args)]
@@ -36,7 +36,7 @@ pub struct Health {
 
 impl Health {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let channel = client::prepared(&self.endpoint)?.timeout(PATIENCE).connect_lazy();
+        let channel = client::prepared(&self.endpoint)?.timeout(CALL_TIMEOUT).connect_lazy();
         let is_serving = async |service: &str| {
             let check = Request::new(HealthCheckRequest { service: service.to_owned() });
             let answer = HealthClient::new(channel.clone()).check(check).await;

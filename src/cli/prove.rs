@@ -3,23 +3,20 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write, stdin, stdout};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
+use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
 
 use super::client::Client;
 use super::table::visible;
-use super::verify::{Keys, Source, claimed_size, disclosed_entry, hashes};
+use super::verify::{Keys, Source, checkpoint_backoff, claimed_size, disclosed_entry, hashes};
 use super::{NotVerified, Unchecked};
 use crate::domain::{Group, Invalid};
 use crate::error::Error;
 use auditlog_verify::log::{Proof, Proved, Trust};
 
-/// How long a new entry may take to be signed for, and the wait between looks.
-const PATIENCE: Duration = Duration::from_secs(10);
-const WAIT: Duration = Duration::from_millis(250);
 /// The most bytes of a proof that are read: an entry has 256 KiB.
 const MAX_PROOF: u64 = 4 * 1024 * 1024;
 
@@ -73,7 +70,7 @@ pub struct VerifyProof {
 impl Prove {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, organization, keys, id, redact, output } = self;
-        let source = Source::new(&client, organization)?;
+        let source = Source::new(&client, organization, ProgressBar::hidden())?;
         let (note, proof) = included(&source, &id).await?;
         let entry = source.entry(proof.sequence).await?;
         let entry = disclosed_entry(entry.ok_or_else(|| anyhow!("entry {} is not there", proof.sequence))?)?;
@@ -94,19 +91,21 @@ impl Prove {
 
 /// The last checkpoint and the proof that it has the entry `id`, as soon as that is so.
 async fn included(source: &Source, id: &str) -> anyhow::Result<(String, crate::grpc::pb::GetInclusionProofResponse)> {
-    let begun = Instant::now();
+    let mut looks = checkpoint_backoff();
     loop {
+        // Looked for once more after the end, since the service may have been away until then.
+        let pause = looks.next();
         let note = source.checkpoint().await?;
         if let Some(note) = &note
             && let Some(proof) = source.inclusion(id, claimed_size(note)?).await?
         {
             return Ok((note.clone(), proof));
         }
-        if begun.elapsed() > PATIENCE {
+        let Some(pause) = pause else {
             note.ok_or(Error::CheckpointNotFound)?;
             bail!("no checkpoint has the entry yet; the service signs one within seconds of a write, unless it cannot");
-        }
-        tokio::time::sleep(WAIT).await;
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -15,15 +15,16 @@ use crate::domain::{
 };
 use crate::error::{Error, MAX_VIOLATIONS, Result, Violation};
 use crate::metrics::{Counter, Metrics};
+use crate::retry::Backoff;
 use crate::store::{CommitFailed, ErasureCount, LogKey, Store};
 use auditlog_verify::merkle::{KeyName, SigningKey};
 
 /// Entries looked for at once.
 const FOUND: i64 = 3_000;
-/// Tries to take what was erased out of the files. Each waits for its readers, and keeps writers waiting meanwhile.
-const TRIES: u32 = 2;
-/// Between them.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The most tries to take what was erased out of the files, and the pause between them. Each waits for the files'
+/// readers, and keeps writers waiting meanwhile.
+const MAX_PURGES: u32 = 2;
+const PURGE_BACKOFF: Duration = Duration::from_millis(500);
 
 const NO_RIGHT: &str = "This service has no right to erase in its database; give it AUDITLOG_ERASE_DATABASE_URL, or ask \
                         one that has it";
@@ -294,14 +295,17 @@ impl Eraser {
 
     /// Takes what was erased out of the database's files, if they let it.
     async fn purge(&self) -> Result<bool> {
-        for tried in 1..=TRIES {
-            match self.store.purge().await? {
-                Some(false) if tried < TRIES => tokio::time::sleep(PAUSE).await,
-                Some(false) => warn!("readers keep the log of SQLite; it may hold what was erased until it is purged"),
-                purged => return Ok(purged.is_some()),
+        let mut backoff = Backoff::new(PURGE_BACKOFF, PURGE_BACKOFF).at_most(MAX_PURGES - 1);
+        loop {
+            match (self.store.purge().await?, backoff.next()) {
+                (Some(false), Some(pause)) => tokio::time::sleep(pause).await,
+                (Some(false), None) => {
+                    warn!("readers keep the log of SQLite; it may hold what was erased until it is purged");
+                    return Ok(false);
+                }
+                (purged, _) => return Ok(purged.is_some()),
             }
         }
-        Ok(false)
     }
 }
 

@@ -12,14 +12,16 @@ use super::{CommitLatency, Job, Written};
 use crate::domain::{Clock, OrganizationId, Random};
 use crate::error::{Error, Result};
 use crate::metrics::Writes;
+use crate::retry::Backoff;
 use crate::store::{Append, CommitFailed, Store};
 
 /// A group is closed when it has so many entries or bytes; one request may go beyond.
 pub(super) const ENTRIES: usize = 500;
 pub(super) const BYTES: usize = 1024 * 1024;
-/// Tries of a group while the database is away, and the wait before the second; it doubles.
-const TRIES: u32 = 4;
-const WAIT: Duration = Duration::from_millis(50);
+/// The most tries of a group while the database is away, and the pauses between them.
+const MAX_TRIES: u32 = 4;
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_millis(200);
 
 /// The one task that appends to the database.
 pub(super) struct Writer {
@@ -121,7 +123,7 @@ impl Writer {
     /// Commits `group`, again while the database is away. A group whose outcome is unknown is safe to
     /// run again: its ids are fixed, and what is there already answers as replayed.
     async fn commit_patiently(&self, group: &[Job]) -> Result<Vec<Outcome>> {
-        let mut tries = 1;
+        let mut backoff = Backoff::new(FIRST_BACKOFF, MAX_BACKOFF).at_most(MAX_TRIES - 1);
         loop {
             let error = match self.commit(group).await {
                 Ok(outcomes) => return Ok(outcomes),
@@ -130,12 +132,9 @@ impl Writer {
                 Err(Failure::Unknown(error)) => error,
                 Err(Failure::RolledBack(error)) => return Err(error),
             };
-            if tries == TRIES {
-                return Err(error);
-            }
-            warn!(error = error.with_causes(), tries, "a commit failed; trying again");
-            tokio::time::sleep(WAIT * 2u32.pow(tries - 1)).await;
-            tries += 1;
+            let Some(pause) = backoff.next() else { return Err(error) };
+            warn!(error = error.with_causes(), tries = backoff.taken(), "a commit failed; trying again");
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -164,7 +163,7 @@ impl Writer {
                 if std::env::var("AUDITLOG_POSITIVE_CONTROL").is_ok_and(|asked| asked == "acknowledge-before-commit") {
                     // What the torture harness must find out.
                     tokio::spawn(async move {
-                        tokio::time::sleep(WAIT).await;
+                        tokio::time::sleep(FIRST_BACKOFF).await;
                         append.commit().await.map_err(|CommitFailed(error)| error)
                     });
                     return Ok(outcomes);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the top. A module may use what stands in later groups, and `grpc` what stands beside `rest`.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 13] = [
     &["cli"],
     &["app", "config"],
     &["rest"],
@@ -16,6 +16,7 @@ const LAYERS: [&[&str]; 12] = [
     &["metrics"],
     &["telemetry"],
     &["files"],
+    &["retry"],
     &["deadline"],
 ];
 /// Below all.

@@ -6,22 +6,18 @@ mod sink;
 
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tonic::Status;
 
-use super::client::{AuditLogs, Client, explained, is_passing};
+use super::client::{AuditLogs, Client, Retry, explained};
 use super::filters::Filters;
 use crate::grpc::pb::{AuditLog, ExportAuditLogsRequest, ExportAuditLogsResponse, GetAuditLogRequest};
 use crate::rest::json;
 use sink::Sink;
-
-/// How long a service may be away before the export gives up, and the wait between tries.
-const PATIENCE: Duration = Duration::from_secs(20);
-const WAIT: Duration = Duration::from_millis(500);
 
 /// What to export, and where to.
 #[derive(Args)]
@@ -155,7 +151,7 @@ struct Walk {
 impl Walk {
     /// Writes all there is, and asks again for the rest where the connection breaks.
     async fn run(&mut self) -> Result<(), Fault> {
-        let mut failing_since = None;
+        let mut retry = Retry::new(&self.progress);
         loop {
             let before = self.request.after_sequence;
             let status = match self.stream().await {
@@ -164,16 +160,9 @@ impl Walk {
                 Err(fault) => return Err(fault),
             };
             if self.request.after_sequence > before {
-                failing_since = None;
+                retry.reset();
             }
-            let since = *failing_since.get_or_insert_with(Instant::now);
-            if !is_passing(&status) || since.elapsed() > PATIENCE {
-                return Err(Fault::Service(status));
-            }
-            if since.elapsed() < WAIT {
-                self.progress.suspend(|| tell!("the service does not answer ({}); trying again", status.message()));
-            }
-            tokio::time::sleep(WAIT).await;
+            retry.wait(status).await.map_err(Fault::Service)?;
         }
     }
 

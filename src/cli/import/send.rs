@@ -10,15 +10,9 @@ use tonic::Status;
 use tonic_types::StatusExt;
 
 use super::lines::Batch;
-use crate::cli::client::{AuditLogs, is_for, is_passing};
-use crate::error::Reason;
+use crate::cli::client::{AuditLogs, Retry};
 use crate::grpc::pb::{WriteAuditLogsRequest, WrittenAuditLog};
 use crate::rest::rest_name;
-
-/// How long a service may be away before the import gives up.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// The wait before a second try; it doubles, up to a second.
-const WAIT: Duration = Duration::from_millis(100);
 
 /// What became of a file's lines.
 pub(in crate::cli) struct Summary {
@@ -137,31 +131,16 @@ impl Sender {
     }
 
     /// One request, again while the service is away or busy: the ids make that safe.
-    async fn call(&mut self, batch: &Batch) -> Result<Vec<WrittenAuditLog>, Status> {
-        let mut failing_since = None;
-        let mut wait = WAIT;
-        loop {
+    async fn call(&self, batch: &Batch) -> Result<Vec<WrittenAuditLog>, Status> {
+        let call = || {
+            let mut client = self.client.clone();
             let request = WriteAuditLogsRequest {
                 organization_id: batch.organization.clone(),
                 audit_logs: batch.entries.iter().map(|(_, entry)| entry.clone()).collect(),
             };
-            match self.client.write_audit_logs(request).await {
-                Ok(response) => return Ok(response.into_inner().audit_logs),
-                // A line that is too early may be so for years, and must not hold up the others.
-                Err(status) if is_for(&status, Reason::TimestampAhead) => return Err(status),
-                Err(status)
-                    if is_passing(&status) && failing_since.get_or_insert_with(Instant::now).elapsed() < PATIENCE =>
-                {
-                    if wait == WAIT {
-                        let why = format!("{:?}: {}", status.code(), status.message());
-                        self.progress.suspend(|| tell!("the service does not take it ({why}); trying again"));
-                    }
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(Duration::from_secs(1));
-                }
-                Err(status) => return Err(status),
-            }
-        }
+            async move { client.write_audit_logs(request).await }
+        };
+        Ok(Retry::new(&self.progress).call(call).await?.audit_logs)
     }
 
     fn count(&mut self, batch: &Batch, answers: &[WrittenAuditLog]) {

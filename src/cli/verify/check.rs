@@ -1,7 +1,6 @@
 //! One verification: entries and tiles from a service through the verifier, up to a signed checkpoint.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures_util::{StreamExt, stream};
@@ -12,10 +11,11 @@ use tonic::Status;
 use tonic_types::StatusExt;
 
 use super::disclosed::disclosed_entry;
-use super::source::{Source, Tries, claimed_size, hashes, is_damaged};
+use super::source::{Source, checkpoint_backoff, claimed_size, hashes, is_damaged};
 use super::state::State;
 use crate::error::Error;
 use crate::grpc::pb;
+use crate::retry::Backoff;
 use auditlog_verify::log::{
     DisclosedEntry, ErasedGroups, Evidence, Kind, LogReplay, Removal, Row, TileCheck, Trust, Untrusted, VerifiedPrefix,
     Violation, first_bad,
@@ -25,10 +25,6 @@ use auditlog_verify::merkle::{Checkpoint, CompactRange, Hash, verify_consistency
 /// Rows of hashes that wait for their tiles, and tiles that are asked for at once.
 const ROWS: usize = 16;
 const TILES: usize = 4;
-/// How long what was written may take to be signed for, and the wait between looks. A service signs every second, and
-/// every few where it has many logs.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-const WAIT: Duration = Duration::from_millis(250);
 /// Of entries that are not signed, no more are counted.
 const MANY: u64 = 10_000;
 
@@ -201,7 +197,7 @@ impl Check<'_> {
         walk: &mut LogReplay,
         tiles: &mut Tiles,
     ) -> anyhow::Result<Walked> {
-        // What is there after the first one, and how long its checkpoint is waited for.
+        // What is there after the first one, and the looks for its checkpoint.
         let mut rest = None;
         loop {
             let ended = self.walk_to(checkpoint.size, walk, tiles).await?;
@@ -209,15 +205,15 @@ impl Check<'_> {
             if ended.is_some() || edge.root() != checkpoint.root {
                 return Ok(Walked { note, checkpoint, ended, unsigned: None });
             }
-            let (Rest { last, bad }, until) = match rest.take() {
+            let (Rest { last, bad }, mut looks) = match rest.take() {
                 Some(known) => known,
-                None => (self.rest(checkpoint.size).await?, Instant::now() + PATIENCE),
+                None => (self.rest(checkpoint.size).await?, checkpoint_backoff()),
             };
             if (last > checkpoint.size || walk.lacks_records())
-                && let Some(later) = self.later(&checkpoint, until).await?
+                && let Some(later) = self.later(&checkpoint, &mut looks).await?
             {
                 (note, checkpoint) = later;
-                rest = Some((Rest { last, bad }, until));
+                rest = Some((Rest { last, bad }, looks));
                 continue;
             }
             let unsigned = (last > checkpoint.size).then_some((checkpoint.size + 1, last));
@@ -227,7 +223,7 @@ impl Check<'_> {
 
     /// What is there after the first `size` entries.
     async fn rest(&self, size: u64) -> anyhow::Result<Rest> {
-        let mut tries = Tries::new();
+        let mut retry = self.source.retry();
         let mut last = size;
         loop {
             let read = async {
@@ -246,33 +242,37 @@ impl Check<'_> {
                 Err(status) if is_damaged(&status) => {
                     return Ok(Rest { last, bad: Some(bad_entry(&status, last + 1)) });
                 }
-                Err(status) => tries.wait(status).await.map_err(|status| self.source.explained(&status))?,
+                Err(status) => retry.wait(status).await.map_err(|status| self.source.explained(&status))?,
             }
         }
     }
 
-    /// A checkpoint that has more than `checkpoint`, if one comes by `until`.
-    async fn later(&self, checkpoint: &Checkpoint, until: Instant) -> anyhow::Result<Option<(String, Checkpoint)>> {
+    /// A checkpoint that has more than `checkpoint`, if one comes before `looks` end.
+    async fn later(
+        &self,
+        checkpoint: &Checkpoint,
+        looks: &mut Backoff,
+    ) -> anyhow::Result<Option<(String, Checkpoint)>> {
         self.progress.set_message("waiting for the next checkpoint");
         loop {
             // Looked at once more after the end, since the service may have been away until then.
-            let is_over = Instant::now() > until;
+            let pause = looks.next();
             let note = self.source.checkpoint().await?;
             let later = note.and_then(|note| Some((self.trust.open(&note).ok()?, note)));
             if let Some((opened, note)) = later.filter(|(later, _)| later.size > checkpoint.size) {
                 return Ok(Some((note, opened)));
             }
-            if is_over {
-                return Ok(None);
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Ok(None),
             }
-            tokio::time::sleep(WAIT).await;
         }
     }
 
     /// Takes entries up to the number `size`.
     async fn walk_to(&self, size: u64, walk: &mut LogReplay, tiles: &mut Tiles) -> anyhow::Result<Option<Violation>> {
         self.progress.set_length(size);
-        let mut tries = Tries::new();
+        let mut retry = self.source.retry();
         while walk.edge().size() < size {
             let before = walk.next();
             match self.stream(size, walk, tiles).await {
@@ -282,13 +282,13 @@ impl Check<'_> {
                 Err(status) if is_damaged(&status) => return Ok(Some(walk.damaged(status.message()))),
                 Err(status) => {
                     if walk.next() > before {
-                        tries.begin_anew();
+                        retry.reset();
                     }
                     let told = |status| {
                         let at = walk.next() - 1;
                         self.source.explained(&status).context(format!("the entries after {at} cannot be read"))
                     };
-                    tries.wait(status).await.map_err(told)?;
+                    retry.wait(status).await.map_err(told)?;
                 }
             }
         }

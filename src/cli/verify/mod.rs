@@ -20,9 +20,10 @@ use super::{NotVerified, Unchecked};
 use crate::error::Error;
 use auditlog_verify::log::{ErasedGroups, RecordSigner, Removal, Trust, Violation};
 use auditlog_verify::merkle::{VerifierKey, open};
-use check::{Check, Checked, PATIENCE};
+use check::{Check, Checked};
 pub(super) use disclosed::disclosed_entry;
-pub(super) use source::{Source, claimed_size, hashes};
+use source::CHECKPOINT_TIMEOUT;
+pub(super) use source::{Source, checkpoint_backoff, claimed_size, hashes};
 use state::State;
 
 /// Verifies a log. The key needs the scope `verify`.
@@ -93,10 +94,10 @@ impl Verify {
         {
             ensure!(directory.is_dir(), "cannot write the --state: there is no directory {}", directory.display());
         }
-        let source = Source::new(&client, organization)?;
-        let trust = trusted(&source, keys, state.as_ref(), trust_first_key).await?;
         let progress = ProgressBar::new(0);
         progress.set_style(ProgressStyle::with_template("{bar:30} {percent:>3} % {msg}, {eta} left")?);
+        let source = Source::new(&client, organization, progress.clone())?;
+        let trust = trusted(&source, keys, state.as_ref(), trust_first_key).await?;
         let begun = Instant::now();
         let on_removal = |removal: Removal| {
             if verbose {
@@ -180,7 +181,7 @@ fn unsigned(first: u64, last: u64, lacks_records: bool) -> anyhow::Error {
     anyhow!(
         "the entries {first} to {last}{records} are not signed, and were not in the last {} seconds; ask who runs the \
          service why it does not sign",
-        PATIENCE.as_secs()
+        CHECKPOINT_TIMEOUT.as_secs()
     )
 }
 

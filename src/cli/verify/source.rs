@@ -1,21 +1,23 @@
 //! Where a verifier reads a log: a running service, which may be away for a while.
 
-use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{anyhow, ensure};
+use indicatif::ProgressBar;
 use tonic::transport::Endpoint;
 use tonic::{Code, Response, Status, Streaming};
 use tonic_types::StatusExt;
 
-use super::super::client::{Client, Integrity, explained, is_for, is_passing};
+use super::super::client::{Client, Integrity, Retry, explained, is_for};
 use crate::error::Reason;
 use crate::grpc::pb;
+use crate::retry::Backoff;
 use auditlog_verify::merkle::{Hash, TilePath, VerifierKey};
 
-/// How long the service may be away, and the wait between tries.
-const PATIENCE: Duration = Duration::from_secs(20);
-const WAIT: Duration = Duration::from_millis(500);
+/// How long what was written may take to be signed for, and the pause between looks. A service signs every second, and
+/// every few where it has many logs.
+pub(in crate::cli) const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(10);
+const CHECKPOINT_BACKOFF: Duration = Duration::from_millis(250);
 
 /// The log of one organization.
 #[derive(Clone)]
@@ -23,51 +25,30 @@ pub(in crate::cli) struct Source {
     client: Integrity,
     pub(super) organization: String,
     endpoint: Endpoint,
+    progress: ProgressBar,
 }
 
-/// Tries again what may succeed later.
-pub(super) struct Tries(Option<Instant>);
-
-impl Tries {
-    pub(super) fn new() -> Self {
-        Self(None)
-    }
-
-    /// After something has succeeded.
-    pub(super) fn begin_anew(&mut self) {
-        self.0 = None;
-    }
-
-    /// Waits before another try. Errors: `status` says that none would help, or there were enough.
-    pub(super) async fn wait(&mut self, status: Status) -> Result<(), Status> {
-        let since = *self.0.get_or_insert_with(Instant::now);
-        if !is_passing(&status) || since.elapsed() > PATIENCE {
-            return Err(status);
-        }
-        if since.elapsed() < WAIT {
-            tell!("the service does not answer ({}); trying again", status.message());
-        }
-        tokio::time::sleep(WAIT).await;
-        Ok(())
-    }
+/// The pauses between looks for a checkpoint that has to come.
+pub(in crate::cli) fn checkpoint_backoff() -> Backoff {
+    Backoff::new(CHECKPOINT_BACKOFF, CHECKPOINT_BACKOFF).within(CHECKPOINT_TIMEOUT)
 }
 
 impl Source {
-    pub(in crate::cli) fn new(client: &Client, organization: String) -> anyhow::Result<Self> {
-        Ok(Self { client: client.integrity()?, organization, endpoint: client.endpoint.clone() })
+    /// The log of `organization`. Outages are told above `progress`.
+    pub(in crate::cli) fn new(client: &Client, organization: String, progress: ProgressBar) -> anyhow::Result<Self> {
+        Ok(Self { client: client.integrity()?, organization, endpoint: client.endpoint.clone(), progress })
     }
 
     async fn call<T, F>(&self, call: impl Fn(Integrity) -> F) -> Result<T, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let mut tries = Tries::new();
-        loop {
-            match call(self.client.clone()).await {
-                Ok(response) => return Ok(response.into_inner()),
-                Err(status) => tries.wait(status).await?,
-            }
-        }
+        self.retry().call(|| call(self.client.clone())).await
+    }
+
+    /// For a call to it.
+    pub(super) fn retry(&self) -> Retry {
+        Retry::new(&self.progress)
     }
 
     /// What `status` says to a person.
@@ -156,7 +137,7 @@ impl Source {
 
     /// The entry of a number; `None` if there is none.
     pub(in crate::cli) async fn entry(&self, seq: i64) -> anyhow::Result<Option<pb::LogEntry>> {
-        let mut tries = Tries::new();
+        let mut retry = self.retry();
         loop {
             let read = async {
                 let Some(mut stream) = self.stream(seq - 1, 1).await? else { return Ok(None) };
@@ -168,7 +149,7 @@ impl Source {
             };
             match read.await {
                 Ok(found) => return Ok(found),
-                Err(status) => tries.wait(status).await.map_err(|status| self.explained(&status))?,
+                Err(status) => retry.wait(status).await.map_err(|status| self.explained(&status))?,
             }
         }
     }
