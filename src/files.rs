@@ -10,14 +10,10 @@ use anyhow::bail;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::geteuid;
+use tempfile::NamedTempFile;
 
 /// The mode of every new file.
 const PRIVATE: u32 = 0o600;
-
-/// Creates a file. Errors: `AlreadyExists` where there is anything of that name, also a link.
-pub fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)
-}
 
 /// Opens a file to be locked, and creates it where it is missing. Errors: the name is that of a link or of no file.
 pub fn open_lock(path: &Path) -> io::Result<File> {
@@ -35,9 +31,22 @@ pub fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Replaces the file at `path`. Whenever the machine stops, the file has all of the old or all of the new content. A
-/// process that is killed meanwhile may leave a file `.NAME.….new`.
+/// Makes the file at `path`. Whenever the machine stops, there is no file, or one with all of its content. Errors:
+/// `AlreadyExists` where there is anything of that name, also a link.
+pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
+    staged(path, content)?.persist_noclobber(path)?;
+    sync_directory(path)
+}
+
+/// Replaces the file at `path`. Whenever the machine stops, the file has all of the old or all of the new content.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    staged(path, content)?.persist(path)?;
+    sync_directory(path)
+}
+
+/// A file with `content` that waits beside `path` for its name. A process that is killed meanwhile may leave it there, as
+/// `.NAME.….new`.
+fn staged(path: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
     let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_string_lossy();
     // Created exclusively, with a random name and mode 0600.
     let mut file = tempfile::Builder::new()
@@ -47,12 +56,11 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), error.to_string()))?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
-    file.persist(path)?;
-    sync_directory(path)
+    Ok(file)
 }
 
 /// Makes a change of the names in the directory of `path` durable.
-pub fn sync_directory(path: &Path) -> io::Result<()> {
+fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(directory(path))?.sync_all()
 }
 
@@ -113,7 +121,12 @@ mod tests {
         for refused in [read(&link).map(drop), open_lock(&link).map(drop)] {
             assert!(refused.is_err_and(|error| error.to_string().contains("symbolic link")));
         }
-        assert_eq!(create(&link).expect_err("there is one").kind(), ErrorKind::AlreadyExists);
+        for taken in [&link, &target] {
+            assert_eq!(create(taken, b"new").expect_err("there is one").kind(), ErrorKind::AlreadyExists);
+        }
+        create(&path("created"), b"new").expect("created");
+        assert_eq!(read(&path("created")).expect("read"), "new");
+        fs::remove_file(path("created")).expect("removed");
         // The link itself is replaced.
         for path in [&link, &file, &file] {
             replace(path, b"new").expect("replaced");

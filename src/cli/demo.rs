@@ -1,6 +1,6 @@
 //! `auditlog demo`.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{Cursor, ErrorKind, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use super::{import, keys, serve};
 use crate::access::{Scope, create_key};
 use crate::app::{self, Limits, Options, Parts, RATE, READS, Serving};
 use crate::domain::{Clock, OrganizationId, Random, Secret};
+use crate::files;
 use crate::ingest::QueueLimits;
 use crate::signer::{Keys, Signing};
 use crate::store::Store;
@@ -99,10 +100,10 @@ fn key_of(file: &Path) -> PathBuf {
 
 /// Makes the file, so that nobody else's is used.
 fn fresh(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
-    let create = |path: &Path| OpenOptions::new().write(true).create_new(true).open(path);
+    let create = |path: &Path| files::create(path, b"");
     if let Some(path) = named {
         return match create(&path) {
-            Ok(_) => Ok(path),
+            Ok(()) => Ok(path),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(anyhow!(
                 "{} is there already, and the demo overwrites nothing; name another --file",
                 path.display()
@@ -116,7 +117,7 @@ fn fresh(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     };
     for path in (1..1_000).map(numbered).filter(|path| !key_of(path).exists()) {
         match create(&path) {
-            Ok(_) => return Ok(path),
+            Ok(()) => return Ok(path),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error).with_context(|| format!("cannot create {}", path.display())),
         }

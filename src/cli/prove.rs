@@ -1,6 +1,6 @@
 //! `auditlog prove` and `auditlog verify-proof`: one entry to whoever has the log's public key.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write, stdin, stdout};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,7 @@ use super::verify::{Keys, Source, checkpoint_backoff, claimed_size, disclosed_en
 use super::{NotVerified, Unchecked};
 use crate::domain::{Group, Invalid};
 use crate::error::Error;
+use crate::files;
 use auditlog_verify::log::{Proof, Proved, Trust};
 
 /// The most bytes of a proof that are read: an entry has 256 KiB.
@@ -112,13 +113,9 @@ async fn included(source: &Source, id: &str) -> anyhow::Result<(String, crate::g
 fn write(text: &str, path: Option<&Path>) -> anyhow::Result<()> {
     let Some(path) = path else { return Ok(stdout().write_all(text.as_bytes())?) };
     let name = path.display();
-    let mut file = File::create_new(path).map_err(|error| match error.kind() {
+    files::create(path, text.as_bytes()).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => anyhow!("{name} is there already; name another --output"),
         _ => anyhow!(error).context(format!("cannot create {name}")),
-    })?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
-        let _ = fs::remove_file(path);
-        anyhow!(error).context(format!("cannot write {name}"))
     })
 }
 

@@ -10,7 +10,7 @@
 //! along until then. Another algorithm will be another first word.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -119,18 +119,15 @@ impl Keys {
         let keys = Self { main: Key::new(random.bytes(), None)?, others: Vec::new() };
         let at = path.display();
         files::check_owner(path, &format!("signing-key create --signing-key {at}"))?;
-        let mut file = files::create(path).map_err(|error| match error.kind() {
+        files::create(path, keys.text().as_bytes()).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => anyhow!("{at} is there already; a key is never overwritten"),
             _ => anyhow!("cannot create {at}: {error}"),
         })?;
-        let written = file.write_all(keys.text().as_bytes()).and_then(|()| file.sync_all());
-        let written = written.with_context(|| format!("cannot write {at}"));
-        if let Err(error) = written.and_then(|()| StateFile::of(path).create()) {
-            // It was made a moment ago, and is no key.
+        if let Err(error) = StateFile::of(path).create() {
+            // It was made a moment ago, and nothing is signed with it.
             let _ = fs::remove_file(path);
             return Err(error);
         }
-        files::sync_directory(path)?;
         Ok(keys)
     }
 
