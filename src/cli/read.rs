@@ -196,5 +196,5 @@ impl Page {
 }
 
 fn print_json(entries: Vec<AuditLog>) -> anyhow::Result<()> {
-    Ok(std::io::stdout().write_all(&json::lines::<json::Entry>(entries)?)?)
+    Ok(std::io::stdout().write_all(&json::lines(&entries, json::Form::Documented)?)?)
 }

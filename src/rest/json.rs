@@ -11,11 +11,8 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::Failure;
-use crate::domain::Timestamp;
-use crate::error::Error;
+use crate::domain::{ObjectWriter, Timestamp, write_array};
 use crate::grpc::pb;
-use tonic::Status;
 
 /// The service answers.
 #[derive(Serialize)]
@@ -25,46 +22,10 @@ pub(super) struct Alive {
 
 pub(super) const ALIVE: Alive = Alive { status: "ok" };
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Page {
-    audit_logs: Vec<Entry>,
-    pagination: Pagination,
-}
-
-/// An entry as the public documentation shows it.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Entry {
-    id: String,
-    timestamp: Option<String>,
-    resource_type: String,
-    resource_id: String,
-    resource_name: Option<String>,
-    action: String,
-    user_id: String,
-    user_name: Option<String>,
-    user_email: Option<String>,
-    changes: Vec<Change>,
-    metadata: Metadata,
-    sequence: i64,
-    recorded_at: Option<String>,
-    trace_id: Option<String>,
-    erased: Vec<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Change {
-    field: String,
-    old_value: Option<Box<RawValue>>,
-    new_value: Option<Box<RawValue>>,
-}
-
 /// The documented keys first, `null` where unknown, then the others.
-struct Metadata(BTreeMap<String, String>);
+struct Metadata<'e>(&'e BTreeMap<String, String>);
 
-impl Serialize for Metadata {
+impl Serialize for Metadata<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         const DOCUMENTED: [&str; 3] = ["ipAddress", "userAgent", "source"];
         let mut map = serializer.serialize_map(None)?;
@@ -105,15 +66,21 @@ struct WrittenAuditLog {
     leaf_hash: String,
 }
 
-pub(super) fn page(audit_logs: Vec<pb::AuditLog>, pagination: Option<pb::Pagination>) -> Result<Response, Failure> {
+pub(super) fn page(audit_logs: &[pb::AuditLog], pagination: Option<pb::Pagination>) -> Response {
     let pb::Pagination { total, limit, offset, has_more, next_cursor } = pagination.unwrap_or_default();
     let pagination = Pagination { total, limit, offset, has_more, next_cursor };
-    let audit_logs = audit_logs.into_iter().map(entry).collect::<Result<_, _>>()?;
-    Ok(answer(StatusCode::OK, &Page { audit_logs, pagination }))
+    written_by(StatusCode::OK, |text| {
+        let mut page = ObjectWriter::begin(text);
+        write_array(page.name("auditLogs"), audit_logs, |text, entry| write_entry(text, entry, Form::Documented))?;
+        page.field("pagination", &pagination)?;
+        page.end();
+        Ok(())
+    })
 }
 
-pub(super) fn one(audit_log: Option<pb::AuditLog>) -> Result<Response, Failure> {
-    Ok(answer(StatusCode::OK, &entry(audit_log.unwrap_or_default())?))
+pub(super) fn one(audit_log: Option<pb::AuditLog>) -> Response {
+    let entry = audit_log.unwrap_or_default();
+    written_by(StatusCode::OK, |text| write_entry(text, &entry, Form::Documented))
 }
 
 pub(super) fn written(entries: Vec<pb::WrittenAuditLog>) -> Response {
@@ -125,142 +92,101 @@ pub(super) fn written(entries: Vec<pb::WrittenAuditLog>) -> Response {
     answer(StatusCode::CREATED, &Written { audit_logs: entries.into_iter().map(one).collect() })
 }
 
-fn entry(audit_log: pb::AuditLog) -> Result<Entry, Failure> {
-    Entry::try_from(audit_log).map_err(|damaged| Failure::from(Status::from(Error::Internal(damaged.into()))))
+/// What an entry is written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Readers: as the public documentation shows it, with `null` for what is unknown.
+    Documented,
+    /// A `POST` or an import: with its organization, and without what is unknown or comes from the service.
+    Import,
 }
 
-impl TryFrom<pb::AuditLog> for Entry {
-    /// A value that is no JSON, which no service sends.
-    type Error = serde_json::Error;
-
-    fn try_from(audit_log: pb::AuditLog) -> serde_json::Result<Self> {
-        let pb::AuditLog {
-            id,
-            organization_id: _,
-            sequence,
-            timestamp,
-            recorded_at,
-            resource_type,
-            resource_id,
-            resource_name,
-            action,
-            user_id,
-            user_name,
-            user_email,
-            changes,
-            metadata,
-            trace_id,
-            erased,
-        } = audit_log;
-        Ok(Self {
-            id,
-            timestamp: time(timestamp),
-            resource_type,
-            resource_id,
-            resource_name,
-            action,
-            user_id,
-            user_name,
-            user_email,
-            changes: changes.into_iter().map(change).collect::<Result<_, _>>()?,
-            metadata: Metadata(metadata),
-            sequence,
-            recorded_at: time(recorded_at),
-            trace_id,
-            erased,
-        })
+/// Writes an entry. The values of its changes go in as they are, which only a service may be trusted with.
+fn write_entry(text: &mut Vec<u8>, audit_log: &pb::AuditLog, form: Form) -> serde_json::Result<()> {
+    let pb::AuditLog {
+        id,
+        organization_id,
+        sequence,
+        timestamp,
+        recorded_at,
+        resource_type,
+        resource_id,
+        resource_name,
+        action,
+        user_id,
+        user_name,
+        user_email,
+        changes,
+        metadata,
+        trace_id,
+        erased,
+    } = audit_log;
+    let is_import = form == Form::Import;
+    let mut entry = ObjectWriter::begin(text);
+    let optional = |entry: &mut ObjectWriter<'_>, name: &str, value: &Option<String>| match value {
+        None if is_import => Ok(()),
+        value => entry.field(name, value),
+    };
+    entry.field("id", id)?;
+    if is_import {
+        entry.field("organizationId", organization_id)?;
     }
-}
-
-/// An entry as a `POST` and an import take it. What is unknown is left out.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Line {
-    id: String,
-    organization_id: String,
-    timestamp: Option<String>,
-    resource_type: String,
-    resource_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    resource_name: Option<String>,
-    action: String,
-    user_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_email: Option<String>,
-    changes: Vec<Change>,
-    metadata: Metadata,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    erased: Vec<String>,
-}
-
-impl TryFrom<pb::AuditLog> for Line {
-    /// A value that is no JSON, which no service sends.
-    type Error = serde_json::Error;
-
-    fn try_from(audit_log: pb::AuditLog) -> serde_json::Result<Self> {
-        let pb::AuditLog {
-            id,
-            organization_id,
-            sequence: _,
-            timestamp,
-            recorded_at: _,
-            resource_type,
-            resource_id,
-            resource_name,
-            action,
-            user_id,
-            user_name,
-            user_email,
-            changes,
-            metadata,
-            trace_id,
-            erased,
-        } = audit_log;
-        Ok(Self {
-            id,
-            organization_id,
-            timestamp: time(timestamp),
-            resource_type,
-            resource_id,
-            resource_name,
-            action,
-            user_id,
-            user_name,
-            user_email,
-            changes: changes.into_iter().map(change).collect::<Result<_, _>>()?,
-            metadata: Metadata(metadata),
-            trace_id,
-            erased,
-        })
+    entry.field("timestamp", &time(*timestamp))?;
+    entry.field("resourceType", resource_type)?;
+    entry.field("resourceId", resource_id)?;
+    optional(&mut entry, "resourceName", resource_name)?;
+    entry.field("action", action)?;
+    entry.field("userId", user_id)?;
+    optional(&mut entry, "userName", user_name)?;
+    optional(&mut entry, "userEmail", user_email)?;
+    write_changes(entry.name("changes"), changes)?;
+    entry.field("metadata", &Metadata(metadata))?;
+    if !is_import {
+        entry.field("sequence", sequence)?;
+        entry.field("recordedAt", &time(*recorded_at))?;
     }
+    optional(&mut entry, "traceId", trace_id)?;
+    if !(is_import && erased.is_empty()) {
+        entry.field("erased", erased)?;
+    }
+    entry.end();
+    Ok(())
 }
 
-/// Entries as NDJSON: each as `T`, a line of its own.
-pub fn lines<T>(entries: Vec<pb::AuditLog>) -> serde_json::Result<Vec<u8>>
-where
-    T: Serialize + TryFrom<pb::AuditLog, Error = serde_json::Error>,
-{
+fn write_changes(text: &mut Vec<u8>, changes: &[pb::Change]) -> serde_json::Result<()> {
+    write_array(text, changes, |text, pb::Change { field, old_value_json, new_value_json }| {
+        let mut change = ObjectWriter::begin(text);
+        change.field("field", field)?;
+        change.json("oldValue", old_value_json.as_deref());
+        change.json("newValue", new_value_json.as_deref());
+        change.end();
+        Ok(())
+    })
+}
+
+/// Entries from a service elsewhere as NDJSON: each in `form`, a line of its own. Errors: a value that is no JSON, which no
+/// service sends.
+pub fn lines(entries: &[pb::AuditLog], form: Form) -> serde_json::Result<Vec<u8>> {
     let mut lines = Vec::new();
     for entry in entries {
-        serde_json::to_writer(&mut lines, &T::try_from(entry)?)?;
+        check_values(&entry.changes)?;
+        write_entry(&mut lines, entry, form)?;
         lines.push(b'\n');
     }
     Ok(lines)
 }
 
-/// Changes as the JSON of an entry has them.
-pub fn changes(changes: Vec<pb::Change>) -> serde_json::Result<String> {
-    serde_json::to_string(&changes.into_iter().map(change).collect::<Result<Vec<_>, _>>()?)
+/// Changes from a service elsewhere as the JSON of an entry has them. Errors: those of [`lines`].
+pub fn changes(changes: &[pb::Change]) -> serde_json::Result<Vec<u8>> {
+    check_values(changes)?;
+    let mut text = Vec::new();
+    write_changes(&mut text, changes)?;
+    Ok(text)
 }
 
-fn change(change: pb::Change) -> serde_json::Result<Change> {
-    let pb::Change { field, old_value_json, new_value_json } = change;
-    let raw = |json: Option<String>| json.map(RawValue::from_string).transpose();
-    Ok(Change { field, old_value: raw(old_value_json)?, new_value: raw(new_value_json)? })
+fn check_values(changes: &[pb::Change]) -> serde_json::Result<()> {
+    let values = changes.iter().flat_map(|change| [&change.old_value_json, &change.new_value_json]).flatten();
+    values.map(|value| serde_json::from_str::<&RawValue>(value)).try_for_each(|value| value.map(drop))
 }
 
 /// An instant as JSON has it.
@@ -271,15 +197,21 @@ pub fn time(time: Option<prost_types::Timestamp>) -> Option<String> {
 
 /// `body` as an answer that nobody keeps.
 pub(super) fn answer(status: StatusCode, body: &impl Serialize) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(bytes) => {
+    written_by(status, |text| serde_json::to_writer(text, body))
+}
+
+/// The same of what `write` writes.
+fn written_by(status: StatusCode, write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) -> Response {
+    let mut text = Vec::new();
+    match write(&mut text) {
+        Ok(()) => {
             let headers = [
                 (CONTENT_TYPE, HeaderValue::from_static("application/json")),
                 (CACHE_CONTROL, HeaderValue::from_static("no-store")),
             ];
-            (status, headers, bytes).into_response()
+            (status, headers, text).into_response()
         }
-        // Strings, numbers and checked JSON always serialize.
+        // Strings and numbers always serialize.
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

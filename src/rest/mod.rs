@@ -154,7 +154,7 @@ async fn list<S: Services>(State(Api { service }): State<Api<S>>, call: Call<Str
         }
     };
     let page = service.list_audit_logs(call.request(message)).await?.into_inner();
-    json::page(page.audit_logs, page.pagination)
+    Ok(json::page(&page.audit_logs, page.pagination))
 }
 
 async fn history<S: Services>(State(Api { service }): State<Api<S>>, call: Call<(String, String)>) -> Answer {
@@ -168,7 +168,7 @@ async fn history<S: Services>(State(Api { service }): State<Api<S>>, call: Call<
         }
     };
     let page = service.get_resource_history(call.request(message)).await?.into_inner();
-    json::page(page.audit_logs, page.pagination)
+    Ok(json::page(&page.audit_logs, page.pagination))
 }
 
 async fn one<S: Services>(State(Api { service }): State<Api<S>>, call: Call<(String, String)>) -> Answer {
@@ -179,7 +179,7 @@ async fn one<S: Services>(State(Api { service }): State<Api<S>>, call: Call<(Str
     }
     let message = pb::GetAuditLogRequest { organization_id, id };
     let answer = service.get_audit_log(call.request(message)).await?.into_inner();
-    json::one(answer.audit_log)
+    Ok(json::one(answer.audit_log))
 }
 
 async fn write<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>, body: Body) -> Answer {

@@ -5,20 +5,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sea_orm::{IdenStatic, Iterable, QueryResult, TryGetable, Value};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde::ser::Error as _;
 use serde_json::value::RawValue;
 
 use super::append::HashedEntry;
 use super::entities::audit_log::Column;
 use crate::domain::{
     Action, Change, Content, Counts, Entry, EntryId, Erased, Group, Identifier, Invalid, JsonText, Metadata, Name,
-    OrganizationId, ResourceType, Timestamp,
+    ObjectWriter, OrganizationId, ResourceType, Timestamp, write_array,
 };
 use crate::error::{Error, Result};
 use auditlog_verify::merkle::{Hash, Salts};
 
 /// A change in the column `changes`.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ChangeRow<'a> {
     #[serde(borrow)]
@@ -147,15 +148,16 @@ pub(super) fn foreign(error: Invalid) -> Error {
 }
 
 fn changes_text(changes: &[Change]) -> serde_json::Result<String> {
-    let rows = changes.iter().map(|change| {
-        let Change { field, old_value, new_value } = change;
-        Ok(ChangeRow {
-            field: field.into(),
-            old_value: serde_json::from_str(old_value.as_str())?,
-            new_value: serde_json::from_str(new_value.as_str())?,
-        })
-    });
-    serde_json::to_string(&rows.collect::<serde_json::Result<Vec<_>>>()?)
+    let mut text = Vec::new();
+    write_array(&mut text, changes, |text, Change { field, old_value, new_value }| {
+        let mut row = ObjectWriter::begin(text);
+        row.field("field", field)?;
+        row.json("oldValue", Some(old_value.as_str()));
+        row.json("newValue", Some(new_value.as_str()));
+        row.end();
+        Ok(())
+    })?;
+    String::from_utf8(text).map_err(serde_json::Error::custom)
 }
 
 fn changes_read(text: &str) -> serde_json::Result<Vec<Change>> {

@@ -93,7 +93,7 @@ fn cells(entry: pb::AuditLog) -> anyhow::Result<Vec<String>> {
         user_id,
         user_name.unwrap_or_default(),
         user_email.unwrap_or_default(),
-        json::changes(changes)?,
+        String::from_utf8(json::changes(&changes)?)?,
         ip_address,
         user_agent,
         source,

@@ -65,7 +65,7 @@ impl Format {
     /// The lines of `entries`.
     fn lines(self, entries: Vec<AuditLog>) -> anyhow::Result<Vec<u8>> {
         match self {
-            Self::Ndjson => Ok(json::lines::<json::Line>(entries)?),
+            Self::Ndjson => Ok(json::lines(&entries, json::Form::Import)?),
             Self::Csv => csv::lines(entries),
         }
     }

@@ -3,7 +3,7 @@
 use auditlog::app::{Limits, Serving, gateway};
 use auditlog::domain::{Clock, Random, end_of_span, start_of_span};
 use auditlog::grpc::{pb, wire};
-use auditlog::rest::json::Entry;
+use auditlog::rest::json::{Form, lines};
 use base64::Engine;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Response};
@@ -159,18 +159,17 @@ impl Surfaces {
                 let entry = client.get_audit_log(super::service::with_key(get, key)).await;
                 return Some(entry.map_err(code).map(|entry| {
                     let entry = entry.into_inner().audit_log.expect("an entry");
-                    serde_json::to_string(&Entry::try_from(entry).expect("JSON values")).expect("JSON")
+                    lines_of(&[entry]).concat()
                 }));
             }
             _ => return None,
         };
         Some(page.map_err(code).map(|(entries, pagination)| {
-            let entries: Vec<_> = entries.into_iter().map(|entry| Entry::try_from(entry).expect("JSON values")).collect();
+            let entries = lines_of(&entries).join(",");
             let pb::Pagination { total, limit, offset, has_more, next_cursor } = pagination.expect("pagination");
             let cursor = serde_json::to_string(&next_cursor).expect("JSON");
-            let entries = serde_json::to_string(&entries).expect("JSON");
             format!(
-                r#"{{"auditLogs":{entries},"pagination":{{"total":{total},"limit":{limit},"offset":{offset},"hasMore":{has_more},"nextCursor":{cursor}}}}}"#
+                r#"{{"auditLogs":[{entries}],"pagination":{{"total":{total},"limit":{limit},"offset":{offset},"hasMore":{has_more},"nextCursor":{cursor}}}}}"#
             )
         }))
     }
@@ -262,4 +261,10 @@ fn history(list: pb::ListAuditLogsRequest, segment: &str, resource_id: &str) -> 
         cursor,
         ..Default::default()
     }
+}
+
+/// Each of `entries` as REST shows it.
+fn lines_of(entries: &[pb::AuditLog]) -> Vec<String> {
+    let text = String::from_utf8(lines(entries, Form::Documented).expect("JSON values")).expect("UTF-8");
+    text.lines().map(str::to_owned).collect()
 }
