@@ -39,10 +39,10 @@ Examples:
 pub struct Demo {
     /// The new database file. Without it, auditlog-demo.db, or auditlog-demo-2.db and so on where that
     /// is taken: no file is overwritten.
-    #[arg(id = "demo_file", long = "file", env = "AUDITLOG_DEMO_FILE", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Where to listen, host:port. Without it, 127.0.0.1:8080, or a free port where that is taken.
-    #[arg(id = "demo_listen", long = "listen", env = "AUDITLOG_DEMO_LISTEN", value_parser = super::serve::address, value_name = "ADDRESS")]
+    #[arg(long, value_parser = super::serve::address, value_name = "ADDRESS")]
     listen: Option<String>,
 }
 

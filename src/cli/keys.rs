@@ -4,7 +4,6 @@ use std::io::{Write, stdout};
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use clap::builder::BoolishValueParser;
 use clap::{Args, Subcommand};
 
 use super::Database;
@@ -61,34 +60,16 @@ struct Create {
     #[command(flatten)]
     database: Database,
     /// The one organization that the key is for, created if it is not there.
-    #[arg(id = "key_organization", long = "organization", env = "AUDITLOG_KEY_ORGANIZATION", value_name = "ORG")]
+    #[arg(long, value_name = "ORG")]
     organization: Option<OrganizationId>,
     /// Make a key for all organizations, for services that write for many.
-    #[arg(
-        id = "key_all_organizations",
-        long = "all-organizations",
-        env = "AUDITLOG_KEY_ALL_ORGANIZATIONS",
-        value_parser = BoolishValueParser::new()
-    )]
+    #[arg(long)]
     all_organizations: bool,
     /// What the key may be used for: read, write, verify or erase. Repeat it for several.
-    #[arg(
-        id = "key_scope",
-        long = "scope",
-        env = "AUDITLOG_KEY_SCOPE",
-        required = true,
-        value_delimiter = ',',
-        value_name = "SCOPE"
-    )]
+    #[arg(long, required = true, value_delimiter = ',', value_name = "SCOPE")]
     scope: Vec<Scope>,
     /// When the key stops working by itself, such as 90d or 12h. Without it, when it is revoked.
-    #[arg(
-        id = "key_expires_in",
-        long = "expires-in",
-        env = "AUDITLOG_KEY_EXPIRES_IN",
-        value_parser = super::positive,
-        value_name = "DURATION"
-    )]
+    #[arg(long, value_parser = super::positive, value_name = "DURATION")]
     expires_in: Option<Duration>,
 }
 
@@ -122,7 +103,6 @@ impl Keys {
 impl Create {
     async fn run(self) -> anyhow::Result<()> {
         let Self { database, organization, all_organizations, scope, expires_in } = self;
-        // Not clap's, which does not see that one of the two comes from the configuration file.
         match (&organization, all_organizations) {
             (None, false) => return Err(super::usage("name an --organization ORG, or say --all-organizations")),
             (Some(_), true) => return Err(super::usage("--organization and --all-organizations exclude each other")),

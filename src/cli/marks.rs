@@ -45,7 +45,7 @@ Examples:
         #[command(flatten)]
         chosen: Chosen,
         /// Only organizations that are at least so many entries behind.
-        #[arg(long, env = "AUDITLOG_MARKS_LAG", default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..), value_name = "N")]
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..), value_name = "N")]
         lag: i64,
     },
     /// Compare all counts with the entries. Exit code 1 if one is wrong.
@@ -71,7 +71,7 @@ struct Chosen {
     #[command(flatten)]
     database: Database,
     /// The one organization to look at; without it, all.
-    #[arg(long, env = "AUDITLOG_MARKS_ORGANIZATION", value_name = "ORG")]
+    #[arg(long, value_name = "ORG")]
     organization: Option<OrganizationId>,
 }
 

@@ -56,8 +56,8 @@ use crate::telemetry::{self, Delivery, LogFilter};
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// A TOML file with values for any option, such as `listen = "0.0.0.0:8080"`. Flags and
-    /// environment come before it.
+    /// A TOML file with values for the options that have a variable, such as `listen = "0.0.0.0:8080"`.
+    /// Flags and environment come before it.
     #[arg(long, global = true, env = "AUDITLOG_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// What to log to standard error: off, error, warn, info, debug, trace, or pairs such as

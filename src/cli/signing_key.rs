@@ -63,12 +63,7 @@ Examples:
         #[arg(long, env = "AUDITLOG_LOG_NAME", value_name = "NAME")]
         log_name: Option<LogName>,
         /// Only the keys of this organization's log.
-        #[arg(
-            id = "shown_organization",
-            long = "organization",
-            env = "AUDITLOG_SHOWN_ORGANIZATION",
-            value_name = "ORG"
-        )]
+        #[arg(long, value_name = "ORG")]
         organization: Option<OrganizationId>,
     },
     /// Add a key to the file, which signs from now on, and print its public key. The one before signs along for a while.
@@ -83,7 +78,7 @@ Examples:
         #[command(flatten)]
         file: KeyFile,
         /// How long the key before signs along, for those who do not know the new one yet.
-        #[arg(id = "rotation_overlap", long = "overlap", env = "AUDITLOG_ROTATION_OVERLAP", default_value = "7d", value_parser = super::positive, value_name = "DURATION")]
+        #[arg(long, default_value = "7d", value_parser = super::positive, value_name = "DURATION")]
         overlap: Duration,
     },
     /// Give up what was signed of a log, and sign what the database has instead.
@@ -117,12 +112,7 @@ struct Acknowledge {
     #[command(flatten)]
     database: Database,
     /// The organization whose log it is.
-    #[arg(
-        id = "acknowledged_organization",
-        long = "organization",
-        env = "AUDITLOG_ACKNOWLEDGED_ORGANIZATION",
-        value_name = "ORG"
-    )]
+    #[arg(long, value_name = "ORG")]
     organization: Option<OrganizationId>,
     /// All logs, also those that are gone from the database.
     #[arg(long)]

@@ -270,20 +270,6 @@ on_every_database! {
 }
 
 #[test]
-fn what_the_file_says_of_a_key_never_outdoes_a_flag_in_silence() {
-    let directory = directory();
-    let config = write(directory.path(), "auditlog.toml", "key_organization = \"org_file\"\nkey_scope = \"read\"\n");
-    let url = format!("sqlite://{}", directory.path().join("test.db").display());
-    let environment = [("AUDITLOG_CONFIG", config.as_str()), ("AUDITLOG_DATABASE_URL", &url)];
-    let (code, _, stderr) = ran(&["keys", "create", "--all-organizations"], &environment);
-    assert_eq!(code, Some(2), "{stderr}");
-    assert_eq!(ran(&["keys", "create"], &environment).0, Some(0));
-    assert_eq!(ran(&["keys", "create", "--organization", "org_flag"], &environment).0, Some(0));
-    let (_, listed, _) = ran(&["keys", "list"], &environment);
-    assert!(listed.contains("\torg_file\tread\t") && listed.contains("\torg_flag\tread\t"), "{listed}");
-}
-
-#[test]
 fn a_key_of_the_file_is_the_variables_name() {
     let mut variables = std::collections::BTreeSet::new();
     for command in ["serve", "gateway", "demo", "list", "export", "import", "health", "migrate"] {
@@ -303,17 +289,26 @@ fn a_key_of_the_file_is_the_variables_name() {
 }
 
 #[test]
-fn what_the_file_says_of_an_option_is_no_argument_of_another_command() {
+fn what_file_and_environment_say_of_an_option_is_no_argument_of_another_command() {
     let directory = directory();
-    let config = write(directory.path(), "auditlog.toml", "organization = \"org_file\"\ndemo_file = \"x.db\"\n");
+    let config = write(directory.path(), "auditlog.toml", "organization = \"org_file\"\n");
     let url = format!("sqlite://{}", directory.path().join("test.db").display());
-    let environment =
-        [("AUDITLOG_CONFIG", config.as_str()), ("AUDITLOG_DATABASE_URL", &url), ("AUDITLOG_API_KEY", "x")];
+    let environment = [
+        ("AUDITLOG_CONFIG", config.as_str()),
+        ("AUDITLOG_DATABASE_URL", &url),
+        ("AUDITLOG_API_KEY", "x"),
+        ("AUDITLOG_ORGANIZATION", "org_environment"),
+    ];
     let (code, _, stderr) = ran(&["organizations", "create"], &environment);
     assert_eq!(code, Some(2), "{stderr}");
     assert!(stderr.contains("<ORG>"), "{stderr}");
     assert_eq!(ran(&["organizations", "create", "org_named"], &environment).0, Some(0));
     assert_eq!(ran(&["organizations", "list"], &environment).1.split('\t').next(), Some("org_named"));
+    let (code, _, stderr) = ran(&["keys", "create", "--scope", "read"], &environment);
+    assert!(code == Some(2) && stderr.contains("--organization"), "{stderr}");
+    let config = write(directory.path(), "other.toml", "scope = \"read\"\n");
+    let (code, _, stderr) = ran(&["keys", "create", "--organization", "org_a", "--config", &config], &environment);
+    assert!(code == Some(2) && stderr.contains("scope is not an option"), "{stderr}");
 }
 
 #[test]

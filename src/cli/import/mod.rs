@@ -9,7 +9,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use clap::builder::BoolishValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 
@@ -42,15 +41,10 @@ pub struct Import {
     #[arg(value_name = "FILE|-")]
     file: PathBuf,
     /// Write all entries to this organization, whatever their lines say.
-    #[arg(id = "import_organization", long = "organization", env = "AUDITLOG_IMPORT_ORGANIZATION", value_name = "ORG")]
+    #[arg(long, value_name = "ORG")]
     organization: Option<OrganizationId>,
     /// Stop at the first bad line, instead of skipping it.
-    #[arg(
-        id = "import_strict",
-        long = "strict",
-        env = "AUDITLOG_IMPORT_STRICT",
-        value_parser = BoolishValueParser::new()
-    )]
+    #[arg(long)]
     strict: bool,
 }
 

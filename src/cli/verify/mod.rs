@@ -50,7 +50,7 @@ pub struct Verify {
     keys: Keys,
     /// What to remember of the log: its checkpoint and its keys. Written after each success, and compared with at the
     /// next. Where a rollback was explained to you, move the file away to begin anew.
-    #[arg(long, env = "AUDITLOG_VERIFY_STATE", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Believe the key that the service tells, if none is given or remembered.
     #[arg(long)]
@@ -71,13 +71,7 @@ pub struct Verify {
 #[derive(Args)]
 pub(super) struct Keys {
     /// A verifier key of the log, as `name+id+key`. May be repeated, or have commas between; all must be of one log.
-    #[arg(
-        long,
-        env = "AUDITLOG_PUBLIC_KEY",
-        value_name = "KEY",
-        value_delimiter = ',',
-        value_parser = VerifierKey::parse
-    )]
+    #[arg(long, value_name = "KEY", value_delimiter = ',', value_parser = VerifierKey::parse)]
     pub(super) public_key: Vec<VerifierKey>,
 }
 
