@@ -73,7 +73,10 @@ const COMMANDS: [Exempt; 9] = [
         because: "it takes minutes, and needs a machine for itself",
         verify: || {
             let full = file(".ci/full");
-            assert!(full.lines().any(|line| line.starts_with("cargo test --locked --test torture -- ")), ".ci/full runs it")
+            assert!(
+                full.lines().any(|line| line.starts_with("cargo test --locked --test torture -- ")),
+                ".ci/full runs it"
+            )
         },
     },
     Exempt {
