@@ -316,6 +316,20 @@ on_every_database! {
         }
     }
 
+    async fn one_key_does_not_take_all_bytes(database: &Database) {
+        let (service, key) = service(database, limited(Limits { bytes: 1024 * 1024, ..Limits::default() })).await;
+        let other = service.key(Some("org_a"), &[Scope::Read, Scope::Write]).await;
+        let held = asked(&service, &writing(&key, 2 * 1024 * 1024, &"x".repeat(800 * 1024))).await;
+        comes_to(&service, "auditlog_held_bytes", |bytes| bytes >= 800.0 * 1024.0).await;
+        let body = json!({"auditLogs": [least("log_1")], "padding": "x".repeat(100 * 1024)});
+        let own = service.post("/v1/org_a/audit-logs", &key, &body).await;
+        assert_eq!(own.status, 429, "{}", own.text);
+        // It is read, and has a field that there is not.
+        let other = service.post("/v1/org_a/audit-logs", &other, &body).await;
+        assert_eq!(other.status, 400, "{}", other.text);
+        drop(held);
+    }
+
     async fn bodies_beyond_the_budget_are_refused(database: &Database) {
         let (service, key) = service(database, limited(Limits { bytes: 1024 * 1024, ..Limits::default() })).await;
         let surfaces = Surfaces::start(service).await;
