@@ -324,6 +324,7 @@ on_every_database! {
         let body = json!({"auditLogs": [least("log_1")], "padding": "x".repeat(100 * 1024)});
         let own = service.post("/v1/org_a/audit-logs", &key, &body).await;
         assert_eq!(own.status, 429, "{}", own.text);
+        counted(&service, "bytes").await;
         // It is read, and has a field that there is not.
         let other = service.post("/v1/org_a/audit-logs", &other, &body).await;
         assert_eq!(other.status, 400, "{}", other.text);

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::support::process::ran;
 
 /// What tests each limit: a function of tests/it.
-const TESTED: [(&str, &str); 29] = [
+const TESTED: [(&str, &str); 28] = [
     ("open connections", "a_flood_of_connections_takes_no_place_from_those_in_use"),
     ("time to the first request", "who_sends_no_request_is_ended_and_others_are_served"),
     (
@@ -45,10 +45,6 @@ const TESTED: [(&str, &str); 29] = [
     ),
     ("bytes of requests and responses, heads of requests included", "bodies_beyond_the_budget_are_refused"),
     ("bytes of requests with one API key", "one_key_does_not_take_all_bytes"),
-    (
-        "bytes of requests whose credential is not known yet, and those of one connection",
-        "bodies_with_unknown_credentials_have_bytes_of_their_own",
-    ),
     ("entries that wait to be written", "the_queue_is_as_deep_as_what_waits"),
     ("bytes of entries that wait", "bytes_that_find_no_room_are_refused_and_leave_nothing"),
     ("time that the writes ahead of one take", "a_write_that_would_be_late_is_refused"),
