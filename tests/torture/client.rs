@@ -25,7 +25,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trouble {
     /// An error of the contract, by its code, such as STORAGE_UNAVAILABLE.
-    DisclosedEntry(String),
+    Told(String),
     /// The connection could not be made, or broke.
     Connection,
     /// The service did not answer in time.
@@ -37,7 +37,7 @@ pub enum Trouble {
 impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::DisclosedEntry(code) => f.write_str(code),
+            Self::Told(code) => f.write_str(code),
             Self::Connection => f.write_str("connection"),
             Self::Silence => f.write_str("silence"),
             Self::Strange(what) => write!(f, "strange: {what}"),
@@ -190,7 +190,7 @@ pub fn trouble(status: &tonic::Status) -> Trouble {
 fn told(code: String, message: &str) -> Trouble {
     // What may pass: docs/grpc.md. All else is a fault of the service, or of this program.
     match ["OVERLOADED", "STORAGE_UNAVAILABLE", "TIMEOUT", "RATE_LIMITED"].contains(&code.as_str()) {
-        true => Trouble::DisclosedEntry(code),
+        true => Trouble::Told(code),
         false => Trouble::Strange(format!("{code}: {message}")),
     }
 }

@@ -19,7 +19,7 @@ use crate::database::number;
 use crate::entry::Entry;
 use crate::journal::Ledger;
 use crate::service::COMES_BACK;
-use crate::watch::{LogReplay, Seen};
+use crate::watch::{Seen, Walk};
 
 /// Proofs of one organization that are asked for after one of many faults.
 const SOME: usize = 5;
@@ -28,7 +28,7 @@ const SOME: usize = 5;
 const LOOKS: Duration = Duration::from_millis(50);
 
 /// A walk saw what was there at its first page, newest first, each once.
-pub fn walk(walk: &LogReplay, entries: &[Row], findings: &mut Findings) {
+pub fn walk(walk: &Walk, entries: &[Row], findings: &mut Findings) {
     let matches = |row: &&Row| walk.action.is_none_or(|action| row.action == action);
     let total = usize::try_from(walk.total).unwrap_or(usize::MAX);
     // By numbers, the last that matched when it began is the total-th.
