@@ -6,6 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use moka::sync::Cache;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Keys whose permits and bytes are counted: more than are in use at once.
+pub const MAX_KEYS: u64 = 10_000;
+
+/// The part of `total` that one API key may hold: four fifths, and at least one. A client that runs away leaves some to
+/// others.
+pub fn key_share(total: usize) -> usize {
+    (total - total / 5).max(1)
+}
+
 /// How many bytes may be held. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Budget {
@@ -31,6 +40,11 @@ impl Budget {
     /// A part of this budget: its bytes are held here as well, and at most `limit` of them.
     pub fn part(&self, limit: usize) -> Self {
         Self { used: Arc::default(), limit, whole: Some(Arc::new(self.clone())) }
+    }
+
+    /// The most bytes that may be held.
+    pub fn limit(&self) -> usize {
+        self.limit
     }
 
     /// Whether no bytes are left.
@@ -104,12 +118,9 @@ pub struct KeyQuota {
 }
 
 impl KeyQuota {
-    /// Keys whose permits are counted: more than are in use at once.
-    const MAX_KEYS: u64 = 10_000;
-
-    /// Each key may hold four fifths of `permits`, and at least one: a client that runs away leaves some to others.
+    /// Each key may hold its [`key_share`] of `permits`.
     pub fn of(permits: usize) -> Self {
-        Self { max: (permits - permits / 5).max(1), permits: Cache::new(Self::MAX_KEYS) }
+        Self { max: key_share(permits), permits: Cache::new(MAX_KEYS) }
     }
 
     /// Whether `key` holds all permits that it may.

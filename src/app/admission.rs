@@ -1,5 +1,5 @@
-//! Admission: what a request needs before it is begun. A good key comes first, then a permit, one of its key's, and room
-//! in the budget; what is beyond is refused before its body is read. Calls without a key are few on each connection.
+//! Admission: a request begins once it has shown a good key, and has a permit, one of its key's, and room in the budget.
+//! Others are refused before their bodies are read. Calls without a key are few on each connection.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -24,10 +24,11 @@ use super::Limits;
 use super::net::{Connection, MAX_ANONYMOUS};
 use crate::access::{Access, Caller, ErrorResponder, KeyOrganization, claimed_key_id};
 use crate::error::{BYTES_SPENT, Error};
-use crate::limits::{Budget, KeyQuota, Reservation};
+use crate::limits::{Budget, KeyQuota, MAX_KEYS, Reservation, key_share};
 use crate::metrics::{Metrics, Refusal};
 
-/// One in so many permits and bytes is for requests whose key is not known to be good.
+/// One in so many permits and bytes is for requests whose key is not known to be good, and one in so many of these bytes
+/// for those of one connection.
 const ANONYMOUS_SHARE: usize = 4;
 /// Streams of one connection at once that need no key, such as watched health.
 const MAX_KEYLESS_STREAMS: usize = MAX_ANONYMOUS / 2;
@@ -61,14 +62,12 @@ pub(super) struct Admission {
     keys: KeyQuota,
     anonymous: Arc<Semaphore>,
     budget: Budget,
+    key_budgets: Cache<String, Budget>,
     anonymous_budget: Budget,
-    /// The parts of these budgets that a key, or a connection, may hold.
-    parts: Cache<String, Budget>,
-    bytes: usize,
     metrics: Metrics,
 }
 
-/// The permits and bytes of a request, held until its response has ended.
+/// The permits and bytes of a request, held until its response has ended, or until it is refused.
 struct RequestPermit {
     /// The hash of its credential, at a gateway.
     credential: Option<String>,
@@ -96,9 +95,8 @@ impl Admission {
             keys: KeyQuota::of(requests),
             anonymous,
             budget,
+            key_budgets: Cache::new(MAX_KEYS),
             anonymous_budget: Budget::new(bytes / ANONYMOUS_SHARE),
-            parts: Cache::builder().max_capacity(MAX_ACCEPTED).time_to_idle(ACCEPTED_TTL).build(),
-            bytes,
             metrics: metrics.clone(),
         }
     }
@@ -113,8 +111,8 @@ impl Admission {
         router.route_layer(from_fn_with_state((self.clone(), respond), admit_keyless))
     }
 
-    /// Refuses a call for whose claimed key no permit is left, before it is routed and its key is checked: under load most
-    /// calls end here, and each that goes further takes three times as long.
+    /// Refuses a call for whose claimed key no permit is left, before it is routed and its key is checked: under load
+    /// most calls end here, and each that goes further takes three times as long.
     pub(super) fn refuse_early(&self, request: &Request) -> Option<Error> {
         let key = request.headers().get(AUTHORIZATION).and_then(claimed_key_id)?;
         self.keys.is_spent(&key).then(|| self.too_many(TOO_MANY_OF_KEY))
@@ -125,14 +123,11 @@ impl Admission {
         let size = head_size(request);
         let credential = self.access.is_none().then(|| self.credential(request.headers()));
         let accepted = credential.clone().filter(|hash| self.accepted.contains_key(hash));
-        let is_known = match &self.access {
-            Some(access) => access.knows(request.headers()),
-            None => accepted.is_some(),
-        };
-        // What requests hold that wait until their key is known.
-        let unknown = (!is_known).then(|| self.head(&self.connection_budget(connection), size)).transpose()?;
         let key = match &self.access {
             Some(access) => {
+                // The request waits until its key is known.
+                let is_known = access.knows(request.headers());
+                let _waiting = (!is_known).then(|| self.head(self.anonymous_bytes(connection), size)).transpose()?;
                 let caller = access.authenticate(request.headers(), &connection.lookups).await?;
                 let (key_id, asked) = (caller.key_id.clone(), access.ask(&caller));
                 request.extensions_mut().insert(caller);
@@ -143,14 +138,14 @@ impl Admission {
         };
         let of_caller = match &key {
             Some(key) => vec![self.keys.try_acquire(key).ok_or_else(|| self.too_many(TOO_MANY_OF_KEY))?],
-            None => self.anonymous_permits(connection, request, unknown.as_ref()).await?,
+            None => self.anonymous_permits(connection, request, size).await?,
         };
-        let held = self.head(&key.as_deref().map_or_else(|| self.budget.clone(), |key| self.key_budget(key)), size)?;
-        drop(unknown);
+        let budget = key.as_deref().map_or_else(|| self.budget.clone(), |key| self.key_budget(key));
+        let held = self.head(&budget, size)?;
         let permit = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| self.too_many(TOO_MANY))?;
         let authenticated = key.map(|_| connection.authenticate());
         let body = std::mem::take(request.body_mut());
-        *request.body_mut() = self.charge(body, Some(&held));
+        *request.body_mut() = self.charge(body, &held);
         Ok(RequestPermit {
             credential,
             _request: permit,
@@ -160,16 +155,18 @@ impl Admission {
         })
     }
 
-    /// The permits of a request whose credential is not known to be good: one of its connection's, and one of those that
-    /// all such requests share. Reads the body in between, so that a client that sends slowly holds none of the latter.
+    /// The permits of a request whose credential is not known to be good: one of its connection's, and one of those
+    /// that all such requests share. Reads the body in between, so that a client that sends slowly holds none of the
+    /// latter.
     async fn anonymous_permits(
         &self,
         connection: &Connection,
         request: &mut Request,
-        held: Option<&Arc<Reservation>>,
+        head_size: usize,
     ) -> Result<Vec<OwnedSemaphorePermit>, Error> {
+        let held = self.head(self.anonymous_bytes(connection), head_size)?;
         let of_connection = self.anonymous_permit(&connection.anonymous).await?;
-        let body = self.charge(std::mem::take(request.body_mut()), held).collect().await;
+        let body = self.charge(std::mem::take(request.body_mut()), &held).collect().await;
         // The handler answers for a body that could not be read.
         let failed = |error| Body::from_stream(stream::iter([Err::<Bytes, _>(error)]));
         *request.body_mut() = body.map_or_else(failed, |body| body.to_bytes().into());
@@ -182,9 +179,11 @@ impl Admission {
     }
 
     /// `body`, whose bytes are added to `held` as they come.
-    fn charge(&self, body: Body, held: Option<&Arc<Reservation>>) -> Body {
-        let Some(held) = held.filter(|_| !body.is_end_stream()).cloned() else { return body };
-        let metrics = self.metrics.clone();
+    fn charge(&self, body: Body, held: &Arc<Reservation>) -> Body {
+        if body.is_end_stream() {
+            return body;
+        }
+        let (held, metrics) = (Arc::clone(held), self.metrics.clone());
         Body::from_stream(body.into_data_stream().map(move |piece| {
             let piece = piece?;
             if held.try_grow(piece.len()) {
@@ -213,16 +212,13 @@ impl Admission {
         Ok((permit.ok_or_else(|| self.too_many(TOO_MANY_KEYLESS))?, head))
     }
 
-    /// Four fifths of all bytes, as of the permits.
     fn key_budget(&self, key: &str) -> Budget {
-        self.parts.get_with_by_ref(key, || self.budget.part(self.bytes - self.bytes / 5))
+        self.key_budgets.get_with_by_ref(key, || self.budget.part(key_share(self.budget.limit())))
     }
 
-    /// The bytes of the requests of a connection whose credential is not known to be good.
-    fn connection_budget(&self, connection: &Connection) -> Budget {
-        // No key has such an id.
-        let part = || self.anonymous_budget.part(self.bytes / ANONYMOUS_SHARE / ANONYMOUS_SHARE);
-        self.parts.get_with(format!("#{}", connection.id), part)
+    fn anonymous_bytes<'c>(&self, connection: &'c Connection) -> &'c Budget {
+        let part = || self.anonymous_budget.part(self.anonymous_budget.limit() / ANONYMOUS_SHARE);
+        connection.anonymous_bytes.get_or_init(part)
     }
 
     fn head(&self, budget: &Budget, size: usize) -> Result<Arc<Reservation>, Error> {

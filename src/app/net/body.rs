@@ -150,8 +150,8 @@ impl AsRef<[u8]> for Piece {
 }
 
 /// `response`, whose pieces hold their bytes until the peer has taken them, for which it has `stalled` and as long as they
-/// need; then its stream is reset, or else the connection closed. The kernel finds only peers that acknowledge nothing: one of
-/// HTTP/2 may acknowledge all and give its stream no window. `held` is dropped when the response has ended.
+/// need; then its stream is reset, or else the connection closed. The kernel finds only peers that acknowledge nothing:
+/// one of HTTP/2 may acknowledge all and give its stream no window. `held` is dropped when the response has ended.
 pub(super) fn respond(
     response: Response,
     (connection, stalled): (Arc<Connection>, Duration),

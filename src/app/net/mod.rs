@@ -10,8 +10,8 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -93,7 +93,7 @@ impl Default for ConnectionLimits {
 
 /// An open connection. What holds a clone of one of the counting fields is counted by it.
 pub(super) struct Connection {
-    pub(super) id: u64,
+    id: u64,
     peer: SocketAddr,
     /// Notified when it is to be closed at once.
     close: Notify,
@@ -107,6 +107,8 @@ pub(super) struct Connection {
     /// Those that never showed a good key give way first.
     has_authenticated: AtomicBool,
     pub(super) anonymous: Arc<Semaphore>,
+    /// The bytes of its requests whose credential is not known to be good, from the first of them on.
+    pub(super) anonymous_bytes: OnceLock<Budget>,
     /// Held while a key is looked up that is not known, so that connections take turns.
     pub(super) lookups: Semaphore,
 }
@@ -123,6 +125,7 @@ impl Connection {
             authenticated: Arc::default(),
             has_authenticated: AtomicBool::new(false),
             anonymous: Arc::new(Semaphore::new(MAX_ANONYMOUS)),
+            anonymous_bytes: OnceLock::new(),
             lookups: Semaphore::new(1),
         })
     }
