@@ -83,15 +83,15 @@ impl HealthStatuses {
         let _ = self.0.subscribe().wait_for(|statuses| statuses.phase >= Phase::Draining).await;
     }
 
-    /// The status of `service` now and at each change, until watches end.
+    /// The status of `service` now and at each change, until watches end. A change just before the end is not lost.
     fn watch(&self, service: String) -> Watching {
         let state = (self.0.subscribe(), None);
         let changes = stream::unfold(state, move |(mut statuses, told)| {
             let service = service.clone();
             async move {
                 let differs = |now: &Statuses| now.phase == Phase::Ended || Some(now.of(&service)) != told;
-                let now = statuses.wait_for(differs).await.ok().filter(|now| now.phase < Phase::Ended)?.of(&service);
-                Some((Ok(message(now)), (statuses, Some(now))))
+                let now = statuses.wait_for(differs).await.ok()?.of(&service);
+                (Some(now) != told).then(|| (Ok(message(now)), (statuses, Some(now))))
             }
         });
         changes.boxed()
@@ -132,5 +132,22 @@ impl Health for HealthStatuses {
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Watching>, Status> {
         Ok(Response::new(self.watch(request.into_inner().service)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_status_comes_before_the_end() {
+        let health = HealthStatuses::serving(&[AUDIT_LOGS]);
+        let mut watched = health.watch(AUDIT_LOGS.to_owned());
+        let mut next = async || watched.next().await.map(|message| message.expect("a message").status());
+        assert_eq!(next().await, Some(ServingStatus::Serving));
+        health.drain();
+        health.end_watches();
+        assert_eq!(next().await, Some(ServingStatus::NotServing));
+        assert_eq!(next().await, None);
     }
 }

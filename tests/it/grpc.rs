@@ -17,6 +17,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
 use tonic_types::StatusExt;
 
+use crate::metrics::comes_to;
 use crate::support::database::hold_head;
 use crate::support::service::{options, serving, with_key};
 use crate::support::{Backend, Database, Process, Service, on_every_database, process};
@@ -213,7 +214,7 @@ on_every_database! {
     }
 
     async fn health_turns_before_a_drain_that_has_a_limit(database: &Database) {
-        let brief = Options { serving: Serving { drain_limit: Duration::from_secs(2), ..serving() }, ..options() };
+        let brief = Options { serving: Serving { drain_limit: Duration::from_secs(20), ..serving() }, ..options() };
         let service = Service::start_with(database, Clock::system(), brief).await;
         let key = service.key(Some("org_a"), &BOTH).await;
         let channel = tonic::transport::Endpoint::from_shared(service.url("")).expect("a URL").connect_lazy();
@@ -224,7 +225,7 @@ on_every_database! {
         let blocker = hold_head(&database.store().await, "org_a").await;
         let mut client = service.grpc().await;
         let writing = tokio::spawn(async move { client.write_audit_logs(with_key(write(vec![input("log_1")]), &key)).await });
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        comes_to(&service, "auditlog_queue_entries", |entries| entries == 1.0).await;
         let stopping = tokio::spawn(service.stop());
         assert_eq!(health.message().await.expect("an answer").expect("a status").status, 2, "NOT_SERVING");
         assert!(!writing.is_finished(), "the drain waits");
@@ -240,7 +241,7 @@ on_every_database! {
         let blocker = hold_head(&database.store().await, "org_a").await;
         let mut client = service.grpc().await;
         let writing = tokio::spawn(async move { client.write_audit_logs(with_key(write(vec![input("log_1")]), &key)).await });
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        comes_to(&service, "auditlog_queue_entries", |entries| entries == 1.0).await;
         let stopped = tokio::time::timeout(Duration::from_secs(10), service.stop()).await;
         stopped.expect("the limit ends the drain, and not the lock");
         assert!(!writing.is_finished() || writing.await.expect("no panic").is_err(), "nothing is acknowledged");
