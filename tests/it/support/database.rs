@@ -59,7 +59,11 @@ pub fn temporary() -> PathBuf {
 pub fn run(backend: Backend, test: impl AsyncFnOnce(Database)) {
     super::run(async {
         if let Some(database) = Database::fresh(backend).await {
+            let url = database.url.clone();
             test(database).await;
+            if backend == Backend::Postgres {
+                postgres::drop_database(&url).await;
+            }
         }
     });
 }

@@ -29,13 +29,22 @@ static NAMES: AtomicU32 = AtomicU32::new(0);
 /// A new database's URL; `None` without PostgreSQL.
 pub async fn create_database() -> Option<String> {
     let port = tokio::task::spawn_blocking(|| SERVER.get_or_init(start_or_say).as_ref().map(|server| server.port));
-    let port = port.await.expect("the server starts")?;
-    let url = |name: &str| format!("postgres://postgres@127.0.0.1:{port}/{name}");
+    let server = format!("postgres://postgres@127.0.0.1:{}", port.await.expect("the server starts")?);
     let name = format!("test_{}", NAMES.fetch_add(1, Ordering::Relaxed));
-    let administration = Database::connect(url("postgres")).await.expect("PostgreSQL answers");
-    administration.execute_unprepared(&format!("CREATE DATABASE {name}")).await.expect("a database is created");
+    administer(&server, &format!("CREATE DATABASE {name}")).await;
+    Some(format!("{server}/{name}"))
+}
+
+/// Drops the database of a test that has passed: hundreds of them fill the disk.
+pub async fn drop_database(url: &str) {
+    let (server, name) = url.rsplit_once('/').expect("a URL that ends with the database's name");
+    administer(server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+}
+
+async fn administer(server: &str, statement: &str) {
+    let administration = Database::connect(format!("{server}/postgres")).await.expect("PostgreSQL answers");
+    administration.execute_unprepared(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     administration.close().await.expect("the connection closes");
-    Some(url(&name))
 }
 
 /// A server for what is done to all of a server, such as to make roles; `None` without PostgreSQL.
