@@ -1,4 +1,4 @@
-//! Compiles the protobuf contract, without protoc.
+//! Compiles the protobuf contract without protoc.
 
 use std::path::PathBuf;
 use std::{env, fs};
@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
     for (protos, package) in [(&SERVICES[..], "auditlog.v1"), (&HEALTH[..], "grpc.health.v1")] {
         let descriptors = protox::compile(protos, ["proto"])?;
-        // Served by reflection.
+        // Reflection serves this file.
         let file = PathBuf::from(env::var("OUT_DIR")?).join(format!("{package}.binpb"));
         fs::write(file, descriptors.encode_to_vec())?;
         let code = tonic_prost_build::configure().btree_map(".");

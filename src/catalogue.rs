@@ -1,5 +1,5 @@
-//! The catalogue as it is now. Operators change it while services run, so it is read again every few
-//! seconds, and whenever an entry has a code that is not known yet.
+//! A cache of the catalogue. Operators change the catalogue while services run, so it is reloaded every few seconds,
+//! and whenever an entry has an unknown code.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use crate::domain::{Catalogue, Entry};
 use crate::error::{Error, Result};
 use crate::store::Store;
 
-/// How long a catalogue that was read counts as read: what a new type may take to be known, and a removed one to
-/// be refused.
+/// How long a cached catalogue is used. After this time at the latest, a new type is known and a removed type is
+/// refused.
 pub const FRESH: Duration = Duration::from_secs(5);
 
-/// Gives the catalogue to those who name types and actions.
+/// Caches the catalogue for the other modules.
 #[derive(Clone)]
 pub struct Catalogues {
     store: Store,
@@ -22,18 +22,18 @@ pub struct Catalogues {
 }
 
 impl Catalogues {
-    /// Reads from `store`.
+    /// A cache in front of `store`.
     pub fn new(store: Store) -> Self {
         Self { store, recent: Cache::builder().max_capacity(1).time_to_live(FRESH).build() }
     }
 
-    /// The catalogue of at most five seconds ago.
+    /// The catalogue, at most five seconds old.
     pub async fn current(&self) -> Result<Arc<Catalogue>> {
         let read = async { Ok::<_, Error>(Arc::new(self.store.catalogue().await?)) };
         self.recent.try_get_with((), read).await.map_err(|error| error.again("reading the catalogue"))
     }
 
-    /// `current`, or a newer one if `entries` have types or actions that it does not name.
+    /// Returns `current`, or a newer catalogue if `current` does not name all types and actions of `entries`.
     pub async fn naming(&self, current: Arc<Catalogue>, entries: &[Entry]) -> Result<Arc<Catalogue>> {
         let is_named = |Entry { content, .. }: &Entry| {
             current.resource_type_name(content.resource_type).is_some() && current.action_name(content.action).is_some()
@@ -41,7 +41,7 @@ impl Catalogues {
         if entries.iter().all(is_named) {
             return Ok(current);
         }
-        // Not through the cache, which may be about to give what was read before.
+        // Not through the cache: it may be about to return an older read.
         let catalogue = Arc::new(self.store.catalogue().await?);
         self.recent.insert((), Arc::clone(&catalogue)).await;
         Ok(catalogue)

@@ -1,6 +1,5 @@
-//! Where options come from: flag, then environment, then file, then default. What the file says, and
-//! what a file named by `AUDITLOG_…_FILE` holds, becomes the default of the option, so that clap
-//! keeps the order.
+//! Options come from, in order of precedence: flag, environment variable, TOML file, default. The values of the TOML
+//! file, and of a file named by `AUDITLOG_…_FILE`, become the defaults of the options, so clap keeps the order.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,13 +12,13 @@ use toml::Value;
 
 use crate::domain::did_you_mean;
 
-/// Options whose value may come from a file of its own: `AUDITLOG_API_KEY_FILE` and the like, or
-/// `api_key_file` in the configuration file.
+/// Options whose value may come from a file of its own, named by `AUDITLOG_API_KEY_FILE` and the like, or by
+/// `api_key_file` and the like in the TOML file.
 const SECRETS: [&str; 3] = ["api_key", "database_url", "erase_database_url"];
 
-/// `command` with the defaults that `--config` or `AUDITLOG_CONFIG` give.
+/// Returns `command` with defaults from the file that `--config` or `AUDITLOG_CONFIG` names.
 pub fn with_file(command: Command, arguments: &[OsString]) -> anyhow::Result<Command> {
-    // Help must not depend on a file that may be what is wrong.
+    // Help must work even when the file is broken.
     let is_help = |argument: &OsString| ["--help", "-h", "--version", "-V"].iter().any(|help| argument == help);
     if arguments.iter().any(is_help) || arguments.get(1).is_some_and(|argument| argument == "help") {
         return Ok(command);
@@ -78,7 +77,7 @@ fn read(path: &Path, command: &Command) -> anyhow::Result<BTreeMap<String, Vec<S
     Ok(values)
 }
 
-/// Says where `text` is wrong, and why. The library's own message quotes the line, which may hold a secret.
+/// Says where `text` is not TOML, and why. The library's own message quotes the line, which may hold a secret.
 fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
@@ -111,7 +110,7 @@ fn first_line(path: &Path) -> anyhow::Result<String> {
 }
 
 fn apply(command: Command, values: &BTreeMap<String, Vec<String>>) -> Command {
-    // An argument without a variable may have the name of an option of another command.
+    // An argument without an environment variable may share its name with an option of another command.
     let default = |arg: Arg| match values.get(arg.get_id().as_str()).filter(|_| arg.get_env().is_some()) {
         Some(values) => arg.required(false).default_values(values.clone()),
         None => arg,

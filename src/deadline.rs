@@ -1,33 +1,33 @@
-//! When something is due: the answer to a request, a statement of the database, the last try of a call.
+//! Deadlines: of a request, a database statement, or a series of retries.
 
 use std::time::{Duration, Instant};
 
 use tokio::time::error::Elapsed;
 
-/// A moment after which nobody waits any longer.
+/// The moment at which work must be done.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
-    /// `None` for never.
+    /// `None`: no deadline.
     at: Option<Instant>,
 }
 
 impl Deadline {
-    /// The moment in `time` from now; never, where the clock does not reach so far.
+    /// The deadline `time` from now; none if the clock cannot represent it.
     pub fn after(time: Duration) -> Self {
         Self { at: Instant::now().checked_add(time) }
     }
 
-    /// The time that is left; zero once it is over.
+    /// The time left; zero once the deadline has passed.
     pub fn remaining(self) -> Duration {
         self.at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
     }
 
-    /// Whether it has come.
+    /// Whether the deadline has passed.
     pub fn is_over(self) -> bool {
         self.remaining().is_zero()
     }
 
-    /// What `work` gives. Errors: it was not done in time, and is dropped.
+    /// The result of `work`. Errors: the deadline passed first; `work` is dropped.
     pub async fn timeout<T>(self, work: impl Future<Output = T>) -> Result<T, Elapsed> {
         match self.at {
             Some(at) => tokio::time::timeout_at(at.into(), work).await,

@@ -1,26 +1,27 @@
-//! Everything that can go wrong with a request, and the table of what each surface calls it. Makes no answers:
-//! `grpc::status` turns an error into a status, and `rest` a status into its answer.
+//! The errors of a request, and the name and code of each error on each surface. This module builds no responses:
+//! `grpc::status` turns an error into a status, and `rest` turns a status into an HTTP response.
 
 use std::time::Duration;
 
 use crate::domain::{Damaged, Invalid, Seq, Timestamp};
 
-/// The most faults that one answer names, and the bytes after which none is added: they travel in headers, three
-/// times over, and clients refuse headers above 16 KiB.
+/// The most violations that one error names. They travel in headers, three times over, and clients refuse headers above
+/// 16 KiB.
 pub const MAX_VIOLATIONS: usize = 8;
+/// Once the violations of an error have this many bytes, no further one is added.
 const MAX_TOLD: usize = 1024;
 
-/// How long whoever was refused for what others do should wait.
+/// How long a client should wait before it retries a request that was refused as `Overloaded` or `RateLimited`.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// How long a request's body may take before its pace counts, and how fast it then has to have come, in bytes a second.
+/// A request's body may take this long before [`MIN_BODY_RATE`] applies.
 pub const BODY_GRACE: Duration = Duration::from_secs(2);
-/// See [`BODY_GRACE`].
+/// After [`BODY_GRACE`], a request's body must arrive at this rate or faster. Bytes per second.
 pub const MIN_BODY_RATE: usize = 8 * 1024;
-/// The text of `Overloaded` where no bytes are left.
+/// The text of `Overloaded` when the byte budget is spent.
 pub const BYTES_SPENT: &str = "Requests and responses hold too many bytes";
 
-/// Numbers of gRPC codes. Source: google/rpc/code.proto.
+/// gRPC status codes. Source: google/rpc/code.proto.
 mod grpc_code {
     pub const INVALID_ARGUMENT: i32 = 3;
     pub const DEADLINE_EXCEEDED: i32 = 4;
@@ -36,10 +37,10 @@ mod grpc_code {
     pub const UNAUTHENTICATED: i32 = 16;
 }
 
-/// Makes [`Reason`] of a table with a row for each reason.
+/// Generates [`Reason`] from a table with one row per reason.
 macro_rules! reasons {
     ($($reason:ident $name:literal $grpc_code:ident $http_status:literal $rest_type:literal $rest_code:literal)+) => {
-        /// Why a request failed, in the words that the contract promises to programs.
+        /// Why a request failed, as the stable names that clients may match on.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[expect(missing_docs, reason = "docs/grpc.md and docs/rest.md tell when each is sent")]
         pub enum Reason {
@@ -78,7 +79,8 @@ macro_rules! reasons {
     };
 }
 
-// REST has no erasures yet, and gRPC never sends the last three. Their columns of the other surface are what it would send.
+// REST has no erasures yet, and gRPC never sends the last three reasons. Their columns for the other surface are what
+// it would send.
 reasons! {
     InvalidParameter        "INVALID_PARAMETER"        INVALID_ARGUMENT    400 "invalid_request_error" "invalid_parameter"
     InvalidBody             "INVALID_BODY"             INVALID_ARGUMENT    400 "invalid_request_error" "invalid_body"
@@ -109,91 +111,91 @@ reasons! {
 }
 
 impl Reason {
-    /// The reason with this [`Self::name`]; `None` where there is none.
+    /// The reason with this [`Self::name`]; `None` if there is no such reason.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.name() == name)
     }
 }
 
-/// One thing that is wrong with a request.
+/// One rule that a request breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The field, by its path in the protobuf message, for example `audit_logs[3].user_id`.
     pub field: String,
-    /// The allowed values, and the value that came.
+    /// The allowed values, and the value received.
     pub description: String,
 }
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Fields that break their rules, at least one.
+    /// Fields that break their rules. At least one.
     #[error("{}", describe(.0))]
     InvalidParameter(Vec<Violation>),
-    /// No credential came.
+    /// The request has no credential.
     #[error("Authentication required")]
     MissingAuthentication,
-    /// The credential is no key of this service; the text says as much as its sender may know.
+    /// The credential is not a valid key of this service. The text says as much as the sender may know.
     #[error("{0}")]
     InvalidApiKey(&'static str),
-    /// The key's time is over.
+    /// The key has expired.
     #[error("The API key expired at {0}")]
     ExpiredApiKey(Timestamp),
-    /// The key lacks the scope; the text says for what.
+    /// The key lacks the scope. The text is the verb for the scope.
     #[error("Insufficient permissions to {0} audit logs")]
     InsufficientPermissions(&'static str),
-    /// No such organization, or none that the key may know of.
+    /// The organization does not exist, or the key has no access to it.
     #[error("Organization not found")]
     OrganizationNotFound,
-    /// No such entry in the organization.
+    /// The organization has no such entry.
     #[error("Audit log not found")]
     AuditLogNotFound,
-    /// No checkpoint, or none that has the entry.
+    /// There is no checkpoint yet, or no checkpoint covers the entry.
     #[error("There is no such checkpoint yet; a service that signs makes one within seconds")]
     CheckpointNotFound,
-    /// The last checkpoint's tree has no such tile, or less of it.
+    /// The last checkpoint's tree does not have this tile, or has less of it.
     #[error("The last checkpoint has no such tile")]
     TileNotFound,
-    /// An entry that nobody has written so.
+    /// A stored entry that this service cannot have written in this form.
     #[error("Entry {0} cannot be read: it was changed, and not by this service")]
     EntryDamaged(Seq),
-    /// An entry where the log has ended.
+    /// A stored entry with a number after the end of the log.
     #[error("Entry {0} is after the end of the log: it was added, and not by this service")]
     EntryAfterEnd(Seq),
-    /// Some of several entries are not there, at least one.
+    /// Entries of a request that do not exist. At least one.
     #[error("{}", describe(.0))]
     AuditLogsNotFound(Vec<Violation>),
-    /// Entries that were changed in the database, at least one, and are not erased.
+    /// Entries that were changed in the database and are not erased. At least one.
     #[error("{}", describe(.0))]
     Tampered(Vec<Violation>),
-    /// This service cannot erase; the text says why, and who can.
+    /// This service cannot erase. The text says why, and which service can.
     #[error("{0}")]
     ErasureUnavailable(&'static str),
-    /// No resource type has such a path for its histories; the text lists those that there are.
+    /// No resource type has this path segment for its histories. The text lists the segments that exist.
     #[error("There is no such history: {0}")]
     NoSuchHistory(Invalid),
-    /// Ids that are taken by entries with other content, at least one.
+    /// Ids that other entries with different content already have. At least one.
     #[error("{}", describe(.0))]
     IdConflict(Vec<Violation>),
-    /// Entries whose timestamp is too far ahead of the server, at least one. They are not stored; in time, or once the
-    /// clocks agree, they are taken.
+    /// Entries whose timestamp is too far ahead of the server's clock. At least one. They are not stored. A retry
+    /// succeeds after `wait`, or once the clocks agree.
     #[error("{}", describe(violations))]
     TimestampAhead {
-        /// Which entries.
+        /// The entries, by field path.
         violations: Vec<Violation>,
-        /// Until all of them are allowed, by this server's clock.
+        /// Time until all of them are allowed, by this server's clock.
         wait: Duration,
     },
-    /// The service has more to do than it takes on; the text says of what.
+    /// The service is at a limit; the text says which.
     #[error("{0}; try again after {seconds} s", seconds = RETRY_AFTER.as_secs())]
     Overloaded(&'static str),
-    /// The key asks more often than it may.
+    /// The key is over its rate limit.
     #[error("Too many requests with this API key; try again after {} s", RETRY_AFTER.as_secs())]
     RateLimited,
-    /// The database did not answer, or could not do it now.
+    /// The database did not answer, or cannot do this now.
     #[error("Storage is unavailable; try again")]
     StorageUnavailable(#[source] anyhow::Error),
-    /// The request's body does not come.
+    /// The request's body arrives slower than [`MIN_BODY_RATE`].
     #[error(
         "The request's body came too slowly: from {} s on it must come at {} KiB a second",
         BODY_GRACE.as_secs(), MIN_BODY_RATE / 1024
@@ -202,10 +204,10 @@ pub enum Error {
     /// The work took longer than the service or the caller allows.
     #[error("The request took longer than it may; what it writes may still be written, and its ids tell")]
     Timeout,
-    /// The service ends, and others may take over.
+    /// The service is shutting down; another instance may answer.
     #[error("The service is shutting down; try again")]
     Draining,
-    /// A fault of ours.
+    /// A bug in this service, or a damaged database.
     #[error("Internal error")]
     Internal(#[source] anyhow::Error),
 }
@@ -215,12 +217,14 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl From<Damaged> for Error {
     fn from(damaged: Damaged) -> Self {
-        Self::Internal(anyhow::Error::new(damaged).context("`auditlog marks rebuild` makes the counts again"))
+        Self::Internal(
+            anyhow::Error::new(damaged).context("`auditlog running-counts rebuild` rebuilds the running counts"),
+        )
     }
 }
 
 impl Error {
-    /// The error in the words of the contract.
+    /// The stable name of the error.
     pub fn reason(&self) -> Reason {
         match self {
             Self::InvalidParameter(_) => Reason::InvalidParameter,
@@ -237,8 +241,8 @@ impl Error {
             Self::ErasureUnavailable(_) => Reason::ErasureUnavailable,
             Self::NoSuchHistory(_) => Reason::RouteNotFound,
             Self::IdConflict(_) => Reason::IdConflict,
-            // As what is refused for now: clients wait and send it again. UNAVAILABLE (503) would let one writer's clock
-            // look like a service that is down, which proxies then take out.
+            // This is a temporary refusal: clients wait and retry. With UNAVAILABLE (503), one writer's wrong clock
+            // would make the service look down, and proxies would take it out of rotation.
             Self::TimestampAhead { .. } => Reason::TimestampAhead,
             Self::Overloaded(_) => Reason::Overloaded,
             Self::RateLimited => Reason::RateLimited,
@@ -248,7 +252,7 @@ impl Error {
         }
     }
 
-    /// Several faults at once, as many as an answer may name.
+    /// Makes one error of several violations, cut to as many as an error may name.
     pub fn told(mut violations: Vec<Violation>, error: impl FnOnce(Vec<Violation>) -> Self) -> Self {
         violations.truncate(MAX_VIOLATIONS);
         let mut bytes = 0;
@@ -260,7 +264,7 @@ impl Error {
         error(violations)
     }
 
-    /// The error and its causes for a log, without the rows that a database quotes beside them.
+    /// The error and its causes, for the log, without the rows that a database quotes in its errors.
     pub fn with_causes(&self) -> String {
         match self {
             Self::StorageUnavailable(cause) | Self::Internal(cause) => format!("{self}: {cause:#}"),
@@ -268,7 +272,7 @@ impl Error {
         }
     }
 
-    /// The same for another request that waited for the same work, which was `doing` something.
+    /// The same error for another request that shared the work; `doing` says what the work was.
     pub fn again(&self, doing: &str) -> Self {
         match self {
             Self::StorageUnavailable(cause) => Self::StorageUnavailable(anyhow::anyhow!("{doing}: {cause:#}")),
@@ -278,7 +282,7 @@ impl Error {
         }
     }
 
-    /// One field that breaks its rule.
+    /// An `InvalidParameter` error for one field.
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::InvalidParameter(vec![Violation { field: field.into(), description: description.into() }])
     }
@@ -289,9 +293,9 @@ fn describe(violations: &[Violation]) -> String {
     lines.join("; ")
 }
 
-/// Says which field broke its rule.
+/// Converts [`Invalid`] into an error that names the field.
 pub trait AtField<T> {
-    /// The error, at `field`.
+    /// Turns the error into `InvalidParameter` for `field`.
     fn at(self, field: impl Into<String>) -> Result<T>;
 }
 

@@ -1,5 +1,5 @@
-//! Files of this program. Each is made with mode 0600, and no link is followed, so that whoever can write to the
-//! directory cannot lead a write elsewhere.
+//! Files of this program. New files have mode 0600. Links are not followed, so another user with write access to the
+//! directory cannot redirect a write.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 /// The mode of every new file.
 const PRIVATE: u32 = 0o600;
 
-/// Opens a file to be locked, and creates it where it is missing. Errors: the name is that of a link or of no file.
+/// Opens a lock file, and creates it if missing. Errors: `path` is a link or not a regular file.
 pub fn open_lock(path: &Path) -> io::Result<File> {
     let file = no_follow().write(true).create(true).truncate(false).mode(PRIVATE).open(path).map_err(link_named)?;
     match file.metadata()?.is_file() {
@@ -24,28 +24,28 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Reads a text. Errors: the name is that of a link.
+/// Reads a text file. Errors: `path` is a link.
 pub fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     no_follow().read(true).open(path).map_err(link_named)?.read_to_string(&mut text)?;
     Ok(text)
 }
 
-/// Makes the file at `path`. Whenever the machine stops, there is no file, or one with all of its content. Errors:
-/// `AlreadyExists` where there is anything of that name, also a link.
+/// Creates the file at `path` atomically: after a crash, the file is absent or complete. Errors: `AlreadyExists` if the
+/// name is taken, even by a link.
 pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     staged(path, content)?.persist_noclobber(path)?;
     sync_directory(path)
 }
 
-/// Replaces the file at `path`. Whenever the machine stops, the file has all of the old or all of the new content.
+/// Replaces the file at `path` atomically: after a crash, it has all of the old or all of the new content.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     staged(path, content)?.persist(path)?;
     sync_directory(path)
 }
 
-/// A file with `content` that waits beside `path` for its name. A process that is killed meanwhile may leave it there, as
-/// `.NAME.….new`.
+/// A temporary file with `content` beside `path`, ready to take its name. A process killed meanwhile may leave it
+/// there, as `.NAME.….new`.
 fn staged(path: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
     let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_string_lossy();
     // Created exclusively, with a random name and mode 0600.
@@ -59,7 +59,7 @@ fn staged(path: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
     Ok(file)
 }
 
-/// Makes a change of the names in the directory of `path` durable.
+/// Makes created and renamed files in the directory of `path` durable.
 fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(directory(path))?.sync_all()
 }
@@ -69,8 +69,8 @@ pub fn directory(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// That files beside `path` may be written. Errors: this is root, and `path` or its directory is of another user, who
-/// could exchange files while root writes them; the error names `command` as that user has to run it.
+/// Checks that files beside `path` may be written. Errors: the process is root, and `path` or its directory belongs to
+/// another user, who could exchange files while root writes them. The error says how to run `command` as that user.
 pub fn check_owner(path: &Path, command: &str) -> anyhow::Result<()> {
     if !geteuid().is_root() {
         return Ok(());
@@ -93,7 +93,7 @@ fn no_follow() -> OpenOptions {
     options
 }
 
-/// Says of a link that it is one.
+/// Gives the error for a link a message that says so.
 fn link_named(error: io::Error) -> io::Error {
     match Errno::from_io_error(&error) {
         Some(Errno::LOOP) => {
@@ -127,7 +127,7 @@ mod tests {
         create(&path("created"), b"new").expect("created");
         assert_eq!(read(&path("created")).expect("read"), "new");
         fs::remove_file(path("created")).expect("removed");
-        // The link itself is replaced.
+        // `replace` replaces the link itself, not its target.
         for path in [&link, &file, &file] {
             replace(path, b"new").expect("replaced");
             let metadata = path.symlink_metadata().expect("a file");

@@ -1,25 +1,25 @@
-//! An audit log service. Modules use only those below them, which a test holds them to:
+//! An audit log service. A module uses only the modules below it; a test checks this.
 //!
 //! ```text
-//! cli                        one file a subcommand
-//! app, config                bind, assemble, drain; where options come from
-//! rest                       HTTP and JSON to the calls of gRPC, and their answers back
+//! cli                        one file per subcommand
+//! app, config                bind, assemble, drain; sources of options
+//! rest                       translates HTTP and JSON to gRPC calls, and their responses back
 //! grpc                       decode, call, encode; errors to statuses
-//! access, catalogue,         what the service can do: keys, names, writes, proofs, reads,
+//! access, catalogue,         the capabilities: API keys, names, writes, proofs, reads, running
 //! ingest, integrity, query,  counts, signed checkpoints; they never use each other
 //! marks, signer
 //! store                      the database; the only place that names sea-orm
-//! error                      the one error enum, and the table of what each surface calls an error
-//! limits                     bytes that requests and responses hold, and permits of keys
-//! metrics                    what operators watch
-//! telemetry                  logs: what is logged, where to, and how often
-//! files                      files that are written whole, for their owner alone
-//! retry                      pauses between the tries of what failed
-//! deadline                   when something is due
+//! error                      the one error enum, and its name and code on each surface
+//! limits                     bytes that requests and responses hold, and permits of API keys
+//! metrics                    what operators monitor
+//! telemetry                  logs: contents, destination and rate
+//! files                      files with mode 0600, written atomically
+//! retry                      back-off between attempts
+//! deadline                   deadlines of requests, statements and retries
 //! domain                     plain data and pure functions
 //! ```
 //!
-//! Leaves, trees, proofs and the verifier of logs are the crate `auditlog-verify` in `verify/`, which any module may use.
+//! The crate `auditlog-verify` in `verify/` has leaves, trees, proofs and the log verifier. Any module may use it.
 
 #[cfg(all(feature = "positive-controls", not(debug_assertions)))]
 compile_error!("the feature `positive-controls` loses what it acknowledges, on purpose: it is for debug builds alone");
@@ -29,6 +29,7 @@ pub mod app;
 pub mod catalogue;
 pub mod cli;
 pub mod config;
+pub mod counts;
 pub mod deadline;
 pub mod domain;
 pub mod error;
@@ -37,7 +38,6 @@ pub mod grpc;
 pub mod ingest;
 pub mod integrity;
 pub mod limits;
-pub mod marks;
 pub mod metrics;
 pub mod query;
 pub mod rest;

@@ -6,25 +6,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use moka::sync::Cache;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Keys whose permits and bytes are counted: more than are in use at once.
+/// Keys whose permits and bytes are tracked: more than are in use at once.
 pub const MAX_KEYS: u64 = 10_000;
 
-/// The part of `total` that one API key may hold: four fifths, and at least one. A client that runs away leaves some to
+/// The part of `total` that one API key may hold: four fifths, and at least one. A runaway client leaves the rest to
 /// others.
 pub fn key_share(total: usize) -> usize {
     (total - total / 5).max(1)
 }
 
-/// How many bytes may be held. Clones share it.
+/// A limit on bytes held at once. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Budget {
     used: Arc<AtomicUsize>,
     limit: usize,
-    /// The budget that this is a part of.
+    /// The budget that this one is a part of; it counts the same bytes.
     whole: Option<Arc<Budget>>,
 }
 
-/// Bytes that are held until this is dropped.
+/// Bytes of a [`Budget`], held until this is dropped.
 #[derive(Debug)]
 pub struct Reservation {
     budget: Budget,
@@ -37,12 +37,12 @@ impl Budget {
         Self { used: Arc::default(), limit, whole: None }
     }
 
-    /// A part of this budget: its bytes are held here as well, and at most `limit` of them.
+    /// A part of this budget with a limit of its own. Its bytes count in this budget too.
     pub fn part(&self, limit: usize) -> Self {
         Self { used: Arc::default(), limit, whole: Some(Arc::new(self.clone())) }
     }
 
-    /// The most bytes that may be held.
+    /// The most bytes that may be held at once.
     pub fn limit(&self) -> usize {
         self.limit
     }
@@ -57,14 +57,14 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Holds `bytes`, also beyond the limit: a response that is ready takes its memory in any case, and finished work
-    /// should not be lost. Later requests are refused instead.
+    /// Holds `bytes`, even beyond the limit: a finished response occupies memory already, and its work should not be
+    /// lost. Later requests are refused instead.
     pub fn hold(&self, bytes: usize) -> Reservation {
         self.add(bytes);
         Reservation { budget: self.clone(), bytes: AtomicUsize::new(bytes) }
     }
 
-    /// Holds `bytes`; `None` where fewer are left.
+    /// Holds `bytes`; `None` if fewer are left.
     pub fn try_hold(&self, bytes: usize) -> Option<Reservation> {
         let reservation = self.hold(0);
         reservation.try_grow(bytes).then_some(reservation)
@@ -96,7 +96,7 @@ impl Budget {
 }
 
 impl Reservation {
-    /// Holds `bytes` more; `false` where fewer are left.
+    /// Holds `bytes` more; `false` if fewer are left.
     pub fn try_grow(&self, bytes: usize) -> bool {
         let is_room = self.budget.try_add(bytes);
         self.bytes.fetch_add(if is_room { bytes } else { 0 }, Ordering::Relaxed);
@@ -110,7 +110,7 @@ impl Drop for Reservation {
     }
 }
 
-/// How many permits each API key may hold. Clones share it.
+/// A limit on the permits that each API key holds at once. Clones share it.
 #[derive(Debug, Clone)]
 pub struct KeyQuota {
     max: usize,
@@ -123,12 +123,13 @@ impl KeyQuota {
         Self { max: key_share(permits), permits: Cache::new(MAX_KEYS) }
     }
 
-    /// Whether `key` holds all permits that it may.
+    /// Whether `key` holds all the permits it may.
     pub fn is_spent(&self, key: &str) -> bool {
         self.permits.get(key).is_some_and(|permits| permits.available_permits() == 0)
     }
 
-    /// A permit for `key`, which is known to be good; `None` where it holds all that it may.
+    /// A permit for `key`; `None` if the key holds all it may. Pass only authenticated keys, so that nobody can fill
+    /// the cache.
     pub fn try_acquire(&self, key: &str) -> Option<OwnedSemaphorePermit> {
         let held = self.permits.get_with_by_ref(key, || Arc::new(Semaphore::new(self.max)));
         held.try_acquire_owned().ok()

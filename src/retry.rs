@@ -1,12 +1,12 @@
-//! Pauses between the tries of what failed and may succeed later. Writes, the gateway, background jobs and all commands
-//! take them from here; each says which failures may pass.
+//! Exponential back-off between attempts that may succeed later. Writes, the gateway, background jobs and all commands
+//! use it; each decides which failures it retries.
 
 use std::time::Duration;
 
 use crate::deadline::Deadline;
 
-/// The pauses between the tries of one call: the first, and each after it twice as long, up to the longest. They end at
-/// the limits that are set; without one, never.
+/// The pauses between attempts of one call: each is twice the one before, up to `longest`. The iterator ends at
+/// `max_pauses` or `max_time`; without limits, it never ends.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,
@@ -14,40 +14,40 @@ pub struct Backoff {
     max_pauses: u32,
     max_time: Duration,
     taken: u32,
-    /// Set with the first pause.
+    /// Set at the first pause.
     deadline: Option<Deadline>,
 }
 
 impl Backoff {
-    /// Pauses from `first` to `longest`, without end.
+    /// Pauses from `first` to `longest`, without an end.
     pub const fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, max_pauses: u32::MAX, max_time: Duration::MAX, taken: 0, deadline: None }
     }
 
-    /// The same, which ends after `count` pauses.
+    /// Ends the pauses after `count` of them.
     #[must_use]
     pub const fn at_most(self, count: u32) -> Self {
         Self { max_pauses: count, ..self }
     }
 
-    /// The same, which ends once `time` has passed since the first failure.
+    /// Ends the pauses once `time` has passed since the first failure.
     #[must_use]
     pub const fn within(self, time: Duration) -> Self {
         Self { max_time: time, ..self }
     }
 
-    /// How many pauses were taken.
+    /// The number of pauses taken.
     pub fn taken(&self) -> u32 {
         self.taken
     }
 
-    /// Begins anew, after a success.
+    /// Starts again from the first pause, after a success.
     pub fn reset(&mut self) {
         (self.taken, self.deadline) = (0, None);
     }
 }
 
-/// The pauses. Each is asked for right after a failure; `None` says that there is to be no further try.
+/// Call `next` right after each failure. `None` means: give up.
 impl Iterator for Backoff {
     type Item = Duration;
 

@@ -1,5 +1,5 @@
-//! The data: the same for the same size, skewed as real trails are. Entries come in the order in which they were
-//! recorded; a few are late by up to a year.
+//! The generated data: the same for each size, and skewed like real audit logs. Entries are ordered by recording time.
+//! A few have a timestamp up to a year before that.
 
 use auditlog::domain::{Change, JsonText, Timestamp};
 use auditlog::grpc::pb;
@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sea_orm::Value;
 
-/// The default catalogue, in the order of its codes, with what share of the entries each has.
+/// The default catalogue in the order of its codes, with each item's share of the entries.
 pub const TYPES: [(&str, f64); 7] = [
     ("assistant", 0.40),
     ("thread", 0.30),
@@ -20,39 +20,39 @@ pub const TYPES: [(&str, f64); 7] = [
 ];
 pub const ACTIONS: [(&str, f64); 6] =
     [("created", 0.20), ("updated", 0.45), ("deleted", 0.06), ("accessed", 0.24), ("shared", 0.03), ("archived", 0.02)];
-/// The combinations that nearly never occur: of type and action, and of the hottest user and action.
+/// Combinations that almost never occur: of a type and an action, and of an action and the hottest user.
 pub const RARE_LEAF: (usize, usize) = (6, 5);
 pub const RARE_OF_HOTTEST: usize = 2;
-/// How many of these occur all the same.
+/// The share of these combinations that is kept.
 const RARELY: f64 = 0.002;
 
 pub const ORGANIZATIONS: Skew = Skew { ranks: 1_000, first: 0.30 };
 pub const USERS: Skew = Skew { ranks: 10_000, first: 0.10 };
-/// Of each type in each organization.
+/// The resources of each type in each organization.
 pub const RESOURCES: Skew = Skew { ranks: 20_000, first: 0.07 };
 
 const SECOND: i64 = 1_000_000;
-/// 2023-01-01, in the past wherever this runs.
+/// 2023-01-01, before any time at which this program runs.
 pub const BEGIN: i64 = 1_672_531_200 * SECOND;
-/// Two years.
+/// Two years, in microseconds.
 pub const SPAN: i64 = 730 * 86_400 * SECOND;
 const SEED: u64 = 0x6175_6469_746c_6f67;
 
-/// How much later than they happened entries are recorded.
+/// How long after its timestamp an entry is recorded.
 #[derive(Clone, Copy)]
 pub struct Delays {
-    /// The most microseconds of all but the late.
+    /// The maximum delay of entries that are not late, in microseconds.
     jitter: i64,
-    /// The share that tells of anything up to a year before.
+    /// The share of entries that are up to a year late.
     late: f64,
 }
 
 impl Delays {
-    /// Each as soon as it happened.
+    /// No delay.
     pub const IN_ORDER: Self = Self { jitter: 0, late: 0.0 };
-    /// By a few seconds.
+    /// Up to five seconds of delay.
     pub const JITTER: Self = Self { jitter: 5 * SECOND, late: 0.0 };
-    /// The same, and one in a hundred late.
+    /// Up to five seconds of delay, and 1 % of the entries up to a year late.
     pub const MIXED: Self = Self { late: 0.01, ..Self::JITTER };
 }
 
@@ -79,36 +79,37 @@ pub const COLUMNS: [&str; 18] = [
     "leaf_hash",
 ];
 
-/// The key that wrote what is loaded.
+/// The id of the API key that wrote the loaded entries.
 const WRITER: &str = "bench";
 
-/// Ranks of which the first has a share of its own and the others follow Zipf's law.
+/// A rank distribution: the first rank has a fixed share, the others follow Zipf's law.
 pub struct Skew {
     pub ranks: u32,
     pub first: f64,
 }
 
 impl Skew {
-    /// A rank, 0 the most frequent.
+    /// Draws a rank; 0 is the most frequent.
     pub fn draw(&self, random: &mut StdRng) -> u32 {
-        // The whole part of a log-uniform number n has the probability ln(1 + 1/n) / ln(ranks + 1): Zipf's law.
+        // The integer part of a log-uniform number equals n with probability ln(1 + 1/n) / ln(ranks + 1), which is
+        // Zipf's law.
         let end = f64::from(self.ranks + 1);
         let of_first = 2f64.ln() / end.ln();
         if random.random_bool(((self.first - of_first) / (1.0 - of_first)).max(0.0)) {
             return 0;
         }
         let drawn = end.powf(random.random::<f64>());
-        // Between 1 and `ranks`.
+        // Keeps rounding from leaving the range 1 to `ranks`.
         (drawn as u32).clamp(1, self.ranks) - 1
     }
 }
 
-/// A random number generator of its own for each purpose, the same in each run.
+/// A separate random number generator for each purpose. Its sequence is the same in each run.
 pub fn random(purpose: u64) -> StdRng {
     StdRng::seed_from_u64(SEED ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
-/// An index into `shares`, by its share.
+/// Draws an index into `shares`, weighted by share.
 fn by_share(shares: &[(&str, f64)], random: &mut StdRng) -> usize {
     let mut left = random.random::<f64>();
     let found = shares.iter().position(|(_, share)| {
@@ -118,7 +119,7 @@ fn by_share(shares: &[(&str, f64)], random: &mut StdRng) -> usize {
     found.unwrap_or(0)
 }
 
-/// What a filter may ask for, drawn as often as it occurs.
+/// The values that a filter may select, drawn as often as they occur.
 pub struct Subject {
     pub resource_type: usize,
     pub action: usize,
@@ -160,13 +161,13 @@ pub fn user_id(rank: u32) -> String {
     format!("uid_{:012x}", scattered(rank))
 }
 
-/// Threads and vector stores share their ids, so that an id without a type may mean several.
+/// The id of a resource. Threads and vector stores share their ids, so an id without a type may match both.
 pub fn resource_id(resource_type: usize, rank: u32) -> String {
     let prefix = ["asst", "res", "res", "rule", "mcp", "usr", "org"][resource_type];
     format!("{prefix}_{:012x}", scattered(rank))
 }
 
-/// Neighbours in rank are none in an index.
+/// Spreads the ranks, so that neighbouring ranks are not neighbours in an index.
 fn scattered(rank: u32) -> u64 {
     u64::from(rank + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
 }
@@ -182,20 +183,20 @@ pub struct Entry {
     numbers: [u16; 4],
 }
 
-/// What binds an entry to its log.
+/// The salts and the leaf hash of an entry.
 pub struct Seal {
     salts: Vec<u8>,
     pub leaf: Hash,
 }
 
 impl Seal {
-    /// For entries that nobody verifies.
+    /// Placeholder values for entries that are never verified.
     pub fn none() -> Self {
         Self { salts: vec![0; 48], leaf: Hash::of_nothing() }
     }
 }
 
-/// All entries of a database, in the order of their recording.
+/// All entries of a database, in recording order.
 pub struct Data {
     random: StdRng,
     heads: Vec<i64>,
@@ -226,7 +227,7 @@ impl Iterator for Data {
 }
 
 impl Entry {
-    /// An entry that is recorded at a time.
+    /// A random entry with the given recording time, in microseconds.
     pub fn draw(organization: u32, seq: i64, recorded_at: i64, delays: Delays, random: &mut StdRng) -> Self {
         let Delays { jitter, late } = delays;
         let delay = if random.random_bool(late) { YEAR } else { jitter };
@@ -243,7 +244,7 @@ impl Entry {
 
     fn id(&self) -> String {
         const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-        // As a UUIDv7 would: the time first, so that ids grow.
+        // Like a UUIDv7: the time comes first, so ids increase.
         let bits = (u128::from(self.recorded_at as u64 / 1_000) << 80) | (self.id >> 48);
         let digit = |place: u32| char::from(DIGITS[(bits >> (5 * place)) as usize & 31]);
         format!("log_{}", (0..26).rev().map(digit).collect::<String>())
@@ -268,7 +269,7 @@ impl Entry {
         [format!("Resource number {resource}"), format!("User Number {user}"), format!("user.{user}@example.com")]
     }
 
-    /// What binds it to the log of its organization.
+    /// Computes the salts and the leaf hash of the entry in its organization's log.
     pub fn seal(&self) -> Seal {
         let salts = Salts::parse(&[self.id.to_be_bytes(); 3].concat()).expect("three salts");
         let [resource_name, user_name, user_email] = self.names();
@@ -306,7 +307,7 @@ impl Entry {
         format!("{:032x}", self.id)
     }
 
-    /// Its row, in the order of `COLUMNS`. No value holds what COPY would have escaped.
+    /// The row of the entry, in the order of `COLUMNS`. No value contains a character that COPY would escape.
     pub fn row(&self, seal: &Seal) -> [Value; COLUMNS.len()] {
         let changes = self
             .changes()
@@ -335,7 +336,7 @@ impl Entry {
         ]
     }
 
-    /// The message that writes it.
+    /// The message that writes the entry.
     pub fn input(&self) -> pb::AuditLogInput {
         let change = |(field, old, new): (&str, _, _)| pb::Change {
             field: field.to_owned(),
@@ -360,7 +361,7 @@ impl Entry {
     }
 }
 
-/// Microseconds as the contract has them.
+/// A timestamp in microseconds as the message of the contract.
 pub fn time(micros: i64) -> prost_types::Timestamp {
     let (seconds, nanos) = Timestamp::saturating(micros).parts();
     prost_types::Timestamp { seconds, nanos }

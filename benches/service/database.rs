@@ -1,4 +1,4 @@
-//! A database of the run: plain SQL to it, and the entries that it was loaded with.
+//! A database of the run, and plain SQL for it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,21 +13,21 @@ pub struct Database {
     pub url: String,
     pub connection: DatabaseConnection,
     pub server: Option<Server>,
-    /// The entries that it was loaded with.
+    /// The number of loaded entries.
     pub rows: u64,
-    /// A key to read and write all organizations with.
+    /// An API key to read and write all organizations.
     pub key: String,
-    /// The build that serves it.
+    /// The `auditlog` program that serves the database.
     pub program: PathBuf,
 }
 
 impl Database {
-    /// A new database with the schema of this build, a key, and no entries.
+    /// Creates an empty database with the schema of this build, and an API key.
     pub async fn create(backend: DbBackend, directory: &Path, rows: u64) -> anyhow::Result<Self> {
         Self::create_by(program(), backend, directory, rows).await
     }
 
-    /// The same, with the schema of any build.
+    /// Like [`Self::create`], with the schema of any build.
     pub async fn create_by(program: PathBuf, backend: DbBackend, directory: &Path, rows: u64) -> anyhow::Result<Self> {
         let (url, server) = match backend {
             DbBackend::Postgres => {
@@ -42,7 +42,7 @@ impl Database {
         Ok(Self { connection: connect(&url).await?, url, server, rows, key, program })
     }
 
-    /// What a command of the program prints.
+    /// Runs a subcommand and returns its standard output.
     pub fn auditlog(&self, arguments: &[&str]) -> anyhow::Result<String> {
         auditlog(&self.program, &self.url, arguments)
     }
@@ -70,12 +70,12 @@ impl Database {
         self.rows(sql).await?.into_iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
     }
 
-    /// The one value of the one row.
+    /// The first column of the first row. Errors: there is no row.
     pub async fn value<T: TryGetable>(&self, sql: &str) -> anyhow::Result<T> {
         self.column(sql).await?.into_iter().next().with_context(|| format!("{sql} gives no row"))
     }
 
-    /// The processes that serve the service's connections; none on SQLite.
+    /// The PostgreSQL processes that serve the service's connections; empty on SQLite.
     pub async fn backends(&self) -> anyhow::Result<Vec<u32>> {
         if self.server.is_none() {
             return Ok(Vec::new());
@@ -92,14 +92,14 @@ fn auditlog(program: &Path, url: &str, arguments: &[&str]) -> anyhow::Result<Str
     Ok(said)
 }
 
-/// A connection, which is as durable on SQLite as the service's.
+/// Opens one connection; on SQLite it has the same durability as the service's.
 pub async fn connect(url: &str) -> anyhow::Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false);
     sea_orm::Database::connect(options).await.with_context(|| format!("cannot connect to {url}"))
 }
 
-/// The program that is measured.
+/// The measured program.
 pub fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_auditlog"))
 }

@@ -1,4 +1,4 @@
-//! Many clients at once.
+//! Drives many clients at once.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use crate::figure::{Report, Times};
 
-/// What many clients did.
+/// The calls of many clients.
 #[derive(Default)]
 pub struct Run {
     pub times: Times,
@@ -14,19 +14,19 @@ pub struct Run {
 }
 
 impl Run {
-    /// Goes on with another round.
+    /// Adds the calls of another round.
     pub fn extend(&mut self, other: Self) {
         let Self { times, elapsed } = other;
         self.times.0.extend(times.0);
         self.elapsed += elapsed;
     }
 
-    /// Calls a second.
+    /// Calls per second.
     pub fn rate(&self) -> f64 {
         self.times.0.len() as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// Adds the rate of calls with `each` units, and their times.
+    /// Reports the rate in units, where a call has `each` units, and the latencies.
     pub fn report(&self, report: &mut Report, name: &str, each: usize, unit: &str) {
         report.add(name, "", self.rate() * each as f64, unit);
         report.add(name, "latency p50", self.times.p50(), "ms");
@@ -34,7 +34,7 @@ impl Run {
     }
 }
 
-/// Lets each caller call again and again, one call after the other, for so long.
+/// Lets each caller make one call after the other for `duration`.
 pub async fn drive<C, F>(duration: Duration, callers: Vec<C>) -> anyhow::Result<Run>
 where
     C: FnMut() -> F + Send + 'static,

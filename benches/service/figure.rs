@@ -1,4 +1,4 @@
-//! The figures: what was measured, in which unit, against which target. They print as tables and go to a file.
+//! The measured figures, with units and targets. They are printed as tables and written to a file.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-/// What a value must reach.
+/// The limit that a value must meet.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
@@ -34,14 +34,14 @@ impl fmt::Display for Target {
     }
 }
 
-/// One measured value: a cell of its section's table.
+/// One measured value: a cell in the table of its section.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Figure {
-    /// Such as `lists, postgres`.
+    /// For example `lists, postgres`.
     pub section: String,
-    /// What was measured.
+    /// The measured object: the row of the table.
     pub name: String,
-    /// What of it, such as `latency p50`.
+    /// The measured property, for example `latency p50`: the column of the table.
     pub measure: String,
     pub value: f64,
     pub unit: String,
@@ -52,10 +52,10 @@ pub struct Figure {
 /// All figures of a run.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Report {
-    /// What it was measured with.
+    /// The environment of the run, for example the commit and the CPU.
     pub facts: BTreeMap<String, String>,
     pub figures: Vec<Figure>,
-    /// Where the section that is measured now begins.
+    /// The index of the first figure of the current section.
     #[serde(skip)]
     begin: usize,
     #[serde(skip)]
@@ -77,7 +77,7 @@ impl Report {
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// What follows belongs to `section`.
+    /// Starts a section: later figures belong to it.
     pub fn begin(&mut self, section: &str) {
         self.section = section.to_owned();
         self.begin = self.figures.len();
@@ -96,7 +96,8 @@ impl Report {
         self.figures.push(Figure { section: self.section.clone(), name, measure, value, unit, target });
     }
 
-    /// Prints the figures of the section that was begun last: a row a name, a column a measure; then the targets.
+    /// Prints the figures of the current section, with a row for each name and a column for each measure, then the
+    /// targets.
     pub fn print(&self) {
         let figures = &self.figures[self.begin..];
         if figures.is_empty() {
@@ -121,7 +122,7 @@ impl Report {
         }
     }
 
-    /// Prints all that missed its target, and how many did not.
+    /// Prints the figures that missed their target, and how many reached it.
     pub fn conclude(&self) {
         let aimed = || self.figures.iter().filter_map(|figure| Some((figure, figure.target?)));
         let missed: Vec<_> = aimed().filter(|(figure, target)| !target.is_reached(figure.value)).collect();
@@ -153,7 +154,7 @@ fn distinct(items: impl Iterator<Item = String>) -> Vec<String> {
     all
 }
 
-/// Three digits that tell something.
+/// Formats a value with up to two decimal places, fewer for larger values.
 fn shown(value: f64) -> String {
     let digits = match value.abs() {
         whole if whole.fract() == 0.0 => 0,
@@ -177,12 +178,12 @@ fn aligned(table: &[Vec<String>]) -> String {
     table.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Measured times of one kind.
+/// Latencies of one kind.
 #[derive(Default, Clone)]
 pub struct Times(pub Vec<Duration>);
 
 impl Times {
-    /// The time, in milliseconds, that `share` of all do not exceed.
+    /// The nearest-rank percentile in milliseconds: `share` of the times are at most this long.
     pub fn percentile(&self, share: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort();

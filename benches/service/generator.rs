@@ -1,5 +1,5 @@
-//! Requests by the thousand, as cheaply as they can be made: bytes that are made once, sent over bare HTTP/2, and
-//! answers that nobody decodes. Client and service share a machine, so that each microsecond here is one there.
+//! A load generator that costs as little CPU as possible: it encodes a request once, sends it over bare HTTP/2, and
+//! does not decode answers. Client and service share a machine, so the service loses whatever CPU the generator uses.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,43 +18,43 @@ use tokio::time::MissedTickBehavior;
 use crate::figure::Times;
 use crate::service::Service;
 
-/// Connections, as of so many clients.
+/// The number of connections.
 const CONNECTIONS: usize = 64;
-/// The most that may be under way; more is counted as unsent.
+/// The maximum number of calls in flight. Further calls count as unsent.
 const UNDER_WAY: usize = 20_000;
-/// What a caller says that it waits, and how much longer it listens.
+/// The `grpc-timeout` that a call sends, and the longer time that the generator waits for the answer.
 const DEADLINE: (&str, Duration) = ("2S", Duration::from_secs(4));
-/// gRPC's RESOURCE_EXHAUSTED and UNAVAILABLE, which tell a client to come later.
+/// gRPC's RESOURCE_EXHAUSTED and UNAVAILABLE, which tell a client to retry later.
 const REFUSALS: [&str; 2] = ["8", "14"];
 
-/// A call, made ready to be sent again and again.
+/// An encoded call that can be sent many times.
 struct Call {
     head: Request<()>,
     body: Bytes,
 }
 
-/// How many calls ended how, and after which time.
+/// The calls by outcome, with their latencies.
 #[derive(Default)]
 pub struct Tally {
     pub served: Times,
-    /// Told to come later.
+    /// Calls that were told to retry later.
     pub refused: Times,
-    /// All else, by what it was.
+    /// Calls with any other outcome, by status or error.
     pub failed: BTreeMap<String, usize>,
-    /// Due, but with too many under way.
+    /// Calls that were due while too many were in flight.
     pub unsent: usize,
-    /// Served before the time was over.
+    /// Calls that were served before the measurement ended.
     in_time: usize,
     elapsed: Duration,
 }
 
 impl Tally {
-    /// Calls that were served, a second.
+    /// Calls served per second.
     pub fn goodput(&self) -> f64 {
         self.in_time as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// Calls that were sent, a second.
+    /// Calls sent per second.
     pub fn offered(&self) -> f64 {
         (self.served.0.len() + self.refused.0.len() + self.failures()) as f64 / self.elapsed.as_secs_f64()
     }
@@ -71,7 +71,7 @@ pub struct Generator {
     connections: Arc<[Connection]>,
 }
 
-/// A connection, made when it is needed and again after it has ended.
+/// A connection, made on first use and again after it broke.
 struct Connection {
     address: SocketAddr,
     sender: tokio::sync::Mutex<Option<SendRequest<Bytes>>>,
@@ -95,7 +95,7 @@ impl Connection {
 }
 
 impl Generator {
-    /// Calls `method` of the service for audit logs with `message`.
+    /// Prepares calls of `method` of the audit log service with `message`.
     pub fn new(service: &Service, method: &str, message: &impl Message) -> anyhow::Result<Self> {
         let mut body = Vec::new();
         body.put_u8(0);
@@ -112,7 +112,7 @@ impl Generator {
         Ok(Self { call: Arc::new(Call { head, body: body.into() }), connections })
     }
 
-    /// `clients` that wait for each answer.
+    /// A closed loop: `clients` clients that each wait for an answer before the next call.
     pub async fn closed(&self, clients: usize, duration: Duration) -> Tally {
         let rounds = Rounds::begin(duration);
         let client = async |place: usize| {
@@ -124,7 +124,7 @@ impl Generator {
         rounds.end(0)
     }
 
-    /// `rate` calls a second, whatever becomes of those before.
+    /// An open loop: `rate` calls per second, whether earlier calls were answered or not.
     pub async fn open(&self, rate: f64, duration: Duration) -> Tally {
         let rounds = Arc::new(Rounds::begin(duration));
         let under_way = Arc::new(Semaphore::new(UNDER_WAY));
@@ -148,12 +148,12 @@ impl Generator {
             due = now_due;
         }
         let all = u32::try_from(UNDER_WAY).unwrap_or(u32::MAX);
-        // None is closed, so that this waits for all and nothing else.
+        // The semaphore is never closed, so this only waits for all calls to end.
         let _ = under_way.acquire_many(all).await;
         rounds.end(unsent)
     }
 
-    /// The status that a call ended with.
+    /// The gRPC status of a call, as text.
     async fn call(&self, place: usize) -> anyhow::Result<String> {
         let connection = &self.connections[place % CONNECTIONS];
         let ended = tokio::time::timeout(DEADLINE.1, self.exchange(connection)).await;
@@ -184,12 +184,12 @@ fn status(headers: &HeaderMap) -> Option<String> {
     Some(headers.get("grpc-status")?.to_str().ok()?.to_owned())
 }
 
-/// Whether a connection is of no more use.
+/// Whether the error makes the connection unusable.
 fn is_of_connection(error: &h2::Error) -> bool {
     error.is_io() || error.is_go_away()
 }
 
-/// Calls of one measurement.
+/// The state of one measurement.
 struct Rounds {
     begun: Instant,
     duration: Duration,

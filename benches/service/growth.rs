@@ -1,13 +1,13 @@
-//! How medians grow with the number of entries.
+//! Compares the medians of two sizes.
 
 use crate::figure::{Figure, Report, Target};
 use crate::sections::lists::OVERALL;
 
-/// A flat cost, within what one run differs from another.
+/// The maximum ratio that counts as flat, given the variation between runs.
 const FLAT: Target = Target::AtMost(1.3);
 
-/// Prints how the medians of `section` relate to those of `earlier`, figures of a smaller database: the CPU of the
-/// database, or of the process that holds it, and the latency.
+/// Reports the ratio of the medians of `section` to those of `earlier`, the figures of a smaller database: latency, and
+/// the CPU of the database or of the process that contains it.
 pub fn compare(report: &mut Report, section: &str, earlier: &[Figure], title: &str) {
     let cpu = if section.ends_with("postgres") { "database CPU p50" } else { "service CPU p50" };
     let now: Vec<_> = report.figures.iter().filter(|figure| figure.section == section).cloned().collect();

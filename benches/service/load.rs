@@ -1,5 +1,5 @@
-//! Loads the data in bulk: the secondary indexes are dropped and made again after, from what the database says of
-//! them, so that they are those of the migrations.
+//! Loads the data in bulk. Drops the secondary indexes before and restores them afterwards, from the definitions that
+//! the database reports, so that they equal those of the migrations.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -16,13 +16,13 @@ use crate::figure::Report;
 use crate::logs::Logs;
 use crate::say;
 
-/// Bytes of a message of COPY: the driver waits after each.
+/// The size of a COPY message in bytes; the driver waits after each.
 const PIECE: usize = 4 << 20;
-/// Rows an INSERT, and INSERTs a transaction.
+/// Rows in an INSERT. `STATEMENTS` is the number of INSERTs in a transaction.
 const ROWS: usize = 100;
 const STATEMENTS: usize = 200;
 
-/// Loads `database.rows` entries, and lets the service's own folder count them.
+/// Loads `database.rows` entries and lets the service count them.
 pub async fn load(database: &Database, report: &mut Report) -> anyhow::Result<()> {
     let name = database.name();
     let begun = Instant::now();
@@ -33,17 +33,17 @@ pub async fn load(database: &Database, report: &mut Report) -> anyhow::Result<()
     };
     logs.write(database).await?;
     report_rate(report, "load", database.rows, begun);
-    say(&format!("{name}: {} rows in {:.1?}; the indexes", database.rows, begun.elapsed()));
+    say(&format!("{name}: {} rows in {:.1?}; creating indexes", database.rows, begun.elapsed()));
     let begun = Instant::now();
     for index in indexes {
         database.execute(&index).await?;
     }
     settle(database).await?;
     report_rate(report, "indexes", database.rows, begun);
-    say(&format!("{name}: indexes in {:.1?}; the folder", begun.elapsed()));
+    say(&format!("{name}: indexes in {:.1?}; counting entries", begun.elapsed()));
     let begun = Instant::now();
-    database.auditlog(&["marks", "fold"])?;
-    report_rate(report, "fold", database.rows, begun);
+    database.auditlog(&["running-counts", "update"])?;
+    report_rate(report, "count", database.rows, begun);
     settle(database).await
 }
 
@@ -53,7 +53,7 @@ fn report_rate(report: &mut Report, name: &str, rows: u64, begun: Instant) {
     report.add(name, "", rows as f64 / seconds, "rows/s");
 }
 
-/// Drops the secondary indexes of the entries, and gives the statements that make them.
+/// Drops the secondary indexes of the entries and returns the statements that restore them.
 async fn drop_indexes(database: &Database) -> anyhow::Result<Vec<String>> {
     let rows = database
         .rows(match database.backend() {
@@ -104,7 +104,7 @@ async fn copy(database: &Database) -> anyhow::Result<Logs> {
 
 async fn insert(database: &Database) -> anyhow::Result<Logs> {
     let mut logs = Logs::new();
-    // Nothing is lost if the load fails: the file goes with the run.
+    // A failed load loses nothing: the file is deleted with the run.
     database.execute("PRAGMA synchronous = OFF; PRAGMA cache_size = -400000; PRAGMA temp_store = MEMORY").await?;
     let mut entries = Data::new(database.rows).peekable();
     while entries.peek().is_some() {
@@ -125,7 +125,7 @@ async fn insert(database: &Database) -> anyhow::Result<Logs> {
     Ok(logs)
 }
 
-/// One INSERT of many rows.
+/// Inserts many rows in one statement.
 pub async fn insert_rows(
     connection: &impl ConnectionTrait,
     entries: Vec<[Value; COLUMNS.len()]>,
@@ -133,7 +133,7 @@ pub async fn insert_rows(
     let backend = connection.get_database_backend();
     let row = |row: usize| {
         let place = |column| match backend {
-            // SQLite's driver looks a name up among all others.
+            // Numbered placeholders are slow here: SQLite's driver looks each name up among all others.
             DbBackend::Sqlite => "?".to_owned(),
             _ => format!("${}", row * COLUMNS.len() + column + 1),
         };
@@ -147,7 +147,7 @@ pub async fn insert_rows(
     Ok(())
 }
 
-/// Leaves the database as one that has run for long.
+/// Vacuums and checkpoints, so that the database is like one that has run for long.
 async fn settle(database: &Database) -> anyhow::Result<()> {
     match database.url.strip_prefix("sqlite://") {
         None => {

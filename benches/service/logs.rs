@@ -1,4 +1,4 @@
-//! The logs of what is loaded in bulk: heads, trees and tiles, as the service would have made them.
+//! The heads, trees and tiles of the bulk-loaded organizations, as the service would have built them.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,20 @@ use sea_orm::DbBackend;
 use crate::data::{BEGIN, Entry, ORGANIZATIONS, log_id, organization_id};
 use crate::database::Database;
 
-/// Tiles of an INSERT.
+/// Tiles in an INSERT.
 const ROWS: usize = 50;
 
-/// Of all organizations, by rank.
+/// The logs of all organizations, by rank.
 pub struct Logs {
     heads: Vec<Head>,
-    /// By rank, level and index.
+    /// Tiles by rank, level and index.
     tiles: BTreeMap<(usize, u8, u64), Vec<u8>>,
 }
 
 struct Head {
     edge: CompactRange,
     recorded_at: i64,
-    /// The hashes of the leaves after the last full tile.
+    /// The leaf hashes after the last full tile.
     leaves: Vec<u8>,
 }
 

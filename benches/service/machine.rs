@@ -1,4 +1,4 @@
-//! What the figures were measured with, and on.
+//! The machine and the software that the figures were measured on.
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
@@ -10,10 +10,10 @@ use crate::database::Database;
 use crate::figure::{Report, Times};
 
 const WRITES: usize = 300;
-/// What both databases write of a page, more or less.
+/// About the size of a page in both databases, in bytes.
 const BYTES: usize = 8 * 1024;
 
-/// Notes the machine, its disk's fsync, and the commit.
+/// Records the machine, the fsync latency of its disk, and the commit.
 pub fn note(scratch: &Path, report: &mut Report) -> anyhow::Result<()> {
     let cpus = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -33,7 +33,7 @@ pub fn note(scratch: &Path, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Notes the database's version.
+/// Records the version of the database.
 pub async fn note_database(database: &Database, report: &mut Report) -> anyhow::Result<()> {
     let (name, sql) = match &database.server {
         Some(_) => ("PostgreSQL", "SHOW server_version"),

@@ -1,5 +1,5 @@
-//! The benchmark: makes its own data, starts its own PostgreSQL, runs the service as its own process, and prints
-//! what it measured beside what is aimed at. docs/BENCHMARKS.md tells how to run it and what the figures mean.
+//! The benchmark. It generates its data, starts its own PostgreSQL, runs the service as a separate process, and prints
+//! the figures beside their targets. docs/BENCHMARKS.md says how to run it and what the figures mean.
 
 #[path = "../../tests/it/support/as_postgres.rs"]
 mod as_postgres;
@@ -35,13 +35,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use database::Database;
 use figure::Report;
 use options::{Cli, Options, Part, Section, Which};
-use sections::{check, earlier, folding, hard, lists, offsets, overload, process, throughput, verify, writes};
-use service::{Folder, Service};
+use sections::{check, counting, earlier, hard, lists, offsets, overload, process, throughput, verify, writes};
+use service::{Counting, Service};
 
-/// Entries that the folder still has to count while answers are checked.
+/// Entries that are still to be counted when the last check of the answers begins.
 const UNCOUNTED: usize = 5_000;
 
-/// Tells whoever waits.
+/// Prints a line for the user to standard error.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
@@ -51,7 +51,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     match part {
         None if !options.bench => {
-            say("measures under `cargo bench` alone, which says --bench");
+            say("the benchmark only runs under `cargo bench`, which passes --bench");
             Ok(())
         }
         Some(Part::Naive { url }) => runtime.block_on(naive::serve(&url)),
@@ -107,7 +107,7 @@ async fn measure(options: &Options, scratch: &Path, report: &mut Report) -> anyh
     Ok(())
 }
 
-/// The sections on one database.
+/// A run of the sections on one database.
 struct Run<'a> {
     options: &'a Options,
     scratch: &'a Path,
@@ -116,7 +116,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Whether a section is to run; if so, it begins.
+    /// Whether to run a section. If so, begins it in the report.
     fn begins(&mut self, section: Section, title: &str) -> bool {
         let asked = self.options.asks(section);
         if asked {
@@ -135,9 +135,9 @@ impl Run<'_> {
         Ok(database)
     }
 
-    /// The sections that leave the database as it is.
+    /// Runs the sections that do not change the database.
     async fn reading(&mut self, database: &Database) -> anyhow::Result<()> {
-        let service = Service::start(database, Folder::On)?;
+        let service = Service::start(database, Counting::On)?;
         if self.begins(Section::Check, "check") {
             check::run(database, &service, self.report, 0).await?;
         }
@@ -163,7 +163,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The sections that add to it, and whether its answers are still right.
+    /// Runs the sections that write, and then checks the answers again.
     async fn writing(&mut self, database: &Database) -> anyhow::Result<()> {
         if self.begins(Section::Hard, "hard") {
             hard::run(database, self.report).await?;
@@ -171,27 +171,27 @@ impl Run<'_> {
         if self.begins(Section::Writes, "writes") {
             writes::run(database, self.report).await?;
         }
-        if self.begins(Section::Folding, "folding") {
-            folding::run(database, self.report).await?;
+        if self.begins(Section::Counting, "counting") {
+            counting::run(database, self.report).await?;
         }
         if self.begins(Section::Overload, "overload") {
             overload::run(database, self.options.earlier.as_deref(), self.report).await?;
         }
         if self.begins(Section::Check, "check after writes") {
-            let uncounted = Service::start(database, Folder::Off)?;
+            let uncounted = Service::start(database, Counting::Off)?;
             writer::ingest(&uncounted, UNCOUNTED, data::Delays::MIXED, |random| data::ORGANIZATIONS.draw(random))
                 .await?;
             drop(uncounted);
-            let service = Service::start(database, Folder::On)?;
+            let service = Service::start(database, Counting::On)?;
             check::run(database, &service, self.report, 1).await?;
         }
         Ok(())
     }
 
-    /// The same lists on a smaller SQLite database, to see whether their cost is flat.
+    /// Runs the lists on a SQLite database of a tenth of the size, to compare their cost.
     async fn growth(&mut self, rows: u64) -> anyhow::Result<()> {
         let small = self.load(DbBackend::Sqlite, rows, " of a tenth").await?;
-        let service = Service::start(&small, Folder::On)?;
+        let service = Service::start(&small, Counting::On)?;
         self.report.begin("lists of a tenth, sqlite");
         lists::run(&small, &service, self.report).await?;
         let is_small = |figure: &&figure::Figure| figure.section == "lists of a tenth, sqlite";

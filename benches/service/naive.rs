@@ -1,5 +1,6 @@
-//! The naive design behind the same contract, table, indexes and numbers of connections: a transaction an entry that
-//! holds the organization's row from its number to the commit, `COUNT(*)`, and `OFFSET`. It checks no key.
+//! The naive design behind the same contract, with the same table, indexes and connection counts. Each entry has its
+//! own transaction, which locks the organization's row from numbering to commit. Lists use `COUNT(*)` and `OFFSET`. It
+//! checks no API key.
 
 use auditlog::domain::Clock;
 use auditlog::grpc::pb;
@@ -20,11 +21,11 @@ use crate::data::{ACTIONS, COLUMNS, TYPES, time};
 use crate::requests::condition;
 use crate::say;
 
-/// The service's own numbers of connections.
+/// The connection counts of the service.
 const READERS: u32 = 10;
 const WRITERS: u32 = 3;
 
-/// Serves until it is killed.
+/// Serves until the process is killed.
 pub async fn serve(url: &str) -> anyhow::Result<()> {
     let connect = async |connections| {
         let mut options = ConnectOptions::new(url);
@@ -33,7 +34,7 @@ pub async fn serve(url: &str) -> anyhow::Result<()> {
     };
     let (readers, writers) = match url.starts_with("sqlite") {
         true => (connect(READERS).await?, connect(1).await?),
-        // One pool, so that a writer may use all.
+        // One pool, so that a writer may use every connection.
         false => {
             let all = connect(READERS + WRITERS).await?;
             (all.clone(), all)
@@ -52,7 +53,7 @@ struct Naive {
     clock: Clock,
 }
 
-/// A change in the column `changes`.
+/// A change, as stored in the column `changes`.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Change {

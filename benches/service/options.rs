@@ -1,11 +1,11 @@
-//! What the command line asks for.
+//! The command-line options.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Measures the service on data of its own, as a process of its own, and prints each figure beside its target.
+/// Measures the service on generated data, in a separate process, and prints each figure beside its target.
 #[derive(Parser)]
 #[command(name = "cargo bench --bench service --")]
 pub struct Cli {
@@ -15,44 +15,44 @@ pub struct Cli {
     pub options: Options,
 }
 
-/// What this program is when it starts itself again.
+/// A mode in which the benchmark starts itself again.
 #[derive(Subcommand)]
 pub enum Part {
-    /// The naive design, to compare with.
+    /// Serves the naive design, for comparison.
     #[command(hide = true)]
     Naive {
-        /// The database that it serves.
+        /// The URL of the database.
         url: String,
     },
 }
 
-/// What to measure.
+/// The options of a run.
 #[derive(Args)]
 pub struct Options {
-    /// Entries to load: a number, or one such as 100k, 1M or 10M.
+    /// Entries to load: a number, or for example 100k, 1M or 10M.
     #[arg(long, default_value = "1M", value_name = "ROWS")]
     pub rows: Rows,
-    /// The database; both without it, and PostgreSQL alone from 10M rows on.
+    /// The database [default: both, or only PostgreSQL from 10M rows on].
     #[arg(long, value_name = "NAME")]
     pub database: Option<Which>,
-    /// Only this section; repeat it for more [default: all but overload].
+    /// Run only these sections [default: all but overload].
     #[arg(long, value_name = "SECTION", num_args = 1..)]
     pub only: Vec<Section>,
-    /// Where to write the figures [default: target/bench/ROWS.json].
+    /// The file for the figures [default: target/bench/ROWS.json].
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// The figures of an earlier run of another size: print how its medians relate to these.
+    /// The figures of an earlier run of another size: print the ratio of this run's medians to them.
     #[arg(long, value_name = "FILE")]
     pub compare: Option<PathBuf>,
-    /// The program of an earlier build: compare how fast both take batches, and how they do under overload.
+    /// The program of an earlier build: compare both builds in the sections earlier and overload.
     #[arg(long, value_name = "PROGRAM")]
     pub earlier: Option<PathBuf>,
-    /// What `cargo bench` adds, and `cargo test --benches` does not.
+    /// Set by `cargo bench`, but not by `cargo test --benches`.
     #[arg(long, hide = true)]
     pub bench: bool,
 }
 
-/// A number of entries, kept as it was written.
+/// A number of entries, with its text as given.
 #[derive(Clone)]
 pub struct Rows {
     pub count: u64,
@@ -75,7 +75,7 @@ impl FromStr for Rows {
     }
 }
 
-/// Which databases to measure.
+/// The value of `--database`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Which {
     Sqlite,
@@ -93,37 +93,37 @@ impl Which {
     }
 }
 
-/// What can be measured alone.
+/// A section that `--only` selects.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Section {
-    /// Answers against plain SQL, before and after the writes.
+    /// Compares answers with plain SQL, before and after the writes.
     Check,
-    /// A page of 50 with its total, in ten shapes.
+    /// A page of 50 entries with its total, in ten shapes.
     Lists,
-    /// Offset 0 against the middle of a list.
+    /// The first page against a page from the middle of a list.
     Offsets,
-    /// Lists a second, against pgbench with the same statements.
+    /// Lists per second, against pgbench with the same statements.
     Throughput,
     /// Memory at rest and under 64 clients.
     Memory,
-    /// From the start of the process to its first answer.
+    /// Time from process start to the first answer.
     Start,
-    /// The filters that are hard to count.
+    /// Filters that are hard to count.
     Hard,
-    /// Writes a second, against the naive design and bare INSERTs.
+    /// Writes per second, against the naive design and bare INSERTs.
     Writes,
-    /// What counting in advance costs beside the writes.
-    Folding,
+    /// The cost of counting entries in the background.
+    Counting,
     /// `auditlog verify` of the largest organization.
     Verify,
-    /// Batches of 100 against those of an earlier build, which --earlier names.
+    /// Batches of 100 entries, against the build that --earlier names.
     Earlier,
-    /// Five times more than can be served, from clients that do not wait.
+    /// Five times more requests than the service can serve, from clients that do not wait.
     Overload,
 }
 
 impl Options {
-    /// Overload is measured where it is asked for: the default ends within ten minutes.
+    /// Overload runs only on request, so that the default ends within ten minutes.
     pub fn asks(&self, section: Section) -> bool {
         self.only.contains(&section) || self.only.is_empty() && section != Section::Overload
     }

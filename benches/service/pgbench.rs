@@ -1,4 +1,4 @@
-//! The statements that the service sends, taken from PostgreSQL's log, and how often pgbench runs them.
+//! Captures the service's statements from PostgreSQL's log and measures how often pgbench can run them.
 
 use std::fmt;
 use std::fs;
@@ -12,22 +12,22 @@ use auditlog::grpc::pb::ListAuditLogsRequest;
 
 use crate::database::Database;
 use crate::postgres::Server;
-use crate::service::{Folder, Service};
+use crate::service::{Counting, Service};
 
-/// What the service sets for its connections and what matters here, the plans aside.
+/// The settings of the service's connections that matter here, except for the plan cache mode.
 const OPTIONS: &str = "-c enable_bitmapscan=off -c jit=off -c max_parallel_workers_per_gather=0";
 
-/// Whether PostgreSQL keeps the plan of a prepared statement, as the service has it, or plans for each value.
+/// Whether PostgreSQL keeps the plan of a prepared statement, as for the service, or plans again for each value.
 #[derive(Debug, Clone, Copy)]
 pub enum Plans {
     Kept,
     Anew,
 }
 
-/// A statement as it was sent.
+/// A captured statement.
 pub struct Sent {
     sql: String,
-    /// The literals of `$1` and on.
+    /// The literals of `$1` and the following parameters.
     values: Vec<String>,
 }
 
@@ -37,16 +37,16 @@ impl fmt::Display for Sent {
     }
 }
 
-/// The statements of each request.
+/// The statements that the service sends for each request.
 pub async fn capture(
     database: &Database,
     server: &Server,
     requests: &[ListAuditLogsRequest],
 ) -> anyhow::Result<Vec<Vec<Sent>>> {
     database.execute("ALTER DATABASE bench SET log_statement = 'all'").await?;
-    let service = Service::start(database, Folder::Off)?;
+    let service = Service::start(database, Counting::Off)?;
     let mut client = service.client().await?;
-    // The key and the catalogue are read now and then, not by each request.
+    // The first request reads the key and the catalogue, which are then cached.
     client.list(requests.first().context("no request")?.clone()).await?;
     let mut log = fs::File::open(server.log())?;
     let mut captured = Vec::with_capacity(requests.len());
@@ -62,10 +62,10 @@ pub async fn capture(
     Ok(captured)
 }
 
-/// The statements in a piece of the log.
+/// Parses the statements of a part of the log.
 fn statements(log: &str) -> Vec<Sent> {
     let mut statements: Vec<Sent> = Vec::new();
-    // A line that begins with a tab goes on with the one before.
+    // A line that begins with a tab continues the previous line.
     let log = log.replace("\n\t", " ");
     for line in log.lines() {
         if let Some((_, sql)) = line.split_once("LOG:  statement: ") {
@@ -79,12 +79,12 @@ fn statements(log: &str) -> Vec<Sent> {
             last.values = literals(values);
         }
     }
-    // The whole catalogue is read every few seconds, as keys are; a list may ask for its number of types.
+    // The service reloads keys and the catalogue every few seconds, independently of the requests.
     statements.retain(|Sent { sql, .. }| !sql.contains("\"api_keys\"") && !sql.contains("\"catalogue\""));
     statements
 }
 
-/// The literals of `$1 = 'a', $2 = NULL`.
+/// Parses the literals of a text such as `$1 = 'a', $2 = NULL`.
 fn literals(text: &str) -> Vec<String> {
     let mut literals = Vec::new();
     let mut rest = text;
@@ -96,7 +96,7 @@ fn literals(text: &str) -> Vec<String> {
     literals
 }
 
-/// Where the literal that `text` begins with ends; two quotes are one inside it.
+/// The end of the quoted literal at the start of `text`. Two quotes inside it stand for one.
 fn quoted_end(text: &str) -> usize {
     let bytes = text.as_bytes();
     let mut place = 1;
@@ -111,8 +111,8 @@ fn quoted_end(text: &str) -> usize {
 }
 
 impl Sent {
-    /// Its line of a script, where `$1` is the variable `{prefix}_1`: a parameter to pgbench as it was to the
-    /// service, so that both plan alike.
+    /// The line of the pgbench script, in which `$1` becomes the variable `{prefix}_1`. The variable is a parameter for
+    /// pgbench as it was for the service, so PostgreSQL plans both alike.
     fn line(&self, prefix: &str) -> String {
         let mut pieces = self.sql.split('$');
         let mut line = pieces.next().unwrap_or_default().to_owned();
@@ -129,7 +129,7 @@ impl Sent {
         line + ";\n"
     }
 
-    /// Its variables, for the command line.
+    /// The values of the variables, for the pgbench command line.
     fn variables(&self, prefix: &str) -> impl Iterator<Item = String> {
         self.values.iter().zip(1..).filter_map(move |(literal, place)| {
             let value = literal.strip_prefix('\'')?.strip_suffix('\'')?.replace("''", "'");
@@ -138,7 +138,7 @@ impl Sent {
     }
 }
 
-/// Requests a second, if `clients` connections run the statements of random requests.
+/// Requests per second when `clients` connections run the statements of random requests.
 pub fn run(
     server: &Server,
     requests: &[Vec<Sent>],
@@ -170,6 +170,6 @@ pub fn run(
     let output = command.arg("bench").env("PGOPTIONS", format!("-c plan_cache_mode={mode} {OPTIONS}")).output()?;
     let [said, error] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     ensure!(output.status.success() && !error.contains("aborted"), "pgbench failed: {error}");
-    let rate = said.lines().find_map(|line| line.strip_prefix("tps = ")).context("pgbench told no rate")?;
+    let rate = said.lines().find_map(|line| line.strip_prefix("tps = ")).context("pgbench printed no rate")?;
     Ok(rate.split(' ').next().unwrap_or_default().parse()?)
 }

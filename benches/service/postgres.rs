@@ -1,4 +1,4 @@
-//! A PostgreSQL server for this run: durable, with its own directory and port, gone with the process.
+//! A durable PostgreSQL server for this run, with its own directory and port. It stops with this process.
 
 use std::fs;
 use std::net::TcpListener;
@@ -10,10 +10,10 @@ use anyhow::{Context, ensure};
 
 use crate::as_postgres::{as_postgres, programs};
 
-/// Stops with its standard input, so also when this process is killed.
+/// A running server. It stops when its standard input closes, so also when this process is killed.
 pub struct Server {
     pub port: u16,
-    /// Where its programs are.
+    /// The directory of PostgreSQL's programs.
     pub programs: PathBuf,
     directory: PathBuf,
     guard: Child,
@@ -21,7 +21,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server in a new directory of `parent`, with as much memory as `rows` call for.
+    /// Starts a server in a new directory of `parent`. `rows` decides the size of its shared buffers.
     pub fn start(parent: &Path, rows: u64) -> anyhow::Result<Self> {
         let programs = programs().context("there is no PostgreSQL: install it, or set PG_BIN to its bin directory")?;
         let directory = tempfile::Builder::new().prefix("pg-").tempdir_in(parent)?.keep();
@@ -50,12 +50,12 @@ impl Server {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// What it logs.
+    /// The path of the server's log.
     pub fn log(&self) -> PathBuf {
         self.directory.join("log")
     }
 
-    /// The process that all its others are children of.
+    /// The process id of the postmaster, the parent of all other processes.
     pub fn postmaster(&self) -> anyhow::Result<u32> {
         let file = fs::read_to_string(self.directory.join("data/postmaster.pid"))?;
         Ok(file.lines().next().context("postmaster.pid is empty")?.parse()?)
@@ -69,11 +69,11 @@ impl Drop for Server {
     }
 }
 
-/// Runs the server until standard input ends, and removes its directory.
+/// The script that runs the server until standard input closes, and then removes its directory.
 fn script(programs: &Path, directory: &Path, port: u16, rows: u64) -> String {
     let buffers = if rows >= 10_000_000 { "4GB" } else { "1GB" };
-    // Durable as by default. What is larger than by default keeps the load and checkpoints out of the figures. No Unix
-    // socket, whose path may not be as long as that of a directory.
+    // The default durability settings. The larger sizes keep the bulk load and checkpoints out of the figures. There is
+    // no Unix socket, because the path of the directory may be too long for one.
     let options = format!(
         "-p {port} -h 127.0.0.1 -c unix_socket_directories= -c max_connections=200 -c shared_buffers={buffers} \
          -c max_wal_size=8GB -c maintenance_work_mem=512MB -c log_line_prefix=\"[%p] \" -c log_checkpoints=off"
@@ -87,7 +87,7 @@ fn script(programs: &Path, directory: &Path, port: u16, rows: u64) -> String {
     )
 }
 
-/// A new directory in `parent` that PostgreSQL can write to.
+/// Creates a directory in `parent` that PostgreSQL can write to.
 pub fn directory(parent: &Path) -> anyhow::Result<PathBuf> {
     let directory = tempfile::Builder::new().prefix("databases-").tempdir_in(parent)?.keep();
     ensure!(as_postgres("true", &directory).status()?.success(), "cannot prepare {}", directory.display());

@@ -1,5 +1,5 @@
-//! A gRPC client that leaves answers as bytes, as pgbench leaves rows: on the same machine, decoding them would be
-//! measured as if the service did it.
+//! A gRPC client that does not decode answers, like pgbench with rows. Client and service share a machine, so decoding
+//! would count against the service.
 
 use auditlog::grpc::pb::ListAuditLogsRequest;
 use prost::Message;
@@ -10,7 +10,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-/// Lists, and tells how many bytes came.
+/// Sends list requests and returns the size of each answer in bytes.
 #[derive(Clone)]
 pub struct Lister {
     grpc: Grpc<Channel>,

@@ -1,4 +1,4 @@
-//! The lists that are asked for, and the same as plain SQL.
+//! The list requests of the benchmark, and the same conditions in SQL.
 
 use auditlog::grpc::pb::{AuditLogFilter, ListAuditLogsRequest};
 use rand::RngExt;
@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 
 use crate::data::{ACTIONS, BEGIN, ORGANIZATIONS, SPAN, Subject, TYPES, organization_id, time};
 
-/// Which of the filters a request has.
+/// The filters of a request.
 #[derive(Clone, Copy)]
 pub struct Shape {
     pub name: &'static str,
@@ -20,7 +20,7 @@ const fn shape(name: &'static str, user: bool, resource_type: bool, action: bool
     Shape { name, user, resource_type, action, resource }
 }
 
-/// A resource is asked for by its type and id.
+/// A resource is selected by its type and id.
 pub const SHAPES: [Shape; 10] = [
     shape("no filter", false, false, false, false),
     shape("type", false, true, false, false),
@@ -35,7 +35,7 @@ pub const SHAPES: [Shape; 10] = [
 ];
 
 impl Shape {
-    /// A request of this shape with values drawn as often as they occur; every second one asks the largest
+    /// A request of this shape. Values are drawn as often as they occur; half of the requests go to the largest
     /// organization.
     pub fn request(&self, with_range: bool, random: &mut StdRng) -> ListAuditLogsRequest {
         let organization = if random.random_bool(0.5) { 0 } else { ORGANIZATIONS.draw(random) };
@@ -61,12 +61,12 @@ pub fn type_name(code: usize) -> String {
     TYPES[code].0.to_owned()
 }
 
-/// All entries of the largest organization.
+/// A list of all entries of the largest organization.
 pub fn largest() -> ListAuditLogsRequest {
-    list(AuditLogFilter::default())
+    ListAuditLogsRequest { organization_id: organization_id(0), ..ListAuditLogsRequest::default() }
 }
 
-/// The entries of the largest organization that match.
+/// A list of the entries of the largest organization that match `filter`.
 pub fn list(filter: AuditLogFilter) -> ListAuditLogsRequest {
     ListAuditLogsRequest {
         organization_id: organization_id(0),
@@ -75,7 +75,7 @@ pub fn list(filter: AuditLogFilter) -> ListAuditLogsRequest {
     }
 }
 
-/// The condition of `request`, as one would write it by hand.
+/// The condition of `request`, written like hand-made SQL.
 pub fn condition(request: &ListAuditLogsRequest) -> String {
     let codes = |names: &[(&str, f64)], wanted: &[String]| {
         let code = |name: &String| names.iter().position(|(known, _)| known == name).map(|code| code.to_string());

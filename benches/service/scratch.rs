@@ -1,4 +1,4 @@
-//! Where a program keeps its databases. The torture harness uses this file too.
+//! The directory for the databases of the run. The torture harness uses this file too.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::as_postgres::as_postgres;
 
-/// A directory that PostgreSQL can enter, on the build's disk if possible.
+/// Creates a directory that the user of PostgreSQL can enter, on the disk of the build if possible.
 pub fn scratch(prefix: &str) -> anyhow::Result<TempDir> {
     for parent in [Path::new(env!("CARGO_TARGET_TMPDIR")), &std::env::temp_dir()] {
         fs::create_dir_all(parent)?;

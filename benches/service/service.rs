@@ -1,4 +1,4 @@
-//! The measured process, and clients of it.
+//! The measured service process and its clients.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use auditlog::app::{Limits, Options, Parts, READS, Running, Serving};
+use auditlog::app::{Limits, Options, READS, Running, ServiceParts, Serving};
 use auditlog::domain::{Clock, Random};
 use auditlog::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use auditlog::grpc::pb::{
@@ -22,35 +22,35 @@ use tonic::transport::Channel;
 use crate::database::Database;
 use crate::raw::Lister;
 
-/// One key asks as much as it can.
+/// No rate limit for the benchmark's single key.
 const RATE: NonZeroU32 = NonZeroU32::MAX;
 
-/// Whether entries are counted in advance while the service runs.
+/// Whether the service counts entries in the background.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Folder {
+pub enum Counting {
     On,
     Off,
 }
 
-/// A server on the database, killed with this value if it is a process.
+/// A server on the database. Dropping it kills the process, if it has one of its own.
 pub struct Service {
-    /// None if it is part of this process.
+    /// `None` if the server runs inside this process.
     child: Option<Child>,
     pub address: SocketAddr,
     key: String,
 }
 
 impl Service {
-    /// `auditlog serve` on a free port.
-    pub fn start(database: &Database, folder: Folder) -> anyhow::Result<Self> {
+    /// Starts `auditlog serve` on a free port.
+    pub fn start(database: &Database, counting: Counting) -> anyhow::Result<Self> {
         let mut command = serve(Command::new(&database.program), database);
-        if folder == Folder::Off {
-            command.args(["--fold", "off"]);
+        if counting == Counting::Off {
+            command.args(["--running-counts", "off"]);
         }
         Self::spawn(command, database)
     }
 
-    /// The same, signing with a new key in `directory`.
+    /// Starts `auditlog serve` with a new signing key in `directory`.
     pub fn start_signing(database: &Database, directory: &Path) -> anyhow::Result<Self> {
         let key = directory.join("bench.key");
         database.auditlog(&["signing-key", "create", "--signing-key", &key.display().to_string()])?;
@@ -59,14 +59,14 @@ impl Service {
         Self::spawn(command, database)
     }
 
-    /// `program serve` on some of the cores, as `taskset` names them.
+    /// Starts `program serve` on `cores`, in the syntax of `taskset`.
     pub fn start_on(program: &Path, database: &Database, cores: &str) -> anyhow::Result<Self> {
         let mut command = Command::new("taskset");
         command.args(["-c", cores]).arg(program);
         Self::spawn(serve(command, database), database)
     }
 
-    /// The naive design, by this program itself.
+    /// Starts the naive design, which is a mode of this program.
     pub fn start_naive(database: &Database) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["naive", &database.url]);
@@ -88,14 +88,15 @@ impl Service {
             }
             said.push(line);
         };
-        // A pipe that nobody reads would stop the service.
+        // Drain the pipe: a full pipe would block the service.
         std::thread::spawn(move || lines.for_each(drop));
         Ok(Self { child: Some(child), address, key: database.key.clone() })
     }
 
-    /// `auditlog serve --fold off` inside of this process, which then has what it writes at hand.
+    /// Runs the server inside this process, without counting in the background. The benchmark can then count the
+    /// written entries itself.
     pub async fn start_within(database: &Database, store: Store) -> anyhow::Result<(Self, Running)> {
-        let parts = Parts { store, clock: Clock::system(), random: Random::system() };
+        let parts = ServiceParts { store, clock: Clock::system(), random: Random::system() };
         let second = Duration::from_secs(1);
         let serving = Serving {
             listen: "127.0.0.1:0".to_owned(),
@@ -109,7 +110,7 @@ impl Service {
         let options = Options {
             serving,
             rest: false,
-            folds: false,
+            running_counts: false,
             queue: QueueLimits::default(),
             reads: READS,
             rate: RATE,
@@ -127,14 +128,14 @@ impl Service {
         &self.key
     }
 
-    /// A client with a connection of its own.
+    /// A client with its own connection.
     pub async fn client(&self) -> anyhow::Result<Client> {
         let channel = Channel::from_shared(format!("http://{}", self.address))?.connect().await?;
         let grpc = AuditLogServiceClient::new(channel.clone()).max_decoding_message_size(auditlog::grpc::MAX_RESPONSE);
         Ok(Client { grpc, channel, key: format!("Bearer {}", self.key).parse()? })
     }
 
-    /// `count` clients, four on a connection.
+    /// `count` clients, four per connection.
     pub async fn clients(&self, count: usize) -> anyhow::Result<Vec<Client>> {
         let mut clients: Vec<Client> = Vec::with_capacity(count);
         for place in 0..count {
@@ -148,7 +149,8 @@ impl Service {
     }
 }
 
-/// `command` with what follows the program's name. An earlier build has no limit of rate, and no option for it.
+/// Adds arguments and environment to `command`. An earlier build may have no `--rate-limit`, so the limit is set in the
+/// environment, which such a build ignores.
 fn serve(mut command: Command, database: &Database) -> Command {
     command
         .args(["serve", "--listen", "127.0.0.1:0"])
@@ -166,7 +168,7 @@ impl Drop for Service {
     }
 }
 
-/// Calls the service with the key.
+/// A client that sends the API key with each call.
 #[derive(Clone)]
 pub struct Client {
     grpc: AuditLogServiceClient<Channel>,
@@ -179,7 +181,7 @@ impl Client {
         Ok(self.grpc.list_audit_logs(self.with_key(request)).await?.into_inner())
     }
 
-    /// The same without decoding, for load.
+    /// A client for load tests that does not decode answers.
     pub fn lister(&self) -> Lister {
         Lister::new(self.channel.clone(), self.key.clone())
     }

@@ -1,4 +1,4 @@
-//! Entries of now, written through the service.
+//! Writes new entries through the service.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,10 +13,10 @@ use crate::data::{Delays, Entry, organization_id, random};
 use crate::drive::{Run, drive};
 use crate::service::Service;
 
-/// Makes the seed of each writer another, so that no two make the same id.
+/// Gives each writer a different seed, so that no two writers create the same id.
 static WRITERS: AtomicUsize = AtomicUsize::new(1_000);
 
-/// Makes entries that nobody has made yet.
+/// Creates new entries with the current time.
 pub struct Fresh {
     pub random: StdRng,
     clock: Clock,
@@ -29,18 +29,18 @@ impl Fresh {
         Self { random: random(writer as u64), clock: Clock::system(), delays }
     }
 
-    /// An entry of an organization, with the number `seq` where a row needs one.
+    /// An entry of an organization. `seq` matters only if the entry becomes a row.
     pub fn entry(&mut self, organization: u32, seq: i64) -> Entry {
         Entry::draw(organization, seq, self.clock.now().micros(), self.delays, &mut self.random)
     }
 
-    /// Entries of organization 0, as they are sent.
+    /// Entries of organization 0, as request messages.
     pub fn inputs(&mut self, count: usize) -> Vec<AuditLogInput> {
         (0..count).map(|_| self.entry(0, 0).input()).collect()
     }
 }
 
-/// `clients` write requests of `size` entries for so long, each to an organization that `choose` names.
+/// `clients` clients write requests of `size` entries for `duration`, each to an organization that `choose` returns.
 pub async fn write(
     service: &Service,
     clients: usize,
@@ -62,7 +62,7 @@ pub async fn write(
     drive(duration, service.clients(clients).await?.into_iter().map(caller).collect()).await
 }
 
-/// Writes so many entries in batches of 100, four at a time.
+/// Writes `entries` entries in batches of 100, with four clients.
 pub async fn ingest(
     service: &Service,
     entries: usize,

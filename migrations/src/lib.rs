@@ -1,11 +1,11 @@
-//! The schema, one file per step, for SQLite and PostgreSQL alike.
+//! The schema: one file per migration, the same for SQLite and PostgreSQL.
 
 mod m0001_create;
 
 use sea_orm_migration::MigrationTrait;
 pub use sea_orm_migration::MigratorTrait;
 
-/// All steps, oldest first.
+/// All migrations, oldest first.
 pub struct Migrator;
 
 impl MigratorTrait for Migrator {

@@ -1,12 +1,12 @@
-//! Organizations, their entries and counts of them, the API keys, and the catalogue with its default types and actions.
-//! Times are microseconds since 1970 in UTC. `organization_id` leads every key and index of the
-//! tables that belong to an organization, so that they can be distributed by it.
+//! Organizations, their entries and running counts, API keys, and the catalogue with its default types and actions.
+//! Times are microseconds since 1970 in UTC. `organization_id` is the first column of every key and index of tables
+//! that belong to an organization, so that they can be distributed by it.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer, big_integer_null, binary, small_integer, text, text_null};
 use sea_orm_migration::sea_orm::DbBackend;
 
-/// The step.
+/// The first migration.
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
@@ -87,11 +87,11 @@ enum Erasures {
 enum CountState {
     Table,
     OrganizationId,
-    FoldedSeq,
+    CountedSeq,
 }
 
 #[derive(DeriveIden)]
-enum CountKeys {
+enum KeyTotals {
     Table,
     OrganizationId,
     Key,
@@ -102,7 +102,7 @@ enum CountKeys {
 }
 
 #[derive(DeriveIden)]
-enum CountMarks {
+enum RunningCounts {
     Table,
     OrganizationId,
     Key,
@@ -135,17 +135,17 @@ enum Catalogue {
     RemovedAt,
 }
 
-/// Columns of which PostgreSQL gathers no statistics. They would be old for an organization, user or resource that
-/// came since: the planner took it for one row, for which any index will do, and read the whole organization for
-/// each row of a page. Without them it supposes the same of each value. Types are few and known early; that an entry is one
-/// of many of its type is what makes the index of resources cheaper than that of types.
+/// Columns without statistics in PostgreSQL. Statistics are stale for a newer organization, user or resource: the
+/// planner expected one row, for which any index serves, and read the whole organization for each row of a page.
+/// Without statistics, it expects the same of each value. Types keep theirs: they are few and known early. Many entries
+/// per type make the index of resources look cheaper than the index of types.
 const UNMEASURED: [(&str, &[&str]); 3] = [
     ("audit_logs", &["organization_id", "seq", "id", "timestamp", "resource_id", "action", "user_id"]),
-    ("count_keys", &["organization_id", "key"]),
-    ("count_marks", &["organization_id", "key", "level", "timestamp", "seq"]),
+    ("key_totals", &["organization_id", "key"]),
+    ("running_counts", &["organization_id", "key", "level", "timestamp", "seq"]),
 ];
 
-/// Columns of which PostgreSQL gathers no statistics either: they would keep values that were erased.
+/// More columns without statistics in PostgreSQL: statistics would keep values after their erasure.
 const FORGOTTEN: (&str, &[&str]) =
     ("audit_logs", &["resource_name", "user_name", "user_email", "changes", "metadata", "salts"]);
 
@@ -165,11 +165,12 @@ impl MigrationTrait for Migration {
             manager.create_index(index).await?;
         }
         if manager.get_database_backend() == DbBackend::Postgres {
-            // Without frequent vacuums, index-only scans visit the heap: p95 4.9 ms against 1.7.
+            // Without frequent vacuums, index-only scans visit the heap: p95 4.9 ms against 1.7 ms.
             let often = "ALTER TABLE audit_logs SET (autovacuum_vacuum_insert_scale_factor = 0.02)";
             manager.get_connection().execute_unprepared(often).await?;
         }
-        for table in [log_tiles(), checkpoints(), log_keys(), erasures(), count_state(), count_keys(), count_marks()] {
+        for table in [log_tiles(), checkpoints(), log_keys(), erasures(), count_state(), key_totals(), running_counts()]
+        {
             manager.create_table(table).await?;
         }
         if manager.get_database_backend() == DbBackend::Postgres {
@@ -182,8 +183,8 @@ impl MigrationTrait for Migration {
                 let unmeasured = format!("ALTER TABLE {table} {unmeasured}");
                 manager.get_connection().execute_unprepared(&unmeasured).await?;
             }
-            // Counts are rewritten in place: with room in the page, no index changes.
-            for roomy in ["organizations", "count_state", "count_keys", "count_marks"] {
+            // These rows are updated in place: with free room in the page, no index changes.
+            for roomy in ["organizations", "count_state", "key_totals", "running_counts"] {
                 let roomy = format!("ALTER TABLE {roomy} SET (fillfactor = 70)");
                 manager.get_connection().execute_unprepared(&roomy).await?;
             }
@@ -260,7 +261,8 @@ fn audit_log_indexes() -> Vec<IndexCreateStatement> {
     ]
 }
 
-/// Rows of hashes of each log's tree. Those of leaves are written when they are full; until then the entries have them.
+/// The hashes of each log's tree, in tiles. A tile of leaf hashes is stored once it is full; until then, the entries
+/// have its hashes.
 fn log_tiles() -> TableCreateStatement {
     use LogTiles as C;
     Table::create()
@@ -286,7 +288,7 @@ fn checkpoints() -> TableCreateStatement {
         .take()
 }
 
-/// The keys that sign for each log, from which number on: 0 for the first key, and else the entry that records it.
+/// The keys that sign for each log, with the number of the entry that introduced them: 0 for the first key.
 fn log_keys() -> TableCreateStatement {
     use LogKeys as C;
     Table::create()
@@ -298,7 +300,7 @@ fn log_keys() -> TableCreateStatement {
         .take()
 }
 
-/// What remains of groups of values that were erased: their hashes, and the entry that records it.
+/// The hashes of erased groups of values, and the number of the entry that records the erasure.
 fn erasures() -> TableCreateStatement {
     use Erasures as C;
     Table::create()
@@ -312,15 +314,16 @@ fn erasures() -> TableCreateStatement {
         .take()
 }
 
-/// How far the counts of an organization reach. Not the head's row: a folder that held it would stop writers.
+/// The last number that an organization's running counts cover. Not in the head's row: a job that locked that row would
+/// block writers.
 fn count_state() -> TableCreateStatement {
     use CountState as C;
-    Table::create().table(C::Table).col(text(C::OrganizationId).primary_key()).col(big_integer(C::FoldedSeq)).take()
+    Table::create().table(C::Table).col(text(C::OrganizationId).primary_key()).col(big_integer(C::CountedSeq)).take()
 }
 
-/// The whole count of each key that has marks.
-fn count_keys() -> TableCreateStatement {
-    use CountKeys as C;
+/// The total counts of each key that has running counts.
+fn key_totals() -> TableCreateStatement {
+    use KeyTotals as C;
     Table::create()
         .table(C::Table)
         .col(text(C::OrganizationId))
@@ -334,8 +337,8 @@ fn count_keys() -> TableCreateStatement {
 }
 
 /// Running counts at positions of each key's entries.
-fn count_marks() -> TableCreateStatement {
-    use CountMarks as C;
+fn running_counts() -> TableCreateStatement {
+    use RunningCounts as C;
     Table::create()
         .table(C::Table)
         .col(text(C::OrganizationId))
@@ -348,7 +351,7 @@ fn count_marks() -> TableCreateStatement {
         .take()
 }
 
-/// Secrets of this database's services, by name and version. The services fill the table.
+/// Secrets that the services of this database share, by name and version. The services fill the table.
 fn secrets() -> TableCreateStatement {
     use Secrets as C;
     Table::create().table(C::Table).col(text(C::Name).primary_key()).col(binary(C::Value)).take()
@@ -384,7 +387,7 @@ fn catalogue() -> TableCreateStatement {
         .take()
 }
 
-/// The types and actions of the public documentation. A code's place in its list never changes.
+/// The types and actions of the public documentation. A code is a position in its list and never changes.
 /// Source: tests/data/list-audit-logs.md.
 fn default_catalogue() -> InsertStatement {
     use Catalogue as C;

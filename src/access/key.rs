@@ -6,28 +6,27 @@ use subtle::ConstantTimeEq;
 use crate::domain::{BASE62, Random, hex};
 
 const PREFIX: &str = "al_";
-/// 71 bits, enough that no two keys share one.
+/// 12 base62 characters, 71 bits: enough for ids to be unique.
 const ID: usize = 12;
-/// 256 bits.
+/// 43 base62 characters, 256 bits.
 const SECRET: usize = 43;
-/// A CRC-32 in base62, so that a mistyped key costs no look-up and scanners know a key when they see
-/// one.
+/// A CRC-32 in base62. It saves a database lookup for mistyped keys, and lets secret scanners recognize keys.
 const CHECKSUM: usize = 6;
-/// The one version of the hash that there is. A fast hash does: the secret is as long as its output.
+/// The only version of the hash so far. A fast hash is enough: the secret has as many bits as the hash.
 const VERSION: &str = "sha256:";
 
-/// An API key with its secret. Has no `Debug`.
-pub(super) struct Key {
+/// An API key with its secret. It has no `Debug`, so that no log can show it.
+pub(super) struct PresentedKey {
     id: String,
     secret: String,
 }
 
-impl Key {
+impl PresentedKey {
     pub(super) fn generate(random: &Random) -> Self {
         Self { id: random.base62(ID), secret: random.base62(SECRET) }
     }
 
-    /// `None` if `text` has not the form of a key.
+    /// `None` if `text` does not have the form of a key.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (id, rest) = text.strip_prefix(PREFIX)?.split_once('_')?;
         let (secret, checksum) = rest.split_at_checked(SECRET)?;
@@ -50,7 +49,7 @@ impl Key {
         format!("{VERSION}{}", hex(&Sha256::digest(self.secret.as_bytes())))
     }
 
-    /// Whether `stored` is the hash of this secret. Takes as long where nothing is stored.
+    /// Whether `stored` is the hash of this secret. Takes equally long when nothing is stored.
     pub(super) fn matches(&self, stored: Option<&str>) -> bool {
         let own = self.hash();
         let compared = stored.unwrap_or(HASH_OF_NOTHING);
@@ -58,7 +57,7 @@ impl Key {
     }
 }
 
-/// The hash that an unknown key is compared with; no secret has it.
+/// The hash to compare an unknown key with; no secret has this hash.
 const HASH_OF_NOTHING: &str = "sha256:----------------------------------------------------------------";
 
 fn checksum_of(id: &str, secret: &str) -> String {
@@ -73,27 +72,27 @@ mod tests {
 
     #[test]
     fn a_key_survives_its_text() {
-        let key = Key::generate(&Random::seeded(7));
+        let key = PresentedKey::generate(&Random::seeded(7));
         let text = key.text();
         assert_eq!(text.len(), "al_".len() + ID + 1 + SECRET + CHECKSUM);
-        let read = Key::parse(&text).expect("a key");
+        let read = PresentedKey::parse(&text).expect("a key");
         assert_eq!((read.id(), read.hash()), (key.id(), key.hash()));
         assert!(read.matches(Some(&key.hash())));
         assert!(!read.matches(None));
-        assert!(!Key::generate(&Random::seeded(8)).matches(Some(&key.hash())));
+        assert!(!PresentedKey::generate(&Random::seeded(8)).matches(Some(&key.hash())));
         assert_eq!(HASH_OF_NOTHING.len(), key.hash().len());
     }
 
     #[test]
     fn a_mistyped_key_is_no_key() {
-        let text = Key::generate(&Random::seeded(7)).text();
+        let text = PresentedKey::generate(&Random::seeded(7)).text();
         for place in 0..text.len() {
             let mut mistyped = text.clone().into_bytes();
             mistyped[place] = if mistyped[place] == b'x' { b'y' } else { b'x' };
-            assert!(Key::parse(&String::from_utf8(mistyped).expect("ASCII")).is_none(), "at {place}");
+            assert!(PresentedKey::parse(&String::from_utf8(mistyped).expect("ASCII")).is_none(), "at {place}");
         }
         for text in ["", "al_", "al__", &text[..text.len() - 1], &format!("{text}x"), &text.replace('_', "é")] {
-            assert!(Key::parse(text).is_none(), "{text}");
+            assert!(PresentedKey::parse(text).is_none(), "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reads the credential of a request, for gRPC and REST alike.
+//! Reads the credential of a request, for gRPC and REST.
 
 use axum::response::Response;
 use http::HeaderMap;
@@ -8,18 +8,19 @@ use tokio::sync::Semaphore;
 use super::{Access, Caller, claimed_key_id};
 use crate::error::{Error, Result};
 
-/// Answers with an error, as its protocol does.
+/// Turns an error into a response of the request's protocol.
 pub type ErrorResponder = fn(Error) -> Response;
 
 impl Access {
-    /// Whether the key that `headers` claim has been found before, so that it does not wait for its look-up.
+    /// Whether the key that `headers` claim is known to exist. Its lookup then does not queue with those of unknown
+    /// keys.
     pub fn knows(&self, headers: &HeaderMap) -> bool {
         let claimed = headers.get(AUTHORIZATION).and_then(claimed_key_id);
         claimed.is_some_and(|id| self.known.contains_key(&id))
     }
 
-    /// The holder of the key in `headers`. `lookups` is held while a key is looked up that is not known. Errors: those of
-    /// [`Access::caller`].
+    /// Returns the holder of the key in `headers`. A lookup of an unknown key holds a permit of `lookups`. Errors:
+    /// those of [`Access::caller`].
     pub async fn authenticate(&self, headers: &HeaderMap, lookups: &Semaphore) -> Result<Caller> {
         self.caller(authorization(headers)?, Some(lookups)).await
     }

@@ -1,5 +1,5 @@
-//! Access: API keys, their scopes and their organization. Checks run in the order of the
-//! contract: credential, organization, scope.
+//! Access: API keys, their scopes and their organization. Checks run in the order of the contract: credential,
+//! organization, scope.
 
 mod key;
 mod layer;
@@ -26,30 +26,30 @@ use rate::Rate;
 pub use layer::ErrorResponder;
 pub use peer::{KeyOrganization, Peer, claimed_key_id};
 
-/// The target of log lines about access: keys that were made and ended, and what was refused.
+/// The target of log lines about access: keys created and revoked, and requests refused.
 pub const SECURITY: &str = "auditlog::security";
 
-/// How long a key that was read counts as read: what a revoked key may go on for.
+/// How long a cached key is used. A revoked key works at most this much longer.
 const FRESH: Duration = Duration::from_secs(5);
-/// How long a key that there is, once found, does not wait with those that may not be there.
+/// How long a key counts as known after its last lookup. Lookups of known keys do not queue with those of unknown keys.
 const KNOWN_TTL: Duration = Duration::from_secs(60 * 60);
-/// Look-ups at once of keys that may not be there, so that made-up keys do not take all database connections.
+/// Concurrent lookups of unknown keys, so that invented keys do not take all database connections.
 const MAX_UNKNOWN_LOOKUPS: usize = 2;
-/// Keys remembered, known or not.
+/// Keys in each cache, whether they exist or not.
 const REMEMBERED: u64 = 10_000;
-/// `last_used` is written at most so often. Microseconds.
+/// The least time between two writes of one key's `last_used_at`. Microseconds.
 const NOTED: i64 = 60_000_000;
 
 /// A permission of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// Lists, histories, single entries.
+    /// Read lists, histories and single entries.
     Read,
-    /// New entries.
+    /// Write entries.
     Write,
-    /// Proofs, and all entries as they were hashed.
+    /// Read proofs, and all entries as they were hashed.
     Verify,
-    /// Erasure of personal data.
+    /// Erase personal data.
     Erase,
 }
 
@@ -58,7 +58,7 @@ impl Scope {
     pub const NAMES: [(&'static str, Self); 4] =
         [("read", Self::Read), ("write", Self::Write), ("verify", Self::Verify), ("erase", Self::Erase)];
 
-    /// The verb with which an error names the scope.
+    /// The verb for the scope in error messages.
     fn purpose(self) -> &'static str {
         match self {
             Self::Read => "view",
@@ -88,9 +88,9 @@ impl fmt::Display for Scope {
 /// The holder of a valid key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The public part of the key.
+    /// The public id of the key.
     pub key_id: String,
-    /// The one organization that the key is for; `None` for a service-wide key.
+    /// The only organization that the key may use; `None` for a service-wide key.
     pub organization: Option<OrganizationId>,
     /// The scopes of the key.
     pub scopes: BTreeSet<Scope>,
@@ -100,20 +100,20 @@ pub struct Caller {
 pub struct Access {
     store: Store,
     clock: Clock,
-    /// By key id; `None` for an id that there is not, so that guesses cost the database nothing.
+    /// By key id. `None` for an id that does not exist, so that repeated guesses cost the database nothing.
     recent: Cache<String, Option<Arc<ApiKey>>>,
-    /// Ids of keys that there are.
+    /// Ids of keys that exist.
     known: Cache<String, ()>,
     unknown_lookups: Semaphore,
     rate: Rate,
-    /// When a key's use was last noted. Apart from `recent`, which must show a revocation in time.
+    /// When each key's last use was written. Separate from `recent`, which must show a revocation in time.
     noted: Cache<String, Timestamp>,
-    /// Organizations that are there. None ever goes, so that they need not be asked for again.
+    /// Organizations that exist. None is ever deleted, so one lookup each is enough.
     there: Cache<OrganizationId, ()>,
 }
 
 impl Access {
-    /// Checks keys against `store`. Each may ask so often a second as `rate` says.
+    /// Checks keys against `store`. `rate` is each key's rate limit, in requests per second.
     pub fn new(store: Store, clock: Clock, rate: NonZeroU32, metrics: Metrics) -> Self {
         let recent = Cache::builder().max_capacity(REMEMBERED).time_to_live(FRESH).build();
         let known = Cache::builder().max_capacity(REMEMBERED).time_to_idle(KNOWN_TTL).build();
@@ -124,8 +124,8 @@ impl Access {
         Self { store, clock, recent, known, unknown_lookups, rate, noted, there }
     }
 
-    /// The holder of the key in `authorization`, the value of that header. `lookups` is held while a key is looked up
-    /// that is not known. Errors: `MissingAuthentication`, `InvalidApiKey`, `ExpiredApiKey`.
+    /// Returns the holder of the key in `authorization`, the value of that header. A lookup of an unknown key holds a
+    /// permit of `lookups`. Errors: `MissingAuthentication`, `InvalidApiKey`, `ExpiredApiKey`.
     pub async fn caller(&self, authorization: Option<&str>, lookups: Option<&Semaphore>) -> Result<Caller> {
         let authorization =
             authorization.filter(|value| !value.trim().is_empty()).ok_or(Error::MissingAuthentication)?;
@@ -134,7 +134,7 @@ impl Access {
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim())
             .ok_or(Error::InvalidApiKey("Send the API key as `Authorization: Bearer al_…`"))?;
-        let key = key::Key::parse(token).ok_or(Error::InvalidApiKey("Invalid API key"))?;
+        let key = key::PresentedKey::parse(token).ok_or(Error::InvalidApiKey("Invalid API key"))?;
         let known = self.look_up(key.id(), lookups).await?;
         if !key.matches(known.as_deref().map(|known| known.hash.as_str())) {
             return Err(Error::InvalidApiKey("Invalid API key"));
@@ -151,30 +151,30 @@ impl Access {
         Ok(Caller {
             key_id: known.id.clone(),
             organization: known.organization.clone(),
-            // A scope of a later version allows nothing here.
+            // A scope of a later version grants nothing here.
             scopes: known.scopes.iter().filter_map(|name| name.parse().ok()).collect(),
         })
     }
 
-    /// Counts a request of the caller. Errors: `RateLimited`.
+    /// Counts a request against the caller's rate limit. Errors: `RateLimited`.
     pub fn ask(&self, caller: &Caller) -> Result<()> {
         self.rate.ask(&caller.key_id)
     }
 
-    /// The key with this id. Ids that may not be there wait in line: each connection has one look-up in it, so that one
-    /// that makes keys up delays itself.
+    /// Finds the key with this id. Lookups of unknown ids queue: each connection has one at a time, so a client that
+    /// invents keys delays only itself.
     async fn look_up(&self, id: &str, lookups: Option<&Semaphore>) -> Result<Option<Arc<ApiKey>>> {
         if let Some(found) = self.recent.get(id).await {
             return Ok(found);
         }
         let ended = |_| Error::Draining;
         let is_known = self.known.contains_key(id);
-        // Not within the look-up, which others may share who are not of this connection.
+        // Acquired outside the shared lookup, because requests of other connections may share that.
         let _of_connection = match lookups.filter(|_| !is_known) {
             Some(lookups) => Some(lookups.acquire().await.map_err(ended)?),
             None => None,
         };
-        // Concurrent requests with the same key share one look-up.
+        // Concurrent requests with the same uncached key share one database lookup.
         let read = async {
             let _of_all = match is_known {
                 true => None,
@@ -189,7 +189,7 @@ impl Access {
         Ok(found)
     }
 
-    /// Notes beside the request that the key is in use. The note is not worth failing for.
+    /// Records in the background that the key is in use. A failure is logged and does not fail the request.
     async fn note_use(&self, key: &ApiKey, now: Timestamp) {
         let is_noted = |used: Timestamp| now < used.plus(NOTED);
         if key.last_used_at.is_some_and(is_noted) || self.noted.get(&key.id).await.is_some_and(is_noted) {
@@ -199,22 +199,22 @@ impl Access {
         let (store, id) = (self.store.clone(), key.id.clone());
         let note = async move {
             if let Err(error) = store.touch_key(&id, now).await {
-                warn!(key = id, error = error.with_causes(), "noting a key's use failed");
+                warn!(key = id, error = error.with_causes(), "recording the use of an API key failed");
             }
         };
         tokio::spawn(note.instrument(debug_span!("note_use")));
     }
 
-    /// The organization that `caller` works in, if it may: the one named, which must be there to be
-    /// read. Errors: `OrganizationNotFound` alike for one that is not there and one that the key is
-    /// not for, then `InsufficientPermissions`.
+    /// The organization that `caller` may work in: the one named, which must exist unless the scope is `Write`. Errors:
+    /// `OrganizationNotFound`, the same for an organization that does not exist and for one that the key is not for;
+    /// then `InsufficientPermissions`.
     pub async fn enter(&self, caller: &Caller, named: &str, scope: Scope) -> Result<OrganizationId> {
         let organization = match &caller.organization {
             Some(own) if own.as_str() == named => Ok(own.clone()),
             Some(_) => return Err(Error::OrganizationNotFound),
             None => OrganizationId::parse(named).at("organization_id"),
         };
-        // The first write with a service-wide key makes the organization.
+        // The first write with a service-wide key creates the organization.
         if caller.organization.is_none() && scope != Scope::Write {
             match &organization {
                 Ok(organization) if self.is_there(organization).await? => {}
@@ -239,7 +239,7 @@ impl Access {
     }
 }
 
-/// Makes and stores a key, and gives it, this once.
+/// Creates and stores a key. This is the only time that its secret is available.
 pub async fn create_key(
     store: &Store,
     clock: &Clock,
@@ -248,7 +248,7 @@ pub async fn create_key(
     scopes: &BTreeSet<Scope>,
     expires_at: Option<Timestamp>,
 ) -> Result<Secret> {
-    let key = key::Key::generate(random);
+    let key = key::PresentedKey::generate(random);
     let record = ApiKey {
         id: key.id().to_owned(),
         hash: key.hash(),
@@ -268,7 +268,7 @@ pub async fn create_key(
     Ok(Secret::new(key.text()))
 }
 
-/// Ends a key; `false` if it was ended already or never was.
+/// Revokes a key; `false` if it was revoked already or never existed.
 pub async fn revoke_key(store: &Store, clock: &Clock, id: &str) -> Result<bool> {
     let is_revoked = store.revoke_key(id, clock.now()).await?;
     if is_revoked {

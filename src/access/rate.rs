@@ -1,4 +1,4 @@
-//! How often a key may ask: whoever runs away should not keep others from being served.
+//! The rate limit of each key, so that a runaway client does not starve the others.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use crate::error::{Error, Result};
 use crate::metrics::{Metrics, Refusal};
 
-/// After so many requests, keys that have not asked for a second are forgotten.
+/// Every so many requests, the limiter drops the keys that made no request within the last second.
 const SWEEP: u32 = 16 * 1024;
 
-/// Counts the requests of each key. Only keys that are good come here, so that nobody can fill it. Clones share it.
+/// Counts the requests of each key. Only authenticated keys are counted, so that nobody can fill it. Clones share it.
 #[derive(Clone)]
 pub(super) struct Rate {
     limiter: Arc<DefaultKeyedRateLimiter<String>>,
@@ -21,7 +21,7 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// So many requests a second, and as many at once.
+    /// Allows `most` requests per second, and bursts of as many.
     pub(super) fn new(most: NonZeroU32, metrics: Metrics) -> Self {
         let limiter = RateLimiter::keyed(Quota::per_second(most));
         Self { limiter: Arc::new(limiter), asked: Arc::default(), metrics }

@@ -1,5 +1,6 @@
-//! Admission: a request begins once it has shown a good key, and has a permit, one of its key's, and room in the budget.
-//! Others are refused before their bodies are read. Calls without a key are few on each connection.
+//! Admission: a request starts once it has an authenticated key, a request permit, a permit of its key, and room in the
+//! byte budget. Without these it is refused before its body is read. Each connection may have only a few calls without
+//! a key.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -27,22 +28,22 @@ use crate::error::{BYTES_SPENT, Error};
 use crate::limits::{Budget, KeyQuota, MAX_KEYS, Reservation, key_share};
 use crate::metrics::{Metrics, Refusal};
 
-/// One in so many permits and bytes is for requests whose key is not known to be good, and one in so many of these bytes
-/// for those of one connection.
+/// Unauthenticated requests, whose credential has not been accepted yet, get one in this many of the permits and bytes.
+/// One connection gets one in this many of those bytes.
 const ANONYMOUS_SHARE: usize = 4;
-/// Streams of one connection at once that need no key, such as watched health.
+/// Concurrent streams of one connection that need no key, such as health watches.
 const MAX_KEYLESS_STREAMS: usize = MAX_ANONYMOUS / 2;
-/// How long a request waits whose credential is not known to be good.
+/// How long an unauthenticated request waits for a permit.
 const ANONYMOUS_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a gateway takes a credential for good that the service has accepted.
+/// How long a gateway trusts a credential after the service has accepted it.
 const ACCEPTED_TTL: Duration = Duration::from_secs(60);
-/// Credentials that a gateway takes for good at once.
+/// Credentials that a gateway trusts at once.
 const MAX_ACCEPTED: u64 = 10_000;
-/// Bytes of the body of a call that needs no key, all messages of a stream together.
+/// Bytes of the body of a call that needs no key, summed over all messages of a stream.
 const MAX_KEYLESS_BODY: usize = 64 * 1024;
-/// The most bytes of a head that always finds room.
+/// A keyless call with a head of at most this many bytes is admitted even if the budget is spent.
 const SMALL_HEAD: usize = 4 * 1024;
-/// Bytes that a header takes beside its name and value.
+/// Bytes that a header takes beyond its name and value.
 const HEADER_OVERHEAD: usize = 64;
 
 const TOO_MANY: &str = "Too many requests are under way";
@@ -50,10 +51,10 @@ const TOO_MANY_OF_KEY: &str = "Too many requests with this API key are under way
 const TOO_MANY_UNKNOWN: &str = "Too many requests with credentials that are not known yet are under way";
 const TOO_MANY_KEYLESS: &str = "Too many calls without a key are open on this connection";
 
-/// Gives requests the permits and bytes that they need to begin. Clones share them.
+/// Gives each request the permits and bytes that it needs to start. Clones share them.
 #[derive(Clone)]
 pub(super) struct Admission {
-    /// Checks keys; a gateway leaves that to the service.
+    /// Checks keys. `None` in a gateway, which leaves that to the service.
     access: Option<Arc<Access>>,
     /// Hashes of credentials that the service behind a gateway has accepted.
     accepted: Cache<String, ()>,
@@ -67,15 +68,16 @@ pub(super) struct Admission {
     metrics: Metrics,
 }
 
-/// The permits and bytes of a request, held until its response has ended, or until it is refused.
+/// The permits and bytes of a request, held until its response has ended or it is refused.
 struct RequestPermit {
-    /// The hash of its credential, at a gateway.
+    /// In a gateway, the hash of the request's credential.
     credential: Option<String>,
     _request: OwnedSemaphorePermit,
-    /// Of its key, or of the connection and of all whose credential is not known to be good.
+    /// A permit of its key. An unauthenticated request holds one of its connection and one that all such requests
+    /// share.
     _of_caller: Vec<OwnedSemaphorePermit>,
     _authenticated: Option<Arc<()>>,
-    /// Its head and its body.
+    /// Bytes of its head and body.
     _held: Arc<Reservation>,
 }
 
@@ -101,31 +103,31 @@ impl Admission {
         }
     }
 
-    /// `router`, whose calls need a key.
+    /// Returns `router` with admission for calls that need a key.
     pub(super) fn keyed(&self, router: Router, respond: ErrorResponder) -> Router {
         router.route_layer(from_fn_with_state((self.clone(), respond), admit))
     }
 
-    /// `router`, whose calls need no key.
+    /// Returns `router` with admission for calls that need no key.
     pub(super) fn keyless(&self, router: Router, respond: ErrorResponder) -> Router {
         router.route_layer(from_fn_with_state((self.clone(), respond), admit_keyless))
     }
 
-    /// Refuses a call for whose claimed key no permit is left, before it is routed and its key is checked: under load
-    /// most calls end here, and each that goes further takes three times as long.
+    /// Refuses a call if no permit is left for the key it claims, before the call is routed and the key is checked.
+    /// Under load most calls end here; each call that goes further takes three times as long.
     pub(super) fn refuse_early(&self, request: &Request) -> Option<Error> {
         let key = request.headers().get(AUTHORIZATION).and_then(claimed_key_id)?;
         self.keys.is_spent(&key).then(|| self.too_many(TOO_MANY_OF_KEY))
     }
 
-    /// Takes the permits and bytes that `request` needs. Errors: those of [`Access::authenticate`], `Overloaded`.
+    /// Acquires the permits and bytes that `request` needs. Errors: those of [`Access::authenticate`], `Overloaded`.
     async fn permit(&self, connection: &Connection, request: &mut Request) -> Result<RequestPermit, Error> {
         let size = head_size(request);
         let credential = self.access.is_none().then(|| self.credential(request.headers()));
         let accepted = credential.clone().filter(|hash| self.accepted.contains_key(hash));
         let key = match &self.access {
             Some(access) => {
-                // The request waits until its key is known.
+                // The head counts against the anonymous budget while the key is looked up.
                 let is_known = access.knows(request.headers());
                 let _waiting = (!is_known).then(|| self.head(self.anonymous_bytes(connection), size)).transpose()?;
                 let caller = access.authenticate(request.headers(), &connection.lookups).await?;
@@ -155,9 +157,8 @@ impl Admission {
         })
     }
 
-    /// The permits of a request whose credential is not known to be good: one of its connection's, and one of those
-    /// that all such requests share. Reads the body in between, so that a client that sends slowly holds none of the
-    /// latter.
+    /// Acquires the permits of an unauthenticated request: one of its connection, and one that all such requests share.
+    /// Reads the body in between, so that a slow client does not hold a shared permit.
     async fn anonymous_permits(
         &self,
         connection: &Connection,
@@ -167,7 +168,7 @@ impl Admission {
         let held = self.head(self.anonymous_bytes(connection), head_size)?;
         let of_connection = self.anonymous_permit(&connection.anonymous).await?;
         let body = self.charge(std::mem::take(request.body_mut()), &held).collect().await;
-        // The handler answers for a body that could not be read.
+        // The handler responds to a body that could not be read.
         let failed = |error| Body::from_stream(stream::iter([Err::<Bytes, _>(error)]));
         *request.body_mut() = body.map_or_else(failed, |body| body.to_bytes().into());
         Ok(vec![of_connection, self.anonymous_permit(&self.anonymous).await?])
@@ -178,7 +179,7 @@ impl Admission {
         permit.ok().and_then(Result::ok).ok_or_else(|| self.too_many(TOO_MANY_UNKNOWN))
     }
 
-    /// `body`, whose bytes are added to `held` as they come.
+    /// Returns `body`, which adds its bytes to `held` as they arrive.
     fn charge(&self, body: Body, held: &Arc<Reservation>) -> Body {
         if body.is_end_stream() {
             return body;
@@ -234,7 +235,7 @@ impl Admission {
         Error::Overloaded(told)
     }
 
-    /// The hash of the token in the Authorization header, however its scheme is spelled.
+    /// The hash of the token in the Authorization header. The spelling of the scheme does not change it.
     fn credential(&self, headers: &HeaderMap) -> String {
         let value = headers.get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
         let token = value.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
@@ -242,7 +243,7 @@ impl Admission {
     }
 }
 
-/// Admits a request that needs a key. What it takes is its own until its response has ended.
+/// Admits a request that needs a key. It holds its permits until its response has ended.
 async fn admit(
     State((admission, respond)): State<(Admission, ErrorResponder)>,
     Extension(connection): Extension<Arc<Connection>>,
@@ -254,7 +255,7 @@ async fn admit(
     let mut response = match permit {
         Ok(permit) => {
             let mut response = next.run(request).await;
-            // A refusal is small: nobody holds a permit by not taking it.
+            // A refusal is small and holds no permit: a slow reader would keep the permit for long.
             if is_success(&response) {
                 if let Some(credential) = &permit.credential {
                     drop(connection.authenticate());
@@ -272,7 +273,7 @@ async fn admit(
     response
 }
 
-/// Admits a call that needs no key, and whose connection gives way to others meanwhile.
+/// Admits a call that needs no key. Such a call does not protect its connection from eviction.
 async fn admit_keyless(
     State((admission, respond)): State<(Admission, ErrorResponder)>,
     Extension(connection): Extension<Arc<Connection>>,
@@ -296,7 +297,8 @@ fn head_size(request: &Request) -> usize {
     headers + request.uri().path_and_query().map_or(0, |path| path.as_str().len())
 }
 
-/// Whether something was done for the request, which takes a good key. gRPC tells in the head what failed.
+/// Whether the service accepted the request, which implies a valid key. gRPC reports early failures in the
+/// `grpc-status` header.
 fn is_success(response: &Response) -> bool {
     response.status().is_success() && !response.headers().contains_key("grpc-status")
 }

@@ -1,5 +1,5 @@
 //! Background jobs: work that a process repeats beside its requests until it drains. One runner gives every job the
-//! same pauses, back-off, handling of panics, log lines, metrics and end. The jobs themselves are listed in `jobs`.
+//! same pauses, back-off, panic handling, log lines, metrics and shutdown. The module `jobs` has the jobs themselves.
 
 use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
@@ -13,26 +13,26 @@ use crate::domain::Clock;
 use crate::metrics::{JobMetrics, Metrics};
 use crate::retry::Backoff;
 
-/// The longest pause after a failed run, if the job's period is not longer.
+/// The longest pause after a failed run, unless the job's period is longer.
 const MAX_BACKOFF: Duration = Duration::from_secs(3);
-/// A cause of failures is logged when it is new, and again after so many runs that fail for it.
+/// A new cause of failures is logged at once, and again every so many runs that fail for it in a row.
 const LOG_EVERY: u32 = 100;
 
-/// Work that is repeated. It runs in one task, so that its runs never overlap, and may be dropped at any `await`.
+/// Repeated work. It runs in one task, so its runs never overlap. It may be dropped at any `await`.
 pub(super) trait Job: Send + 'static {
-    /// Names the job in metrics and in the log.
+    /// The job's name in metrics and in the log.
     const NAME: &'static str;
     /// The pause between two runs.
     const PERIOD: Duration;
-    /// The pause grows by so many times the duration of the last run, which leaves the rest of the time to requests.
+    /// The pause also grows by this many times the duration of the last run, which leaves that time to requests.
     const REST: u32 = 0;
-    /// Why a run fails. Two failures with the same text have the same cause.
+    /// Two errors with the same text count as the same cause.
     type Error: Display + Send;
 
     /// Does the work once.
     fn run(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Hears of each run that fails: its error, or `None` after a panic.
+    /// Called after each failed run, with its error, or with `None` after a panic.
     fn failed(&mut self, _error: Option<&Self::Error>) {}
 
     /// Logs an error of a run.
@@ -41,7 +41,7 @@ pub(super) trait Job: Send + 'static {
     }
 }
 
-/// All jobs of a process. They end when this is dropped.
+/// All jobs of a process. Dropping it ends them.
 pub(super) struct Jobs {
     tasks: JoinSet<()>,
     metrics: JobMetrics,
@@ -49,20 +49,20 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
-    /// No jobs yet; `clock` dates their last successes.
+    /// No jobs yet. `clock` gives the times of their last successes.
     pub(super) fn new(metrics: &Metrics, clock: Clock) -> Self {
         Self { tasks: JoinSet::new(), metrics: metrics.jobs(), clock }
     }
 
-    /// Runs `job` from now on.
+    /// Starts `job`.
     pub(super) fn spawn<J: Job>(&mut self, job: J) {
         let (metrics, clock) = (self.metrics.clone(), self.clock.clone());
         metrics.began(J::NAME, clock.now());
         self.tasks.spawn(repeat(job, metrics, clock));
     }
 
-    /// Ends all jobs where they stand, and waits until they have given back what they use. The next process repeats
-    /// what was not committed.
+    /// Stops all jobs at their current `await`, and waits until they have released their resources. The next process
+    /// repeats work that was not committed.
     pub(super) async fn end(&mut self) {
         self.tasks.shutdown().await;
     }
@@ -90,7 +90,7 @@ async fn repeat<J: Job>(mut job: J, metrics: JobMetrics, clock: Clock) {
             }
             Err(_) => {
                 metrics.failed(J::NAME);
-                // The panic hook of telemetry logs where it was.
+                // The panic hook of telemetry logs the place of the panic.
                 if failures.add("panic".to_owned()) {
                     error!(job = J::NAME, "a background job panicked; it is tried again");
                 }
@@ -106,19 +106,19 @@ async fn repeat<J: Job>(mut job: J, metrics: JobMetrics, clock: Clock) {
 #[derive(Debug)]
 struct Failures {
     backoff: Backoff,
-    /// The cause of the last one; `None` where there is none.
+    /// The cause of the last failure; `None` if there is none.
     cause: Option<String>,
-    /// How often that has come in a row before.
+    /// How often this cause was repeated in a row.
     repeated: u32,
 }
 
 impl Failures {
-    /// None yet, of a job with this period.
+    /// No failures yet; `period` is the first pause.
     fn of(period: Duration) -> Self {
         Self { backoff: Backoff::new(period, MAX_BACKOFF.max(period)), cause: None, repeated: 0 }
     }
 
-    /// Counts a failure. Gives whether it is to be logged.
+    /// Counts a failure. Returns whether it should be logged.
     fn add(&mut self, cause: String) -> bool {
         let is_known = self.cause.as_ref() == Some(&cause);
         self.repeated = if is_known { self.repeated.wrapping_add(1) } else { 0 };
@@ -131,7 +131,7 @@ impl Failures {
         self.backoff.next().unwrap_or(MAX_BACKOFF)
     }
 
-    /// A run succeeded. Gives whether there were failures before it.
+    /// Records a success. Returns whether there were failures before it.
     fn end(&mut self) -> bool {
         self.backoff.reset();
         self.cause.take().is_some()
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use crate::domain::Timestamp;
 
-    /// Fails, panics, and succeeds from its third run on; reports each run and each failure.
+    /// A job that fails, panics, and succeeds from its third run on. It reports each run and each failure.
     struct Flaky {
         runs: u32,
         reports: mpsc::UnboundedSender<&'static str>,

@@ -1,5 +1,5 @@
-//! The gateway: REST in this process, the service behind a gRPC endpoint elsewhere. It holds no credential:
-//! who asks is decided there.
+//! The gateway: REST in this process, and the service behind a gRPC endpoint elsewhere. It holds no credentials: the
+//! service authenticates callers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +13,10 @@ use tracing::{debug, info, warn};
 
 use super::admission::Admission;
 use super::health::{self, AUDIT_LOGS, HealthStatuses, Watching};
-use super::protocols::{Protocols, path};
+use super::http::protocols::{Protocols, path};
+use super::http::reflection;
 use super::server::{self, Running};
-use super::{Serving, metrics_server, reflection};
+use super::{Serving, metrics_server};
 use crate::deadline::Deadline;
 use crate::domain::{Clock, EntryId, Random};
 use crate::error::Error;
@@ -34,28 +35,28 @@ use crate::rest;
 use crate::retry::Backoff;
 use crate::telemetry::LineLimit;
 
-/// The most tries of a call while the connection to the service breaks, and the pauses between them.
+/// The most attempts of a call while the connection to the service breaks, and the pauses between them.
 const MAX_TRIES: u32 = 3;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_millis(100);
-/// How long the service may take to say that it is ready.
+/// How long the service may take to answer a readiness check.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
 const NO_GRPC: &str = "This is a gateway, which speaks REST; call the service behind it for gRPC";
 
-/// The parts of a gateway.
-pub struct Parts {
-    /// The service.
+/// The dependencies of a gateway.
+pub struct GatewayParts {
+    /// The endpoint of the service.
     pub upstream: Endpoint,
-    /// For the ids of entries that have none.
+    /// Dates generated entry ids.
     pub clock: Clock,
-    /// For the ids of entries that have none.
+    /// Generates ids for entries without one.
     pub random: Random,
 }
 
-/// Binds and serves. The service need not be there yet.
-pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
-    let Parts { upstream, clock, random } = parts;
+/// Binds the port and starts the gateway. The service need not be up yet.
+pub async fn start(parts: GatewayParts, serving: Serving) -> anyhow::Result<Running> {
+    let GatewayParts { upstream, clock, random } = parts;
     let metrics = Metrics::default();
     let bound = server::bind(&serving.listen, serving.limits.connections).await?;
     let scraped = metrics_server::start(serving.metrics_listen.as_deref(), &metrics).await?;
@@ -71,7 +72,8 @@ pub async fn start(parts: Parts, serving: Serving) -> anyhow::Result<Running> {
     let admission = Admission::new(serving.limits, budget.clone(), None, &metrics);
     let keyed = |router| admission.keyed(router, rest::respond);
     let rest = rest::router(Arc::new(upstream), keyed, |router| admission.keyless(router, rest::respond), ready);
-    // Of gRPC it speaks health and reflection alone, so that the same checks find it well.
+    // The gateway's own gRPC port offers health and reflection only, so that the same health checks work for both
+    // servers.
     let own = HealthStatuses::serving(&[]);
     let health = health::server(UpstreamHealth { upstream: HealthClient::new(channel), own: own.clone() });
     let grpc = Router::new().route_service(&path(&health), health).merge(reflection::routes(&[])?);
@@ -95,10 +97,10 @@ async fn ready(channel: Channel, is_draining: bool) -> Result<(), Status> {
     }
 }
 
-/// The health of the service behind, until the gateway drains.
+/// The health of the service behind the gateway, until the gateway drains.
 struct UpstreamHealth {
     upstream: HealthClient<Channel>,
-    /// Of the gateway itself.
+    /// The gateway's own status.
     own: HealthStatuses,
 }
 
@@ -108,7 +110,7 @@ fn health_failed(status: Status) -> Status {
 
 #[tonic::async_trait]
 impl Health for UpstreamHealth {
-    async fn check(&self, request: Request<HealthCheckRequest>) -> Outcome<HealthCheckResponse> {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> RpcResult<HealthCheckResponse> {
         let mut answer = self.upstream.clone().check(request.into_inner()).await.map_err(health_failed)?;
         if self.own.is_draining() {
             *answer.get_mut() = health::message(ServingStatus::NotServing);
@@ -116,7 +118,7 @@ impl Health for UpstreamHealth {
         Ok(answer)
     }
 
-    async fn list(&self, request: Request<HealthListRequest>) -> Outcome<HealthListResponse> {
+    async fn list(&self, request: Request<HealthListRequest>) -> RpcResult<HealthListResponse> {
         let mut answer = self.upstream.clone().list(request.into_inner()).await.map_err(health_failed)?;
         if self.own.is_draining() {
             let statuses = answer.get_mut().statuses.values_mut();
@@ -127,7 +129,7 @@ impl Health for UpstreamHealth {
 
     type WatchStream = Watching;
 
-    async fn watch(&self, request: Request<HealthCheckRequest>) -> Outcome<Watching> {
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> RpcResult<Watching> {
         let changes = self.upstream.clone().watch(request.into_inner()).await.map_err(health_failed)?.into_inner();
         let own = self.own.clone();
         let changes = changes.map(|change| change.map_err(health_failed));
@@ -137,7 +139,7 @@ impl Health for UpstreamHealth {
     }
 }
 
-/// The service elsewhere, called as if it were here.
+/// Forwards calls to the service.
 #[derive(Clone)]
 struct Upstream {
     channel: Channel,
@@ -145,16 +147,16 @@ struct Upstream {
     random: Random,
 }
 
-type Outcome<T> = Result<Response<T>, Status>;
+type RpcResult<T> = Result<Response<T>, Status>;
 
 impl Upstream {
-    /// Sends `request` on, with the time that is left for it. A connection that breaks is tried again, which
-    /// the ids of entries make safe.
+    /// Forwards `request` with its remaining time. Retries while the connection breaks, which the ids of entries make
+    /// safe.
     async fn forward<M: Clone, T>(
         &self,
         request: Request<M>,
-        call: impl AsyncFn(Channel, Request<M>) -> Outcome<T>,
-    ) -> Outcome<T> {
+        call: impl AsyncFn(Channel, Request<M>) -> RpcResult<T>,
+    ) -> RpcResult<T> {
         let (metadata, extensions, message) = request.into_parts();
         let deadline = extensions.get::<Deadline>().copied();
         let mut backoff = Backoff::new(FIRST_BACKOFF, MAX_BACKOFF).at_most(MAX_TRIES - 1);
@@ -187,24 +189,23 @@ fn integrity(channel: Channel) -> IntegrityServiceClient<Channel> {
     IntegrityServiceClient::new(channel).max_decoding_message_size(MAX_RESPONSE)
 }
 
-/// Whether something else than the service answered, which gives all of its errors details.
+/// Whether the status came from something other than the service, which adds details to all of its errors.
 fn is_foreign(status: &Status) -> bool {
     status.details().is_empty()
 }
 
-/// Whether the connection broke, before an answer or in the middle of one. A call that it had taken by then is
-/// CANCELLED.
+/// Whether the connection broke, before or during a response. tonic reports a call in flight as CANCELLED.
 fn is_broken(status: &Status) -> bool {
-    // RESOURCE_EXHAUSTED is what tonic makes of ENHANCE_YOUR_CALM.
+    // tonic maps ENHANCE_YOUR_CALM to RESOURCE_EXHAUSTED.
     const BROKEN: [Code; 5] =
         [Code::Unavailable, Code::Unknown, Code::Internal, Code::Cancelled, Code::ResourceExhausted];
     is_foreign(status) && BROKEN.contains(&status.code())
 }
 
-/// The answer to callers while the service does not answer. The log has the cause.
+/// The error for callers while the service cannot be reached. The log has the cause.
 fn unreachable_upstream(status: Status) -> Status {
     static LINES: LineLimit = LineLimit::new(5);
-    // Whoever asks meanwhile, with a key or without.
+    // The limit covers all callers, with a key or without.
     if let Some(left_out) = LINES.admit(status.message()) {
         warn!(code = ?status.code(), error = status.message(), left_out, "the service cannot be reached");
     }
@@ -213,26 +214,29 @@ fn unreachable_upstream(status: Status) -> Status {
 
 #[tonic::async_trait]
 impl AuditLogService for Upstream {
-    async fn list_audit_logs(&self, request: Request<pb::ListAuditLogsRequest>) -> Outcome<pb::ListAuditLogsResponse> {
+    async fn list_audit_logs(
+        &self,
+        request: Request<pb::ListAuditLogsRequest>,
+    ) -> RpcResult<pb::ListAuditLogsResponse> {
         self.forward(request, async |channel, request| audit_logs(channel).list_audit_logs(request).await).await
     }
 
     async fn get_resource_history(
         &self,
         request: Request<pb::GetResourceHistoryRequest>,
-    ) -> Outcome<pb::GetResourceHistoryResponse> {
+    ) -> RpcResult<pb::GetResourceHistoryResponse> {
         self.forward(request, async |channel, request| audit_logs(channel).get_resource_history(request).await).await
     }
 
-    async fn get_audit_log(&self, request: Request<pb::GetAuditLogRequest>) -> Outcome<pb::GetAuditLogResponse> {
+    async fn get_audit_log(&self, request: Request<pb::GetAuditLogRequest>) -> RpcResult<pb::GetAuditLogResponse> {
         self.forward(request, async |channel, request| audit_logs(channel).get_audit_log(request).await).await
     }
 
     async fn write_audit_logs(
         &self,
         mut request: Request<pb::WriteAuditLogsRequest>,
-    ) -> Outcome<pb::WriteAuditLogsResponse> {
-        // Before the first try, so that the second finds what the first may have written.
+    ) -> RpcResult<pb::WriteAuditLogsResponse> {
+        // Before the first attempt, so that a retry finds entries that the first attempt may have written.
         let now = self.clock.now();
         for entry in request.get_mut().audit_logs.iter_mut().filter(|entry| entry.id.is_empty()) {
             entry.id = EntryId::generate(now, &self.random).into();
@@ -245,42 +249,45 @@ impl AuditLogService for Upstream {
     async fn export_audit_logs(
         &self,
         request: Request<pb::ExportAuditLogsRequest>,
-    ) -> Outcome<Self::ExportAuditLogsStream> {
+    ) -> RpcResult<Self::ExportAuditLogsStream> {
         self.forward(request, async |channel, request| audit_logs(channel).export_audit_logs(request).await).await
     }
 }
 
 #[tonic::async_trait]
 impl IntegrityService for Upstream {
-    async fn get_checkpoint(&self, request: Request<pb::GetCheckpointRequest>) -> Outcome<pb::GetCheckpointResponse> {
+    async fn get_checkpoint(&self, request: Request<pb::GetCheckpointRequest>) -> RpcResult<pb::GetCheckpointResponse> {
         self.forward(request, async |channel, request| integrity(channel).get_checkpoint(request).await).await
     }
 
     async fn get_inclusion_proof(
         &self,
         request: Request<pb::GetInclusionProofRequest>,
-    ) -> Outcome<pb::GetInclusionProofResponse> {
+    ) -> RpcResult<pb::GetInclusionProofResponse> {
         self.forward(request, async |channel, request| integrity(channel).get_inclusion_proof(request).await).await
     }
 
     async fn get_consistency_proof(
         &self,
         request: Request<pb::GetConsistencyProofRequest>,
-    ) -> Outcome<pb::GetConsistencyProofResponse> {
+    ) -> RpcResult<pb::GetConsistencyProofResponse> {
         self.forward(request, async |channel, request| integrity(channel).get_consistency_proof(request).await).await
     }
 
-    async fn get_public_keys(&self, request: Request<pb::GetPublicKeysRequest>) -> Outcome<pb::GetPublicKeysResponse> {
+    async fn get_public_keys(
+        &self,
+        request: Request<pb::GetPublicKeysRequest>,
+    ) -> RpcResult<pb::GetPublicKeysResponse> {
         self.forward(request, async |channel, request| integrity(channel).get_public_keys(request).await).await
     }
 
-    async fn get_tile(&self, request: Request<pb::GetTileRequest>) -> Outcome<pb::GetTileResponse> {
+    async fn get_tile(&self, request: Request<pb::GetTileRequest>) -> RpcResult<pb::GetTileResponse> {
         self.forward(request, async |channel, request| integrity(channel).get_tile(request).await).await
     }
 
     type ReadEntriesStream = Streaming<pb::ReadEntriesResponse>;
 
-    async fn read_entries(&self, request: Request<pb::ReadEntriesRequest>) -> Outcome<Self::ReadEntriesStream> {
+    async fn read_entries(&self, request: Request<pb::ReadEntriesRequest>) -> RpcResult<Self::ReadEntriesStream> {
         self.forward(request, async |channel, request| integrity(channel).read_entries(request).await).await
     }
 }

@@ -1,4 +1,4 @@
-//! gRPC's health service: the status of each service of this server, and streams that tell its changes. Needs no key.
+//! The gRPC health service: the status of each service of this server, and streams of status changes. Needs no key.
 //! Source: gRPC, "GRPC Health Checking Protocol".
 
 use std::collections::BTreeMap;
@@ -9,23 +9,25 @@ use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use super::server::MAX_PROBE;
 use crate::grpc::health::health_check_response::ServingStatus;
 use crate::grpc::health::health_server::{Health, HealthServer};
 use crate::grpc::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 use crate::grpc::pb;
 
-/// The server as a whole.
+/// The name that stands for the whole server.
 pub(super) const SERVER: &str = "";
 pub(super) const AUDIT_LOGS: &str = pb::audit_log_service_server::SERVICE_NAME;
 pub(super) const ERASURES: &str = pb::erasure_service_server::SERVICE_NAME;
-/// Serves while checkpoints can be signed.
+/// SERVING while checkpoints can be signed.
 pub(super) const PROOFS: &str = pb::integrity_service_server::SERVICE_NAME;
 
-/// Messages of a watched service.
+/// The largest message of a call that needs no key, in bytes.
+pub(super) const MAX_PROBE: usize = 4 * 1024;
+
+/// The stream of a health watch.
 pub(super) type Watching = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
-/// Which services take requests. Clones share it.
+/// The status of each service. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct HealthStatuses(Arc<watch::Sender<Statuses>>);
 
@@ -38,20 +40,20 @@ struct Statuses {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     Running,
-    /// Nothing serves any more, whatever is set.
+    /// All services are NOT_SERVING, and calls of `set` have no effect.
     Draining,
-    /// Streams that watch end.
+    /// Health watches end.
     Ended,
 }
 
 impl HealthStatuses {
-    /// These services, all of which serve.
+    /// All of `services`, with status SERVING.
     pub(super) fn serving(services: &[&'static str]) -> Self {
         let by_service = services.iter().map(|service| (*service, ServingStatus::Serving)).collect();
         Self(Arc::new(watch::Sender::new(Statuses { by_service, phase: Phase::Running })))
     }
 
-    /// From now on, `service` serves or does not; once the server drains, none does.
+    /// Sets the status of `service`. Has no effect once the server drains.
     pub(super) fn set(&self, service: &'static str, is_serving: bool) {
         let status = if is_serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         self.0.send_if_modified(|statuses| {
@@ -59,7 +61,7 @@ impl HealthStatuses {
         });
     }
 
-    /// From now on, nothing serves.
+    /// Sets all services to NOT_SERVING for good.
     pub(super) fn drain(&self) {
         self.0.send_modify(|statuses| {
             statuses.phase = statuses.phase.max(Phase::Draining);
@@ -67,7 +69,7 @@ impl HealthStatuses {
         });
     }
 
-    /// Ends the streams that watch, which have no end of their own.
+    /// Ends the health watches, which would never end by themselves.
     pub(super) fn end_watches(&self) {
         self.0.send_modify(|statuses| statuses.phase = Phase::Ended);
     }
@@ -79,11 +81,11 @@ impl HealthStatuses {
 
     /// Waits until the server drains.
     pub(super) async fn draining(&self) {
-        // The sender lives as long as this borrow of it.
+        // Cannot fail: `self` keeps the sender alive.
         let _ = self.0.subscribe().wait_for(|statuses| statuses.phase >= Phase::Draining).await;
     }
 
-    /// The status of `service` now and at each change, until watches end. A change just before the end is not lost.
+    /// The status of `service` now and at each change, until watches end. A change just before the end is still sent.
     fn watch(&self, service: String) -> Watching {
         let state = (self.0.subscribe(), None);
         let changes = stream::unfold(state, move |(mut statuses, told)| {
@@ -108,7 +110,7 @@ pub(super) fn message(status: ServingStatus) -> HealthCheckResponse {
     HealthCheckResponse { status: status.into() }
 }
 
-/// The health service over `health`, which takes small messages alone.
+/// The health service over `health`, with a low limit on message size.
 pub(super) fn server<H: Health>(health: H) -> HealthServer<H> {
     HealthServer::new(health).max_decoding_message_size(MAX_PROBE)
 }

@@ -1,4 +1,4 @@
-//! The background jobs of the service, each with its name, its period, and what it does about its own failures.
+//! The background jobs of the service: name, period, and reaction to failures of each.
 
 use std::time::{Duration, Instant};
 
@@ -6,18 +6,18 @@ use tracing::{debug, error, info};
 
 use super::background::Job;
 use super::health::{AUDIT_LOGS, ERASURES, HealthStatuses, PROOFS};
-use crate::marks::Folder;
-use crate::metrics::{Checkpoints, FoldLag};
+use crate::counts::EntryCounter;
+use crate::metrics::{Checkpoints, CountingLag};
 use crate::signer::{Signer, SignerStopped};
 use crate::store::Store;
 
-/// Errors of the signer that may pass change its health once they have lasted so long.
+/// After transient errors for this long, the health of proofs becomes NOT_SERVING.
 const MAX_SIGNING_OUTAGE: Duration = Duration::from_secs(60);
 
-/// Adds new entries to the counts.
+/// Adds new entries to the running counts.
 pub(super) struct CountJob {
-    pub(super) folder: Folder,
-    pub(super) lag: FoldLag,
+    pub(super) counter: EntryCounter,
+    pub(super) lag: CountingLag,
     pub(super) ticks: u32,
 }
 
@@ -29,11 +29,11 @@ impl Job for CountJob {
 
     async fn run(&mut self) -> Result<(), String> {
         self.ticks = self.ticks.wrapping_add(1);
-        self.folder.step(self.ticks, &self.lag).await.map_err(|error| error.with_causes())
+        self.counter.step(self.ticks, &self.lag).await.map_err(|error| error.with_causes())
     }
 }
 
-/// Signs checkpoints. Health checks of the service for proofs say whether it can.
+/// Signs checkpoints, and sets the health of the service for proofs accordingly.
 pub(super) struct SigningJob {
     signer: Signer,
     health: HealthStatuses,
@@ -42,7 +42,7 @@ pub(super) struct SigningJob {
 }
 
 impl SigningJob {
-    /// A job that runs from now on. `health` says NOT_SERVING until its first success.
+    /// A new job. `health` says NOT_SERVING until its first success.
     pub(super) fn new(signer: Signer, health: HealthStatuses, checkpoints: Checkpoints) -> Self {
         health.set(PROOFS, false);
         Self { signer, health, checkpoints, succeeded_at: Instant::now() }
@@ -80,8 +80,8 @@ impl Job for SigningJob {
     }
 }
 
-/// Asks the database whether it answers. The health of the services that need it follows; that of the whole server does
-/// not, since nobody should restart a process because its database is away.
+/// Pings the database and sets the health of the services that need it. The health of the whole server stays SERVING,
+/// because restarting the process does not bring the database back.
 pub(super) struct DatabaseHealthJob {
     store: Store,
     health: HealthStatuses,
@@ -89,7 +89,7 @@ pub(super) struct DatabaseHealthJob {
 }
 
 impl DatabaseHealthJob {
-    /// A job for a database that has just been opened.
+    /// A job for a database that was just opened.
     pub(super) fn new(store: Store, health: HealthStatuses) -> Self {
         Self { store, health, did_answer: true }
     }
@@ -98,7 +98,7 @@ impl DatabaseHealthJob {
 impl Job for DatabaseHealthJob {
     const NAME: &'static str = "database_health";
     const PERIOD: Duration = Duration::from_secs(1);
-    /// A database that does not answer is a finding, and no failure to look.
+    /// A database that does not answer is a result of the job, not a failure.
     type Error = std::convert::Infallible;
 
     async fn run(&mut self) -> Result<(), Self::Error> {

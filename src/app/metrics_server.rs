@@ -1,5 +1,5 @@
-//! The port where metrics are read. It asks for no credential, and has its own small bounds, so that it answers while
-//! the service itself is overloaded or drains.
+//! The port for metrics. It needs no credential, and has small limits of its own, so that it answers while the service
+//! is overloaded or drains.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -24,20 +24,20 @@ use tracing::{debug, info, warn};
 use crate::metrics::{CONTENT_TYPE as FORMAT, Metrics};
 use crate::telemetry;
 
-/// The most connections at once; more wait until one ends.
+/// The most connections at once; others wait until one ends.
 const MAX_CONNECTIONS: usize = 16;
-/// The longest that one may take, for its one request.
+/// The longest that one connection may take, for its one request.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// After an accept that failed, as it does where no more files may be open.
+/// The pause after a failed accept, for example when no more files may be open.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Where metrics are read until this is dropped.
+/// The metrics port, served until this is dropped.
 pub(super) struct MetricsServer {
     pub(super) address: SocketAddr,
     _server: AbortOnDropHandle<Infallible>,
 }
 
-/// Serves `metrics` at `listen`, if it says where.
+/// Serves `metrics` at `listen`; `None` disables it.
 pub(super) async fn start(listen: Option<&str>, metrics: &Metrics) -> anyhow::Result<Option<MetricsServer>> {
     metrics.dropped_log_lines(telemetry::dropped_lines);
     let Some(listen) = listen else { return Ok(None) };
@@ -45,7 +45,7 @@ pub(super) async fn start(listen: Option<&str>, metrics: &Metrics) -> anyhow::Re
     let listener = bound.with_context(|| format!("cannot listen on {listen}, for metrics"))?;
     let address = listener.local_addr()?;
     info!(%address, "serving metrics");
-    // One at a time is made.
+    // The lock allows one scrape at a time.
     let making = Arc::new(Mutex::new(metrics.clone()));
     let router = Router::new().route("/metrics", get(scrape)).with_state(making);
     let _server = AbortOnDropHandle::new(tokio::spawn(serve(listener, router)));
@@ -56,7 +56,7 @@ async fn scrape(State(making): State<Arc<Mutex<Metrics>>>) -> Response {
     match making.lock().await.text() {
         Ok(text) => ([(CONTENT_TYPE, FORMAT)], text).into_response(),
         Err(error) => {
-            warn!(%error, "metrics cannot be written");
+            warn!(%error, "cannot encode the metrics");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
@@ -75,14 +75,14 @@ async fn serve(listener: TcpListener, router: Router) -> Infallible {
                 });
             }
             Err(error) => {
-                warn!(%error, "the port of the metrics accepts nothing");
+                warn!(%error, "cannot accept connections on the metrics port");
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
             }
         }
     }
 }
 
-/// Answers the one request of a connection.
+/// Serves the one request of a connection.
 async fn answer(stream: TcpStream, router: Router) {
     let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new()
@@ -91,7 +91,7 @@ async fn answer(stream: TcpStream, router: Router) {
         .serve_connection(TokioIo::new(stream), service);
     match tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "a reader of metrics went away"),
-        Err(_) => debug!("a reader of metrics took too long"),
+        Ok(Err(error)) => debug!(%error, "a metrics client disconnected"),
+        Err(_) => debug!("a metrics client took too long"),
     }
 }

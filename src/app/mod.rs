@@ -2,33 +2,29 @@
 
 mod admission;
 mod background;
-mod deadline;
 pub mod gateway;
 mod health;
+mod http;
 mod jobs;
 mod metrics_server;
 mod net;
-mod protocols;
-mod reflection;
-mod request_metrics;
-mod security;
 mod server;
 mod service;
 
 use std::time::Duration;
 
-use http::HeaderValue;
+use axum::http::HeaderValue;
 
 pub use net::ConnectionLimits;
 pub use server::Running;
-pub use service::{Options, Parts, RATE, READS, record_keys, recorder, start};
+pub use service::{Options, RATE, READS, ServiceParts, record_keys, recorder, start};
 
-/// How a server runs, whatever it serves.
+/// Options that both servers share.
 #[derive(Debug, Clone)]
 pub struct Serving {
-    /// `host:port`; port 0 takes a free one.
+    /// `host:port`. Port 0 takes a free port.
     pub listen: String,
-    /// Where metrics are read, the same way; nowhere without.
+    /// The address of the metrics port, in the same form; `None` disables it.
     pub metrics_listen: Option<String>,
     /// The longest that one request may take.
     pub request_timeout: Duration,
@@ -36,20 +32,20 @@ pub struct Serving {
     pub drain_delay: Duration,
     /// The longest that open requests may take after that.
     pub drain_limit: Duration,
-    /// The origins whose pages may call it from a browser, beside its own.
+    /// Origins other than the server's own whose pages may call it from a browser.
     pub cors_origins: Vec<HeaderValue>,
-    /// The limits of simultaneous work.
+    /// The limits of concurrent work.
     pub limits: Limits,
 }
 
-/// The limits of simultaneous work. A server refuses everything beyond them.
+/// The limits of concurrent work. A server refuses everything beyond them.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections.
+    /// The limits of connections.
     pub connections: ConnectionLimits,
-    /// Requests under way, until their responses have ended; of one API key four fifths. Not more than the reads that may
-    /// run or wait: to refuse a request here is cheap, and a read only after all checks kept two cores from most of their
-    /// work.
+    /// Requests under way until their responses have ended; one API key may have four fifths of them. Keep it at or
+    /// below the number of reads that may run or wait: refusing a request here is cheap, but refusing reads after all
+    /// checks kept two cores from most of their work.
     pub requests: usize,
     /// Bytes that requests and responses hold.
     pub bytes: usize,

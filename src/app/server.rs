@@ -1,4 +1,4 @@
-//! The server under service and gateway: it takes a port, serves it until it is told to stop, and drains.
+//! The server under the service and the gateway: it binds a port, serves until it is stopped, and drains.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,32 +15,30 @@ use tracing::{info, warn};
 use super::Serving;
 use super::background::Jobs;
 use super::health::HealthStatuses;
+use super::http::protocols::Protocols;
 use super::metrics_server::MetricsServer;
 use super::net::{ConnectionLimits, Server};
-use super::protocols::Protocols;
 use crate::limits::Budget;
 use crate::metrics::Metrics;
 use crate::store::Store;
 
-/// Open files beside those of connections: the database's, and some that are just being closed.
+/// Open files beside those of connections: for the database, and for sockets that are just closing.
 const FILES: usize = 128;
-/// The most bytes of a message that needs no key.
-pub(super) const MAX_PROBE: usize = 4 * 1024;
 
-/// A server that accepts requests.
+/// A running server.
 pub struct Running {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
-    /// Where its metrics are read.
+    /// The address of its metrics port.
     pub metrics_address: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Running {
-    /// Stops accepting, lets open requests end within the drain limit, and closes what it used.
+    /// Stops accepting, lets open requests end within the drain limit, and releases all resources.
     pub async fn stop(self) -> anyhow::Result<()> {
-        // A server that has ended by itself hears nothing, and says why below.
+        // If the server has ended by itself, the send fails; the next line returns the reason.
         let _ = self.stop.send(());
         self.server.await?
     }
@@ -55,31 +53,31 @@ impl Running {
     }
 }
 
-/// The parts that the service needs until its last request has ended. A gateway needs none.
+/// The parts that the service needs until its last request has ended. A gateway has none.
 pub(super) struct ServiceHandles {
     pub(super) store: Store,
-    /// Ends when no connection is left that could queue a write.
+    /// Ends once no connection is left that could queue a write.
     pub(super) writer: JoinHandle<()>,
-    /// End when the drain begins, so before the writer, to which they may write.
+    /// Stopped when the drain begins, so before the writer that they use.
     pub(super) jobs: Jobs,
 }
 
-/// Waits for a writer that ends before its time.
+/// Waits for a writer that ends too early. Without a writer, waits for ever.
 async fn writer_ended(backing: &mut Option<ServiceHandles>) {
     match backing {
-        // However it ended, nothing can be written.
+        // Whatever ended it, nothing can be written any more.
         Some(backing) => drop((&mut backing.writer).await),
         None => std::future::pending().await,
     }
 }
 
-/// The port that a server will serve.
+/// A bound port, not served yet.
 pub(super) struct BoundListener {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-/// Takes the port, before anything else is begun that would have to be undone.
+/// Binds the port. Call this first, so that a failure leaves nothing to undo.
 pub(super) async fn bind(listen: &str, limits: ConnectionLimits) -> anyhow::Result<BoundListener> {
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
@@ -87,7 +85,7 @@ pub(super) async fn bind(listen: &str, limits: ConnectionLimits) -> anyhow::Resu
     Ok(BoundListener { listener, address })
 }
 
-/// Raises the limit of open files as far as it may be, and warns where that is not enough for `connections`.
+/// Raises the limit of open files to its maximum, and warns if that is too low for `connections`.
 fn allow_files(connections: usize) {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let allowed = getrlimit(Resource::Nofile);
@@ -95,11 +93,11 @@ fn allow_files(connections: usize) {
     let current = if setrlimit(Resource::Nofile, raised).is_ok() { raised.current } else { allowed.current };
     let needed = (connections + FILES) as u64;
     if let Some(allowed) = current.filter(|current| *current < needed) {
-        warn!(allowed, needed, "the limit of open files is below what the connections need; raise it, or take fewer");
+        warn!(allowed, needed, "the open-file limit is too low for all connections; raise it, or allow fewer");
     }
 }
 
-/// Serves `protocols` until it is stopped. `draining` turns true when that begins, and `health` tells it.
+/// Serves `protocols` until stopped. When the drain begins, `draining` becomes true and `health` says NOT_SERVING.
 pub(super) fn spawn(
     BoundListener { listener, address }: BoundListener,
     protocols: Protocols,
@@ -115,14 +113,14 @@ pub(super) fn spawn(
     let server = Server::new(answer, serving.limits.connections, budget, metrics);
     let (begin, begins) = oneshot::channel::<()>();
     let shutdown = async {
-        // A dropped sender stops it as well.
+        // A dropped sender starts the shutdown as well.
         let _ = begins.await;
     };
     let accepting = server.serve(listener, shutdown).boxed();
     let served = serve(accepting, begin, stopped, serving, (draining, health), backing);
     let server = tokio::spawn(async move {
         let ended = served.await;
-        // To the end, so that a drain is seen.
+        // Metrics stay available until the end, so that a drain can be monitored.
         drop(scraped);
         ended
     });

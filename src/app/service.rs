@@ -1,4 +1,4 @@
-//! The service: the store, what is done with it, and gRPC and REST on one port.
+//! The service: the store, the capabilities on top of it, and gRPC and REST on one port.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -14,12 +14,14 @@ use tracing::{info, warn};
 use super::admission::Admission;
 use super::background::Jobs;
 use super::health::{self, AUDIT_LOGS, ERASURES, HealthStatuses, PROOFS, SERVER};
+use super::http::protocols::{Protocols, path};
+use super::http::reflection;
 use super::jobs::{CountJob, DatabaseHealthJob, SigningJob};
-use super::protocols::{Protocols, path};
 use super::server::{self, Running, ServiceHandles};
-use super::{Serving, metrics_server, reflection};
+use super::{Serving, metrics_server};
 use crate::access::Access;
 use crate::catalogue::Catalogues;
+use crate::counts::EntryCounter;
 use crate::domain::{Clock, Random};
 use crate::error::Error;
 use crate::grpc::pb::audit_log_service_server::AuditLogServiceServer;
@@ -29,57 +31,56 @@ use crate::grpc::{self, MAX_REQUEST, MAX_RESPONSE, pb};
 use crate::ingest::{Batch, Eraser, Ingest, LoadRecordKeys, QueueLimits, RecordKeys};
 use crate::integrity::Integrity;
 use crate::limits::Budget;
-use crate::marks::Folder;
 use crate::metrics::Metrics;
 use crate::query::Query;
 use crate::rest;
-use crate::signer::{Keys, Record, Signer, Signing};
+use crate::signer::{CheckpointKeys, Record, Signer, Signing};
 use crate::store::Store;
 use auditlog_verify::merkle::SERVICE;
 
-/// Reads that may run or wait, unless told otherwise: where each takes a tenth of a second of ten connections, the
-/// last waits for three.
+/// The default number of reads that may run or wait. If each takes 0.1 s of one of ten connections, the last one waits
+/// three seconds.
 pub const READS: usize = 320;
-/// Requests a second of each key, unless told otherwise: less than half of what two cores do, so that one client that
-/// runs away leaves the others their share. With 1,000 entries a request it is far more than a writer needs.
+/// The default rate limit of a key, in requests per second: less than half of what two cores can serve, so that a
+/// runaway client leaves the rest to others. With 1,000 entries per request, it is far more than a writer needs.
 pub const RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1_999);
 
-/// How long it counts as ready once it was.
+/// How long a successful readiness check is cached.
 const READY: Duration = Duration::from_secs(1);
 
-/// How the service runs.
+/// The options of the service.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How it is served.
+    /// Options that the gateway has too.
     pub serving: Serving,
     /// Whether REST is served beside gRPC.
     pub rest: bool,
-    /// Whether it keeps counts.
-    pub folds: bool,
+    /// Whether this process keeps the running counts up to date.
+    pub running_counts: bool,
     /// The limits of the write queue.
     pub queue: QueueLimits,
-    /// Reads that may run or wait for a connection of the database.
+    /// Reads that may run or wait for a database connection.
     pub reads: usize,
-    /// Requests a second of each key.
+    /// The rate limit of each key, in requests per second.
     pub rate: NonZeroU32,
-    /// The keys that sign checkpoints. Without them nothing is signed.
+    /// The keys that sign checkpoints. `None` disables signing.
     pub signing: Option<Signing>,
 }
 
-/// The parts of a service, which tests replace.
-pub struct Parts {
+/// The dependencies of a service, which tests replace.
+pub struct ServiceParts {
     /// The database.
     pub store: Store,
-    /// The time.
+    /// The current time.
     pub clock: Clock,
-    /// Ids, keys and log ids.
+    /// For entry ids, salts and log ids.
     pub random: Random,
 }
 
-/// Binds and serves.
-pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
-    let Parts { store, clock, random } = parts;
-    let Options { serving, rest, folds, queue, reads, rate, signing } = options;
+/// Binds the port and starts the service.
+pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Running> {
+    let ServiceParts { store, clock, random } = parts;
+    let Options { serving, rest, running_counts, queue, reads, rate, signing } = options;
     let metrics = Metrics::default();
     let bound = server::bind(&serving.listen, serving.limits.connections).await?;
     let scraped = metrics_server::start(serving.metrics_listen.as_deref(), &metrics).await?;
@@ -90,7 +91,7 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
         metrics.pools(move || store.pools());
     }
     let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue, &metrics);
-    // The rest of the time is for its last transaction, and for readers that it waits for.
+    // The rest of the request's time is for the last transaction, and for readers that it waits for.
     let erasing = serving.request_timeout / 3;
     let keys = signing.clone().map(|signing| record_keys(signing, clock.clone()));
     let eraser = Eraser::new(store.clone(), clock.clone(), random.clone(), erasing, keys, &metrics);
@@ -98,8 +99,8 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     let health = HealthStatuses::serving(&[SERVER, AUDIT_LOGS, ERASURES, PROOFS]);
     let mut jobs = Jobs::new(&metrics, clock.clone());
     jobs.spawn(DatabaseHealthJob::new(store.clone(), health.clone()));
-    if folds {
-        jobs.spawn(CountJob { folder: Folder::new(store.for_jobs()), lag: metrics.fold_lag(), ticks: 0 });
+    if running_counts {
+        jobs.spawn(CountJob { counter: EntryCounter::new(store.for_jobs()), lag: metrics.counting_lag(), ticks: 0 });
     }
     if let Some(job) = signing_job(&store, &clock, signing, &ingest, &health, &metrics).await? {
         jobs.spawn(job);
@@ -139,7 +140,7 @@ pub async fn start(parts: Parts, options: Options) -> anyhow::Result<Running> {
     Ok(running)
 }
 
-/// The job that signs; `None` without a signing key.
+/// The signing job; `None` without a signing key.
 async fn signing_job(
     store: &Store,
     clock: &Clock,
@@ -154,7 +155,7 @@ async fn signing_job(
         health.set(PROOFS, false);
         match is_missing {
             true => {
-                warn!("logs were signed before, and no signing key is configured: what is written now is not signed")
+                warn!("logs were signed before, and no signing key is configured: new entries are not signed")
             }
             false => info!("checkpoints are not signed: no signing key is configured"),
         }
@@ -164,15 +165,18 @@ async fn signing_job(
     Ok(Some(SigningJob::new(signer, health.clone(), metrics.checkpoints())))
 }
 
-/// Gives the keys of `signing` that sign the records of erasures, read anew each time.
+/// Returns a loader of the keys of `signing` that sign erasure records. It reads the key file anew at each call.
 pub fn record_keys(signing: Signing, clock: Clock) -> LoadRecordKeys {
     Arc::new(move |log_id, known| {
         let Signing { key_file, log_name } = &signing;
-        Ok(RecordKeys { origin: log_name.origin(log_id)?, keys: Keys::load(key_file)?.into_known(known, clock.now()) })
+        Ok(RecordKeys {
+            origin: log_name.origin(log_id)?,
+            keys: CheckpointKeys::load(key_file)?.into_known(known, clock.now()),
+        })
     })
 }
 
-/// Writes what the service records of itself.
+/// Returns a function that writes the service's own entries.
 pub fn recorder(ingest: Ingest) -> Record {
     Box::new(move |organization, entry, catalogue| {
         let ingest = ingest.clone();
@@ -185,7 +189,7 @@ pub fn recorder(ingest: Ingest) -> Record {
     })
 }
 
-/// Whether requests can be taken. However many ask, who need no key, the database is asked once.
+/// Whether the service can take requests. All callers share one cached database ping, since readiness needs no key.
 async fn ready(store: Store, asked: Cache<(), ()>, is_draining: bool) -> Result<(), Status> {
     if is_draining {
         return Err(Error::Draining.into());

@@ -12,7 +12,7 @@ use crate::catalogue::FRESH;
 use crate::domain::{CatalogueName, Clock, PathSegment};
 use crate::store::{Addition, Removal, Store};
 
-/// When services have noticed a change, and have written what they took before.
+/// After this time, running services have noticed a change, and have written the entries that they accepted before.
 const NOTICED: Duration = FRESH.saturating_add(Duration::from_secs(1));
 
 /// Lists the resource types and actions, and adds and removes resource types.
@@ -22,14 +22,14 @@ Examples:
   auditlog catalogue list
   auditlog catalogue add webhook --history webhooks
   auditlog catalogue remove webhook")]
-pub struct Catalogue {
+pub struct CatalogueArgs {
     #[command(subcommand)]
-    command: Command,
+    command: CatalogueCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
-    /// List them: kind, name, and the path of a resource type's histories.
+enum CatalogueCommand {
+    /// List resource types and actions, one per line: kind, name, and the history path of a resource type or -.
     #[command(after_help = "\
 Examples:
   auditlog catalogue list")]
@@ -37,8 +37,8 @@ Examples:
         #[command(flatten)]
         database: Database,
     },
-    /// Add a resource type, or the path of its histories to one that has none. Services that run notice
-    /// within 5 seconds.
+    /// Add a resource type, or add a history path to a resource type without one. Running services notice within 5
+    /// seconds.
     #[command(after_help = "\
 Examples:
   auditlog catalogue add webhook --history webhooks
@@ -46,48 +46,51 @@ Examples:
     Add {
         #[command(flatten)]
         database: Database,
-        /// What entries call it, such as vector_store: a-z, 0-9 and _, a letter first, at most 64.
+        /// Name of the resource type, such as vector_store: a letter, then at most 63 of a-z, 0-9 and _.
         #[arg(value_name = "NAME")]
         name: CatalogueName,
-        /// Serve its histories as GET /v1/SEGMENT/{id}/history: a-z, 0-9 and -, a letter first, at most 64.
+        /// Serve its histories at GET /v1/SEGMENT/{id}/history. SEGMENT is a letter, then at most 63 of a-z, 0-9 and -.
         #[arg(long, value_name = "SEGMENT")]
         history: Option<PathSegment>,
     },
-    /// Remove a resource type that no entry has. One that is in use stays: entries are never deleted.
+    /// Remove a resource type without entries. A type with entries stays, because entries are never deleted. The
+    /// command takes 6 seconds, until running services have noticed.
     #[command(after_help = "\
 Examples:
   auditlog catalogue remove webhook")]
     Remove {
         #[command(flatten)]
         database: Database,
-        /// Its name.
+        /// Name of the resource type.
         #[arg(value_name = "NAME")]
         name: CatalogueName,
     },
 }
 
-impl Catalogue {
+impl CatalogueArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self.command {
-            Command::List { database } => list(database).await,
-            Command::Add { database, name, history } => {
+            CatalogueCommand::List { database } => list(database).await,
+            CatalogueCommand::Add { database, name, history } => {
                 let store = database.open_existing().await?;
                 match store.add_resource_type(&name, history.as_ref()).await? {
                     Addition::Added => tell!("Added resource type {name}. Services notice within 5 seconds."),
-                    Addition::PathAdded => tell!("{name} has histories now. Services notice within 5 seconds."),
-                    Addition::Known => tell!("Resource type {name} is there already."),
+                    Addition::PathAdded => tell!("Added the history path of {name}. Services notice within 5 seconds."),
+                    Addition::Known => tell!("Resource type {name} already exists."),
                     Addition::OtherPath(path) => {
                         bail!(
-                            "{name} is there already with histories at /v1/{path}/{{id}}/history, which clients may use"
+                            "{name} already has histories at /v1/{path}/{{id}}/history, and clients may use that path"
                         )
                     }
-                    Addition::PathTaken(other) => bail!("that history path is {other}'s; name another --history"),
-                    Addition::Full(most) => bail!("there are {most} resource types, those removed included: the most"),
+                    Addition::PathTaken(other) => {
+                        bail!("the history path belongs to {other}; choose another --history")
+                    }
+                    Addition::Full(most) => bail!("{most} resource types are the maximum, and removed ones count"),
                 }
                 store.close().await;
                 Ok(())
             }
-            Command::Remove { database, name } => {
+            CatalogueCommand::Remove { database, name } => {
                 let store = database.open_existing().await?;
                 remove(&store, &name).await?;
                 tell!("Removed resource type {name}.");
@@ -98,7 +101,8 @@ impl Catalogue {
     }
 }
 
-/// Removes a type for good, or not at all: services that run may still have it for some seconds.
+/// Removes a type. Running services may still accept entries of it for some seconds; if one did, the type is added
+/// again.
 async fn remove(store: &Store, name: &CatalogueName) -> anyhow::Result<()> {
     let used = |organization: String| {
         anyhow!("{name} is in use: organization {organization} has entries of it, and entries are never deleted")
@@ -107,13 +111,13 @@ async fn remove(store: &Store, name: &CatalogueName) -> anyhow::Result<()> {
         Removal::Removed(segment) => segment,
         Removal::Unknown => bail!("{}", unknown(name, &store.catalogue().await?)),
         Removal::Used(organization) => return Err(used(organization)),
-        Removal::Needed => bail!("{name} stays: entries that the service makes itself are of it"),
+        Removal::Needed => bail!("{name} cannot be removed: entries of the service itself have this type"),
     };
-    tell!("Waiting {} seconds, until services that run have noticed …", NOTICED.as_secs());
+    tell!("Waiting {} seconds until running services have noticed …", NOTICED.as_secs());
     tokio::time::sleep(NOTICED).await;
     if let Some(organization) = store.user_of_resource_type(name).await? {
         store.add_resource_type(name, segment.as_ref()).await?;
-        return Err(used(organization).context("it was used while it was removed, and stays"));
+        return Err(used(organization).context("it was used during the removal, and stays"));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the commands that talk to a running service share.
+//! Connection options, retries and error messages of the commands that call a running service.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -19,23 +19,23 @@ use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use crate::grpc::pb::erasure_service_client::ErasureServiceClient;
 use crate::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use crate::grpc::{self, MAX_RESPONSE};
-use crate::rest::Failure;
+use crate::rest::ErrorResponse;
 use crate::retry::Backoff;
 
-/// How long one call may take.
+/// The deadline of one call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a service may be away before a command gives up, and the pauses between its tries.
+/// How long a command retries while the service is unavailable, and its back-off.
 const OUTAGE_TIMEOUT: Duration = Duration::from_secs(20);
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// The service to talk to, and the key to show it.
+/// The service to call, and the API key for it.
 #[derive(Args)]
 pub(super) struct Client {
-    /// The service.
+    /// URL of the service: http:// or https://, and a host.
     #[arg(long, env = "AUDITLOG_ENDPOINT", hide_env_values = true, default_value = "http://127.0.0.1:8080", value_parser = endpoint, value_name = "URL")]
     pub(super) endpoint: Endpoint,
-    /// The API key. The file AUDITLOG_API_KEY_FILE may hold it.
+    /// API key. AUDITLOG_API_KEY_FILE may name a file with the key in its first line.
     #[arg(
         long,
         env = "AUDITLOG_API_KEY",
@@ -47,11 +47,11 @@ pub(super) struct Client {
     pub(super) api_key: Secret,
 }
 
-/// Where a service listens.
+/// Parses the URL of a service. Errors: it has a user, a path or a query, or another scheme than http and https.
 pub(super) fn endpoint(url: &str) -> Result<Endpoint, Invalid> {
     let allowed = "must be http:// or https:// and a host, such as http://127.0.0.1:8080";
     if url.contains('@') {
-        // The URL itself is not shown: it may hold a password.
+        // The error does not quote the URL, which may hold a password.
         return Err(Invalid::new(allowed, "one with a user or a password, which gRPC does not send"));
     }
     let known = ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
@@ -65,13 +65,13 @@ pub(super) fn endpoint(url: &str) -> Result<Endpoint, Invalid> {
     }
 }
 
-/// A connected client.
+/// A client of the audit log service. It sends the API key with each call.
 pub(super) type AuditLogs = AuditLogServiceClient<Authorized>;
 pub(super) type Erasures = ErasureServiceClient<Authorized>;
-pub(super) type Integrity = IntegrityServiceClient<Authorized>;
+pub(super) type IntegrityClient = IntegrityServiceClient<Authorized>;
 type Authorized = InterceptedService<Channel, Authorize>;
 
-/// Puts the key into each call.
+/// Adds the API key to each call.
 #[derive(Clone)]
 pub(super) struct Authorize(MetadataValue<Ascii>);
 
@@ -83,19 +83,19 @@ impl Interceptor for Authorize {
 }
 
 impl Client {
-    /// Prepares the connection, which is made with the first call.
+    /// Prepares a client for entries. It connects with the first call.
     pub(super) fn connect(&self) -> anyhow::Result<AuditLogs> {
         let client = AuditLogServiceClient::new(self.channel()?);
         Ok(client.max_decoding_message_size(MAX_RESPONSE))
     }
 
-    /// The same to erase with.
+    /// Prepares a client for erasures.
     pub(super) fn erasures(&self) -> anyhow::Result<Erasures> {
         Ok(ErasureServiceClient::new(self.channel()?))
     }
 
-    /// The same to verify with.
-    pub(super) fn integrity(&self) -> anyhow::Result<Integrity> {
+    /// Prepares a client for checkpoints, proofs and the hashed entries.
+    pub(super) fn integrity(&self) -> anyhow::Result<IntegrityClient> {
         let client = IntegrityServiceClient::new(self.channel()?);
         Ok(client.max_decoding_message_size(MAX_RESPONSE))
     }
@@ -109,7 +109,7 @@ impl Client {
     }
 }
 
-/// What `status`, an answer of the service at `endpoint`, says to a person.
+/// An error that explains to a person why a call to `endpoint` failed with `status`.
 pub(super) fn explained(status: &Status, endpoint: &Endpoint) -> anyhow::Error {
     if status.details().is_empty() && status.code() == Code::Unavailable {
         let mut cause: &dyn std::error::Error = status;
@@ -118,15 +118,15 @@ pub(super) fn explained(status: &Status, endpoint: &Endpoint) -> anyhow::Error {
         }
         return anyhow!("cannot reach the service at {}: {cause}", endpoint.uri());
     }
-    anyhow!("{}", Failure::from(status.clone()))
+    anyhow!("{}", ErrorResponse::from(status.clone()))
 }
 
-/// Whether `reason` is what the service gives.
+/// Whether the service gives `reason` for the failure.
 pub(super) fn is_for(status: &Status, reason: Reason) -> bool {
     grpc::status::reason(status) == Some(reason)
 }
 
-/// Tries a call again while the service is away or busy: twenty seconds long at most, from the first failure on. Calls
+/// Retries a call while the service is unavailable or overloaded, for at most 20 seconds after the first failure. Calls
 /// that change something must be safe to repeat.
 pub(super) struct Retry {
     backoff: Backoff,
@@ -134,13 +134,13 @@ pub(super) struct Retry {
 }
 
 impl Retry {
-    /// Says above `progress` that a call is tried again.
+    /// Reports above `progress` that a call is retried.
     pub(super) fn new(progress: &ProgressBar) -> Self {
         let backoff = Backoff::new(FIRST_BACKOFF, MAX_BACKOFF).within(OUTAGE_TIMEOUT);
         Self { backoff, progress: progress.clone() }
     }
 
-    /// What `call` gives once it succeeds. Errors: those of [`Retry::wait`].
+    /// Calls until `call` succeeds, and returns the response. Errors: those of [`Retry::wait`].
     pub(super) async fn call<T, F>(mut self, call: impl Fn() -> F) -> Result<T, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -153,13 +153,13 @@ impl Retry {
         }
     }
 
-    /// Begins anew, after something has succeeded.
+    /// Restarts back-off and time limit after a success.
     pub(super) fn reset(&mut self) {
         self.backoff.reset();
     }
 
-    /// Waits before the next try of a call that ended with `status`. Errors: `status`, if it will not pass by itself, or
-    /// has lasted for too long.
+    /// Waits before the next try of a call that failed with `status`. Errors: `status`, if a retry cannot help or the
+    /// time limit is over.
     pub(super) async fn wait(&mut self, status: Status) -> Result<(), Status> {
         if !may_pass(&status) {
             return Err(status);
@@ -167,22 +167,22 @@ impl Retry {
         let Some(pause) = self.backoff.next() else { return Err(status) };
         if self.backoff.taken() == 1 {
             let (code, why) = (status.code(), status.message());
-            self.progress.suspend(|| tell!("the service cannot do this now ({code:?}: {why}); trying again"));
+            self.progress.suspend(|| tell!("the service is unavailable or busy ({code:?}: {why}); retrying"));
         }
         tokio::time::sleep(pause).await;
         Ok(())
     }
 }
 
-/// Whether the same call may succeed soon. A connection that breaks in the middle of a call is UNKNOWN. An entry that is
-/// too early may be so for years.
+/// Whether the same call may succeed soon. UNKNOWN is a connection that broke during a call. A timestamp ahead of the
+/// server's clock is not retried: it may be years ahead.
 fn may_pass(status: &Status) -> bool {
     const PASSING: [Code; 5] =
         [Code::Unavailable, Code::ResourceExhausted, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown];
     PASSING.contains(&status.code()) && !is_for(status, Reason::TimestampAhead)
 }
 
-/// `endpoint` with what every connection to the service needs; warns where keys would travel in the clear.
+/// Sets timeouts, keepalive and TLS on `endpoint`. Warns if API keys would cross the network unencrypted.
 pub(super) fn prepared(endpoint: &Endpoint) -> anyhow::Result<Endpoint> {
     let uri = endpoint.uri();
     let prepared = endpoint
@@ -190,7 +190,7 @@ pub(super) fn prepared(endpoint: &Endpoint) -> anyhow::Result<Endpoint> {
         .connect_timeout(Duration::from_secs(5))
         .http2_keep_alive_interval(Duration::from_secs(30))
         .keep_alive_while_idle(true)
-        // Errors travel in headers.
+        // gRPC errors and their details travel in headers.
         .http2_max_header_list_size(128 * 1024)
         .tcp_nodelay(true);
     if uri.scheme_str() == Some("https") {

@@ -5,7 +5,7 @@ use std::io::{Write, stdout};
 use clap::{Args, CommandFactory};
 use clap_complete::{Shell, generate};
 
-/// Which shell to complete for.
+/// Prints a completion script.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -13,7 +13,7 @@ Examples:
   auditlog completions zsh > \"${fpath[1]}/_auditlog\"
   auditlog completions fish > ~/.config/fish/completions/auditlog.fish")]
 pub struct Completions {
-    /// The shell.
+    /// Shell that runs the script.
     #[arg(value_enum, value_name = "SHELL")]
     shell: Shell,
 }

@@ -13,35 +13,36 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::client::{Client, endpoint};
 use super::{import, keys, serve};
 use crate::access::{Scope, create_key};
-use crate::app::{self, Limits, Options, Parts, RATE, READS, Serving};
+use crate::app::{self, Limits, Options, RATE, READS, ServiceParts, Serving};
 use crate::domain::{Clock, OrganizationId, Random, Secret};
 use crate::files;
 use crate::ingest::QueueLimits;
-use crate::signer::{Keys, Signing};
+use crate::signer::{CheckpointKeys, Signing};
 use crate::store::Store;
 
-/// The examples of the public documentation, and 400 entries of a real trail. Source: tests/data.
+/// The examples of the public documentation, and 400 entries of a real audit trail. Source: tests/data.
 const ENTRIES: &[u8] = include_bytes!("../../assets/demo.ndjson.gz");
 const ORGANIZATION: &str = "org_abc123";
 const FILE: &str = "auditlog-demo.db";
-/// What a path must not hold plainly in a URL.
+/// Characters of a path that a database URL must percent-encode.
 const IN_URL: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#').add(b'\'');
-/// What checkpoints call it.
+/// The log name in the checkpoints.
 const LOG_NAME: &str = "localhost";
 const LISTEN: &str = "127.0.0.1:8080";
 
-/// What to make, and where to serve it.
+/// Serves a new database with example entries.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   auditlog demo
   auditlog demo --file /tmp/try.db --listen 127.0.0.1:0")]
 pub struct Demo {
-    /// The new database file. Without it, auditlog-demo.db, or auditlog-demo-2.db and so on where that
-    /// is taken: no file is overwritten.
+    /// New database file; it must not exist yet. Default: auditlog-demo.db in the current directory, or the first free
+    /// name of auditlog-demo-2.db, auditlog-demo-3.db and so on.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Where to listen, host:port. Without it, 127.0.0.1:8080, or a free port where that is taken.
+    /// Address to listen on, as host:port. Port 0 takes a free port. Default: 127.0.0.1:8080, or a free port if that is
+    /// taken.
     #[arg(long, value_parser = super::serve::address, value_name = "ADDRESS")]
     listen: Option<String>,
 }
@@ -50,14 +51,14 @@ impl Demo {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let file = fresh(self.file)?;
         let signals = serve::Signals::heard()?;
-        // They were made a moment ago, and hold nothing that anybody knows of.
+        // The demo has just created these files, so removing them loses no data of a user.
         let remove = |ends: &[&str]| {
             for end in ends {
                 let _ = fs::remove_file(format!("{}{end}", file.display()));
             }
         };
         let key_file = key_of(&file);
-        if let Err(error) = Keys::create(&key_file, &Random::system()) {
+        if let Err(error) = CheckpointKeys::create(&key_file, &Random::system()) {
             remove(&[""]);
             return Err(error);
         }
@@ -74,7 +75,7 @@ impl Demo {
     }
 }
 
-/// A service with the entries in `file`, and what to say of it.
+/// Starts a service on the database in `file` and imports the entries. Returns the service and the text to print.
 async fn filled(file: &Path, signing: Signing, listen: Option<String>) -> anyhow::Result<(app::Running, String)> {
     let (clock, random) = (Clock::system(), Random::system());
     let path = std::path::absolute(file)?.display().to_string();
@@ -93,19 +94,19 @@ async fn filled(file: &Path, signing: Signing, listen: Option<String>) -> anyhow
     Ok((running, format!("{}: {summary}\n\n{commands}", file.display())))
 }
 
-/// The file of the key that signs the log in `file`.
+/// The key file for the database in `file`.
 fn key_of(file: &Path) -> PathBuf {
     format!("{}.key", file.display()).into()
 }
 
-/// Makes the file, so that nobody else's is used.
+/// Creates the database file. Errors: `named` exists, or all default names are taken.
 fn fresh(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     let create = |path: &Path| files::create(path, b"");
     if let Some(path) = named {
         return match create(&path) {
             Ok(()) => Ok(path),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(anyhow!(
-                "{} is there already, and the demo overwrites nothing; name another --file",
+                "{} already exists, and the demo overwrites nothing; choose another --file",
                 path.display()
             )),
             Err(error) => Err(error).with_context(|| format!("cannot create {}", path.display())),
@@ -122,7 +123,7 @@ fn fresh(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
             Err(error) => return Err(error).with_context(|| format!("cannot create {}", path.display())),
         }
     }
-    Err(anyhow!("{FILE} and 999 others are there already; name another --file"))
+    Err(anyhow!("{FILE} and the other default names are taken; choose another --file"))
 }
 
 async fn start(
@@ -143,13 +144,13 @@ async fn start(
         limits: Limits::default(),
     };
     let start = async |listen: String| {
-        let parts = Parts { store: store.clone(), clock: clock.clone(), random: random.clone() };
+        let parts = ServiceParts { store: store.clone(), clock: clock.clone(), random: random.clone() };
         app::start(
             parts,
             Options {
                 serving: Serving { listen, ..serving.clone() },
                 rest: true,
-                folds: true,
+                running_counts: true,
                 queue: QueueLimits::default(),
                 reads: READS,
                 rate: RATE,
@@ -170,7 +171,7 @@ async fn start(
 fn commands(address: &str, key: &str, url: &str, signing_key: &str) -> String {
     let program = std::env::current_exe().map_or("auditlog".to_owned(), |path| path.display().to_string());
     format!(
-        r#"Ready at http://{address}. Paste into another terminal:
+        r#"Ready at http://{address}. Paste these commands into another terminal:
 
 export AUDITLOG_API_KEY={key}
 export AUDITLOG_ENDPOINT=http://{address}
@@ -192,6 +193,6 @@ echo '{{"id":"log_demo_2","organizationId":"{ORGANIZATION}","resourceType":"user
 '{program}' keys list --database-url '{url}'
 '{program}' signing-key show --signing-key '{signing_key}' --log-name {LOG_NAME} --database-url '{url}'
 
-Ctrl-C stops it; the database stays."#
+Ctrl-C stops the demo; the database file stays."#
     )
 }

@@ -14,11 +14,11 @@ use crate::error::Reason;
 use crate::grpc::pb::erase_audit_logs_request::Target;
 use crate::grpc::pb::{EntryIds, EraseAuditLogsRequest, EraseAuditLogsResponse};
 
-/// What is to be done where files were not cleaned.
-const TRACES: &str = "The files of the database may still hold traces of the values. On PostgreSQL, VACUUM FULL audit_logs \
-                      and CHECKPOINT take them away; on SQLite, the same command again once nobody reads what was before.";
+/// Printed if the database files may still hold the erased values.
+const TRACES: &str = "The database files may still hold traces of the values. On PostgreSQL, VACUUM FULL audit_logs \
+                      and CHECKPOINT remove them. On SQLite, repeat this command after all earlier reads have ended.";
 
-/// What to erase, and why. The key needs the scope `erase`.
+/// Erases values of entries. The API key needs the scope `erase`.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -30,22 +30,24 @@ Examples:
 pub struct Erase {
     #[command(flatten)]
     client: Client,
-    /// The organization.
+    /// Organization id.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
     organization: String,
-    /// An entry, by its id. Repeat it for more, 1,000 at most.
+    /// Id of an entry to erase from. Repeat the option for more entries, at most 1000.
     #[arg(long, value_name = "ID", group = "target")]
     entry: Vec<String>,
-    /// A user: the actor of entries where the user acted, and the content of those where the user is the resource.
+    /// Id of a user. Erases the group actor of entries in which the user acted, and the group content of entries in
+    /// which the user is the resource.
     #[arg(long, value_name = "ID", group = "target")]
     user: Option<String>,
-    /// What to erase: actor (name, e-mail, metadata), content (the resource's name, changes), or both.
+    /// Groups of values to erase, separated by commas: actor (user name, e-mail, metadata), content (resource name,
+    /// changes).
     #[arg(long, value_name = "GROUPS", value_delimiter = ',', default_value = "actor,content")]
     groups: Vec<String>,
-    /// Why. The log keeps it for ever, so it must not say anything about a person.
+    /// Reason for the erasure, 1 to 512 bytes. The log keeps it forever, so it must not hold personal data.
     #[arg(long, value_name = "TEXT", required = true)]
     reason: String,
-    /// Only show what would be erased.
+    /// Show what would be erased, and erase nothing.
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
     /// Erase without asking.
@@ -66,7 +68,7 @@ impl Erase {
         let found = service.erase_audit_logs(request.clone()).await.map(Response::into_inner);
         let found = found.map_err(|status| explained(&status, &client.endpoint))?;
         if let (0, Some(Target::UserId(user))) = (found.groups, &request.target) {
-            tell!("no entry has values left that user {} wrote or is; is the id right?", quoted(user));
+            tell!("no entry by or about the user {} has values left to erase; is the id right?", quoted(user));
         }
         if dry_run {
             writeln!(stdout(), "would erase {}", told(found.groups, found.entries))?;
@@ -75,7 +77,7 @@ impl Erase {
         if found.groups > 0 && !yes {
             confirm(&found, &request.organization_id)?;
         }
-        let mut run = Run::new(found.groups)?;
+        let mut run = ErasureProgress::new(found.groups)?;
         let request = EraseAuditLogsRequest { dry_run: false, ..request };
         let outcome = run.go(&service, &request).await;
         run.progress.finish_and_clear();
@@ -100,13 +102,13 @@ fn counted(count: i64, one: &str, many: &str) -> String {
     format!("{} {}", HumanCount(count.unsigned_abs()), if count == 1 { one } else { many })
 }
 
-/// Asks whoever sits at the terminal.
+/// Asks for confirmation at the terminal. Errors: there is no terminal, or the answer is not yes.
 fn confirm(found: &EraseAuditLogsResponse, organization: &str) -> anyhow::Result<()> {
     let what = told(found.groups, found.entries);
     if !(stdin().is_terminal() && stderr().is_terminal()) {
-        return Err(usage(&format!("this would erase {what} of {organization} for ever; say --yes to do so")));
+        return Err(usage(&format!("this would erase {what} of {organization} forever; confirm with --yes")));
     }
-    tell!("This erases {what} of {organization} for ever. Type yes to go on:");
+    tell!("This erases {what} of {organization} forever. Type yes to continue:");
     let mut answer = String::new();
     stdin().read_line(&mut answer)?;
     match answer.trim() {
@@ -115,8 +117,8 @@ fn confirm(found: &EraseAuditLogsResponse, organization: &str) -> anyhow::Result
     }
 }
 
-/// How far it is.
-struct Run {
+/// The progress of an erasure.
+struct ErasureProgress {
     progress: ProgressBar,
     entries: i64,
     groups: i64,
@@ -124,14 +126,15 @@ struct Run {
     purged: bool,
 }
 
-impl Run {
+impl ErasureProgress {
     fn new(groups: i64) -> anyhow::Result<Self> {
         let progress = ProgressBar::new(groups.unsigned_abs());
         progress.set_style(ProgressStyle::with_template("{bar:30} {percent:>3} % {pos} of {len} groups, {eta} left")?);
         Ok(Self { progress, entries: 0, groups: 0, recorded: Vec::new(), purged: false })
     }
 
-    /// Calls until all is erased, and again while the service is away: what is erased is left alone.
+    /// Calls until all values are erased, and retries while the service is unavailable. A repeated call is safe: it
+    /// leaves erased values alone.
     async fn go(&mut self, service: &Erasures, request: &EraseAuditLogsRequest) -> Result<(), Status> {
         loop {
             let call = || {
@@ -151,20 +154,21 @@ impl Run {
         }
     }
 
-    /// How far it came before the call that failed with `status`, of all that was `found`. That call may have erased
-    /// some, too, which shows in what is `left`.
+    /// Describes how far the erasure came before the call that failed with `status`. `found` is the total at the start,
+    /// `left` the total now. The failed call may have erased values too, which only `left` shows.
     fn ended(&self, found: &EraseAuditLogsResponse, left: Option<EraseAuditLogsResponse>, status: &Status) -> String {
         let is_tampered = is_for(status, Reason::TamperedAuditLog);
-        let then = if is_tampered { "the rest stays, since it was tampered with" } else { "the same command goes on" };
-        // Others may have written meanwhile, and an entry that lost one of its groups is left as one.
+        let then = if is_tampered { "the rest was tampered with and stays" } else { "run the command again" };
+        // Only groups are counted: an entry that lost one of two groups still counts as left. The count of this run is
+        // the minimum, because new entries may have come meanwhile.
         let erased = left.as_ref().map_or(0, |left| found.groups - left.groups).max(self.groups);
         if !self.purged && (erased > 0 || left.is_none()) {
             tell!("{TRACES}");
         }
         let erased = groups(erased);
         match left {
-            Some(left) => format!("erased {erased}, left are {}; {then}", told(left.groups, left.entries)),
-            None => format!("erased {erased} at least; {then}"),
+            Some(left) => format!("erased {erased}, left: {}; {then}", told(left.groups, left.entries)),
+            None => format!("erased at least {erased}; {then}"),
         }
     }
 

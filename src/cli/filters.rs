@@ -1,4 +1,4 @@
-//! The filters that reading commands share.
+//! The filters of the commands that read entries.
 
 use clap::Args;
 
@@ -7,13 +7,13 @@ use crate::domain::{Timestamp, end_of_span, start_of_span};
 use crate::grpc::pb::AuditLogFilter;
 use crate::grpc::wire;
 
-/// Filters by resource and activity. Values of one filter are alternatives, different filters must all match.
+/// Filters by resource and activity. An entry must match every filter that is given, and one value of each.
 #[derive(Args)]
 pub(super) struct Filters {
-    /// Only of this resource type. May be repeated.
+    /// Only entries of this resource type. Repeat the option for more types.
     #[arg(long, value_name = "TYPE", help_heading = "Filters")]
     resource_type: Vec<String>,
-    /// Only of this resource. May be repeated.
+    /// Only entries of the resource with this id. Repeat the option for more resources.
     #[arg(long, value_name = "ID", help_heading = "Filters")]
     resource_id: Vec<String>,
     #[command(flatten)]
@@ -23,16 +23,16 @@ pub(super) struct Filters {
 /// Filters by action, user and time.
 #[derive(Args)]
 pub(super) struct ActivityFilters {
-    /// Only of this action. May be repeated.
+    /// Only entries with this action. Repeat the option for more actions.
     #[arg(long, value_name = "ACTION", help_heading = "Filters")]
     action: Vec<String>,
-    /// Only by this user. May be repeated.
+    /// Only entries of the user with this id. Repeat the option for more users.
     #[arg(long, value_name = "ID", help_heading = "Filters")]
     user_id: Vec<String>,
-    /// Only from this time on: 2025-01-31, or 2025-01-31T23:59:59Z.
+    /// Only entries from this time on, such as 2025-01-31 or 2025-01-31T23:59:59Z. UTC, unless it has an offset.
     #[arg(long, value_name = "DATE", value_parser = start_of_span, help_heading = "Filters")]
     start_date: Option<Timestamp>,
-    /// Only until this time, inclusive at the precision written: 2025-01-31 is that whole day.
+    /// Only entries up to and including this time, at the precision given: 2025-01-31 includes that whole day.
     #[arg(long, value_name = "DATE", value_parser = end_of_span, help_heading = "Filters")]
     end_date: Option<Timestamp>,
 }
@@ -53,7 +53,8 @@ impl ActivityFilters {
 
     fn on(self, resource_types: Vec<String>, resource_ids: Vec<String>) -> anyhow::Result<AuditLogFilter> {
         let Self { action, user_id, start_date, end_date } = self;
-        // The service cannot tell a day before `start_date` from an empty span.
+        // The day before `start_date` ends exactly at `start_date`. The service would take that for an empty time
+        // range.
         if let (Some(start), Some(end)) = (start_date, end_date)
             && start >= end
         {

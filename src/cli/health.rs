@@ -14,10 +14,10 @@ use crate::grpc::health::health_check_response::ServingStatus;
 use crate::grpc::health::health_client::HealthClient;
 use crate::grpc::pb::audit_log_service_server::SERVICE_NAME;
 
-/// What a container's health check may wait for.
+/// The deadline of one check, short enough for the health check of a container.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Which service to ask.
+/// Checks the health of a service.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -25,11 +25,11 @@ Examples:
   auditlog health --service auditlog.v1.IntegrityService
   auditlog health --endpoint https://auditlog.internal && echo up")]
 pub struct Health {
-    /// The service.
+    /// URL of the service: http:// or https://, and a host.
     #[arg(long, env = "AUDITLOG_ENDPOINT", hide_env_values = true, default_value = "http://127.0.0.1:8080", value_parser = client::endpoint, value_name = "URL")]
     endpoint: Endpoint,
-    /// One part of it: auditlog.v1.IntegrityService does not serve while checkpoints cannot be signed. Without it,
-    /// whether the process takes requests and its database answers.
+    /// gRPC service to check, such as auditlog.v1.IntegrityService, which fails while checkpoints cannot be signed.
+    /// Default: check that the process accepts requests and that its database answers.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     service: String,
 }
@@ -53,12 +53,12 @@ impl Health {
         if is_serving(SERVICE_NAME).await? {
             return Ok(writeln!(stdout(), "serving")?);
         }
-        // A drain ends this one first.
+        // During a drain, the status of the whole process fails too.
         match is_serving("").await? {
             true => {
                 bail!("the service at {uri} runs, but its database does not answer; the log of the service says why")
             }
-            false => bail!("the service at {uri} is not serving: it starts or drains"),
+            false => bail!("the service at {uri} is not serving: it is starting or draining"),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io::{Write, stdout};
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 use super::Database;
 use crate::access::{Scope, create_key, revoke_key};
@@ -18,16 +18,16 @@ Examples:
   auditlog keys create --organization org_abc123 --scope read
   auditlog keys list
   auditlog keys revoke 3ZkVmSxOqL2b")]
-pub struct Keys {
+pub struct KeysArgs {
     #[command(subcommand)]
-    command: Command,
+    command: KeysCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
-    /// Create a key and print it, this once. The database keeps a hash.
+enum KeysCommand {
+    /// Create an API key and print it. It cannot be printed again: the database keeps only a hash.
     Create(Create),
-    /// List the keys: id, organization, scopes, and the times of creation, expiry, revocation and last
+    /// List API keys, one per line: id, organization, scopes, and the times of creation, expiry, revocation and last
     /// use.
     #[command(after_help = "\
 Examples:
@@ -37,20 +37,21 @@ Examples:
         #[command(flatten)]
         database: Database,
     },
-    /// End a key. Services notice within 5 seconds.
+    /// Revoke an API key. Running services notice within 5 seconds.
     #[command(after_help = "\
 Examples:
   auditlog keys revoke 3ZkVmSxOqL2b")]
     Revoke {
         #[command(flatten)]
         database: Database,
-        /// The key's id, the part between al_ and the next _.
+        /// Key id: the part of the key between al_ and the next _. The whole key is accepted too.
         #[arg(value_name = "ID")]
         id: String,
     },
 }
 
 #[derive(Args)]
+#[command(group(ArgGroup::new("organizations").args(["organization", "all_organizations"]).required(true)))]
 #[command(after_help = "\
 Examples:
   auditlog keys create --organization org_abc123 --scope read
@@ -59,25 +60,25 @@ Examples:
 struct Create {
     #[command(flatten)]
     database: Database,
-    /// The one organization that the key is for, created if it is not there.
+    /// Limit the key to this organization, which is created if it does not exist.
     #[arg(long, value_name = "ORG")]
     organization: Option<OrganizationId>,
-    /// Make a key for all organizations, for services that write for many.
+    /// Create a service-wide key, for services that write for many organizations.
     #[arg(long)]
     all_organizations: bool,
-    /// What the key may be used for: read, write, verify or erase. Repeat it for several.
+    /// Scope of the key: read, write, verify or erase. Repeat the option, or separate scopes by commas.
     #[arg(long, required = true, value_delimiter = ',', value_name = "SCOPE")]
     scope: Vec<Scope>,
-    /// When the key stops working by itself, such as 90d or 12h. Without it, when it is revoked.
+    /// Time until the key expires, such as 90d or 12h. Default: the key works until it is revoked.
     #[arg(long, value_parser = super::positive, value_name = "DURATION")]
     expires_in: Option<Duration>,
 }
 
-impl Keys {
+impl KeysArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self.command {
-            Command::Create(create) => create.run().await,
-            Command::List { database } => {
+            KeysCommand::Create(create) => create.run().await,
+            KeysCommand::List { database } => {
                 let store = database.open_existing().await?;
                 for key in store.keys().await? {
                     writeln!(stdout(), "{}", shown(&key))?;
@@ -85,12 +86,12 @@ impl Keys {
                 store.close().await;
                 Ok(())
             }
-            Command::Revoke { database, id } => {
+            KeysCommand::Revoke { database, id } => {
                 let store = database.open_existing().await?;
-                // A whole key is understood, but its secret is not needed here.
+                // A whole key is accepted, but only its id is used.
                 let id = id.strip_prefix("al_").and_then(|key| key.split('_').next()).unwrap_or(&id);
                 if !revoke_key(&store, &Clock::system(), id).await? {
-                    bail!("there is no such key that could be revoked; `auditlog keys list` shows those there are");
+                    bail!("no key with this id can be revoked; `auditlog keys list` shows all keys");
                 }
                 tell!("Revoked key {id}. Services notice within 5 seconds.");
                 store.close().await;
@@ -102,12 +103,7 @@ impl Keys {
 
 impl Create {
     async fn run(self) -> anyhow::Result<()> {
-        let Self { database, organization, all_organizations, scope, expires_in } = self;
-        match (&organization, all_organizations) {
-            (None, false) => return Err(super::usage("name an --organization ORG, or say --all-organizations")),
-            (Some(_), true) => return Err(super::usage("--organization and --all-organizations exclude each other")),
-            _ => {}
-        }
+        let Self { database, organization, all_organizations: _, scope, expires_in } = self;
         let (clock, random) = (Clock::system(), Random::system());
         let expires_at = expires_in.map(|lifetime| later(clock.now(), lifetime)).transpose()?;
         let store = database.open().await?;
@@ -119,14 +115,14 @@ impl Create {
         let scopes = scope.into_iter().collect();
         let key = create_key(&store, &clock, &random, organization, &scopes, expires_at).await?;
         let printed = writeln!(stdout(), "{}", key.expose()).and_then(|()| stdout().flush());
-        printed.map_err(|error| anyhow!("the key was made and could not be printed ({error}); revoke it"))?;
-        tell!("Keep the key now: it is not shown again.");
+        printed.map_err(|error| anyhow!("the key was created, but could not be printed ({error}); revoke it"))?;
+        tell!("Save the key now: it is not shown again.");
         store.close().await;
         Ok(())
     }
 }
 
-/// Makes `organization` unless it is there; `true` if it did.
+/// Creates `organization` unless it exists; returns whether it was created.
 pub(super) async fn ensure(
     store: &Store,
     organization: &OrganizationId,
@@ -142,7 +138,7 @@ fn later(now: Timestamp, lifetime: Duration) -> anyhow::Result<Timestamp> {
     expires.ok_or_else(|| super::usage("--expires-in must end before the year 10000"))
 }
 
-/// A line of the list.
+/// A line of `keys list`: tab-separated, `(all)` for a service-wide key, `-` for a missing time.
 fn shown(key: &ApiKey) -> String {
     let ApiKey { id, hash: _, organization, scopes, created_at, expires_at, revoked_at, last_used_at } = key;
     let organization = organization.as_ref().map_or("(all)", OrganizationId::as_str);

@@ -7,7 +7,7 @@ use clap::Args;
 use super::Database;
 use crate::store::Store;
 
-/// Which database to bring up to date.
+/// Migrates the database schema.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

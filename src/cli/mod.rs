@@ -1,7 +1,6 @@
-//! The command line: one file a subcommand.
+//! The command line: one file per subcommand.
 
-/// Says something to whoever watches. Nobody may, and a full disk or a reader that has gone is no reason to stop:
-/// the standard macro would.
+/// Prints a line to standard error for a person. A full disk or a closed pipe loses the line; `eprintln!` would panic.
 macro_rules! tell {
     ($($line:tt)*) => {
         crate::telemetry::tell(format_args!($($line)*))
@@ -19,11 +18,11 @@ mod gateway;
 mod health;
 mod import;
 mod keys;
-mod marks;
 mod migrate;
 mod organizations;
 mod prove;
 mod read;
+mod running_counts;
 mod secrets;
 mod serve;
 mod signing_key;
@@ -50,19 +49,19 @@ use crate::domain::{Invalid, Secret, quoted};
 use crate::store::Store;
 use crate::telemetry::{self, Delivery, LogFilter};
 
-/// An audit log service: who did what to which resource, and what changed. Exact and durable.
+/// An audit log service: it records who did what to which resource, and what changed.
 #[derive(Parser)]
 #[command(version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// A TOML file with values for the options that have a variable, such as `listen = "0.0.0.0:8080"`.
-    /// Flags and environment come before it.
+    /// TOML file with values for the options that have an environment variable, such as `listen = "0.0.0.0:8080"`. A
+    /// key is the variable's name in lower case without `auditlog_`. Flags and variables override the file.
     #[arg(long, global = true, env = "AUDITLOG_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// What to log to standard error: off, error, warn, info, debug, trace, or pairs such as
-    /// auditlog=debug. A level is for auditlog itself; libraries log warnings at most, unless a pair
-    /// names them.
+    /// Log level for standard error: off, error, warn, info, debug or trace. The level is for auditlog itself; its
+    /// libraries log warnings at most. A pair such as auditlog=debug sets the level of one library or module. Commas
+    /// separate several.
     #[arg(long, global = true, env = "AUDITLOG_LOG", default_value = "info", value_name = "FILTER")]
     log: LogFilter,
 }
@@ -85,76 +84,81 @@ Fill it and read it:
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve gRPC and REST on one port, until SIGTERM or SIGINT.
+    /// Serve gRPC and REST on one port until SIGTERM or SIGINT.
     Serve(serve::Serve),
-    /// Serve REST for a gRPC service elsewhere.
+    /// Serve REST, and forward each call to a gRPC service elsewhere.
     Gateway(gateway::Gateway),
-    /// Serve a fresh database with example entries, and print commands to try on it.
+    /// Serve a new database with example entries, and print commands to try.
     ///
-    /// The entries are those of the public documentation and 400 of a real audit trail. The database is
-    /// a new SQLite file each time; none is overwritten.
+    /// The entries are the examples of the public documentation and 400 entries of a real audit trail. Each run creates
+    /// a new SQLite file, and overwrites none.
     Demo(demo::Demo),
-    /// List entries, newest first, with their changes.
-    List(Box<read::List>),
-    /// List the entries of one resource, newest first, with their changes.
+    /// List entries with their changes, newest first.
+    List(Box<read::ListArgs>),
+    /// List the entries of one resource with their changes, newest first.
     History(Box<read::History>),
-    /// Show one entry with all of its changes.
+    /// Show one entry with all its changes.
     Get(read::Get),
-    /// Write all entries that match to a file, oldest number first, as NDJSON or CSV.
+    /// Write all matching entries to a file as NDJSON or CSV, in ascending order of `sequence`.
     ///
-    /// In the order of their numbers up to the last one now, whatever is written meanwhile. Each entry comes
-    /// once. While the service is away, the export waits for it up to 20 seconds and goes on.
-    Export(Box<export::Export>),
+    /// The export ends with the newest entry at the time of its start, and writes each entry once, whatever is written
+    /// meanwhile. If the service is unavailable, the export retries for up to 20 seconds. It continues as soon as the
+    /// service is back.
+    Export(Box<export::ExportArgs>),
     /// Write the entries of an NDJSON file through a running service.
     ///
-    /// In the order of the file, and safe to repeat: entries that are there already are counted and left
-    /// alone. A line without an id gets one from its number and text. Bad lines are told by number and
-    /// skipped. While the service is away, the import waits for it up to 20 seconds. Exit codes: 0 every line is
-    /// written or was there already, 1 the import stopped, 2 wrong usage, 3 lines were skipped and the others are
-    /// written.
+    /// The import keeps the order of the file. It is safe to repeat: it counts entries that already exist, and leaves
+    /// them alone. A line without an id gets one that is made from its number and text. The import reports a bad line
+    /// with its number, and skips it. If the service is unavailable, it retries for up to 20 seconds. Exit codes: 0
+    /// every line is written or already existed, 1 the import stopped, 2 wrong usage, 3 bad lines were skipped and all
+    /// others are written.
     Import(Box<import::Import>),
-    /// Check a log: every entry, the tree, its signature, and that it extends what was seen before.
+    /// Verify a log: every entry, the tree, its signature, and that it extends the log verified before.
     ///
-    /// Reads all entries of an organization from a running service, hashes them again, and compares the tree with
-    /// the signed checkpoint and with the one that --state remembers. Names the first bad entry. Exit codes: 0
-    /// verified, 1 not verified, 2 wrong usage, 3 could not be checked.
+    /// The command reads all entries of an organization from a running service and hashes them again. It compares the
+    /// tree with the signed checkpoint and with the tree in the --state file, and names the first bad entry. The API
+    /// key needs the scope verify.
     Verify(Box<verify::Verify>),
-    /// Write a proof that an entry is in a log, for whoever has the log's public key.
+    /// Write a proof that an entry is in a log, for anyone who has the log's public key.
     ///
-    /// The file is a C2SP tlog-proof with the entry's values in its extra line. `auditlog verify-proof` checks it
-    /// without a service.
+    /// The file is a C2SP tlog-proof. Its extra line holds the values of the entry. `auditlog verify-proof` checks the
+    /// file without a service. The API key for this command needs the scope verify.
     Prove(Box<prove::Prove>),
-    /// Check a proof of an entry, offline, and print what it proves.
-    ///
-    /// Exit codes: 0 it proves the entry, 1 it does not, 2 wrong usage, 3 it could not be read.
+    /// Check a proof of an entry offline, and print the values that it proves.
     VerifyProof(prove::VerifyProof),
-    /// Erase personal values through a running service, and keep the log provable.
+    /// Erase personal values through a running service, and keep the log verifiable.
     ///
-    /// Values and their salts are removed, their hashes stay, and an entry of the same log records what was erased, by
-    /// which key and why. What is erased already is left alone, so that the same command may be repeated.
+    /// The service removes the values and their salts, and keeps their hashes. A new entry of the same log records
+    /// which values were erased, by which API key, and why. The command is safe to repeat: it leaves erased values
+    /// alone. The API key needs the scope erase.
     Erase(Box<erase::Erase>),
-    /// Ask a running service whether it serves.
-    Health(health::Health),
-    /// Bring the database's schema up to date. `serve` does so too.
+    /// Check that a running service serves requests.
     ///
-    /// Processes that start together take turns. A schema that is newer or damaged is refused.
+    /// Exit codes: 0 it does, 1 it does not, 2 wrong usage.
+    Health(health::Health),
+    /// Migrate the database schema to this version. `serve` does so too.
+    ///
+    /// Processes that start together migrate one after the other. The command refuses a schema that is newer than this
+    /// version, or damaged.
     Migrate(migrate::Migrate),
     /// Create, list and revoke API keys.
-    Keys(keys::Keys),
+    Keys(keys::KeysArgs),
     /// Create and list organizations.
     Organizations(organizations::Organizations),
-    /// List the resource types and actions, and add and remove resource types.
-    Catalogue(catalogue::Catalogue),
-    /// Show, check and make the counts that keep totals and deep pages fast.
-    Marks(marks::Marks),
-    /// Make, show and exchange the keys that sign checkpoints.
+    /// List resource types and actions, and add and remove resource types.
+    Catalogue(catalogue::CatalogueArgs),
+    /// Show, check and rebuild the running counts that make totals and deep pages fast.
+    RunningCounts(running_counts::RunningCounts),
+    /// Create, show and rotate the keys that sign checkpoints.
+    ///
+    /// One key file belongs to one service and all its processes. docs/signing.md explains how to keep it.
     SigningKey(signing_key::SigningKey),
-    /// Print a script that completes commands and options in a shell.
+    /// Print a shell script that completes commands and options.
     Completions(completions::Completions),
 }
 
 impl Command {
-    /// A server must not wait for whoever reads its log.
+    /// A server must not wait for the reader of its log; a command may.
     fn log_delivery(&self) -> Delivery {
         match self {
             Self::Serve(_) | Self::Gateway(_) | Self::Demo(_) => Delivery::Lossy,
@@ -163,11 +167,11 @@ impl Command {
     }
 }
 
-/// The database of `serve`, and of the commands that administer it.
+/// The database of `serve` and of the administration commands.
 #[derive(Args)]
 struct Database {
-    /// sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE; without it, sqlite://auditlog.db. The
-    /// file AUDITLOG_DATABASE_URL_FILE may hold it.
+    /// Database URL: sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE. Default: sqlite://auditlog.db.
+    /// AUDITLOG_DATABASE_URL_FILE may name a file with the URL in its first line.
     #[arg(
         long,
         env = "AUDITLOG_DATABASE_URL",
@@ -177,7 +181,7 @@ struct Database {
         value_name = "URL"
     )]
     database_url: DatabaseUrl,
-    /// The most connections to read with; a few more write.
+    /// Maximum database connections for reads, 2 to 1000. Writes and background jobs use a few more.
     #[arg(
         long,
         env = "AUDITLOG_DATABASE_CONNECTIONS",
@@ -189,40 +193,40 @@ struct Database {
 }
 
 impl Database {
-    /// The URL without what may be secret.
+    /// The URL without password and parameters.
     fn shown(&self) -> String {
         self.database_url.shown()
     }
 
-    /// Connects, with the schema up to date.
+    /// Connects, creates a missing SQLite file, and migrates the schema.
     async fn open(&self) -> anyhow::Result<Store> {
         let url = self.database_url.0.expose();
         let file = url.strip_prefix("sqlite://").and_then(|rest| rest.split('?').next()).map(Path::new);
         let new = file.filter(|file| !file.exists());
         let store = Store::open(&self.database_url.0, self.database_connections).await?;
         if let Some(file) = new {
-            // Who meant one that is there, from another directory, should see it.
+            // Shows a user who started in the wrong directory that this database is a new one.
             info!(file = %std::path::absolute(file)?.display(), "made a new database");
         }
         Ok(store)
     }
 
-    /// Connects to a database that is there, and changes nothing of it.
+    /// Connects to an existing database, and changes nothing. Errors: the database is missing, or its schema differs.
     async fn open_existing(&self) -> anyhow::Result<Store> {
         Store::open_existing(&self.database_url.0, self.database_connections).await
     }
 }
 
-/// A URL of a database that we know, with its password.
+/// The URL of a supported database, with its password.
 #[derive(Clone)]
 struct DatabaseUrl(Secret);
 
 impl DatabaseUrl {
-    /// For the log: without password, and without parameters, among which may be one.
+    /// The URL for the log: without the password, and without parameters, which may hold one.
     fn shown(&self) -> String {
         let text = self.0.expose();
         if text.starts_with("sqlite:") {
-            // A file's path need not be a URL.
+            // A file path is not always a valid URL.
             return text.split('?').next().unwrap_or_default().to_owned();
         }
         let without_password = |mut url: Url| {
@@ -240,26 +244,26 @@ impl FromStr for DatabaseUrl {
 
     fn from_str(url: &str) -> Result<Self, Invalid> {
         let scheme = url.split_once("://").map(|(scheme, _)| scheme);
-        // What stands before may be a password as well.
+        // Anything but letters before `://` may be part of a password.
         let scheme = scheme.filter(|scheme| scheme.bytes().all(|letter| letter.is_ascii_alphabetic()));
         let scheme = scheme.unwrap_or("no scheme");
         match scheme {
             "sqlite" | "postgres" | "postgresql" => Ok(Self(Secret::new(url.to_owned()))),
-            // Not the URL, which may hold a password.
+            // The error must not quote the URL, which may hold a password.
             scheme => Err(Invalid::new("must start with sqlite:// or postgres://", quoted(scheme))),
         }
     }
 }
 
-/// A duration above zero.
+/// Parses a duration above zero.
 fn positive(text: &str) -> Result<Duration, Invalid> {
     let allowed = "must be a duration above 0 such as 30s, 5m or 90d";
     let duration = humantime::parse_duration(text).map_err(|_| Invalid::new(allowed, quoted(text)))?;
     if duration.is_zero() { Err(Invalid::new(allowed, quoted(text))) } else { Ok(duration) }
 }
 
-/// Parses the arguments and runs the command. Exit codes: 0 success, 2 wrong usage, 3 where `verify` could not check and
-/// `import` skipped lines, 1 otherwise.
+/// Parses the arguments and runs the command. Exit codes: 0 success; 1 failure, or not verified; 2 wrong usage; 3
+/// `verify` or `verify-proof` could not check, or `import` skipped lines.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     make_files_private();
     let command = match config::with_file(Cli::command(), &arguments) {
@@ -271,7 +275,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => secrets::without_secrets(error).exit(),
     };
-    // Lives to the end, for the lines of the end.
+    // Dropped last, so that the last log lines are still written.
     let _flush = match telemetry::init(log, command.log_delivery()) {
         Ok(flush) => flush,
         Err(error) => return fail(&error, 2),
@@ -281,10 +285,10 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Err(error) => return fail(&error.into(), 1),
     };
     let outcome = runtime.block_on(dispatch(command));
-    // A thread may still wait for standard input.
+    // A thread may still block on standard input.
     runtime.shutdown_background();
     let Err(error) = outcome else { return ExitCode::SUCCESS };
-    // Whoever reads our output, such as `head`, may have enough.
+    // The reader of our output, such as `head`, may have closed the pipe.
     if is_broken_pipe(&error) {
         return ExitCode::SUCCESS;
     }
@@ -299,7 +303,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Err(error) => error,
     };
     match error.downcast::<clap::Error>() {
-        // Not `exit`, which would lose what the log has not written yet.
+        // `exit` would lose the log lines that are not written yet.
         Ok(usage) => {
             let _ = usage.print();
             ExitCode::from(2)
@@ -308,7 +312,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// Lets nobody else read the files that this process makes: databases, exports and keys hold what people wrote.
+/// Makes new files private to their owner: databases, exports and keys hold confidential data.
 fn make_files_private() {
     use rustix::fs::Mode;
     let others = Mode::RWXG | Mode::RWXO;
@@ -320,30 +324,30 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// What was to be verified is not true. It has been told.
+/// The verdict is negative, and already printed.
 #[derive(Debug, thiserror::Error)]
 #[error("not verified")]
 struct NotVerified;
 
-/// What was to be verified could not be checked, which says nothing of it.
+/// The check could not be completed, so there is no verdict.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
 struct Unchecked(anyhow::Error);
 
 impl Unchecked {
-    /// `error` as that, unless it is wrong usage or a verdict.
+    /// Wraps `error`, unless it is wrong usage, a verdict or a broken pipe.
     fn of(error: anyhow::Error) -> anyhow::Error {
         let is_for_others = error.is::<clap::Error>() || error.is::<NotVerified>() || is_broken_pipe(&error);
         if is_for_others { error } else { Self(error).into() }
     }
 }
 
-/// Wrong usage that only shows once all options are known.
+/// A usage error that shows only after all options are parsed.
 fn usage(message: &str) -> anyhow::Error {
     Cli::command().error(ErrorKind::MissingRequiredArgument, message).into()
 }
 
-/// Boxed, so that `main` is compiled without all that is inside.
+/// Returns a boxed future, so that the code of the commands is not compiled into `main`.
 fn dispatch(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>>> {
     match command {
         Command::Serve(serve) => Box::pin(serve.run()),
@@ -363,14 +367,14 @@ fn dispatch(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>
         Command::Keys(keys) => Box::pin(keys.run()),
         Command::Organizations(organizations) => Box::pin(organizations.run()),
         Command::Catalogue(catalogue) => Box::pin(catalogue.run()),
-        Command::Marks(marks) => Box::pin(marks.run()),
+        Command::RunningCounts(counts) => Box::pin(counts.run()),
         Command::SigningKey(signing_key) => Box::pin(signing_key.run()),
         Command::Import(import) => Box::pin(import.run()),
     }
 }
 
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    // Some errors of libraries say their cause, and have it too.
+    // Some library errors repeat the text of their cause.
     let mut told: Vec<String> = Vec::new();
     for cause in error.chain().map(ToString::to_string) {
         if !told.last().is_some_and(|last| last.contains(&cause)) {

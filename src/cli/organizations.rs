@@ -15,24 +15,23 @@ Examples:
   auditlog organizations list")]
 pub struct Organizations {
     #[command(subcommand)]
-    command: Command,
+    command: OrganizationsCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
-    /// Create an organization. `keys create --organization` does so too, and so does the first write
-    /// with a service-wide key.
+enum OrganizationsCommand {
+    /// Create an organization. `keys create --organization` and the first write with a service-wide key do so too.
     #[command(after_help = "\
 Examples:
   auditlog organizations create org_abc123")]
     Create {
         #[command(flatten)]
         database: Database,
-        /// The organization's id, 1 to 256 bytes.
+        /// Organization id, 1 to 256 bytes.
         #[arg(value_name = "ORG")]
         organization: OrganizationId,
     },
-    /// List the organizations: id, entries, time of creation.
+    /// List organizations, one per line: id, number of entries, time of creation.
     #[command(after_help = "\
 Examples:
   auditlog organizations list")]
@@ -45,15 +44,15 @@ Examples:
 impl Organizations {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self.command {
-            Command::Create { database, organization } => {
+            OrganizationsCommand::Create { database, organization } => {
                 let store = database.open().await?;
                 match keys::ensure(&store, &organization, &Clock::system(), &Random::system()).await? {
                     true => tell!("Created organization {organization}."),
-                    false => tell!("Organization {organization} is there already."),
+                    false => tell!("Organization {organization} already exists."),
                 }
                 store.close().await;
             }
-            Command::List { database } => {
+            OrganizationsCommand::List { database } => {
                 let store = database.open_existing().await?;
                 for organization in store.organizations().await? {
                     writeln!(stdout(), "{}\t{}\t{}", organization.id, organization.head_seq, organization.created_at)?;

@@ -1,4 +1,4 @@
-//! `auditlog prove` and `auditlog verify-proof`: one entry to whoever has the log's public key.
+//! `auditlog prove` and `auditlog verify-proof`: a proof of one entry for anyone who has the log's public key.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write, stdin, stdout};
@@ -11,14 +11,14 @@ use serde_json::{Map, Value, json};
 
 use super::client::Client;
 use super::table::visible;
-use super::verify::{Keys, Source, checkpoint_backoff, claimed_size, disclosed_entry, hashes};
+use super::verify::{Source, TrustedKeys, checkpoint_backoff, claimed_size, disclosed_entry, hashes};
 use super::{NotVerified, Unchecked};
 use crate::domain::{Group, Invalid};
 use crate::error::Error;
 use crate::files;
 use auditlog_verify::log::{Proof, Proved, Trust};
 
-/// The most bytes of a proof that are read: an entry has 256 KiB.
+/// The most bytes of a proof that are read. An entry has at most 256 KiB.
 const MAX_PROOF: u64 = 4 * 1024 * 1024;
 
 /// Writes a proof of an entry.
@@ -31,18 +31,18 @@ Examples:
 pub struct Prove {
     #[command(flatten)]
     client: Client,
-    /// The organization.
+    /// Organization id.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
     organization: String,
     #[command(flatten)]
-    keys: Keys,
-    /// The entry's id.
+    keys: TrustedKeys,
+    /// Entry id.
     #[arg(value_name = "ID")]
     id: String,
-    /// Groups whose values are not to be in the proof, with commas between: facts, actor, content.
+    /// Groups whose values the proof leaves out, separated by commas: facts, actor, content. Default: none.
     #[arg(long, value_name = "GROUPS", value_delimiter = ',', value_parser = Group::parse)]
     redact: Vec<Group>,
-    /// The file, which must not be there yet. Without it, or as -, standard output.
+    /// Output file. It must not exist yet. Default, or -: standard output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -50,7 +50,7 @@ pub struct Prove {
 /// Checks a proof of an entry.
 #[derive(Args)]
 #[command(after_help = "\
-Exit codes: 0 it proves the entry, 1 it does not, 2 wrong usage, 3 it could not be read.
+Exit codes: 0 the proof is valid, 1 it is not valid, 2 wrong usage, 3 it could not be read.
 
 Examples:
   auditlog verify-proof log_abc123.tlog-proof \\
@@ -58,12 +58,12 @@ Examples:
   auditlog prove log_abc123 --organization org_abc123 | \\
     auditlog verify-proof - --json")]
 pub struct VerifyProof {
-    /// The file; - for standard input.
+    /// Proof file; - for standard input.
     #[arg(value_name = "FILE|-")]
     file: PathBuf,
     #[command(flatten)]
-    keys: Keys,
-    /// Print what is proved as one line of JSON.
+    keys: TrustedKeys,
+    /// Print the result as one line of JSON.
     #[arg(long)]
     json: bool,
 }
@@ -74,27 +74,28 @@ impl Prove {
         let source = Source::new(&client, organization, ProgressBar::hidden())?;
         let (note, proof) = included(&source, &id).await?;
         let entry = source.entry(proof.sequence).await?;
-        let entry = disclosed_entry(entry.ok_or_else(|| anyhow!("entry {} is not there", proof.sequence))?)?;
-        ensure!(entry.id == id, "entry {} is {}, and not {id}", entry.seq, visible(&entry.id));
-        let hashes = hashes(&proof.hashes).ok_or_else(|| anyhow!("the service gave a proof that is none"))?;
+        let entry = disclosed_entry(entry.ok_or_else(|| anyhow!("the service has no entry {}", proof.sequence))?)?;
+        ensure!(entry.id == id, "entry {} is {}, not {id}", entry.seq, visible(&entry.id));
+        let hashes = hashes(&proof.hashes).ok_or_else(|| anyhow!("the service returned a malformed proof"))?;
         let keys = match keys.public_key.is_empty() {
             true => source.keys().await?,
             false => keys.public_key,
         };
-        ensure!(!keys.is_empty(), "the service tells no key of the log; give --public-key");
+        ensure!(!keys.is_empty(), "the service reports no key of the log; give --public-key");
         let trust = Trust::new(keys)?;
         let proof = Proof::new(&entry, trust.log_id(), &redact, hashes, note)?;
-        // What is not true here will not become so elsewhere.
-        proof.verify(&trust).context("what the service tells does not prove the entry; auditlog verify says more")?;
+        // A proof that fails here would fail everywhere.
+        proof.verify(&trust).context("the response does not prove the entry; auditlog verify tells more")?;
         write(&proof.text(), output.as_deref().filter(|path| path.as_os_str() != "-"))
     }
 }
 
-/// The last checkpoint and the proof that it has the entry `id`, as soon as that is so.
+/// Waits for a checkpoint that includes the entry `id`, and returns it with the inclusion proof. Errors: there is none
+/// within 10 seconds.
 async fn included(source: &Source, id: &str) -> anyhow::Result<(String, crate::grpc::pb::GetInclusionProofResponse)> {
     let mut looks = checkpoint_backoff();
     loop {
-        // Looked for once more after the end, since the service may have been away until then.
+        // One more try follows the last pause, because the service may have been unavailable until then.
         let pause = looks.next();
         let note = source.checkpoint().await?;
         if let Some(note) = &note
@@ -104,7 +105,7 @@ async fn included(source: &Source, id: &str) -> anyhow::Result<(String, crate::g
         }
         let Some(pause) = pause else {
             note.ok_or(Error::CheckpointNotFound)?;
-            bail!("no checkpoint has the entry yet; the service signs one within seconds of a write, unless it cannot");
+            bail!("no checkpoint includes the entry yet; a service that can sign does so within seconds of a write");
         };
         tokio::time::sleep(pause).await;
     }
@@ -114,7 +115,7 @@ fn write(text: &str, path: Option<&Path>) -> anyhow::Result<()> {
     let Some(path) = path else { return Ok(stdout().write_all(text.as_bytes())?) };
     let name = path.display();
     files::create(path, text.as_bytes()).map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => anyhow!("{name} is there already; name another --output"),
+        ErrorKind::AlreadyExists => anyhow!("{name} already exists; choose another --output"),
         _ => anyhow!(error).context(format!("cannot create {name}")),
     })
 }
@@ -123,7 +124,7 @@ impl VerifyProof {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { file, keys, json } = self;
         if keys.public_key.is_empty() {
-            return Err(super::usage("--public-key is required: the verifier key of the log, which you were given"));
+            return Err(super::usage("--public-key is required: a verifier key of the log that you trust"));
         }
         let trust = Trust::new(keys.public_key).map_err(|error| super::usage(&error.to_string()))?;
         let bytes = read(&file).map_err(Unchecked::of)?;
@@ -143,14 +144,14 @@ impl VerifyProof {
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let cannot = || format!("cannot read {}", file.display());
-    // One byte more tells what is too long.
+    // One byte more than allowed shows that the file is too long.
     let source: Box<dyn Read> = match file.as_os_str() == "-" {
         true => Box::new(stdin()),
         false => Box::new(File::open(file).with_context(cannot)?),
     };
-    // An error of input says nothing about whoever reads our output.
+    // As text: a broken pipe of the input must not look like one of the output.
     source.take(MAX_PROOF + 1).read_to_end(&mut bytes).map_err(|error| anyhow!("{}: {error}", cannot()))?;
-    ensure!(bytes.len() as u64 <= MAX_PROOF, "a proof has at most {MAX_PROOF} bytes");
+    ensure!(bytes.len() as u64 <= MAX_PROOF, "a proof must have at most {MAX_PROOF} bytes");
     Ok(bytes)
 }
 

@@ -12,7 +12,7 @@ use super::table;
 use crate::grpc::pb::{self, AuditLog, Pagination};
 use crate::rest::json;
 
-/// The most entries that the service gives at once.
+/// The most entries that the service returns in one page.
 const MAX_PAGE: u32 = 100;
 
 /// Lists entries, newest first.
@@ -23,16 +23,16 @@ Examples:
   auditlog list --organization org_abc123 --resource-type rule \\
     --action deleted --start-date 2025-01-01 --limit 20
   auditlog list --organization org_abc123 --user-id uid_user123 --json")]
-pub struct List {
+pub struct ListArgs {
     #[command(flatten)]
     client: Client,
-    /// The organization.
+    /// Organization id.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
     organization: String,
     #[command(flatten)]
     filters: Filters,
     #[command(flatten)]
-    page: Page,
+    page: PageArgs,
 }
 
 /// Lists the entries of one resource, newest first.
@@ -45,19 +45,19 @@ Examples:
 pub struct History {
     #[command(flatten)]
     client: Client,
-    /// The organization. Without it, the key's own.
+    /// Organization id. Default: the organization of the API key. A service-wide key needs this option.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG")]
     organization: Option<String>,
-    /// The resource's type, such as assistant.
+    /// Resource type, such as assistant.
     #[arg(value_name = "TYPE")]
     resource_type: String,
-    /// The resource's id.
+    /// Resource id.
     #[arg(value_name = "ID")]
     resource_id: String,
     #[command(flatten)]
     filters: ActivityFilters,
     #[command(flatten)]
-    page: Page,
+    page: PageArgs,
 }
 
 /// Shows one entry with all of its changes.
@@ -69,36 +69,36 @@ Examples:
 pub struct Get {
     #[command(flatten)]
     client: Client,
-    /// The organization.
+    /// Organization id.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
     organization: String,
-    /// The entry's id.
+    /// Entry id.
     #[arg(value_name = "ID")]
     id: String,
-    /// Print the entry as REST gives it, as one line of JSON.
+    /// Print the entry as one line of JSON, in the format of the REST API.
     #[arg(long)]
     json: bool,
 }
 
-/// How much to show, and how.
+/// The page and the output format of a list.
 #[derive(Args)]
-struct Page {
-    /// Entries to show at most.
+struct PageArgs {
+    /// Maximum number of entries to show, 1 or more.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     limit: u32,
-    /// Entries to skip.
+    /// Number of the newest matching entries to skip, 0 or more.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..), value_name = "N")]
     offset: i64,
-    /// Print each entry as REST gives it, a line of JSON each.
+    /// Print each entry as one line of JSON, in the format of the REST API.
     #[arg(long)]
     json: bool,
 }
 
-impl List {
+impl ListArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, organization, filters, page } = self;
         let filter = Some(filters.message()?);
-        let walk = async |mut client: AuditLogs, Place { limit, offset, cursor }: Place| {
+        let walk = async |mut client: AuditLogs, PagePosition { limit, offset, cursor }: PagePosition| {
             let (organization_id, filter) = (organization.clone(), filter.clone());
             let request = pb::ListAuditLogsRequest { organization_id, filter, limit, offset, cursor };
             let answer = client.list_audit_logs(request).await.map(Response::into_inner)?;
@@ -121,7 +121,7 @@ impl History {
             offset: None,
             cursor: None,
         };
-        let walk = async |mut client: AuditLogs, Place { limit, offset, cursor }: Place| {
+        let walk = async |mut client: AuditLogs, PagePosition { limit, offset, cursor }: PagePosition| {
             let request = pb::GetResourceHistoryRequest { limit, offset, cursor, ..request.clone() };
             let answer = client.get_resource_history(request).await.map(Response::into_inner)?;
             Ok((answer.audit_logs, answer.pagination.unwrap_or_default()))
@@ -144,26 +144,27 @@ impl Get {
     }
 }
 
-/// Where a page of a walk begins.
-struct Place {
+/// The start and the size of one page.
+struct PagePosition {
     limit: Option<i32>,
     offset: Option<i64>,
     cursor: Option<String>,
 }
 
-impl Page {
-    /// Shows pages one after the other, so that what is written meanwhile moves nothing.
+impl PageArgs {
+    /// Shows page after page by cursor, so that new entries do not shift the pages.
     async fn show(
         &self,
         client: &Client,
-        walk: impl AsyncFn(AuditLogs, Place) -> Result<(Vec<AuditLog>, Pagination), Status>,
+        walk: impl AsyncFn(AuditLogs, PagePosition) -> Result<(Vec<AuditLog>, Pagination), Status>,
     ) -> anyhow::Result<()> {
         let (connected, endpoint): (_, &Endpoint) = (client.connect()?, &client.endpoint);
         let mut left = self.limit;
         let (mut offset, mut cursor) = (Some(self.offset), None);
         loop {
             let limit = i32::try_from(left.min(MAX_PAGE)).ok();
-            let page = walk(connected.clone(), Place { limit, offset: offset.take(), cursor: cursor.take() }).await;
+            let page =
+                walk(connected.clone(), PagePosition { limit, offset: offset.take(), cursor: cursor.take() }).await;
             let (entries, pagination) = page.map_err(|status| explained(&status, endpoint))?;
             let shown = u32::try_from(entries.len()).unwrap_or(left);
             left = left.saturating_sub(shown);
@@ -180,15 +181,15 @@ impl Page {
         }
     }
 
-    /// How much of the whole that was, for people.
+    /// Prints the range shown and the total, unless the output is JSON.
     fn tell(&self, shown: i64, total: i64) {
         let last = self.offset + shown;
         match (shown, total) {
             _ if self.json => {}
             (_, 0) => tell!("No entries match."),
-            (0, total) => tell!("{total} entries match, none beyond --offset {}.", self.offset),
+            (0, total) => tell!("{total} entries match, none after --offset {}.", self.offset),
             (_, total) if last < total => {
-                tell!("{} to {last} of {total}; go on with --offset {last}", self.offset + 1);
+                tell!("{} to {last} of {total}; continue with --offset {last}", self.offset + 1);
             }
             _ => tell!("{} to {last} of {total}", self.offset + 1),
         }

@@ -1,13 +1,13 @@
-//! Keeps secrets out of what is said of wrong usage: clap quotes the arguments that it does not take.
+//! Keeps secrets out of usage errors: clap quotes the arguments that it rejects.
 
 use clap::error::{ContextKind, ContextValue};
 
 /// Options whose value is a secret.
 const SECRETS: [&str; 3] = ["--api-key", "--database-url", "--erase-database-url"];
-/// What stands for a value that is not shown.
+/// The text in place of a hidden value.
 const HIDDEN: &str = "(hidden)";
 
-/// `error`, without the values in it that may be a password or a key.
+/// Hides all values in `error` that may be a password or an API key.
 pub(super) fn without_secrets(mut error: clap::Error) -> clap::Error {
     let is_of_secret = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(option)) => SECRETS.iter().any(|secret| option.split(' ').next() == Some(secret)),
@@ -20,13 +20,13 @@ pub(super) fn without_secrets(mut error: clap::Error) -> clap::Error {
     let hidden: Vec<_> = error.context().filter(is_hidden).map(|(kind, _)| kind).collect();
     for kind in hidden {
         error.insert(kind, ContextValue::String(HIDDEN.to_owned()));
-        // It would repeat the value.
+        // The suggestion would repeat the value.
         error.remove(ContextKind::Suggested);
     }
     error
 }
 
-/// Whether an argument looks like a URL with a password, or like an API key.
+/// Whether an argument looks like a URL with a password or like an API key.
 fn may_be_secret(text: &str) -> bool {
     text.contains('@') || text.contains("password=") || text.starts_with("al_")
 }

@@ -10,14 +10,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::{Database, DatabaseUrl};
-use crate::app::{self, ConnectionLimits, Limits, Options, Parts, RATE, READS, Running};
+use crate::app::{self, ConnectionLimits, Limits, Options, RATE, READS, Running, ServiceParts};
 use crate::domain::{Clock, Invalid, Random, quoted};
 use crate::ingest::QueueLimits;
 use crate::signer;
 use crate::store::schema_version;
 use auditlog_verify::merkle::LogName;
 
-/// What to serve, and how.
+/// Serves gRPC and REST.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -31,8 +31,8 @@ Examples:
 pub struct Serve {
     #[command(flatten)]
     database: Database,
-    /// postgres://… of a role that may erase, where that of --database-url may not. The file
-    /// AUDITLOG_ERASE_DATABASE_URL_FILE may hold it.
+    /// Database URL of a PostgreSQL role that may erase, if the role of --database-url may not.
+    /// AUDITLOG_ERASE_DATABASE_URL_FILE may name a file with the URL in its first line.
     #[arg(
         long,
         env = "AUDITLOG_ERASE_DATABASE_URL",
@@ -41,30 +41,32 @@ pub struct Serve {
         value_name = "URL"
     )]
     erase_database_url: Option<DatabaseUrl>,
-    /// Where to listen, host:port; port 0 takes a free one and logs it.
+    /// Address to listen on, as host:port. Port 0 takes a free port, which the log shows.
     #[arg(long, env = "AUDITLOG_LISTEN", value_parser = address, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     listen: String,
-    /// Whether to serve REST beside gRPC.
+    /// Serve REST on the same port as gRPC.
     #[arg(long, env = "AUDITLOG_REST", default_value = "on", value_enum)]
     rest: Switch,
-    /// Whether to keep counts of new entries, in the background. One of several services is enough; where none
-    /// does, totals are as exact, and slower.
-    #[arg(long, env = "AUDITLOG_FOLD", default_value = "on", value_enum)]
-    fold: Switch,
+    /// Update the running counts in the background. One service for each database is enough. Without any, totals are
+    /// exact but slower.
+    #[arg(long, env = "AUDITLOG_RUNNING_COUNTS", default_value = "on", value_enum)]
+    running_counts: Switch,
     #[command(flatten)]
-    signing: Signing,
+    signing: SigningArgs,
     #[command(flatten)]
-    serving: Serving,
-    /// Entries that may wait to be written; more are refused as overloaded.
+    serving: ServingArgs,
+    /// Maximum number of entries that wait to be written, 1000 or more. Further writes are refused as overloaded.
     #[arg(long, env = "AUDITLOG_QUEUE_ENTRIES", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..), value_name = "N")]
     queue_entries: u32,
-    /// Mebibytes of entries that may wait to be written; more are refused as overloaded.
+    /// Maximum MiB of entries that wait to be written, 8 to 2048. Further writes are refused as overloaded.
     #[arg(long, env = "AUDITLOG_QUEUE_MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(8..=2_048), value_name = "MIB")]
     queue_mib: u32,
-    /// Reads that may run or wait for a connection to the database; more are refused as overloaded.
+    /// Maximum number of reads that run or wait for a database connection, 1 to 100000. One API key may have four
+    /// fifths of them. Further reads are refused as overloaded.
     #[arg(long, env = "AUDITLOG_MAX_READS", default_value_t = READS as u32, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "N")]
     max_reads: u32,
-    /// Requests a second of each API key, and as many at once; more are refused as rate limited.
+    /// Rate limit of each API key in requests per second, 1 or more. A burst may have as many. Further requests are
+    /// refused as rate_limited.
     #[arg(long, env = "AUDITLOG_RATE_LIMIT", default_value_t = RATE, value_name = "N")]
     rate_limit: NonZeroU32,
 }
@@ -75,64 +77,64 @@ enum Switch {
     Off,
 }
 
-/// What signs checkpoints: both options, or none.
+/// The options for signing: both or none.
 #[derive(Args)]
-struct Signing {
-    /// The file of the keys that sign checkpoints, made by `auditlog signing-key create`. What was signed last is
-    /// remembered beside it. Without it, nothing is signed.
+struct SigningArgs {
+    /// File with the keys that sign checkpoints, made by `auditlog signing-key create`. Its directory must be writable:
+    /// the service stores the last signed state beside the file. Needs --log-name. Default: checkpoints are not signed.
     #[arg(long, env = "AUDITLOG_SIGNING_KEY", value_name = "FILE")]
     signing_key: Option<PathBuf>,
-    /// What this service is called in checkpoints: a DNS name of yours without scheme, such as audit.example.com. The
-    /// origin of a log is this name, / and the log's id. It must not change.
+    /// Name of this service in checkpoints: a DNS name of yours without scheme, such as audit.example.com. The origin
+    /// of a log is this name, / and the log id. The name must never change. Needs --signing-key.
     #[arg(long, env = "AUDITLOG_LOG_NAME", value_name = "NAME")]
     log_name: Option<LogName>,
 }
 
-impl Signing {
+impl SigningArgs {
     fn options(self) -> anyhow::Result<Option<signer::Signing>> {
         match (self.signing_key, self.log_name) {
             (Some(key_file), Some(log_name)) => Ok(Some(signer::Signing { key_file, log_name })),
             (None, None) => Ok(None),
-            (Some(_), None) => Err(super::usage("--signing-key needs a --log-name NAME, or neither")),
-            (None, Some(_)) => Err(super::usage("--log-name needs a --signing-key FILE, or neither")),
+            (Some(_), None) => Err(super::usage("--signing-key needs --log-name NAME; give both or neither")),
+            (None, Some(_)) => Err(super::usage("--log-name needs --signing-key FILE; give both or neither")),
         }
     }
 }
 
-/// How `serve` and `gateway` are served.
+/// The options that `serve` and `gateway` share.
 #[derive(Args)]
-pub(super) struct Serving {
-    /// Where to serve metrics for Prometheus, host:port; port 0 takes a free one and logs it. Nowhere without it. Whoever
-    /// reaches it may read them, so that the address should be a private one.
+pub(super) struct ServingArgs {
+    /// Address to serve Prometheus metrics on, as host:port. Port 0 takes a free port, which the log shows. Metrics
+    /// need no API key, so use a private address. Default: metrics are not served.
     #[arg(long, env = "AUDITLOG_METRICS_LISTEN", value_parser = address, value_name = "ADDRESS")]
     metrics_listen: Option<String>,
-    /// The longest that one request may take. A caller's own `grpc-timeout` may be shorter.
+    /// Maximum time of one request, such as 10s. A caller may ask for less with `grpc-timeout`.
     #[arg(long, env = "AUDITLOG_REQUEST_TIMEOUT", default_value = "30s", value_parser = super::positive, value_name = "DURATION")]
     request_timeout: Duration,
-    /// How long health checks say NOT_SERVING after SIGTERM, before connections are refused.
+    /// Time after SIGTERM during which health checks report NOT_SERVING, before new connections are refused.
     #[arg(long, env = "AUDITLOG_DRAIN_DELAY", default_value = "1s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     drain_delay: Duration,
-    /// The longest that open requests may take after that.
+    /// Maximum time that open requests may still take after the drain delay.
     #[arg(long, env = "AUDITLOG_DRAIN_LIMIT", default_value = "30s", value_parser = humantime::parse_duration, value_name = "DURATION")]
     drain_limit: Duration,
-    /// An origin whose pages may call from a browser, such as https://viewer.example.com, or * for any.
-    /// Repeat it for more; without it, none but its own.
+    /// Origin whose pages may call the API from a browser, such as https://viewer.example.com, or * for any. Repeat the
+    /// option, or separate origins by commas. Default: only the server's own origin.
     #[arg(long, env = "AUDITLOG_CORS_ORIGIN", value_parser = origin, value_delimiter = ',', value_name = "ORIGIN")]
     cors_origin: Vec<HeaderValue>,
-    /// Connections that may be open. Where there are more, an idle one gives way; where none is, the new one is
-    /// closed.
+    /// Maximum number of open connections, 1 to 1000000. At the limit, a new connection replaces the oldest one without
+    /// an authenticated request in progress. If there is none, the new connection is closed.
     #[arg(long, env = "AUDITLOG_MAX_CONNECTIONS", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "N")]
     max_connections: u32,
-    /// Requests that may be under way, exports until their last byte, of one API key four fifths; more are refused as
-    /// overloaded.
+    /// Maximum number of requests in progress, 1 to 1000000. A request counts until the last byte of its response. One
+    /// API key may have four fifths of them. Further requests are refused as overloaded.
     #[arg(long, env = "AUDITLOG_MAX_REQUESTS", default_value_t = 320, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "N")]
     max_requests: u32,
-    /// Mebibytes of requests and responses that may be held at once; requests beyond are refused as overloaded.
+    /// Maximum MiB of requests and responses in memory, 8 to 65536. Further requests are refused as overloaded.
     #[arg(long, env = "AUDITLOG_BODIES_MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(8..=65_536), value_name = "MIB")]
     bodies_mib: u32,
 }
 
-impl Serving {
+impl ServingArgs {
     pub(super) fn at(self, listen: String) -> app::Serving {
         let Self {
             metrics_listen,
@@ -151,7 +153,7 @@ impl Serving {
     }
 }
 
-/// Where to listen: a host and a port.
+/// Parses a listen address: a host and a port.
 pub(super) fn address(text: &str) -> Result<String, Invalid> {
     let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
     match port {
@@ -160,10 +162,10 @@ pub(super) fn address(text: &str) -> Result<String, Invalid> {
     }
 }
 
-/// What a browser sends as `Origin`: scheme, host and port, and nothing after.
+/// Parses `*`, or an origin as browsers send it: scheme, host and port, nothing after.
 fn origin(given: &str) -> Result<HeaderValue, Invalid> {
     let refuse = || Invalid::new("must be * or an origin such as https://viewer.example.com", quoted(given));
-    // As browsers write it: in lower case, and without the scheme's own port.
+    // Browsers send an origin in lower case, and without the default port of its scheme.
     let text = given.to_lowercase();
     let text = match text.split_once("://") {
         Some(("http", rest)) => format!("http://{}", rest.strip_suffix(":80").unwrap_or(rest)),
@@ -185,7 +187,7 @@ impl Serve {
             erase_database_url,
             listen,
             rest,
-            fold,
+            running_counts,
             signing,
             serving,
             queue_entries,
@@ -202,31 +204,31 @@ impl Serve {
             Some(DatabaseUrl(url)) => store.erasing_by(url).await?,
             None => store,
         };
-        let parts = Parts { store, clock: Clock::system(), random: Random::system() };
+        let parts = ServiceParts { store, clock: Clock::system(), random: Random::system() };
         let queue = QueueLimits { entries: queue_entries as usize, bytes: queue_mib as usize * 1024 * 1024 };
-        let (rest, folds) = (rest == Switch::On, fold == Switch::On);
+        let (rest, running_counts) = (rest == Switch::On, running_counts == Switch::On);
         let reads = max_reads as usize;
-        let options = Options { serving: serving.at(listen), rest, folds, queue, reads, rate, signing };
+        let options = Options { serving: serving.at(listen), rest, running_counts, queue, reads, rate, signing };
         let signals = Signals::heard()?;
         until_signal(app::start(parts, options).await?, signals).await
     }
 }
 
-/// What ends a server. Heard before it says that it listens, or a signal right after that would end the process
-/// as it ends any other.
+/// The signals that stop a server. Register them before the server reports its address: a signal right after that
+/// report would otherwise kill the process.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    /// From now on they end nothing by themselves.
+    /// Registers SIGTERM and SIGINT. From now on, they no longer kill the process.
     pub(super) fn heard() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 }
 
-/// Runs a server until SIGTERM or SIGINT, and then drains it; a second signal ends it at once.
+/// Runs a server until SIGTERM or SIGINT, and then drains it. A second signal stops it at once.
 pub(super) async fn until_signal(mut running: Running, signals: Signals) -> anyhow::Result<()> {
     let Signals { mut terminate, mut interrupt } = signals;
     tokio::select! {

@@ -16,13 +16,11 @@ use crate::domain::{Clock, OrganizationId, Random};
 use crate::files::check_owner;
 use crate::ingest::{Ingest, QueueLimits};
 use crate::metrics::Metrics;
-use crate::signer::{Keys, Rollback, Signing, TreeHead, acknowledge, rollbacks};
+use crate::signer::{CheckpointKeys, Rollback, Signing, TreeHead, acknowledge, rollbacks};
 use crate::store::{LogHead, Store};
 use auditlog_verify::merkle::{LogName, VerifierKey};
 
-/// Makes, shows and exchanges the keys that sign checkpoints.
-///
-/// A key file belongs to one service, and to all of its processes. docs/signing.md tells how to keep it.
+/// Creates, shows and rotates the keys that sign checkpoints.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -31,12 +29,12 @@ Examples:
   auditlog signing-key rotate --signing-key auditlog.key")]
 pub struct SigningKey {
     #[command(subcommand)]
-    command: Command,
+    command: SigningKeyCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
-    /// Make a key and its file, which only its owner can read, and print the public key. No file is overwritten.
+enum SigningKeyCommand {
+    /// Create a key file that only its owner can read, and print the public key. An existing file is not overwritten.
     #[command(after_help = "\
 Examples:
   auditlog signing-key create --signing-key auditlog.key")]
@@ -44,12 +42,13 @@ Examples:
         #[command(flatten)]
         file: KeyFile,
     },
-    /// Print the public keys, and with a log name the verifier keys of each log: organization, key, and the number of
-    /// the entry that introduced it.
+    /// Print the public keys, or with --log-name the verifier keys of each log.
     ///
-    /// The key that signs comes last. Keys that only the database names are told on standard error.
-    /// 0 is the number of a first key. A log that is not signed yet has - in its place. Give a verifier key to whoever
-    /// shall check the log, by a way that you trust.
+    /// The line of a public key has the algorithm, the key, and the time until which it signs. The first key, with - as
+    /// its time, is the main key. The line of a verifier key has the organization, the key, and the number of the entry
+    /// that introduced the key: 0 for the first key of a log, - for a log that is not signed yet. The main key comes
+    /// last. Keys that are only in the database are reported on standard error. Give a verifier key to everyone who
+    /// verifies the log, over a channel that you trust.
     #[command(after_help = "\
 Examples:
   auditlog signing-key show --signing-key auditlog.key
@@ -59,17 +58,17 @@ Examples:
         file: KeyFile,
         #[command(flatten)]
         database: Database,
-        /// What the service is called in checkpoints. With it, verifier keys are printed, and the database is read.
+        /// Name of the service in checkpoints. With it, the command reads the database and prints verifier keys.
         #[arg(long, env = "AUDITLOG_LOG_NAME", value_name = "NAME")]
         log_name: Option<LogName>,
-        /// Only the keys of this organization's log.
+        /// With --log-name: print only the verifier keys of this organization's log. Default: all logs.
         #[arg(long, value_name = "ORG")]
         organization: Option<OrganizationId>,
     },
-    /// Add a key to the file, which signs from now on, and print its public key. The one before signs along for a while.
+    /// Add a new main key to the file, and print the public keys. The former key signs too until the overlap ends.
     ///
-    /// A running service notices within seconds. It records the new key as an entry of each log before the key first
-    /// signs it. Where several processes have a copy of the file, copy it to all of them before the overlap ends.
+    /// A running service notices within seconds. It adds an entry with the new key to each log before the key first
+    /// signs that log. If several processes have a copy of the file, copy it to all of them before the overlap ends.
     #[command(after_help = "\
 Examples:
   auditlog signing-key rotate --signing-key auditlog.key
@@ -77,15 +76,15 @@ Examples:
     Rotate {
         #[command(flatten)]
         file: KeyFile,
-        /// How long the key before signs along, for those who do not know the new one yet.
+        /// How long the former key still signs, such as 12h or 30d. Verifiers need this time to learn the new key.
         #[arg(long, default_value = "7d", value_parser = super::positive, value_name = "DURATION")]
         overlap: Duration,
     },
-    /// Give up what was signed of a log, and sign what the database has instead.
+    /// Give up the signed state of a log, and sign the log in the database instead.
     ///
-    /// For a service that has stopped signing: because a backup of the database was restored, and nothing newer is left,
-    /// or because a key is lost. Whoever has seen what was signed will see that it was given up. It shows what that is,
-    /// and asks.
+    /// Use it for a service that has stopped signing, because a backup of the database was restored and nothing newer
+    /// is left, or because a key is lost. Verifiers that have seen the earlier checkpoints will report a rollback. The
+    /// command shows the state that it gives up, and asks for confirmation.
     #[command(after_help = "\
 Examples:
   auditlog signing-key acknowledge-rollback --organization org_abc123 \\
@@ -97,7 +96,7 @@ Examples:
 
 #[derive(Args)]
 struct KeyFile {
-    /// The file of the keys.
+    /// File with the signing keys.
     #[arg(long, env = "AUDITLOG_SIGNING_KEY", value_name = "FILE")]
     signing_key: PathBuf,
 }
@@ -106,18 +105,18 @@ struct KeyFile {
 struct Acknowledge {
     #[command(flatten)]
     file: KeyFile,
-    /// What the service is called in checkpoints.
+    /// Name of the service in checkpoints.
     #[arg(long, env = "AUDITLOG_LOG_NAME", value_name = "NAME")]
     log_name: LogName,
     #[command(flatten)]
     database: Database,
-    /// The organization whose log it is.
+    /// Organization whose log is affected.
     #[arg(long, value_name = "ORG")]
     organization: Option<OrganizationId>,
-    /// All logs, also those that are gone from the database.
+    /// All affected logs, including those that are missing from the database.
     #[arg(long)]
     all: bool,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
 }
@@ -125,33 +124,33 @@ struct Acknowledge {
 impl SigningKey {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self.command {
-            Command::Create { file: KeyFile { signing_key } } => {
-                let keys = Keys::create(&signing_key, &Random::system())?;
+            SigningKeyCommand::Create { file: KeyFile { signing_key } } => {
+                let keys = CheckpointKeys::create(&signing_key, &Random::system())?;
                 print_public(&keys)?;
-                tell!("Made {}. Keep it and {0}.state apart from the database's backups.", signing_key.display());
+                tell!("Created {}. Keep it and {0}.state out of the database backups.", signing_key.display());
                 Ok(())
             }
-            Command::Show { file: KeyFile { signing_key }, database, log_name, organization } => {
-                let keys = Keys::load(&signing_key)?;
+            SigningKeyCommand::Show { file: KeyFile { signing_key }, database, log_name, organization } => {
+                let keys = CheckpointKeys::load(&signing_key)?;
                 let Some(log_name) = log_name else { return print_public(&keys) };
                 let store = database.open_existing().await?;
                 let shown = print_verifiers(&store, &keys, &log_name, organization).await;
                 store.close().await;
                 shown
             }
-            Command::Rotate { file: KeyFile { signing_key }, overlap } => {
-                let keys = Keys::rotate(&signing_key, &Random::system(), Clock::system().now(), overlap)?;
+            SigningKeyCommand::Rotate { file: KeyFile { signing_key }, overlap } => {
+                let keys = CheckpointKeys::rotate(&signing_key, &Random::system(), Clock::system().now(), overlap)?;
                 print_public(&keys)?;
-                tell!("The first key signs from now on. Services that read this file notice within seconds.");
+                tell!("The first key is the main key now. Running services notice within seconds.");
                 Ok(())
             }
-            Command::AcknowledgeRollback(acknowledge) => acknowledge.run().await,
+            SigningKeyCommand::AcknowledgeRollback(acknowledge) => acknowledge.run().await,
         }
     }
 }
 
-/// Algorithm, public key, and until when it signs.
-fn print_public(keys: &Keys) -> anyhow::Result<()> {
+/// Prints a line for each key: algorithm, public key in base64, and the time until which it signs or `-`.
+fn print_public(keys: &CheckpointKeys) -> anyhow::Result<()> {
     for key in keys.all() {
         let until = key.until().map_or("-".to_owned(), |until| until.to_string());
         writeln!(stdout(), "ed25519\t{}\t{until}", STANDARD.encode(key.public()))?;
@@ -161,7 +160,7 @@ fn print_public(keys: &Keys) -> anyhow::Result<()> {
 
 async fn print_verifiers(
     store: &Store,
-    keys: &Keys,
+    keys: &CheckpointKeys,
     log_name: &LogName,
     chosen: Option<OrganizationId>,
 ) -> anyhow::Result<()> {
@@ -180,14 +179,14 @@ async fn print_verifiers(
         let origin = log_name.origin(&log_id)?;
         let known = store.log_keys(&organization).await?;
         let mut own: Vec<_> = keys.all().map(|key| key.public().to_vec()).collect();
-        // Whoever can write to the database can name a key there.
+        // Anyone who can write to the database can add a key there.
         for foreign in known.iter().filter(|key| !own.contains(&key.public)) {
             let verifier = VerifierKey::new(origin.clone(), &foreign.public)?.text();
             tell!("{organization}: {verifier}, introduced by entry {}, is not in the key file", foreign.seq);
         }
         let main = keys.main().public().to_vec();
         own.retain(|public| *public == main || known.iter().any(|key| key.public == *public));
-        // The one that signs last.
+        // The main key comes last.
         own.reverse();
         for public in own {
             let seq = known.iter().find(|key| key.public == public).map_or("-".to_owned(), |key| key.seq.to_string());
@@ -201,7 +200,7 @@ impl Acknowledge {
     async fn run(self) -> anyhow::Result<()> {
         let Self { file: KeyFile { signing_key }, log_name, database, organization, all, yes } = self;
         match (&organization, all) {
-            (None, false) => return Err(super::usage("name an --organization ORG, or say --all")),
+            (None, false) => return Err(super::usage("give --organization ORG or --all")),
             (Some(_), true) => return Err(super::usage("--organization and --all exclude each other")),
             _ => {}
         }
@@ -226,7 +225,7 @@ async fn given_up(store: &Store, signing: &Signing, refused: Vec<Rollback>, yes:
     let (damaged, refused): (Vec<_>, Vec<_>) = refused.into_iter().partition(Rollback::is_damaged);
     let damaged = damaged.len();
     if refused.is_empty() && damaged == 0 {
-        tell!("There is nothing to give up: the logs extend what was signed.");
+        tell!("There is nothing to give up: the logs extend their signed state.");
         return Ok(());
     }
     if !refused.is_empty() {
@@ -237,35 +236,41 @@ async fn given_up(store: &Store, signing: &Signing, refused: Vec<Rollback>, yes:
             let Rollback { log_id, in_file, in_database, now, .. } = rollback;
             let [in_file, in_database, now] = [in_file, in_database, now].map(|tree| tree.map(|tree| tree.size));
             if rollback.is_believed() {
-                warn!(log_id, in_database, now, "what the database says was signed is believed");
+                warn!(log_id, in_database, now, "the signed state in the database is accepted");
             } else {
-                warn!(log_id, in_file, in_database, now, "a rollback is acknowledged: what was signed is given up");
+                warn!(log_id, in_file, in_database, now, "a rollback is acknowledged: the signed state is given up");
             }
         }
         let (clock, random) = (Clock::system(), Random::system());
         let (ingest, _) =
             Ingest::start(store.clone(), clock.clone(), random, QueueLimits::default(), &Metrics::default());
         let left = acknowledge(store, &recorder(ingest), &signing.key_file, refused, clock.now()).await?;
-        ensure!(left.is_empty(), "{} logs were signed meanwhile and left alone; look again", left.len());
-        tell!("Services that have stopped sign again within seconds.");
+        ensure!(
+            left.is_empty(),
+            "{} logs were signed meanwhile, and stay as they are; run the command again",
+            left.len()
+        );
+        tell!("Stopped services sign again within seconds.");
     }
-    ensure!(damaged == 0, "{damaged} logs are damaged, and cannot be signed as they are; bring a whole database back");
+    ensure!(damaged == 0, "{damaged} logs are damaged and cannot be signed; restore an intact database");
     Ok(())
 }
 
-/// Asks whoever sits there.
+/// Asks for confirmation. Errors: standard input is not a terminal.
 fn confirmed(refused: &[Rollback]) -> anyhow::Result<bool> {
     if !stdin().is_terminal() {
-        return Err(super::usage("say --yes to give up what was signed"));
+        return Err(super::usage("standard input is not a terminal; confirm with --yes"));
     }
     let believed = refused.iter().filter(|one| one.is_believed()).count();
     if believed > 0 {
-        tell!("Of {believed} logs the database alone says what was signed; an older database would say less.");
+        tell!(
+            "For {believed} logs, only the database has the signed state. An older database would have an older state."
+        );
     }
     match refused.len() - believed {
-        0 => tell!("Believe it? Type yes:"),
+        0 => tell!("Accept it? Type yes:"),
         given_up => {
-            tell!("Give up what was signed of {given_up} logs, and sign what the database has instead? Type yes:");
+            tell!("Give up the signed state of {given_up} logs, and sign the logs in the database instead? Type yes:");
         }
     }
     let mut answer = String::new();
@@ -273,7 +278,7 @@ fn confirmed(refused: &[Rollback]) -> anyhow::Result<bool> {
     Ok(answer.trim() == "yes")
 }
 
-/// A log, why it is not signed, and what is given up for what.
+/// A log, the reasons why it is not signed, and its tree heads: signed and present.
 fn shown(rollback: &Rollback) -> String {
     let Rollback { organization, log_id, findings, in_file, in_database, now, .. } = rollback;
     let log = organization.as_ref().map_or_else(|| format!("log {log_id}"), ToString::to_string);
@@ -282,7 +287,8 @@ fn shown(rollback: &Rollback) -> String {
         tree.map_or("nothing".to_owned(), |TreeHead { size, root }| format!("{size} entries, root {root}"))
     };
     format!(
-        "{log}: {why}\n  signed, by the key's file: {}\n  signed, by the database: {}\n  in the database now: {}",
+        "{log}: {why}\n  signed, according to the state file: {}\n  signed, according to the database: {}\n  \
+         in the database now: {}",
         tree(in_file),
         tree(in_database),
         tree(now)

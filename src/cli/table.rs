@@ -1,4 +1,4 @@
-//! Entries for people: a line each, and their changes beneath as `field: old → new`.
+//! Entries for people: one line each, followed by the changes as `field: old → new`.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -9,9 +9,9 @@ use unicode_width::UnicodeWidthStr;
 use crate::grpc::pb::{AuditLog, Change};
 use crate::rest::json;
 
-/// Changes shown beneath an entry of a list; `auditlog get` shows all.
+/// Changes shown below an entry of a list. `auditlog get` shows all.
 const CHANGES: usize = 10;
-/// Characters of a value shown in a list.
+/// The most characters of a value that a list shows.
 const VALUE: usize = 100;
 
 const HEADER: Style = Style::new().bold();
@@ -22,7 +22,7 @@ const NEW: Style = AnsiColor::Green.on_default();
 /// The columns of a list.
 const COLUMNS: [&str; 5] = ["TIME", "ACTION", "RESOURCE", "USER", "ID"];
 
-/// Writes a list's entries, beneath a header if they are its first.
+/// Writes entries of a list, with a header above the first ones.
 pub(super) fn list(out: &mut impl Write, entries: &[AuditLog], is_first: bool) -> io::Result<()> {
     let rows: Vec<_> = entries.iter().map(cells).collect();
     let header = COLUMNS.map(str::to_owned);
@@ -54,7 +54,7 @@ pub(super) fn list(out: &mut impl Write, entries: &[AuditLog], is_first: bool) -
     out.write_all(text.as_bytes())
 }
 
-/// Writes all that there is of an entry.
+/// Writes all fields of an entry.
 pub(super) fn entry(out: &mut impl Write, entry: &AuditLog) -> io::Result<()> {
     let optional = |text: &Option<String>| text.as_deref().map(visible);
     let mut text = String::new();
@@ -143,10 +143,10 @@ fn cut(text: String, longest: usize) -> String {
     }
 }
 
-/// `text` with nothing that a terminal would obey or that would reorder what is read: writers choose these
-/// strings, and whoever reads them may be looking for the writer.
+/// Escapes characters in `text` that control a terminal, reorder text, or are invisible. The writer of an entry chooses
+/// these strings, and the reader may be investigating that writer.
 pub(super) fn visible(text: &str) -> String {
-    // Unicode's Bidi_Control, and what takes no place.
+    // Unicode's Bidi_Control, and characters without width.
     let hides = |letter| matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {

@@ -1,19 +1,19 @@
-//! The known resource types and actions.
+//! The resource types and actions that exist.
 
 use super::text::text_type;
 use super::{Invalid, did_you_mean, quoted};
 
-/// The code of a resource type. Codes are kept in the database and never change meaning.
+/// The code of a resource type. The database stores codes; a code never changes its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ResourceType(pub i16);
 
-/// The code of an action.
+/// The code of an action. The database stores codes; a code never changes its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Action(pub i16);
 
 const MAX_NAME: usize = 64;
 
-/// A word of `a-z 0-9` and `joint`, which begins with a letter.
+/// Checks for 1 to 64 characters of `a-z`, `0-9` and `joint`, with a letter first.
 fn word(text: &str, joint: char) -> Result<(), Invalid> {
     let allowed = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == joint;
     let is_word = text.starts_with(|first: char| first.is_ascii_lowercase()) && text.chars().all(allowed);
@@ -27,58 +27,56 @@ fn word(text: &str, joint: char) -> Result<(), Invalid> {
 }
 
 text_type! {
-    /// The name of a resource type or an action: 1 to 64 bytes of `[a-z0-9_]`, a letter first.
+    /// The name of a resource type or an action: 1 to 64 bytes of `[a-z0-9_]`, with a letter first.
     CatalogueName, |text| word(text, '_')
 }
 
 text_type! {
-    /// The name of a resource type in the path of its histories: 1 to 64 bytes of `[a-z0-9-]`, a
-    /// letter first.
+    /// The name of a resource type in the path of its histories: 1 to 64 bytes of `[a-z0-9-]`, with a letter first.
     PathSegment, |text| word(text, '-')
 }
 
-/// A code and what it is called.
+/// A resource type or an action with its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named<C> {
     /// The code that the database stores.
     pub code: C,
     /// The public name.
     pub name: CatalogueName,
-    /// The first segment of its history's path, for resource types that have one.
+    /// The first path segment of its histories, for resource types that have one.
     pub path_segment: Option<PathSegment>,
-    /// Whether it was removed: it is still what its code means, and new entries cannot have it. Readers may ask for
-    /// it, since a write that was on its way may have used it.
+    /// Whether it was removed. Its code keeps its meaning, but new entries cannot use it. Readers may still filter by
+    /// it, since a write in flight may have used it.
     pub is_removed: bool,
 }
 
-/// All resource types and actions, as the database has them.
+/// All resource types and actions in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Catalogue {
-    /// In order of their codes.
+    /// Ordered by code.
     pub resource_types: Vec<Named<ResourceType>>,
-    /// In order of their codes.
+    /// Ordered by code.
     pub actions: Vec<Named<Action>>,
 }
 
 impl Catalogue {
-    /// The resource type called `name`, which a reader may ask for. Errors list those that there are.
+    /// The resource type with this name, also a removed one, for readers. Errors list the types that exist.
     pub fn resource_type(&self, name: &str) -> Result<ResourceType, Invalid> {
         let removed = self.resource_types.iter().find(|one| one.is_removed && one.name.as_str() == name);
         removed.map_or_else(|| self.new_resource_type(name), |one| Ok(one.code))
     }
 
-    /// The resource type called `name`, which a new entry may have. Errors list those that there are.
+    /// The resource type with this name, for new entries: not a removed one. Errors list the types that exist.
     pub fn new_resource_type(&self, name: &str) -> Result<ResourceType, Invalid> {
         code(&self.resource_types, name)
     }
 
-    /// The action called `name`. Errors list those that there are.
+    /// The action with this name. Errors list the actions that exist.
     pub fn action(&self, name: &str) -> Result<Action, Invalid> {
         code(&self.actions, name)
     }
 
-    /// The name of the resource type whose histories have `segment` in their path. Errors list the
-    /// segments that there are.
+    /// The name of the resource type whose histories have `segment` in their path. Errors list the segments that exist.
     pub fn with_path_segment(&self, segment: &str) -> Result<&str, Invalid> {
         let known = || {
             self.resource_types.iter().filter_map(|one| Some((one.path_segment.as_ref()?.as_str(), one.name.as_str())))
@@ -105,7 +103,7 @@ fn code<C: Copy>(known: &[Named<C>], name: &str) -> Result<C, Invalid> {
 }
 
 fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Invalid {
-    /// Names that an error lists: it travels in headers, whose size has an end.
+    /// The most names that an error lists: errors travel in headers, whose size is limited.
     const LISTED: usize = 20;
     let known: Vec<_> = known.collect();
     let hint = did_you_mean(name, known.iter().copied());

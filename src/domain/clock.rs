@@ -1,16 +1,16 @@
-//! The only place that reads the system's clock.
+//! The only code that reads the system clock.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Timestamp;
 
-/// The current time. It is passed in, so that a test can set it.
+/// The current time. Passed in, so that a test can set it.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// The system's clock.
+    /// The system clock.
     #[expect(clippy::disallowed_methods, reason = "this is the clock that all others use")]
     pub fn system() -> Self {
         Self::from_fn(|| {
@@ -22,7 +22,7 @@ impl Clock {
         })
     }
 
-    /// A clock that shows what `now` gives.
+    /// A clock that returns the values of `now`.
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }

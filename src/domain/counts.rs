@@ -10,7 +10,7 @@ pub type EntryKind = (ResourceType, Action);
 
 /// A key of running counts: the organization, a user, or a resource. Its entries are read by one index scan.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Key {
+pub enum CountKey {
     /// All of the organization.
     Organization,
     /// Those that a user did.
@@ -19,7 +19,7 @@ pub enum Key {
     Resource(ResourceType, Identifier),
 }
 
-impl Key {
+impl CountKey {
     /// The key as the database has it.
     pub fn text(&self) -> String {
         match self {
@@ -29,7 +29,7 @@ impl Key {
         }
     }
 
-    /// Takes back text that the store got from [`Key::text`].
+    /// Takes back text that the store got from [`CountKey::text`].
     pub(crate) fn stored(text: &str) -> Option<Self> {
         match text.split_at_checked(1)? {
             ("o", "") => Some(Self::Organization),
@@ -168,10 +168,10 @@ mod tests {
     #[test]
     fn keys_are_told_apart_by_their_text() {
         let id = |text: &str| Identifier::parse(text).expect("an id");
-        let resource = Key::Resource(ResourceType(12), id("a:b"));
-        for key in [Key::Organization, Key::User(id("o")), Key::User(id("r1:x")), resource] {
-            assert_eq!(Key::stored(&key.text()), Some(key));
+        let resource = CountKey::Resource(ResourceType(12), id("a:b"));
+        for key in [CountKey::Organization, CountKey::User(id("o")), CountKey::User(id("r1:x")), resource] {
+            assert_eq!(CountKey::stored(&key.text()), Some(key));
         }
-        assert_eq!(Key::stored("x"), None);
+        assert_eq!(CountKey::stored("x"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The dates that readers write, as the spans of time that they cover.
+//! Parses the dates in queries into the time spans that they cover.
 
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
@@ -6,22 +6,22 @@ use time::{Date, OffsetDateTime};
 
 use super::{Invalid, Timestamp, quoted};
 
-/// Microseconds of a day.
+/// Microseconds per day.
 const DAY: i64 = 86_400_000_000;
 
-/// The first instant that `text` covers: an RFC 3339 date-time, one without offset (taken as UTC), or
-/// a date (a day in UTC). A `+` that arrived as a space is understood.
+/// The first instant that `text` covers: an RFC 3339 date-time, a date-time without an offset (taken as UTC), or a date
+/// (a day in UTC). A `+` that arrived as a space is accepted.
 pub fn start_of_span(text: &str) -> Result<Timestamp, Invalid> {
     span(text).map(|(start, _)| start)
 }
 
-/// The first instant after all that `text` covers, by the precision it was written in:
-/// `2025-01-31` covers that day, `…T23:59:59Z` that second.
+/// The first instant after the span of `text`. The span depends on the precision of the text: `2025-01-31` covers that
+/// day, `…T23:59:59Z` that second.
 pub fn end_of_span(text: &str) -> Result<Timestamp, Invalid> {
     span(text).map(|(start, length)| start.plus(length))
 }
 
-/// The first instant that `text` covers and the microseconds that it covers, at least one.
+/// The first instant of the span of `text`, and its length in microseconds, at least one.
 fn span(text: &str) -> Result<(Timestamp, i64), Invalid> {
     let allowed = "must be an RFC 3339 date-time such as 2025-01-31T23:59:59Z, or a date such as 2025-01-31";
     let refuse = || Invalid::new(allowed, quoted(text));
@@ -39,11 +39,11 @@ fn span(text: &str) -> Result<(Timestamp, i64), Invalid> {
     let digits = text.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
     let length = (digits..6).fold(1, |length, _| length * 10);
     let written = instant(written).ok_or_else(refuse)?;
-    // A leap second parses to the last nanosecond before it, so go back to where the span begins.
+    // A leap second parses to the last nanosecond before it, so go back to the start of the span.
     Ok((written.plus(-written.micros().rem_euclid(length)), length))
 }
 
-/// `…T10:00:00 02:00` is what a server sees of `…T10:00:00+02:00` in a query that nobody encoded.
+/// A server sees `…T10:00:00 02:00` when a client did not encode the `+` of `…T10:00:00+02:00` in a query.
 fn restore_plus(text: &str) -> String {
     match text.len().checked_sub("+02:00".len()).and_then(|place| text.split_at_checked(place)) {
         Some((time, offset)) if time.contains(['T', 't']) && offset.starts_with(' ') => {

@@ -9,19 +9,19 @@ use super::{
     ResourceType, Seq, Timestamp,
 };
 
-/// The most changes of one entry.
+/// The most changes that one entry may have.
 pub const MAX_CHANGES: usize = 1_000;
-/// The most bytes of one entry: its strings, metadata keys and minified JSON values.
+/// The most bytes that one entry may have: its strings, metadata keys and minified JSON values.
 pub const MAX_ENTRY_BYTES: usize = 256 * 1024;
 
-/// The content of an entry, as its writer sent it. The time is kept beside it.
+/// The content of an entry, as its writer sent it, except its timestamp.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
-    /// The writer's, or a generated one.
+    /// The id that the writer chose, or a generated one.
     pub id: EntryId,
     /// The type of the resource.
     pub resource_type: ResourceType,
-    /// Which resource.
+    /// The id of the resource.
     pub resource_id: Identifier,
     /// The name of the resource at that time.
     pub resource_name: Option<Name>,
@@ -33,29 +33,30 @@ pub struct Content {
     pub user_name: Option<Name>,
     /// The user's e-mail address.
     pub user_email: Option<Name>,
-    /// Which fields changed, in the writer's order.
+    /// The changed fields, in the writer's order.
     pub changes: Vec<Change>,
-    /// Where the action came from.
+    /// The origin of the action.
     pub metadata: Metadata,
-    /// The trace that it was part of.
+    /// The trace that the action was part of.
     pub trace_id: Option<Identifier>,
 }
 
-/// The kinds of entries that the service writes itself, into the log that they concern. docs/LEAF_FORMAT.md defines
-/// their shapes.
+/// The kinds of entries that the service itself writes into an organization's log. docs/LEAF_FORMAT.md defines their
+/// shapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceEntry {
     /// Values were erased.
     Erasure,
-    /// Checkpoints get a new key.
+    /// The signer gets a new key for its checkpoints.
     Rotation,
 }
 
 impl ServiceEntry {
-    /// The resource type of all of them.
+    /// The resource type of all service entries.
     pub const RESOURCE_TYPE: &str = "organization";
 
-    /// A new entry of this kind about `organization`, asked for with the key `by`, or by nobody.
+    /// A new entry of this kind about `organization`. `by` is the API key that requested it; `None` for the service
+    /// itself.
     pub fn about(
         self,
         organization: &OrganizationId,
@@ -68,7 +69,8 @@ impl ServiceEntry {
         self.with_uuid(uuid, organization, by, changes, catalogue)
     }
 
-    /// The same of a `uuid` that follows from what is recorded, so that it is recorded once whoever tries again.
+    /// Like [`Self::about`], with a `uuid` derived from the recorded fact, so that a retry by any process records it
+    /// only once.
     pub fn with_uuid(
         self,
         uuid: Uuid,
@@ -101,26 +103,26 @@ impl ServiceEntry {
 /// An entry to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEntry {
-    /// When the thing happened; `None` for the time of the write.
+    /// When the action happened; `None` for the time of the write.
     pub timestamp: Option<Timestamp>,
-    /// All else.
+    /// The rest of the entry.
     pub content: Arc<Content>,
 }
 
-/// An entry with its number, as the log keeps it.
+/// A stored entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Its number in its organization.
     pub seq: Seq,
-    /// When the thing happened. Lists are sorted by it.
+    /// When the action happened. Lists are sorted by it.
     pub timestamp: Timestamp,
-    /// When the service committed to it. Never decreases along `seq`.
+    /// When the service accepted the entry. Never decreases along `seq`.
     pub recorded_at: Timestamp,
     /// The API key that wrote it.
     pub writer_key_id: String,
-    /// The groups that were erased since.
+    /// The groups of values that were erased since.
     pub erased: Erased,
-    /// All else.
+    /// The rest of the entry.
     pub content: Arc<Content>,
 }
 
@@ -155,7 +157,7 @@ impl Content {
             + trace_id.as_ref().map_or(0, |id| id.as_str().len())
     }
 
-    /// The content without the values of these groups.
+    /// The content without the values of the erased groups.
     #[must_use]
     pub fn without(&self, erased: Erased) -> Self {
         let Self {
@@ -192,7 +194,7 @@ impl Content {
         }
     }
 
-    /// Refuses what is larger than [`MAX_ENTRY_BYTES`].
+    /// Errors: the content is larger than [`MAX_ENTRY_BYTES`].
     pub fn check_size(&self) -> Result<(), Invalid> {
         match self.size() {
             size if size > MAX_ENTRY_BYTES => {
@@ -204,8 +206,8 @@ impl Content {
 }
 
 impl Entry {
-    /// Whether `again` is a retry of the write that this entry came from. What the service fills in is not compared:
-    /// a retry without a timestamp matches whatever the entry has. Nor is what was erased.
+    /// Whether `again` is a retry of the write that created this entry. Values that the service filled in are not
+    /// compared: a retry without a timestamp matches any timestamp. Erased values are not compared either.
     pub fn is_replayed_by(&self, again: &NewEntry) -> bool {
         let Self { seq: _, timestamp, recorded_at: _, writer_key_id: _, erased, content } = self;
         let NewEntry { timestamp: asked, content: sent } = again;

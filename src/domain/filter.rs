@@ -1,27 +1,28 @@
-//! Which entries a reader asks for.
+//! Filters of lists: the entries that a reader wants.
 
 use sha2::{Digest, Sha256};
 
 use super::{Action, Identifier, Invalid, OrganizationId, ResourceType, Timestamp};
 
-/// The most values of one filter.
+/// The most values that one part of a filter may have.
 pub const MAX_VALUES: usize = 100;
-/// The most pairs of a user and a resource. No count knows both together, so that such a list is counted entry by entry.
+/// The most pairs of a user and a resource. No running count covers both together, so such a list is counted entry by
+/// entry.
 const MAX_PAIRS: usize = 1_000;
 
-/// Entries must match every part; a part with several values is matched by any of them, one with none
-/// by all entries. Values are sorted and distinct, so equal filters are equal.
+/// An entry must match every part. A part with several values matches entries with any of them; a part without values
+/// matches all entries. Values are sorted and distinct, so equal filters compare equal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
-    /// Kinds of resource.
+    /// Types of the resource.
     pub resource_types: Vec<ResourceType>,
-    /// Resources, of any of those kinds.
+    /// Ids of the resource.
     pub resource_ids: Vec<Identifier>,
-    /// The actions.
+    /// Actions.
     pub actions: Vec<Action>,
-    /// The users.
+    /// Users.
     pub user_ids: Vec<Identifier>,
-    /// When.
+    /// The range of timestamps.
     pub time: TimeRange,
 }
 
@@ -43,7 +44,7 @@ impl Filter {
         }
     }
 
-    /// Refuses users and resources that make more than 1,000 pairs. Values must be distinct.
+    /// Errors: users and resources make more than 1,000 pairs. Values must be distinct.
     pub fn check_pairs(&self) -> Result<(), Invalid> {
         let (users, resources) = (self.user_ids.len(), self.resource_ids.len());
         match users.saturating_mul(resources) {
@@ -63,12 +64,13 @@ impl Filter {
             keys: KeyFilter { user_ids, resource_types, resource_ids },
             kinds: KindFilter { resource_types, actions },
             time: *time,
-            // No count is of a user and a resource together.
+            // No running count covers a user and a resource together.
             is_answered: user_ids.is_empty() || resource_ids.is_empty(),
         }
     }
 
-    /// Feeds the filter of `organization` to `hash`, each part with its length before it.
+    /// Hashes the filter of `organization`. Each value is preceded by its length, and each part by its number of
+    /// values.
     pub fn digest(&self, organization: &OrganizationId, hash: &mut Sha256) {
         let Self { resource_types, resource_ids, actions, user_ids, time } = self;
         let mut part = |values: Vec<&[u8]>| {
@@ -96,28 +98,28 @@ impl Filter {
 /// A filter as running counts answer it, made by [`Filter::counted_by`].
 #[derive(Debug, Clone, Copy)]
 pub struct CountedBy<'a> {
-    /// Chooses the keys, each of which has counts of its own.
+    /// The keys: each has running counts of its own.
     pub keys: KeyFilter<'a>,
-    /// Chooses the numbers of a count.
+    /// The kinds of entry whose counts are added.
     pub kinds: KindFilter<'a>,
-    /// The range between whose ends the counts of a key are subtracted.
+    /// The range. Its count is the running count at its end minus the one at its start.
     pub time: TimeRange,
-    /// Whether keys, kinds and time are all that the filter asks for. If not, matching entries are counted one by one.
+    /// Whether running counts answer the whole filter. If not, matching entries are counted one by one.
     pub is_answered: bool,
 }
 
-/// The users or resources whose entries match; none given stands for the whole organization.
+/// The users or resources whose entries match. An empty filter selects the whole organization.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyFilter<'a> {
     /// Each user is a key.
     pub user_ids: &'a [Identifier],
-    /// Each of these types with each of `resource_ids` is a key.
+    /// Each of these types combined with each of `resource_ids` is a key.
     pub resource_types: &'a [ResourceType],
     /// The ids of resources.
     pub resource_ids: &'a [Identifier],
 }
 
-/// The kinds of entry that match; a part without values stands for all.
+/// The kinds of entry that match; a part without values matches all.
 #[derive(Debug, Clone, Copy)]
 pub struct KindFilter<'a> {
     /// Any of these types.
@@ -134,7 +136,7 @@ impl KindFilter<'_> {
     }
 }
 
-/// `start <= timestamp < end`.
+/// Timestamps with `start <= timestamp < end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TimeRange {
     start: Option<Timestamp>,
@@ -142,7 +144,7 @@ pub struct TimeRange {
 }
 
 impl TimeRange {
-    /// Errors: the start lies after the end.
+    /// Errors: `start` is after `end`.
     pub fn parse(start: Option<Timestamp>, end: Option<Timestamp>) -> Result<Self, Invalid> {
         match (start, end) {
             (Some(start), Some(end)) if start > end => {
@@ -152,18 +154,18 @@ impl TimeRange {
         }
     }
 
-    /// The first instant, `None` for all the past.
+    /// The first instant of the range; `None` for no lower bound.
     pub fn start(&self) -> Option<Timestamp> {
         self.start
     }
 
-    /// The first instant after the range, `None` for all the future.
+    /// The first instant after the range; `None` for no upper bound.
     pub fn end(&self) -> Option<Timestamp> {
         self.end
     }
 }
 
-/// Entries a page, 1 to 100.
+/// Entries per page, 1 to 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit(u8);
 
@@ -171,7 +173,7 @@ impl Limit {
     const MAX: u8 = 100;
     const DEFAULT: u8 = 50;
 
-    /// `None` is 50. Errors: not 1 to 100.
+    /// `None` means 50. Errors: not 1 to 100.
     pub fn parse(limit: Option<i32>) -> Result<Self, Invalid> {
         let Some(limit) = limit else {
             return Ok(Self(Self::DEFAULT));
@@ -193,7 +195,7 @@ impl Limit {
 pub struct Offset(i64);
 
 impl Offset {
-    /// `None` is 0. Errors: negative.
+    /// `None` means 0. Errors: negative.
     pub fn parse(offset: Option<i64>) -> Result<Self, Invalid> {
         match offset.unwrap_or(0) {
             offset if offset < 0 => Err(Invalid::new("must be 0 or more", offset)),

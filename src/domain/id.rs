@@ -1,4 +1,4 @@
-//! The ids of entries.
+//! Entry ids.
 
 use auditlog_verify::types::check_entry_id;
 use uuid::Uuid;
@@ -6,17 +6,16 @@ use uuid::Uuid;
 use super::text::text_type;
 use super::{Invalid, Random, Timestamp, quoted};
 
-/// Ids of the entries that the service writes about itself.
+/// The prefix of the ids of the entries that the service itself writes.
 const RESERVED: &str = "auditlog:";
 
 text_type! {
-    /// The id of an entry, and the idempotency key of its write: 1 to 128 bytes of
-    /// `[A-Za-z0-9_.:-]`.
+    /// The id of an entry, which is also the idempotency key of its write: 1 to 128 bytes of `[A-Za-z0-9_.:-]`.
     EntryId, check_entry_id
 }
 
 impl EntryId {
-    /// Takes an id that a writer chose; those of the service's own entries are refused.
+    /// Parses an id that a writer chose. Errors: also an id with the prefix of the service's own entries.
     pub fn from_writer(text: String) -> Result<Self, Invalid> {
         if text.starts_with(RESERVED) {
             let allowed = format!("must not start with {RESERVED}, which the service keeps for its own entries");
@@ -25,12 +24,12 @@ impl EntryId {
         Self::parse(text)
     }
 
-    /// Whether it is that of an entry that the service made itself.
+    /// Whether the service itself wrote the entry with this id.
     pub fn is_service(&self) -> bool {
         self.0.starts_with(RESERVED)
     }
 
-    /// A new id, `log_` and a UUIDv7 in base32, so that ids sort by the time they were made.
+    /// A new id: `log_` and a UUIDv7 in base32, so that ids sort by creation time.
     pub fn generate(now: Timestamp, random: &Random) -> Self {
         let millis = u64::try_from(now.micros() / 1_000).unwrap_or(0);
         let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random.bytes()).into_uuid();
@@ -38,8 +37,8 @@ impl EntryId {
     }
 }
 
-/// TypeID's suffix (Crockford's alphabet, 26 characters, the first holding 3 bits). Ten lines here,
-/// since the crates for it bring their own id types along.
+/// The suffix of a TypeID: Crockford's alphabet, 26 characters, of which the first holds 3 bits. Ten lines here, since
+/// the crates for it bring their own id types.
 /// Source: <https://github.com/jetify-com/typeid/blob/main/spec/README.md>
 fn base32(uuid: Uuid) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -54,7 +53,7 @@ mod tests {
 
     #[test]
     fn base32_is_that_of_the_typeid_specification() {
-        // From the specification's valid.yml.
+        // From `valid.yml` of the specification.
         for (uuid, text) in [
             ("00000000-0000-0000-0000-000000000000", "00000000000000000000000000"),
             ("0110c853-1d09-52d8-d73e-1194e95b5f19", "0123456789abcdefghjkmnpqrs"),

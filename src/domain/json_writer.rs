@@ -1,8 +1,9 @@
-//! Writes JSON piece by piece. Values that are JSON already go in as they are; `RawValue` would parse them once more.
+//! Writes JSON piece by piece. Values that are JSON already are copied as they are; `RawValue` would parse them once
+//! more.
 
 use serde::Serialize;
 
-/// An object at the end of a text. Its field names need no escapes.
+/// An object, written to the end of a text. Field names must need no escapes.
 #[derive(Debug)]
 pub struct ObjectWriter<'t> {
     text: &'t mut Vec<u8>,
@@ -16,17 +17,17 @@ impl<'t> ObjectWriter<'t> {
         Self { text, is_empty: true }
     }
 
-    /// Adds a field. Errors: `value` has no JSON, such as a map whose keys are not strings.
+    /// Adds a field. Errors: `value` has no JSON form, such as a map whose keys are not strings.
     pub fn field(&mut self, name: &str, value: &(impl Serialize + ?Sized)) -> serde_json::Result<()> {
         serde_json::to_writer(self.name(name), value)
     }
 
-    /// Adds a field whose value is JSON, which the caller knows; `None` is `null`.
+    /// Adds a field whose value is valid JSON already; the caller guarantees it. `None` writes `null`.
     pub fn json(&mut self, name: &str, value: Option<&str>) {
         self.name(name).extend_from_slice(value.unwrap_or("null").as_bytes());
     }
 
-    /// Adds a field whose value the caller writes to the end of the text that this gives.
+    /// Adds the name of a field. The caller appends the value to the returned text.
     pub fn name(&mut self, name: &str) -> &mut Vec<u8> {
         if !std::mem::take(&mut self.is_empty) {
             self.text.push(b',');
@@ -43,7 +44,7 @@ impl<'t> ObjectWriter<'t> {
     }
 }
 
-/// Writes an array of `items`, each of which `write` writes.
+/// Writes an array; `write` writes each item.
 pub fn write_array<T>(
     text: &mut Vec<u8>,
     items: impl IntoIterator<Item = T>,
@@ -58,6 +59,21 @@ pub fn write_array<T>(
     }
     text.push(b']');
     Ok(())
+}
+
+/// Writes the array of an entry's changes: each a field with its old and new value, which are JSON, or none for `null`.
+pub fn write_changes<'c>(
+    text: &mut Vec<u8>,
+    changes: impl IntoIterator<Item = (&'c str, Option<&'c str>, Option<&'c str>)>,
+) -> serde_json::Result<()> {
+    write_array(text, changes, |text, (field, old_value, new_value)| {
+        let mut change = ObjectWriter::begin(text);
+        change.field("field", field)?;
+        change.json("oldValue", old_value);
+        change.json("newValue", new_value);
+        change.end();
+        Ok(())
+    })
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! The leaf of a stored entry, by the crate that verifies logs.
+//! The leaf of a stored entry, in the terms of the crate that verifies logs.
 
 use auditlog_verify::merkle::{GroupHash, Hash, Leaf, Salts, Values, group_hashes};
 
 use super::{Catalogue, Content, Entry, Name};
 
-/// The values of all groups of `entry`, whose type and action have these public names, in the order of a leaf.
+/// The values of all three groups of `entry`, in leaf order. `resource_type` and `action` are its public names.
 pub fn entry_values<'a>(entry: &'a Entry, resource_type: &'a str, action: &'a str) -> [Values<'a>; 3] {
     let Entry { seq: _, timestamp, recorded_at: _, writer_key_id: _, erased: _, content } = entry;
     let Content {
@@ -35,7 +35,7 @@ pub fn entry_values<'a>(entry: &'a Entry, resource_type: &'a str, action: &'a st
     ]
 }
 
-/// The leaf of `entry` in the log `log_id`, whose groups have these hashes.
+/// The leaf of `entry` in the log `log_id`; `groups` are its group hashes.
 pub fn entry_leaf<'a>(entry: &'a Entry, log_id: &'a str, groups: [GroupHash; 3]) -> Leaf<'a> {
     let Entry { seq, timestamp: _, recorded_at, writer_key_id, erased: _, content } = entry;
     Leaf { log_id, seq: *seq, id: content.id.as_str(), recorded_at: *recorded_at, writer: writer_key_id, groups }

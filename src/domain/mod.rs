@@ -1,5 +1,5 @@
-//! Plain data and pure functions: what an entry, a filter and a time are, and which of them are
-//! valid. No async, no protobuf, no database. A value that exists is valid.
+//! Plain data and pure functions: the types of entries, filters and times, and their validation. No async, no protobuf,
+//! no database. Every value of these types is valid.
 
 mod catalogue;
 mod clock;
@@ -17,12 +17,12 @@ mod text;
 pub use auditlog_verify::types::{Change, Erased, Group, Invalid, JsonText, MAX_DEPTH, Seq, Timestamp, quoted};
 pub use catalogue::{Action, Catalogue, CatalogueName, Named, PathSegment, ResourceType};
 pub use clock::Clock;
-pub use counts::{ACTIONS, Counts, Damaged, EntryKind, Key};
+pub use counts::{ACTIONS, CountKey, Counts, Damaged, EntryKind};
 pub use date::{end_of_span, start_of_span};
 pub use entry::{Content, Entry, MAX_CHANGES, MAX_ENTRY_BYTES, NewEntry, ServiceEntry};
 pub use filter::{CountedBy, Filter, KeyFilter, KindFilter, Limit, MAX_VALUES, Offset, TimeRange};
 pub use id::EntryId;
-pub use json_writer::{ObjectWriter, write_array};
+pub use json_writer::{ObjectWriter, write_array, write_changes};
 pub use leaf::{entry_leaf, entry_values, leaf_hash};
 pub use position::{Position, PositionRange};
 pub use random::{BASE62, Random};

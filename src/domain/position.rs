@@ -1,29 +1,29 @@
-//! Places in a list.
+//! Positions in a list.
 
 use super::{Seq, TimeRange, Timestamp};
 
-/// The place of an entry: lists are sorted by these two, newest first.
+/// The position of an entry in a list. Lists are sorted by these two fields, newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// Its time.
+    /// The entry's timestamp.
     pub timestamp: Timestamp,
-    /// Its number, which orders entries of the same time.
+    /// The entry's number, which orders entries with the same timestamp.
     pub seq: Seq,
 }
 
 impl Position {
-    /// Before all entries, whose numbers begin with 1.
+    /// Before all entries: their numbers begin with 1.
     pub const START: Self = Self { timestamp: Timestamp::MIN, seq: 0 };
     /// After all entries.
     pub const END: Self = Self { timestamp: Timestamp::END, seq: Seq::MAX };
 }
 
-/// The entries after one position and up to another.
+/// The entries after one position, up to and including another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PositionRange {
-    /// Not part of it.
+    /// Exclusive.
     pub after: Position,
-    /// Part of it.
+    /// Inclusive.
     pub to: Position,
 }
 
@@ -34,7 +34,7 @@ impl PositionRange {
 
 impl From<TimeRange> for PositionRange {
     fn from(range: TimeRange) -> Self {
-        // The instant itself, before all entries of that instant.
+        // The position before all entries of that instant.
         let before = |timestamp| Position { timestamp, seq: 0 };
         Self { after: range.start().map_or(Position::START, before), to: range.end().map_or(Position::END, before) }
     }

@@ -1,4 +1,4 @@
-//! The only place that draws random numbers.
+//! The only code that draws random numbers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,21 +7,21 @@ use rand::{Rng, SeedableRng};
 
 use super::hex;
 
-/// The digits of base62, by value.
+/// The base62 digits, in order of value.
 pub const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// A source of random bytes, fit for secrets. Passed in, so that a test can repeat itself.
+/// A source of random bytes that is safe for secrets. Passed in, so that tests can be repeatable.
 #[derive(Clone)]
 pub struct Random(Arc<Mutex<StdRng>>);
 
 impl Random {
-    /// Seeded by the operating system.
+    /// A source seeded by the operating system.
     #[expect(clippy::disallowed_methods, reason = "this is the source that all others use")]
     pub fn system() -> Self {
         Self(Arc::new(Mutex::new(rand::make_rng())))
     }
 
-    /// The same bytes for the same seed. For tests.
+    /// A source that returns the same bytes for the same seed. For tests.
     pub fn seeded(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
     }
@@ -29,7 +29,7 @@ impl Random {
     /// `N` random bytes.
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
-        // A panic elsewhere cannot leave the generator half-way, so its state is still good.
+        // A panic elsewhere cannot leave the generator half-updated, so its state is still good.
         self.0.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut bytes);
         bytes
     }
@@ -43,7 +43,7 @@ impl Random {
     pub fn base62(&self, length: usize) -> String {
         let mut text = String::with_capacity(length);
         while text.len() < length {
-            // 248 = 4 × 62: what lies above would favour the first characters.
+            // 248 = 4 × 62: larger bytes would favour the first characters.
             let fair = self.bytes::<64>().into_iter().filter(|byte| *byte < 248);
             let characters = fair.map(|byte| char::from(BASE62[usize::from(byte) % 62]));
             text.extend(characters.take(length - text.len()));

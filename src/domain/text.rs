@@ -1,14 +1,14 @@
-//! Strings with limits, and how errors speak of them.
+//! String types with limits, and hints for error messages.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use auditlog_verify::types::{Invalid, quoted};
 
-/// `; did you mean rule?` where one of `known` is close to `word`, and else nothing. Letter case, `_` and
-/// `-` do not count.
+/// `; did you mean rule?` if one of `known` is similar to `word`, else the empty string. Letter case, `_` and `-` are
+/// ignored.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    /// Below it, words share some letters by chance.
+    /// Below this Jaro-Winkler similarity, words are alike only by chance.
     const CLOSE: f64 = 0.87;
     let plain = |word: &str| word.replace(['_', '-'], "").to_lowercase();
     let word = plain(word);
@@ -29,7 +29,7 @@ macro_rules! text_type {
         pub struct $name(String);
 
         impl $name {
-            /// Takes `text` if it keeps the type's rule.
+            /// Checks `text` against the type's rule.
             pub fn parse(text: impl Into<String>) -> Result<Self, Invalid> {
                 let text = text.into();
                 let check: fn(&str) -> Result<(), Invalid> = $check;
@@ -37,7 +37,7 @@ macro_rules! text_type {
                 Ok(Self(text))
             }
 
-            /// Takes back text that the store got from this type.
+            /// Restores a value from text that the database got from this type. No check.
             pub(crate) fn stored(text: String) -> Self {
                 Self(text)
             }
@@ -113,12 +113,12 @@ text_type! {
     Name, |text| no_nul(text, MAX_NAME)
 }
 
-/// Why values are erased: 1 to 512 bytes of printable UTF-8. It is kept for ever.
+/// The reason for an erasure: 1 to 512 bytes of printable UTF-8. It is kept for ever.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErasureReason(String);
 
 impl ErasureReason {
-    /// Takes `text` if it keeps the rule.
+    /// Errors: not 1 to 512 bytes, or not printable.
     pub fn parse(text: String) -> Result<Self, Invalid> {
         printable(&text, MAX_NAME)?;
         Ok(Self(text))
@@ -131,21 +131,21 @@ impl ErasureReason {
 }
 
 impl Name {
-    /// Empty is absent.
+    /// Parses `text`; empty text is `None`.
     pub fn optional(text: String) -> Result<Option<Self>, Invalid> {
         (!text.is_empty()).then(|| Self::parse(text)).transpose()
     }
 }
 
 impl Identifier {
-    /// Empty is absent.
+    /// Parses `text`; empty text is `None`.
     pub fn optional(text: String) -> Result<Option<Self>, Invalid> {
         (!text.is_empty()).then(|| Self::parse(text)).transpose()
     }
 }
 
-/// Where an action came from, by REST name, in byte order: at most 50 keys of 1 to 64 bytes with
-/// values of at most 1,024.
+/// The origin of an action, by REST field name, in byte order: at most 50 keys of 1 to 64 bytes, with values of at most
+/// 1,024 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Metadata(BTreeMap<String, String>);
 
@@ -154,7 +154,7 @@ impl Metadata {
     const MAX_KEY: usize = 64;
     const MAX_VALUE: usize = 1_024;
 
-    /// Takes `pairs` if they keep the limits.
+    /// Errors: the pairs exceed the limits of [`Metadata`].
     pub fn parse(pairs: BTreeMap<String, String>) -> Result<Self, Invalid> {
         if pairs.len() > Self::MAX_KEYS {
             let allowed = format!("must have at most {} keys", Self::MAX_KEYS);
@@ -171,7 +171,7 @@ impl Metadata {
         Ok(Self(pairs))
     }
 
-    /// Takes back pairs that the store got from this type.
+    /// Restores pairs that the database got from this type. No check.
     pub(crate) fn stored(pairs: BTreeMap<String, String>) -> Self {
         Self(pairs)
     }
@@ -193,12 +193,12 @@ impl From<Metadata> for BTreeMap<String, String> {
     }
 }
 
-/// A string that no log may show.
+/// A string that must not appear in logs: its `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes charge of `text`.
+    /// Wraps `text`.
     pub fn new(text: String) -> Self {
         Self(text)
     }

@@ -1,5 +1,5 @@
-//! Decodes messages as prost does, after a look at what they would become: an entry without a field is two bytes on the
-//! wire and hundreds in memory, so that a request of 4 MiB would take a gigabyte before anybody has counted.
+//! Decodes messages with prost, after a check of their size in memory. An entry without fields takes two bytes on the
+//! wire but hundreds in memory, so a request of 4 MiB could take a gigabyte before any limit is checked.
 
 use std::marker::PhantomData;
 
@@ -12,13 +12,13 @@ use tonic_prost::ProstCodec;
 
 use crate::error::Error;
 
-/// How often one field may come in one message. More than any request may have, so that one that is only a little too
-/// long is answered as its service answers it, and more than any response has.
+/// How often one field may occur in one message. This is more than any request or response may have, so that the
+/// service itself can refuse a request that is only a little too long.
 const MOST: u32 = 10_000;
-/// Fields above have no message of the contract, and take no memory.
+/// Fields with higher numbers are in no message of the contract, so they take no memory.
 const FIELDS: usize = 32;
 
-/// The codec of services and clients. Generated code names it.
+/// The codec of all services and clients. Generated code refers to it.
 pub struct Codec<T, U>(PhantomData<(T, U)>);
 
 impl<T, U> Default for Codec<T, U> {
@@ -46,7 +46,7 @@ where
     }
 }
 
-/// Decodes what is not too much.
+/// A decoder that refuses messages with too many occurrences of a field.
 pub struct Bounded<U>(PhantomData<U>);
 
 impl<U: Message + Default> Decoder for Bounded<U> {
@@ -64,15 +64,15 @@ impl<U: Message + Default> Decoder for Bounded<U> {
     }
 }
 
-/// A field that comes too often, in the message or in one of its messages.
+/// A field that occurs too often in the message or in one of its direct submessages.
 fn excess(message: &Bytes) -> Option<u32> {
     let mut within = Vec::new();
     count(message.clone(), |piece| within.push(piece))
         .or_else(|| within.into_iter().find_map(|piece| count(piece, |_| ())))
 }
 
-/// The same in the message alone, whose strings and messages go to `each`. What is no message has no fields: prost
-/// says what is wrong with it.
+/// Like [`excess`] for the message alone; passes its strings and submessages to `each`. An undecodable message counts
+/// as fine here: prost reports what is wrong with it.
 fn count(mut message: Bytes, mut each: impl FnMut(Bytes)) -> Option<u32> {
     let mut counts = [0u32; FIELDS];
     while message.has_remaining() {

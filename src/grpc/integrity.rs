@@ -84,7 +84,7 @@ impl IntegrityService for Service {
         let pb::ReadEntriesRequest { organization_id: _, after_sequence, limit } = request.into_inner();
         let entries =
             self.integrity.entries(&caller.key_id, organization, after_sequence, most(limit).at("limit")?).await?;
-        // Pulled by the reader, so that a slow one keeps nothing waiting but itself.
+        // The reader pulls the pieces, so that a slow reader delays only itself.
         let service = self.clone();
         let pieces = stream::try_unfold(entries, move |mut entries| {
             let (service, authorization) = (service.clone(), authorization.clone());
@@ -128,7 +128,7 @@ fn bytes(hashes: Vec<Hash>) -> Vec<Vec<u8>> {
     hashes.into_iter().map(|hash| hash.0.to_vec()).collect()
 }
 
-/// An entry as it was hashed. Of a group that has neither values nor hash, nothing is told.
+/// An entry as it was hashed. A group with neither values nor hash is left out.
 fn log_entry(opened: Opened) -> pb::LogEntry {
     let HashedEntry { entry, salts, leaf } = &opened.sealed;
     let salt = |group| salts.of(group).to_vec();

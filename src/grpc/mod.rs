@@ -6,21 +6,21 @@ mod integrity;
 pub mod status;
 pub mod wire;
 
-/// The generated contract.
+/// The generated code of the gRPC contract.
 #[expect(clippy::allow_attributes, clippy::too_many_lines, reason = "generated")]
 pub mod pb {
     tonic::include_proto!("auditlog.v1");
 
-    /// All messages and services, for reflection.
+    /// Descriptors of all messages and services, for reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/auditlog.v1.binpb"));
 }
 
-/// The generated health protocol, and its descriptors for reflection.
+/// The generated health protocol, with its descriptors for reflection.
 #[expect(clippy::allow_attributes, clippy::too_many_lines, reason = "generated")]
 pub mod health {
     tonic::include_proto!("grpc.health.v1");
 
-    /// All messages and services, for reflection.
+    /// Descriptors of all messages and services, for reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/grpc.health.v1.binpb"));
 }
 
@@ -39,44 +39,44 @@ use crate::domain::{Catalogue, Clock, EntryId, OrganizationId, Random, quoted};
 use crate::error::{AtField, Error, Result};
 use crate::ingest::{Batch, Eraser, Ingest};
 use crate::integrity::Integrity;
-use crate::query::{Page, Piece, Query};
+use crate::query::{ExportPiece, Page, Query};
 use pb::audit_log_service_server::AuditLogService;
 
 /// The most bytes of a request.
 pub const MAX_REQUEST: usize = 4 * 1024 * 1024;
-/// The most bytes of a response: what a client must be ready to receive.
+/// The most bytes of a response. Clients must accept messages of this size.
 pub const MAX_RESPONSE: usize = 32 * 1024 * 1024;
-/// Names the organization of a history, and may repeat it elsewhere.
+/// The header that names the organization of a history. Elsewhere it may repeat the organization of the request.
 pub const ORGANIZATION_HEADER: &str = "x-organization-id";
 
 /// `auditlog.v1.AuditLogService`.
 #[derive(Clone)]
 pub struct Service {
-    /// Decides who may call.
+    /// Checks callers.
     pub access: Arc<Access>,
     /// Answers lists and gets.
     pub query: Query,
-    /// Answers those who verify.
+    /// Answers verifiers.
     pub integrity: Integrity,
     /// Takes writes.
     pub ingest: Ingest,
-    /// Takes values away.
+    /// Erases values.
     pub eraser: Eraser,
-    /// Names types and actions.
+    /// Names resource types and actions.
     pub catalogues: Catalogues,
-    /// Tells which timestamps lie ahead.
+    /// Decides whether a timestamp is in the future.
     pub clock: Clock,
-    /// For ids that the writer left out.
+    /// Generates ids that the writer left out.
     pub random: Random,
-    /// True once the service ends: what streams then leaves the rest to another.
+    /// True once the service shuts down. Open streams then end early; clients resume them elsewhere.
     pub draining: Arc<AtomicBool>,
-    /// The longest that a piece of a stream may take.
+    /// The longest that one piece of a stream may take.
     pub request_timeout: Duration,
 }
 
 impl Service {
-    /// The caller and its organization, after all checks of access. The layer that authenticates has
-    /// left the caller in the request.
+    /// The caller and its organization, after all access checks. The authentication layer has put the caller into the
+    /// request.
     async fn enter<T>(&self, request: &Request<T>, named: &str, scope: Scope) -> Result<(Caller, OrganizationId)> {
         let caller = caller(request)?;
         let named = agreed(request, named)?.ok_or_else(|| missing("is required"))?;
@@ -84,7 +84,7 @@ impl Service {
         Ok((caller, organization))
     }
 
-    /// A page as it goes out.
+    /// Encodes a page.
     async fn page(
         &self,
         page: Page,
@@ -95,8 +95,7 @@ impl Service {
         wire::page(page, organization, &catalogue)
     }
 
-    /// The items that `next` gives, for as long as the key is good and the service goes on: a stream may take longer
-    /// than either.
+    /// The item that `next` returns, as long as the key is valid and the service runs: a stream may outlive both.
     async fn piece<T>(
         &self,
         authorization: Option<&str>,
@@ -109,8 +108,12 @@ impl Service {
         tokio::time::timeout(self.request_timeout, next).await.map_err(|_| Error::Timeout)?
     }
 
-    /// A piece of an export as it goes out.
-    async fn pieces(&self, piece: Piece, organization: &OrganizationId) -> Result<Vec<pb::ExportAuditLogsResponse>> {
+    /// Encodes a piece of an export.
+    async fn pieces(
+        &self,
+        piece: ExportPiece,
+        organization: &OrganizationId,
+    ) -> Result<Vec<pb::ExportAuditLogsResponse>> {
         let catalogue = self.catalogues.naming(self.catalogues.current().await?, &piece.entries).await?;
         wire::pieces(piece, organization, &catalogue)
     }
@@ -120,12 +123,12 @@ fn caller<T>(request: &Request<T>) -> Result<Caller> {
     request.extensions().get::<Caller>().cloned().ok_or(Error::MissingAuthentication)
 }
 
-/// The credential, for a stream that looks at it again.
+/// The credential, for a stream that checks it again.
 fn authorization<T>(request: &Request<T>) -> Option<String> {
     Some(request.metadata().get("authorization")?.to_str().ok()?.to_owned())
 }
 
-/// The organization that the request names, in its field, its header, or both alike.
+/// The organization that the request names in its field, its header, or both. Errors: the two differ.
 fn agreed<T>(request: &Request<T>, field: &str) -> Result<Option<String>> {
     let mut headers = request.metadata().get_all(ORGANIZATION_HEADER).iter();
     let text = |bytes| std::str::from_utf8(bytes).map_err(|_| missing("must be UTF-8 in x-organization-id"));
@@ -194,7 +197,7 @@ impl AuditLogService for Service {
         request: Request<pb::WriteAuditLogsRequest>,
     ) -> std::result::Result<Response<pb::WriteAuditLogsResponse>, Status> {
         let (caller, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Write).await?;
-        // Asked before, but others were let in since, and its message may have been slow.
+        // Checked only now: other writes were queued meanwhile, and the message may have arrived slowly.
         if let Some(deadline) = request.extensions().get::<Deadline>() {
             self.ingest.in_time(*deadline)?;
         }
@@ -219,7 +222,7 @@ impl AuditLogService for Service {
         let authorization = authorization(&request);
         let (filter, after, through) = wire::export(request.into_inner(), &*self.catalogues.current().await?)?;
         let export = self.query.export(&caller.key_id, organization.clone(), filter, after, through).await?;
-        // Pulled by the reader, so that a slow one keeps nothing waiting but itself.
+        // The reader pulls the pieces, so that a slow reader delays only itself.
         let service = self.clone();
         let pieces = stream::try_unfold(export, move |mut export| {
             let (service, authorization, organization) = (service.clone(), authorization.clone(), organization.clone());

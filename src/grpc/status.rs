@@ -1,4 +1,4 @@
-//! The one mapping of errors to gRPC statuses.
+//! The only mapping of errors to gRPC statuses.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{LazyLock, PoisonError, RwLock};
@@ -18,13 +18,13 @@ use crate::telemetry::LineLimit;
 /// `google.rpc.ErrorInfo.domain` of every error.
 const DOMAIN: &str = "auditlog";
 
-/// The longest that a writer is told to wait: a clock may be set right at any time.
+/// The longest wait that a writer is told: a clock may be corrected at any time.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// Numbers of failed requests, to find them in the log. They need not repeat themselves in a test.
+/// Ids of failed requests, to find them in the log. Tests need not repeat them.
 static REQUEST_IDS: LazyLock<Random> = LazyLock::new(Random::system);
 
-/// Lines about a database that is away.
+/// Limits log lines about an unavailable database.
 static STORAGE_LINES: LineLimit = LineLimit::new(5);
 
 impl From<Error> for Status {
@@ -43,7 +43,7 @@ impl From<Error> for Status {
             Error::EntryAfterEnd(sequence) => bad_entry(reason, message, sequence, "after_end"),
             Error::StorageUnavailable(cause) => {
                 let error = format!("{cause:#}");
-                // Whoever asks while the database is away, with a key or without.
+                // The limit covers all callers, with a key or without.
                 if let Some(left_out) = STORAGE_LINES.admit(&error) {
                     error!(error, left_out, "storage is unavailable");
                 }
@@ -71,14 +71,14 @@ impl From<Error> for Status {
     }
 }
 
-/// The reason that a status of this contract has; `None` for one that a proxy or a library made.
+/// The reason in a status of this contract; `None` for a status from a proxy or a library.
 pub fn reason(status: &Status) -> Option<Reason> {
     Reason::parse(&status.get_details_error_info()?.reason)
 }
 
-/// An entry that this service has not written so, with its number and what is wrong with it.
+/// The status for an entry that this service has not written in this form, with its number and the kind of fault.
 fn bad_entry(reason: Reason, message: String, sequence: Seq, fault: &str) -> Status {
-    error!(sequence, fault, "an entry is not as this service writes them");
+    error!(sequence, fault, "an entry was changed or added outside of this service");
     let mut details = ErrorDetails::new();
     let metadata = [("sequence".to_owned(), sequence.to_string()), ("fault".to_owned(), fault.to_owned())];
     details.set_error_info(reason.name(), DOMAIN, HashMap::from(metadata));
@@ -106,7 +106,7 @@ fn detailed(
     Status::with_error_details(Code::from(reason.grpc_code()), message, details)
 }
 
-/// Answers a gRPC call with `error`.
+/// The gRPC response for `error`.
 pub fn respond(error: Error) -> Response {
     match error {
         Error::Overloaded(what) => overloaded(what),
@@ -114,7 +114,7 @@ pub fn respond(error: Error) -> Response {
     }
 }
 
-/// The answer where there is too much, which must cost next to nothing: each is made once.
+/// The response to an overload. It must cost next to nothing, so each text is encoded once.
 fn overloaded(what: &'static str) -> Response {
     static MADE: RwLock<BTreeMap<&'static str, HeaderMap>> = RwLock::new(BTreeMap::new());
     let mut response = Response::default();
@@ -128,8 +128,8 @@ fn overloaded(what: &'static str) -> Response {
     response
 }
 
-/// Gives the answers that tonic makes by itself the codes of the contract, of which it knows nothing: it calls an
-/// oversized message OUT_OF_RANGE and an undecodable one INTERNAL.
+/// Replaces codes that tonic chooses by itself with those of the contract. tonic reports an oversized message as
+/// OUT_OF_RANGE and an undecodable one as INTERNAL.
 pub async fn repair(response: Response) -> Response {
     let Some(answered) = Status::from_header_map(response.headers()).filter(|status| status.details().is_empty())
     else {

@@ -1,5 +1,5 @@
-//! Protobuf messages to the domain's types and back. Each conversion destructures what it converts,
-//! so that a new field breaks the build.
+//! Converts protobuf messages to domain types and back. Each conversion destructures its argument, so that a new field
+//! breaks the build.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use crate::domain::{
 };
 use crate::error::{AtField, Error, MAX_VIOLATIONS, Result};
 use crate::ingest::Written;
-use crate::query::{Page, Piece, Start};
+use crate::query::{ExportPiece, Page, Start};
 
 /// The most entries of one write.
 const MAX_ENTRIES: usize = 1_000;
-/// Bytes of a message of an export; one entry may go beyond.
+/// The most bytes of an export message. A single larger entry is allowed.
 const MAX_PIECE: usize = 1024 * 1024;
 
-/// A filter, where its page begins, and the page's size.
+/// Decodes the filter, the start of the page, and the page size.
 pub fn listing(request: pb::ListAuditLogsRequest, catalogue: &Catalogue) -> Result<(Filter, Start, Limit)> {
     let pb::ListAuditLogsRequest { organization_id: _, filter, limit, offset, cursor } = request;
     let filter = audit_log_filter(filter.unwrap_or_default(), catalogue)?;
@@ -27,7 +27,7 @@ pub fn listing(request: pb::ListAuditLogsRequest, catalogue: &Catalogue) -> Resu
     Ok((filter, start, limit))
 }
 
-/// The same of one resource, which the filter must not select by itself.
+/// Like [`listing`], for one resource. Errors: also a filter that selects resources.
 pub fn history(request: pb::GetResourceHistoryRequest, catalogue: &Catalogue) -> Result<(Filter, Start, Limit)> {
     let pb::GetResourceHistoryRequest {
         organization_id: _,
@@ -60,13 +60,13 @@ pub fn history(request: pb::GetResourceHistoryRequest, catalogue: &Catalogue) ->
     Ok((filter, start, limit))
 }
 
-/// The selection of an export: a filter, the number after which to begin, and that to end with.
+/// Decodes an export: its filter, the number after which it starts, and the last number.
 pub fn export(request: pb::ExportAuditLogsRequest, catalogue: &Catalogue) -> Result<(Filter, Seq, Option<Seq>)> {
     let pb::ExportAuditLogsRequest { organization_id: _, filter, after_sequence, through_sequence } = request;
     Ok((audit_log_filter(filter.unwrap_or_default(), catalogue)?, after_sequence, through_sequence))
 }
 
-/// The filter of a request whose field `filter` is `message`, normalized.
+/// Decodes and normalizes the filter in the field `filter` of a request.
 fn audit_log_filter(message: pb::AuditLogFilter, catalogue: &Catalogue) -> Result<Filter> {
     let pb::AuditLogFilter { resource_types, resource_ids, actions, user_ids, start_time, end_time } = message;
     let start = start_time.map(timestamp).transpose().at("filter.start_time")?;
@@ -83,7 +83,7 @@ fn audit_log_filter(message: pb::AuditLogFilter, catalogue: &Catalogue) -> Resul
     Ok(filter)
 }
 
-/// Where a page begins, and its size.
+/// Decodes the start of a page and the page size.
 fn page_request(limit: Option<i32>, offset: Option<i64>, cursor: Option<String>) -> Result<(Start, Limit)> {
     let limit = Limit::parse(limit).at("limit")?;
     let start = match (offset, cursor) {
@@ -112,7 +112,7 @@ fn timestamp(time: prost_types::Timestamp) -> std::result::Result<Timestamp, Inv
     Timestamp::from_parts(seconds, nanos)
 }
 
-/// Whether one write may have so many entries.
+/// Checks the number of entries in one write: 1 to 1,000.
 pub fn check_count(entries: usize) -> std::result::Result<(), Invalid> {
     match (1..=MAX_ENTRIES).contains(&entries) {
         true => Ok(()),
@@ -120,7 +120,7 @@ pub fn check_count(entries: usize) -> std::result::Result<(), Invalid> {
     }
 }
 
-/// Whether one entry may have so many changes.
+/// Checks the number of changes of one entry: at most 1,000.
 pub fn check_changes(changes: usize) -> std::result::Result<(), Invalid> {
     match changes > MAX_CHANGES {
         true => Err(Invalid::new(format_args!("must be at most {MAX_CHANGES}"), changes)),
@@ -128,8 +128,8 @@ pub fn check_changes(changes: usize) -> std::result::Result<(), Invalid> {
     }
 }
 
-/// Entries to write, received at `now`. Errors name up to eight faults. Whether a timestamp is too far ahead depends on
-/// what is stored, and is decided where it is written.
+/// Decodes entries to write, received at `now`. Errors name up to eight violations. The check for timestamps too far
+/// ahead depends on stored entries, so it happens at the write.
 pub fn new_entries(
     inputs: Vec<pb::AuditLogInput>,
     catalogue: &Catalogue,
@@ -198,7 +198,7 @@ fn new_entry(
     Ok(NewEntry { timestamp, content: Arc::new(content) })
 }
 
-/// A field that a writer must fill. Protobuf does not tell an empty string from none.
+/// A field that a writer must fill. Protobuf does not distinguish an empty string from an absent one.
 fn required<'a, T>(
     text: &'a str,
     parse: impl Fn(&'a str) -> std::result::Result<T, Invalid>,
@@ -222,14 +222,14 @@ fn new_changes(changes: Vec<pb::Change>, path: &str) -> Result<Vec<Change>> {
     changes.into_iter().enumerate().map(change).collect()
 }
 
-/// The outcome of writing one entry.
+/// Encodes the result of writing one entry.
 pub fn written(written: Written) -> pb::WrittenAuditLog {
     let Written { id, seq, recorded_at, leaf, replayed } = written;
     let (id, recorded_at) = (id.into(), Some(time(recorded_at)));
     pb::WrittenAuditLog { id, sequence: seq, recorded_at, replayed, leaf_hash: leaf.0.to_vec() }
 }
 
-/// A page and where it stands.
+/// Encodes a page and its position.
 pub fn page(
     page: Page,
     organization: &OrganizationId,
@@ -242,13 +242,13 @@ pub fn page(
     Ok((entries?, pagination))
 }
 
-/// A piece of an export, in messages that a client with gRPC's default limit can receive.
+/// Encodes a piece of an export, in messages within gRPC's default size limit for clients.
 pub fn pieces(
-    piece: Piece,
+    piece: ExportPiece,
     organization: &OrganizationId,
     catalogue: &Catalogue,
 ) -> Result<Vec<pb::ExportAuditLogsResponse>> {
-    let Piece { entries, sequence, head } = piece;
+    let ExportPiece { entries, sequence, head } = piece;
     let entries: Result<Vec<_>> = entries.into_iter().map(|entry| audit_log(entry, organization, catalogue)).collect();
     let message = |audit_logs: Vec<pb::AuditLog>| {
         let sequence = audit_logs.last().map_or(sequence, |last| last.sequence);
@@ -261,7 +261,7 @@ pub fn pieces(
     Ok(messages)
 }
 
-/// `entries` in as many messages as a client with gRPC's default limit needs, at least one.
+/// Splits `entries` into messages within gRPC's default size limit for clients. Returns at least one message.
 pub(super) fn portions<M: Message>(entries: Vec<M>) -> Vec<Vec<M>> {
     let (mut portions, mut open, mut bytes) = (Vec::new(), Vec::new(), 0);
     for entry in entries {
@@ -277,7 +277,7 @@ pub(super) fn portions<M: Message>(entries: Vec<M>) -> Vec<Vec<M>> {
     portions
 }
 
-/// An entry as readers see it.
+/// Encodes an entry for readers.
 pub fn audit_log(entry: Entry, organization: &OrganizationId, catalogue: &Catalogue) -> Result<pb::AuditLog> {
     let Entry { seq, timestamp, recorded_at, writer_key_id: _, erased, content } = entry;
     let Content {
@@ -314,14 +314,14 @@ pub fn audit_log(entry: Entry, organization: &OrganizationId, catalogue: &Catalo
     })
 }
 
-/// A change as it goes out.
+/// Encodes a change.
 pub(super) fn change(change: Change) -> pb::Change {
     let Change { field, old_value, new_value } = change;
     let json = |value: JsonText| (value != JsonText::null()).then(|| value.into());
     pb::Change { field, old_value_json: json(old_value), new_value_json: json(new_value) }
 }
 
-/// An instant as protobuf has it.
+/// Encodes an instant.
 pub fn time(time: Timestamp) -> prost_types::Timestamp {
     let (seconds, nanos) = time.parts();
     prost_types::Timestamp { seconds, nanos }

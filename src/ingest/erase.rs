@@ -1,5 +1,5 @@
-//! Erasing is a write: it takes values away, and records in the same transaction, as an entry of the same log, what is
-//! gone. Much is erased in many transactions, each whole by itself, so that it may end after any of them.
+//! Erasure is a write: one transaction removes values, and records this in an entry of the same log. A large erasure
+//! takes many such transactions and may stop after any of them.
 
 mod step;
 
@@ -10,8 +10,8 @@ use tracing::{info, warn};
 
 use crate::deadline::Deadline;
 use crate::domain::{
-    Clock, Content, Entry, EntryId, Erased, ErasureReason, Group, Identifier, Key, OrganizationId, Position, Random,
-    ResourceType, Seq,
+    Clock, Content, CountKey, Entry, EntryId, Erased, ErasureReason, Group, Identifier, OrganizationId, Position,
+    Random, ResourceType, Seq,
 };
 use crate::error::{Error, MAX_VIOLATIONS, Result, Violation};
 use crate::metrics::{Counter, Metrics};
@@ -19,11 +19,12 @@ use crate::retry::Backoff;
 use crate::store::{CommitFailed, ErasureCount, LogKey, Store};
 use auditlog_verify::merkle::{KeyName, SigningKey};
 
-/// Entries looked for at once.
+/// The most entries that one query finds.
 const FOUND: i64 = 3_000;
-/// The most tries to take what was erased out of the files, and the pause between them. Each waits for the files'
-/// readers, and keeps writers waiting meanwhile.
+/// The most attempts to remove erased values from the database files. Each waits for readers, and blocks writers
+/// meanwhile.
 const MAX_PURGES: u32 = 2;
+/// The pause between these attempts.
 const PURGE_BACKOFF: Duration = Duration::from_millis(500);
 
 const NO_RIGHT: &str = "This service has no right to erase in its database; give it AUDITLOG_ERASE_DATABASE_URL, or ask \
@@ -33,16 +34,16 @@ const NO_KEY: &str = "This log is signed, and this service has no key of it to s
 const UNREADABLE_KEY: &str = "This service cannot read its signing key to sign the record of an erasure; its own log \
                               says why";
 
-/// The keys of one log that sign the records of its erasures, and its origin.
+/// The keys that sign a log's erasure records, and the log's origin.
 pub struct RecordKeys {
     /// The origin of the log.
     pub origin: KeyName,
-    /// The keys.
+    /// The signing keys.
     pub keys: Vec<SigningKey>,
 }
 
-/// Gives those keys of this process that a log knows, by the log's id and the keys that it knows. Where it knows none
-/// yet, all that sign. Errors: they cannot be read.
+/// Loads the keys of this process that a log knows, from the log's id and the keys that it knows. If the log knows no
+/// key yet, loads all keys that sign now. Errors: the keys cannot be read.
 pub type LoadRecordKeys = Arc<dyn Fn(&str, &[LogKey]) -> anyhow::Result<RecordKeys> + Send + Sync>;
 
 /// A request for an erasure.
@@ -50,26 +51,27 @@ pub type LoadRecordKeys = Arc<dyn Fn(&str, &[LogKey]) -> anyhow::Result<RecordKe
 pub struct Erasure {
     /// The organization.
     pub organization: OrganizationId,
-    /// Which entries.
+    /// The entries to erase from.
     pub target: Target,
-    /// Which of their groups.
+    /// The groups to erase.
     pub groups: Erased,
-    /// Why, as the log will have it.
+    /// The reason, as the log records it.
     pub reason: ErasureReason,
-    /// The key that asks for it.
+    /// The id of the API key that requested the erasure.
     pub key_id: String,
 }
 
-/// Which entries lose values.
+/// The entries that lose values.
 #[derive(Debug, Clone)]
 pub enum Target {
-    /// These.
+    /// The entries with these ids.
     Entries(Vec<EntryId>),
-    /// `actor` of those where this user acted, and `content` of those where the user is the resource.
+    /// All entries about one user: `actor` of entries where the user acted, and `content` of entries where the user is
+    /// the resource.
     User {
-        /// The API key that asks.
+        /// The user's id.
         id: Identifier,
-        /// The type of a resource that is a user.
+        /// The resource type of users.
         resource_type: ResourceType,
     },
 }
@@ -77,40 +79,40 @@ pub enum Target {
 /// The result of an erasure.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ErasureReport {
-    /// How much.
+    /// Entries and groups erased.
     pub extent: ErasureCount,
-    /// The numbers of the entries that record it.
+    /// The numbers of the entries that record the erasure.
     pub recorded: Vec<Seq>,
     /// Whether nothing is left to erase.
     pub is_complete: bool,
-    /// Whether the files of the database hold no trace of it.
+    /// Whether the database files are free of the erased values.
     pub is_purged: bool,
 }
 
-/// Erases.
+/// Erases values.
 #[derive(Clone)]
 pub struct Eraser {
     store: Store,
     clock: Clock,
     random: Random,
-    /// The limits of one call. The next call goes on with the rest.
+    /// The time that one call may take. The next call goes on with the rest.
     budget: Duration,
     /// `None` in a process without keys.
     keys: Option<LoadRecordKeys>,
     erased_groups: Counter,
 }
 
-/// A run over all that an erasure is about.
-struct Run {
+/// The progress of one call.
+struct ErasureRun {
     forgotten: ErasureReport,
-    /// When the rest is left to the next call.
+    /// After this, the rest is left to the next call.
     deadline: Deadline,
-    /// Entries that are not what their leaves say.
+    /// Entries that do not match their leaves.
     tampered: Vec<Violation>,
 }
 
 impl Eraser {
-    /// Erases in `store`, and signs the records with `keys`. A call that takes longer than `budget` ends before all is
+    /// Erases in `store`, and signs the records with `keys`. A call ends after `budget`, even if not everything is
     /// erased.
     pub fn new(
         store: Store,
@@ -123,7 +125,7 @@ impl Eraser {
         Self { store, clock, random, budget, keys, erased_groups: metrics.erased_groups() }
     }
 
-    /// How much `erasure` would erase. Errors: those of [`Eraser::erase`].
+    /// Counts what `erasure` would erase. Errors: those of [`Eraser::erase`].
     pub async fn extent(&self, erasure: &Erasure) -> Result<ErasureCount> {
         self.check_right(&erasure.organization).await?;
         match &erasure.target {
@@ -148,7 +150,7 @@ impl Eraser {
             extent = ErasureCount { entries: extent.entries + count, groups: extent.groups + count };
         }
         if let [_, (key, _)] = &parts[..] {
-            // What they did to themselves is one entry with two groups.
+            // An entry that users wrote about themselves is one entry with two groups.
             let both = [Group::Actor, Group::Content];
             let own = Some(user.as_str());
             extent.entries -= self.store.count_unerased(&erasure.organization, key, &both, own).await?;
@@ -156,9 +158,9 @@ impl Eraser {
         Ok(extent)
     }
 
-    /// Erases until all is erased or the time is over. It goes on to the end of its transaction if the caller goes
-    /// away. Errors: `ErasureUnavailable`, `AuditLogsNotFound`, `InvalidParameter` for entries that cannot be erased,
-    /// and `Tampered`, after all others are erased.
+    /// Erases until done or out of time. Goes on if the caller disconnects. Errors: `ErasureUnavailable`;
+    /// `AuditLogsNotFound`; `InvalidParameter` for entries that cannot be erased; `Tampered`, after all other entries
+    /// are erased.
     pub async fn erase(&self, erasure: Erasure) -> Result<ErasureReport> {
         self.check_right(&erasure.organization).await?;
         let eraser = self.clone();
@@ -176,17 +178,17 @@ impl Eraser {
         Ok(())
     }
 
-    /// The keys that sign the records of the log `log_id`; `None` in a log without keys, for a process without any. Errors:
-    /// `ErasureUnavailable`.
+    /// The keys that sign erasure records of the log `log_id`; `None` if neither the log nor this process has keys.
+    /// Errors: `ErasureUnavailable`.
     async fn record_keys(&self, organization: &OrganizationId, log_id: &str) -> Result<Option<RecordKeys>> {
         let known = self.store.log_keys(organization).await?;
         let Some(load) = &self.keys else {
-            // A log that was signed once has keys, whatever became of their rows.
+            // A log that was signed once has had keys, whatever became of their rows.
             let is_signed = !known.is_empty() || self.store.checkpoint(organization).await?.is_some();
             return if is_signed { Err(Error::ErasureUnavailable(NO_KEY)) } else { Ok(None) };
         };
         let found = load(log_id, &known).map_err(|error| {
-            warn!(error = format!("{error:#}"), "the keys that sign the record of an erasure cannot be read");
+            warn!(error = format!("{error:#}"), "cannot read the keys that sign erasure records");
             Error::ErasureUnavailable(UNREADABLE_KEY)
         })?;
         if found.keys.is_empty() { Err(Error::ErasureUnavailable(NO_KEY)) } else { Ok(Some(found)) }
@@ -194,12 +196,12 @@ impl Eraser {
 
     async fn run(&self, erasure: &Erasure) -> Result<ErasureReport> {
         let deadline = Deadline::after(self.budget);
-        let mut run = Run { forgotten: ErasureReport::default(), deadline, tampered: Vec::new() };
+        let mut run = ErasureRun { forgotten: ErasureReport::default(), deadline, tampered: Vec::new() };
         let outcome = match &erasure.target {
             Target::Entries(ids) => self.erase_entries(erasure, ids, &mut run).await,
             Target::User { .. } => self.erase_user(erasure, &mut run).await,
         };
-        // Also where nothing was left to erase: whoever erased last may have been killed before this.
+        // Also if nothing was left to erase: the last call may have been killed before its purge.
         let is_purged = self.purge().await;
         let (ErasureReport { extent, recorded, .. }, organization) = (&run.forgotten, &erasure.organization);
         info!(%organization, key = erasure.key_id, groups = extent.groups, ?recorded, "erased");
@@ -210,15 +212,15 @@ impl Eraser {
         }
     }
 
-    /// `true` once all is erased.
-    async fn erase_entries(&self, erasure: &Erasure, ids: &[EntryId], run: &mut Run) -> Result<bool> {
+    /// Returns whether everything is erased.
+    async fn erase_entries(&self, erasure: &Erasure, ids: &[EntryId], run: &mut ErasureRun) -> Result<bool> {
         let found = self.found(&erasure.organization, ids).await?;
         let left = found.into_iter().filter(|(_, erased)| !erasure.groups.except(*erased).is_empty());
         let left: Vec<_> = left.map(|(seq, _)| seq).collect();
         self.erase_all(erasure, &left, run).await
     }
 
-    async fn erase_user(&self, erasure: &Erasure, run: &mut Run) -> Result<bool> {
+    async fn erase_user(&self, erasure: &Erasure, run: &mut ErasureRun) -> Result<bool> {
         for (key, group) in erasure.parts() {
             let mut after = Position::START;
             loop {
@@ -234,8 +236,8 @@ impl Eraser {
         Ok(true)
     }
 
-    /// Erases of the entries with these numbers, in as many transactions as it takes; `false` if the time was over.
-    async fn erase_all(&self, erasure: &Erasure, mut seqs: &[Seq], run: &mut Run) -> Result<bool> {
+    /// Erases from the entries with these numbers, in as many transactions as needed; `false` if time ran out.
+    async fn erase_all(&self, erasure: &Erasure, mut seqs: &[Seq], run: &mut ErasureRun) -> Result<bool> {
         while !seqs.is_empty() {
             if run.deadline.is_over() && run.forgotten.extent.groups > 0 {
                 return Ok(false);
@@ -245,8 +247,8 @@ impl Eraser {
         Ok(true)
     }
 
-    /// One transaction. Gives how many of `seqs` it has dealt with, at least one.
-    async fn erase_some(&self, erasure: &Erasure, seqs: &[Seq], run: &mut Run) -> Result<usize> {
+    /// Runs one transaction. Returns how many of `seqs` it has handled, at least one.
+    async fn erase_some(&self, erasure: &Erasure, seqs: &[Seq], run: &mut ErasureRun) -> Result<usize> {
         let mut append = self.store.erase().await?;
         let (done, step) = match self.fill(&mut append, erasure, seqs).await {
             Ok(filled) => filled,
@@ -272,7 +274,7 @@ impl Eraser {
         Ok(done)
     }
 
-    /// The numbers of `ids`, and what is gone of them. Errors: some are not there, or cannot be erased.
+    /// The numbers of `ids`, and their groups erased so far. Errors: some entries do not exist or cannot be erased.
     async fn found(&self, organization: &OrganizationId, ids: &[EntryId]) -> Result<Vec<(Seq, Erased)>> {
         let at = |place: usize, description: String| Violation { field: format!("entries.ids[{place}]"), description };
         let places = || ids.iter().enumerate();
@@ -293,14 +295,14 @@ impl Eraser {
         Ok(found)
     }
 
-    /// Takes what was erased out of the database's files, if they let it.
+    /// Removes erased values from the database files, if the database supports this.
     async fn purge(&self) -> Result<bool> {
         let mut backoff = Backoff::new(PURGE_BACKOFF, PURGE_BACKOFF).at_most(MAX_PURGES - 1);
         loop {
             match (self.store.purge().await?, backoff.next()) {
                 (Some(false), Some(pause)) => tokio::time::sleep(pause).await,
                 (Some(false), None) => {
-                    warn!("readers keep the log of SQLite; it may hold what was erased until it is purged");
+                    warn!("SQLite readers hold the write-ahead log; it may have erased values until it is purged");
                     return Ok(false);
                 }
                 (purged, _) => return Ok(purged.is_some()),
@@ -310,17 +312,17 @@ impl Eraser {
 }
 
 impl Erasure {
-    /// Of a user: whose entries lose which group.
-    fn parts(&self) -> Vec<(Key, Group)> {
+    /// For a user: each group, with the key of the entries that lose it.
+    fn parts(&self) -> Vec<(CountKey, Group)> {
         let Target::User { id, resource_type } = &self.target else { return Vec::new() };
         let part = |group| match group {
-            Group::Content => (Key::Resource(*resource_type, id.clone()), group),
-            Group::Facts | Group::Actor => (Key::User(id.clone()), group),
+            Group::Content => (CountKey::Resource(*resource_type, id.clone()), group),
+            Group::Facts | Group::Actor => (CountKey::User(id.clone()), group),
         };
         self.groups.groups().map(part).collect()
     }
 
-    /// Which groups of `entry` it is about.
+    /// The groups of `entry` that this erasure covers.
     fn groups_of(&self, entry: &Entry) -> Erased {
         let Content {
             id,

@@ -1,4 +1,4 @@
-//! The writer: takes what waits, commits it as one group, and answers.
+//! The writer: takes waiting batches, commits them as one group, and answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -8,22 +8,23 @@ use tracing::{error, warn};
 
 use super::lead::Lead;
 use super::log::Log;
-use super::{CommitLatency, Job, Written};
+use super::{CommitLatency, QueuedWrite, Written};
 use crate::domain::{Clock, OrganizationId, Random};
 use crate::error::{Error, Result};
 use crate::metrics::Writes;
 use crate::retry::Backoff;
 use crate::store::{Append, CommitFailed, Store};
 
-/// A group is closed when it has so many entries or bytes; one request may go beyond.
+/// The most entries of a group; a single larger request is allowed.
 pub(super) const ENTRIES: usize = 500;
+/// The most bytes of a group; a single larger request is allowed.
 pub(super) const BYTES: usize = 1024 * 1024;
-/// The most tries of a group while the database is away, and the pauses between them.
+/// The most attempts to commit a group while the database is unavailable, and the pauses between them.
 const MAX_TRIES: u32 = 4;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_millis(200);
 
-/// The one task that appends to the database.
+/// The only task that appends to the database.
 pub(super) struct Writer {
     pub(super) store: Store,
     pub(super) clock: Clock,
@@ -34,14 +35,14 @@ pub(super) struct Writer {
 }
 
 /// Why a group was not committed.
-enum Failure {
-    /// Nothing of it is there.
+enum GroupFailure {
+    /// Nothing of it is stored.
     RolledBack(Error),
-    /// All of it may be there, or nothing.
+    /// All of it may be stored, or nothing.
     Unknown(Error),
 }
 
-impl From<Error> for Failure {
+impl From<Error> for GroupFailure {
     fn from(error: Error) -> Self {
         Self::RolledBack(error)
     }
@@ -51,15 +52,15 @@ impl From<Error> for Failure {
 enum Made {
     /// Each has entries.
     ForUse,
-    /// One has none, since all that would have been its first were refused; so the transaction is to be rolled back.
+    /// One has no entries, because all its first entries were refused. The transaction must be rolled back.
     ForNothing,
 }
 
-type Outcome = Result<Vec<Written>>;
+type WriteResult = Result<Vec<Written>>;
 
 impl Writer {
-    /// Commits what comes, until the queue is closed and empty.
-    pub(super) async fn run(self, mut waiting: mpsc::UnboundedReceiver<Job>) {
+    /// Commits waiting batches until the queue is closed and empty.
+    pub(super) async fn run(self, mut waiting: mpsc::UnboundedReceiver<QueuedWrite>) {
         let mut next = None;
         while let Some(first) = match next.take() {
             Some(job) => Some(job),
@@ -78,7 +79,7 @@ impl Writer {
                 group.push(job);
                 candidate = waiting.try_recv().ok();
             }
-            // Work whose caller has gone is not begun.
+            // Work whose caller is gone is not started.
             group.retain(|job| !job.reply.is_closed());
             if !group.is_empty() {
                 self.pace.begin();
@@ -89,19 +90,19 @@ impl Writer {
     }
 
     /// Commits `group` and answers each of its callers.
-    async fn answer(&self, group: Vec<Job>) {
+    async fn answer(&self, group: Vec<QueuedWrite>) {
         let outcomes = match self.commit_patiently(&group).await {
             Ok(outcomes) => outcomes,
             Err(Error::StorageUnavailable(cause)) => {
                 error!(error = format!("{cause:#}"), requests = group.len(), "storage is unavailable; writes fail");
                 group.iter().map(|_| Err(Error::StorageUnavailable(anyhow::anyhow!("{cause:#}")))).collect()
             }
-            // The fault is one request's own, so that the others must not suffer from it.
+            // The fault may be one request's own, and must not fail the others.
             Err(error) if group.len() > 1 => {
                 warn!(
                     error = error.with_causes(),
                     requests = group.len(),
-                    "a group failed; each of its requests is tried alone"
+                    "a group of writes failed; each request is retried alone"
                 );
                 let mut outcomes = Vec::new();
                 for job in &group {
@@ -112,25 +113,25 @@ impl Writer {
             }
             Err(error) => vec![Err(error)],
         };
-        for (Job { reply, place, .. }, outcome) in group.into_iter().zip(outcomes) {
-            // Before the answer, so that whoever writes again at once finds room.
+        for (QueuedWrite { reply, place, .. }, outcome) in group.into_iter().zip(outcomes) {
+            // Released before the answer, so that a caller who writes again at once finds room.
             drop(place);
-            // A caller that has gone misses its answer; with an id it can ask again.
+            // A caller that is gone misses its answer; a retry with the same ids gets it.
             let _ = reply.send(outcome);
         }
     }
 
-    /// Commits `group`, again while the database is away. A group whose outcome is unknown is safe to
-    /// run again: its ids are fixed, and what is there already answers as replayed.
-    async fn commit_patiently(&self, group: &[Job]) -> Result<Vec<Outcome>> {
+    /// Commits `group`, and retries while the database is unavailable. A retry is safe even if the outcome is unknown:
+    /// ids are fixed, and entries stored already are answered as replayed.
+    async fn commit_patiently(&self, group: &[QueuedWrite]) -> Result<Vec<WriteResult>> {
         let mut backoff = Backoff::new(FIRST_BACKOFF, MAX_BACKOFF).at_most(MAX_TRIES - 1);
         loop {
             let error = match self.commit(group).await {
                 Ok(outcomes) => return Ok(outcomes),
                 // An operator may cancel a statement.
-                Err(Failure::RolledBack(error @ (Error::StorageUnavailable(_) | Error::Timeout))) => error,
-                Err(Failure::Unknown(error)) => error,
-                Err(Failure::RolledBack(error)) => return Err(error),
+                Err(GroupFailure::RolledBack(error @ (Error::StorageUnavailable(_) | Error::Timeout))) => error,
+                Err(GroupFailure::Unknown(error)) => error,
+                Err(GroupFailure::RolledBack(error)) => return Err(error),
             };
             let Some(pause) = backoff.next() else { return Err(error) };
             warn!(error = error.with_causes(), tries = backoff.taken(), "a commit failed; trying again");
@@ -138,7 +139,7 @@ impl Writer {
         }
     }
 
-    async fn commit(&self, group: &[Job]) -> std::result::Result<Vec<Outcome>, Failure> {
+    async fn commit(&self, group: &[QueuedWrite]) -> std::result::Result<Vec<WriteResult>, GroupFailure> {
         let begun = Instant::now();
         let committed = self.try_to_commit(group, begun).await;
         if committed.is_err() {
@@ -147,28 +148,34 @@ impl Writer {
         committed
     }
 
-    async fn try_to_commit(&self, group: &[Job], begun: Instant) -> std::result::Result<Vec<Outcome>, Failure> {
+    async fn try_to_commit(
+        &self,
+        group: &[QueuedWrite],
+        begun: Instant,
+    ) -> std::result::Result<Vec<WriteResult>, GroupFailure> {
         let mut append = self.store.append().await?;
         match self.fill(&mut append, group).await {
-            // A refused request leaves no organization behind.
+            // A refused request must not leave a new organization behind.
             Ok((outcomes, Made::ForNothing)) => {
                 append.roll_back().await?;
                 match group.len() {
                     1 => Ok(outcomes),
-                    _ => Err(Failure::RolledBack(Error::Internal(anyhow::anyhow!("a refused request made a log")))),
+                    _ => {
+                        Err(GroupFailure::RolledBack(Error::Internal(anyhow::anyhow!("a refused request made a log"))))
+                    }
                 }
             }
             Ok((outcomes, Made::ForUse)) => {
                 #[cfg(feature = "positive-controls")]
                 if std::env::var("AUDITLOG_POSITIVE_CONTROL").is_ok_and(|asked| asked == "acknowledge-before-commit") {
-                    // What the torture harness must find out.
+                    // The torture harness must detect this.
                     tokio::spawn(async move {
                         tokio::time::sleep(FIRST_BACKOFF).await;
                         append.commit().await.map_err(|CommitFailed(error)| error)
                     });
                     return Ok(outcomes);
                 }
-                append.commit().await.map_err(|CommitFailed(error)| Failure::Unknown(error))?;
+                append.commit().await.map_err(|CommitFailed(error)| GroupFailure::Unknown(error))?;
                 self.metrics.committed(group.iter().map(|job| job.batch.entries.len()).sum(), begun);
                 let acknowledged = outcomes.iter().flatten().flatten();
                 let replayed = acknowledged.clone().filter(|written| written.replayed).count();
@@ -176,18 +183,18 @@ impl Writer {
                 Ok(outcomes)
             }
             Err(error) => {
-                // Where it fails, the database has rolled back by itself, or will with the connection.
+                // If this fails, the database has rolled back by itself, or will when the connection closes.
                 if let Err(second) = append.roll_back().await {
                     warn!(error = second.with_causes(), "a rollback failed");
                 }
-                Err(Failure::RolledBack(error))
+                Err(GroupFailure::RolledBack(error))
             }
         }
     }
 
-    /// Everything of a group's transaction between its begin and its commit.
-    async fn fill(&self, append: &mut Append, group: &[Job]) -> Result<(Vec<Outcome>, Made)> {
-        // Sorted, as the locks must be.
+    /// Does the work of a group's transaction, between its begin and its commit.
+    async fn fill(&self, append: &mut Append, group: &[QueuedWrite]) -> Result<(Vec<WriteResult>, Made)> {
+        // Sorted, because locks must be taken in this order.
         let wanted: BTreeSet<&OrganizationId> = group.iter().map(|job| &job.batch.organization).collect();
         let wanted: Vec<_> = wanted.into_iter().map(|organization| (organization, self.random.hex::<16>())).collect();
         let heads = append.lock_heads(&wanted, self.clock.now()).await?;
@@ -198,9 +205,9 @@ impl Writer {
             .zip(heads)
             .map(|((organization, _), head)| (*organization, Log::new(head, now, self.random.clone())))
             .collect();
-        let ids = group
-            .iter()
-            .flat_map(|Job { batch, .. }| batch.entries.iter().map(|entry| (&batch.organization, &entry.content.id)));
+        let ids = group.iter().flat_map(|QueuedWrite { batch, .. }| {
+            batch.entries.iter().map(|entry| (&batch.organization, &entry.content.id))
+        });
         for (organization, stored) in append.find(&ids.collect::<Vec<_>>()).await? {
             let organization = OrganizationId::parse(organization).map_err(|error| Error::Internal(error.into()))?;
             if let Some(log) = logs.get_mut(&organization) {
@@ -208,7 +215,7 @@ impl Writer {
             }
         }
         let mut outcomes = Vec::new();
-        for Job { batch, .. } in group {
+        for QueuedWrite { batch, .. } in group {
             let log = logs.get_mut(&batch.organization);
             let log = log.ok_or_else(|| Error::Internal(anyhow::anyhow!("a group's organization has no head")))?;
             outcomes.push(log.admit(batch));
@@ -222,7 +229,7 @@ impl Writer {
     }
 }
 
-/// Writes what was admitted to `logs`.
+/// Writes the admitted entries of `logs`.
 pub(super) async fn write(append: &mut Append, mut logs: BTreeMap<&OrganizationId, Log>) -> Result<()> {
     let (mut entries, mut completed) = (Vec::new(), Vec::new());
     for (organization, log) in &mut logs {

@@ -1,5 +1,5 @@
-//! Whether a log was last recorded ahead of this server's clock: by another server whose clock is fast, or by this one
-//! before its clock was set back.
+//! Detects logs whose last entry was recorded ahead of this server's clock: by another server with a fast clock, or by
+//! this one before its clock was set back.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,18 +10,18 @@ use tracing::warn;
 use crate::domain::{Clock, Timestamp};
 use crate::metrics::Metrics;
 
-/// Clocks of servers that are kept in step differ by less. Microseconds.
+/// Synchronized server clocks differ by less than this. Microseconds.
 const TOLERATED: i64 = 10 * 1_000_000;
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// The newest time of recording in the logs that this process has written to.
+/// The newest `recorded_at` in the logs that this process has written to.
 pub(super) struct Lead {
     newest: Arc<AtomicI64>,
     warned: Mutex<Option<Instant>>,
 }
 
 impl Lead {
-    /// Also makes the gauge, which is 0 while no log is ahead.
+    /// Also registers the gauge, which is 0 while no log is ahead.
     pub(super) fn register(clock: Clock, metrics: &Metrics) -> Self {
         let newest = Arc::new(AtomicI64::new(Timestamp::MIN.micros()));
         let seen = Arc::clone(&newest);
@@ -32,7 +32,7 @@ impl Lead {
         Self { newest, warned: Mutex::default() }
     }
 
-    /// Takes note of the last times of recording of some logs, and warns, at most once a minute.
+    /// Records the last `recorded_at` of some logs. Warns about a log ahead of the clock, at most once a minute.
     pub(super) fn seen(&self, recorded: impl Iterator<Item = Timestamp>, now: Timestamp) {
         let newest = recorded.map(Timestamp::micros).max().unwrap_or(i64::MIN);
         self.newest.fetch_max(newest, Ordering::Relaxed);
@@ -44,7 +44,7 @@ impl Lead {
         if warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
             *warned = Some(Instant::now());
             let seconds = ahead / 1_000_000;
-            warn!(seconds, "a log was recorded ahead of this server's clock; its entries get that time as recordedAt");
+            warn!(seconds, "a log is ahead of this server's clock; new entries get the log's time as recordedAt");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! One organization's log while a group is admitted to it: which entries are new, which were there,
-//! which numbers and times they get.
+//! One organization's log while a group is admitted to it: finds the entries that are new, and gives them numbers and
+//! times.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,31 +11,31 @@ use crate::error::{Error, MAX_VIOLATIONS, Result, Violation};
 use crate::store::{HashedEntry, Head};
 use auditlog_verify::merkle::{CompletedNode, Salts};
 
-/// How far ahead of the server a timestamp may be. Microseconds.
+/// How far ahead of the server's clock a timestamp may be. Microseconds.
 const MAX_AHEAD: i64 = 5 * 60 * 1_000_000;
 
-/// The log under its head's lock.
+/// A log whose head is locked.
 pub(super) struct Log {
     pub(super) head: Head,
-    /// This server's clock, once for the whole group: the timestamp of an entry that came without one.
+    /// This server's clock, read once for the whole group: the timestamp of entries without one.
     now: Timestamp,
-    /// The same, or the last entry's where the clock is behind it: it never decreases.
+    /// `now`, or the last entry's `recorded_at` if that is later: it never decreases.
     pub(super) recorded_at: Timestamp,
     /// The entries of the group that the log already has.
     stored: HashMap<EntryId, HashedEntry>,
-    /// The entries that the group adds, in the order of their numbers.
+    /// The entries that the group adds, in order of their numbers.
     pub(super) fresh: Vec<HashedEntry>,
-    /// Places in `fresh`.
+    /// Indexes into `fresh`.
     places: HashMap<EntryId, usize>,
     random: Random,
 }
 
 /// The outcome for one entry.
-enum Admission {
+enum WriteDecision {
     Written(Written),
-    /// The id is that of an entry with other content.
+    /// Another entry with different content has this id.
     Conflict,
-    /// It is new, and its timestamp too far ahead.
+    /// The entry is new, and its timestamp is too far ahead.
     Premature(Timestamp),
 }
 
@@ -45,12 +45,12 @@ impl Log {
         Self { head, now, recorded_at, stored: HashMap::new(), fresh: Vec::new(), places: HashMap::new(), random }
     }
 
-    /// Takes note of an entry that the log has and the group may ask for.
+    /// Registers an entry of the log whose id the group also has.
     pub(super) fn know(&mut self, stored: HashedEntry) {
         self.stored.insert(stored.entry.content.id.clone(), stored);
     }
 
-    /// Admits all of `batch`, or nothing. Errors: `IdConflict`, or where there is none `TimestampAhead`, with the
+    /// Admits all of `batch` or nothing. Errors: `IdConflict`; without conflicts, `TimestampAhead`. Both name the
     /// places of up to eight entries.
     pub(super) fn admit(&mut self, batch: &Batch) -> Result<Vec<Written>> {
         let before = self.fresh.len();
@@ -58,12 +58,12 @@ impl Log {
         let (mut conflicts, mut premature, mut latest) = (Vec::new(), Vec::new(), Timestamp::MIN);
         for (place, new) in batch.entries.iter().enumerate() {
             match self.admit_entry(new, batch)? {
-                Admission::Written(written) => answers.push(written),
-                Admission::Conflict if conflicts.len() < MAX_VIOLATIONS => {
+                WriteDecision::Written(written) => answers.push(written),
+                WriteDecision::Conflict if conflicts.len() < MAX_VIOLATIONS => {
                     conflicts.push(conflict(place, &new.content.id));
                 }
-                Admission::Conflict => break,
-                Admission::Premature(timestamp) => {
+                WriteDecision::Conflict => break,
+                WriteDecision::Premature(timestamp) => {
                     latest = latest.max(timestamp);
                     if premature.len() < MAX_VIOLATIONS {
                         premature.push(self.premature(place, timestamp));
@@ -77,7 +77,7 @@ impl Log {
         for refused in self.fresh.drain(before..) {
             self.places.remove(&refused.entry.content.id);
         }
-        // A conflict is for ever, so that its writer must not wait for the others.
+        // A conflict is permanent, so its writer must not wait for the timestamps.
         if conflicts.is_empty() {
             let wait = self.until_allowed(latest);
             return Err(Error::told(premature, |violations| Error::TimestampAhead { violations, wait }));
@@ -85,12 +85,12 @@ impl Log {
         Err(Error::told(conflicts, Error::IdConflict))
     }
 
-    /// The id is looked for first: a retry of what is stored is a replay at any time.
-    fn admit_entry(&mut self, new: &NewEntry, batch: &Batch) -> Result<Admission> {
+    /// The id is looked up first: a retry of a stored entry is a replay, whatever its timestamp.
+    fn admit_entry(&mut self, new: &NewEntry, batch: &Batch) -> Result<WriteDecision> {
         let id = &new.content.id;
         let known = self.places.get(id).map(|place| &self.fresh[*place]).or_else(|| self.stored.get(id));
         let written = |HashedEntry { entry, salts: _, leaf }: &HashedEntry, replayed| {
-            Admission::Written(Written {
+            WriteDecision::Written(Written {
                 id: id.clone(),
                 seq: entry.seq,
                 recorded_at: entry.recorded_at,
@@ -100,8 +100,8 @@ impl Log {
         };
         match (known, new.timestamp) {
             (Some(sealed), _) if sealed.entry.is_replayed_by(new) => Ok(written(sealed, true)),
-            (Some(_), _) => Ok(Admission::Conflict),
-            (None, Some(timestamp)) if timestamp > self.now.plus(MAX_AHEAD) => Ok(Admission::Premature(timestamp)),
+            (Some(_), _) => Ok(WriteDecision::Conflict),
+            (None, Some(timestamp)) if timestamp > self.now.plus(MAX_AHEAD) => Ok(WriteDecision::Premature(timestamp)),
             (None, _) => {
                 let sealed = self.sealed(new, batch)?;
                 let written = written(&sealed, false);
@@ -118,19 +118,18 @@ impl Log {
         Violation { field: format!("audit_logs[{place}].timestamp"), description }
     }
 
-    /// How long until `timestamp` is allowed by this clock.
+    /// The time until this clock allows `timestamp`.
     fn until_allowed(&self, timestamp: Timestamp) -> Duration {
         let micros = timestamp.micros().saturating_sub(self.now.plus(MAX_AHEAD).micros());
         Duration::from_micros(micros.try_into().unwrap_or(0))
     }
 
-    /// The entry as the log will have it for ever. Its leaf is a function of what is known here, under
-    /// the lock and inside the transaction.
+    /// The entry in its final form. All inputs of its leaf are known here, under the lock and inside the transaction.
     fn sealed(&self, new: &NewEntry, batch: &Batch) -> Result<HashedEntry> {
-        // The service's own entries have one time; verifiers hold them to it.
+        // A service entry has the same timestamp and `recorded_at`; verifiers check this.
         let now = if new.content.id.is_service() { self.recorded_at } else { self.now };
         let entry = Entry {
-            // As many as fit into memory.
+            // The cast is safe: `fresh` fits into memory.
             seq: self.head.seq + self.fresh.len() as i64 + 1,
             timestamp: new.timestamp.unwrap_or(now),
             recorded_at: self.recorded_at,
@@ -144,7 +143,7 @@ impl Log {
         Ok(HashedEntry { leaf: leaf.ok_or_else(unnamed)?, entry, salts })
     }
 
-    /// The tree with what the group adds, and the hashes that its tiles get by it.
+    /// Appends the new leaves to the tree. Returns the nodes that this completes, for the tiles.
     pub(super) fn grow(&mut self) -> Vec<CompletedNode> {
         let edge = &mut self.head.edge;
         self.fresh.iter().flat_map(|sealed| edge.append(sealed.leaf)).collect()

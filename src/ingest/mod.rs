@@ -1,5 +1,5 @@
-//! Writes: a bounded queue, and one writer that commits many requests in one transaction. A request
-//! is acknowledged after its commit and never before. Erasing is a write, too, beside the queue.
+//! Writes: a bounded queue, and one writer that commits many requests in one transaction. A request is acknowledged
+//! after its commit, never before. Erasures are writes too, but do not use the queue.
 
 mod erase;
 mod group;
@@ -25,18 +25,19 @@ use waiting::{Waiter, Waiting};
 
 pub use erase::{Eraser, Erasure, ErasureReport, LoadRecordKeys, RecordKeys, Target};
 
-/// Bytes that an entry and a change take in memory beside their content.
+/// Bytes that an entry takes in memory beside its content.
 const ENTRY_OVERHEAD: usize = 512;
+/// Bytes that a change takes in memory beside its content.
 const CHANGE_OVERHEAD: usize = 80;
-/// What groups took before that says nothing of the next.
+/// A latency measured longer ago than this says nothing about the next group.
 const RECENT: Duration = Duration::from_secs(10);
 
 /// The limits of the write queue.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueLimits {
-    /// Entries, at least those of one request.
+    /// Waiting entries. A larger request is allowed if it is alone.
     pub entries: usize,
-    /// Bytes, at least those of one request.
+    /// Bytes of waiting entries. A larger request is allowed if it is alone.
     pub bytes: usize,
 }
 
@@ -53,43 +54,43 @@ pub struct Written {
     pub id: EntryId,
     /// Its number.
     pub seq: Seq,
-    /// When it was committed to.
+    /// When the service accepted the entry.
     pub recorded_at: Timestamp,
-    /// The hash of its leaf in the log's tree.
+    /// Its leaf hash in the log's tree.
     pub leaf: Hash,
-    /// Whether it was stored before.
+    /// Whether an earlier request had stored it.
     pub replayed: bool,
 }
 
 /// The entries of one request: all are written, or none.
 #[derive(Debug)]
 pub struct Batch {
-    /// The organization that they are written to.
+    /// The organization to write to.
     pub organization: OrganizationId,
-    /// The key that wrote them.
+    /// The API key that writes.
     pub key_id: String,
     /// Names the types and actions of the entries.
     pub catalogue: Arc<Catalogue>,
-    /// In the order of their numbers.
+    /// In order of their numbers.
     pub entries: Vec<NewEntry>,
 }
 
 /// A batch that waits for its commit.
-struct Job {
+struct QueuedWrite {
     batch: Batch,
-    /// Dropped by a caller that has gone.
+    /// Closed if the caller is gone.
     reply: oneshot::Sender<Result<Vec<Written>>>,
     size: usize,
-    /// The batch's place in the queue, given back by being dropped.
+    /// The batch's room in the queue, released on drop.
     place: [OwnedSemaphorePermit; 2],
-    /// Ends with the job, whatever becomes of it.
+    /// Ends with the job.
     _waiter: Waiter,
 }
 
-/// The queue's open end.
+/// The sending side of the write queue.
 #[derive(Clone)]
 pub struct Ingest {
-    jobs: mpsc::UnboundedSender<Job>,
+    jobs: mpsc::UnboundedSender<QueuedWrite>,
     entries: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     limits: QueueLimits,
@@ -98,7 +99,7 @@ pub struct Ingest {
     metrics: Metrics,
 }
 
-/// How long the writer takes for a group, as of late. Clones share it.
+/// The recent latency of group commits. Clones share it.
 #[derive(Clone, Default)]
 struct CommitLatency(Arc<Mutex<Paced>>);
 
@@ -106,12 +107,12 @@ struct CommitLatency(Arc<Mutex<Paced>>);
 struct Paced {
     /// When the group under way began.
     begun: Option<Instant>,
-    /// How long those before took, the last ones most, and when the last ended.
+    /// The moving average of earlier latencies, and when the last group ended.
     before: Option<(Duration, Instant)>,
 }
 
 impl CommitLatency {
-    /// Nothing that can panic runs under the lock.
+    /// No code under the lock can panic.
     fn paced(&self) -> MutexGuard<'_, Paced> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,7 +128,7 @@ impl CommitLatency {
         paced.before = Some((before, Instant::now()));
     }
 
-    /// The latency to expect of a group now.
+    /// The expected latency of a group now.
     fn of_group(&self) -> Duration {
         let paced = self.paced();
         let under_way = paced.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
@@ -142,7 +143,7 @@ impl Paced {
 }
 
 impl Ingest {
-    /// Starts the writer. It ends when every clone of the queue's end is gone and all is written.
+    /// Starts the writer. It ends once all clones of the `Ingest` are dropped and the queue is empty.
     pub fn start(
         store: Store,
         clock: Clock,
@@ -170,8 +171,8 @@ impl Ingest {
         (Self { jobs, entries, bytes, limits, pace, waiting, metrics: metrics.clone() }, writer)
     }
 
-    /// Whether what is written now is likely to be durable by `deadline`, so that no work is done for a caller who will have
-    /// gone. Half of the time is left for what cannot be foreseen. Errors: `Overloaded`.
+    /// Checks that a write is likely to be durable by `deadline`, so that no work is done for a caller who will be
+    /// gone. Half of the time is reserved for the unforeseen. Errors: `Overloaded`.
     pub fn in_time(&self, deadline: Deadline) -> Result<()> {
         let QueueLimits { entries, bytes } = self.limits;
         let ahead = [
@@ -179,7 +180,7 @@ impl Ingest {
             taken(&self.bytes, bytes) as f64 / group::BYTES as f64,
         ];
         let groups = ahead[0].max(ahead[1]);
-        // The one under way, and all that wait.
+        // The group under way and all waiting groups.
         let wait = self.pace.of_group().mul_f64(if groups > 0.0 { 1.0 + groups } else { 0.0 });
         match 2 * wait > deadline.remaining() {
             true => Err(self.refuse(Refusal::late, "The writes that wait leave no time for this one")),
@@ -187,18 +188,18 @@ impl Ingest {
         }
     }
 
-    /// Writes `batch` and answers once it is durable, one answer an entry. Errors: `Overloaded` at
-    /// once when the queue is full, `IdConflict`, `TimestampAhead`, `StorageUnavailable`.
+    /// Writes `batch` and returns once it is durable, with one result per entry. Errors: `Overloaded` at once if the
+    /// queue is full, `IdConflict`, `TimestampAhead`, `StorageUnavailable`.
     pub async fn write(&self, batch: Batch) -> Result<Vec<Written>> {
         let size: usize = batch.entries.iter().map(size).sum();
-        // A request that is larger than the queue has it for itself.
+        // A request larger than the queue takes all of it.
         let QueueLimits { entries, bytes } = self.limits;
         let place =
             [self.take(&self.entries, batch.entries.len().min(entries))?, self.take(&self.bytes, size.min(bytes))?];
         let (reply, answer) = oneshot::channel();
         let gone = || Error::Internal(anyhow::anyhow!("the writer has ended"));
         let _waiter = self.waiting.begin();
-        self.jobs.send(Job { batch, reply, size, place, _waiter }).map_err(|_| gone())?;
+        self.jobs.send(QueuedWrite { batch, reply, size, place, _waiter }).map_err(|_| gone())?;
         let outcome = answer.await.map_err(|_| gone())?;
         if matches!(outcome, Err(Error::TimestampAhead { .. })) {
             self.metrics.refused(Refusal::ahead);
@@ -224,7 +225,7 @@ fn size(entry: &NewEntry) -> usize {
     content.size() + ENTRY_OVERHEAD + content.changes.len() * CHANGE_OVERHEAD
 }
 
-/// How many of `all` places are taken.
+/// How many of `all` permits are taken.
 fn taken(places: &Semaphore, all: usize) -> usize {
     all.saturating_sub(places.available_permits())
 }

@@ -1,17 +1,17 @@
-//! How long writes have been waiting for their commit.
+//! How long writes have waited for their commit.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// All writes that wait. Clones share it.
+/// All waiting writes. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Waiting(Arc<All>);
 
 #[derive(Default)]
 struct All {
-    /// When each began to wait, told apart by a number.
+    /// When each wait began, with a number that makes it unique.
     begun: Mutex<BTreeSet<(Instant, u64)>>,
     next: AtomicU64,
 }
@@ -29,12 +29,12 @@ impl Waiting {
         Waiter { all: self.clone(), own }
     }
 
-    /// The age of the oldest one; zero where none waits.
+    /// How long the oldest write has waited; zero if none waits.
     pub(super) fn oldest(&self) -> Duration {
         self.begun().first().map_or(Duration::ZERO, |(begun, _)| begun.elapsed())
     }
 
-    /// Nothing that can panic runs under the lock.
+    /// No code under the lock can panic.
     fn begun(&self) -> MutexGuard<'_, BTreeSet<(Instant, u64)>> {
         self.0.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }

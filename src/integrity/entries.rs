@@ -1,4 +1,4 @@
-//! A log's entries as they were hashed, in the order of their numbers, a piece at a time.
+//! A log's entries as they were hashed, in order of their numbers, in pieces.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,38 +8,40 @@ use crate::error::{Error, Result};
 use crate::store::{HashedEntry, Store};
 use auditlog_verify::merkle::{GroupHash, Leaf, Values};
 
-/// Entries and bytes of a piece, about: what it takes in memory, whatever its entries hold.
+/// The most entries of a piece.
 const ENTRIES: Seq = 256;
+/// The fewest entries of a piece.
 const FEWEST: Seq = 4;
+/// The approximate size of a piece. It sets the number of entries of the next piece.
 const BYTES: usize = 1024 * 1024;
 
-/// Entries on their way. Holds nothing of the database between its pieces.
+/// A reader of entries. It holds no database resources between pieces.
 pub struct Entries {
     store: Store,
     organization: OrganizationId,
-    /// Everything up to here was given.
+    /// The number up to which entries were returned.
     at: Seq,
     to: Seq,
-    /// Whether nothing may come after it.
+    /// Whether an entry after the end of the log is an error.
     is_to_end: bool,
-    /// The entries of the next piece.
+    /// The number of entries to read for the next piece.
     limit: Seq,
     catalogue: Option<Arc<Catalogue>>,
 }
 
-/// An entry with all that its leaf is made of.
+/// An entry with everything that its leaf is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
-    /// The entry, its salts, and the hash of its leaf as it is stored.
+    /// The entry, its salts, and its stored leaf hash.
     pub sealed: HashedEntry,
-    /// The public names of its type and its action; `None` where they have none, which nobody writes.
+    /// The public names of its type and action; `None` if the catalogue lacks one, which this service never writes.
     pub names: Option<[String; 2]>,
-    /// The hashes of its groups, where those are erased. Of one that was removed without a record there is none.
+    /// The stored hashes of its erased groups, by group; `None` for a group that was removed without an erasure record.
     pub erased: [Option<GroupHash>; 3],
 }
 
 impl Opened {
-    /// The values of a group; `None` where they are gone.
+    /// The values of a group; `None` if they are gone.
     pub fn values(&self, group: Group) -> Option<Values<'_>> {
         let entry = &self.sealed.entry;
         let is_known = !entry.erased.has(group) && (self.names.is_some() || group != Group::Facts);
@@ -49,7 +51,7 @@ impl Opened {
         values.filter(|_| is_known)
     }
 
-    /// The hash of a group; `None` where neither values nor hash are left.
+    /// The hash of a group; `None` if neither its values nor its hash are left.
     pub fn hash(&self, group: Group) -> Option<GroupHash> {
         match self.values(group) {
             Some(values) => Some(values.hash(self.sealed.salts.of(group))),
@@ -57,7 +59,7 @@ impl Opened {
         }
     }
 
-    /// The leaf, in the log `log_id`; `None` where it cannot be made.
+    /// The leaf in the log `log_id`; `None` if a group has neither values nor hash.
     pub fn leaf<'a>(&'a self, log_id: &'a str) -> Option<Leaf<'a>> {
         let groups = [self.hash(Group::Facts)?, self.hash(Group::Actor)?, self.hash(Group::Content)?];
         Some(entry_leaf(&self.sealed.entry, log_id, groups))
@@ -69,13 +71,13 @@ impl Entries {
         Self { store, organization, at: after, to, is_to_end: false, limit: FEWEST, catalogue: None }
     }
 
-    /// The same up to the end of the log, which is now at `to`.
+    /// Reads to the end of the log, which is now at `to`.
     pub(super) fn to_end(store: Store, organization: OrganizationId, after: Seq, to: Seq) -> Self {
         Self { is_to_end: true, ..Self::between(store, organization, after, to) }
     }
 
-    /// The next entries; `None` after the last. An entry that is missing is left out. Errors: `EntryDamaged` and
-    /// `EntryAfterEnd`, after all entries before it.
+    /// The next piece; `None` after the last. Missing entries are skipped. Errors: `EntryDamaged` and `EntryAfterEnd`,
+    /// after all entries before the bad one.
     pub async fn next(&mut self) -> Result<Option<Vec<Opened>>> {
         let _permit = self.store.read_permit_of_stream().await?;
         if let Some(piece) = self.read().await? {
@@ -89,7 +91,7 @@ impl Entries {
         Ok(None)
     }
 
-    /// The same for a caller that holds a permit to read.
+    /// Like [`Self::next`], for a caller that holds a read permit. Does not look for entries after the end.
     pub(super) async fn read(&mut self) -> Result<Option<Vec<Opened>>> {
         if self.at >= self.to {
             return Ok(None);
@@ -97,7 +99,7 @@ impl Entries {
         let mut to = self.to.min(self.at + self.limit);
         let entries = loop {
             match self.store.sealed(&self.organization, self.at, to, self.limit.unsigned_abs()).await {
-                // Those before it are given first.
+                // Return the entries before the damaged one first.
                 Err(Error::EntryDamaged(seq)) if seq > self.at + 1 => to = seq - 1,
                 entries => break entries?,
             }
@@ -115,7 +117,7 @@ impl Entries {
         if let (Some(first), Some(last)) = (entries.first(), entries.last())
             && entries.iter().any(|sealed| sealed.entry.erased != Erased::default())
         {
-            // After the entries, so that what was erased by then has its hashes by now.
+            // Read after the entries, so that the hashes of all groups erased by then are found.
             hashes = self.store.erased(&self.organization, first.entry.seq, last.entry.seq).await?;
         }
         let mut piece = Vec::with_capacity(entries.len());
@@ -132,7 +134,7 @@ impl Entries {
         if let Some(names) = self.catalogue.as_deref().and_then(|catalogue| names(catalogue, entry)) {
             return Ok(Some(names));
         }
-        // A type may be new. Codes never change meaning, so that the other names remain.
+        // A type may be new. Codes never change their meaning, so cached names stay right.
         let catalogue = self.catalogue.insert(Arc::new(self.store.catalogue().await?));
         Ok(names(catalogue, entry))
     }

@@ -1,5 +1,5 @@
-//! The evidence for somebody who does not trust this service: its checkpoint, proofs, tiles, keys, and its
-//! entries as they were hashed.
+//! Evidence for verifiers who do not trust this service: checkpoint, proofs, tiles, keys, and entries as they were
+//! hashed.
 
 mod entries;
 
@@ -13,44 +13,44 @@ use auditlog_verify::merkle::{
 };
 pub use entries::{Entries, Opened};
 
-/// Which entry is to be proved.
+/// The entry to prove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Which {
-    /// That with this id.
+    /// By id.
     Id(EntryId),
-    /// That with this number.
+    /// By number.
     Seq(Seq),
 }
 
-/// That an entry is in a log.
+/// A proof that an entry is in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inclusion {
-    /// Its number.
+    /// The entry's number.
     pub seq: Seq,
-    /// The entries of the tree.
+    /// The size of the tree, in entries.
     pub size: Seq,
-    /// The hash of its leaf.
+    /// The leaf hash of the entry.
     pub leaf: Hash,
-    /// The proof, as RFC 6962 orders it.
+    /// The proof, in the order of RFC 6962.
     pub hashes: Vec<Hash>,
-    /// The root of the tree.
+    /// The root hash of the tree.
     pub root: Hash,
 }
 
-/// That one tree begins with another.
+/// A proof that one tree is a prefix of another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consistency {
-    /// The entries of the later tree.
+    /// The size of the later tree, in entries.
     pub second: Seq,
-    /// The proof, as RFC 6962 orders it.
+    /// The proof, in the order of RFC 6962.
     pub hashes: Vec<Hash>,
 }
 
-/// Answers those who verify.
+/// Answers verifiers.
 #[derive(Clone)]
 pub struct Integrity {
     store: Store,
-    /// The first part of each log's origin; without it nothing is signed.
+    /// The first part of each log's origin; `None` if this service does not sign.
     log_name: Option<LogName>,
 }
 
@@ -70,9 +70,9 @@ impl Integrity {
         self.store.checkpoint(organization).await?.ok_or(Error::CheckpointNotFound)
     }
 
-    /// That an entry is in the tree of `size` entries; without it, in that of the last checkpoint. Errors:
-    /// `AuditLogNotFound`; `InvalidParameter` for a size that the log does not have or that is too small;
-    /// `CheckpointNotFound` if none covers it yet.
+    /// Proves that an entry is in the tree of `size` entries, by default the tree of the last checkpoint. Errors:
+    /// `AuditLogNotFound`; `InvalidParameter` if the log does not have `size`, or `size` is too small for the entry;
+    /// `CheckpointNotFound` if no checkpoint covers the entry yet.
     pub async fn inclusion(
         &self,
         key_id: &str,
@@ -90,7 +90,7 @@ impl Integrity {
             Some(size) => within(size, seq, self.head(organization).await?).at("size")?,
             None => self.covered(organization, seq).await?,
         };
-        // A number counts from 1, so that an index is never below 0.
+        // Numbers start at 1, so the index is never negative.
         let question = ProofRequest::inclusion(seq.unsigned_abs() - 1, size.unsigned_abs()).at("size")?;
         let tree = ProofRequest::root(size.unsigned_abs()).at("size")?;
         let tiles = self.tiles(organization, &[question, tree], size).await?;
@@ -98,8 +98,9 @@ impl Integrity {
         Ok(Inclusion { seq, size, leaf, hashes: answer(question, &tiles)?, root })
     }
 
-    /// That the tree of `second` entries, or without it that of the last checkpoint, begins with that of `first`.
-    /// Errors: `InvalidParameter` for sizes that the log does not have; `CheckpointNotFound` if none covers it yet.
+    /// Proves that the tree of `first` entries is a prefix of the tree of `second` entries, by default the tree of the
+    /// last checkpoint. Errors: `InvalidParameter` for sizes that the log does not have; `CheckpointNotFound` if no
+    /// checkpoint covers `first` yet.
     pub async fn consistency(
         &self,
         key_id: &str,
@@ -119,7 +120,7 @@ impl Integrity {
         Ok(Consistency { second, hashes: answer(question, &tiles)? })
     }
 
-    /// A tile, or a bundle of leaves. Errors: `TileNotFound` where the last checkpoint does not have so much of it.
+    /// A tile, or a bundle of leaves. Errors: `TileNotFound` if the last checkpoint does not cover that much of it.
     pub async fn tile(&self, key_id: &str, organization: &OrganizationId, path: &TilePath) -> Result<Vec<u8>> {
         let _permit = self.store.read_permit(key_id).await?;
         let checkpoint = self.store.checkpoint(organization).await?.ok_or(Error::TileNotFound)?;
@@ -134,7 +135,7 @@ impl Integrity {
             }
             Resource::Entries(index) => {
                 let LogHead { log_id, .. } = self.log(organization).await?;
-                // No log has more entries than there are numbers.
+                // The index fits: no log has more entries than there are numbers.
                 let after = (index * u64::from(TILE_WIDTH)) as Seq;
                 let to = after + Seq::from(path.width);
                 let mut entries = Entries::between(self.store.clone(), organization.clone(), after, to);
@@ -163,8 +164,8 @@ impl Integrity {
         self.store.log_keys(organization).await?.into_iter().map(key).collect()
     }
 
-    /// Begins to read the entries numbered above `after` as they were hashed, at most `limit`, up to the last one
-    /// now. Errors: `InvalidParameter` for a number that the log does not have.
+    /// Reads entries as they were hashed: at most `limit` of them, after the number `after`, up to the current end.
+    /// Errors: `InvalidParameter` for a number that the log does not have.
     pub async fn entries(
         &self,
         key_id: &str,
@@ -190,14 +191,14 @@ impl Integrity {
         self.store.head(organization).await?.ok_or(Error::OrganizationNotFound)
     }
 
-    /// The size of the last checkpoint, which has the entry `seq`.
+    /// The size of the last checkpoint. Errors: `CheckpointNotFound` if it does not cover the entry `seq`.
     async fn covered(&self, organization: &OrganizationId, seq: Seq) -> Result<Seq> {
-        // Numbers are signed, so that no size is beyond them.
+        // Numbers are `i64`, so every size fits.
         let size = self.last(organization).await?.size as Seq;
         (seq <= size).then_some(size).ok_or(Error::CheckpointNotFound)
     }
 
-    /// The tiles that answer `questions` in the tree of `size` entries: a few tiles for each level of tiles.
+    /// Reads the tiles that `questions` need in the tree of `size` entries: a few tiles per tile level.
     async fn tiles(&self, organization: &OrganizationId, questions: &[ProofRequest], size: Seq) -> Result<Tiles> {
         let tiles: BTreeSet<_> = questions.iter().flat_map(ProofRequest::tiles).collect();
         self.store.tiles(organization, &tiles, size.unsigned_abs()).await

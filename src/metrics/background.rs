@@ -39,15 +39,15 @@ impl Writes {
     }
 }
 
-/// How far counts are behind.
+/// The entries that running counts do not have yet.
 #[derive(Debug)]
-pub struct FoldLag {
+pub struct CountingLag {
     all: Gauge,
     largest: Gauge,
 }
 
-impl FoldLag {
-    /// So many entries each organization is behind.
+impl CountingLag {
+    /// Sets both gauges from the uncounted entries of each organization.
     pub fn found(&self, lags: impl Iterator<Item = i64>) {
         let (all, largest) = lags.fold((0i64, 0), |(all, largest), lag| (all.saturating_add(lag), lag.max(largest)));
         self.all.set(all);
@@ -100,14 +100,14 @@ impl Metrics {
         erased
     }
 
-    /// For the one that folds.
-    pub fn fold_lag(&self) -> FoldLag {
-        let lag = FoldLag { all: Gauge::default(), largest: Gauge::default() };
+    /// The lag of the running counts, for the aggregator.
+    pub fn counting_lag(&self) -> CountingLag {
+        let lag = CountingLag { all: Gauge::default(), largest: Gauge::default() };
         let mut registry = self.registry();
-        let help = "Entries that are not in the counts of organizations that wait to be folded";
-        registry.register("auditlog_fold_lag_entries", help, lag.all.clone());
-        let help = "The same of the organization that has most";
-        registry.register("auditlog_fold_lag_largest_entries", help, lag.largest.clone());
+        let help = "Uncounted entries of the organizations that wait for the aggregator";
+        registry.register("auditlog_running_counts_lag_entries", help, lag.all.clone());
+        let help = "Uncounted entries of the organization with most of them";
+        registry.register("auditlog_running_counts_lag_largest_entries", help, lag.largest.clone());
         lag
     }
 

@@ -1,4 +1,4 @@
-//! Background jobs: how often they ran and failed, and when they last succeeded.
+//! Metrics of background jobs: runs, failures, and the time of the last success.
 
 use std::sync::atomic::AtomicU64;
 
@@ -10,13 +10,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::Metrics;
 use crate::domain::Timestamp;
 
-/// Not `job`, which Prometheus gives to each target itself.
+/// The label is not `job`, because Prometheus gives each target a label of that name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct JobName {
     name: &'static str,
 }
 
-/// The metrics of all jobs, by their names. Clones share them.
+/// The metrics of all jobs, by job name. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct JobMetrics {
     runs: Family<JobName, Counter>,
@@ -25,21 +25,21 @@ pub struct JobMetrics {
 }
 
 impl JobMetrics {
-    /// The job begins at `now`, which stands for its last success until there is one.
+    /// Registers a job that starts at `now`. Until its first success, `now` counts as the last success.
     pub fn began(&self, name: &'static str, now: Timestamp) {
-        // A rate needs a 0 to begin from.
+        // A rate needs an initial 0.
         drop(self.runs.get_or_create(&JobName { name }));
         drop(self.failures.get_or_create(&JobName { name }));
         self.succeeded_at(name, now);
     }
 
-    /// A run succeeded at `now`.
+    /// Counts a run that succeeded at `now`.
     pub fn succeeded(&self, name: &'static str, now: Timestamp) {
         self.runs.get_or_create(&JobName { name }).inc();
         self.succeeded_at(name, now);
     }
 
-    /// A run returned an error, or panicked.
+    /// Counts a run that returned an error or panicked.
     pub fn failed(&self, name: &'static str) {
         self.runs.get_or_create(&JobName { name }).inc();
         self.failures.get_or_create(&JobName { name }).inc();
@@ -51,7 +51,7 @@ impl JobMetrics {
 }
 
 impl Metrics {
-    /// For the runner of the jobs.
+    /// Registers the metrics of background jobs.
     pub fn jobs(&self) -> JobMetrics {
         let jobs = JobMetrics::default();
         let JobMetrics { runs, failures, last_success } = &jobs;

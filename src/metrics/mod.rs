@@ -1,5 +1,5 @@
-//! Metrics for operators: counters, gauges and histograms in Prometheus' formats. Made once, where the service is put
-//! together, and passed to whatever counts. Labels have few values, and never what people wrote.
+//! Metrics for operators: counters, gauges and histograms in the Prometheus text format. Created once at startup, and
+//! passed to every part that counts. Labels have few values, and never text from users.
 
 mod background;
 mod jobs;
@@ -18,7 +18,7 @@ use prometheus_client::registry::Registry;
 
 use requests::Requests;
 
-pub use background::{Checkpoints, FoldLag, Writes};
+pub use background::{Checkpoints, CountingLag, Writes};
 pub use jobs::JobMetrics;
 /// The content type of [`Metrics::text`].
 pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
@@ -26,44 +26,44 @@ pub use prometheus_client::metrics::counter::Counter;
 pub use readings::Pool;
 pub use requests::{Code, Request};
 
-/// All that is measured. Clones share it.
+/// All metrics. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<Measured>);
 
 #[derive(Debug)]
 struct Measured {
-    /// All metrics by name. What a process does not do is not in it.
+    /// All metrics by name. A process does not register metrics of features that it does not use.
     registry: Mutex<Registry>,
     requests: Requests,
-    refusals: Family<Refused, Counter>,
+    refusals: Family<RefusalLabel, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Refused {
+struct RefusalLabel {
     reason: Refusal,
 }
 
-/// Why work was refused or shed before it was done.
+/// Why work was refused or dropped before it was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[expect(non_camel_case_types, reason = "they are the values of a label")]
 pub enum Refusal {
-    /// More connections than may be open.
+    /// The limit of open connections is reached.
     connections,
-    /// More requests than may be under way.
+    /// The limit of requests under way is reached.
     requests,
-    /// More reads than may wait for the database.
+    /// The limit of reads that run or wait is reached.
     reads,
-    /// More bytes of requests and responses than may be held.
+    /// The budget of bytes held by requests and responses is spent.
     bytes,
-    /// The queue of writes is full.
+    /// The write queue is full.
     queue,
-    /// The writes that wait leave too little time.
+    /// The queued writes leave too little time before the deadline.
     late,
-    /// The key asked more often than it may.
+    /// The key is over its rate limit.
     rate,
-    /// A peer that neither sends nor takes.
+    /// A peer neither sends nor receives.
     stalled,
-    /// An entry's timestamp is too far ahead of the server.
+    /// An entry's timestamp is too far ahead of the server's clock.
     ahead,
 }
 
@@ -82,7 +82,7 @@ impl Refusal {
 }
 
 impl Default for Metrics {
-    /// The metrics of every process.
+    /// The metrics that every process has.
     fn default() -> Self {
         let mut registry = Registry::default();
         registry.register(
@@ -90,10 +90,10 @@ impl Default for Metrics {
             "The version that runs",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
-        let refusals = Family::<Refused, Counter>::default();
+        let refusals = Family::<RefusalLabel, Counter>::default();
         for reason in Refusal::ALL {
-            // A rate needs a 0 to begin from.
-            drop(refusals.get_or_create(&Refused { reason }));
+            // A rate needs an initial 0.
+            drop(refusals.get_or_create(&RefusalLabel { reason }));
         }
         registry.register("auditlog_refusals", "Work refused before it was done, by reason", refusals.clone());
         let requests = Requests::register(&mut registry);
@@ -106,10 +106,10 @@ impl Default for Metrics {
 impl Metrics {
     /// Counts a refusal.
     pub fn refused(&self, reason: Refusal) {
-        self.0.refusals.get_or_create(&Refused { reason }).inc();
+        self.0.refusals.get_or_create(&RefusalLabel { reason }).inc();
     }
 
-    /// All metrics as they stand, in Prometheus' text format 0.0.4.
+    /// The current values of all metrics, in the Prometheus text format 0.0.4.
     pub fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         prometheus_text::encode(&mut text, &self.registry())?;
@@ -117,12 +117,12 @@ impl Metrics {
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
-        // Whatever panicked meanwhile has left a registry that can be read.
+        // A panic elsewhere leaves the registry readable.
         self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Of what takes from half a millisecond to half a minute.
+/// Buckets from half a millisecond to 30 seconds.
 fn seconds() -> Histogram {
     Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
 }

@@ -1,5 +1,5 @@
-//! The process as Linux sees it, under the names that all Prometheus clients have for it. Elsewhere only its start is
-//! known.
+//! Metrics of the process on Linux, under the standard Prometheus names. On other systems, only the start time is
+//! available.
 
 use std::fs;
 
@@ -7,9 +7,9 @@ use super::Metrics;
 use crate::domain::Clock;
 
 impl Metrics {
-    /// Reads /proc when it is asked.
+    /// Registers metrics that read /proc at each scrape.
     pub(super) fn process(&self) {
-        // The process began with it, but for some milliseconds.
+        // This runs within milliseconds of the start of the process.
         let started = Clock::system().now().micros() as f64 / 1e6;
         self.reading("process_start_time_seconds", "When the process began, since 1970.", move || Some(started));
         self.reading("process_resident_memory_bytes", "Memory that the process holds.", resident);
@@ -24,6 +24,6 @@ fn resident() -> Option<f64> {
 }
 
 fn open_files() -> Option<f64> {
-    // Without the one that reads the directory.
+    // Minus the descriptor that reads the directory.
     Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as f64)
 }

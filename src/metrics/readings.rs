@@ -1,4 +1,4 @@
-//! Gauges that are read when somebody asks, from whatever knows them: nothing is counted twice, or forgotten.
+//! Gauges that are read at each scrape from the part that owns the value, so no second count can drift from it.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::Metrics;
 
-/// Names and values.
+/// Names and values of labels.
 type Labels = Vec<(&'static str, &'static str)>;
 
 struct Reading<F> {
@@ -36,7 +36,7 @@ impl<F: Fn() -> Vec<(Labels, f64)> + Send + Sync + 'static> Collector for Readin
     }
 }
 
-/// A count that another part of the process keeps.
+/// A counter that another part of the process keeps.
 #[derive(Debug)]
 struct Count {
     name: &'static str,
@@ -51,21 +51,21 @@ impl Collector for Count {
     }
 }
 
-/// A pool of connections to the database, as it stands.
+/// The state of a pool of database connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Pool {
-    /// Its help text.
+    /// The pool's purpose: the value of the label `pool`.
     pub name: &'static str,
-    /// Connections that do something.
+    /// Connections in use.
     pub used: u32,
-    /// Connections that wait.
+    /// Idle connections.
     pub idle: u32,
-    /// The most connections that it opens.
+    /// The most connections that the pool opens.
     pub most: u32,
 }
 
 impl Metrics {
-    /// Gives what `read` tells at each scrape; nothing where it tells nothing.
+    /// Registers a gauge that calls `read` at each scrape. `None` leaves the gauge out.
     pub fn reading(
         &self,
         name: &'static str,
@@ -75,7 +75,7 @@ impl Metrics {
         self.labelled_reading(name, help, move || read().map(|value| (Labels::new(), value)).into_iter().collect());
     }
 
-    /// Counts lines of the log that were dropped, as `read` tells at each scrape.
+    /// Registers a counter of dropped log lines, which calls `read` at each scrape.
     pub fn dropped_log_lines(&self, read: fn() -> u64) {
         let help = "Lines of the log that were dropped, since standard error did not take them in time.";
         let count = Count { name: "auditlog_log_lines_dropped", help, read };
@@ -91,7 +91,7 @@ impl Metrics {
         self.registry().register_collector(Box::new(Reading { name, help, read }));
     }
 
-    /// Gives the pools of `read`.
+    /// Registers gauges for the pools that `read` returns at each scrape.
     pub fn pools(&self, read: impl Fn() -> Vec<Pool> + Clone + Send + Sync + 'static) {
         let states = {
             let read = read.clone();

@@ -1,4 +1,4 @@
-//! Requests: how many are under way, how they ended, and how long they took.
+//! Metrics of requests: how many are under way, how they ended, and how long they took.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::{Metrics, seconds};
 
-/// gRPC's codes by their numbers. Source: google/rpc/code.proto.
+/// Names of gRPC codes, by number. Source: google/rpc/code.proto.
 const CODES: [&str; 17] = [
     "OK",
     "CANCELLED",
@@ -43,9 +43,9 @@ pub enum Code {
 }
 
 impl Code {
-    /// The answer did not reach its end, most often since its reader went away.
+    /// The response did not reach its end, most often because the client disconnected.
     const CANCELLED: Self = Self::Grpc(1);
-    /// An answer that told none.
+    /// A response without a status.
     pub const UNKNOWN: Self = Self::Grpc(2);
 }
 
@@ -93,7 +93,7 @@ impl Requests {
     }
 }
 
-/// A request from its begin to its end, which is when this is dropped.
+/// A request under way. Dropping it counts the request as ended.
 #[derive(Debug)]
 pub struct Request {
     metrics: Metrics,
@@ -103,7 +103,7 @@ pub struct Request {
 }
 
 impl Metrics {
-    /// A request for `method` begins.
+    /// Counts a new request for `method`.
     pub fn request(&self, method: Arc<str>) -> Request {
         self.0.requests.in_flight.inc();
         Request { metrics: self.clone(), method, begun: Instant::now(), code: Code::CANCELLED }
@@ -111,12 +111,12 @@ impl Metrics {
 }
 
 impl Request {
-    /// Since it began.
+    /// The time since the request began.
     pub fn elapsed(&self) -> Duration {
         self.begun.elapsed()
     }
 
-    /// It has ended.
+    /// Ends the request with `code`. Without this call, it counts as cancelled.
     pub fn end(mut self, code: Code) {
         self.code = code;
     }

@@ -1,5 +1,5 @@
-//! The text of a cursor: what a walk must remember between pages, authenticated with a key of the database. A reader who
-//! could make one up would have a page read the whole index, or show a total that nobody counted.
+//! Cursors: the state of a walk through the pages of a list, authenticated with a key from the database. A reader who
+//! could forge a cursor could make a page scan the whole index, or show a false total.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,12 +9,12 @@ use sha2::{Digest, Sha256};
 use crate::domain::{Filter, Invalid, OrganizationId, Position, Seq, Timestamp, quoted};
 use crate::store::{CURSOR_KEY_BYTES, CURSOR_KEY_ID};
 
-/// The form of the bytes: this, the id of the key, five numbers, and the tag over all of it and the list.
+/// The format: this version, the id of the key, five numbers, and a tag over these and the list.
 const VERSION: u8 = 2;
 const TAG: usize = 32;
 const PAYLOAD: usize = 2 + 5 * 8;
 
-/// Authenticates cursors. Its `Debug` shows no bytes.
+/// The key that authenticates cursors. Its `Debug` shows no bytes.
 #[derive(Debug)]
 pub(super) struct CursorKey(hmac::Key);
 
@@ -27,21 +27,21 @@ impl CursorKey {
 /// The state of a walk between two pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cursor {
-    /// The head when the walk began: it sees nothing newer.
+    /// The log's last number when the walk began. The walk shows nothing newer.
     pub(super) head: Seq,
-    /// The entries that matched then.
+    /// The number of matching entries at that time.
     pub(super) total: i64,
-    /// Entries before the next page.
+    /// The number of entries before the next page.
     pub(super) walked: i64,
-    /// The last entry of the page before.
+    /// The position of the last entry of the page before.
     pub(super) last: Position,
 }
 
 /// The organization whose entries are listed, and the filter.
-type List<'a> = (&'a OrganizationId, &'a Filter);
+type ListScope<'a> = (&'a OrganizationId, &'a Filter);
 
 impl Cursor {
-    pub(super) fn text(&self, CursorKey(key): &CursorKey, list: List<'_>) -> String {
+    pub(super) fn text(&self, CursorKey(key): &CursorKey, list: ListScope<'_>) -> String {
         let Self { head, total, walked, last: Position { timestamp, seq } } = self;
         let mut bytes = vec![VERSION, CURSOR_KEY_ID];
         for number in [*head, *total, *walked, timestamp.micros(), *seq] {
@@ -52,9 +52,14 @@ impl Cursor {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Errors: no cursor that this database's services made for this list, or one of a log that reached further than
-    /// `head` does now, since it was taken back to an earlier time.
-    pub(super) fn parse(text: &str, CursorKey(key): &CursorKey, list: List<'_>, head: Seq) -> Result<Self, Invalid> {
+    /// Errors: `text` is not a cursor that this database's services made for this list, or its `head` is beyond the
+    /// present `head`, because the log was restored to an earlier time.
+    pub(super) fn parse(
+        text: &str,
+        CursorKey(key): &CursorKey,
+        list: ListScope<'_>,
+        head: Seq,
+    ) -> Result<Self, Invalid> {
         let foreign = || {
             let allowed = "must be nextCursor of an earlier page with the same organization and filter";
             Invalid::new(allowed, quoted(text))
@@ -64,7 +69,7 @@ impl Cursor {
             return Err(foreign());
         }
         let (payload, tag) = bytes.split_at(PAYLOAD);
-        // In constant time.
+        // Compares in constant time.
         hmac::verify(key, &authenticated(payload, list), tag).map_err(|_| foreign())?;
         let mut numbers = payload[2..]
             .chunks_exact(8)
@@ -83,8 +88,8 @@ impl Cursor {
     }
 }
 
-/// The bytes that the tag covers: the payload, whose length is fixed, and a digest of the list.
-fn authenticated(payload: &[u8], (organization, filter): List<'_>) -> Vec<u8> {
+/// The bytes that the tag covers: the payload, which has a fixed length, and a digest of the list.
+fn authenticated(payload: &[u8], (organization, filter): ListScope<'_>) -> Vec<u8> {
     let mut list = Sha256::new();
     filter.digest(organization, &mut list);
     [payload, &list.finalize()].concat()

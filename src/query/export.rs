@@ -1,40 +1,43 @@
-//! Exports: all entries that match, in the order of their numbers, a piece at a time.
+//! Exports: all matching entries in order of their numbers, in pieces.
 
 use crate::domain::{Entry, Filter, Invalid, OrganizationId, Seq};
 use crate::error::{AtField, Error, Result};
 use crate::store::Store;
 
-/// Entries and bytes of a piece, about: what it takes in memory, whatever its entries hold.
+/// The most entries of a piece.
 const ENTRIES: usize = 100;
+/// The fewest entries of a piece.
 const FEWEST: usize = 4;
+/// The approximate size of a piece. It sets the number of entries of the next piece.
 const BYTES: usize = 1024 * 1024;
-/// Numbers that one statement looks at: few where many match, since PostgreSQL would sort them all, and more from
-/// piece to piece where none do.
+/// Numbers that one statement covers: few where many entries match, because PostgreSQL would sort all of them.
 const WINDOW: Seq = 1_000;
+/// The window doubles up to this while pieces are empty.
 const WIDEST: Seq = 16_000;
 
-/// An export under way. It holds nothing of the database between its pieces.
+/// An export under way. It holds no database resources between pieces.
 pub struct Export {
     store: Store,
     organization: OrganizationId,
     filter: Filter,
-    /// Everything up to here was given.
+    /// The last number that was covered.
     at: Seq,
     head: Seq,
-    /// The next statement's numbers and entries.
+    /// Numbers that the next statement covers.
     window: Seq,
+    /// The most entries of the next piece.
     limit: usize,
     is_begun: bool,
 }
 
-/// The entries that match among the next ones.
+/// The matching entries of the next numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
-    /// By their numbers.
+pub struct ExportPiece {
+    /// Ordered by number.
     pub entries: Vec<Entry>,
-    /// Everything up to here was looked at.
+    /// The last number that was covered.
     pub sequence: Seq,
-    /// Where the export ends.
+    /// The number at which the export ends.
     pub head: Seq,
 }
 
@@ -55,15 +58,15 @@ impl Export {
         Ok(Self { store, organization, filter, at, head: end, window: WINDOW, limit: FEWEST, is_begun: false })
     }
 
-    /// The next piece, at least one; `None` after the last.
-    pub async fn next(&mut self) -> Result<Option<Piece>> {
+    /// The next piece; `None` after the last. There is at least one piece.
+    pub async fn next(&mut self) -> Result<Option<ExportPiece>> {
         if self.is_begun && self.at >= self.head {
             return Ok(None);
         }
         self.is_begun = true;
         let _permit = self.store.read_permit_of_stream().await?;
         let to = self.head.min(self.at.saturating_add(self.window));
-        let entries = self.store.range(&self.organization, &self.filter, self.at, to, self.limit as u64).await?;
+        let entries = self.store.range(&self.organization, &self.filter, self.at, to, self.limit as i64).await?;
         self.at = match entries.last() {
             Some(last) if entries.len() == self.limit => last.seq,
             _ => to.max(self.at),
@@ -75,7 +78,7 @@ impl Export {
             let bytes: usize = entries.iter().map(|entry| entry.content.size()).sum();
             self.limit = (BYTES * entries.len() / bytes.max(1)).clamp(FEWEST, ENTRIES);
         }
-        Ok(Some(Piece { entries, sequence: self.at, head: self.head }))
+        Ok(Some(ExportPiece { entries, sequence: self.at, head: self.head }))
     }
 }
 

@@ -1,15 +1,15 @@
-//! The entries that a filter matches. Their number comes from the running counts of its keys; the entries between a stored
+//! The entries that a filter matches. Their number comes from the running counts of its keys; entries between a running
 //! count and an end of the range are counted one by one. The entries of a page come from the index that reads the fewest.
 
 use crate::domain::{
-    ACTIONS, Action, CountedBy, Counts, Entry, Filter, Identifier, Key, KeyFilter, KindFilter, OrganizationId,
+    ACTIONS, Action, CountKey, CountedBy, Counts, Entry, Filter, Identifier, KeyFilter, KindFilter, OrganizationId,
     Position, PositionRange, ResourceType, Seq,
 };
 use crate::error::Result;
-use crate::store::{IndexScan, KeyState, Mark, PageRequest, ScanRange, Snapshot, State};
+use crate::store::{CountState, IndexScan, KeyState, PageRequest, RunningCount, ScanRange, Snapshot};
 
-/// Entries below which a key has no marks, so about what one without may have.
-const UNMARKED: i64 = 1_024;
+/// Entries from which on a key may have running counts: an estimate for a key without them.
+const MAX_UNINDEXED: i64 = 1_024;
 
 /// A filter, and what is known of what it matches at one moment.
 pub(super) struct Matched<'a> {
@@ -19,21 +19,20 @@ pub(super) struct Matched<'a> {
     pub(super) filter: Filter,
     pub(super) span: PositionRange,
     /// The keys whose counts answer the filter; none where no counts do.
-    pub(super) keys: Vec<Key>,
-    pub(super) state: State,
+    pub(super) keys: Vec<CountKey>,
+    pub(super) state: CountState,
     /// The keys as streams, or the smaller side of users and resources.
     streams: IndexScan,
 }
 
-/// How many entries match.
-pub(super) struct Counted {
+/// The number of entries that match.
+pub(super) struct MatchTotal {
     pub(super) total: i64,
-    /// Those of each key that are folded, up to the ends of the span; `None` where the total was counted without
-    /// marks.
-    pub(super) folded: Option<Vec<Ends>>,
+    /// The counted entries of each key at the ends of the span; `None` if the total does not come from running counts.
+    pub(super) counted: Option<Vec<Ends>>,
 }
 
-/// Matching folded entries of a key up to the two ends of a span.
+/// The matching counted entries of a key up to the two ends of a span.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ends {
     pub(super) after: i64,
@@ -56,19 +55,19 @@ impl<'a> Matched<'a> {
         Ok(Some(Self { snapshot, organization, filter, span, keys, state, streams }))
     }
 
-    pub(super) async fn count(&self) -> Result<Counted> {
-        let is_marked = !self.keys.is_empty() && self.state.keys.iter().any(|key| key.whole.is_some());
-        match self.state.unfolded {
-            Some(unfolded) if is_marked => {
-                let folded = self.folded().await?;
-                let total = folded.iter().map(|ends| ends.to - ends.after).sum::<i64>() + unfolded;
-                Ok(Counted { total, folded: Some(folded) })
+    pub(super) async fn count(&self) -> Result<MatchTotal> {
+        let is_indexed = !self.keys.is_empty() && self.state.keys.iter().any(|key| key.total.is_some());
+        match self.state.uncounted {
+            Some(uncounted) if is_indexed => {
+                let counted = self.counted().await?;
+                let total = counted.iter().map(|ends| ends.to - ends.after).sum::<i64>() + uncounted;
+                Ok(MatchTotal { total, counted: Some(counted) })
             }
             _ => {
                 let parts: Vec<_> =
                     (0..self.streams.len()).map(|stream| ScanRange { stream, span: self.span }).collect();
                 let total = self.count_parts(&parts, self.state.head).await?.iter().sum();
-                Ok(Counted { total, folded: None })
+                Ok(MatchTotal { total, counted: None })
             }
         }
     }
@@ -109,9 +108,9 @@ impl<'a> Matched<'a> {
 
     /// About how many entries of the span a key has.
     pub(super) fn entries(&self, key: &KeyState) -> i64 {
-        let to = match (&key.whole, self.span.to) {
-            (Some(whole), Position::END) => whole.total(),
-            (Some(_), _) => key.to.counts.total() + UNMARKED,
+        let to = match (&key.total, self.span.to) {
+            (Some(total), Position::END) => total.total(),
+            (Some(_), _) => key.to.counts.total() + MAX_UNINDEXED,
             (None, _) => self.state.head,
         };
         to - key.after.counts.total()
@@ -132,34 +131,34 @@ impl<'a> Matched<'a> {
         self.filter.counted_by().kinds
     }
 
-    async fn folded(&self) -> Result<Vec<Ends>> {
+    async fn counted(&self) -> Result<Vec<Ends>> {
         let mut ends = Vec::with_capacity(self.keys.len());
-        // What lies between marks and the ends, and whose it is.
+        // The parts between running counts and the ends, and the owner of each.
         let (mut parts, mut owners) = (Vec::new(), Vec::new());
-        for (stream, KeyState { whole, after, to }) in self.state.keys.iter().enumerate() {
-            let mut count = |is_to: bool, from: &Mark, to: Position| {
+        for (stream, KeyState { total, after, to }) in self.state.keys.iter().enumerate() {
+            let mut count = |is_to: bool, from: &RunningCount, to: Position| {
                 if from.position < to {
                     parts.push(ScanRange { stream, span: PositionRange { after: from.position, to } });
                     owners.push((stream, is_to));
                 }
                 self.matching(&from.counts)
             };
-            ends.push(match whole {
+            ends.push(match total {
                 None => {
                     parts.push(ScanRange { stream, span: self.span });
                     owners.push((stream, true));
                     Ends { after: 0, to: 0 }
                 }
-                Some(whole) => Ends {
+                Some(total) => Ends {
                     after: count(false, after, self.span.after),
                     to: match self.span.to {
-                        Position::END => self.matching(whole),
+                        Position::END => self.matching(total),
                         end => count(true, to, end),
                     },
                 },
             });
         }
-        for ((stream, is_to), count) in owners.iter().zip(self.count_parts(&parts, self.state.folded).await?) {
+        for ((stream, is_to), count) in owners.iter().zip(self.count_parts(&parts, self.state.counted).await?) {
             let ends: &mut Ends = &mut ends[*stream];
             *(if *is_to { &mut ends.to } else { &mut ends.after }) += count;
         }
@@ -188,13 +187,13 @@ fn sides(asked: KeyFilter<'_>) -> Vec<IndexScan> {
 }
 
 /// The keys whose counts cover `streams`.
-fn keys(streams: &IndexScan) -> Vec<Key> {
+fn keys(streams: &IndexScan) -> Vec<CountKey> {
     match streams {
-        IndexScan::Users(users) => users.iter().cloned().map(Key::User).collect(),
+        IndexScan::Users(users) => users.iter().cloned().map(CountKey::User).collect(),
         IndexScan::Resources(resources) => {
-            resources.iter().map(|(code, id)| Key::Resource(*code, id.clone())).collect()
+            resources.iter().map(|(code, id)| CountKey::Resource(*code, id.clone())).collect()
         }
-        IndexScan::Time | IndexScan::Kinds(_) => vec![Key::Organization],
+        IndexScan::Time | IndexScan::Kinds(_) => vec![CountKey::Organization],
     }
 }
 
@@ -204,7 +203,7 @@ fn smaller(sides: Vec<IndexScan>, mut keys: &[KeyState]) -> IndexScan {
     for side in sides {
         let (own, rest) = keys.split_at(side.len().min(keys.len()));
         keys = rest;
-        let size: i64 = own.iter().map(|key| key.whole.as_ref().map_or(UNMARKED, |whole| whole.total())).sum();
+        let size: i64 = own.iter().map(|key| key.total.as_ref().map_or(MAX_UNINDEXED, |total| total.total())).sum();
         sized.push((size, side));
     }
     sized.into_iter().min_by_key(|(size, _)| *size).map_or(IndexScan::Time, |(_, side)| side)

@@ -1,4 +1,4 @@
-//! Lists, histories and single entries: exact, and each answer from one moment.
+//! Lists, histories and single entries. All are exact, and each response is from one moment.
 
 mod cursor;
 mod export;
@@ -13,14 +13,14 @@ use crate::domain::{Entry, EntryId, Filter, Limit, Offset, OrganizationId, Posit
 use crate::error::{AtField, Error, Result};
 use crate::store::{CURSOR_KEY_ID, PageRequest, Snapshot, Store};
 use cursor::{Cursor, CursorKey};
-pub use export::{Export, Piece};
-use matched::{Counted, Matched};
-use seek::Place;
+pub use export::{Export, ExportPiece};
+use matched::{MatchTotal, Matched};
+use seek::PageStart;
 
-/// Where a page begins, as a reader says it.
+/// The start of a page, as the reader gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
-    /// After so many entries.
+    /// After this many entries.
     Offset(Offset),
     /// At the `next_cursor` of an earlier page.
     Cursor(String),
@@ -31,13 +31,13 @@ pub enum Start {
 pub struct Page {
     /// Newest first.
     pub entries: Vec<Entry>,
-    /// Entries that match; on a cursor page, those of the walk's first page.
+    /// The number of matching entries. With a cursor, the number at the walk's first page.
     pub total: i64,
-    /// The most entries that the page could hold.
+    /// The most entries that the page may have.
     pub limit: Limit,
-    /// Entries before the page.
+    /// The number of entries before the page.
     pub offset: i64,
-    /// The cursor of the next page, `None` on the last.
+    /// The cursor of the next page; `None` on the last page.
     pub next_cursor: Option<String>,
 }
 
@@ -45,7 +45,7 @@ pub struct Page {
 #[derive(Clone)]
 pub struct Query {
     store: Store,
-    /// Read with the first list.
+    /// Read from the database with the first list.
     cursor_key: Arc<OnceCell<CursorKey>>,
 }
 
@@ -55,8 +55,8 @@ impl Query {
         Self { store, cursor_key: Arc::default() }
     }
 
-    /// A page of the entries of `organization` that match `filter`. Errors: `InvalidParameter` for a
-    /// cursor that is not of this list.
+    /// A page of the entries of `organization` that match `filter`. Errors: `OrganizationNotFound`; `InvalidParameter`
+    /// for a cursor that is not of this list.
     pub async fn list(
         &self,
         key_id: &str,
@@ -66,9 +66,10 @@ impl Query {
         limit: Limit,
     ) -> Result<Page> {
         let _permit = self.store.read_permit(key_id).await?;
-        // Before the snapshot, which may hold the permit's only connection.
+        // Read before the snapshot, which may hold the only connection of the permit.
         let key = self.cursor_key().await?;
-        // Marks that are looked for one after the other must be of one moment, as must types and what has them.
+        // Running counts that are read one after another must be from one moment. So must types and the entries that
+        // have them.
         let mut is_held =
             is_of_any_type(filter) || matches!(&start, Start::Offset(offset) if seek::is_deep(offset.get()));
         loop {
@@ -88,8 +89,8 @@ impl Query {
         self.store.entry(organization, id).await?.ok_or(Error::AuditLogNotFound)
     }
 
-    /// Begins an export of the entries numbered above `after`, up to `through` or, without it, to the last
-    /// one now. Errors: `OrganizationNotFound`; `InvalidParameter` for numbers that the log does not have.
+    /// Starts an export of the entries after the number `after`, up to `through`, by default up to the last entry now.
+    /// Errors: `OrganizationNotFound`; `InvalidParameter` for numbers that the log does not have.
     pub async fn export(
         &self,
         key_id: &str,
@@ -106,7 +107,7 @@ impl Query {
         self.cursor_key.get_or_try_init(read).await
     }
 
-    /// `None` where the snapshot must be held.
+    /// `None` if the page needs a held snapshot.
     async fn page(
         &self,
         snapshot: &Snapshot,
@@ -131,11 +132,11 @@ impl Query {
             ..=0 => Vec::new(),
             limit if matched.is_sparse(total, limit) && !snapshot.is_held() => return Ok(None),
             limit => {
-                let Place { above, spans } = begin.place(&matched, limit).await?;
+                let PageStart { above, spans } = begin.place(&matched, limit).await?;
                 matched.page(&PageRequest { spans, offset: offset - above, limit, head }, total).await?
             }
         };
-        // A page holds at most 100 entries.
+        // No overflow: a page has at most 100 entries.
         let walked = offset.saturating_add(entries.len() as i64);
         let next = entries.last().filter(|_| walked < total).map(|last| Cursor {
             head,
@@ -148,9 +149,9 @@ impl Query {
     }
 }
 
-/// Where a page begins.
+/// The start of a page.
 struct Begin {
-    /// Entries with higher numbers came after the list was begun.
+    /// Entries with higher numbers were written after the walk began.
     head: Seq,
     total: i64,
     offset: i64,
@@ -158,38 +159,38 @@ struct Begin {
 }
 
 enum From {
-    Counted(Counted),
-    /// The last position before that of the last entry.
+    MatchTotal(MatchTotal),
+    /// The position just below the last entry of the page before.
     Position(Position),
 }
 
 impl Begin {
     async fn at(matched: &Matched<'_>, offset: i64) -> Result<Self> {
         let counted = matched.count().await?;
-        Ok(Self { head: matched.state.head, total: counted.total, offset, from: From::Counted(counted) })
+        Ok(Self { head: matched.state.head, total: counted.total, offset, from: From::MatchTotal(counted) })
     }
 
     fn after(Cursor { head, total, walked, last: Position { timestamp, seq } }: Cursor) -> Self {
         Self { head, total, offset: walked, from: From::Position(Position { timestamp, seq: seq - 1 }) }
     }
 
-    async fn place(&self, matched: &Matched<'_>, limit: i64) -> Result<Place> {
+    async fn place(&self, matched: &Matched<'_>, limit: i64) -> Result<PageStart> {
         match &self.from {
-            From::Counted(counted) => matched.seek(counted, self.offset, limit).await,
+            From::MatchTotal(counted) => matched.seek(counted, self.offset, limit).await,
             From::Position(to) => {
                 let spans = match matched.is_sparse(self.total, limit) {
-                    // The marks also count what came after the walk was begun.
+                    // The running counts also include entries that came after the walk began.
                     true => matched.sparse_spans(*to, limit + (matched.state.head - self.head)).await?,
                     false => vec![PositionRange { after: matched.span.after, to: *to }],
                 };
-                Ok(Place { above: self.offset, spans })
+                Ok(PageStart { above: self.offset, spans })
             }
         }
     }
 }
 
-/// Whether resources are asked for by their ids alone. They are found by type and id, so that such an id is looked
-/// for in all types, those of this moment.
+/// Whether the filter has resource ids without types. The index finds resources by type and id, so each id is looked up
+/// in all types that exist at the time of the snapshot.
 fn is_of_any_type(filter: &Filter) -> bool {
     filter.resource_types.is_empty() && !filter.resource_ids.is_empty()
 }

@@ -1,60 +1,60 @@
-//! Where a page far down begins: the lowest mark with no more than so many entries above it.
+//! Finds where a page far down begins: at the lowest running count with no more entries above it than the offset.
 
-use crate::domain::{Key, Position, PositionRange};
+use crate::domain::{CountKey, Position, PositionRange};
 use crate::error::Result;
 use crate::store::ScanRange;
 
-use super::matched::{Counted, Ends, Matched};
+use super::matched::{Ends, MatchTotal, Matched};
 
-/// An offset below which skipping entry by entry is as good: the distance of marks.
-const SHALLOW: i64 = 1_024;
+/// The least offset for which running counts are read. Below it, entries are skipped one by one. It is the distance between
+/// two running counts.
+const MIN_DEEP_OFFSET: i64 = 1_024;
 
 /// A place to read on from.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct PageStart {
     /// The matching entries before it.
     pub(super) above: i64,
     /// Where all entries of the page lie.
     pub(super) spans: Vec<PositionRange>,
 }
 
-/// Whether marks are needed to get there.
+/// Whether running counts are needed to find the page.
 pub(super) fn is_deep(offset: i64) -> bool {
-    offset >= SHALLOW
+    offset >= MIN_DEEP_OFFSET
 }
 
-/// A key's marks inside of the span: positions, and matching entries up to them.
-struct Steps {
+/// The running counts of a key inside the span: positions, and the matching entries up to each.
+struct KeySteps {
     ends: Ends,
-    marks: Vec<(Position, i64)>,
+    counts: Vec<(Position, i64)>,
 }
 
-impl Steps {
+impl KeySteps {
     /// At least the matching entries between `position` and the end of the span.
     fn most_above(&self, position: Position) -> i64 {
-        let place = self.marks.partition_point(|(at, _)| *at <= position);
-        let below = place.checked_sub(1).map_or(self.ends.after, |last| self.marks[last].1.max(self.ends.after));
+        let place = self.counts.partition_point(|(at, _)| *at <= position);
+        let below = place.checked_sub(1).map_or(self.ends.after, |last| self.counts[last].1.max(self.ends.after));
         self.ends.to - below
     }
 
     /// At most the same.
     fn fewest_above(&self, position: Position) -> i64 {
-        let place = self.marks.partition_point(|(at, _)| *at < position);
-        self.ends.to - self.marks.get(place).map_or(self.ends.to, |(_, count)| (*count).min(self.ends.to))
+        let place = self.counts.partition_point(|(at, _)| *at < position);
+        self.ends.to - self.counts.get(place).map_or(self.ends.to, |(_, count)| (*count).min(self.ends.to))
     }
 
-    /// The parts of `span` up to `to`, from the newest on, between whose marks entries match: of as many as are
-    /// `needed`.
+    /// The parts of `span` up to `to` with matching entries, from the newest on, until they have `needed` of them.
     fn spans_with_entries(&self, span: PositionRange, to: Position, needed: i64) -> Vec<PositionRange> {
         let mut spans: Vec<PositionRange> = Vec::new();
         let (mut upper, mut upper_count, mut found) = (to, self.ends.to, 0);
-        let below = self.marks.partition_point(|(at, _)| *at < to);
-        // What lies between `to` and the next mark counts for nothing: some of it may lie above.
+        let below = self.counts.partition_point(|(at, _)| *at < to);
+        // The entries between `to` and the running count before it do not count: some may lie above.
         let mut is_whole = false;
-        if let Some((_, count)) = self.marks.get(below) {
+        if let Some((_, count)) = self.counts.get(below) {
             upper_count = (*count).min(self.ends.to);
         }
-        for (at, count) in self.marks[..below].iter().rev().copied().chain([(span.after, self.ends.after)]) {
+        for (at, count) in self.counts[..below].iter().rev().copied().chain([(span.after, self.ends.after)]) {
             let (after, count) = (at.max(span.after), count.max(self.ends.after));
             if upper_count > count && after < upper {
                 match spans.last_mut() {
@@ -71,40 +71,40 @@ impl Steps {
         spans
     }
 
-    /// The last mark at or before `position`.
+    /// The last running count at or before `position`.
     fn last(&self, position: Position) -> Option<(Position, i64)> {
-        let place = self.marks.partition_point(|(at, _)| *at <= position);
-        place.checked_sub(1).map(|last| self.marks[last])
+        let place = self.counts.partition_point(|(at, _)| *at <= position);
+        place.checked_sub(1).map(|last| self.counts[last])
     }
 }
 
 impl Matched<'_> {
     /// A place with at most `offset` matching entries before it, near the entry of that offset, for a page of `limit`
     /// entries.
-    pub(super) async fn seek(&self, counted: &Counted, offset: i64, limit: i64) -> Result<Place> {
-        let Counted { total, folded } = counted;
+    pub(super) async fn seek(&self, counted: &MatchTotal, offset: i64, limit: i64) -> Result<PageStart> {
+        let MatchTotal { total, counted } = counted;
         let is_sparse = self.is_sparse(*total, limit);
-        let (Some(folded), true) = (folded, is_deep(offset) || is_sparse) else {
-            return Ok(Place { above: 0, spans: vec![self.span] });
+        let (Some(counted), true) = (counted, is_deep(offset) || is_sparse) else {
+            return Ok(PageStart { above: 0, spans: vec![self.span] });
         };
         let needed = offset.saturating_add(limit);
-        // Those not folded yet may all lie above.
-        let offset_folded = offset - self.state.unfolded.unwrap_or(0);
-        let supers = self.snapshot.super_marks(self.organization, &self.keys, self.span.to).await?;
-        let mut steps: Vec<_> = folded.iter().map(|ends| Steps { ends: *ends, marks: Vec::new() }).collect();
-        for (key, mark) in &supers {
-            steps[*key].marks.push((mark.position, self.matching(&mark.counts)));
+        // All uncounted entries may lie above.
+        let offset_counted = offset - self.state.uncounted.unwrap_or(0);
+        let level0 = self.snapshot.level0_counts(self.organization, &self.keys, self.span.to).await?;
+        let mut steps: Vec<_> = counted.iter().map(|ends| KeySteps { ends: *ends, counts: Vec::new() }).collect();
+        for (key, count) in &level0 {
+            steps[*key].counts.push((count.position, self.matching(&count.counts)));
         }
         let (low, high) = match is_sparse {
             true => (self.span.after, self.span.to),
             false => {
-                let high = lowest(&steps, self.span, |at| most_above(&steps, at) <= offset_folded);
+                let high = lowest(&steps, self.span, |at| most_above(&steps, at) <= offset_counted);
                 let low = highest(&steps, self.span, |at| fewest_above(&steps, at) >= needed);
                 (low.unwrap_or(self.span.after), high.unwrap_or(self.span.to))
             }
         };
-        self.add_inner(&mut steps, low, high).await?;
-        let begin = lowest(&steps, self.span, |at| most_above(&steps, at) <= offset_folded);
+        self.add_level1(&mut steps, low, high).await?;
+        let begin = lowest(&steps, self.span, |at| most_above(&steps, at) <= offset_counted);
         let (to, above) = match begin {
             Some(position) => (position, self.above(&steps, position).await?),
             None => (self.span.to, 0),
@@ -116,38 +116,38 @@ impl Matched<'_> {
                 vec![PositionRange { after: low.unwrap_or(self.span.after), to }]
             }
         };
-        Ok(Place { above, spans })
+        Ok(PageStart { above, spans })
     }
 
     /// Whether a page of `limit` among `total` that match is spread over so many entries of its only key that it is
-    /// worth to load the key's marks, which tell where none match.
+    /// worth to load the key's running counts, which show the ranges without a match.
     pub(super) fn is_sparse(&self, total: i64, limit: i64) -> bool {
         /// Entries that can be looked at in that time.
         const WORTH: i64 = 8_192;
         let ([_], [key]) = (&self.keys[..], &self.state.keys[..]) else { return false };
-        let is_marked = key.whole.is_some() && self.state.unfolded == Some(0) && !self.kinds().is_empty();
+        let is_indexed = key.total.is_some() && self.state.uncounted == Some(0) && !self.kinds().is_empty();
         let entries = self.entries(key);
-        is_marked
-            && self.keys != [Key::Organization]
+        is_indexed
+            && self.keys != [CountKey::Organization]
             && limit.saturating_mul(entries / total.max(1)).min(entries) > WORTH
     }
 
     /// Where the matching entries before `position` lie that come after it in a list, at least `needed` if there are
-    /// so many. Its only key must have all its marks loaded.
+    /// so many. All running counts of its only key must be loaded.
     pub(super) async fn sparse_spans(&self, position: Position, needed: i64) -> Result<Vec<PositionRange>> {
-        let supers = self.snapshot.super_marks(self.organization, &self.keys, self.span.to).await?;
-        let to = self.state.keys.first().and_then(|key| key.whole.as_ref()).map_or(0, |whole| self.matching(whole));
-        let mut steps = [Steps { ends: Ends { after: 0, to }, marks: Vec::new() }];
-        for (_, mark) in &supers {
-            steps[0].marks.push((mark.position, self.matching(&mark.counts)));
+        let level0 = self.snapshot.level0_counts(self.organization, &self.keys, self.span.to).await?;
+        let to = self.state.keys.first().and_then(|key| key.total.as_ref()).map_or(0, |total| self.matching(total));
+        let mut steps = [KeySteps { ends: Ends { after: 0, to }, counts: Vec::new() }];
+        for (_, count) in &level0 {
+            steps[0].counts.push((count.position, self.matching(&count.counts)));
         }
-        self.add_inner(&mut steps, Position::START, self.span.to).await?;
+        self.add_level1(&mut steps, Position::START, self.span.to).await?;
         Ok(steps[0].spans_with_entries(self.span, position, needed))
     }
 
-    /// Adds the marks of each key from its last super mark up to `low`, to `high`.
-    async fn add_inner(&self, steps: &mut [Steps], low: Position, high: Position) -> Result<()> {
-        let spans: Vec<(&Key, PositionRange)> = self
+    /// Adds the level-1 counts of each key from its last level-0 count before `low` up to `high`.
+    async fn add_level1(&self, steps: &mut [KeySteps], low: Position, high: Position) -> Result<()> {
+        let spans: Vec<(&CountKey, PositionRange)> = self
             .keys
             .iter()
             .zip(steps.iter())
@@ -157,18 +157,18 @@ impl Matched<'_> {
             })
             .collect();
         let mut added = Vec::new();
-        for (key, mark) in self.snapshot.inner_marks(self.organization, &spans).await? {
-            // So far, these are the super marks alone.
-            let before = steps[key].last(mark.position).map_or(0, |(_, count)| count);
-            added.push((key, (mark.position, before + self.matching(&mark.counts))));
+        for (key, count) in self.snapshot.level1_counts(self.organization, &spans).await? {
+            // So far, the steps are level-0 counts alone.
+            let before = steps[key].last(count.position).map_or(0, |(_, count)| count);
+            added.push((key, (count.position, before + self.matching(&count.counts))));
         }
-        added.into_iter().for_each(|(key, mark)| steps[key].marks.push(mark));
-        steps.iter_mut().for_each(|steps| steps.marks.sort_unstable());
+        added.into_iter().for_each(|(key, count)| steps[key].counts.push(count));
+        steps.iter_mut().for_each(|steps| steps.counts.sort_unstable());
         Ok(())
     }
 
     /// Exactly the matching entries between `position` and the end of the span.
-    async fn above(&self, steps: &[Steps], position: Position) -> Result<i64> {
+    async fn above(&self, steps: &[KeySteps], position: Position) -> Result<i64> {
         let (mut above, mut parts) = (0, Vec::new());
         for (stream, steps) in steps.iter().enumerate() {
             let (from, below) = match steps.last(position) {
@@ -180,44 +180,44 @@ impl Matched<'_> {
                 parts.push(ScanRange { stream, span: PositionRange { after: from, to: position } });
             }
         }
-        let between: i64 = self.count_parts(&parts, self.state.folded).await?.iter().sum();
-        let unfolded = match self.state.unfolded {
+        let between: i64 = self.count_parts(&parts, self.state.counted).await?.iter().sum();
+        let uncounted = match self.state.uncounted {
             None | Some(0) => 0,
             Some(_) => {
                 let span = PositionRange { after: position, to: self.span.to };
-                let (folded, head) = (self.state.folded, self.state.head);
-                self.snapshot.count_numbered(self.organization, &self.filter, span, folded, head).await?
+                let (counted, head) = (self.state.counted, self.state.head);
+                self.snapshot.count_numbered(self.organization, &self.filter, span, counted, head).await?
             }
         };
-        Ok(above - between + unfolded)
+        Ok(above - between + uncounted)
     }
 }
 
-fn most_above(steps: &[Steps], position: Position) -> i64 {
+fn most_above(steps: &[KeySteps], position: Position) -> i64 {
     steps.iter().map(|steps| steps.most_above(position)).sum()
 }
 
-fn fewest_above(steps: &[Steps], position: Position) -> i64 {
+fn fewest_above(steps: &[KeySteps], position: Position) -> i64 {
     steps.iter().map(|steps| steps.fewest_above(position)).sum()
 }
 
-/// The marks inside of `span`, ascending.
-fn inside(steps: &[Steps], span: PositionRange) -> Vec<Position> {
-    let marks = steps.iter().flat_map(|steps| &steps.marks).map(|(position, _)| *position);
-    let mut inside: Vec<_> = marks.filter(|at| span.after < *at && *at < span.to).collect();
+/// The running counts inside `span`, ascending.
+fn inside(steps: &[KeySteps], span: PositionRange) -> Vec<Position> {
+    let counts = steps.iter().flat_map(|steps| &steps.counts).map(|(position, _)| *position);
+    let mut inside: Vec<_> = counts.filter(|at| span.after < *at && *at < span.to).collect();
     inside.sort_unstable();
     inside
 }
 
-/// The lowest mark for which `holds`, which holds above it too.
-fn lowest(steps: &[Steps], span: PositionRange, holds: impl Fn(Position) -> bool) -> Option<Position> {
+/// The lowest running count for which `holds`, which holds above it too.
+fn lowest(steps: &[KeySteps], span: PositionRange, holds: impl Fn(Position) -> bool) -> Option<Position> {
     let inside = inside(steps, span);
     let place = inside.partition_point(|at| !holds(*at));
     inside.get(place).copied()
 }
 
-/// The highest mark for which `holds`, which holds below it too.
-fn highest(steps: &[Steps], span: PositionRange, holds: impl Fn(Position) -> bool) -> Option<Position> {
+/// The highest running count for which `holds`, which holds below it too.
+fn highest(steps: &[KeySteps], span: PositionRange, holds: impl Fn(Position) -> bool) -> Option<Position> {
     let inside = inside(steps, span);
     let place = inside.partition_point(|at| holds(*at));
     place.checked_sub(1).map(|place| inside[place])
@@ -235,14 +235,14 @@ mod tests {
         Position { timestamp: Timestamp::saturating(time), seq: 1 }
     }
 
-    /// Matching entries, and marks that know how many there are up to them.
-    fn steps(random: &mut StdRng, entries: &[i64], span: PositionRange) -> Steps {
+    /// Matching entries, and running counts of them.
+    fn steps(random: &mut StdRng, entries: &[i64], span: PositionRange) -> KeySteps {
         let up_to = |position: Position| entries.iter().filter(|time| at(**time) <= position).count() as i64;
         let ends = Ends { after: up_to(span.after), to: up_to(span.to) };
         let mut places: Vec<_> = (0..random.random_range(0..30)).map(|_| at(random.random_range(0..1_000))).collect();
         places.sort_unstable();
         places.dedup();
-        Steps { ends, marks: places.into_iter().map(|place| (place, up_to(place))).collect() }
+        KeySteps { ends, counts: places.into_iter().map(|place| (place, up_to(place))).collect() }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! JSON entries to the fields of gRPC requests. The import reads the same entries, one a line.
+//! Decodes JSON entries into the fields of gRPC requests. The import reads the same entries, one per line.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,23 +7,23 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::Failure;
+use super::ErrorResponse;
 use crate::domain::{Invalid, Timestamp, did_you_mean, quoted};
 use crate::grpc::wire::{check_changes, check_count};
 use crate::grpc::{pb, wire};
 
-/// `{"auditLogs":[…]}`.
+/// The body of a `POST`: `{"auditLogs":[…]}`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Body<'a> {
+struct WriteBody<'a> {
     #[serde(borrow)]
     audit_logs: Vec<&'a RawValue>,
 }
 
-/// One entry. `null` is absent.
+/// One entry. `null` means absent.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Entry<'a> {
+struct EntryBody<'a> {
     id: Option<String>,
     organization_id: Option<String>,
     timestamp: Option<String>,
@@ -36,7 +36,7 @@ struct Entry<'a> {
     user_email: Option<String>,
     #[serde(borrow)]
     changes: Option<Vec<&'a RawValue>>,
-    metadata: Option<Metadata>,
+    metadata: Option<MetadataBody>,
     trace_id: Option<String>,
     erased: Option<Vec<String>>,
 }
@@ -51,20 +51,20 @@ struct Change<'a> {
     new_value: Option<&'a RawValue>,
 }
 
-/// Strings by key. A key that comes twice is refused, where a map would keep one of the two.
-struct Metadata(BTreeMap<String, String>);
+/// Strings by key. A duplicate key is an error; a plain map would silently keep one of the two values.
+struct MetadataBody(BTreeMap<String, String>);
 
-impl<'de> Deserialize<'de> for Metadata {
+impl<'de> Deserialize<'de> for MetadataBody {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Pairs;
         impl<'de> Visitor<'de> for Pairs {
-            type Value = Metadata;
+            type Value = MetadataBody;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object of strings")
             }
 
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Metadata, M::Error> {
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<MetadataBody, M::Error> {
                 let mut pairs = BTreeMap::new();
                 while let Some((key, value)) = map.next_entry::<String, Option<String>>()? {
                     if pairs.contains_key(&key) {
@@ -72,24 +72,24 @@ impl<'de> Deserialize<'de> for Metadata {
                     }
                     pairs.insert(key, value);
                 }
-                Ok(Metadata(pairs.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()))
+                Ok(MetadataBody(pairs.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()))
             }
         }
         deserializer.deserialize_map(Pairs)
     }
 }
 
-/// The reason why an entry is refused.
+/// Why an entry is refused.
 #[derive(Debug)]
-pub struct Fault {
-    /// Where, such as `changes[2].field`; empty for the entry itself.
+pub struct EntryFault {
+    /// The field, such as `changes[2].field`; empty for the entry itself.
     field: String,
     why: String,
-    /// Whether it is JSON of the right shape, and breaks the field's rule.
+    /// Whether the JSON has the right shape but breaks a field's rule.
     is_rule: bool,
 }
 
-impl Fault {
+impl EntryFault {
     fn shape(field: impl Into<String>, why: impl Into<String>) -> Self {
         Self { field: field.into(), why: why.into(), is_rule: false }
     }
@@ -98,14 +98,14 @@ impl Fault {
         Self { field: field.to_owned(), why: why.into(), is_rule: true }
     }
 
-    /// The same, seen from what holds it at `place`.
+    /// The same fault, with `place` before the field's path.
     fn within(self, place: &str) -> Self {
         let joint = if self.field.is_empty() { "" } else { "." };
         Self { field: format!("{place}{joint}{}", self.field), ..self }
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for EntryFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.field.as_str() {
             "" => f.write_str(&self.why),
@@ -114,8 +114,8 @@ impl fmt::Display for Fault {
     }
 }
 
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
+impl From<EntryFault> for ErrorResponse {
+    fn from(fault: EntryFault) -> Self {
         match fault.is_rule {
             true => Self::parameter(&fault.field, fault.why),
             false => Self::body(fault.to_string()),
@@ -123,29 +123,29 @@ impl From<Fault> for Failure {
     }
 }
 
-/// An object; serde would also take an array of the fields' values.
-fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Fault> {
+/// Parses an object. serde alone would also accept an array of the fields' values.
+fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, EntryFault> {
     if !json.trim_start().starts_with('{') {
-        return Err(Fault::shape("", format!("must be an object, got {}", quoted(json))));
+        return Err(EntryFault::shape("", format!("must be an object, got {}", quoted(json))));
     }
     let mut parser = serde_json::Deserializer::from_str(json);
     let value = serde_path_to_error::deserialize(&mut parser).map_err(|error| {
         let path = error.path().to_string();
-        // Not where the path is of no help: at the top, before any name, and where the words tell the name.
+        // The path does not help at the top level, before any name, or if the message has the name already.
         let is_told = [".", "?"].contains(&path.as_str()) || error.inner().to_string().starts_with("unknown field");
         let field = if is_told { "" } else { &path };
-        Fault::shape(field, explained(error.inner()))
+        EntryFault::shape(field, explained(error.inner()))
     })?;
-    parser.end().map_err(|error| Fault::shape("", explained(&error)))?;
+    parser.end().map_err(|error| EntryFault::shape("", explained(&error)))?;
     Ok(value)
 }
 
-/// The message of serde. For a field that there is not, also the one that may be meant: serde names those that there
-/// are, each between backticks.
+/// The message of serde. For an unknown field, adds the most similar known one: serde lists the known fields in
+/// backticks.
 fn explained(error: &serde_json::Error) -> String {
     let mut text = error.to_string();
     if error.is_data() {
-        // The field is named, and a place within an entry helps nobody.
+        // The field is named already, and a position within one entry does not help.
         text = text.replace(&format!(" at line {} column {}", error.line(), error.column()), "");
     }
     let mut names = text.split('`').skip(1).step_by(2);
@@ -156,20 +156,21 @@ fn explained(error: &serde_json::Error) -> String {
     format!("{text}{hint}")
 }
 
-/// The entries of a `POST` to `organization_id`.
-pub(super) fn audit_logs(body: &[u8], organization_id: &str) -> Result<Vec<pb::AuditLogInput>, Failure> {
-    let text = std::str::from_utf8(body).map_err(|error| Failure::body(format!("The body must be UTF-8: {error}")))?;
-    let Body { audit_logs } =
-        object(text).map_err(|fault| Failure::body(format!(r#"The body must be {{"auditLogs":[…]}}: {fault}"#)))?;
-    // Before anything is decoded, or a body of empty objects would take a hundred times its size.
-    check_count(audit_logs.len()).map_err(|Invalid(why)| Failure::parameter("auditLogs", why))?;
+/// Decodes the entries of a `POST` to `organization_id`.
+pub(super) fn audit_logs(body: &[u8], organization_id: &str) -> Result<Vec<pb::AuditLogInput>, ErrorResponse> {
+    let text =
+        std::str::from_utf8(body).map_err(|error| ErrorResponse::body(format!("The body must be UTF-8: {error}")))?;
+    let WriteBody { audit_logs } = object(text)
+        .map_err(|fault| ErrorResponse::body(format!(r#"The body must be {{"auditLogs":[…]}}: {fault}"#)))?;
+    // Checked first: decoding a body of empty objects would take a hundred times its size.
+    check_count(audit_logs.len()).map_err(|Invalid(why)| ErrorResponse::parameter("auditLogs", why))?;
     let read = |(place, raw): (usize, &RawValue)| {
-        let at = |fault: Fault| fault.within(&format!("auditLogs[{place}]"));
+        let at = |fault: EntryFault| fault.within(&format!("auditLogs[{place}]"));
         let (named, input) = entry(raw.get()).map_err(at)?;
         match named {
             Some(named) if named != organization_id => {
                 let why = format!("must be that of the path, {}, got {}", quoted(organization_id), quoted(&named));
-                Err(at(Fault::rule("organizationId", why)).into())
+                Err(at(EntryFault::rule("organizationId", why)).into())
             }
             _ => Ok(input),
         }
@@ -177,21 +178,21 @@ pub(super) fn audit_logs(body: &[u8], organization_id: &str) -> Result<Vec<pb::A
     audit_logs.into_iter().enumerate().map(read).collect()
 }
 
-/// One entry from its JSON, and the organization that it names. Errors say what is wrong, without
-/// limits, which the service checks.
-pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), Fault> {
+/// Decodes one entry, and the organization that it names. Only the number of changes is limited here; the service
+/// checks the other limits.
+pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), EntryFault> {
     match exported(json)? {
         (named, input, None) => Ok((named, input)),
-        (_, _, Some(_)) => Err(Fault::shape("erased", "is told by readers; a new entry is whole")),
+        (_, _, Some(_)) => Err(EntryFault::shape("erased", "is told by readers; a new entry is whole")),
     }
 }
 
-/// The groups that were erased from an entry, as an export tells them.
+/// The names of the groups that were erased from an entry, as in an export.
 pub type Gone = Option<Vec<String>>;
 
-/// The same of an entry that an export has written.
-pub fn exported(json: &str) -> Result<(Option<String>, pb::AuditLogInput, Gone), Fault> {
-    let Entry {
+/// Like [`entry`], for an entry from an export, which may be erased.
+pub fn exported(json: &str) -> Result<(Option<String>, pb::AuditLogInput, Gone), EntryFault> {
+    let EntryBody {
         id,
         organization_id,
         timestamp,
@@ -207,10 +208,10 @@ pub fn exported(json: &str) -> Result<(Option<String>, pb::AuditLogInput, Gone),
         trace_id,
         erased,
     } = object(json)?;
-    let time = |text: String| Timestamp::parse(&text).map_err(|why| Fault::rule("timestamp", why.to_string()));
+    let time = |text: String| Timestamp::parse(&text).map_err(|why| EntryFault::rule("timestamp", why.to_string()));
     let timestamp = timestamp.map(time).transpose()?.map(wire::time);
     let changes = changes.unwrap_or_default();
-    check_changes(changes.len()).map_err(|Invalid(why)| Fault::rule("changes", why))?;
+    check_changes(changes.len()).map_err(|Invalid(why)| EntryFault::rule("changes", why))?;
     let change = |(place, raw): (usize, &RawValue)| {
         let change = object(raw.get()).map_err(|fault| fault.within(&format!("changes[{place}]")));
         let Change { field, old_value, new_value } = change?;
@@ -227,8 +228,8 @@ pub fn exported(json: &str) -> Result<(Option<String>, pb::AuditLogInput, Gone),
         user_id: user_id.unwrap_or_default(),
         user_name: user_name.unwrap_or_default(),
         user_email: user_email.unwrap_or_default(),
-        changes: changes.into_iter().enumerate().map(change).collect::<Result<_, Fault>>()?,
-        metadata: metadata.map(|Metadata(pairs)| pairs).unwrap_or_default(),
+        changes: changes.into_iter().enumerate().map(change).collect::<Result<_, EntryFault>>()?,
+        metadata: metadata.map(|MetadataBody(pairs)| pairs).unwrap_or_default(),
         trace_id: trace_id.unwrap_or_default(),
     };
     Ok((organization_id, input, erased))

@@ -1,5 +1,4 @@
-//! Errors as REST answers them: `{"error":{"message","type","code"}}`. Source:
-//! api/list-audit-logs.md.
+//! REST errors: `{"error":{"message","type","code"}}`. Source: api/list-audit-logs.md.
 
 use std::error::Error as _;
 use std::iter::successors;
@@ -17,28 +16,28 @@ use crate::domain::{did_you_mean, quoted};
 use crate::error::{Error, Reason};
 use crate::grpc::MAX_REQUEST;
 
-/// The statuses of a refused access.
+/// Statuses of refused access.
 const REFUSALS: [StatusCode; 3] = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS];
 
-/// Why access was refused: left in the extensions of the answer, for the log.
+/// Why access was refused. Stored in the extensions of the response, for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct AccessRefusal {
     /// The error's reason.
     pub reason: Reason,
     /// The error's message.
     pub message: String,
 }
 
-/// An answer that is an error.
+/// An error response.
 #[derive(Debug)]
-pub struct Failure {
+pub struct ErrorResponse {
     reason: Reason,
     message: String,
-    /// Whole seconds.
+    /// In whole seconds.
     retry_after: Option<u64>,
 }
 
-impl Failure {
+impl ErrorResponse {
     fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), retry_after: None }
     }
@@ -48,7 +47,7 @@ impl Failure {
         Self::new(Reason::InvalidParameter, format!("{name}: {description}"))
     }
 
-    /// A parameter that there is not.
+    /// A parameter that does not exist.
     pub(super) fn unknown_parameter(name: &str, allowed: &[&str]) -> Self {
         let hint = did_you_mean(name, allowed.iter().copied());
         let allowed = if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") };
@@ -56,12 +55,12 @@ impl Failure {
         Self::new(Reason::UnknownParameter, message)
     }
 
-    /// A body that is not what is asked for.
+    /// A body with the wrong form.
     pub(super) fn body(message: impl Into<String>) -> Self {
         Self::new(Reason::InvalidBody, message)
     }
 
-    /// A body that could not be read. Where a limit ended it, the cause is the status that says so.
+    /// A body that could not be read. If a limit stopped it, a cause of `error` is the status to return.
     pub(super) fn unread(error: &axum::Error) -> Self {
         let mut causes = successors(error.source(), |&cause| cause.source());
         let status = causes.find_map(|cause| cause.downcast_ref::<Status>());
@@ -91,13 +90,13 @@ impl Failure {
     }
 }
 
-impl std::fmt::Display for Failure {
+impl std::fmt::Display for ErrorResponse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl From<Status> for Failure {
+impl From<Status> for ErrorResponse {
     fn from(status: Status) -> Self {
         let details = status.get_error_details();
         let reason = details.error_info().and_then(|info| Reason::parse(&info.reason));
@@ -107,7 +106,7 @@ impl From<Status> for Failure {
     }
 }
 
-/// The reason of a status that brings none of ours.
+/// The reason for a status that has none of this contract.
 fn foreign(code: Code) -> Reason {
     match code {
         Code::Unavailable => Reason::StorageUnavailable,
@@ -116,15 +115,15 @@ fn foreign(code: Code) -> Reason {
     }
 }
 
-/// The message of a status about fields, with the fields called as they are here.
+/// The message of a status about fields, with their REST names.
 fn in_rest_names(details: &ErrorDetails) -> Option<String> {
     let violations = details.bad_request()?.field_violations.iter();
     let lines: Vec<_> = violations.map(|one| format!("{}: {}", rest_name(&one.field), one.description)).collect();
     (!lines.is_empty()).then(|| lines.join("; "))
 }
 
-/// `audit_logs[3].changes[0].old_value_json` is `auditLogs[3].changes[0].oldValue` here, and
-/// `filter.resource_types[0]` is the parameter `resourceType`.
+/// The REST name of a gRPC field. `audit_logs[3].changes[0].old_value_json` becomes `auditLogs[3].changes[0].oldValue`,
+/// and `filter.resource_types[0]` becomes the parameter `resourceType`.
 pub fn rest_name(path: &str) -> String {
     let path = path.strip_prefix("filter.").unwrap_or(path);
     let parameter = match path.split('[').next().unwrap_or(path) {
@@ -152,24 +151,24 @@ pub fn rest_name(path: &str) -> String {
     name
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         #[derive(Serialize)]
         struct Envelope<'a> {
-            error: Body<'a>,
+            error: ErrorBody<'a>,
         }
         #[derive(Serialize)]
-        struct Body<'a> {
+        struct ErrorBody<'a> {
             message: &'a str,
             r#type: &'static str,
             code: &'static str,
         }
         let Self { reason, message, retry_after } = self;
         let status = StatusCode::from_u16(reason.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let error = Body { message: &message, r#type: reason.rest_type(), code: reason.rest_code() };
+        let error = ErrorBody { message: &message, r#type: reason.rest_type(), code: reason.rest_code() };
         let mut response = json::answer(status, &Envelope { error });
         if REFUSALS.contains(&status) {
-            response.extensions_mut().insert(Refused { reason, message });
+            response.extensions_mut().insert(AccessRefusal { reason, message });
         }
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -181,9 +180,9 @@ impl IntoResponse for Failure {
     }
 }
 
-/// Answers a REST call with `error`.
+/// The REST response for `error`.
 pub fn respond(error: Error) -> Response {
-    Failure::from(Status::from(error)).into_response()
+    ErrorResponse::from(Status::from(error)).into_response()
 }
 
 #[cfg(test)]
@@ -215,7 +214,7 @@ mod tests {
             (Error::Tampered(vec![violation]), Reason::TamperedAuditLog),
             (Error::ErasureUnavailable("no key"), Reason::ErasureUnavailable),
         ] {
-            let failure = Failure::from(Status::from(error));
+            let failure = ErrorResponse::from(Status::from(error));
             assert_eq!((failure.reason, failure.into_response().status()), (reason, StatusCode::CONFLICT));
         }
     }

@@ -1,4 +1,4 @@
-//! gRPC answers as the JSON of the public documentation. Source: api/list-audit-logs.md.
+//! Encodes gRPC responses as the JSON of the public documentation. Source: api/list-audit-logs.md.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::domain::{ObjectWriter, Timestamp, write_array};
+use crate::domain::{self, ObjectWriter, Timestamp, write_array};
 use crate::grpc::pb;
 
-/// The service answers.
+/// The body of a successful health check.
 #[derive(Serialize)]
 pub(super) struct Alive {
     status: &'static str,
@@ -22,10 +22,10 @@ pub(super) struct Alive {
 
 pub(super) const ALIVE: Alive = Alive { status: "ok" };
 
-/// The documented keys first, `null` where unknown, then the others.
-struct Metadata<'e>(&'e BTreeMap<String, String>);
+/// The documented keys first, `null` if absent, then the others.
+struct OrderedMetadata<'e>(&'e BTreeMap<String, String>);
 
-impl Serialize for Metadata<'_> {
+impl Serialize for OrderedMetadata<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         const DOCUMENTED: [&str; 3] = ["ipAddress", "userAgent", "source"];
         let mut map = serializer.serialize_map(None)?;
@@ -51,7 +51,7 @@ struct Pagination {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Written {
+struct WrittenBody {
     audit_logs: Vec<WrittenAuditLog>,
 }
 
@@ -89,19 +89,20 @@ pub(super) fn written(entries: Vec<pb::WrittenAuditLog>) -> Response {
         let leaf_hash = STANDARD.encode(leaf_hash);
         WrittenAuditLog { id, sequence, recorded_at: time(recorded_at), replayed, leaf_hash }
     };
-    answer(StatusCode::CREATED, &Written { audit_logs: entries.into_iter().map(one).collect() })
+    answer(StatusCode::CREATED, &WrittenBody { audit_logs: entries.into_iter().map(one).collect() })
 }
 
-/// What an entry is written for.
+/// The purpose of a written entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// Readers: as the public documentation shows it, with `null` for what is unknown.
+    /// For readers: as in the public documentation, with `null` for absent values.
     Documented,
-    /// A `POST` or an import: with its organization, and without what is unknown or comes from the service.
+    /// For a `POST` or an import: with the organization, and without absent values and values that the service fills
+    /// in.
     Import,
 }
 
-/// Writes an entry. The values of its changes go in as they are, which only a service may be trusted with.
+/// Writes an entry. JSON values of changes are copied without a check, so they must come from a trusted service.
 fn write_entry(text: &mut Vec<u8>, audit_log: &pb::AuditLog, form: Form) -> serde_json::Result<()> {
     let pb::AuditLog {
         id,
@@ -140,7 +141,7 @@ fn write_entry(text: &mut Vec<u8>, audit_log: &pb::AuditLog, form: Form) -> serd
     optional(&mut entry, "userName", user_name)?;
     optional(&mut entry, "userEmail", user_email)?;
     write_changes(entry.name("changes"), changes)?;
-    entry.field("metadata", &Metadata(metadata))?;
+    entry.field("metadata", &OrderedMetadata(metadata))?;
     if !is_import {
         entry.field("sequence", sequence)?;
         entry.field("recordedAt", &time(*recorded_at))?;
@@ -153,18 +154,16 @@ fn write_entry(text: &mut Vec<u8>, audit_log: &pb::AuditLog, form: Form) -> serd
     Ok(())
 }
 
-fn write_changes(text: &mut Vec<u8>, changes: &[pb::Change]) -> serde_json::Result<()> {
-    write_array(text, changes, |text, pb::Change { field, old_value_json, new_value_json }| {
-        let mut change = ObjectWriter::begin(text);
-        change.field("field", field)?;
-        change.json("oldValue", old_value_json.as_deref());
-        change.json("newValue", new_value_json.as_deref());
-        change.end();
-        Ok(())
-    })
+fn change_parts(change: &pb::Change) -> (&str, Option<&str>, Option<&str>) {
+    let pb::Change { field, old_value_json, new_value_json } = change;
+    (field, old_value_json.as_deref(), new_value_json.as_deref())
 }
 
-/// Entries from a service elsewhere as NDJSON: each in `form`, a line of its own. Errors: a value that is no JSON, which no
+fn write_changes(text: &mut Vec<u8>, changes: &[pb::Change]) -> serde_json::Result<()> {
+    domain::write_changes(text, changes.iter().map(change_parts))
+}
+
+/// Encodes entries from another service as NDJSON, one line each, in `form`. Errors: a value is not JSON, which no
 /// service sends.
 pub fn lines(entries: &[pb::AuditLog], form: Form) -> serde_json::Result<Vec<u8>> {
     let mut lines = Vec::new();
@@ -176,7 +175,7 @@ pub fn lines(entries: &[pb::AuditLog], form: Form) -> serde_json::Result<Vec<u8>
     Ok(lines)
 }
 
-/// Changes from a service elsewhere as the JSON of an entry has them. Errors: those of [`lines`].
+/// Encodes changes from another service as in the JSON of an entry. Errors: those of [`lines`].
 pub fn changes(changes: &[pb::Change]) -> serde_json::Result<Vec<u8>> {
     check_values(changes)?;
     let mut text = Vec::new();
@@ -189,18 +188,18 @@ fn check_values(changes: &[pb::Change]) -> serde_json::Result<()> {
     values.map(|value| serde_json::from_str::<&RawValue>(value)).try_for_each(|value| value.map(drop))
 }
 
-/// An instant as JSON has it.
+/// An instant as JSON has it; `None` if absent or out of range.
 pub fn time(time: Option<prost_types::Timestamp>) -> Option<String> {
     let prost_types::Timestamp { seconds, nanos } = time?;
     Timestamp::from_parts(seconds, nanos).ok().map(|time| time.to_string())
 }
 
-/// `body` as an answer that nobody keeps.
+/// A response with `body` as JSON, which caches must not store.
 pub(super) fn answer(status: StatusCode, body: &impl Serialize) -> Response {
     written_by(status, |text| serde_json::to_writer(text, body))
 }
 
-/// The same of what `write` writes.
+/// A JSON response whose body `write` writes, which caches must not store.
 fn written_by(status: StatusCode, write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) -> Response {
     let mut text = Vec::new();
     match write(&mut text) {
@@ -211,7 +210,7 @@ fn written_by(status: StatusCode, write: impl FnOnce(&mut Vec<u8>) -> serde_json
             ];
             (status, headers, text).into_response()
         }
-        // Strings and numbers always serialize.
+        // Cannot happen: strings and numbers always serialize.
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

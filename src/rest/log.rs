@@ -1,4 +1,4 @@
-//! The log of an organization: its checkpoint and tiles as C2SP tlog-tiles lays them out, keys, and proofs.
+//! The log of an organization: its checkpoint and tiles in the layout of C2SP tlog-tiles, its keys, and proofs.
 
 use axum::Router;
 use axum::extract::State;
@@ -10,15 +10,16 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-use super::{Answer, Api, Call, Failure, Services, after_access, json, params};
+use super::{Answer, Api, Call, ErrorResponse, Services, after_access, json, params};
 use crate::grpc::pb;
 use auditlog_verify::merkle::{TILE_WIDTH, TilePath};
 
-/// An answer never changes, an entry's erasure included: a bundle holds leaves and no values.
+/// Caching of a full tile or bundle, which never changes. An erasure does not change it either: a bundle has leaves, no
+/// values.
 const FOREVER: &str = "private, max-age=31536000, immutable";
 const NEVER: &str = "no-store";
 
-/// The paths below `/v1/{organization_id}/log`.
+/// The routes below `/v1/{organization_id}/log`.
 pub(super) fn routes<S: Services>() -> Router<Api<S>> {
     Router::new()
         .route("/v1/{organization_id}/log/checkpoint", get(checkpoint::<S>))
@@ -77,8 +78,14 @@ async fn tile<S: Services>(State(Api { service }): State<Api<S>>, call: Call<(St
     Ok(plain("application/octet-stream", if is_full { FOREVER } else { NEVER }, data))
 }
 
-/// The answer to `fault`, unless access is refused first. This is the only call that can be made invalid on purpose.
-async fn refused<S: Services, P>(service: &S, call: Call<P>, organization_id: String, fault: Failure) -> Failure {
+/// The error for `fault`, unless access is refused first. Calls `get_tile`, the only call here that can be made invalid
+/// on purpose.
+async fn refused<S: Services, P>(
+    service: &S,
+    call: Call<P>,
+    organization_id: String,
+    fault: ErrorResponse,
+) -> ErrorResponse {
     let invalid = pb::GetTileRequest { organization_id, path: String::new() };
     after_access(fault, service.get_tile(call.request(invalid))).await
 }
@@ -91,10 +98,10 @@ fn plain(content_type: &'static str, caching: &'static str, body: Vec<u8>) -> Re
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Inclusion {
+struct InclusionBody {
     sequence: i64,
     size: i64,
-    /// Hashes are base64.
+    /// Hashes are in base64.
     leaf_hash: String,
     hashes: Vec<String>,
     root: String,
@@ -102,14 +109,14 @@ struct Inclusion {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Consistency {
+struct ConsistencyBody {
     second_size: i64,
     hashes: Vec<String>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Keys {
+struct KeysBody {
     public_keys: Vec<PublicKey>,
 }
 
@@ -123,18 +130,18 @@ struct PublicKey {
 fn told_inclusion(proof: pb::GetInclusionProofResponse) -> Response {
     let pb::GetInclusionProofResponse { sequence, size, leaf_hash, hashes, root } = proof;
     let (leaf_hash, root) = (STANDARD.encode(leaf_hash), STANDARD.encode(root));
-    json::answer(StatusCode::OK, &Inclusion { sequence, size, leaf_hash, hashes: base64(hashes), root })
+    json::answer(StatusCode::OK, &InclusionBody { sequence, size, leaf_hash, hashes: base64(hashes), root })
 }
 
 fn told_consistency(proof: pb::GetConsistencyProofResponse) -> Response {
     let pb::GetConsistencyProofResponse { second_size, hashes } = proof;
-    json::answer(StatusCode::OK, &Consistency { second_size, hashes: base64(hashes) })
+    json::answer(StatusCode::OK, &ConsistencyBody { second_size, hashes: base64(hashes) })
 }
 
 fn told_keys(keys: pb::GetPublicKeysResponse) -> Response {
     let pb::GetPublicKeysResponse { public_keys } = keys;
     let key = |pb::PublicKey { verifier_key, sequence }| PublicKey { verifier_key, sequence };
-    json::answer(StatusCode::OK, &Keys { public_keys: public_keys.into_iter().map(key).collect() })
+    json::answer(StatusCode::OK, &KeysBody { public_keys: public_keys.into_iter().map(key).collect() })
 }
 
 fn base64(hashes: Vec<Vec<u8>>) -> Vec<String> {

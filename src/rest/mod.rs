@@ -1,5 +1,5 @@
-//! The REST surface: a translation of each call to the same call of gRPC, and of its answer back.
-//! Every answer is JSON, errors included.
+//! The REST surface: translates each call to the same gRPC call, and the response back. Responses are JSON, errors
+//! included; the log's checkpoint and tiles have formats of their own.
 
 pub mod body;
 mod envelope;
@@ -27,10 +27,10 @@ use tonic::{Code, Status};
 use crate::grpc::pb::audit_log_service_server::AuditLogService;
 use crate::grpc::pb::integrity_service_server::IntegrityService;
 use crate::grpc::{MAX_REQUEST, ORGANIZATION_HEADER, pb};
-pub use envelope::{Failure, Refused, respond, rest_name};
+pub use envelope::{AccessRefusal, ErrorResponse, respond, rest_name};
 use params::Params;
 
-/// The headers that a call takes along: who asks, for which organization, as part of which trace.
+/// The headers that a call forwards: credential, organization and trace.
 static FORWARDED: [HeaderName; 4] = [
     AUTHORIZATION,
     HeaderName::from_static(ORGANIZATION_HEADER),
@@ -38,21 +38,21 @@ static FORWARDED: [HeaderName; 4] = [
     HeaderName::from_static("tracestate"),
 ];
 
-/// The gRPC services that calls go to.
+/// The gRPC services that REST calls.
 pub trait Services: AuditLogService + IntegrityService + Clone {}
 
 impl<S: AuditLogService + IntegrityService + Clone> Services for S {}
 
-/// The target of all calls: the services in this process, or those of one elsewhere.
+/// The target of all calls: the services in this process, or those of another one behind a gateway.
 #[derive(Clone)]
 struct Api<S> {
     service: Arc<S>,
 }
 
-type Answer = Result<Response, Failure>;
+type Answer = Result<Response, ErrorResponse>;
 
-/// All paths, answered by `service`. `admit` guards those that need a key, before a body is read, and `admit_keyless`
-/// the others. `ready` tells whether the service can be used.
+/// All routes, answered by `service`. `admit` guards the routes that need a key before a body is read; `admit_keyless`
+/// guards the others. `ready` says whether the service can be used.
 pub fn router<S, F>(
     service: Arc<S>,
     admit: impl FnOnce(Router) -> Router,
@@ -78,37 +78,37 @@ where
         .route("/readyz", get(ready));
     admit(api)
         .merge(admit_keyless(probes))
-        .fallback(|request: Request| async move { Failure::no_route(&request) })
-        .method_not_allowed_fallback(|request: Request| async move { Failure::no_method(&request) })
+        .fallback(|request: Request| async move { ErrorResponse::no_route(&request) })
+        .method_not_allowed_fallback(|request: Request| async move { ErrorResponse::no_method(&request) })
 }
 
-/// The answer beside gRPC where REST is switched off.
+/// The REST routes if REST is switched off: all return an error.
 pub fn switched_off() -> Router {
-    Router::new().fallback(async || Failure::switched_off())
+    Router::new().fallback(async || ErrorResponse::switched_off())
 }
 
-/// The parts of an HTTP request that every call takes, beside the body.
+/// The parts of an HTTP request that every call needs, except the body.
 struct Call<P> {
     path: P,
     query: Option<String>,
     headers: HeaderMap,
-    /// The findings of the layers before: who calls, until when.
+    /// The results of earlier layers: caller and deadline.
     extensions: Extensions,
 }
 
 impl<P: DeserializeOwned + Send, S: Services> FromRequestParts<Api<S>> for Call<P> {
-    type Rejection = Failure;
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api<S>) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, api: &Api<S>) -> Result<Self, ErrorResponse> {
         let path = Path::from_request_parts(parts, api).await;
         let query = parts.uri.query().map(str::to_owned);
         let (headers, extensions) = (take(&mut parts.headers), take(&mut parts.extensions));
         match path {
             Ok(Path(path)) => Ok(Self { path, query, headers, extensions }),
             Err(_) => {
-                let fault = Failure::parameter("path", "must be UTF-8, percent-encoded");
+                let fault = ErrorResponse::parameter("path", "must be UTF-8, percent-encoded");
                 let mut call = Call { path: (), query, headers, extensions };
-                // Without an organization nothing but the credential is looked at.
+                // Without an organization, the service checks only the credential.
                 call.headers.remove(ORGANIZATION_HEADER);
                 let invalid = call.request(pb::GetAuditLogRequest::default());
                 Err(after_access(fault, api.service.get_audit_log(invalid)).await)
@@ -118,11 +118,11 @@ impl<P: DeserializeOwned + Send, S: Services> FromRequestParts<Api<S>> for Call<
 }
 
 impl<P> Call<P> {
-    fn params(&self, allowed: &[&str]) -> Result<Params, Failure> {
+    fn params(&self, allowed: &[&str]) -> Result<Params, ErrorResponse> {
         Params::parse(self.query.as_deref(), allowed)
     }
 
-    /// `message` as a gRPC call would bring it.
+    /// `message` with the forwarded headers, as a gRPC request.
     fn request<T>(self, message: T) -> tonic::Request<T> {
         let mut forwarded = HeaderMap::new();
         for name in &FORWARDED {
@@ -134,9 +134,9 @@ impl<P> Call<P> {
     }
 }
 
-/// Credential, organization and scope come before parameters: `fault` is told only to a caller whose
-/// call, which is invalid by purpose, fails for no other reason.
-async fn after_access<T>(fault: Failure, call: impl Future<Output = Result<T, Status>>) -> Failure {
+/// Returns `fault` only to a caller who passes the access checks; otherwise the access error. `call` must be invalid on
+/// purpose, so that it fails at its parameters at the latest.
+async fn after_access<T>(fault: ErrorResponse, call: impl Future<Output = Result<T, Status>>) -> ErrorResponse {
     match call.await {
         Err(status) if status.code() != Code::InvalidArgument => status.into(),
         _ => fault,
@@ -202,24 +202,24 @@ async fn write<S: Services>(State(Api { service }): State<Api<S>>, call: Call<St
     Ok(json::written(written.audit_logs))
 }
 
-/// The bytes of `body`.
-async fn read(body: Body) -> Result<Vec<u8>, Failure> {
+/// Reads `body` into memory. Errors: also more than [`MAX_REQUEST`] bytes.
+async fn read(body: Body) -> Result<Vec<u8>, ErrorResponse> {
     let mut pieces = body.into_data_stream();
     let mut bytes = Vec::new();
     while let Some(piece) = pieces.next().await {
-        bytes.extend_from_slice(&piece.map_err(|error| Failure::unread(&error))?);
+        bytes.extend_from_slice(&piece.map_err(|error| ErrorResponse::unread(&error))?);
         if bytes.len() > MAX_REQUEST {
-            return Err(Failure::too_large());
+            return Err(ErrorResponse::too_large());
         }
     }
     Ok(bytes)
 }
 
-fn is_json(headers: &HeaderMap) -> Result<(), Failure> {
+fn is_json(headers: &HeaderMap) -> Result<(), ErrorResponse> {
     let sent = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = sent.and_then(|sent| sent.split(';').next()).map(str::trim);
     match essence {
         Some(essence) if essence.eq_ignore_ascii_case("application/json") => Ok(()),
-        _ => Err(Failure::media_type(sent)),
+        _ => Err(ErrorResponse::media_type(sent)),
     }
 }

@@ -1,8 +1,8 @@
-//! Query parameters to the fields of gRPC requests.
+//! Decodes query parameters into the fields of gRPC requests.
 
 use percent_encoding::percent_decode_str;
 
-use super::Failure;
+use super::ErrorResponse;
 use crate::domain::{Invalid, Timestamp, end_of_span, quoted, start_of_span};
 use crate::grpc::pb::get_inclusion_proof_request::Entry;
 use crate::grpc::{pb, wire};
@@ -10,23 +10,25 @@ use crate::grpc::{pb, wire};
 /// The parameters of a list.
 pub(super) const LIST: [&str; 9] =
     ["resourceType", "resourceId", "action", "userId", "startDate", "endDate", "limit", "offset", "cursor"];
-/// The parameters of a history, whose resource the path fixes.
+/// The parameters of a history. Its resource comes from the path.
 pub(super) const HISTORY: [&str; 7] = ["action", "userId", "startDate", "endDate", "limit", "offset", "cursor"];
-/// The parameters of an inclusion proof, and of a consistency proof.
+/// The parameters of an inclusion proof.
 pub(super) const INCLUSION: [&str; 3] = ["id", "sequence", "size"];
+/// The parameters of a consistency proof.
 pub(super) const CONSISTENCY: [&str; 2] = ["firstSize", "secondSize"];
-/// The range of sequence numbers, and of the sizes of a log.
+/// The range of sequence numbers.
 const NUMBERS: &str = "1 to 9223372036854775807";
 const LIMITS: &str = "1 to 100";
+/// The range of offsets and of log sizes.
 const SIZES: &str = "0 to 9223372036854775807";
 
-/// Decoded names and values, in the order they came.
+/// Decoded names and values, in the order received.
 pub(super) struct Params(Vec<(String, String)>);
 
 impl Params {
-    /// Errors: a parameter that is not `allowed`, is empty, or is no UTF-8. Decoded here, because
-    /// `form_urlencoded` would silently replace what is no UTF-8.
-    pub(super) fn parse(query: Option<&str>, allowed: &[&str]) -> Result<Self, Failure> {
+    /// Errors: a parameter is not `allowed`, is empty, or is not UTF-8. `form_urlencoded` is not used, because it
+    /// silently replaces invalid UTF-8.
+    pub(super) fn parse(query: Option<&str>, allowed: &[&str]) -> Result<Self, ErrorResponse> {
         let mut pairs = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -34,14 +36,14 @@ impl Params {
                 let text = text.replace('+', " ");
                 percent_decode_str(&text).decode_utf8().map(String::from)
             };
-            let name = decoded(name).map_err(|_| Failure::unknown_parameter(name, allowed))?;
+            let name = decoded(name).map_err(|_| ErrorResponse::unknown_parameter(name, allowed))?;
             if !allowed.contains(&name.as_str()) {
-                return Err(Failure::unknown_parameter(&name, allowed));
+                return Err(ErrorResponse::unknown_parameter(&name, allowed));
             }
             let value = decoded(value)
-                .map_err(|_| Failure::parameter(&name, format_args!("must be UTF-8, got {}", quoted(value))))?;
+                .map_err(|_| ErrorResponse::parameter(&name, format_args!("must be UTF-8, got {}", quoted(value))))?;
             if value.is_empty() {
-                return Err(Failure::parameter(&name, "must not be empty; leave it out"));
+                return Err(ErrorResponse::parameter(&name, "must not be empty; leave it out"));
             }
             pairs.push((name, value));
         }
@@ -49,7 +51,7 @@ impl Params {
     }
 
     /// The request for a list.
-    pub(super) fn list(self, organization_id: String) -> Result<pb::ListAuditLogsRequest, Failure> {
+    pub(super) fn list(self, organization_id: String) -> Result<pb::ListAuditLogsRequest, ErrorResponse> {
         Ok(pb::ListAuditLogsRequest {
             organization_id,
             filter: Some(self.filter()?),
@@ -59,12 +61,12 @@ impl Params {
         })
     }
 
-    /// The request for a history, of the organization that headers or key name.
+    /// The request for a history. Its organization comes from a header or the key.
     pub(super) fn history(
         self,
         path_segment: String,
         resource_id: String,
-    ) -> Result<pb::GetResourceHistoryRequest, Failure> {
+    ) -> Result<pb::GetResourceHistoryRequest, ErrorResponse> {
         Ok(pb::GetResourceHistoryRequest {
             organization_id: String::new(),
             resource_type: String::new(),
@@ -78,7 +80,7 @@ impl Params {
     }
 
     /// The filter of a list or a history.
-    fn filter(&self) -> Result<pb::AuditLogFilter, Failure> {
+    fn filter(&self) -> Result<pb::AuditLogFilter, ErrorResponse> {
         let (start_time, end_time) = self.times()?;
         Ok(pb::AuditLogFilter {
             resource_types: self.all("resourceType"),
@@ -91,21 +93,21 @@ impl Params {
     }
 
     /// The request for an inclusion proof.
-    pub(super) fn inclusion(self, organization_id: String) -> Result<pb::GetInclusionProofRequest, Failure> {
+    pub(super) fn inclusion(self, organization_id: String) -> Result<pb::GetInclusionProofRequest, ErrorResponse> {
         let entry = match (self.one("id")?, self.number("sequence", NUMBERS)?) {
-            (Some(_), Some(_)) => return Err(Failure::parameter("sequence", "must not come together with id")),
+            (Some(_), Some(_)) => return Err(ErrorResponse::parameter("sequence", "must not come together with id")),
             (Some(id), None) => Entry::Id(id.to_owned()),
             (None, Some(sequence)) => Entry::Sequence(sequence),
-            (None, None) => return Err(Failure::parameter("id", "is required, or sequence")),
+            (None, None) => return Err(ErrorResponse::parameter("id", "is required, or sequence")),
         };
         let size = self.number("size", SIZES)?;
         Ok(pb::GetInclusionProofRequest { organization_id, entry: Some(entry), size })
     }
 
     /// The request for a consistency proof.
-    pub(super) fn consistency(self, organization_id: String) -> Result<pb::GetConsistencyProofRequest, Failure> {
+    pub(super) fn consistency(self, organization_id: String) -> Result<pb::GetConsistencyProofRequest, ErrorResponse> {
         let first_size = self.number("firstSize", SIZES)?;
-        let first_size = first_size.ok_or_else(|| Failure::parameter("firstSize", "is required"))?;
+        let first_size = first_size.ok_or_else(|| ErrorResponse::parameter("firstSize", "is required"))?;
         let second_size = self.number("secondSize", SIZES)?;
         Ok(pb::GetConsistencyProofRequest { organization_id, first_size, second_size })
     }
@@ -114,29 +116,31 @@ impl Params {
         self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
     }
 
-    fn one(&self, name: &str) -> Result<Option<&str>, Failure> {
+    fn one(&self, name: &str) -> Result<Option<&str>, ErrorResponse> {
         let mut values = self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
         match (values.next(), values.count()) {
             (value, 0) => Ok(value),
-            (_, more) => Err(Failure::parameter(name, format_args!("must be given once, got {} times", more + 1))),
+            (_, more) => {
+                Err(ErrorResponse::parameter(name, format_args!("must be given once, got {} times", more + 1)))
+            }
         }
     }
 
-    fn number<N: std::str::FromStr>(&self, name: &str, allowed: &str) -> Result<Option<N>, Failure> {
+    fn number<N: std::str::FromStr>(&self, name: &str, allowed: &str) -> Result<Option<N>, ErrorResponse> {
         let number = |text: &str| {
-            // Stricter than Rust, which takes +5.
+            // Stricter than Rust, which accepts `+5`.
             let digits = text.strip_prefix('-').unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit());
             let number = text.parse().ok().filter(|_| digits);
-            number.ok_or_else(|| Failure::parameter(name, format_args!("must be {allowed}, got {}", quoted(text))))
+            number
+                .ok_or_else(|| ErrorResponse::parameter(name, format_args!("must be {allowed}, got {}", quoted(text))))
         };
         self.one(name)?.map(number).transpose()
     }
 
-    /// `startDate` and `endDate`, inclusive at the precision they were written in, as a half-open
-    /// range.
-    fn times(&self) -> Result<(Option<prost_types::Timestamp>, Option<prost_types::Timestamp>), Failure> {
+    /// `startDate` and `endDate` as a half-open range. Both are inclusive at the precision they were written in.
+    fn times(&self) -> Result<(Option<prost_types::Timestamp>, Option<prost_types::Timestamp>), ErrorResponse> {
         let time = |name: &str, parse: fn(&str) -> Result<Timestamp, Invalid>| {
-            let read = |text| parse(text).map_err(|why| Failure::parameter(name, why));
+            let read = |text| parse(text).map_err(|why| ErrorResponse::parameter(name, why));
             self.one(name)?.map(read).transpose()
         };
         let (start, end) = (time("startDate", start_of_span)?, time("endDate", end_of_span)?);
@@ -145,7 +149,7 @@ impl Params {
         {
             let written = self.one("endDate")?.unwrap_or_default();
             let description = format!("must not be after endDate {}, got {from}", quoted(written));
-            return Err(Failure::parameter("startDate", description));
+            return Err(ErrorResponse::parameter("startDate", description));
         }
         Ok((start.map(wire::time), end.map(wire::time)))
     }

@@ -1,4 +1,4 @@
-//! The command for an operator whose signer has stopped: it gives up the signed state, and accepts the present one.
+//! For an operator whose signer has stopped: lists the logs that it refuses, and accepts their present state.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,53 +6,53 @@ use std::path::Path;
 use anyhow::ensure;
 
 use super::examine::{Examined, Examiner, Finding};
-use super::keys::Keys;
+use super::keys::CheckpointKeys;
 use super::memory::{SignedState, StateFile, TreeHead};
 use super::{Record, Signing, rotation};
 use crate::domain::{OrganizationId, Timestamp};
 use crate::store::Store;
 
-/// A log that the signer refuses.
+/// A log that the signer refuses to sign.
 pub struct Rollback {
-    /// The organization; `None` where the log is gone.
+    /// The organization; `None` if the log is gone.
     pub organization: Option<OrganizationId>,
-    /// The log.
+    /// The id of the log.
     pub log_id: String,
-    /// Why.
+    /// The reasons.
     pub findings: Vec<Finding>,
-    /// Its tree head in the file beside the key.
+    /// Its tree head in the state file beside the key.
     pub in_file: Option<TreeHead>,
-    /// Its tree head in the database.
+    /// The tree head of its checkpoint in the database.
     pub in_database: Option<TreeHead>,
-    /// Its present tree head.
+    /// Its present tree head; `None` if the log is gone.
     pub now: Option<TreeHead>,
     log: Option<Examined>,
 }
 
 impl Rollback {
-    /// Whether what is there is no log, so that nothing can be signed in place of what was.
+    /// Whether the stored log contradicts itself, so that it cannot be signed in any state.
     pub fn is_damaged(&self) -> bool {
         self.findings.iter().any(|finding| matches!(finding, Finding::Damaged { .. }))
     }
 
-    /// Whether the log extends what the database says was signed of it, so that nothing is given up.
+    /// Whether only the state file is missing: the log extends its checkpoint in the database, so nothing is given up.
     pub fn is_believed(&self) -> bool {
         self.findings == [Finding::Forgotten]
     }
 
-    /// The tree head that is remembered from now on.
+    /// The tree head that the state file gets.
     fn taken(&self) -> Option<TreeHead> {
         if self.is_believed() { self.in_database } else { self.now }
     }
 }
 
-/// The logs that the signer refuses to sign: of `organization`, or of all, those included that are gone.
+/// The logs that the signer refuses to sign: that of `organization`, or all, including logs that are gone.
 pub async fn rollbacks(
     store: &Store,
     signing: &Signing,
     organization: Option<&OrganizationId>,
 ) -> anyhow::Result<Vec<Rollback>> {
-    let keys = Keys::load(&signing.key_file)?;
+    let keys = CheckpointKeys::load(&signing.key_file)?;
     let state = StateFile::of(&signing.key_file);
     let remembered = state.read()?;
     let is_lost = remembered.is_none();
@@ -97,8 +97,8 @@ pub async fn rollbacks(
     Ok(refused)
 }
 
-/// Gives up what was signed of these logs, so that the signer goes on with what is there. Gives those that were left
-/// alone, because another process has signed them meanwhile.
+/// Gives up the signed state of these logs, so that the signer goes on from their present state. Returns the logs left
+/// unchanged because another process has signed them meanwhile.
 pub async fn acknowledge(
     store: &Store,
     record: &Record,
@@ -106,9 +106,9 @@ pub async fn acknowledge(
     rollbacks: Vec<Rollback>,
     now: Timestamp,
 ) -> anyhow::Result<Vec<Rollback>> {
-    let keys = Keys::load(key_file)?;
+    let keys = CheckpointKeys::load(key_file)?;
     let state = StateFile::of(key_file);
-    // What an operator has seen, and nothing newer.
+    // Only the state that the operator has seen may be replaced.
     let seen: SignedState =
         rollbacks.iter().filter_map(|rollback| Some((rollback.log_id.clone(), rollback.in_file?))).collect();
     state.create()?;

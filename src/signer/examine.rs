@@ -1,9 +1,9 @@
-//! Whether a log may be signed: whether it is whole, and extends what was signed before.
+//! Decides whether a log may be signed: it must be intact, and extend the tree signed before.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::keys::Keys;
+use super::keys::CheckpointKeys;
 use super::memory::TreeHead;
 use crate::domain::{Invalid, OrganizationId};
 use crate::error::{Error, Result};
@@ -15,33 +15,33 @@ use auditlog_verify::merkle::{Checkpoint, KeyName, LogName, ProofRequest, verify
 pub enum Finding {
     /// The signed tree is larger than the log.
     RolledBack {
-        /// The entries that were signed.
+        /// The size of the signed tree, in entries.
         signed: u64,
-        /// The entries that there are.
+        /// The present number of entries.
         size: u64,
     },
-    /// The entries that were signed are others now.
+    /// The log does not begin with the signed entries.
     Forked {
-        /// How many.
+        /// The size of the signed tree, in entries.
         signed: u64,
     },
     /// The tree in the database contradicts itself.
     Damaged {
-        /// The entries that there are.
+        /// The present number of entries.
         size: u64,
     },
-    /// The file that remembers what was signed is not there.
+    /// The state file, which remembers what was signed, is missing.
     Forgotten,
     /// The log is not in the database.
     Gone {
-        /// The entries that were signed.
+        /// The size of the signed tree, in entries.
         signed: u64,
     },
-    /// It was signed with other keys, none of which is in the key file.
+    /// The log was signed with other keys; the key file has none of them.
     ForeignKey,
-    /// It was signed under another name.
+    /// The log was signed under another log name.
     Renamed {
-        /// Which.
+        /// The former log name.
         from: String,
     },
 }
@@ -65,7 +65,7 @@ impl fmt::Display for Finding {
 }
 
 impl Finding {
-    /// The advice to the operator.
+    /// Advice for the operator.
     pub fn advice(&self) -> &'static str {
         match self {
             Self::RolledBack { .. } | Self::Forked { .. } => {
@@ -96,31 +96,31 @@ impl Finding {
     }
 }
 
-/// All that is known of a log at one time.
+/// The state of a log at one time.
 pub(super) struct Examined {
     pub(super) organization: OrganizationId,
     pub(super) log_id: String,
     pub(super) origin: KeyName,
-    /// The tree as it is.
+    /// The present tree head.
     pub(super) now: TreeHead,
     pub(super) keys: Vec<LogKey>,
     pub(super) checkpoint: Option<SignedCheckpoint>,
-    /// Empty if it may be signed.
+    /// Empty if the log may be signed.
     pub(super) findings: Vec<Finding>,
 }
 
 /// The parts that an examination needs.
 pub(super) struct Examiner<'a> {
     pub(super) store: &'a Store,
-    pub(super) keys: &'a Keys,
+    pub(super) keys: &'a CheckpointKeys,
     pub(super) log_name: &'a LogName,
 }
 
 impl Examiner<'_> {
-    /// Looks at a log of which the state file says `remembered`, which was read before. `None` if it is gone.
+    /// Examines a log; `remembered` is its tree head in the state file, read before. `None` if the log is gone.
     pub(super) async fn examine(&self, log: &LogStatus, remembered: Option<TreeHead>) -> Result<Option<Examined>> {
         let LogStatus { organization, log_id, .. } = log;
-        // In this order: other processes sign, so that what is signed must be read before what there is.
+        // Read in this order: other processes sign too, so the signed state must be read before the present one.
         let keys = self.store.log_keys(organization).await?;
         let checkpoint = self.store.checkpoint(organization).await?;
         let Some(LogHead { log_id: current, edge, root }) = self.store.log_head(organization).await? else {
@@ -138,7 +138,7 @@ impl Examiner<'_> {
         if !keys.is_empty() && !self.keys.all().any(|own| keys.iter().any(|key| key.public == own.public())) {
             findings.push(Finding::ForeignKey);
         }
-        // A note begins with its origin.
+        // The first line of a note is its origin.
         let before = checkpoint.as_ref().and_then(|signed| signed.note.lines().next());
         if let Some(from) = before.filter(|before| *before != origin.as_str()) {
             let from = from.split('/').next().unwrap_or_default().to_owned();
@@ -148,8 +148,8 @@ impl Examiner<'_> {
         Ok(Some(Examined { organization, log_id, origin, now, keys, checkpoint, findings }))
     }
 
-    /// What forbids to sign the tree `now` after those that were `signed`, as tiles and leaves are now. `None` if these
-    /// have another root, or are damaged.
+    /// The findings against signing the tree `now` after the trees `signed`, from the present tiles and leaves. `None`
+    /// if these are damaged or have another root.
     async fn tree(
         &self,
         organization: &OrganizationId,
@@ -158,7 +158,7 @@ impl Examiner<'_> {
     ) -> Result<Option<Vec<Finding>>> {
         let internal = |error: Invalid| Error::Internal(error.into());
         let whole = ProofRequest::root(now.size).map_err(internal)?;
-        // By proofs and not by roots at both sizes, which can be told from tiles that contradict each other.
+        // Checked by proofs. Comparing the roots at both sizes is not enough: contradictory tiles can yield both roots.
         let before: Vec<_> = signed
             .iter()
             .filter(|signed| signed.size <= now.size)
@@ -174,7 +174,7 @@ impl Examiner<'_> {
         let rolled_back = |signed: &TreeHead| Finding::RolledBack { signed: signed.size, size: now.size };
         let mut findings: Vec<_> = beyond.map(rolled_back).collect();
         for (signed, question) in before {
-            // A tree whose root can be told can also prove its beginnings, unless somebody has cut a tile.
+            // Tiles that yield the root also yield the proof, unless somebody has cut a tile.
             let proof = question.answer(&tiles).unwrap_or_default();
             if verify_consistency(signed.size, signed.root, &proof, now.size, now.root).is_err() {
                 findings.push(Finding::Forked { signed: signed.size });
@@ -185,7 +185,7 @@ impl Examiner<'_> {
 }
 
 impl Examined {
-    /// The tree head to sign.
+    /// The text of the checkpoint to sign.
     pub(super) fn text(&self) -> String {
         let TreeHead { size, root } = self.now;
         Checkpoint { origin: self.origin.clone(), size, root }.text()

@@ -8,14 +8,13 @@ use anyhow::Context;
 
 use crate::files::{directory, open_lock};
 
-/// Held by whoever changes the key file or what lies beside it. Given back by being dropped, and by the end of the
-/// process.
+/// The lock for changes to the key file and the files beside it. Released on drop and at the end of the process.
 pub(super) struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Waits until no other process changes the key file `path` or its state.
+    /// Waits until no other process holds the lock of the key file `path`.
     pub(super) fn of(path: &Path) -> anyhow::Result<Self> {
         let lock = beside(path, ".lock");
         let file = open_lock(&lock).and_then(|file| file.lock().map(|()| file));
@@ -27,7 +26,7 @@ impl Lock {
     }
 }
 
-/// `path` with `ending` after its name.
+/// `path` with `ending` appended to its name.
 pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(ending);

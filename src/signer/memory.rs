@@ -1,5 +1,5 @@
-//! The last signed tree heads, kept outside of the database: a restored database would take its checkpoints back with
-//! it. One line a log: its id, its size, its root.
+//! The last signed tree heads, stored outside of the database, because restoring a database also restores its old
+//! checkpoints. One line per log: id, size, root.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -14,19 +14,19 @@ use auditlog_verify::merkle::Hash;
 const HEAD: &str = "# What auditlog signed last, log by log: id, size, root. It belongs to the key beside it, and must not be \
                     restored with a database.\n";
 
-/// A tree that was signed.
+/// The size and root of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TreeHead {
-    /// Its entries.
+    /// The number of entries.
     pub size: u64,
-    /// Its root.
+    /// The root hash.
     pub root: Hash,
 }
 
-/// The last signed tree head of each log, by the id of the log.
+/// The last signed tree head of each log, by log id.
 pub(super) type SignedState = BTreeMap<String, TreeHead>;
 
-/// The file beside a key.
+/// The state file beside a key file.
 #[derive(Clone)]
 pub(super) struct StateFile {
     key: PathBuf,
@@ -42,7 +42,7 @@ impl StateFile {
         &self.path
     }
 
-    /// Makes it, if it is not there, to say that nothing was signed.
+    /// Creates the file if it is missing. The new file says that nothing was signed.
     pub(super) fn create(&self) -> anyhow::Result<()> {
         let _lock = Lock::of(&self.key)?;
         if self.read()?.is_none() {
@@ -51,7 +51,7 @@ impl StateFile {
         Ok(())
     }
 
-    /// The content; `None` if the file does not exist, so that nobody can tell what was signed.
+    /// The content; `None` if the file is missing, so that the signed state is unknown.
     pub(super) fn read(&self) -> anyhow::Result<Option<SignedState>> {
         let at = self.path.display();
         let text = match files::read(&self.path) {
@@ -67,8 +67,8 @@ impl StateFile {
         Ok(Some(memory))
     }
 
-    /// Remembers `changes`, `None` to forget a log, where the file still says what `seen` does: another process may have
-    /// gone on meanwhile. Durable when it returns. Gives the logs that were changed.
+    /// Stores `changes`; `None` removes a log. Skips a log whose tree head in the file is not the one in `seen`,
+    /// because another process has signed it meanwhile. Durable on return. Returns the changed logs.
     pub(super) fn change(
         &self,
         seen: &SignedState,

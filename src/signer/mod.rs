@@ -1,6 +1,6 @@
-//! Signs checkpoints of the logs that grow: committed heads, each of which extends the last one signed. That one is
-//! remembered in the database and in a file beside the key, and where a log does not extend what is remembered, nothing
-//! is signed until an operator has looked.
+//! Signs checkpoints of logs that have grown. Each checkpoint is a committed tree head that extends the last one
+//! signed. The database and a state file beside the key both store the last one. If a log does not extend it, nothing
+//! is signed until an operator has decided.
 
 mod acknowledge;
 mod examine;
@@ -27,22 +27,22 @@ use memory::{SignedState, StateFile};
 
 pub use acknowledge::{Rollback, acknowledge, rollbacks};
 pub use examine::Finding;
-pub use keys::{Key, Keys};
+pub use keys::{CheckpointKey, CheckpointKeys};
 pub use memory::TreeHead;
 
-/// The most findings that are logged at once.
+/// The most findings logged at once.
 const MAX_LOGGED: usize = 10;
 
-/// The file of the signing keys, and the name that they sign under.
+/// The key file, and the log name to sign under.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signing {
-    /// The file of its keys.
+    /// The file of the signing keys.
     pub key_file: PathBuf,
-    /// Begins the origin of each log.
+    /// The first part of each log's origin.
     pub log_name: LogName,
 }
 
-/// Writes an entry of the service itself, and gives its number; that of the one that is there, when it is.
+/// Writes a service entry and returns its number. If the entry exists already, returns its present number.
 pub type Record =
     Box<dyn Fn(OrganizationId, NewEntry, Arc<Catalogue>) -> BoxFuture<'static, Result<Seq>> + Send + Sync>;
 
@@ -58,13 +58,13 @@ pub struct Signer {
 pub enum SignerStopped {
     /// Logs that may not be signed, at least one, each with the reason.
     Refused(Vec<(String, Finding)>),
-    /// Logs were signed, and this file, which remembers the last checkpoints, is missing.
+    /// Logs were signed before, and this state file, which has their last tree heads, is missing.
     Forgotten(PathBuf),
-    /// The key file, or the file beside it, cannot be used.
+    /// The key file or the state file cannot be used.
     Files(anyhow::Error),
-    /// The database does not answer, which may pass.
+    /// The database does not answer. A retry may succeed.
     Storage(Error),
-    /// A fault of the service.
+    /// A bug in this service, or a damaged database.
     Internal(Error),
 }
 
@@ -86,25 +86,25 @@ impl From<anyhow::Error> for SignerStopped {
 }
 
 impl Signer {
-    /// Reads the keys of `signing`, so that a wrong file is told at once. Errors: it cannot be read; this is root, and the
-    /// file or its directory is of another user.
+    /// Reads the keys of `signing`, so that a wrong file fails at startup. Errors: the file cannot be read; the process
+    /// is root, and the file or its directory belongs to another user.
     pub fn new(store: Store, clock: Clock, signing: Signing, record: Record) -> anyhow::Result<Self> {
         let Signing { key_file, log_name } = &signing;
         check_owner(key_file, "serve …")?;
-        Keys::load(key_file)?;
+        CheckpointKeys::load(key_file)?;
         let file = key_file.display();
         if keys::is_exposed(key_file) {
-            warn!(%file, "others than its owner can read or write the signing key; chmod 600 would help");
+            warn!(%file, "users other than its owner can read or write the signing key; run chmod 600");
         }
         info!(%file, %log_name, "signing checkpoints");
         Ok(Self { store, clock, signing, record })
     }
 
-    /// Signs all logs that have grown, if all of them may be signed. Gives how many.
+    /// Signs all logs that have grown, unless one of them may not be signed. Returns how many.
     pub async fn step(&self) -> std::result::Result<usize, SignerStopped> {
-        let keys = Keys::load(&self.signing.key_file)?;
+        let keys = CheckpointKeys::load(&self.signing.key_file)?;
         let state = StateFile::of(&self.signing.key_file);
-        // Before the logs: other processes may sign with the same file.
+        // Read before the logs: other processes may sign with the same file.
         let memory = {
             let state = state.clone();
             blocking(move || state.read()).await?
@@ -131,7 +131,7 @@ impl Signer {
         }
         let changes: BTreeMap<_, _> =
             signed.iter().map(|(examined, _)| (examined.log_id.clone(), Some(examined.now))).collect();
-        // First the file, which no restored database takes back.
+        // The state file first: restoring a database does not roll it back.
         let remembered = blocking(move || state.change(&memory, &changes)).await?;
         let kept = signed.into_iter().filter(|(examined, _)| remembered.contains(&examined.log_id));
         let kept: Vec<_> = kept.map(|(examined, checkpoint)| (examined.organization, checkpoint)).collect();
@@ -139,10 +139,10 @@ impl Signer {
         Ok(kept.len())
     }
 
-    /// The logs that are to be signed. Errors: one of all that are remembered or have grown may not be.
+    /// The logs to sign. Errors: a log that has grown or is in the state file may not be signed.
     async fn examine_all(
         &self,
-        keys: &Keys,
+        keys: &CheckpointKeys,
         memory: &SignedState,
         logs: &[LogStatus],
     ) -> std::result::Result<Vec<Examined>, SignerStopped> {
@@ -152,7 +152,8 @@ impl Signer {
         for log in logs {
             let remembered = gone.remove(&log.log_id).copied();
             let in_file = remembered.map_or(0, |remembered| remembered.size);
-            // Also where the file has been lost, and where a database was restored that has not grown since.
+            // A log is also examined if the state file was lost, or if the database was restored and has not grown
+            // since.
             let is_signed = log.signed == log.size && in_file == log.size && (log.has_key || log.size == 0);
             if is_signed {
                 continue;
@@ -177,15 +178,20 @@ impl Signer {
         if refused.is_empty() { Ok(examined) } else { Err(SignerStopped::Refused(refused)) }
     }
 
-    async fn examine(&self, keys: &Keys, log: &LogStatus, remembered: Option<TreeHead>) -> Result<Option<Examined>> {
+    async fn examine(
+        &self,
+        keys: &CheckpointKeys,
+        log: &LogStatus,
+        remembered: Option<TreeHead>,
+    ) -> Result<Option<Examined>> {
         let examiner = Examiner { store: &self.store, keys, log_name: &self.signing.log_name };
         examiner.examine(log, remembered).await
     }
 
-    /// The checkpoint of a log, once its keys are recorded in it.
+    /// The checkpoint of a log, after its keys are recorded in it. `None`: the next step tries again.
     async fn signed(
         &self,
-        keys: &Keys,
+        keys: &CheckpointKeys,
         memory: &SignedState,
         mut examined: Examined,
     ) -> std::result::Result<Option<(Examined, SignedCheckpoint)>, SignerStopped> {
@@ -196,7 +202,7 @@ impl Signer {
             let Examined { organization, log_id, .. } = examined;
             let size = examined.now.size;
             let log = LogStatus { organization, log_id, size, signed: 0, has_key: true };
-            // The log has an entry more, and the new key may sign that and not what was before.
+            // The log has one more entry now. The new key may sign it, but not the log before it.
             let again = self.examine(keys, &log, memory.get(&log.log_id).copied()).await?;
             match again.filter(|again| again.findings.is_empty()) {
                 Some(again) => examined = again,
@@ -210,7 +216,7 @@ impl Signer {
                 let known = examined.keys.iter().find(|key| key.public == own.public());
                 known.is_some_and(|key| key.seq.unsigned_abs() <= size)
             })
-            .map(Key::signing)
+            .map(CheckpointKey::signing)
             .collect();
         if signers.is_empty() {
             return Ok(None);
@@ -225,7 +231,7 @@ fn gone_log(log_id: &str, signed: TreeHead) -> (String, Finding) {
 }
 
 impl SignerStopped {
-    /// Whether the next step may succeed without an operator.
+    /// Whether a later step may succeed without an operator.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Storage(_))
     }
@@ -245,7 +251,7 @@ impl SignerStopped {
                 file = %file.display(),
                 finding = %Finding::Forgotten,
                 advice = Finding::Forgotten.advice(),
-                "signing has stopped: nobody can tell what was signed"
+                "signing has stopped: the last signed tree heads are unknown"
             ),
             Self::Storage(error) => warn!(error = error.with_causes(), "signing failed; trying again"),
             Self::Files(_) | Self::Internal(_) => {
@@ -266,7 +272,7 @@ impl Display for SignerStopped {
     }
 }
 
-/// Runs what waits for files beside the tasks.
+/// Runs file operations on a thread for blocking work.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
     tokio::task::spawn_blocking(work).await?
 }

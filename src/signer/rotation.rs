@@ -1,39 +1,40 @@
-//! A key that is new to a log: an entry of the log says so before the key first signs it.
+//! Records a new key of a log: an entry of the log introduces the key before its first signature.
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::Record;
 use super::examine::Examined;
-use super::keys::{Key, Keys};
+use super::keys::{CheckpointKey, CheckpointKeys};
 use crate::domain::{Change, JsonText, Seq, ServiceEntry, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::Store;
 use auditlog_verify::merkle::{KeyEndorsement, SigningKey, VerifierKey};
 
-/// The parts of the ids of entries: that of a first key, and those of the keys after it.
+/// Hashed into the id of the entry that introduces a log's first key.
 const FIRST: &str = "auditlog/rotation/v1/first";
+/// Hashed into the ids of the entries that introduce later keys.
 const LATER: &str = "auditlog/rotation/v1";
 
-/// Makes the key that signs one of the log's keys: those of a log without any begin with it, and others record it first.
-/// `is_first` says that neither the database nor the file beside the key knows of a checkpoint of it.
-/// A process that ends in between leaves nothing that the next try would do twice.
+/// Makes the main key one of the log's keys. A log without keys starts with the active keys; another log first records
+/// the new key in an entry. `is_first` says that neither the database nor the state file has a checkpoint of the log.
+/// After an interruption, the next call records nothing twice.
 pub(super) async fn introduce(
     store: &Store,
     record: &Record,
-    keys: &Keys,
+    keys: &CheckpointKeys,
     log: &Examined,
     is_first: bool,
     now: Timestamp,
 ) -> Result<()> {
     let is_without = log.keys.is_empty();
     if is_without {
-        // Also those that sign along, for a process elsewhere that does not have the new one yet.
+        // Also the old keys that still sign, for a process elsewhere that does not have the new key yet.
         for key in keys.active(now) {
             store.keep_log_key(&log.organization, &key.public(), 0).await?;
         }
     }
-    // Erasures of before are recorded without a signature. Nobody else can say that there was no key then.
+    // Earlier erasures have unsigned records. Only this entry shows that there was no key at that time.
     if is_first && store.has_erasures(&log.organization).await? {
         let key = keys.main().signing();
         write(store, record, log, FIRST, &KeyEndorsement::sign(key.verifier(log.origin.clone()), &[key])).await?;
@@ -43,16 +44,16 @@ pub(super) async fn introduce(
     }
     let key = keys.main();
     let verifier = key.signing().verifier(log.origin.clone());
-    // Also by those that no longer sign: where the service did not run meanwhile, nobody knows a newer one.
+    // Expired keys sign too: if the service did not run during the overlap, verifiers know no newer key.
     let known = keys.all().filter(|key| log.has(&key.public()));
-    let introduction = KeyEndorsement::sign(verifier, &known.map(Key::signing).collect::<Vec<&SigningKey>>());
+    let introduction = KeyEndorsement::sign(verifier, &known.map(CheckpointKey::signing).collect::<Vec<&SigningKey>>());
     let seq = write(store, record, log, LATER, &introduction).await?;
     store.keep_log_key(&log.organization, &key.public(), seq).await?;
     tracing::info!(organization = %log.organization, seq, "a new key signs this log from now on");
     Ok(())
 }
 
-/// Records an introduction, and gives the number of its entry.
+/// Records an introduction. Returns the number of its entry.
 async fn write(
     store: &Store,
     record: &Record,
@@ -61,7 +62,7 @@ async fn write(
     introduction: &KeyEndorsement,
 ) -> Result<Seq> {
     let values = [("verifierKey", introduction.key().text()), ("signatures", introduction.signatures().to_owned())];
-    // Of a key that was lost there are none.
+    // There are no signatures if the old keys are lost.
     let told = values.iter().filter(|(_, value)| !value.is_empty());
     let changes = told.map(|(field, value)| change(field, value)).collect::<Result<_>>()?;
     let catalogue = store.catalogue().await?;
@@ -76,7 +77,7 @@ fn change(field: &str, value: &str) -> Result<Change> {
     Ok(Change { field: field.to_owned(), old_value: JsonText::null(), new_value })
 }
 
-/// The same for the same key of the same log, so that it is recorded once.
+/// The same id for the same key and log, so that the introduction is recorded once.
 fn uuid(which: &str, verifier: &VerifierKey) -> Uuid {
     let hash = Sha256::new_with_prefix(which).chain_update("\0").chain_update(verifier.text()).finalize();
     let mut bytes = [0; 16];

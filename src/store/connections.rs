@@ -1,5 +1,5 @@
-//! A pool of connections to one database. Before it is used, it is checked that the database is still the one that was
-//! opened; where a connection was dead, a read is tried once more on a new one.
+//! A pool of connections to one database. Each use first checks that the database is still the one that was opened. If
+//! a connection was dead, a read is retried once on a new connection.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use sea_orm::{
 
 use super::errors;
 use super::files::Files;
-use super::server::{LastLoss, Server};
+use super::server::{LastLoss, PostgresServer};
 
-/// Where a database is.
+/// The location of a database.
 pub(super) enum Origin {
-    /// SQLite's files.
+    /// The files of a SQLite database.
     Files(Files),
     /// A PostgreSQL server.
-    Server(Box<Server>),
+    Server(Box<PostgresServer>),
 }
 
 impl Origin {
@@ -27,7 +27,7 @@ impl Origin {
         Files::opened(path).map(Self::Files)
     }
 
-    /// Errors: what is written now would be lost.
+    /// Errors: the database files were removed or replaced, so writes would be lost.
     pub(super) fn check(&self) -> Result<(), DbErr> {
         match self {
             Self::Files(files) => files.check(),
@@ -35,7 +35,7 @@ impl Origin {
         }
     }
 
-    /// When a connection to it was last found dead.
+    /// When a connection was last found dead.
     pub(super) fn last_loss(&self) -> LastLoss {
         match self {
             Self::Files(_) => LastLoss::default(),
@@ -63,17 +63,17 @@ impl Origin {
 pub(super) struct Connections {
     pool: DatabaseConnection,
     origin: Arc<Origin>,
-    /// Whether they only read, so that a statement may be tried again.
+    /// Whether the connections only read, so that a statement may be repeated.
     reads: bool,
 }
 
 impl Connections {
-    /// Connections that only read.
+    /// A pool for reads only.
     pub(super) fn readers(pool: DatabaseConnection, origin: Arc<Origin>) -> Self {
         Self { pool, origin, reads: true }
     }
 
-    /// Connections that write.
+    /// A pool for writes.
     pub(super) fn writers(pool: DatabaseConnection, origin: Arc<Origin>) -> Self {
         Self { pool, origin, reads: false }
     }
@@ -89,15 +89,15 @@ impl Connections {
     /// Begins a transaction.
     pub(super) async fn begin(&self, options: TransactionOptions) -> Result<DatabaseTransaction, DbErr> {
         self.origin.check()?;
-        // A transaction that did not begin has done nothing, also where it was to write.
+        // Repeating is safe even for writes: a transaction that did not begin has done nothing.
         self.run(true, || self.pool.begin_with_options(options)).await
     }
 
-    /// Whether the database answers.
+    /// Checks that the database answers.
     pub(super) async fn ping(&self) -> Result<(), DbErr> {
         self.origin.check()?;
         match self.run(true, || self.query_one_raw_once("SELECT 1")).await {
-            // The database answers, and others are asking it.
+            // The pool is busy, but the database answers.
             Err(error) if errors::is_timeout(&error) => Ok(()),
             outcome => outcome.map(|_| ()),
         }
@@ -107,12 +107,12 @@ impl Connections {
         self.pool.query_one_raw(Statement::from_string(self.pool.get_database_backend(), text)).await
     }
 
-    /// Closes them.
+    /// Closes all connections.
     pub(super) async fn close(self) -> Result<(), DbErr> {
         self.pool.close().await
     }
 
-    /// One statement. Where it wrote, it is checked that this went to the files of the database.
+    /// Runs one statement. After a write, checks that it went to the present files of the database.
     async fn statement<T, F>(&self, call: impl Fn() -> F + Send + Sync) -> Result<T, DbErr>
     where
         T: Send,
@@ -126,7 +126,7 @@ impl Connections {
         Ok(outcome)
     }
 
-    /// `call`, once more where its connection was dead and it `may_repeat`.
+    /// Runs `call`. If its connection was dead and `may_repeat` is set, runs it once more.
     async fn run<T, F>(&self, may_repeat: bool, call: impl Fn() -> F + Send + Sync) -> Result<T, DbErr>
     where
         T: Send,

@@ -1,4 +1,4 @@
-//! Errors of the database: their meaning, and their text.
+//! Errors of the database: their meaning and their text.
 
 use sea_orm::sqlx::postgres::PgDatabaseError;
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, sqlx};
@@ -16,7 +16,7 @@ impl From<DbErr> for Error {
     }
 }
 
-/// `error` as the cause of another one.
+/// Converts `error` into the cause of another error.
 pub(super) fn cause(error: DbErr) -> anyhow::Error {
     anyhow::Error::msg(match (&error, driver_error(&error)) {
         (DbErr::ConnectionAcquire(ConnAcquireErr::Timeout), _) => {
@@ -28,7 +28,7 @@ pub(super) fn cause(error: DbErr) -> anyhow::Error {
     })
 }
 
-/// The database's own words. The driver adds the line of PostgreSQL's source code, which is of no use here.
+/// The database's own message. The driver would add the line of PostgreSQL's source code.
 pub(super) fn reason(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(database) => match database.try_downcast_ref::<PgDatabaseError>() {
@@ -40,12 +40,12 @@ pub(super) fn reason(error: &sqlx::Error) -> String {
     }
 }
 
-/// A connection cannot be had, or must not be used.
+/// An error for a connection that is not available or must not be used.
 pub(super) fn unavailable(reason: String) -> DbErr {
     DbErr::Conn(RuntimeErr::Internal(reason))
 }
 
-/// Whether a connection was waited for in vain.
+/// Whether waiting for a connection timed out.
 pub(super) fn is_timeout(error: &DbErr) -> bool {
     matches!(error, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))
         || matches!(driver_error(error), Some(sqlx::Error::PoolTimedOut))
@@ -53,7 +53,8 @@ pub(super) fn is_timeout(error: &DbErr) -> bool {
 
 /// Whether a statement found its connection dead.
 pub(super) fn is_dead(error: &DbErr) -> bool {
-    // Class 08: connection exception. The server ended the session: an administrator, a crash, an idle session.
+    // Class 08 is "connection exception". The other codes say that the server ended the session: administrator, crash,
+    // idle session.
     const ENDED: [&str; 3] = ["57P01", "57P02", "57P05"];
     match (error, driver_error(error)) {
         (DbErr::Exec(_) | DbErr::Query(_), Some(sqlx::Error::Io(_))) => true,
@@ -64,12 +65,12 @@ pub(super) fn is_dead(error: &DbErr) -> bool {
     }
 }
 
-/// Whether the role has no right to do this. SQLite has no roles.
+/// Whether the role lacks the right. SQLite has no roles.
 pub(super) fn is_denied(error: &DbErr) -> bool {
     has_code(error, &["42501"])
 }
 
-/// Whether the time limit of connections that read for requests ended the statement.
+/// Whether the statement reached the time limit of connections that read for requests.
 fn is_out_of_time(error: &DbErr) -> bool {
     // PostgreSQL: query_canceled. SQLite: interrupted.
     has_code(error, &["57014", "9"])
@@ -80,7 +81,7 @@ fn has_code(error: &DbErr, codes: &[&str]) -> bool {
     database.code().is_some_and(|code| codes.contains(&&*code))
 }
 
-/// The text of the driver, if there is one.
+/// The error of the driver, if there is one.
 pub(super) fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
     match error {
         DbErr::Conn(RuntimeErr::SqlxError(cause))
@@ -90,8 +91,8 @@ pub(super) fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
     }
 }
 
-/// Whether the same statement may succeed later: the database is away, busy, full, or gave way to
-/// another transaction.
+/// Whether the same statement may succeed later: the database is unreachable, busy or full, or rolled this transaction
+/// back in favour of another.
 fn is_unavailable(error: &DbErr) -> bool {
     let Some(cause) = driver_error(error) else {
         return matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_));

@@ -1,4 +1,4 @@
-//! The files of a SQLite database: whether they can be written, and whether they are still those that were opened.
+//! The files of a SQLite database: whether they are writable, and whether they are still the opened ones.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -14,31 +14,31 @@ use tracing::{error, info};
 
 use super::errors;
 
-/// The files that SQLite keeps beside the database while it is open: its log, and the index of that.
+/// Files that SQLite keeps beside the open database: its write-ahead log, and the index of that log.
 const ENDINGS: [&str; 2] = ["-wal", "-shm"];
 
-/// Files that SQLite has open. It goes on to write to them where they were removed or replaced, and all of that is
-/// lost when it closes them.
+/// Files that SQLite has open. If they are removed or replaced, SQLite goes on writing to the old files, and loses that
+/// when it closes them.
 pub(super) struct Files {
-    /// Each with what it was when it was opened.
+    /// Each file with its identity when it was opened.
     opened: Vec<(PathBuf, Identity)>,
-    /// Whether the log has been told that they are not there.
+    /// Whether the log already says that a file is missing.
     is_told: AtomicBool,
 }
 
-/// Device and inode of a file, which no other file has while this one is open.
+/// Device and inode of a file. No other file has the same while this one is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Identity(u64, u64);
 
 impl Identity {
     fn of(path: &Path) -> io::Result<Self> {
-        // Never by opening it: to close it again would take away the locks that SQLite holds.
+        // The file is not opened here: closing it would release the locks that SQLite holds.
         fs::metadata(path).map(|metadata| Self(metadata.dev(), metadata.ino()))
     }
 }
 
 impl Files {
-    /// The files of the database at `path`, of which a connection that is open has read.
+    /// The files of the database at `path`. An open connection must have read from it.
     pub(super) fn opened(path: &Path) -> anyhow::Result<Self> {
         let missing = |file: &Path| format!("cannot find {}", file.display());
         let real = fs::canonicalize(path).with_context(|| missing(path))?;
@@ -51,12 +51,12 @@ impl Files {
         Ok(Self { opened, is_told: AtomicBool::new(false) })
     }
 
-    /// Whether each file is still in its place. Logs the first time that one is not, and when all are again.
+    /// Checks that each file is still in place. Logs when one first is not, and when all are back.
     pub(super) fn check(&self) -> Result<(), DbErr> {
         let moved = self.opened.iter().find(|(path, identity)| Identity::of(path).ok() != Some(*identity));
         let Some((path, _)) = moved else {
             if self.is_told.swap(false, Ordering::Relaxed) {
-                info!("the files of the database are in their place again");
+                info!("the database files are back in place");
             }
             return Ok(());
         };
@@ -65,14 +65,14 @@ impl Files {
             error!(
                 %file,
                 "a file of the database was removed or replaced while it was open; nothing is read or written until it \
-                 is back, or the service has been started again"
+                 is back or the service is restarted"
             );
         }
         Err(errors::unavailable(format!("{file} was removed or replaced while the database was open")))
     }
 }
 
-/// The files beside the database, whose name has no symbolic links in it: SQLite follows them first.
+/// The files beside the database. `real` must have no symbolic links: SQLite resolves them first.
 fn beside(real: &Path) -> impl Iterator<Item = PathBuf> {
     ENDINGS.into_iter().map(move |ending| {
         let mut name = real.to_owned().into_os_string();
@@ -81,12 +81,15 @@ fn beside(real: &Path) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// Refuses a database at `path` that this process may only read, with the command that mends it. One that is not
-/// there is made by SQLite.
+/// Errors: this process cannot write the database at `path`; the error has the command that allows it. A missing file
+/// is no error; SQLite creates it.
 pub(super) fn check_writable(path: &Path) -> anyhow::Result<()> {
-    // A file that is not there yet is made in its directory.
+    // SQLite creates a missing file in this directory.
     let real = fs::canonicalize(path).or_else(|_| std::path::absolute(path))?;
     let directory = real.parent().map(Path::to_owned);
+    if let Some(directory) = directory.as_ref().filter(|directory| !directory.exists()) {
+        bail!("there is no directory {}; create it, or name another file", directory.display());
+    }
     let files = std::iter::once(real.clone()).chain(beside(&real)).chain(directory);
     for file in files {
         let Ok(metadata) = fs::metadata(&file) else { continue };

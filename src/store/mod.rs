@@ -1,26 +1,19 @@
-//! The database: the only module that names sea-orm. What a caller reads comes from a [`Snapshot`],
-//! what it writes goes through an [`Append`]; both show where they begin and end.
+//! The database: the only module that names sea-orm. Reads use a [`Snapshot`] and writes an [`Append`]; both show where
+//! they begin and end.
 
-mod append;
-mod catalogue;
-mod checkpoints;
+mod admin;
+mod connect;
 mod connections;
 mod counts;
 mod dialect;
 mod entities;
-mod erase;
+mod entries;
 mod errors;
 mod files;
-mod fold;
-mod keys;
-mod list;
 mod log;
-mod organizations;
+mod model;
 mod permits;
-mod recent;
 mod rows;
-mod schema;
-mod secrets;
 mod server;
 mod sql;
 
@@ -33,65 +26,66 @@ use sea_orm::ConnectionTrait;
 use crate::domain::Secret;
 use crate::error::{Error, Result};
 use crate::metrics::Pool;
+use connect::Missing;
 use connections::Connections;
-use dialect::Missing;
+use counts::recent::Recent;
 use permits::ReadPermits;
-use recent::Recent;
 
-pub use append::{Append, CommitFailed, HashedEntry, Head};
-pub use catalogue::{Addition, Removal};
-pub use checkpoints::LogStatus;
-pub use counts::{KeyState, Mark, State};
-pub use erase::{Erasable, ErasedGroupHash, ErasureCount};
-pub use fold::{Fold, KeyMarks, Lag, Rung, Unfolded, Whole};
-pub use keys::ApiKey;
-pub use list::{PageRequest, ScanRange, Snapshot};
-pub use log::{LogHead, LogKey, SignedCheckpoint};
-pub use organizations::Organization;
+pub use admin::catalogue::{Addition, Removal};
+pub use admin::keys::ApiKey;
+pub use admin::organizations::Organization;
+pub use admin::schema::schema_version;
+pub use admin::secrets::{CURSOR_KEY_BYTES, CURSOR_KEY_ID};
+pub use counts::transaction::CountTransaction;
+pub use entries::append::{Append, CommitFailed, Head};
+pub use entries::erase::{Erasable, ErasedGroupHash, ErasureCount};
+pub use entries::list::{PageRequest, ScanRange, Snapshot};
+pub use log::checkpoints::LogStatus;
+pub use log::tiles::{LogHead, LogKey, SignedCheckpoint};
+pub use model::{
+    CountState, HashedEntry, KeyCounts, KeyState, KeyTotal, Lag, LevelPosition, RunningCount, UncountedEntry,
+};
 pub use permits::ReadPermit;
-pub use schema::schema_version;
-pub use secrets::{CURSOR_KEY_BYTES, CURSOR_KEY_ID};
 pub use sql::IndexScan;
 
-/// How long a connection in use may delay the end.
+/// How long a connection in use may delay the shutdown.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// How long the database may take to say that it is there. More than a pool waits for a connection.
+/// How long the database may take to answer a ping. Longer than a pool waits for a connection.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A database with the schema of this version.
 #[derive(Clone)]
 pub struct Store {
-    /// Many connections on either database.
+    /// Many connections, on either database.
     readers: Connections,
-    /// Those of work that nobody waits for, where the readers' statements have a limit of time.
+    /// Connections for background jobs, if the readers' statements have a time limit.
     jobs: Option<Connections>,
-    /// One connection on SQLite, which has one writer; a few on PostgreSQL.
+    /// One connection on SQLite, which allows one writer; a few on PostgreSQL.
     writers: Connections,
-    /// Those of a role of its own, where the writers' may not erase.
+    /// Connections of a separate role, if the writers' role may not erase.
     erasers: Option<Connections>,
-    /// The entries that were appended last, for the aggregator.
+    /// The last appended entries, for the job that counts them.
     recent: Arc<Recent>,
     /// The permits of reads.
     permits: ReadPermits,
 }
 
 impl Store {
-    /// Connects to `url`, `sqlite://path` or `postgres://…`, with at most `connections` connections to
-    /// read with, and refuses a database that cannot keep what it acknowledges. The schema is left as
-    /// it is.
+    /// Connects to `url`, `sqlite://path` or `postgres://…`, with at most `connections` connections for reads. Errors:
+    /// also a database without durable commits. Does not touch the schema.
     pub async fn connect(url: &Secret, connections: u32) -> anyhow::Result<Self> {
         Self::connect_to(url, connections, Missing::Create).await
     }
 
     async fn connect_to(url: &Secret, connections: u32, missing: Missing) -> anyhow::Result<Self> {
-        let (readers, writers) = dialect::connect(url.expose(), connections, missing).await?;
+        let (readers, writers) = connect::connect(url.expose(), connections, missing).await?;
         let permits = ReadPermits::new(connections);
         Ok(Self { readers, jobs: None, writers, erasers: None, recent: Arc::default(), permits })
     }
 
-    /// Connects, brings the schema up to date, and checks it. One that is up to date is only looked at, which any role
-    /// may do.
+    /// Connects, brings the schema up to date, and checks it. An up-to-date schema is only read, which needs no special
+    /// rights.
     pub async fn open(url: &Secret, connections: u32) -> anyhow::Result<Self> {
         let store = Self::connect(url, connections).await?;
         if store.lacks_steps().await? {
@@ -102,35 +96,35 @@ impl Store {
         Ok(store)
     }
 
-    /// Connects to a database that is there with the schema of this version, and creates nothing.
+    /// Connects to an existing database with the schema of this version. Creates nothing.
     pub async fn open_existing(url: &Secret, connections: u32) -> anyhow::Result<Self> {
         let store = Self::connect_to(url, connections, Missing::Refuse).await?;
         store.check().await?;
         Ok(store)
     }
 
-    /// The same, erasing by connections to `url`: those of a role that may, to the same PostgreSQL database.
+    /// Uses connections to `url` for erasures: the same PostgreSQL database, with a role that may erase.
     pub async fn erasing_by(self, url: &Secret) -> anyhow::Result<Self> {
-        let store = Self { erasers: Some(dialect::connect_eraser(url.expose()).await?), ..self };
+        let store = Self { erasers: Some(connect::connect_eraser(url.expose()).await?), ..self };
         if !store.may_erase().await? {
             bail!("the role of the database URL to erase by has no right to change the columns that are erased");
         }
         Ok(store)
     }
 
-    /// The same, reading for requests by connections of their own, whose statements end after `limit`.
+    /// Uses separate connections for requests' reads. Their statements end after `limit`.
     pub async fn limiting_reads(self, url: &Secret, connections: u32, limit: Duration) -> anyhow::Result<Self> {
-        let limited = dialect::connect_readers(url.expose(), connections, limit, self.readers.origin()).await?;
+        let limited = connect::connect_readers(url.expose(), connections, limit, self.readers.origin()).await?;
         Ok(Self { jobs: Some(self.readers), readers: limited, ..self })
     }
 
-    /// The same for work that nobody waits for, which may take its time.
+    /// The same store for background jobs, whose reads have no time limit.
     #[must_use]
     pub fn for_jobs(&self) -> Self {
         Self { readers: self.jobs.as_ref().unwrap_or(&self.readers).clone(), ..self.clone() }
     }
 
-    /// Whether the database answers, and is the one that was opened. Errors: `StorageUnavailable`.
+    /// Checks that the database answers and is the one that was opened. Errors: `StorageUnavailable`.
     pub async fn ping(&self) -> Result<()> {
         match tokio::time::timeout(PING_TIMEOUT, self.readers.ping()).await {
             Ok(answer) => Ok(answer?),
@@ -142,7 +136,7 @@ impl Store {
         self.erasers.as_ref().unwrap_or(&self.writers)
     }
 
-    /// How its connections are used.
+    /// The state of its connection pools.
     pub fn pools(&self) -> Vec<Pool> {
         let pools = [
             ("readers", Some(&self.readers)),
@@ -150,21 +144,21 @@ impl Store {
             ("writers", Some(&self.writers)),
             ("erasers", self.erasers.as_ref()),
         ];
-        pools.into_iter().filter_map(|(name, connection)| Some(dialect::pool(name, connection?))).collect()
+        pools.into_iter().filter_map(|(name, connection)| Some(connect::pool(name, connection?))).collect()
     }
 
-    /// Begins to read. What one call gives was true at one moment.
+    /// Begins to read. The results of one call are from one moment.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::any(self.readers.clone())
     }
 
-    /// Begins to read: everything that the snapshot gives was true at one moment.
+    /// Begins to read. All results of the snapshot are from one moment.
     pub async fn held_snapshot(&self) -> Result<Snapshot> {
         let options = dialect::snapshot(self.readers.get_database_backend());
         Ok(Snapshot::held(self.readers.begin(options).await?))
     }
 
-    /// Begins to append. Nothing is seen by others before [`Append::commit`].
+    /// Begins to append. Others see nothing before [`Append::commit`].
     pub async fn append(&self) -> Result<Append> {
         self.begin(&self.writers).await
     }
@@ -175,7 +169,7 @@ impl Store {
         Ok(Append::new(transaction, Arc::clone(connections.origin()), Arc::clone(&self.recent)))
     }
 
-    /// Closes the connections, so that SQLite folds its log into the file. One that is in use for long
+    /// Closes the connections, so that SQLite copies its write-ahead log into the file. A connection that stays in use
     /// is left to the end of the process.
     pub async fn close(self) {
         let Self { readers, jobs, writers, erasers, recent: _, permits: _ } = self;

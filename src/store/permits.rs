@@ -1,5 +1,5 @@
-//! Permits to read: as many reads run as there are connections, and a bounded number waits for one, of each key a part.
-//! More are refused at once, instead of waiting until their callers have given up.
+//! Read permits. As many reads run as there are connections, and a limited number waits, with a quota per key. Further
+//! reads are refused at once, instead of waiting until their callers have given up.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::metrics::{Metrics, Refusal};
 
 #[derive(Clone)]
 pub(super) struct ReadPermits {
-    /// Reads that run or wait.
+    /// Permits of reads that run or wait.
     all: Arc<Semaphore>,
     keys: KeyQuota,
     running: Arc<Semaphore>,
@@ -20,14 +20,14 @@ pub(super) struct ReadPermits {
     metrics: Metrics,
 }
 
-/// A read's permit, until it is dropped.
+/// The permit of a read, held until it is dropped.
 pub struct ReadPermit {
     _waiting: Option<[OwnedSemaphorePermit; 2]>,
     _running: OwnedSemaphorePermit,
 }
 
 impl ReadPermits {
-    /// As many at once as there are `connections`, however many wait.
+    /// As many reads run at once as there are `connections`. Any number may wait.
     pub(super) fn new(connections: u32) -> Self {
         let [all, running] = [Semaphore::MAX_PERMITS, connections as usize].map(|most| Arc::new(Semaphore::new(most)));
         let keys = KeyQuota::of(Semaphore::MAX_PERMITS);
@@ -37,7 +37,7 @@ impl ReadPermits {
     async fn run(&self, waiting: Option<[OwnedSemaphorePermit; 2]>) -> Result<ReadPermit> {
         let running = Arc::clone(&self.running).acquire_owned().await;
         let running = running.map_err(|closed| Error::Internal(closed.into()))?;
-        // Only now, since a read that waited knew nothing of what others would hold by then.
+        // Checked only now: a read that waited did not know how many bytes others would hold by then.
         match self.budget.is_spent() {
             true => Err(self.refuse(Refusal::bytes, BYTES_SPENT)),
             false => Ok(ReadPermit { _waiting: waiting, _running: running }),
@@ -51,9 +51,9 @@ impl ReadPermits {
 }
 
 impl Store {
-    /// The same with at most `reads` that run or wait, four fifths of them of one key, and none that runs while `budget`
-    /// is spent. Reads that are refused here were decoded and checked before, so that admission should take no more of a
-    /// key: under load it is what refuses.
+    /// Limits reads. At most `reads` run or wait, four fifths of them for one key, and none starts while `budget` is
+    /// spent. A read refused here was already decoded and checked. So admission should allow a key no more requests
+    /// than this: under load, admission should refuse.
     pub fn with_read_limits(mut self, reads: usize, budget: Budget, metrics: Metrics) -> Self {
         let all = Arc::new(Semaphore::new(reads));
         let free = Arc::clone(&all);
@@ -64,8 +64,8 @@ impl Store {
         self
     }
 
-    /// Waits for a permit to read for the key with this id. Work that holds one takes no other, or all could wait for each
-    /// other. Errors: `Overloaded`, at once.
+    /// Waits for a read permit for the key with this id. Never hold one and wait for another: that can deadlock.
+    /// Errors: `Overloaded`, at once.
     pub async fn read_permit(&self, key_id: &str) -> Result<ReadPermit> {
         let permits = &self.permits;
         let all = Arc::clone(&permits.all).try_acquire_owned();
@@ -75,8 +75,8 @@ impl Store {
         permits.run(Some([all, key])).await
     }
 
-    /// The same for the next piece of a stream, which waits however many do: to break it off would have its reader come
-    /// again. Requests are bounded, and so are those that wait.
+    /// Waits for a read permit for the next piece of a stream, even if the queue is full: if the stream failed, its
+    /// reader would come again. Requests are limited, and so are these waits.
     pub async fn read_permit_of_stream(&self) -> Result<ReadPermit> {
         self.permits.run(None).await
     }

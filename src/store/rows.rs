@@ -1,4 +1,4 @@
-//! Entries to rows and back, each in one place.
+//! Converts entries to rows and back, each in one place.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde::ser::Error as _;
 use serde_json::value::RawValue;
 
-use super::append::HashedEntry;
 use super::entities::audit_log::Column;
+use super::model::HashedEntry;
 use crate::domain::{
     Action, Change, Content, Counts, Entry, EntryId, Erased, Group, Identifier, Invalid, JsonText, Metadata, Name,
-    ObjectWriter, OrganizationId, ResourceType, Timestamp, write_array,
+    OrganizationId, ResourceType, Timestamp, write_changes,
 };
 use crate::error::{Error, Result};
 use auditlog_verify::merkle::{Hash, Salts};
@@ -30,7 +30,7 @@ struct ChangeRow<'a> {
     new_value: &'a RawValue,
 }
 
-/// An entry as the values of all columns, in their order.
+/// An entry as the values of all columns, in column order.
 pub(super) fn values(organization: &OrganizationId, sealed: &HashedEntry) -> impl Iterator<Item = Result<Value>> {
     Column::iter().map(|column| value(column, organization, sealed).map_err(damaged))
 }
@@ -75,7 +75,7 @@ fn value(column: Column, organization: &OrganizationId, sealed: &HashedEntry) ->
     })
 }
 
-/// The names of all columns, in their order.
+/// The names of all columns, in column order.
 pub(super) fn names() -> Vec<&'static str> {
     Column::iter().map(|column| column.as_str()).collect()
 }
@@ -94,19 +94,19 @@ fn selected(alias: &str, columns: impl Iterator<Item = Column>) -> String {
     columns.map(|column| format!("{alias}.{}", column.as_str())).collect::<Vec<_>>().join(", ")
 }
 
-/// The value of `column` in a row that begins with all columns up to it. By its place, since to find it by its name
-/// takes as long as to read it.
+/// The value of `column` in a row that begins with all columns up to it. Reads by index: finding a column by name takes
+/// as long as reading it.
 pub(super) fn read<T: TryGetable>(row: &QueryResult, column: Column) -> Result<T> {
     Ok(row.try_get_by_index(column as usize)?)
 }
 
-/// A row of [`all_columns`].
+/// Reads a row of [`all_columns`].
 pub(super) fn sealed(row: &QueryResult) -> Result<HashedEntry> {
     let (salts, leaf): (Vec<u8>, Vec<u8>) = (read(row, Column::Salts)?, read(row, Column::LeafHash)?);
     Ok(HashedEntry { entry: entry(row)?, salts: Salts::parse(&salts).map_err(foreign)?, leaf: hash(leaf)? })
 }
 
-/// A row of [`listed_columns`], or of all columns.
+/// Reads a row of [`listed_columns`] or of [`all_columns`].
 pub(super) fn entry(row: &QueryResult) -> Result<Entry> {
     let (changes, metadata): (String, String) = (read(row, Column::Changes)?, read(row, Column::Metadata)?);
     let content = Content {
@@ -132,31 +132,29 @@ pub(super) fn entry(row: &QueryResult) -> Result<Entry> {
     })
 }
 
-/// A hash as it was stored.
+/// Reads a stored hash.
 pub(super) fn hash(bytes: Vec<u8>) -> Result<Hash> {
     Hash::of_bytes(&bytes).map_err(foreign)
 }
 
-/// A group as it was stored.
+/// Reads a stored group code.
 pub(super) fn group(code: i16) -> Result<Group> {
     Group::of_code(code).ok_or_else(|| foreign(Invalid::new("a group must be 0 to 2", code)))
 }
 
-/// An error for a row that this service does not write.
+/// The error for a row that this service does not write.
 pub(super) fn foreign(error: Invalid) -> Error {
     Error::Internal(anyhow::Error::new(error).context("the database holds what is not of this service"))
 }
 
+fn change_parts(change: &Change) -> (&str, Option<&str>, Option<&str>) {
+    let Change { field, old_value, new_value } = change;
+    (field, Some(old_value.as_str()), Some(new_value.as_str()))
+}
+
 fn changes_text(changes: &[Change]) -> serde_json::Result<String> {
     let mut text = Vec::new();
-    write_array(&mut text, changes, |text, Change { field, old_value, new_value }| {
-        let mut row = ObjectWriter::begin(text);
-        row.field("field", field)?;
-        row.json("oldValue", Some(old_value.as_str()));
-        row.json("newValue", Some(new_value.as_str()));
-        row.end();
-        Ok(())
-    })?;
+    write_changes(&mut text, changes.iter().map(change_parts))?;
     String::from_utf8(text).map_err(serde_json::Error::custom)
 }
 
@@ -170,7 +168,7 @@ fn changes_read(text: &str) -> serde_json::Result<Vec<Change>> {
     Ok(serde_json::from_str::<Vec<ChangeRow<'_>>>(text)?.into_iter().map(change).collect())
 }
 
-/// Counts as they were stored.
+/// Reads stored counts.
 pub(super) fn counts(bytes: &[u8]) -> Result<Counts> {
     Ok(Counts::parse(bytes)?)
 }

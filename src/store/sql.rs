@@ -1,38 +1,29 @@
-//! Statements written by hand, where the index that serves them must be certain: the streams of entries, and
-//! what is asked of them. A predicate that no index shall serve is hidden from the planner (`+ 0`, `coalesce`).
+//! Handwritten SQL for statements that must use a certain index: scans of entries, and their filters. A predicate that
+//! must not use an index is hidden from the planner (`+ 0`, `coalesce`).
 
 use sea_orm::{DbBackend, Statement, Value};
 
 use super::dialect;
-use crate::domain::{EntryKind, Filter, Identifier, Key, OrganizationId, PositionRange, ResourceType, Seq};
+use super::entities::audit_log::Column;
+use crate::domain::{CountKey, EntryKind, Filter, Identifier, OrganizationId, PositionRange, ResourceType, Seq};
 
-/// A statement's parameters. Of those that ask an organization, it is `$1`.
+/// The parameters of a statement. If it is about one organization, that is `$1`.
 pub(super) struct Sql {
     pub(super) backend: DbBackend,
     values: Vec<Value>,
 }
 
-/// Entries in the order of an index, each stream with its own beginning of that index.
+/// A scan of entries in index order. Each stream is one prefix of the index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IndexScan {
-    /// All entries of the organization.
+    /// All entries of the organization: one stream.
     Time,
-    /// By type and action.
+    /// One stream per type and action.
     Kinds(Vec<EntryKind>),
-    /// By who did it.
+    /// One stream per user.
     Users(Vec<Identifier>),
-    /// By what it was done to.
+    /// One stream per resource.
     Resources(Vec<(ResourceType, Identifier)>),
-}
-
-/// A column of `audit_logs a` that no index shall be used for.
-#[derive(Clone, Copy)]
-pub(super) enum UnindexedColumn {
-    ResourceType,
-    ResourceId,
-    Action,
-    UserId,
-    Timestamp,
 }
 
 impl Sql {
@@ -44,13 +35,13 @@ impl Sql {
         Self { backend, values: vec![organization.as_str().into()] }
     }
 
-    /// Adds a parameter and gives its name.
+    /// Adds a parameter and returns its name.
     pub(super) fn bind(&mut self, value: impl Into<Value>) -> String {
         self.values.push(value.into());
         format!("${}", self.values.len())
     }
 
-    /// Adds rows as a parameter and gives the table `k` of them, whose columns [`number`] and [`text`] name.
+    /// Adds rows as one parameter. Returns the table `k` of them; [`number`] and [`text`] name its columns.
     pub(super) fn rows(&mut self, rows: Vec<serde_json::Value>) -> String {
         let rows = self.bind(serde_json::Value::Array(rows).to_string());
         dialect::elements(self.backend, &rows)
@@ -60,17 +51,19 @@ impl Sql {
         Statement::from_sql_and_values(self.backend, text, self.values)
     }
 
-    /// `a`'s place lies in `span`, as an index range.
+    /// The position of `a` lies in `span`, as an index range.
     pub(super) fn within(&mut self, span: PositionRange) -> String {
         lies_in("a.timestamp, a.seq", bounds(span).map(|bound| self.bind(bound)))
     }
 
-    /// Nearly all entries are up to `head`; written plainly, both planners walk the primary key for it.
+    /// The number of `a` is at most `head`. Nearly all entries match; without `+ 0`, both planners would scan the
+    /// primary key for this.
     pub(super) fn up_to(&mut self, head: Seq) -> String {
         format!("a.seq + 0 <= {}", self.bind(head))
     }
 
-    /// The conditions of `filter` that `streams` do not fulfil already, without those on time. Begins with AND, or is empty.
+    /// The conditions of `filter` that `streams` do not cover already, except time. The text begins with AND, or is
+    /// empty.
     pub(super) fn filters(&mut self, filter: &Filter, streams: Option<&IndexScan>) -> String {
         let Filter { resource_types, resource_ids, actions, user_ids, time: _ } = filter;
         let texts = |ids: &[Identifier]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -79,10 +72,11 @@ impl Sql {
         let users = matches!(streams, Some(IndexScan::Users(_)));
         let backend = self.backend;
         let mut text = String::new();
-        let mut codes = |column: UnindexedColumn, codes: Vec<i16>| {
+        let mut codes = |column: Column, codes: Vec<i16>| {
             let test = match codes[..] {
-                // No other index has both users and actions, so that a plain one is tested before the entry is given.
-                [code] if users && matches!(column, UnindexedColumn::Action) => {
+                // No other index has users and actions, so a plain condition is safe: the index tests it before the row
+                // is read.
+                [code] if users && matches!(column, Column::Action) => {
                     format!("a.action = {}", self.bind(code))
                 }
                 [code] => dialect::one(backend, column, &self.bind(code)),
@@ -91,12 +85,12 @@ impl Sql {
             text.push_str(&format!(" AND {test}"));
         };
         if !(resource_types.is_empty() || leaves || resources) {
-            codes(UnindexedColumn::ResourceType, resource_types.iter().map(|code| code.0).collect());
+            codes(Column::ResourceType, resource_types.iter().map(|code| code.0).collect());
         }
         if !(actions.is_empty() || leaves) {
-            codes(UnindexedColumn::Action, actions.iter().map(|code| code.0).collect());
+            codes(Column::Action, actions.iter().map(|code| code.0).collect());
         }
-        let mut ids = |column: UnindexedColumn, ids: &[Identifier]| {
+        let mut ids = |column: Column, ids: &[Identifier]| {
             let test = match ids {
                 [id] => dialect::one(backend, column, &self.bind(id.as_str())),
                 _ => dialect::any(backend, column, &self.bind(dialect::texts(backend, texts(ids)))),
@@ -104,49 +98,27 @@ impl Sql {
             text.push_str(&format!(" AND {test}"));
         };
         if !(resource_ids.is_empty() || resources) {
-            ids(UnindexedColumn::ResourceId, resource_ids);
+            ids(Column::ResourceId, resource_ids);
         }
         if !(user_ids.is_empty() || users) {
-            ids(UnindexedColumn::UserId, user_ids);
+            ids(Column::UserId, user_ids);
         }
         text
     }
 }
 
-impl UnindexedColumn {
-    pub(super) fn column(self) -> &'static str {
-        match self {
-            Self::ResourceType => "a.resource_type",
-            Self::Action => "a.action",
-            Self::ResourceId => "a.resource_id",
-            Self::UserId => "a.user_id",
-            Self::Timestamp => "a.timestamp",
-        }
-    }
-
-    pub(super) fn expression(self) -> &'static str {
-        match self {
-            Self::ResourceType => "a.resource_type + 0",
-            Self::Action => "a.action + 0",
-            Self::ResourceId => "coalesce(a.resource_id, a.resource_id)",
-            Self::UserId => "coalesce(a.user_id, a.user_id)",
-            Self::Timestamp => "a.timestamp + 0",
-        }
-    }
-}
-
-impl From<Key> for IndexScan {
-    fn from(key: Key) -> Self {
+impl From<CountKey> for IndexScan {
+    fn from(key: CountKey) -> Self {
         match key {
-            Key::Organization => Self::Time,
-            Key::User(user) => Self::Users(vec![user]),
-            Key::Resource(code, id) => Self::Resources(vec![(code, id)]),
+            CountKey::Organization => Self::Time,
+            CountKey::User(user) => Self::Users(vec![user]),
+            CountKey::Resource(code, id) => Self::Resources(vec![(code, id)]),
         }
     }
 }
 
 impl IndexScan {
-    /// How many.
+    /// The number of streams.
     pub fn len(&self) -> usize {
         match self {
             Self::Time => 1,
@@ -156,12 +128,12 @@ impl IndexScan {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there are no streams.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The index that has them in order.
+    /// The index that has the streams in order.
     pub(super) fn index(&self) -> &'static str {
         match self {
             Self::Time => "audit_logs_time",
@@ -183,7 +155,7 @@ impl IndexScan {
         }
     }
 
-    /// `a` is of the stream that is the row of `k`. Begins with AND, or is empty.
+    /// `a` belongs to the stream in the row of `k`. The text begins with AND, or is empty.
     pub(super) fn prefix(&self) -> String {
         let number = |place| number("k", place);
         match self {
@@ -198,7 +170,7 @@ impl IndexScan {
         }
     }
 
-    /// The same of the only stream, which the index then gives in the order of the list.
+    /// Like [`Self::prefix`], for a single stream, which the index returns in list order; `None` for several.
     pub(super) fn only(&self, sql: &mut Sql) -> Option<String> {
         Some(match self {
             Self::Time => String::new(),
@@ -220,8 +192,8 @@ impl IndexScan {
     }
 }
 
-/// `rows` in pieces of few sizes, so that their INSERTs stay prepared: powers of two, and what many writers send. Larger
-/// ones are not faster, and SQLite takes at most 32,766 values.
+/// Splits `rows` into pieces of a few sizes, so that their INSERTs stay prepared: powers of two, and 100, which many
+/// writers send. Larger pieces are not faster, and SQLite takes at most 32,766 values.
 pub(super) fn prepared<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
     const SIZES: [usize; 9] = [128, 100, 64, 32, 16, 8, 4, 2, 1];
     let mut left = rows;
@@ -233,23 +205,23 @@ pub(super) fn prepared<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-/// The ends of `span` as the database has them: time and number of the one, then of the other.
+/// The bounds of `span` as stored: timestamp and number of its start, then of its end.
 pub(super) fn bounds(span: PositionRange) -> [i64; 4] {
     let PositionRange { after, to } = span;
     [after.timestamp.micros(), after.seq, to.timestamp.micros(), to.seq]
 }
 
-/// The place of two columns lies between [`bounds`], which are expressions.
+/// The position `place` lies between the four [`bounds`], which are SQL expressions.
 pub(super) fn lies_in(place: &str, [t0, s0, t1, s1]: [String; 4]) -> String {
     format!("({place}) > ({t0}, {s0}) AND ({place}) <= ({t1}, {s1})")
 }
 
-/// A number in the row of `k`, counted from 0.
+/// A number in the row of `k`, at an index from 0.
 pub(super) fn number(k: &str, place: usize) -> String {
     format!("CAST({k}.value->>{place} AS bigint)")
 }
 
-/// A text in the row of `k`.
+/// A text in the row of `k`, at an index from 0.
 pub(super) fn text(k: &str, place: usize) -> String {
     format!("{k}.value->>{place}")
 }

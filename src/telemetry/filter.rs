@@ -1,4 +1,4 @@
-//! Which lines are logged.
+//! The filter for log lines.
 
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use crate::domain::{Invalid, quoted};
 
 /// The target of this program's own lines.
 const OWN: &str = "auditlog";
-/// Libraries that read what peers send. Some log a warning for a frame that any peer can send, so they log nothing
+/// Libraries that read input from peers. Some log a warning for a frame that any peer can send, so they log nothing
 /// unless the filter names them.
 const PROTOCOLS: [&str; 8] = ["h2", "hyper", "hyper_util", "tonic", "tower", "tower_http", "axum", "rustls"];
 const LEVELS: [(&str, LevelFilter); 6] = [
@@ -22,8 +22,7 @@ const LEVELS: [(&str, LevelFilter); 6] = [
 const ALLOWED: &str =
     "must be a level (off, error, warn, info, debug, trace), or pairs such as auditlog=debug,sqlx=info";
 
-/// A level for the lines of this program, and levels for named targets. Libraries log warnings at most, unless they are
-/// named.
+/// A log level for this program, and levels for named targets. Libraries log at most warnings unless they are named.
 #[derive(Debug, Clone)]
 pub struct LogFilter(pub(super) Targets);
 
@@ -42,7 +41,7 @@ impl FromStr for LogFilter {
         }
         let protocols = PROTOCOLS.map(|protocol| (protocol, LevelFilter::OFF));
         let targets = Targets::new().with_default(own.min(LevelFilter::WARN)).with_target(OWN, own);
-        // The last one of a target counts.
+        // For one target, the last level applies.
         Ok(Self(targets.with_targets(protocols).with_targets(named)))
     }
 }
@@ -51,7 +50,7 @@ fn level(name: &str) -> Option<LevelFilter> {
     LEVELS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, level)| *level)
 }
 
-/// Whether `text` can be the path of a module.
+/// Whether `text` can be a module path.
 fn is_target(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:".contains(&byte))
 }

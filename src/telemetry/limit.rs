@@ -1,4 +1,4 @@
-//! Bounds how often lines are logged that peers can cause.
+//! Limits log lines that peers can cause.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Lets so many lines through within ten seconds, each about another subject.
+/// Limits log lines: within ten seconds, at most `lines` of them, one per subject.
 #[derive(Debug)]
 pub struct LineLimit {
     lines: usize,
@@ -16,26 +16,26 @@ pub struct LineLimit {
 #[derive(Debug)]
 struct Window {
     begun: Option<Instant>,
-    /// At most `lines`.
+    /// At most `lines` of them.
     subjects: BTreeSet<String>,
     left_out: u64,
 }
 
 impl LineLimit {
-    /// At most so many lines within ten seconds.
+    /// Allows `lines` log lines within ten seconds.
     pub const fn new(lines: usize) -> Self {
         let window = Window { begun: None, subjects: BTreeSet::new(), left_out: 0 };
         Self { lines, window: Mutex::new(window) }
     }
 
-    /// `Some` for the first line about `subject` within ten seconds, while there is room: with the number of lines that
-    /// were left out since the last one. `None` if this line is to be left out.
+    /// `Some` for the first line about `subject` within ten seconds, until the limit is reached. Its value is the
+    /// number of lines left out since the last line. `None` means: leave this line out.
     pub fn admit(&self, subject: &str) -> Option<u64> {
         self.admit_at(subject, Instant::now())
     }
 
     fn admit_at(&self, subject: &str, now: Instant) -> Option<u64> {
-        // Nothing that can panic runs under the lock.
+        // No code under the lock can panic.
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         if window.begun.is_none_or(|begun| now.duration_since(begun) >= WINDOW) {
             window.begun = Some(now);

@@ -1,4 +1,4 @@
-//! Logs: to standard error, for people on a terminal and as JSON elsewhere. Never an entry's content.
+//! Logs to standard error: text on a terminal, else JSON. They never contain an entry's content.
 
 mod filter;
 mod limit;
@@ -21,32 +21,33 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub use filter::LogFilter;
 pub use limit::LineLimit;
 
-/// Lines that wait until standard error takes them; more are dropped. About two megabytes.
+/// Lines that may wait for standard error; more are dropped. About two megabytes.
 const MAX_WAITING_LINES: usize = 4_096;
-/// How long the end of a process waits until the lines that are left are written.
+/// How long a process waits at its end until the remaining lines are written.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// The log of a server, once there is one.
+/// The writer of a server's log, once it is set up.
 static SERVER_LOG: OnceLock<NonBlocking> = OnceLock::new();
 
 /// How lines reach standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// The caller waits until the line is written: for a command.
+    /// The caller waits until the line is written. For commands.
     Blocking,
-    /// A thread writes, and where it cannot follow, lines are dropped and counted: for a server, which must go on when
-    /// nobody reads its log.
+    /// A thread writes. Lines that it cannot write in time are dropped and counted. For servers, which must go on when
+    /// nobody reads their log.
     Lossy,
 }
 
-/// Lets the lines that are left be written when it is dropped, for 1.5 s at most.
+/// On drop, waits at most 1.5 s until the remaining lines are written.
 #[must_use]
 pub struct Flush(Option<WorkerGuard>);
 
 impl Drop for Flush {
     fn drop(&mut self) {
         let Some(guard) = self.0.take() else { return };
-        // Not here: where lines wait in vain, the guard prints that, and standard output may be as stuck.
+        // In another thread: if lines cannot be written, the guard prints a message to standard output, which may hang
+        // too.
         let (done, waiting) = mpsc::channel();
         let flushing = thread::Builder::new().spawn(move || {
             drop(guard);
@@ -58,7 +59,7 @@ impl Drop for Flush {
     }
 }
 
-/// Starts to log what `filter` lets through.
+/// Starts logging with `filter`.
 pub fn init(LogFilter(filter): LogFilter, delivery: Delivery) -> anyhow::Result<Flush> {
     let (writer, guard) = match delivery {
         Delivery::Blocking => (BoxMakeWriter::new(stderr), None),
@@ -70,15 +71,15 @@ pub fn init(LogFilter(filter): LogFilter, delivery: Delivery) -> anyhow::Result<
             (BoxMakeWriter::new(writer), Some(guard))
         }
     };
-    // The filter is a layer of its own, below.
+    // The filter is a separate layer, added below.
     let log = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(writer);
-    // What cannot be logged is lost, and the service goes on: telling of it would fail as well, and panic.
+    // A log line that cannot be written is lost and the service goes on: an error message would fail too, and panic.
     let log = log.log_internal_errors(false);
     match stderr().is_terminal() {
         true => log.finish().with(filter).init(),
         false => log.json().flatten_event(true).finish().with(filter).init(),
     }
-    // The message of a panic may quote what it panicked on, so that only its place is logged.
+    // A panic's message may quote an entry, so only its place is logged.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "panicked");
@@ -86,7 +87,7 @@ pub fn init(LogFilter(filter): LogFilter, delivery: Delivery) -> anyhow::Result<
     Ok(Flush(guard))
 }
 
-/// Writes a line to standard error. Where it cannot be written, it is lost; a server does not wait for it either.
+/// Writes a line to standard error. A line that cannot be written is lost. A server does not wait for the write.
 pub fn tell(line: Arguments<'_>) {
     let line = format!("{line}\n");
     let _ = match SERVER_LOG.get() {
@@ -95,16 +96,16 @@ pub fn tell(line: Arguments<'_>) {
     };
 }
 
-/// Lines of this process that were dropped, since standard error did not take them in time.
+/// The number of log lines that this process dropped because standard error was too slow.
 pub fn dropped_lines() -> u64 {
     SERVER_LOG.get().map_or(0, |log| log.error_counter().dropped_lines() as u64)
 }
 
-/// Standard error as the log's thread writes to it. A descriptor of its own, so that nobody waits for the lock of
-/// [`stderr`] while a write hangs.
+/// Standard error for the log's thread. It has its own descriptor, so that nobody waits for the lock of [`stderr`]
+/// while a write hangs.
 struct ServerStderr {
     file: File,
-    /// How many dropped lines the log has told of.
+    /// The number of dropped lines reported so far.
     told: u64,
 }
 
@@ -119,14 +120,14 @@ impl Write for ServerStderr {
         self.file.write(line)
     }
 
-    /// Called when all lines that waited are written, so that there is room for one more.
+    /// Called when all waiting lines are written, so there is room for one more.
     fn flush(&mut self) -> io::Result<()> {
         let dropped = dropped_lines();
         if dropped > self.told {
             self.told = dropped;
             warn!(
                 dropped,
-                "log lines were dropped, since standard error did not take them; the number is since the start"
+                "log lines were dropped because standard error was too slow; `dropped` counts since the start"
             );
         }
         Ok(())

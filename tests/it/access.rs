@@ -31,7 +31,7 @@ on_every_database! {
         let good = service.key(Some("org_a"), &[Scope::Read]).await;
         let other_end = if good.ends_with('x') { 'y' } else { 'x' };
         let mistyped = format!("{}{other_end}", &good[..good.len() - 1]);
-        // Well formed, and of another service.
+        // A well-formed key of another service.
         let elsewhere = Database::fresh(Backend::Sqlite).await.expect("SQLite is always there");
         let foreign = Service::start(&elsewhere).await.key(Some("org_a"), &[Scope::Read]).await;
         let other_id = Random::seeded(9).base62(12);

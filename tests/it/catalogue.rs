@@ -1,4 +1,4 @@
-//! The catalogue: types that come and go while services run, and codes and paths that stay what they were.
+//! The catalogue: types are added and removed while services run, and codes and paths never change.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -43,12 +43,12 @@ fn of_type(id: &str, resource_type: &str) -> Value {
 
 /// Runs `auditlog catalogue`.
 fn catalogue(database: &Database, arguments: &[&str]) -> (Option<i32>, String, String) {
-    // The database of the tests is not as safe as a real one, which is warned of.
+    // The tests' database has reduced durability, which causes a warning.
     let environment = [("AUDITLOG_DATABASE_URL", database.url.as_str()), ("AUDITLOG_LOG", "error")];
     ran(&[&["catalogue"], arguments].concat(), &environment)
 }
 
-/// The answers of `ask` until one has `status`, and how long that took.
+/// Repeats `ask` until an answer has `status`. Returns the time it took and the answer's text.
 async fn until(status: u16, ask: impl AsyncFn() -> reqwest::Response) -> (Duration, String) {
     let begun = Instant::now();
     loop {
@@ -61,7 +61,7 @@ async fn until(status: u16, ask: impl AsyncFn() -> reqwest::Response) -> (Durati
     }
 }
 
-/// What may be known late: the five seconds of the contract, and some of a busy machine's.
+/// The maximum delay of a change: the five seconds of the contract, plus time for a busy machine.
 const LATE: Duration = Duration::from_millis(7_500);
 
 on_every_database! {
@@ -82,11 +82,11 @@ on_every_database! {
         assert_eq!(stderr, "Added resource type webhook. Services notice within 5 seconds.\n");
         let (elapsed, empty) = until(200, history).await;
         assert!(elapsed < LATE && empty.contains("\"total\":0"), "{elapsed:?}");
-        // An id that does not come true, so that the type stays unused.
+        // Uses an id that is never written, so the type stays unused.
         let known = http.get(service.url("/v1/org_a/audit-logs?resourceType=webhook")).bearer_auth(&key).send().await.expect("an answer");
         assert_eq!(known.status().as_u16(), 200);
         let removed = catalogue(database, &["remove", "webhook"]).2;
-        assert_eq!(removed, "Waiting 6 seconds, until services that run have noticed …\nRemoved resource type webhook.\n");
+        assert_eq!(removed, "Waiting 6 seconds until running services have noticed …\nRemoved resource type webhook.\n");
         let gone = history().await;
         assert_eq!(gone.status().as_u16(), 404, "all have noticed");
         let told = gone.text().await.expect("text");
@@ -117,7 +117,7 @@ on_every_database! {
         entry["resourceId"] = json!("hook_1");
         let written = writer.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": [entry]})).await;
         assert_eq!(written.status, 201, "{}", written.text);
-        // Each asks a replica that has not been asked since.
+        // Each request goes to a replica that has not been asked since the change.
         for (replica, path) in replicas.iter().zip(["audit-logs", "audit-logs?resourceId=hook_1", "audit-logs?resourceId=hook_1&limit=1&offset=1"]) {
             let answer = replica.get(&format!("/v1/org_a/{path}"), &key).await;
             assert_eq!((answer.status, &answer.body["pagination"]["total"]), (200, &json!(1)), "{path}: {}", answer.text);
@@ -142,7 +142,7 @@ on_every_database! {
             assert_eq!(add(&service.store, added, Some(&format!("{added}s"))).await, Addition::Added);
             assert_eq!(code(&service.store, added).await, expected);
         }
-        // As a writer would that was still on its way.
+        // Like a write that was in progress during the removal.
         execute(database, "UPDATE audit_logs SET resource_type = 7 WHERE organization_id = 'org_b'").await;
         assert_eq!(service.store.remove_resource_type(&name("webhook"), now()).await.expect("an answer"), Removal::Used("org_b".to_owned()));
         let (code_of, _, told) = catalogue(database, &["remove", "webhook"]);
@@ -171,15 +171,15 @@ on_every_database! {
         let _ = database.store().await;
         for (arguments, exit, told) in [
             (&["add", "webhook"][..], 0, "Added resource type webhook."),
-            (&["add", "webhook"], 0, "Resource type webhook is there already."),
-            (&["add", "webhook", "--history", "rules"], 1, "error: that history path is rule's; name another --history"),
-            (&["add", "webhook", "--history", "webhooks"], 0, "webhook has histories now."),
-            (&["add", "webhook", "--history", "webhooks"], 0, "Resource type webhook is there already."),
-            (&["add", "webhook"], 0, "Resource type webhook is there already."),
-            (&["add", "webhook", "--history", "hooks"], 1, "error: webhook is there already with histories at /v1/webhooks/{id}/history, which clients may use"),
-            (&["add", "rule", "--history", "regulations"], 1, "error: rule is there already with histories at /v1/rules/{id}/history"),
-            (&["add", "gadget", "--history", "webhooks"], 1, "error: that history path is webhook's"),
-            (&["add", "user", "--history", "users"], 0, "user has histories now."),
+            (&["add", "webhook"], 0, "Resource type webhook already exists."),
+            (&["add", "webhook", "--history", "rules"], 1, "error: the history path belongs to rule; choose another --history"),
+            (&["add", "webhook", "--history", "webhooks"], 0, "Added the history path of webhook."),
+            (&["add", "webhook", "--history", "webhooks"], 0, "Resource type webhook already exists."),
+            (&["add", "webhook"], 0, "Resource type webhook already exists."),
+            (&["add", "webhook", "--history", "hooks"], 1, "error: webhook already has histories at /v1/webhooks/{id}/history, and clients may use that path"),
+            (&["add", "rule", "--history", "regulations"], 1, "error: rule already has histories at /v1/rules/{id}/history"),
+            (&["add", "gadget", "--history", "webhooks"], 1, "error: the history path belongs to webhook"),
+            (&["add", "user", "--history", "users"], 0, "Added the history path of user."),
             (&["add", "Gadget"], 2, "must be a letter and then at most 63 of a-z 0-9 _"),
             (&["add", "9gadget"], 2, "must be a letter"),
             (&["add", ""], 2, "must be a letter"),
@@ -201,7 +201,7 @@ on_every_database! {
     async fn types_that_are_added_at_once_get_codes_of_their_own_and_there_is_an_end(database: &Database) {
         let store = database.store().await;
         let adding = (0..8).map(|task| {
-            // With connections of its own, as another process has them.
+            // With its own connections, like another process.
             async move {
                 let store = database.store().await;
                 for number in 0..4 {
@@ -224,7 +224,7 @@ on_every_database! {
         assert_eq!(store.remove_resource_type(&name("more_200"), Clock::system().now()).await.expect("an answer"), Removal::Removed(None));
         assert_eq!(add(&store, "too_many", None).await, Addition::Full(256));
         let (code, _, told) = catalogue(database, &["add", "too_many"]);
-        assert_eq!((code, told.as_str()), (Some(1), "error: there are 256 resource types, those removed included: the most\n"));
+        assert_eq!((code, told.as_str()), (Some(1), "error: 256 resource types are the maximum, and removed ones count\n"));
         assert_eq!(add(&store, "more_200", None).await, Addition::Added, "it has its place");
         assert_eq!(codes().await.into_iter().collect::<BTreeSet<_>>().len(), 256);
     }
@@ -235,7 +235,7 @@ on_every_database! {
         for (added, path) in [("webhook", "webhooks"), ("gadget", "gadgets")] {
             assert_eq!(add(&service.store, added, Some(path)).await, Addition::Added);
         }
-        // From now on, and for five seconds, this service knows both.
+        // For the next five seconds, this service has both in its cache.
         let write = async |entry: serde_json::Value| service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": [entry]})).await.status;
         assert_eq!(write(least("log_0")).await, 201);
         let removing = ["webhook", "gadget"].map(|removed| {
@@ -254,7 +254,7 @@ on_every_database! {
         let [webhook, gadget] = removing.map(|command| command.wait_with_output().expect("it ends"));
         let told = text(&webhook.stderr);
         assert_eq!(webhook.status.code(), Some(1), "{told}");
-        assert!(told.contains("it was used while it was removed, and stays: webhook is in use: organization org_a"), "{told}");
+        assert!(told.contains("it was used during the removal, and stays: webhook is in use: organization org_a"), "{told}");
         assert_eq!(gadget.status.code(), Some(0), "{}", text(&gadget.stderr));
         let listed = catalogue(database, &["list"]).1;
         assert!(listed.contains("webhook\twebhooks") && !listed.contains("gadget"), "{listed}");

@@ -1,4 +1,4 @@
-//! The command line: exit codes, where options come from, keys, and what is never logged.
+//! The command line: exit codes, sources of options, keys, and values that are never logged.
 
 use std::fs;
 use std::path::Path;
@@ -19,15 +19,30 @@ fn write(directory: &Path, name: &str, content: &str) -> String {
 }
 
 #[test]
+fn a_missing_directory_of_the_database_is_named() {
+    for command in ["serve", "migrate"] {
+        let (code, _, stderr) = ran(&[command, "--database-url", "sqlite:///nowhere/a.db"], &[]);
+        assert_eq!(code, Some(1), "{command}: {stderr}");
+        assert!(
+            stderr.contains("there is no directory /nowhere; create it, or name another file"),
+            "{command}: {stderr}"
+        );
+    }
+}
+
+#[test]
 fn wrong_usage_exits_2_and_says_what_is_allowed() {
     for (arguments, told) in [
         (&["serv"][..], "a similar subcommand exists: 'serve'"),
         (&["serve", "--rest", "maybe"], "[possible values: on, off]"),
         (&["serve", "--queue-entries", "1"], "1 is not in 1000.."),
         (&["keys", "create", "--organization", "a", "--scope", "x"], "must be read, write, verify or erase, got \"x\""),
-        (&["keys", "create", "--scope", "read"], "name an --organization ORG, or say --all-organizations"),
+        (&["keys", "create", "--scope", "read"], "<--organization <ORG>|--all-organizations>"),
         (&["keys", "create", "--organization", "a"], "--scope"),
-        (&["keys", "create", "--organization", "a", "--all-organizations", "--scope", "read"], "exclude each other"),
+        (
+            &["keys", "create", "--organization", "a", "--all-organizations", "--scope", "read"],
+            "cannot be used with '--all-organizations'",
+        ),
         (&["keys", "create", "--organization", "", "--scope", "read"], "must be 1 to 256 bytes, got 0"),
         (&["keys", "create", "--organization", "a", "--scope", "read", "--expires-in", "soon"], "--expires-in"),
         (&["import"], "<FILE|->"),
@@ -193,7 +208,7 @@ fn an_origin_is_what_a_browser_sends() {
     for origin in
         ["https://a.example/", "a.example", "https://", "https://a.example/path", "ftp://a.example", "", "null"]
     {
-        // With an end of its own, should the origin be taken.
+        // If the origin were accepted, the invalid address would still end the process.
         let elsewhere = ["--cors-origin", origin, "--listen", "nowhere.invalid:1"];
         let serve = ["serve", "--database-url", "sqlite:///nowhere/at/all.db"];
         let (code, _, stderr) = ran(&[&serve[..], &elsewhere].concat(), &[]);
@@ -228,7 +243,7 @@ on_every_database! {
     async fn organizations_are_made_and_listed(database: &Database) {
         let environment = [("AUDITLOG_DATABASE_URL", database.url.as_str())];
         assert_eq!(ran(&["organizations", "create", "org_b"], &environment).0, Some(0));
-        assert!(ran(&["organizations", "create", "org_b"], &environment).2.contains("is there already"));
+        assert!(ran(&["organizations", "create", "org_b"], &environment).2.contains("already exists"));
         let (_, listed, _) = ran(&["organizations", "list"], &environment);
         assert!(listed.starts_with("org_b\t0\t"), "{listed}");
     }
@@ -334,7 +349,7 @@ fn nothing_stops_because_nobody_hears_it() {
             auditlog().args(arguments).env("AUDITLOG_DATABASE_URL", &url).stderr(full()).output().expect("it runs");
         assert_eq!(run.status.code(), Some(0), "{arguments:?}");
     }
-    // A log whose reader goes away: the service serves, and drains.
+    // If the reader of its log goes away, the service still serves and drains.
     let mut service = Process::serve(&url);
     service.log = std::sync::mpsc::channel().1;
     std::thread::sleep(std::time::Duration::from_millis(200));

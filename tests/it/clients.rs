@@ -1,5 +1,5 @@
-//! Software that this project did not write, against a real process: Python's grpcio with reflection, health and
-//! stubs of its own, and a browser's gRPC-Web by connect-web. `.ci/install` installs them.
+//! Third-party clients against a real process: Python's grpcio with reflection, health checks and its own stubs, and
+//! gRPC-Web of a browser with connect-web. `.ci/install` installs them.
 
 use std::process::Command;
 
@@ -7,10 +7,10 @@ use crate::support::process::{create_key, output, program, text};
 use crate::support::{Backend, Database, Process, on_every_database};
 
 const ORGANIZATION: &str = "org_abc123";
-/// Where `.ci/install` puts Python's packages.
+/// The Python with the packages that `.ci/install` installs.
 pub const PYTHON: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/../clients/bin/python3");
 
-/// Runs a client of a service that holds the demo's entries; gives what it printed.
+/// Runs a client against a service with the demo's entries. Returns its output.
 fn run(database: &Database, mut client: Command) -> String {
     let key = create_key(&database.url, &["--organization", ORGANIZATION, "--scope", "read", "--scope", "write"]);
     let service = Process::serve(&database.url);

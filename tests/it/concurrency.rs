@@ -1,4 +1,4 @@
-//! Invariants 1 to 6 of the design, under many writers, readers and replicas at once.
+//! Invariants 1 to 6 of the design, with many concurrent writers, readers and replicas.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const READERS: u64 = 4;
 const REPLICAS: u64 = 3;
 const REQUESTS: u64 = 40;
 
-/// What a writer knows to be durable.
+/// The entries that a writer knows to be durable.
 type Acknowledged = Vec<(&'static str, NewEntry, Written)>;
 
 /// A clock that jumps back and forth within two seconds.
@@ -42,7 +42,7 @@ struct Writer {
     query: Query,
     random: StdRng,
     acknowledged: Acknowledged,
-    /// Ids that came only in refused requests.
+    /// Ids that only appeared in refused requests.
     refused: Vec<(&'static str, EntryId)>,
 }
 
@@ -57,8 +57,8 @@ impl Writer {
         replica.write(Batch { organization, key_id, catalogue: catalogue(), entries }).await
     }
 
-    /// The same request to all replicas at once, as from a client that is quick to retry: one of them
-    /// writes, the others say what it wrote.
+    /// Sends the same request to all replicas at once, like a client that retries early. One replica writes the
+    /// entries; the others must return what it wrote.
     async fn write_everywhere(&self, to: &str, entries: &[NewEntry]) -> Vec<Written> {
         let tries = (0..self.replicas.len()).map(|replica| self.write_by(replica, to, entries.to_vec()));
         let outcomes: Vec<_> =
@@ -87,16 +87,16 @@ impl Writer {
             let mut entries: Vec<_> =
                 (0..self.random.random_range(1..=4)).map(|place| self.new_entry(request, place)).collect();
             match self.random.random_range(0..10) {
-                // A duplicate inside the request.
+                // A duplicate within the request.
                 0 => entries.push(entries[0].clone()),
-                // A retry of something older, together with something new.
+                // A retry of an older entry, together with new ones.
                 1 | 2 => {
                     let known: Vec<_> = self.acknowledged.iter().filter(|(org, ..)| *org == to).collect();
                     if let Some((_, known, _)) = known.choose(&mut self.random) {
                         entries.insert(0, known.clone());
                     }
                 }
-                // A conflict: all of the request must vanish.
+                // A conflict: none of the request's entries may be stored.
                 3 => {
                     if let Some((_, known, _)) = self.acknowledged.iter().find(|(org, ..)| *org == to) {
                         entries.push(entry(known.content.id.as_str(), 5_000));
@@ -114,7 +114,7 @@ impl Writer {
                 false => self.write(to, entries.clone()).await.expect("written"),
             };
             self.read_own(to, &written).await;
-            // A retry after an outcome that the writer did not learn: by another replica, and twice at once.
+            // A retry after an unknown outcome: on another replica, and twice at once.
             if self.random.random_bool(0.3) {
                 let (again, twice) = tokio::join!(self.write(to, entries.clone()), self.write(to, entries.clone()));
                 for retried in [again.expect("a replay"), twice.expect("a replay")] {
@@ -132,7 +132,7 @@ impl Writer {
         self
     }
 
-    /// Invariant 1: what is acknowledged is there, for everybody, at once.
+    /// Invariant 1: an acknowledged entry is readable by everybody at once.
     async fn read_own(&self, to: &str, written: &[Written]) {
         for one in written {
             let read = self.query.get("key", &organization(to), &one.id).await.expect("acknowledged means readable");
@@ -141,11 +141,11 @@ impl Writer {
     }
 }
 
-/// A walk by cursor: the entries of its first moment and the ids that it saw.
+/// A walk by cursor, with the total of its first page and the entries that it saw.
 struct Walk {
     organization: &'static str,
     filter: Filter,
-    /// The numbers that there were when it began: the unfiltered total of one moment.
+    /// The total that the first page reported.
     total: i64,
     seen: Vec<(Timestamp, i64)>,
 }
@@ -171,7 +171,7 @@ async fn walk(query: &Query, of: &'static str, filter: Filter, random: &mut StdR
     }
 }
 
-/// Walks until `done`.
+/// Starts one walk after the other until `done`.
 async fn read(query: Query, seed: u64, done: Arc<AtomicBool>, walks: Arc<AtomicUsize>) -> Vec<Walk> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut finished = Vec::new();
@@ -193,7 +193,7 @@ async fn read(query: Query, seed: u64, done: Arc<AtomicBool>, walks: Arc<AtomicU
     finished
 }
 
-/// Replicas on the same database: on PostgreSQL and on SQLite each with connections of its own.
+/// Opens replicas on the same database, each with its own connections.
 async fn replicas(database: &Database) -> Vec<Store> {
     let mut stores = Vec::new();
     for _ in 0..REPLICAS {
@@ -214,7 +214,7 @@ fn check_log(of: &str, entries: &[Entry], acknowledged: &HashMap<(&str, EntryId)
         let key = (of, entry.content.id.clone());
         let (sent, written) = acknowledged.get(&key).unwrap_or_else(|| panic!("{of} has {key:?}, which nobody wrote"));
         assert_eq!(entry.content, sent.content);
-        // Without a timestamp it is the writer's clock, which is behind where another replica's is ahead.
+        // Without a client timestamp, the service uses the writer's clock. Another replica's clock may be ahead of it.
         assert!(sent.timestamp.map_or(entry.timestamp <= written.recorded_at, |sent| entry.timestamp == sent));
         assert_eq!((entry.seq, entry.recorded_at), (written.seq, written.recorded_at));
     }
@@ -222,14 +222,14 @@ fn check_log(of: &str, entries: &[Entry], acknowledged: &HashMap<(&str, EntryId)
     assert_eq!(entries.len(), expected, "{of}: acknowledged and stored");
 }
 
-/// Invariants 4 and 5: what was there at the first page, in order, once.
+/// Invariants 4 and 5: a walk returns the entries that existed at its first page, in order, once each.
 fn check_walk(walk: &Walk, entries: &[Entry]) {
     let matches = |entry: &Entry| walk.filter.actions.is_empty() || walk.filter.actions.contains(&entry.content.action);
     let (timestamp, seq) = (|entry: &Entry| entry.timestamp, |entry: &Entry| entry.seq);
     assert_eq!(walk.seen.len() as i64, walk.total, "{}: total and walked", walk.organization);
     let mut in_order: Vec<_> = entries.iter().filter(|entry| matches(entry)).map(seq).collect();
     in_order.sort_unstable();
-    // The matching entry with the total-th number was the last of the walk's first moment.
+    // By sequence number, the first `total` matching entries existed when the walk began.
     let Some(last) = (walk.total as usize).checked_sub(1).map(|place| in_order[place]) else {
         return;
     };

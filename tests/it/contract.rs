@@ -1,5 +1,5 @@
-//! The same requests, good and bad, to REST in the service, to REST in a gateway, and to gRPC: the same entries,
-//! totals, cursors and codes.
+//! Sends the same requests, valid and invalid, to REST of the service, REST of a gateway, and gRPC. Entries, totals,
+//! cursors and codes must be the same.
 
 use auditlog::access::Scope;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -16,7 +16,7 @@ use crate::support::{Backend, Database, Service, on_every_database, run, say};
 /// Random reads on each database, each followed by up to two cursor pages.
 const READS: usize = 300;
 
-/// Values that an entry of the trail has, and such that none has or may have.
+/// Values from the trail, values without entries, and invalid values.
 fn value(random: &mut StdRng, name: &str) -> String {
     let entry: Value = serde_json::from_str(trail::lines().choose(random).expect("lines")).expect("JSON");
     let own = |key: &str| entry[key].as_str().expect("a string").to_owned();
@@ -76,13 +76,13 @@ fn path(random: &mut StdRng) -> String {
     if query.is_empty() { base } else { format!("{base}?{}", query.join("&")) }
 }
 
-/// Compares the surfaces; gives the code, and the cursor of the next page.
+/// Compares the surfaces. Returns the code and the cursor of the next page.
 async fn compare(surfaces: &Surfaces, path: &str, key: &str) -> (String, Option<String>) {
     let told = surfaces.rest(&Ask::get(path, key)).await;
     match surfaces.grpc(path, key).await {
         Some(Ok(page)) => assert_eq!((told.status, &told.text), (200, &page), "{path}"),
         Some(Err(code)) => assert_eq!(told.code(), code, "{path}: {}", told.text),
-        // REST says no as well, to whoever may know.
+        // If gRPC cannot express the request, REST must refuse it.
         None => assert!((400..=404).contains(&told.status), "{path}: {}", told.text),
     }
     let cursor = told.body()["pagination"]["nextCursor"].as_str().map(str::to_owned);
@@ -172,7 +172,7 @@ on_every_database! {
                 _ => {}
             }
             let body = serde_json::to_vec(&json!({"auditLogs": entries})).expect("JSON");
-            // Whichever comes first writes, so that the three must agree in all but that.
+            // The first call writes and the others replay, so `replayed` may differ.
             let grpc = surfaces.grpc_write("org_w", key, &body).await.expect("a request");
             let told = surfaces.rest(&Ask::post("/v1/org_w/audit-logs", key, body)).await;
             *codes.entry(told.code()).or_default() += 1;

@@ -1,4 +1,4 @@
-//! Cross-origin calls: which pages a browser lets call, on REST and on gRPC-Web.
+//! Cross-origin calls: the pages that a browser lets call REST and gRPC-Web.
 
 use reqwest::{Method, Response};
 
@@ -6,7 +6,7 @@ use crate::support::process::create_key;
 use crate::support::{Backend, Database, Process, on_every_database};
 
 const LIST: &str = "/v1/org_a/audit-logs";
-/// What gRPC-Web calls.
+/// A path of gRPC-Web.
 const WEB: &str = "/auditlog.v1.AuditLogService/ListAuditLogs";
 
 async fn sent(request: reqwest::RequestBuilder) -> Response {

@@ -1,4 +1,4 @@
-//! `auditlog demo`: what it prints works when it is pasted.
+//! The commands that `auditlog demo` prints work when pasted.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::{ChildStdout, Command, Stdio};
 use crate::support::process::{auditlog, program, text};
 use crate::support::{Process, database, say};
 
-/// A demo in `directory`, and the lines of its standard output up to the last.
+/// A demo in `directory`, and the lines of its standard output.
 fn demo(directory: &Path, arguments: &[&str]) -> (Process, Vec<String>) {
     let mut command = auditlog();
     command.arg("demo").args(["--listen", "127.0.0.1:0"]).args(arguments).current_dir(directory).stdout(Stdio::piped());
@@ -34,7 +34,7 @@ fn its_commands_work_when_they_are_pasted() {
     let commands: Vec<_> = lines.iter().filter(|line| starts.iter().any(|start| line.starts_with(start))).collect();
     assert_eq!((exports.len(), commands.len()), (2, 11), "{lines:?}");
     let curl = program(&["curl"], &["--version"]).is_some();
-    // No package registry of CI has it; there, another client asks the same by reflection.
+    // CI has no package of grpcurl; there, another client makes the same calls through reflection.
     let grpcurl = Command::new("grpcurl").arg("--version").output().is_ok_and(|output| output.status.success());
     if !grpcurl {
         say("grpcurl: NOT TESTED (not installed)");
@@ -44,7 +44,7 @@ fn its_commands_work_when_they_are_pasted() {
             continue;
         }
         let script = format!("set -o pipefail; {}; {command}", exports.join("; "));
-        // From another directory, as from another terminal.
+        // In another directory, as in another terminal.
         let run = Command::new("bash")
             .args(["-c", &script])
             .current_dir("/")

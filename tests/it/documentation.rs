@@ -1,5 +1,5 @@
-//! The snippets of the public documentation, with nothing changed but host and key, and all blocks of the README
-//! and of docs/, run by their own languages against real processes.
+//! Runs the documentation against real processes: the snippets of the public API documentation, with only host and key
+//! replaced, and all blocks of the README and docs/.
 
 mod blocks;
 mod exempt;
@@ -22,14 +22,14 @@ use crate::support::{Backend, Database, Process, on_every_database};
 const HOST: &str = "https://api.freddy.aitronos.com";
 const SNIPPETS: [&str; 4] = ["all_logs", "by_resource_type", "by_specific_resource", "by_date_range"];
 
-/// The code of the public documentation in one language.
+/// The code blocks of the public documentation in one language.
 fn documentation(language: &str) -> Vec<String> {
     let page = file("tests/data/list-audit-logs.md");
     let fences = page.split("```").skip(1).step_by(2);
     fences.filter_map(|block| block.strip_prefix(&format!("{language}\n"))).map(|code| code.trim().to_owned()).collect()
 }
 
-/// A service with the documentation's entries, and a key for it.
+/// A service with the demo's entries, and a key for it.
 fn started(database: &Database) -> (Process, String) {
     let key = create_key(&database.url, &["--organization", "org_abc123", "--scope", "read", "--scope", "write"]);
     let service = Process::serve(&database.url);
@@ -46,7 +46,7 @@ fn succeeded(output: Output) -> String {
     text(&output.stdout)
 }
 
-/// What the entries of each snippet's request make it print.
+/// Checks the output of a snippet against the demo's entries.
 fn check_printed(snippet: &str, printed: &str) {
     let expected = match snippet {
         "all_logs" => "Found 402 audit logs\n",
@@ -71,7 +71,7 @@ on_every_database! {
         let snippets = documentation("bash");
         assert_eq!(snippets.len(), SNIPPETS.len());
         for (snippet, name) in snippets.iter().zip(SNIPPETS) {
-            // The page lost the line break that followed each backslash.
+            // The page has lost the line break after each backslash.
             let script = snippet.replace(HOST, &service.url("")).replace("\\ -H", "\\\n  -H");
             let run = Command::new(bash).args(["-c", &script]).env("FREDDY_API_KEY", &key).output().expect("it runs");
             let page: Value = serde_json::from_str(&succeeded(run)).expect("JSON");
@@ -91,7 +91,7 @@ on_every_database! {
         let blocks = documentation("python");
         assert_eq!(blocks.len(), SNIPPETS.len());
         for (block, name) in blocks.iter().zip(SNIPPETS) {
-            // The page lost its line breaks, without which it is no Python; the file has them again.
+            // The page has lost its line breaks, without which it is not valid Python. The file restores them.
             let snippet = file(&format!("tests/data/snippets/{name}.py"));
             let squeezed = |text: &str| text.split_whitespace().collect::<String>();
             assert_eq!(squeezed(&snippet), squeezed(block), "{name} is the documentation's");
@@ -135,7 +135,7 @@ on_every_database! {
     }
 }
 
-/// A test for each page, on each database.
+/// Defines a test for each page, on each database.
 macro_rules! pages {
     ($($name:ident: $path:literal,)+) => {
         const PAGES: &[&str] = &[$($path),+];

@@ -1,4 +1,4 @@
-//! Erasure: values and salts go, hashes and records stay, and every leaf, count and page is what it was.
+//! Erasure removes values and salts, keeps hashes and records, and leaves every leaf, count and page unchanged.
 
 mod commands;
 mod planted;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auditlog::access::Scope;
+use auditlog::counts::EntryCounter;
 use auditlog::domain::{
     Action, Change, Clock, Content, EntryId, Erased, ErasureReason, Group, Identifier, JsonText, Metadata, Name,
     NewEntry, Random, ResourceType,
@@ -18,7 +19,6 @@ use auditlog::error::Error;
 use auditlog::grpc::pb::erase_audit_logs_request::Target as Asked;
 use auditlog::grpc::pb::{EntryIds, EraseAuditLogsRequest, EraseAuditLogsResponse};
 use auditlog::ingest::{Eraser, Erasure, ErasureReport, Ingest, Target};
-use auditlog::marks::Folder;
 use auditlog::metrics::Metrics;
 use auditlog::store::{ErasureCount, Store};
 use auditlog_verify::merkle::Hash;
@@ -34,11 +34,11 @@ use crate::support::service::with_key;
 use crate::support::{Backend, Database, Service, on_every_database};
 
 const ORG: &str = "org_a";
-/// The code of the type `user`.
+/// The code of the resource type `user`.
 const USER: ResourceType = ResourceType(5);
 const REASON: &str = "Request 4711, article 17";
 
-/// What only people have: each value ends with `mark`, to search for.
+/// An entry whose personal values all end with `mark`, so that a test can search for them.
 pub fn person(id: &str, user: &str, resource: (ResourceType, &str), mark: &str) -> NewEntry {
     let name = |what: &str| Name::optional(format!("{what} {mark}")).expect("a name");
     let json = |text: String| JsonText::parse(&text).expect("JSON");
@@ -91,28 +91,28 @@ fn extent(entries: i64, groups: i64) -> ErasureCount {
     ErasureCount { entries, groups }
 }
 
-/// Of whom what is erased, by number.
+/// The erased groups of each entry that has any, by sequence number.
 async fn erased(store: &Store) -> BTreeMap<i64, String> {
     let entries = all(store, ORG).await.into_iter().filter(|entry| !entry.erased.is_empty());
     let names = |erased: Erased| erased.groups().map(Group::name).collect::<Vec<_>>().join(" ");
     entries.map(|entry| (entry.seq, names(entry.erased))).collect()
 }
 
-/// The leaves in order.
+/// The leaf hashes in order.
 async fn leaves(store: &Store) -> Vec<Hash> {
     let sealed = store.sealed(&organization(ORG), 0, i64::MAX, 1_000_000).await.expect("read");
     sealed.into_iter().map(|sealed| sealed.leaf).collect()
 }
 
-/// That the counts are those of the entries.
-async fn check_marks(store: &Store) {
-    let folder = Folder::new(store.clone());
-    folder.fold_all(&organization(ORG), |_| ()).await.expect("it is folded");
-    let checked = folder.check(&organization(ORG), |_| ()).await.expect("it is checked");
+/// Checks the running counts against the entries.
+async fn check_counts(store: &Store) {
+    let counter = EntryCounter::new(store.clone());
+    counter.count_all(&organization(ORG), |_| ()).await.expect("it is counted");
+    let checked = counter.check(&organization(ORG), |_| ()).await.expect("it is checked");
     assert_eq!(checked.faults, []);
 }
 
-/// Four entries: by ada on a rule, by ada on herself, by bob on ada, by bob on a rule whose id is ada's.
+/// Writes four entries: by ada on a rule, by ada on herself, by bob on ada, and by bob on a rule with the id `ada`.
 pub async fn four(ingest: &Ingest) -> Vec<NewEntry> {
     let entries = vec![
         person("log_1", "ada", (ResourceType(3), "rule_1"), "one"),
@@ -146,8 +146,9 @@ on_every_database! {
         assert_eq!(eraser.extent(&content).await.expect("an extent"), extent(0, 0));
         assert_eq!(leaves(&store).await[..4], before[..], "no leaf changes");
         assert_eq!(check_log(&store, ORG).await, 6);
-        check_marks(&store).await;
-        // A retry of the write is answered as before, whatever is gone; another content of what is left is not.
+        check_counts(&store).await;
+        // A retry of the write gets the same answer, although values are erased. A retry with different remaining
+        // content is a conflict.
         let replayed = write(&ingest, ORG, sent).await.expect("replayed");
         assert!(replayed.iter().all(|written| written.replayed) && replayed[0].leaf == before[0]);
         let other = person("log_3", "bob", (USER, "ada"), "other");
@@ -188,7 +189,7 @@ on_every_database! {
         assert_eq!((forgotten.extent, forgotten.recorded.len()), (extent(3, 4), 2));
         let expected = [(1, "actor"), (2, "actor content"), (3, "content")].map(|(seq, groups)| (seq, groups.to_owned()));
         assert_eq!(erased(&store).await, expected.into());
-        // Who erases is in the record, and no one can erase that.
+        // The record names the eraser, and nobody can erase that.
         let record = eraser.erase(erasure(of_user("key:ErasersKey01"), both())).await.expect("nothing to do");
         assert_eq!((record.extent, record.recorded), (extent(0, 0), vec![]));
         assert_eq!(eraser.erase(erasure(of_user("nobody"), both())).await.expect("nothing to do").extent, extent(0, 0));
@@ -202,7 +203,7 @@ on_every_database! {
             let entries = (first..first + 500).map(|number| person(&format!("log_{number}"), if number % 7 == 0 { "bob" } else { "ada" }, (USER, "ada"), "x"));
             write(&ingest, ORG, entries.collect()).await.expect("written");
         }
-        check_marks(&store).await;
+        check_counts(&store).await;
         let eraser = Eraser::new(store.clone(), Clock::system(), Random::system(), Duration::ZERO, None, &Metrics::default());
         let erasure = erasure(of_user("ada"), both());
         assert_eq!(eraser.extent(&erasure).await.expect("an extent"), extent(7_000, 13_000));
@@ -218,7 +219,7 @@ on_every_database! {
         assert_eq!(groups, 13_000);
         assert!((4..=8).contains(&calls), "{calls} calls with time for one transaction each");
         check_log(&store, ORG).await;
-        check_marks(&store).await;
+        check_counts(&store).await;
     }
 
     async fn whatever_is_written_and_erased_at_once_the_log_holds(database: &Database) {
@@ -264,7 +265,7 @@ on_every_database! {
         assert_eq!(groups.iter().sum::<i64>(), gone as i64, "each group is erased by one of them");
         assert!(gone > 200, "{gone} groups are gone");
         check_log(&store, ORG).await;
-        check_marks(&store).await;
+        check_counts(&store).await;
         let eraser = eraser(&store);
         for user in ["u0", "u1", "u2", "u3"] {
             eraser.erase(erasure(of_user(user), both())).await.expect("erased");
@@ -281,12 +282,12 @@ on_every_database! {
         let eraser = eraser(&store);
         let refused = eraser.erase(erasure(of_user("ada"), both())).await.expect_err("one is refused");
         let Error::Tampered(violations) = refused else { panic!("{refused}") };
-        // It is met once as an entry of the user's, and once as one about the user.
+        // The scan meets it twice: as an entry by the user, and as an entry about the user.
         assert!(violations.iter().all(|one| one.description.starts_with("entry log_2 (number 2) is not what its leaf says")), "{violations:?}");
         assert_eq!(erased(&store).await, [(1, "actor".to_owned()), (3, "content".to_owned())].into());
         assert!(all(&store, ORG).await.iter().any(|entry| entry.content.user_name.as_ref().is_some_and(|name| name.as_str() == "Mallory")));
         assert!(matches!(eraser.erase(erasure(of_entries(&["log_2"]), both())).await, Err(Error::Tampered(_))));
-        // A group that was nulled without a record is evidence as well.
+        // A group that was set to NULL without a record is evidence too.
         execute(database, "UPDATE audit_logs SET erased = 4, resource_name = NULL, changes = '[]' WHERE id = 'log_4'").await;
         assert!(matches!(eraser.erase(erasure(of_entries(&["log_4"]), both())).await, Err(Error::Tampered(_))));
         assert_eq!(store.head(&organization(ORG)).await.expect("read"), Some(6), "nothing more is recorded");
@@ -316,7 +317,7 @@ on_every_database! {
     }
 }
 
-/// A request to erase with groups by default.
+/// A request to erase the default groups.
 pub fn request(target: Asked, dry_run: bool) -> EraseAuditLogsRequest {
     let (organization_id, reason) = (ORG.to_owned(), REASON.to_owned());
     EraseAuditLogsRequest { organization_id, target: Some(target), groups: Vec::new(), reason, dry_run }

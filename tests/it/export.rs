@@ -1,4 +1,4 @@
-//! `auditlog export`: what comes out is what went in, through kills and restarts, in constant memory.
+//! `auditlog export`: the output equals the input, also after kills and restarts, in constant memory.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,10 +14,11 @@ use crate::support::trail::{self, ENTRIES, ORGANIZATION, lines};
 use crate::support::{Backend, Database, Process, on_every_database, say};
 use crate::trail::{Asked, model};
 
-/// Filters on each database.
+/// Random filters on each database.
 const FILTERS: usize = 12;
-/// What a process may need for an export of any length, in KiB, and what it may need more for ten times the
-/// entries: less than these entries take, and more than what a few more connections hold of SQLite's pages.
+/// The memory limit of a process during an export, in KiB. `GROWTH` is the limit for the difference between 8,000 and
+/// 80,403 entries: less than the additional entries need, but more than the SQLite page caches of a few more
+/// connections.
 const MEMORY: u64 = 64 * 1024;
 const GROWTH: u64 = 16 * 1024;
 
@@ -36,14 +37,14 @@ fn id(line: &str) -> String {
     serde_json::from_str::<Value>(line).expect("JSON")["id"].as_str().expect("an id").to_owned()
 }
 
-/// The trail's lines of one resource type, as a file.
+/// The lines of the trail with one resource type, as a file.
 fn of_type(name: &str) -> Vec<u8> {
     let marked = format!("\"resourceType\":\"{name}\"");
     lines().iter().filter(|line| line.contains(&marked)).flat_map(|line| [line, "\n"].concat().into_bytes()).collect()
 }
 
-/// Exports what is after the trail's first `skipped` lines and compares it with the rest. The most memory that
-/// the client needed, in KiB, and its last words.
+/// Exports the entries after the first `skipped` lines of the trail and compares them with the rest. Returns the
+/// client's peak memory in KiB and its standard error.
 fn export_and_compare(service: &Process, key: &str, skipped: usize) -> (u64, String) {
     let after = skipped.checked_sub(1).map(|last| id(&lines()[last]));
     let arguments: Vec<_> = after.iter().flat_map(|id| ["--after", id]).collect();
@@ -64,7 +65,7 @@ fn export_and_compare(service: &Process, key: &str, skipped: usize) -> (u64, Str
 }
 
 on_every_database! {
-    /// The trail was imported, so that this is the whole round.
+    /// The trail was imported, so this compares the complete round trip.
     async fn the_trail_comes_out_as_it_went_in_and_its_length_costs_no_memory(database: &Database) {
         let Some(trail) = trail::database(database.backend).await else { return };
         let (service, key) = (Process::serve(&trail.url), reader(trail));
@@ -88,7 +89,7 @@ on_every_database! {
         let (service, key, expected) = (Process::serve(&trail.url), reader(trail), of_type("rule"));
         let mut child = export(&service, &key, &["--resource-type", "rule"]).spawn().expect("it starts");
         let mut pipe = child.stdout.take().expect("a pipe");
-        // It waits for its reader, so that it is killed in the middle.
+        // The export blocks until its output is read, so this kills it in the middle.
         let mut written = vec![0; expected.len() / 3];
         pipe.read_exact(&mut written).expect("so much");
         child.kill().expect("it is killed");
@@ -109,7 +110,7 @@ on_every_database! {
         };
         let torn = go_on();
         assert_eq!(torn.status.code(), Some(1));
-        assert!(text(&torn.stderr).contains("its last line is torn; remove that line, and name the id of the one before"), "{}", text(&torn.stderr));
+        assert!(text(&torn.stderr).contains("its last line is incomplete; remove that line, and give the id of the line before"), "{}", text(&torn.stderr));
         assert!(fs::read(&path).expect("the file") == written, "it was left alone");
         fs::write(&path, &written[..whole]).expect("the file");
         let rest = go_on();
@@ -127,7 +128,7 @@ on_every_database! {
         pipe.read_exact(&mut written).expect("so much");
         service.kill();
         let reading = std::thread::spawn(move || pipe.read_to_end(&mut written).map(|_| written));
-        // Long enough for tries that fail.
+        // Long enough for retries that fail.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         assert!(child.try_wait().expect("it can be asked").is_none(), "it waits");
         let begun = Instant::now();
@@ -141,7 +142,7 @@ on_every_database! {
 
     async fn an_export_that_broke_off_ends_where_it_would_have(database: &Database) {
         let key = create_key(&database.url, &["--organization", ORGANIZATION, "--scope", "read", "--scope", "write"]);
-        // The trail's longest lines, for more than a connection holds before it is read.
+        // Uses the longest lines of the trail, so that the data exceeds the buffers of a connection.
         let mut long: Vec<_> = lines().iter().collect();
         long.sort_by_key(|line| std::cmp::Reverse(line.len()));
         let write = |service: &Process, numbers: std::ops::Range<usize>| {
@@ -183,7 +184,7 @@ on_every_database! {
         let output = child.wait_with_output().expect("it ends");
         let written = text(&written);
         let last = id(written.lines().last().expect("a line"));
-        let told = format!("The API key was revoked; {} entries were written, go on with --after {last}", written.lines().count());
+        let told = format!("The API key was revoked; {} entries were written; continue with --after {last}", written.lines().count());
         assert_eq!(output.status.code(), Some(1));
         assert!(text(&output.stderr).contains(&told), "{told:?} in {}", text(&output.stderr));
     }
@@ -216,7 +217,7 @@ on_every_database! {
         assert!(matched > 1_000, "the filters match something: {matched}");
     }
 
-    /// What the trail has not: absent names, empty values, numbers and escapes of every kind.
+    /// Values that the trail lacks: absent names, empty values, and all kinds of numbers and escapes.
     async fn an_export_can_be_imported_and_exported_again(database: &Database) {
         let (service, key) = (Process::serve(&database.url), create_key(&database.url, &["--all-organizations", "--scope", "read", "--scope", "write"]));
         let odd = r#"{"id":"log_odd","organizationId":"org_bcd","timestamp":"1969-12-31T23:59:59.999999Z","resourceType":"rule","resourceId":"é → \"\\","action":"shared","userId":"u\u2028","changes":[{"field":"","oldValue":{"b":9007199254740993,"a":1e400,"a":"\u00e9é\u0000"},"newValue":null},{"field":"\u001b\n","oldValue":-0.0,"newValue":[]}],"metadata":{"ipAddress":null,"userAgent":"","source":null,"a key":"x"},"traceId":"4bf92f35"}"#;

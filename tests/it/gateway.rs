@@ -1,4 +1,4 @@
-//! `auditlog gateway`: REST as the service itself gives it, and nothing of its own but patience.
+//! `auditlog gateway`: REST exactly as the service returns it, plus retries.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::support::{Backend, Database, Process, Upstream, on_every_database, ru
 
 const LIST: &str = "/v1/org_a/audit-logs";
 
-/// A gateway on a free port, ready to be asked.
+/// A gateway on a free port, and a client.
 fn gateway(upstream: &str) -> (Process, reqwest::Client) {
     (Process::gateway(upstream, &["--drain-delay", "0s"]), reqwest::Client::new())
 }
@@ -25,7 +25,7 @@ async fn sent(request: RequestBuilder) -> Response {
     request.send().await.expect("an answer")
 }
 
-/// Status, the headers that the service itself sets, and body.
+/// The status, all headers but the date, and the body.
 async fn shown(response: Response) -> (u16, Vec<(String, String)>, String) {
     let status = response.status().as_u16();
     let mut headers: Vec<_> = response
@@ -38,7 +38,7 @@ async fn shown(response: Response) -> (u16, Vec<(String, String)>, String) {
     (status, headers, response.text().await.expect("text"))
 }
 
-/// What `grpc-timeout` says.
+/// Parses `grpc-timeout`.
 fn timeout(metadata: &tonic::metadata::MetadataMap) -> Duration {
     let text = metadata.get("grpc-timeout").expect("a deadline").to_str().expect("ASCII");
     let (digits, unit) = text.split_at(text.len() - 1);
@@ -125,7 +125,7 @@ on_every_database! {
     }
 }
 
-/// What the service says of a request that is late, and so its gateway.
+/// The message for a late request, from the service and so from its gateway.
 const LATE: &str = "The request took longer than it may; what it writes may still be written, and its ids tell";
 
 #[test]
@@ -174,7 +174,7 @@ fn who_asks_and_until_when_is_sent_on() {
 #[test]
 fn entries_have_ids_before_they_are_first_sent() {
     run(async {
-        // Twice it hears of the call and breaks before it answers.
+        // The upstream gets the call twice and fails before it answers.
         let (upstream, url) = Upstream::start([Status::unavailable("broken"), Status::cancelled("h2 error")]).await;
         let (gateway, http) = gateway(&url);
         let mut unnamed = least("");
@@ -221,7 +221,7 @@ fn what_the_service_says_itself_is_not_tried_again() {
 #[test]
 fn a_service_that_hangs_is_late_and_not_away() {
     run(async {
-        // Connections are taken, and nothing is answered.
+        // Connections are accepted, but nothing is answered.
         let hangs = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", hangs.local_addr().expect("an address"));
         let gateway = Process::gateway(&url, &["--request-timeout", "1s"]);

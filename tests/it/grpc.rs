@@ -1,4 +1,4 @@
-//! The gRPC surface: reflection, health, rich errors, limits, and a graceful end.
+//! The gRPC surface: reflection, health, rich errors, limits, and graceful shutdown.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ fn write(audit_logs: Vec<AuditLogInput>) -> WriteAuditLogsRequest {
     WriteAuditLogsRequest { organization_id: "org_a".to_owned(), audit_logs }
 }
 
-/// Code, reason and violated fields.
+/// The code, the reason and the violated fields.
 fn shown(status: &Status) -> (Code, String, Vec<String>) {
     let details = status.get_error_details();
     let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
@@ -221,7 +221,7 @@ on_every_database! {
         let watch = HealthCheckRequest { service: "auditlog.v1.AuditLogService".to_owned() };
         let mut health = HealthClient::new(channel).watch(watch).await.expect("a watch").into_inner();
         assert_eq!(health.message().await.expect("an answer").expect("a status").status, 1);
-        // A write that hangs on another transaction's lock, and is freed while the service drains.
+        // A write that waits for another transaction's lock. The lock is released while the service drains.
         let blocker = hold_head(&database.store().await, "org_a").await;
         let mut client = service.grpc().await;
         let writing = tokio::spawn(async move { client.write_audit_logs(with_key(write(vec![input("log_1")]), &key)).await });
@@ -281,7 +281,7 @@ on_every_database! {
         let key = service.key(Some("org_a"), &BOTH).await;
         let blocker = hold_head(&database.store().await, "org_a").await;
         let (mut client, body) = (service.grpc().await, serde_json::json!({"auditLogs": [crate::rest::least("log_1")]}));
-        // At once, or the second would be known to be late.
+        // Both at once; otherwise the service would predict that the second is late and refuse it.
         let (written, answer) = tokio::join!(
             client.write_audit_logs(with_key(write(vec![input("log_1")]), &key)),
             service.post("/v1/org_a/audit-logs", &key, &body)

@@ -1,4 +1,4 @@
-//! What the command line tells of itself: examples, variables, completions.
+//! The help of the command line: examples, environment variables and completions.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -8,11 +8,11 @@ use clap::CommandFactory;
 use crate::support::process::{ran, text};
 use crate::support::{Backend, Database, Process, database, on_every_database};
 
-/// What commands connect to, and the options of all of them.
+/// Options for the connection, and options that all commands have.
 const CONNECTION: [&str; 7] =
     ["api-key", "config", "database-connections", "database-url", "endpoint", "log", "organization"];
-/// Commands whose `--organization` chooses what they do, so that a variable must not.
-const CHOOSING: [&str; 4] = ["import", "keys", "marks", "signing-key"];
+/// Commands whose `--organization` selects what they change. An environment variable must not set it.
+const CHOOSING: [&str; 4] = ["import", "keys", "running-counts", "signing-key"];
 
 /// Whether an option may come from the environment.
 fn has_variable(command: &str, option: &str) -> bool {
@@ -23,7 +23,7 @@ fn has_variable(command: &str, option: &str) -> bool {
     }
 }
 
-/// The commands that do something, each by its words.
+/// The commands without subcommands, each as its words.
 fn leaves() -> Vec<Vec<String>> {
     fn below(command: &clap::Command, words: &[String], found: &mut Vec<Vec<String>>) {
         if !words.is_empty() && !command.has_subcommands() {
@@ -112,7 +112,7 @@ on_every_database! {
             }
         }
         assert_eq!((draining.0, draining.1.as_str()), (Some(1), ""));
-        assert!(draining.2.contains(&format!("the service at {endpoint}/ is not serving: it starts or drains")), "{}", draining.2);
+        assert!(draining.2.contains(&format!("the service at {endpoint}/ is not serving: it is starting or draining")), "{}", draining.2);
         service.kill();
         let (code, stdout, stderr) = health();
         assert_eq!((code, stdout.as_str()), (Some(1), ""));

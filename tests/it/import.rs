@@ -1,4 +1,4 @@
-//! `auditlog import`: bad lines, forms of input, and a service that comes back.
+//! `auditlog import`: invalid lines, input formats, and a service that restarts.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -18,7 +18,7 @@ fn line(id: &str, organization: &str) -> String {
     entry.to_string()
 }
 
-/// Exit code, standard output, standard error.
+/// Runs an import. Returns the exit code, standard output and standard error.
 fn import(service: &Process, key: &str, lines: &[u8], arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut child = auditlog()
         .args(["import", "-", "--endpoint", &service.url("")])
@@ -108,7 +108,7 @@ on_every_database! {
             packed.finish().expect("it is whole")
         };
         let without_id = |organization: &str| line("x", organization).replace("\"id\":\"x\",", "");
-        // Two files, each of which begins with a mark, as they are and packed; the last one has two, and nothing else.
+        // Three files that begin with a byte order mark, plain and compressed. The last one has two marks and no entry.
         let files = |of: &str| [
             format!("\u{feff}{}\n{}\n", line("log_1", of), line("log_2", of)),
             format!("\u{feff}{}\r\n\u{feff}\n{}\n", line("log_3", of), without_id(of)),
@@ -123,7 +123,7 @@ on_every_database! {
             assert!(summary.starts_with("4 written, 0 already there, 0 skipped"), "{summary}");
             assert_eq!(ids(&service, &key, organization).await[..3], ["log_1", "log_2", "log_3"]);
         }
-        // The id that a line without one gets is that of its text.
+        // The id for a line without one is derived from its text.
         let (code, summary, _) = import(&service, &key, plain.replace('\u{feff}', "").as_bytes(), &[]);
         assert_eq!((code, summary.starts_with("0 written, 4 already there, 0 skipped")), (Some(0), true), "{summary}");
     }
@@ -133,7 +133,7 @@ on_every_database! {
         let (code, summary, told) = import(&service, &key, b"id,organizationId\nlog_1,a\n", &[]);
         assert_eq!(code, Some(1));
         assert!(summary.starts_with("0 written, 0 already there, 2 skipped"), "{summary}");
-        assert!(told.contains("takes one JSON object a line"), "{told}");
+        assert!(told.contains("takes one JSON object per line"), "{told}");
         assert_eq!(import(&service, &key, b"", &[]).0, Some(0), "nothing is no mistake");
     }
 
@@ -160,7 +160,7 @@ on_every_database! {
         let mut input = child.stdin.take().expect("a pipe");
         let lines = |from: usize| (from..from + 600).map(|id| line(&format!("log_{id}"), "a") + "\n").collect::<String>();
         input.write_all(lines(0).as_bytes()).expect("it reads");
-        // The import sends full batches while it waits for more.
+        // The import sends full batches while it waits for more input.
         while ids(&first, &key, "a").await.is_empty() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }

@@ -1,4 +1,4 @@
-//! Writes: numbering, replays, conflicts, and what a refused request leaves behind.
+//! Writes: numbering, replays, conflicts, and the state after a refused request.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub fn organization(id: &str) -> OrganizationId {
     OrganizationId::parse(id).expect("an id")
 }
 
-/// An entry whose content is a function of its id and `variant`.
+/// An entry whose content depends only on its id and `variant`.
 pub fn entry(id: &str, variant: u64) -> NewEntry {
     let identifier = |text: String| Identifier::parse(text).expect("an id");
     let json = |text: String| JsonText::parse(&text).expect("JSON");
@@ -52,7 +52,7 @@ pub fn entry(id: &str, variant: u64) -> NewEntry {
     NewEntry { timestamp: None, content: Arc::new(content) }
 }
 
-/// The default one.
+/// The default catalogue.
 pub fn catalogue() -> Arc<Catalogue> {
     fn named<C>(names: &[&str], code: impl Fn(i16) -> C) -> Vec<Named<C>> {
         let named = |(place, name): (usize, &&str)| Named {
@@ -72,7 +72,7 @@ pub fn start(store: &Store, clock: Clock) -> Ingest {
     Ingest::start(store.clone(), clock, Random::system(), LIMITS, &Metrics::default()).0
 }
 
-/// A reader of `store`.
+/// A query service for `store`.
 pub async fn query(store: &Store) -> Query {
     Query::new(store.clone())
 }
@@ -82,7 +82,7 @@ pub async fn write(ingest: &Ingest, to: &str, entries: Vec<NewEntry>) -> Result<
     ingest.write(Batch { organization, key_id, catalogue: catalogue(), entries }).await
 }
 
-/// All entries, newest first.
+/// All entries of an organization, newest first.
 pub async fn all(store: &Store, of: &str) -> Vec<auditlog::domain::Entry> {
     let (query, limit) = (query(store).await, Limit::parse(Some(100)).expect("a limit"));
     let mut start = Start::Offset(Offset::default());
@@ -97,7 +97,7 @@ pub async fn all(store: &Store, of: &str) -> Vec<auditlog::domain::Entry> {
     }
 }
 
-/// A clock that is set by hand, in microseconds.
+/// A clock that the test sets, in microseconds.
 fn set_clock(at: i64) -> (Clock, Arc<AtomicI64>) {
     let hand = Arc::new(AtomicI64::new(at));
     let read = Arc::clone(&hand);
@@ -143,7 +143,7 @@ on_every_database! {
         assert!(matches!(write(&ingest, "org", vec![other]).await, Err(Error::IdConflict(_))));
         let without = NewEntry { timestamp: None, ..backdated };
         assert!(write(&ingest, "org", vec![without.clone()]).await.expect("a replay")[0].replayed);
-        // Inside one request, too.
+        // The same within one request.
         let later = NewEntry { timestamp: Some(Timestamp::saturating(7)), ..entry("log_3", 1) };
         let twice = write(&ingest, "org", vec![later, NewEntry { timestamp: None, ..entry("log_3", 1) }]).await;
         assert_eq!(twice.expect("written").iter().map(|one| one.replayed).collect::<Vec<_>>(), [false, true]);
@@ -186,12 +186,12 @@ on_every_database! {
         let expected = "must be at most 5 minutes ahead of the server's 1970-01-01T00:50:00Z, got 1970-01-01T00:56:00Z";
         assert_eq!((violations[0].description.as_str(), wait), (expected, Duration::from_secs(120)));
         assert_eq!(all(&store, "org").await.len(), 2, "all or nothing");
-        // A conflict is for ever, and comes first.
+        // A conflict is permanent, so it is reported first.
         let both = write(&ingest, "org", vec![at("log_4", 56), at("log_1", 1)]).await;
         assert!(matches!(both, Err(Error::IdConflict(_))), "{both:?}");
         assert!(write(&ingest, "new", vec![at("log_1", 56)]).await.is_err());
         assert!(!store.has_organization(&organization("new")).await.expect("an answer"));
-        // In time, the same request is taken.
+        // At a later time, the same request is accepted.
         hand.store(52 * 60_000_000, Ordering::SeqCst);
         let taken = write(&ingest, "org", vec![at("log_1", 64), at("log_3", 0), at("log_4", 56), at("log_5", 57)]).await;
         assert_eq!(taken.expect("written").iter().map(|one| one.replayed).collect::<Vec<_>>(), [true, false, false, false]);
@@ -308,7 +308,7 @@ on_every_database! {
         let store = database.store().await;
         let limits = QueueLimits { entries: 10, bytes: 1_000_000 };
         let (ingest, _) = Ingest::start(store.clone(), Clock::system(), Random::system(), limits, &Metrics::default());
-        // The lock of another transaction keeps the writer waiting.
+        // Another transaction's lock blocks the writer.
         let blocker = hold_head(&store, "org").await;
         let requests = (0..10u64).map(|number| Box::pin(write(&ingest, "org", vec![entry(&format!("log_{number}"), number)])));
         let mut waiting: Vec<_> = requests.collect();
@@ -342,7 +342,7 @@ on_every_database! {
         waiting.await.expect("written");
         ingest.in_time(due(100)).expect("nothing waits");
         let (blocker, waiting) = held(2).await;
-        // A group took 0.8 s, and one is under way.
+        // A group took 0.8 s, and one is in progress.
         let refused = ingest.in_time(due(1_000));
         assert!(matches!(refused, Err(Error::Overloaded(_))), "{refused:?}");
         ingest.in_time(due(60_000)).expect("there is time enough");
@@ -403,7 +403,7 @@ on_every_database! {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
         let blocker = hold_head(&store, "org").await;
-        // The first is in the writer's hands or waits for it; the second is given up before the lock is free.
+        // The writer has taken the first write or is about to. The caller drops the second one before the lock is free.
         let mut first = Box::pin(write(&ingest, "org", vec![entry("log_1", 1)]));
         assert!(futures::poll!(&mut first).is_pending());
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -436,7 +436,7 @@ on_every_database! {
     }
 }
 
-/// PostgreSQL's connections are cut again and again while all write.
+/// Cuts PostgreSQL's connections repeatedly while eight clients write.
 #[test]
 fn cut_connections_lose_nothing_that_was_acknowledged() {
     run(async {
@@ -449,7 +449,7 @@ fn cut_connections_lose_nothing_that_was_acknowledged() {
                 let mut acknowledged = Vec::new();
                 for number in 0..60u64 {
                     let id = format!("log_{writer}_{number}");
-                    // A client that is told to try again does, with the same id.
+                    // The client retries with the same id.
                     for _ in 0..20 {
                         match write(&ingest, "org", vec![entry(&id, number)]).await {
                             Ok(_) => {
@@ -486,8 +486,7 @@ fn cut_connections_lose_nothing_that_was_acknowledged() {
     });
 }
 
-/// Makes the database refuse entries of a user called `poison`, which stands in for whatever it may
-/// refuse of one row.
+/// Makes the database reject entries of a user named `poison`. It represents any reason to reject one row.
 pub async fn poison(database: &Database) {
     let statement = match database.backend {
         Backend::Sqlite => {
@@ -499,13 +498,13 @@ pub async fn poison(database: &Database) {
     execute(database, statement).await;
 }
 
-/// A file system that is full, and then is not: what was acknowledged is there, and writes go on.
+/// The file system is full for a while. Acknowledged entries must be stored, and later writes must succeed.
 #[test]
 fn a_full_disk_loses_nothing_that_was_acknowledged() {
     run(async {
         let Some(database) = Database::fresh(Backend::Sqlite).await else { return };
         let key = create_key(&database.url, &["--organization", "org", "--scope", "read", "--scope", "write"]);
-        // A limit on the size of files stands in for the disk; in blocks of 1,024 bytes.
+        // A limit on file size, in blocks of 1,024 bytes, replaces a full disk.
         let mut limited = Command::new("bash");
         let script = r#"trap '' XFSZ; ulimit -Sf 600; exec "$0" serve"#;
         limited.args(["-c", script, env!("CARGO_BIN_EXE_auditlog")]);

@@ -1,4 +1,4 @@
-//! `IntegrityService`: proofs of real logs, verified by what has no line in common with what makes them.
+//! `IntegrityService`: proofs of real logs, verified with code that shares nothing with the code that makes them.
 
 mod access;
 mod entries;
@@ -26,7 +26,7 @@ pub const ORGANIZATION: &str = "org_a";
 pub struct Log {
     pub service: Service,
     client: IntegrityServiceClient<Channel>,
-    /// Of scope `verify`.
+    /// An API key with the scope `verify`.
     pub key: String,
     pub log_id: String,
     /// The data of each leaf.
@@ -36,7 +36,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// With `size` entries and a checkpoint of all of them.
+    /// A log with `size` entries and a checkpoint of all of them.
     pub async fn with(database: &Database, size: usize) -> Self {
         let service = Service::start(database).await;
         let ingest = start(&service.store, Clock::system());
@@ -103,7 +103,7 @@ impl Log {
         self.client.clone().get_consistency_proof(with_key(request, &self.key)).await.map(Response::into_inner)
     }
 
-    /// That entry `seq` is proved to be in the tree of `size`.
+    /// Checks the proof that entry `seq` is in the tree of `size`.
     pub async fn check_inclusion(&self, seq: Seq, size: Seq) {
         let leaf = &self.leaves[seq as usize - 1];
         let proof = self.inclusion(Some(Entry::Sequence(seq)), Some(size)).await.expect("a proof");
@@ -116,7 +116,7 @@ impl Log {
         assert_eq!(held, Ok(()), "{seq} of {size}");
     }
 
-    /// That the tree of `second` is proved to begin with that of `first`.
+    /// Checks the proof that the tree of `second` begins with that of `first`.
     async fn check_consistency(&self, first: Seq, second: Seq) {
         let proof = self.consistency(first, Some(second)).await.expect("a proof");
         assert_eq!(proof.second_size, second);
@@ -134,7 +134,7 @@ fn hashes(bytes: &[Vec<u8>]) -> Vec<Hash> {
     bytes.iter().map(|bytes| hash(bytes)).collect()
 }
 
-/// Code, reason, and the field that breaks its rule with what is said of it.
+/// The code, the reason, and each field violation with its description.
 pub fn refusal(status: &Status) -> (Code, String, String) {
     let details = status.get_error_details();
     let reason = details.error_info().expect("ErrorInfo").reason.clone();

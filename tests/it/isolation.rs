@@ -12,10 +12,10 @@ use crate::support::service::with_key;
 use crate::support::{Backend, Database, Process, Service, on_every_database};
 
 const BOTH: [Scope; 2] = [Scope::Read, Scope::Write];
-/// What is only in the other organization.
+/// A value that only the other organization has.
 const SECRET: &str = "only_in_theirs";
 
-/// `ours` with one entry, `theirs` with three, sharing a resource and an entry's id.
+/// `ours` has one entry and `theirs` has three. They share a resource and an entry id.
 async fn two_organizations(service: &Service) -> (String, String) {
     let (ours, theirs) = (service.key(Some("ours"), &BOTH).await, service.key(Some("theirs"), &BOTH).await);
     let entry = |id: &str, user: &str| {
@@ -34,7 +34,7 @@ fn ids(answer: &Value) -> Vec<&str> {
     answer["auditLogs"].as_array().expect("entries").iter().map(|entry| entry["id"].as_str().expect("an id")).collect()
 }
 
-/// Every gRPC method on `organization`.
+/// Calls every gRPC method on `organization`.
 async fn call_all(service: &Service, key: &str, organization: &str) -> [(&'static str, Result<String, Status>); 4] {
     let mut client = service.grpc().await;
     let organization_id = organization.to_owned();
@@ -134,7 +134,7 @@ on_every_database! {
         let (_, theirs) = two_organizations(&service).await;
         let page = service.get("/v1/theirs/audit-logs?limit=1", &theirs).await;
         let cursor = page.body["pagination"]["nextCursor"].as_str().expect("a cursor").to_owned();
-        // Its numbers, after the version and the key's id: the head, the total, what was walked, and the last entry.
+        // The numbers after the version and the key id: head, total, walked entries, and the last entry.
         let forged: Vec<_> = [(0, 1i64), (0, 2), (1, 7), (2, 0), (3, i64::MAX), (4, 1)]
             .map(|(place, number)| {
                 let mut bytes = URL_SAFE_NO_PAD.decode(&cursor).expect("base64");

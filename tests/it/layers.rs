@@ -1,15 +1,16 @@
-//! Holds the modules to the order of the map in `src/lib.rs`: a module uses those below it.
+//! Checks the order of the modules in `src/lib.rs`: a module uses only modules below it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the top. A module may use what stands in later groups, and `grpc` what stands beside `rest`.
+/// From top to bottom. A module may use only modules of later groups.
 const LAYERS: [&[&str]; 13] = [
     &["cli"],
     &["app", "config"],
     &["rest"],
     &["grpc"],
-    &["access", "catalogue", "ingest", "integrity", "marks", "query", "signer"],
+    &["access", "catalogue", "counts", "ingest", "integrity", "query", "signer"],
     &["store"],
     &["error"],
     &["limits"],
@@ -19,7 +20,7 @@ const LAYERS: [&[&str]; 13] = [
     &["retry"],
     &["deadline"],
 ];
-/// Below all.
+/// Below all groups.
 const GROUND: &str = "domain";
 
 fn layer(module: &str) -> usize {
@@ -33,7 +34,7 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     files.into_iter().chain(directories.iter().flat_map(|directory| sources(directory))).collect()
 }
 
-/// The modules that a source names by `crate::`, also within braces.
+/// The modules that a source names after `crate::`, also within braces.
 fn used(source: &str) -> Vec<String> {
     let code: String =
         source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
@@ -68,6 +69,37 @@ fn modules_use_only_what_is_below_them() {
         }
     }
     assert!(checked > 50, "only {checked} uses were found");
+}
+
+/// The names of the types that a source defines, without its tests. Associated types have one name by design.
+fn types(source: &str) -> impl Iterator<Item = &str> {
+    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+    code.lines().filter_map(|line| {
+        let mut words = line.split_whitespace().skip_while(|word| word.starts_with("pub"));
+        let is_type = match words.next()? {
+            "struct" | "enum" | "trait" | "union" => true,
+            keyword => keyword == "type" && !line.starts_with(' '),
+        };
+        let name = words.next()?.split(|letter: char| !letter.is_alphanumeric()).next()?;
+        is_type.then_some(name)
+    })
+}
+
+#[test]
+fn no_two_types_have_one_name() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    // The tables of sea-orm are all `Model` and `Column` to their macros.
+    let own = sources(&root).into_iter().filter(|path| !path.starts_with(root.join("store/entities")));
+    let mut defined: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for path in own {
+        let source = fs::read_to_string(&path).expect("a source file");
+        for name in types(&source) {
+            if let Some(other) = defined.insert(name.to_owned(), path.clone()) {
+                panic!("{name} is a type of {} and of {}", other.display(), path.display());
+            }
+        }
+    }
+    assert!(defined.len() > 200, "only {} types were found", defined.len());
 }
 
 #[test]

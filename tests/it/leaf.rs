@@ -1,5 +1,5 @@
-//! The leaf format against its golden vectors, and against an implementation in Python that was written from
-//! docs/LEAF_FORMAT.md alone.
+//! Checks the leaf format against golden vectors, and against a Python implementation that was written only from
+//! docs/LEAF_FORMAT.md.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::support::process::{program, text};
 
-/// An entry as a verifier has it: what the service told, with the salts and the hashes of groups that were erased.
+/// An entry as a verifier gets it: the values that the service returned, the salts, and the hashes of erased groups.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Told {
@@ -33,14 +33,14 @@ struct Told {
     changes: Vec<ToldChange>,
     metadata: BTreeMap<String, String>,
     trace_id: Option<String>,
-    /// In hex, of the groups that are there.
+    /// In hex, for the groups that are not erased.
     salts: BTreeMap<String, String>,
-    /// The hashes of the others.
+    /// The hashes of the erased groups.
     erased: BTreeMap<String, String>,
-    /// Of a record that keys have signed: the origin of its log.
+    /// The origin of the log, for a record that keys have signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     origin: Option<String>,
-    /// And the keys that the verifier knows.
+    /// The verifier keys that the verifier knows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     verifier_keys: Vec<String>,
 }
@@ -71,7 +71,7 @@ struct Vector {
     expected: Computed,
 }
 
-/// What this project makes of an entry.
+/// The results of this project for an entry.
 fn computed(told: &Told) -> Computed {
     let json = |text: &str| JsonText::parse(text).expect("JSON");
     let change = |change: &ToldChange| Change {
@@ -118,7 +118,7 @@ fn computed(told: &Told) -> Computed {
     }
 }
 
-/// The text that keys have signed, and which of them; `None` of an entry without signatures.
+/// The signed text, and the keys that signed it. `None` for an entry without signatures.
 fn signatures(told: &Told) -> Option<(String, Vec<String>)> {
     let origin = KeyName::parse(told.origin.clone()?).expect("a name");
     let new = |field: &str| {
@@ -153,7 +153,7 @@ fn vectors() -> Vec<Vector> {
     serde_json::from_str(include_str!("../vectors/leaf.json")).expect("the vectors are JSON")
 }
 
-/// What the implementation in Python makes of the same entries; `None` without Python.
+/// The results of the Python implementation; `None` without Python.
 fn computed_by_python(entries: &[Told]) -> Option<Vec<Computed>> {
     let python = program(&["python3", "/usr/bin/python3"], &["-c", "import hashlib"])?;
     let mut child = Command::new(python)
@@ -165,7 +165,7 @@ fn computed_by_python(entries: &[Told]) -> Option<Vec<Computed>> {
         .expect("it runs");
     let mut input = child.stdin.take().expect("a pipe");
     let lines: Vec<_> = entries.iter().map(|entry| serde_json::to_string(entry).expect("JSON")).collect();
-    // Beside the reading, since neither pipe holds all.
+    // Write in a thread, because neither pipe can hold all data.
     let writer = std::thread::spawn(move || input.write_all((lines.join("\n") + "\n").as_bytes()));
     let output = child.wait_with_output().expect("it ends");
     writer.join().expect("no panic").expect("it reads all");
@@ -206,12 +206,12 @@ fn an_implementation_from_the_page_alone_gives_the_same_leaves() {
     }
 }
 
-/// Below `bound`.
+/// A random number below `bound`.
 fn below(random: &Random, bound: u64) -> u64 {
     u64::from_be_bytes(random.bytes()) % bound
 }
 
-/// Some text of what is easily treated wrongly.
+/// Random text with pieces that are easily mishandled.
 fn drawn_text(random: &Random, least: u64) -> String {
     const PIECES: [&str; 20] = [
         "a",
@@ -253,7 +253,7 @@ fn drawn_json(random: &Random) -> String {
 
 fn drawn_time(random: &Random) -> Timestamp {
     let years = below(random, 9_998 * 31_556_952_000_000);
-    // Some of them without a fraction.
+    // A third of the times have no fraction.
     let micros = if below(random, 3) == 0 { years / 1_000_000 * 1_000_000 } else { years };
     Timestamp::MIN.plus(i64::try_from(micros).expect("it fits"))
 }
@@ -288,7 +288,7 @@ fn drawn(random: &Random, sequence: i64) -> Told {
         told.changes.push(ToldChange { field: drawn_text(random, 0), old_value_json, new_value_json });
     }
     if below(random, 4) == 0 {
-        // Their values stay there, where they must make no difference.
+        // The erased values stay in the input, where they must make no difference.
         for group in Group::ALL.into_iter().filter(|_| below(random, 2) == 0) {
             told.salts.remove(group.name());
             told.erased.insert(group.name().to_owned(), Hash(random.bytes()).to_string());

@@ -1,4 +1,5 @@
-//! The log of each organization: leaves, edge, root and tiles are those of its entries, whatever was written and refused.
+//! The log of each organization: leaves, compact range, root and tiles match the entries, after any mix of accepted and
+//! refused writes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,12 +15,12 @@ use crate::support::{Backend, Database, on_every_database};
 
 const ORGANIZATIONS: [&str; 2] = ["org_a", "org_b"];
 
-/// All entries, in the order of their numbers.
+/// All entries in the order of their sequence numbers.
 async fn entries(store: &Store, name: &str, size: u64) -> Vec<HashedEntry> {
     store.sealed(&organization(name), 0, Seq::MAX, size + 1).await.expect("read")
 }
 
-/// That the log of an organization is that of its entries; gives its size.
+/// Checks the log of an organization against its entries. Returns its size.
 pub async fn check_log(store: &Store, name: &str) -> u64 {
     let LogHead { log_id, edge, root } = store.log_head(&organization(name)).await.expect("read").expect("a log");
     let entries = entries(store, name, edge.size()).await;
@@ -53,11 +54,11 @@ pub async fn check_log(store: &Store, name: &str) -> u64 {
     edge.size()
 }
 
-/// What remains of erased groups.
+/// The kept hashes of erased groups.
 type Erased = HashMap<(Seq, Group), GroupHash>;
 
-/// That what is erased is gone, has its hash, and is recorded once by a later entry of the service, and that nothing
-/// else is recorded.
+/// Checks that erased values are gone, that each erased group has its hash and exactly one record in a later entry of
+/// the service, and that nothing else is recorded.
 async fn check_erased(store: &Store, name: &str, entries: &[HashedEntry]) -> Erased {
     let partly: Vec<_> = entries.iter().filter(|sealed| !sealed.entry.erased.is_empty()).collect();
     let seqs: Vec<_> = partly.iter().map(|sealed| sealed.entry.seq).collect();
@@ -109,7 +110,7 @@ fn leaf_of_erased(entry: &Entry, salts: &Salts, log_id: &str, erased: &Erased) -
     Hash::of_leaf(&Leaf { log_id, seq, id, recorded_at, writer: &entry.writer_key_id, groups }.data())
 }
 
-/// The root of the tree as it was, from its tiles.
+/// The root of the tree at an earlier size, computed from its tiles.
 async fn root_at(store: &Store, name: &str, size: u64) -> Hash {
     let question = ProofRequest::root(size).expect("a size");
     let tiles = store.tiles(&organization(name), &question.tiles(), size).await.expect("read");

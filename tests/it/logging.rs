@@ -1,4 +1,4 @@
-//! What is logged, that peers do not decide how much, and that a server does not wait for whoever reads its log.
+//! Logs: their content, a volume that peers cannot control, and a server that does not wait for the reader of its log.
 
 use std::io::{BufRead, BufReader, PipeReader};
 use std::process::{Child, Command, Stdio};
@@ -23,7 +23,7 @@ fn event(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
 }
 
-/// Ends a server; gives what it logged after it listened.
+/// Stops a server and returns the events that it logged after it listened.
 fn logged(mut server: Process) -> Vec<Value> {
     server.signal("TERM");
     assert_eq!(server.child.wait().expect("it ends").code(), Some(0));
@@ -66,7 +66,7 @@ impl Stuck {
         line.expect("it is always there").parse().expect("a number")
     }
 
-    /// Makes it log until more lines are dropped than `before`.
+    /// Makes the service log until more than `before` lines were dropped. Returns the number of dropped lines.
     async fn flood(&self, before: u64) -> u64 {
         let (http, url) = (reqwest::Client::new(), format!("http://{}/livez", self.address));
         for _ in 0..100 {
@@ -93,7 +93,7 @@ on_every_database! {
             let write = http.post(format!("http://{}{LIST}", service.address)).bearer_auth(&key).json(&body);
             assert_eq!(write.send().await.expect("an answer").status(), 201);
         }
-        // The log is read again, up to the line that tells what is missing.
+        // Reads the log again, up to the line that reports dropped lines.
         let (told, hears) = mpsc::channel();
         let reading = std::thread::spawn(move || {
             loop {
@@ -144,7 +144,7 @@ on_every_database! {
         assert_eq!(ask(&writer).await, 403);
         let mut client = AuditLogServiceClient::connect(service.url("")).await.expect("it accepts");
         let list = ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() };
-        // The one request of a second was taken, or is by the first of these.
+        // The rate limit allows one request per second, so a refusal follows soon.
         let mut codes = Vec::new();
         while !codes.contains(&tonic::Code::ResourceExhausted) {
             let answer = client.list_audit_logs(with_key(list.clone(), &reader)).await;
@@ -201,7 +201,7 @@ on_every_database! {
     }
 }
 
-/// A frame of HTTP/2 on stream 0.
+/// An HTTP/2 frame on stream 0.
 fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u32).to_be_bytes();
     [&length[1..], &[kind, flags, 0, 0, 0, 0], payload].concat()

@@ -1,4 +1,5 @@
-//! The integration tests, one module an operation. One binary, since a second would double the build.
+//! The integration tests, one module per operation. They form one binary, because a second one would double the build
+//! time.
 
 mod access;
 mod bad_input;
@@ -8,6 +9,7 @@ mod clients;
 mod concurrency;
 mod contract;
 mod cors;
+mod counts;
 mod demo;
 mod documentation;
 mod durability;
@@ -24,7 +26,6 @@ mod layers;
 mod leaf;
 mod log;
 mod logging;
-mod marks;
 mod metrics;
 mod output;
 mod overload;

@@ -1,4 +1,4 @@
-//! What operators see on the port of the metrics.
+//! The metrics endpoint, as operators see it.
 
 mod background;
 mod documented;
@@ -19,7 +19,7 @@ use crate::support::process::create_key;
 use crate::support::service::options;
 use crate::support::{Backend, Database, Process, Service, on_every_database};
 
-/// All metrics as they stood at one moment.
+/// All metrics at one moment.
 #[derive(Debug)]
 pub struct Seen(String);
 
@@ -35,24 +35,24 @@ impl Seen {
         Self::at(&at(service, "/metrics")).await
     }
 
-    /// The value of a series, as it is written; `None` if there is none.
+    /// The value of a series; `None` if it does not exist.
     fn value(&self, series: &str) -> Option<f64> {
         let line = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map(|value| value.parse().expect("a number"))
     }
 
-    /// The same, 0 without.
+    /// The value of a series; 0 if it does not exist.
     fn count(&self, series: &str) -> f64 {
         self.value(series).unwrap_or_default()
     }
 }
 
-/// Where `service` has its metrics.
+/// A URL of the metrics endpoint of `service`.
 fn at(service: &Service, path: &str) -> String {
     format!("http://{}{path}", service.running.metrics_address.expect("it serves metrics"))
 }
 
-/// Waits until `series` has the value that is expected.
+/// Waits until `series` has an expected value.
 pub async fn comes_to(service: &Service, series: &str, expected: impl Fn(f64) -> bool) -> Seen {
     until(series, async || {
         let seen = Seen::of(service).await;
@@ -61,7 +61,7 @@ pub async fn comes_to(service: &Service, series: &str, expected: impl Fn(f64) ->
     .await
 }
 
-/// A service that does all that a service can.
+/// A service with all features.
 async fn whole(database: &Database) -> Service {
     let options = Options { signing: Some(signing(&new_key(database, "key"))), ..options() };
     Service::start_with(database, Clock::system(), options).await
@@ -150,7 +150,7 @@ on_every_database! {
         for _ in 0..40 {
             silent.push(TcpStream::connect(address).await.expect("a connection"));
         }
-        // 16 at once, 5 seconds each: the one who asks is in the third turn.
+        // 16 connections at once, 5 seconds each: this request is in the third round.
         let begun = Instant::now();
         Seen::of(&service).await;
         assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());

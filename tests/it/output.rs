@@ -1,4 +1,4 @@
-//! `auditlog export`: the file, the pipe and the spreadsheet that it writes to.
+//! `auditlog export` to a file, a pipe and a spreadsheet.
 
 use std::fs;
 use std::fs::OpenOptions;
@@ -68,12 +68,12 @@ impl Started {
     }
 }
 
-/// A cell as the entry has it: the documented `'` is taken away.
+/// A cell without the documented `'` prefix.
 fn plain(cell: &str) -> &str {
     cell.strip_prefix('\'').unwrap_or(cell)
 }
 
-/// Takes a cell that a spreadsheet would compute for a failure.
+/// Parses CSV. Fails on a cell that a spreadsheet would evaluate as a formula.
 fn parsed(csv: &[u8]) -> Vec<Vec<String>> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(csv);
     let rows: Vec<Vec<String>> =
@@ -84,7 +84,7 @@ fn parsed(csv: &[u8]) -> Vec<Vec<String>> {
     rows
 }
 
-/// What the cells of an entry must say, from what REST says of it.
+/// The expected cells of an entry, from its REST form.
 fn cells(entry: &str) -> Vec<String> {
     let raw: std::collections::BTreeMap<&str, &RawValue> = serde_json::from_str(entry).expect("JSON");
     let entry: Value = serde_json::from_str(entry).expect("JSON");
@@ -156,7 +156,7 @@ on_every_database! {
             let read = reqwest::Client::new().get(url).bearer_auth(&started.key).send().await.expect("an answer");
             let expected = cells(&read.text().await.expect("text"));
             assert_eq!(row.iter().map(|cell| plain(cell)).collect::<Vec<_>>(), expected);
-            // The cell itself, so that the ' is there where it must be and nowhere else.
+            // Compares the raw cell, so that the `'` is exactly where it must be.
             let name = entry["resourceName"].as_str().unwrap_or_default();
             let is_marked = name.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '\'']);
             assert_eq!(row[7], format!("{}{name}", if is_marked { "'" } else { "" }));
@@ -176,24 +176,24 @@ on_every_database! {
         let file = path("trail.ndjson");
         fs::write(&file, "somebody's\n").expect("a file");
         let told = started.refused(&["--output", &file]);
-        assert!(told.contains("is there already; name another --output, or go on with --after and its last id"), "{told}");
+        assert!(told.contains("already exists; choose another --output, or continue with --after and its last id"), "{told}");
         let told = started.refused(&["--output", &file, "--after", "log_none"]);
         assert!(told.contains("--after log_none: Audit log not found"), "{told}");
         let told = started.refused(&["--output", &path("none.ndjson"), "--after", "log_1"]);
-        assert!(told.contains("cannot go on with") && told.contains("No such file"), "{told}");
+        assert!(told.contains("cannot continue") && told.contains("No such file"), "{told}");
         assert!(!fs::exists(path("none.ndjson")).expect("it can be asked"));
         let told = started.refused(&["--output", &path("none/trail.ndjson")]);
         assert!(told.contains("cannot create") && told.contains("No such file"), "{told}");
         assert_eq!(fs::read_to_string(&file).expect("the file"), "somebody's\n");
         let told = started.refused(&["--output", &file, "--after", "log_1"]);
-        assert!(told.contains("its last line is no entry"), "{told}");
+        assert!(told.contains("its last line is not an entry"), "{told}");
         for (format, file) in [("ndjson", path("first.ndjson")), ("csv", path("first.csv"))] {
             let arguments = ["--format", format, "--output", &file];
             let only_first = started.export(&[&arguments[..], &["--start-date", "2025-01-01"]].concat());
             assert!(only_first.status.success(), "{}", text(&only_first.stderr));
             let before = fs::read_to_string(&file).expect("the file");
             let told = started.refused(&[&arguments[..], &["--after", "log_1"]].concat());
-            assert!(told.contains("its last entry is log_2, and --after says log_1"), "{told}");
+            assert!(told.contains("its last entry is log_2, but --after is log_1"), "{told}");
             assert_eq!(fs::read_to_string(&file).expect("the file"), before);
             assert!(started.export(&[&arguments[..], &["--after", "log_2"]].concat()).status.success());
             assert_eq!(fs::read_to_string(&file).expect("the file"), before, "there is nothing more");
@@ -207,7 +207,7 @@ on_every_database! {
         assert!(dash.status.success() && text(&dash.stdout).lines().count() == 2);
         fs::write(&file, r#"{"id":"log_1""#).expect("the file");
         let told = started.refused(&["--output", &file, "--after", "log_1"]);
-        assert!(told.contains("its last line is torn"), "{told}");
+        assert!(told.contains("its last line is incomplete"), "{told}");
         assert_eq!(fs::read_to_string(&file).expect("the file"), r#"{"id":"log_1""#);
     }
 
@@ -216,7 +216,7 @@ on_every_database! {
         let started = Started::with(database, entries).await;
         for arguments in [&[][..], &["--format", "csv"]] {
             let mut child = started.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-            // As `head -1` does it.
+            // Like `head -1`.
             let mut head = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
             let mut line = String::new();
             std::io::BufRead::read_line(&mut head, &mut line).expect("a line");

@@ -1,4 +1,4 @@
-//! What is too much is refused at once, and what neither sends nor takes is ended, while honest clients are served.
+//! Requests beyond a limit are refused at once, and stalled peers are disconnected, while honest clients are served.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ use crate::support::service::{options, serving, with_key};
 use crate::support::surfaces::{Ask, Surfaces};
 use crate::support::{Backend, Database, Service, on_every_database};
 
-/// Longer than anything here should take, however busy the machine is.
+/// A time limit that is generous even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A service with an organization, and a key for it.
@@ -45,13 +45,13 @@ fn connections(limits: ConnectionLimits) -> Options {
     limited(Limits { connections: limits, ..Limits::default() })
 }
 
-/// Half a second instead of half a minute.
+/// Time limits of half a second instead of half a minute.
 fn hasty() -> ConnectionLimits {
     let moment = Duration::from_millis(500);
     ConnectionLimits { first_request: moment, idle: moment, stalled: moment, ..ConnectionLimits::default() }
 }
 
-/// Entries of 180 KiB.
+/// Entries of 180 KiB each.
 fn large(numbers: std::ops::Range<usize>) -> Vec<serde_json::Value> {
     let value = "x".repeat(180 * 1024);
     let entry = |number: usize| {
@@ -73,7 +73,7 @@ async fn closed(stream: &mut TcpStream) {
     tokio::time::timeout(PATIENCE, ended).await.expect("the service closes it");
 }
 
-/// Whether the connection is open, and nothing came.
+/// Whether the connection is open and has received nothing.
 fn is_open(stream: &TcpStream) -> bool {
     matches!(stream.try_read(&mut [0; 1]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
 }
@@ -83,7 +83,7 @@ async fn is_served(service: &Service, key: &str) {
     assert_eq!(answer.status, 200, "{}", answer.text);
 }
 
-/// Asks in HTTP/1 on a connection of its own, and reads nothing yet.
+/// Sends an HTTP/1 request on a new connection and does not read the answer.
 async fn asked(service: &Service, request: &str) -> TcpStream {
     let mut stream = connect(service).await;
     stream.write_all(request.as_bytes()).await.expect("it is sent");
@@ -95,7 +95,7 @@ fn list(key: &str) -> String {
     format!("GET /v1/org_a/audit-logs HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\nconnection: close\r\n\r\n")
 }
 
-/// The whole answer to a request after which the connection closes.
+/// Sends a request after which the connection closes, and returns the whole answer.
 fn asked_all(service: &Service, request: String) -> impl Future<Output = String> + use<> {
     let address = service.running.address;
     async move {
@@ -108,7 +108,7 @@ fn asked_all(service: &Service, request: String) -> impl Future<Output = String>
     }
 }
 
-/// A key in the right form that nobody has.
+/// A well-formed key that does not exist.
 pub fn made_up(number: u32) -> String {
     let body = format!("{number:012}_{}", "x".repeat(43));
     let crc = crc32fast::hash(body.as_bytes());
@@ -126,26 +126,26 @@ fn writing(key: &str, length: usize, sent: &str) -> String {
     )
 }
 
-/// A request under way whose body comes so fast that it may last for two minutes, and does not end.
+/// A request whose body is fast enough to stay open for two minutes, and never ends.
 async fn held(service: &Service, key: &str) -> TcpStream {
     asked(service, &writing(key, 2 * 1024 * 1024, &"x".repeat(1024 * 1024))).await
 }
 
-/// Waits until so many requests are under way, and one more with `key` is refused.
+/// Waits until `requests` requests are in flight, and one more with `key` is refused.
 async fn permits_are_taken(service: &Service, key: &str, requests: f64) {
     comes_to(service, "auditlog_requests_in_flight", |under_way| under_way == requests).await;
-    // They are counted a moment before they have their permits.
+    // Requests are counted shortly before they get their permits.
     tokio::time::sleep(Duration::from_millis(100)).await;
     let refused = async || service.get("/v1/org_a/audit-logs", key).await.status == 429;
     until("the permits are taken", refused).await;
 }
 
-/// Waits until something was refused for `reason`.
+/// Waits until a request was refused for `reason`.
 async fn counted(service: &Service, reason: &str) {
     comes_to(service, &format!("auditlog_refusals_total{{reason={reason:?}}}"), |refusals| refusals > 0.0).await;
 }
 
-/// Waits until `holds` is true.
+/// Waits until `holds` returns true.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !holds().await {
@@ -170,7 +170,7 @@ on_every_database! {
         assert_eq!((status.code(), status.get_details_error_info().expect("it has").reason.as_str()), (Code::ResourceExhausted, "OVERLOADED"));
         assert_eq!(status.get_details_retry_info().expect("it has").retry_delay, Some(Duration::from_secs(1)));
         counted(service, "requests").await;
-        // Whoever asks whether it is well is told so.
+        // Health checks are still answered.
         for path in ["/livez", "/readyz"] {
             assert_eq!(service.get(path, &key).await.status, 200, "{path}");
         }
@@ -227,7 +227,7 @@ on_every_database! {
         let (service, key) = service(database, Options { reads: 1, ..options() }).await;
         let surfaces = Surfaces::start(service).await;
         let service = &surfaces.service;
-        // All that may run at once, and none of those that may wait.
+        // Takes all permits of running reads, and none of the waiting ones.
         let mut turns = Vec::new();
         while let Ok(turn) = tokio::time::timeout(Duration::from_millis(200), service.store.read_permit("al_test")).await {
             turns.push(turn.expect("a turn"));
@@ -246,7 +246,7 @@ on_every_database! {
     }
 
     async fn one_key_does_not_take_all_reads(database: &Database) {
-        // Eight of one key, nine of all beside the one that runs.
+        // Eight waiting reads for a key and nine in total, besides the running one.
         let (service, key) = service(database, Options { reads: 10, ..options() }).await;
         let other = service.key(Some("org_a"), &[Scope::Read]).await;
         let mut running = Vec::new();
@@ -271,14 +271,14 @@ on_every_database! {
     async fn keys_that_are_made_up_take_no_connection_of_others(database: &Database) {
         let (service, key) = service(database, options()).await;
         is_served(&service, &key).await;
-        // By now the key has to be looked up again.
+        // The cached lookup of the key has expired.
         tokio::time::sleep(Duration::from_millis(5_500)).await;
-        // All connections of readers, so that look-ups wait.
+        // Takes all connections of the readers, so that lookups wait.
         let mut held = Vec::new();
         while let Ok(snapshot) = tokio::time::timeout(Duration::from_millis(500), service.store.held_snapshot()).await {
             held.push(snapshot.expect("a snapshot"));
         }
-        // More than may be looked up at once, from one connection and from others.
+        // More concurrent lookups than the limit, on one connection and on others.
         let made_up = (0..10).map(|number| tokio::spawn(asked_all(&service, list(&made_up(number)))));
         let made_up: Vec<_> = made_up.collect();
         let new = service.key(Some("org_a"), &[Scope::Read]).await;
@@ -301,7 +301,7 @@ on_every_database! {
         let surfaces = [service.grpc().await, service.grpc().await];
         let [flooding, honest] = surfaces;
         let list = |key: &str| with_key(ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() }, key);
-        // One connection has its look-ups one by one, and all others theirs between them.
+        // One connection makes one lookup at a time, and the connections take turns.
         let flood: Vec<_> = (0..200).map(|number| {
             let (mut client, request) = (flooding.clone(), list(&made_up(number)));
             tokio::spawn(async move { client.list_audit_logs(request).await })
@@ -325,7 +325,7 @@ on_every_database! {
         let own = service.post("/v1/org_a/audit-logs", &key, &body).await;
         assert_eq!(own.status, 429, "{}", own.text);
         counted(&service, "bytes").await;
-        // It is read, and has a field that there is not.
+        // The body is read, and has an unknown field.
         let other = service.post("/v1/org_a/audit-logs", &other, &body).await;
         assert_eq!(other.status, 400, "{}", other.text);
         drop(held);
@@ -336,7 +336,7 @@ on_every_database! {
         let surfaces = Surfaces::start(service).await;
         let service = &surfaces.service;
         let held = asked(service, &writing(&key, 2 * 1024 * 1024, &"x".repeat(700 * 1024))).await;
-        // What comes while others come, too, may be refused itself.
+        // Wait for the held bytes: of two bodies that arrive at once, either may be refused.
         comes_to(service, "auditlog_held_bytes", |bytes| bytes >= 700.0 * 1024.0).await;
         let body = serde_json::to_vec(&json!({"auditLogs": large(0..4)})).expect("JSON");
         let ask = Ask::post("/v1/org_a/audit-logs", &key, body);

@@ -1,4 +1,4 @@
-//! Which index serves each statement that the service sends, whatever the database's statistics say.
+//! Checks which index serves each statement of the service, whatever the database's statistics are.
 
 mod data;
 mod reader;
@@ -6,9 +6,9 @@ mod reader;
 use std::collections::BTreeSet;
 
 use auditlog::access::Scope;
-use auditlog::domain::{EntryId, Filter, Group, Identifier, Key, OrganizationId, Position, ResourceType};
+use auditlog::counts::EntryCounter;
+use auditlog::domain::{CountKey, EntryId, Filter, Group, Identifier, OrganizationId, Position, ResourceType};
 use auditlog::integrity::{Integrity, Which};
-use auditlog::marks::Folder;
 use auditlog::query::Query;
 use auditlog_verify::merkle::TileId;
 use sea_orm::{ConnectOptions, Database as Connections};
@@ -21,7 +21,7 @@ use reader::{Plan, Reader, Scan, planned_again};
 
 const LARGE: &str = "org_large";
 
-/// When the database last looked at what its tables hold.
+/// The state of the tables when the database last updated its statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Statistics {
     Fresh,
@@ -29,13 +29,13 @@ enum Statistics {
     BeforeTheHotUser,
 }
 
-/// A filter, and what serves it.
+/// A filter and the indexes that must serve it.
 struct Shape {
     filter: &'static str,
-    /// What counts between marks, or counts all.
+    /// The index that counts entries: those that running counts do not cover, or all of them.
     count: &'static str,
     page: &'static str,
-    /// The most rows that a node of its plans may read.
+    /// The maximum number of rows that a node of a plan may read.
     rows: i64,
 }
 
@@ -94,10 +94,10 @@ const SHAPES: [Shape; 41] = [
     shape("resourceType=rule&resourceId=rare&resourceId=r31&resourceId=r62", RESOURCE, RESOURCE, 2_000),
 ];
 
-/// The third fifth of the time.
+/// The third fifth of the time span.
 const RANGE: &str = "&startDate=2023-11-15T08:00:00Z&endDate=2023-11-15T12:00:00Z";
 
-/// What `statement` reads the stream `a` by, going by what it asks.
+/// The index that must serve the alias `a` in `statement`, by the columns in its condition.
 fn stream(statement: &str) -> &'static str {
     let asks = |column: &str| statement.contains(&format!(" AND a.{column} = "));
     match () {
@@ -109,7 +109,7 @@ fn stream(statement: &str) -> &'static str {
     }
 }
 
-/// `plan` reads each table by the index that is `expected`, and each stream from where it begins.
+/// Checks that `plan` uses the `expected` index for each table, and starts each scan at the right position.
 fn check(plan: &Plan, rows: i64, expected: impl Fn(&Scan) -> &'static str) {
     let Plan { statement, scans, faults, rows: read, text, settings: _ } = plan;
     let shown = || format!("{statement}\n{text}");
@@ -126,7 +126,7 @@ fn check(plan: &Plan, rows: i64, expected: impl Fn(&Scan) -> &'static str) {
             _ => "timestamp",
         };
         assert!(scan.is_ordered || [PRIMARY, ID].contains(&expected), "a bitmap of {} in {}", scan.index, shown());
-        // The primary key would serve that as well, and be chosen some day.
+        // The primary key could serve such a condition too, and might be chosen some day.
         let is_numbered = scan.alias == "a" && expected != PRIMARY && scan.found_by.contains("(seq <= ");
         assert!(!is_numbered, "a stream of {} is asked by numbers in {}", scan.index, shown());
         assert!(scan.found_by.contains(begins_by), "{scan:?} goes by {begins_by} in {}", shown());
@@ -134,12 +134,12 @@ fn check(plan: &Plan, rows: i64, expected: impl Fn(&Scan) -> &'static str) {
     assert!(*read <= rows, "{read} rows are read by a node, where {rows} would do, in {}", shown());
 }
 
-/// Whether `statement` reads whole entries.
+/// Whether `statement` reads complete entries.
 fn is_page(statement: &str) -> bool {
     ["SELECT l.seq, l.id", "SELECT a.seq, a.id"].iter().any(|begin| statement.starts_with(begin))
 }
 
-/// What reads `scan` of a list's statement.
+/// The index that must serve `scan` in a statement of a list.
 fn listing(shape: &Shape, statement: &str, scan: &Scan) -> &'static str {
     let is_page = is_page(statement);
     match scan.alias.as_str() {
@@ -150,7 +150,7 @@ fn listing(shape: &Shape, statement: &str, scan: &Scan) -> &'static str {
     }
 }
 
-/// Lists of all shapes: whole and of a range, first pages, pages far down, and next pages.
+/// Lists of all shapes: with and without a range; first pages, deep pages and next pages.
 async fn check_lists(service: &Service, reader: &mut Reader, key: &str) {
     for shape in &SHAPES {
         let mut next = None;
@@ -176,7 +176,7 @@ async fn check_lists(service: &Service, reader: &mut Reader, key: &str) {
     }
 }
 
-/// Entries are found by their ids, in a write and alone.
+/// Entries are found by id, in a write and in a single read.
 async fn check_ids(service: &Service, reader: &mut Reader, key: &str) {
     let path = format!("/v1/{LARGE}/audit-logs");
     assert_eq!(service.get(&format!("{path}/e40000"), key).await.status, 200);
@@ -190,7 +190,7 @@ async fn check_ids(service: &Service, reader: &mut Reader, key: &str) {
     plans.iter().for_each(|plan| check(plan, 2, |_| ID));
 }
 
-/// Exports go by numbers, whatever they ask for.
+/// Exports read by sequence number, whatever their filter is.
 async fn check_exports(service: &Service, reader: &mut Reader) {
     let text = |text: &str| Identifier::parse(text).expect("an id");
     let filters = [
@@ -211,7 +211,7 @@ async fn check_exports(service: &Service, reader: &mut Reader) {
     }
 }
 
-/// Leaves and tiles are found by their numbers and ids. The entries have none, so that what is read is no answer.
+/// Leaves and tiles are found by sequence number and id. The stored entries have no leaves, so the answers are errors.
 async fn check_proofs(service: &Service, reader: &mut Reader) {
     let (organization, store) = (OrganizationId::parse(LARGE).expect("an id"), &service.store);
     let tiles = [(0, 0), (0, 156), (1, 0)].map(|(level, index)| TileId { level, index });
@@ -228,13 +228,14 @@ async fn check_proofs(service: &Service, reader: &mut Reader) {
     }
 }
 
-/// Erasing looks for what a user still has by the index of users and by that of resources, and reads and changes it by
-/// numbers.
+/// Erasure finds a user's remaining values through the indexes of users and resources, and reads and changes them by
+/// sequence number.
 async fn check_erasing(service: &Service, reader: &mut Reader) {
     let organization = OrganizationId::parse(LARGE).expect("an id");
     let [rare, hot] = ["rare", "hot"].map(|id| Identifier::parse(id).expect("an id"));
     let rule = ResourceType(3);
-    for (key, index) in [(Key::User(rare.clone()), USER), (Key::User(hot), USER), (Key::Resource(rule, rare), RESOURCE)]
+    for (key, index) in
+        [(CountKey::User(rare.clone()), USER), (CountKey::User(hot), USER), (CountKey::Resource(rule, rare), RESOURCE)]
     {
         service.store.unerased(&organization, &key, Group::Actor, Position::START, 100).await.expect("read");
         let [plan] = &reader.plans().await[..] else { panic!("one statement") };
@@ -249,7 +250,7 @@ async fn check_erasing(service: &Service, reader: &mut Reader) {
     check(plan, 2, |_| ID);
     let transaction = service.store.erase().await.expect("a transaction");
     let seqs: Vec<_> = (1..=100).map(|number| number * 300).collect();
-    // What the test has made by SQL has no salts.
+    // The entries that the test inserted with SQL have no salts.
     let numbered = transaction.numbered(&organization, &seqs).await.expect("read");
     assert!(numbered.len() == seqs.len() && numbered.iter().all(Result::is_err), "they are not understood");
     transaction.remains(&organization, &seqs).await.expect("read");
@@ -271,18 +272,18 @@ async fn check_erasing(service: &Service, reader: &mut Reader) {
     }
 }
 
-/// Folding reads numbers by the primary key, and each key's entries by its own index.
+/// Counting reads entries by the primary key, and the entries of each count key by its own index.
 async fn check_folding(service: &Service, reader: &mut Reader) {
     let organization = OrganizationId::parse(LARGE).expect("an id");
-    let folded = Folder::new(service.store.clone()).fold_all(&organization, |_| ()).await;
-    assert_eq!(folded.expect("it is folded"), data::FOLDED);
+    let counted = EntryCounter::new(service.store.clone()).count_all(&organization, |_| ()).await;
+    assert_eq!(counted.expect("it is counted"), data::COUNTED);
     let plans = reader.plans().await;
     for plan in &plans {
         check(plan, 20_000, |scan| if scan.alias == "a" { stream(&plan.statement) } else { PRIMARY });
     }
     for index in [USER, RESOURCE, PRIMARY] {
         let is_read = plans.iter().flat_map(|plan| &plan.scans).any(|scan| scan.index == index);
-        assert!(is_read, "folding reads {index}");
+        assert!(is_read, "counting reads {index}");
     }
 }
 
@@ -293,12 +294,12 @@ async fn check_all(database: &Database, statistics: Statistics) {
     let mut reader = Reader::new(database, connection.clone()).await;
     let subscriber = tracing_subscriber::registry().with(reader.statements.clone());
     let _traced = tracing::subscriber::set_default(subscriber);
-    let options = auditlog::app::Options { folds: false, ..service::options() };
+    let options = auditlog::app::Options { running_counts: false, ..service::options() };
     let service = Service::start_with(database, auditlog::domain::Clock::system(), options).await;
     let key = service.key(Some(LARGE), &[Scope::Read, Scope::Write]).await;
     reader.plans().await;
     check_folding(&service, &mut reader).await;
-    data::add_unfolded(&connection, database.backend, statistics).await;
+    data::add_uncounted(&connection, database.backend, statistics).await;
     check_lists(&service, &mut reader, &key).await;
     check_exports(&service, &mut reader).await;
     check_proofs(&service, &mut reader).await;
@@ -310,12 +311,12 @@ async fn check_all(database: &Database, statistics: Statistics) {
     }
 }
 
-/// The service keeps its plans. One that was made when the table was just large enough for that reads it by the same
-/// indexes.
+/// The service keeps its generic plans. A plan that was made when the table was just large enough for an index must use
+/// the same indexes.
 async fn check_young(reader: &Reader) {
     let database = Database::fresh(Backend::Postgres).await.expect("another database");
     database.store().await.close().await;
-    // One, which keeps its settings and what is prepared.
+    // A single connection keeps its settings and prepared statements.
     let mut options = ConnectOptions::new(&database.url);
     let connection = Connections::connect(options.max_connections(1).to_owned()).await.expect("the database opens");
     data::fill_young(&connection).await;
@@ -323,7 +324,7 @@ async fn check_young(reader: &Reader) {
         plan.scans.iter().map(|Scan { alias, index, .. }| (alias.clone(), index.clone())).collect()
     };
     let mut others = Vec::new();
-    // All but the look at the schema, which reads any row.
+    // All but the schema check, which reads any row.
     for plan in reader.seen.values().filter(|plan| plan.statement.contains(" WHERE ")) {
         assert_eq!(plan.settings["plan_cache_mode"], "force_generic_plan");
         let young = planned_again(&connection, plan).await;
@@ -335,7 +336,7 @@ async fn check_young(reader: &Reader) {
     assert!(others.is_empty(), "{} statements are planned otherwise:\n{}", others.len(), others.join("\n"));
 }
 
-/// On one thread, since what is traced is captured by thread.
+/// Runs on one thread, because traces are captured per thread.
 fn hold(backend: Backend, statistics: Statistics) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
     runtime.block_on(async {
@@ -370,7 +371,8 @@ fn each_statement_is_served_by_its_index_postgres_with_statistics_from_before_th
     hold(Backend::Postgres, Statistics::BeforeTheHotUser);
 }
 
-/// What the proofs of a log of `size` read: statements, and the most rows of one.
+/// Runs all proofs of a log of `size` entries. Returns the number of statements, and the most rows that one of them
+/// read.
 async fn read_for_proofs(backend: Backend, size: u64) -> Option<(usize, i64)> {
     let database = Database::fresh(backend).await?;
     database.store().await.close().await;
@@ -397,7 +399,7 @@ fn hold_proofs(backend: Backend) {
     runtime.block_on(async {
         let Some(few) = read_for_proofs(backend, 600).await else { return };
         let many = read_for_proofs(backend, 9_000).await.expect("a database");
-        // A leaf, some tiles and the leaves of one that is not full; and again without the leaf.
+        // A leaf, some tiles, and the leaves of a tile that is not full. Then the same without the leaf.
         assert_eq!((few.0, many.0), (5, 5));
         assert!(few.1 < 256 && many.1 < 256, "{few:?}, {many:?} rows at most");
     });

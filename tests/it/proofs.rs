@@ -1,5 +1,5 @@
-//! Checkpoints and proofs, true and forged, as our verifier sees them and as Go's golang.org/x/mod does. `.ci/run` tells
-//! how to install that.
+//! Valid and forged checkpoints and proofs, verified by this project and by Go's golang.org/x/mod. `.ci/run` says how
+//! to install it.
 
 use std::fs::{self, File};
 
@@ -13,22 +13,22 @@ use serde::Serialize;
 use crate::support::go::go;
 use crate::support::process::text;
 
-/// What a verifier is given.
+/// The input of a verifier.
 #[derive(Debug, Clone, Serialize)]
 struct Case {
     key: String,
     note: String,
-    /// Empty where inclusion is to be proved.
+    /// An earlier checkpoint, for a consistency proof. Empty for an inclusion proof.
     old: String,
     index: u64,
-    /// In base64.
+    /// The leaf data, in base64.
     leaf: String,
     proof: Vec<String>,
     #[serde(skip)]
     is_true: bool,
 }
 
-/// A log with all that its service has.
+/// A log with all data that its service has.
 struct Log {
     origin: KeyName,
     key: SigningKey,
@@ -66,7 +66,7 @@ impl Log {
         Checkpoint { origin: self.origin.clone(), size, root }
     }
 
-    /// Signed with the log's key under its name, whatever `checkpoint` says.
+    /// Signs `checkpoint` with the log's key and name, even if it names another origin.
     fn signed(&self, checkpoint: &Checkpoint) -> String {
         sign(&checkpoint.text(), &self.origin, &[&self.key])
     }
@@ -104,7 +104,7 @@ fn unbase64(text: &str) -> Vec<u8> {
     base64::engine::general_purpose::STANDARD.decode(text).expect("base64")
 }
 
-/// Our verdict.
+/// The verdict of this project.
 fn verified(case: &Case) -> bool {
     let key = VerifierKey::parse(&case.key).expect("a key");
     let opened = |note: &str| {
@@ -120,7 +120,7 @@ fn verified(case: &Case) -> bool {
     verify_consistency(old.size, old.root, &proof, new.size, new.root).is_ok()
 }
 
-/// What can be forged.
+/// The ways to forge a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Forgery {
     Leaf,
@@ -152,7 +152,7 @@ const FORGERIES: [Forgery; 12] = [
     Forgery::Origin,
 ];
 
-/// `case` of `log`, forged; `None` where it has nothing to forge in that way. `other` is another log, no smaller.
+/// Forges `case` of `log`; `None` if this forgery does not apply. `other` is another log of at least the same size.
 fn forged(case: &Case, log: &Log, other: &Log, forgery: Forgery) -> Option<Case> {
     let mut case = Case { is_true: false, ..case.clone() };
     let is_inclusion = case.old.is_empty();
@@ -170,7 +170,8 @@ fn forged(case: &Case, log: &Log, other: &Log, forgery: Forgery) -> Option<Case>
         Forgery::Shorter if length > 0 => drop(case.proof.pop()),
         Forgery::Longer => case.proof.push(signed.root.to_string()),
         Forgery::Order if length > 1 => case.proof.swap(0, length - 1),
-        // One at which each proof is longer: some proofs hold for other sizes nearby, which is why sizes are signed.
+        // A size for which every proof is longer. Some proofs also hold for other sizes nearby, which is why sizes are
+        // signed.
         Forgery::Size => signed.size = signed.size * 2 + 1,
         Forgery::Root => signed.root.0[0] ^= 1,
         Forgery::AnotherRoot => signed.root = other.checkpoint(signed.size).root,
@@ -184,7 +185,7 @@ fn forged(case: &Case, log: &Log, other: &Log, forgery: Forgery) -> Option<Case>
             let note = log.signed(&signed);
             let (rest, signature) = note.trim_end().rsplit_once(' ')?;
             let mut bytes = unbase64(signature);
-            // Not of the key's id, which stands before.
+            // Changes the signature, not the key id before it.
             bytes[4 + signed.size as usize % 64] ^= 1;
             format!("{rest} {}\n", base64(&bytes))
         }
@@ -193,7 +194,7 @@ fn forged(case: &Case, log: &Log, other: &Log, forgery: Forgery) -> Option<Case>
     Some(case)
 }
 
-/// Every pair up to 70 entries and some of 100,000, and as many forged ones.
+/// Every pair up to 70 entries, some pairs of 100,000, and a forged copy of each.
 fn cases() -> Vec<Case> {
     const MANY: u64 = 100_000;
     let [log, other] = [("0123456789abcdef0123456789abcdef", MANY), ("fedcba9876543210fedcba9876543210", MANY + 1)]
@@ -209,7 +210,7 @@ fn cases() -> Vec<Case> {
     }
     let mut used = [0; FORGERIES.len()];
     for place in 0..cases.len() {
-        // Inclusion and consistency take turns, so that each meets each forgery.
+        // Halved, because inclusion and consistency alternate and each must get every forgery.
         let chosen = [place / 2 % FORGERIES.len(), 4];
         let found = chosen.into_iter().find_map(|at| Some((at, forged(&cases[place], &log, &other, FORGERIES[at])?)));
         let (at, forgery) = found.expect("every proof can be made longer");
@@ -220,7 +221,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Go's verdicts; `None` without Go.
+/// The verdicts of Go; `None` without Go.
 fn verified_by_go(cases: &[Case]) -> Option<Vec<bool>> {
     let mut verifier = go("main.go")?;
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");

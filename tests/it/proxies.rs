@@ -1,5 +1,6 @@
-//! Uploads whose answer comes before their body: behind nginx, HAProxy and nghttpx as docs/proxies.md configures them,
-//! and without a proxy. Every answer must arrive, with its status and its details, also on connections that are kept.
+//! Uploads that are answered before their body has arrived, behind nginx, HAProxy and nghttpx as configured in
+//! docs/proxies.md, and without a proxy. Every answer must arrive with its status and details, also on connections that
+//! are kept open.
 
 mod client;
 mod direct;
@@ -23,12 +24,12 @@ use crate::support::{Backend, Database, Process, database};
 
 const ORGANIZATION: &str = "org_a";
 const ENTRIES: &str = "/v1/org_a/audit-logs";
-/// `UNAUTHENTICATED` as a number. Source: gRPC's status codes.
+/// The number of the gRPC status `UNAUTHENTICATED`. Source: gRPC's status codes.
 const UNAUTHENTICATED: &str = "16";
-/// Sizes of bodies, and how often each is uploaded. The largest are near the 4 MiB of a request.
+/// Sizes of bodies in bytes, and how often each is uploaded. The largest is near the limit of 4 MiB.
 const UPLOADS: [(usize, usize); 3] = [(100_000, 30), (1_000_000, 30), (3_900_000, 10)];
 
-/// A service, and a proxy in front of it. The proxy ends first.
+/// A service with a proxy in front of it. The proxy is dropped first.
 struct Proxied {
     proxy: Proxy,
     service: Process,
@@ -36,7 +37,7 @@ struct Proxied {
 }
 
 impl Proxied {
-    /// `None` where a program is missing, which is told.
+    /// `None` if a program is missing; a message says so.
     fn start(kind: Kind, database: &Database, arguments: &[&str]) -> Option<Self> {
         let key = create_key(&database.url, &["--organization", ORGANIZATION, "--scope", "read", "--scope", "write"]);
         let service = Process::serve_with(&database.url, &[&["--listen", "127.0.0.1:0"], arguments].concat());
@@ -49,7 +50,7 @@ impl Proxied {
     }
 }
 
-/// Fails unless all `answers` are among `expected`. Without answers a client is missing, which was told.
+/// Fails unless all `answers` are among `expected`. `None` means that a client is missing, which was reported.
 fn check(what: &str, answers: Option<Answers>, expected: &[&str], log: &str) {
     let Some(answers) = answers else { return };
     let is_expected = |answer: &String| expected.contains(&answer.as_str());
@@ -57,7 +58,7 @@ fn check(what: &str, answers: Option<Answers>, expected: &[&str], log: &str) {
     assert!(!answers.is_empty(), "{what}: no answer");
 }
 
-/// Runs the same test behind each proxy.
+/// Defines each test once for each proxy.
 macro_rules! behind_every_proxy {
     ($(async fn $name:ident($proxied:ident: &Proxied, $($argument:literal),*) $body:block)+) => {$(
         mod $name {
@@ -118,7 +119,7 @@ behind_every_proxy! {
         let Proxied { proxy, service, key } = proxied;
         let origin = proxy.origin();
         let (ending, direct) = (AtomicBool::new(false), Origin { url: service.url(""), certificate: None });
-        // Takes nearly all of what the key may ask, so that most uploads are refused.
+        // Uses up almost all of the key's rate limit, so that most uploads are refused.
         let asks = async {
             let http = reqwest::Client::new();
             while !ending.load(Ordering::Relaxed) {
@@ -169,7 +170,7 @@ behind_every_proxy! {
             exported += message.audit_logs.len();
         }
         assert_eq!(exported, stored);
-        // A stream that is refused says why, too, and leaves the connection as it was.
+        // A refused stream also returns its reason, and does not damage the connection.
         for _ in 0..30 {
             let refused = client.export_audit_logs(with_key(export(), &unknown_key())).await.expect_err("refused");
             assert_eq!(failure(&refused), "Unauthenticated INVALID_API_KEY");
@@ -184,11 +185,11 @@ behind_every_proxy! {
         let origin = proxy.origin();
         let mut command = auditlog();
         command.args(["gateway", "--listen", "127.0.0.1:0", "--drain-delay", "0s", "--upstream", &origin.url]);
-        // The roots of the system, for the gateway.
+        // The root certificates of the system, for the gateway.
         command.envs(origin.certificate.as_ref().map(|certificate| ("SSL_CERT_FILE", certificate)));
         let (gateway, http) = (Process::spawn(command), reqwest::Client::new());
         let (body, mut answers) = (Body::new(250_000), Answers::new());
-        // More in all than the resets of its own that the service's HTTP/2 allows on a connection.
+        // More in total than the number of resets that the service's HTTP/2 library allows itself on a connection.
         for _ in 0..12 {
             let read = http.get(gateway.url(ENTRIES)).bearer_auth(key).send().await.expect("an answer");
             assert_eq!(read.status(), 200, "{}", read.text().await.unwrap_or_default());
@@ -208,7 +209,7 @@ behind_every_proxy! {
             let text = ["content-type: application/grpc-web-text", "accept: application/grpc-web-text"];
             let web = ["-H", text[0], "-H", text[1], "--data", "AAAAAAA="];
             let told = origin.fetched(version, "/grpc.health.v1.Health/Check", &web).expect("there is curl");
-            // A message with SERVING. The trailers follow.
+            // A message with SERVING, followed by the trailers.
             assert!(told.starts_with("AAAAAAIIAQ=="), "gRPC-Web, {version:?}: {told}");
         }
         let mut health = HealthClient::new(origin.grpc().await);
@@ -222,12 +223,12 @@ behind_every_proxy! {
     }
 }
 
-/// A key in the right form that nobody has.
+/// A well-formed key that does not exist.
 fn unknown_key() -> String {
     made_up(0)
 }
 
-/// Uploads that are refused whatever their body: method, path, key and answer.
+/// Uploads that are refused whatever their body is: method, path, key and answer.
 fn refused(key: &str) -> [(&'static str, &'static str, String, &'static str); 3] {
     [
         ("POST", ENTRIES, unknown_key(), "401 invalid_api_key"),

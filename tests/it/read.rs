@@ -1,4 +1,4 @@
-//! `auditlog list`, `history` and `get`: what people see, and what programs read.
+//! `auditlog list`, `history` and `get`, for people and for programs.
 
 use std::process::{Command, Output};
 
@@ -54,7 +54,7 @@ impl Started {
         text(&output.stderr)
     }
 
-    /// What a person sees on a terminal; `None` where there is no program that makes one.
+    /// The output on a terminal; `None` without the program `script`.
     fn on_a_terminal(&self, arguments: &str, environment: &[(&str, &str)]) -> Option<String> {
         let script = program(&["script"], &["--version"])?;
         let mut command = Command::new(script);
@@ -69,7 +69,7 @@ impl Started {
 
 const LIST: [&str; 3] = ["list", "--organization", "org_a"];
 
-/// The documentation's; one with many changes; one by somebody who would like to write on the terminal.
+/// The documented entry, one with many changes, and one whose values contain terminal control characters.
 fn entries() -> Vec<Value> {
     let changes: Vec<_> =
         (0..12).map(|place| json!({"field": format!("rules[{place}]"), "oldValue": place, "newValue": null})).collect();
@@ -138,10 +138,10 @@ on_every_database! {
     async fn a_list_says_how_much_of_the_whole_it_shows(database: &Database) {
         let started = Started::with(database, &entries()).await;
         for (arguments, ids, footer) in [
-            (&["--limit", "2"][..], &["log_3", "log_2"][..], "1 to 2 of 3; go on with --offset 2"),
-            (&["--limit", "1", "--offset", "1"], &["log_2"], "2 to 2 of 3; go on with --offset 2"),
+            (&["--limit", "2"][..], &["log_3", "log_2"][..], "1 to 2 of 3; continue with --offset 2"),
+            (&["--limit", "1", "--offset", "1"], &["log_2"], "2 to 2 of 3; continue with --offset 2"),
             (&["--offset", "2"], &["log_abc123"], "3 to 3 of 3"),
-            (&["--offset", "3"], &[], "3 entries match, none beyond --offset 3."),
+            (&["--offset", "3"], &[], "3 entries match, none after --offset 3."),
             (&["--user-id", "nobody"], &[], "No entries match."),
             (&["--action", "deleted", "--action", "created"], &["log_3", "log_2"], "1 to 2 of 2"),
             (&["--resource-type", "rule", "--resource-id", "rule_1", "--user-id", "uid_2"], &["log_2"], "1 to 1 of 1"),
@@ -193,7 +193,7 @@ on_every_database! {
         let (forced, _) = started.shown(&LIST, &[("CLICOLOR_FORCE", "1")]);
         let is_coloured = |shown: &str| {
             let colours = ["\u{1b}[1mTIME\u{1b}[0m", "\u{1b}[31mdeleted\u{1b}[0m", "\u{1b}[31mfalse\u{1b}[0m → \u{1b}[32mtrue\u{1b}[0m"];
-            // And nothing else that a terminal obeys.
+            // No other control sequence of a terminal.
             let others = shown.split('\u{1b}').skip(1).find(|rest| !["[0m", "[1m", "[2m", "[31m", "[32m", "[33m"].iter().any(|colour| rest.starts_with(colour)));
             assert_eq!(others, None);
             colours.iter().all(|colour| shown.contains(colour))

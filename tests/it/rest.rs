@@ -1,4 +1,4 @@
-//! The REST surface: the documented shapes, and an error envelope for everything.
+//! The REST surface: the documented shapes, and the error envelope.
 
 use auditlog::access::Scope;
 use reqwest::Method;
@@ -27,7 +27,7 @@ pub fn documented() -> Value {
     })
 }
 
-/// The least that can be written.
+/// The smallest valid entry.
 pub fn least(id: &str) -> Value {
     json!({"id": id, "resourceType": "rule", "resourceId": "rule_1", "action": "created", "userId": "uid_1"})
 }
@@ -219,7 +219,7 @@ on_every_database! {
         let (http, url) = (service.http.clone(), service.url(LIST));
         let waiting = http.post(&url).bearer_auth(&key).json(&body("log_1")).send();
         let waiting = tokio::spawn(waiting);
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        crate::metrics::comes_to(&service, "auditlog_queue_entries", |entries| entries == 1.0).await;
         let refused = http.post(&url).bearer_auth(&key).json(&body("log_2")).send().await.expect("an answer");
         assert_eq!(refused.status().as_u16(), 429);
         assert_eq!(refused.headers()["retry-after"], "1");

@@ -1,15 +1,15 @@
-//! The roles of docs/postgresql-roles.md, whose statements are run as they stand there: they are enough, no grant is too
-//! many, and PostgreSQL refuses what they must not do.
+//! Runs the statements of docs/postgresql-roles.md. The roles must be sufficient, no grant may be unnecessary, and
+//! PostgreSQL must refuse what the roles must not do.
 
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use auditlog::access::{Scope, create_key};
+use auditlog::counts::EntryCounter;
 use auditlog::domain::{Clock, Filter, Group, Limit, Offset, Random, ResourceType, Secret};
 use auditlog::error::Error;
 use auditlog::ingest::{Eraser, LoadRecordKeys, RecordKeys, Target};
-use auditlog::marks::Folder;
 use auditlog::metrics::Metrics;
 use auditlog::query::{Query, Start};
 use auditlog::store::{SignedCheckpoint, Store};
@@ -32,7 +32,7 @@ struct Roles {
 }
 
 impl Roles {
-    /// Does what the page says, up to `serve`; `None` without PostgreSQL.
+    /// Runs the page up to `serve`; `None` without PostgreSQL.
     async fn of_the_page() -> Option<Self> {
         let roles = Self { server: own_server()? };
         let sql = blocks_of(ROLES, Language::Sql);
@@ -62,7 +62,7 @@ impl Roles {
         Connections::connect(self.url(role, database)).await.expect("it connects")
     }
 
-    /// Runs a block of the page, at this server.
+    /// Runs a shell block of the page against this server.
     fn bash(&self, block: &str) -> String {
         let script = block.replace("@localhost/", &format!("@127.0.0.1:{}/", self.server.port));
         let binary = std::path::Path::new(env!("CARGO_BIN_EXE_auditlog")).parent().expect("a directory").to_owned();
@@ -72,7 +72,7 @@ impl Roles {
         text(&output.stdout)
     }
 
-    /// The variables of the block that starts `serve`.
+    /// Starts `auditlog serve` with the variables of the page's block.
     fn serve(&self) -> Process {
         let shell = blocks_of(ROLES, Language::Shell);
         let mut command = auditlog();
@@ -121,11 +121,11 @@ fn with_the_roles_of_the_page_the_service_does_all_it_does() {
         let serve = [("AUDITLOG_DATABASE_URL", roles.url("auditlog_serve", "auditlog"))];
         let serve = [(serve[0].0, serve[0].1.as_str())];
         for arguments in [
-            ["marks", "status"],
-            ["marks", "fold"],
-            ["marks", "check"],
-            ["marks", "rebuild"],
-            ["marks", "check"],
+            ["running-counts", "status"],
+            ["running-counts", "update"],
+            ["running-counts", "check"],
+            ["running-counts", "rebuild"],
+            ["running-counts", "check"],
             ["catalogue", "list"],
         ] {
             let (code, _, stderr) = ran(&arguments, &serve);
@@ -146,7 +146,7 @@ fn with_the_roles_of_the_page_the_service_does_all_it_does() {
     });
 }
 
-/// What each role must not do.
+/// Statements that a role must not be able to run.
 const REFUSED: [(&str, &str); 17] = [
     ("auditlog_serve", "UPDATE audit_logs SET user_name = NULL"),
     ("auditlog_serve", "UPDATE audit_logs SET erased = 6"),
@@ -225,7 +225,7 @@ fn a_service_that_may_not_erase_says_so() {
         assert!(refused.to_string().contains("has no right to change the columns that are erased"), "{refused:#}");
         let refused = store.clone().erasing_by(&Secret::new("sqlite://x.db".to_owned())).await.err().expect("no roles");
         assert!(refused.to_string().contains("a SQLite file has no roles"), "{refused:#}");
-        // Another database with the same organization is another log.
+        // Another database with the same organization id contains a different log.
         roles
             .connect("postgres", "postgres")
             .await
@@ -239,7 +239,7 @@ fn a_service_that_may_not_erase_says_so() {
         let refused = eraser(&crossed).erase(asked()).await.expect_err("another log");
         assert!(refused.with_causes().contains("names another database"), "{}", refused.with_causes());
         assert_eq!(check_log(&others, ORG).await, 1);
-        // And where there is no schema, this role makes none.
+        // Without a schema, this role cannot create one.
         roles
             .connect("postgres", "postgres")
             .await
@@ -266,8 +266,8 @@ fn a_missing_grant_is_named_as_such() {
             "log_keys",
             "erasures",
             "count_state",
-            "count_keys",
-            "count_marks",
+            "key_totals",
+            "running_counts",
         ] {
             owner.execute_unprepared(&format!("REVOKE SELECT ON {table} FROM auditlog_serve")).await.expect("it runs");
             let refused = Store::open(&roles.secret("auditlog_serve"), 2).await.err().expect("it may not read");
@@ -281,7 +281,7 @@ fn a_missing_grant_is_named_as_such() {
     });
 }
 
-/// Everything that serving and erasing do to the database.
+/// Uses every operation of the serving and the erasing role.
 async fn use_all(roles: &Roles, key: &str, round: usize) -> anyhow::Result<()> {
     let store = Store::open_existing(&roles.secret("auditlog_serve"), 2).await?;
     let store = store.erasing_by(&roles.secret("auditlog_erase")).await?;
@@ -290,7 +290,7 @@ async fn use_all(roles: &Roles, key: &str, round: usize) -> anyhow::Result<()> {
     anyhow::ensure!(known.is_some(), "the key is there");
     store.touch_key(key, now).await?;
     let ingest = start(&store, Clock::system());
-    // Both complete a tile, the service by its entries and the eraser by its record.
+    // Both complete a tile: the service with its entries, and the eraser with its record.
     let first = store.head(&organization(ORG)).await?.unwrap_or(0);
     let entries = (first..first + 256 + 255 - first % 256)
         .map(|number| person(&format!("log_{round}_{number}"), "ada", (ResourceType(5), "ada"), "x"));
@@ -301,10 +301,10 @@ async fn use_all(roles: &Roles, key: &str, round: usize) -> anyhow::Result<()> {
     Query::new(store.clone())
         .list("key", &organization(ORG), &Filter::default(), Start::Offset(Offset::default()), limit)
         .await?;
-    let folder = Folder::new(store.clone());
-    folder.forget(&organization(ORG)).await?;
-    folder.fold_all(&organization(ORG), |_| ()).await?;
-    anyhow::ensure!(folder.check(&organization(ORG), |_| ()).await?.faults.is_empty(), "the counts are right");
+    let counter = EntryCounter::new(store.clone());
+    counter.discard(&organization(ORG)).await?;
+    counter.count_all(&organization(ORG), |_| ()).await?;
+    anyhow::ensure!(counter.check(&organization(ORG), |_| ()).await?.faults.is_empty(), "the counts are right");
     let head = store.log_head(&organization(ORG)).await?.expect("a log");
     let checkpoint = SignedCheckpoint { size: head.edge.size(), root: head.root, note: String::new(), signed_at: now };
     store.keep_checkpoints(&[(organization(ORG), checkpoint)]).await?;
@@ -330,7 +330,7 @@ async fn use_all(roles: &Roles, key: &str, round: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Each privilege of the page, on each column that it names: as a grant and as its revocation.
+/// Each privilege of the page, for each named column, as a GRANT and the matching REVOKE.
 fn privileges() -> Vec<(String, String)> {
     let sql = blocks_of(ROLES, Language::Sql);
     let mut each = Vec::new();
@@ -339,7 +339,7 @@ fn privileges() -> Vec<(String, String)> {
         let (what, tables) = what.split_once(" ON ").expect("tables");
         let mut privileges = Vec::new();
         for part in what.split(", ") {
-            // `UPDATE (a`, `b`, `c)`
+            // Splitting at commas leaves `UPDATE (a`, `b` and `c)`.
             match part.strip_prefix("UPDATE (") {
                 Some(column) => privileges.push(format!("UPDATE ({})", column.trim_end_matches(')'))),
                 None if part.chars().all(|letter| letter.is_ascii_uppercase()) => privileges.push(part.to_owned()),

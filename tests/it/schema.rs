@@ -1,11 +1,11 @@
-//! The schema: made once, and refused when it is not this version's.
+//! The schema is created once, and refused if it is not of this version.
 
 use auditlog::store::Store;
 use sea_orm::{ConnectionTrait, Database as Connections};
 
 use crate::support::{Backend, Database, on_every_database};
 
-/// Runs one statement on a connection of its own.
+/// Runs one statement on a separate connection.
 pub async fn execute(database: &Database, statement: &str) {
     let connection = Connections::connect(&database.url).await.expect("the database opens");
     connection.execute_unprepared(statement).await.expect("the statement runs");
@@ -20,7 +20,7 @@ async fn refusal(database: &Database) -> String {
 on_every_database! {
     async fn replicas_that_start_together_migrate_once(database: &Database) {
         if database.backend == Backend::Sqlite {
-            // The file itself is made by whoever comes first.
+            // The first connection creates the file; here the test creates it beforehand.
             execute(database_with_create(database).await, "SELECT 1").await;
         }
         let replicas = (0..8).map(|_| async {
@@ -69,7 +69,7 @@ on_every_database! {
     }
 }
 
-/// Makes SQLite's file, which a plain connection does not.
+/// Creates SQLite's file, which a plain connection does not.
 async fn database_with_create(database: &Database) -> &Database {
     let path = database.url.trim_start_matches("sqlite://");
     std::fs::File::create(path).expect("the file is made");

@@ -1,4 +1,4 @@
-//! Signed checkpoints: that they follow the log, and never say what another one contradicts.
+//! Signed checkpoints: they follow the log and never contradict each other.
 
 mod commands;
 mod faults;
@@ -13,7 +13,7 @@ use auditlog::app::recorder;
 use auditlog::domain::{Clock, Random};
 use auditlog::ingest::Ingest;
 use auditlog::metrics::Metrics;
-use auditlog::signer::{Keys, Signer, Signing};
+use auditlog::signer::{CheckpointKeys, Signer, Signing};
 use auditlog::store::{SignedCheckpoint, Store};
 use auditlog_verify::merkle::{Checkpoint, ProofRequest, SigningKey, VerifierKey, open, verify_consistency};
 use tokio::sync::watch;
@@ -31,7 +31,7 @@ use crate::support::{Backend, Database, Process, on_every_database};
 const LOG_NAME: &str = "audit.example.com";
 const PROOFS: &str = "auditlog.v1.IntegrityService";
 
-/// Waits until `what` is so.
+/// Waits until `is_so` returns a value. `what` describes it in the failure.
 pub async fn until<T>(what: &str, mut is_so: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -43,14 +43,14 @@ pub async fn until<T>(what: &str, mut is_so: impl AsyncFnMut() -> Option<T>) -> 
     }
 }
 
-/// A new key file in the directory of `database`.
+/// Creates a key file in the directory of `database`.
 pub fn new_key(database: &Database, name: &str) -> PathBuf {
     let path = database.directory.path().join(name);
-    Keys::create(&path, &Random::system()).expect("a key");
+    CheckpointKeys::create(&path, &Random::system()).expect("a key");
     path
 }
 
-/// As on another machine: the key, and what was signed last.
+/// Copies the key and its state, as for another machine.
 fn copy_key(database: &Database, key_file: &Path) -> PathBuf {
     let copy = database.directory.path().join("copy");
     for ending in ["", ".state"] {
@@ -64,7 +64,7 @@ pub fn signing(key_file: &Path) -> Signing {
     Signing { key_file: key_file.to_owned(), log_name: LOG_NAME.parse().expect("a name") }
 }
 
-/// A signer that runs, and whether it can sign.
+/// A running signer, and whether it can sign.
 struct Task {
     task: JoinHandle<()>,
     serving: watch::Receiver<bool>,
@@ -83,7 +83,7 @@ impl Task {
         Self { task: tokio::spawn(steps), serving }
     }
 
-    /// Waits until it says `expected`, in a look that begins from now on.
+    /// Waits until the signer reports `expected`, in a pass that starts after this call.
     async fn says(&mut self, expected: bool) {
         self.serving.mark_unchanged();
         let said = async { while self.serving.changed().await.is_ok() && *self.serving.borrow() != expected {} };
@@ -91,7 +91,7 @@ impl Task {
         assert!(said.is_ok(), "in vain: it says {expected}");
     }
 
-    /// As a kill would.
+    /// Aborts the signer, like a kill.
     async fn end(self) {
         self.task.abort();
         let _ = self.task.await;
@@ -112,7 +112,7 @@ async fn log_id(store: &Store, name: &str) -> String {
     store.log_head(&organization(name)).await.expect("read").expect("a log").log_id
 }
 
-/// What verifies the signatures of `key` for a log.
+/// The verifier key of `key` for a log.
 async fn verifier(store: &Store, name: &str, key: &SigningKey) -> VerifierKey {
     key.verifier(signing(Path::new("")).log_name.origin(&log_id(store, name).await).expect("an origin"))
 }
@@ -122,13 +122,13 @@ async fn append(ingest: &Ingest, to: &str, from: u64, count: u64) {
     write(ingest, to, entries).await.expect("written");
 }
 
-/// That a checkpoint is signed, and says what its row does.
+/// Checks that a checkpoint is signed and matches its row.
 fn check_note(checkpoint: &SignedCheckpoint, keys: &[VerifierKey]) {
     let said = Checkpoint::parse(open(&checkpoint.note, keys).expect("it is signed")).expect("a checkpoint");
     assert_eq!((said.size, said.root, &said.origin), (checkpoint.size, checkpoint.root, keys[0].name()));
 }
 
-/// That the log now begins with what was signed.
+/// Checks that the current log begins with the signed one.
 async fn check_extends(store: &Store, name: &str, old: &SignedCheckpoint) {
     let head = store.log_head(&organization(name)).await.expect("read").expect("a log");
     let (size, root) = (head.edge.size(), head.root);
@@ -138,7 +138,7 @@ async fn check_extends(store: &Store, name: &str, old: &SignedCheckpoint) {
     assert_eq!(verify_consistency(old.size, old.root, &proof, size, root), Ok(()), "{} of {size}", old.size);
 }
 
-/// What health checks of a service say; `None` where it does not know it.
+/// The health status of a service name; `None` if it is unknown.
 async fn health(address: &str, of: &str) -> Option<i32> {
     let channel = Channel::from_shared(address.to_owned()).expect("a URL").connect().await.expect("it accepts");
     let check = HealthCheckRequest { service: of.to_owned() };
@@ -156,7 +156,7 @@ fn serve(database: &Database, key_file: &Path) -> Process {
     Process::spawn(command)
 }
 
-/// The line of the log that has `text`.
+/// Waits for a log line that contains `text`.
 fn told(service: &Process, text: &str) -> String {
     let until = Instant::now() + Duration::from_secs(20);
     let later = std::iter::from_fn(|| service.log.recv_timeout(until.duration_since(Instant::now())).ok());
@@ -176,7 +176,7 @@ on_every_database! {
         until("it serves proofs", async || (health(&service.url(""), PROOFS).await == SERVING).then_some(())).await;
         append(&ingest, "org_a", 3, 300).await;
         append(&ingest, "org_b", 0, 1).await;
-        let keys = Keys::load(&key_file).expect("a key");
+        let keys = CheckpointKeys::load(&key_file).expect("a key");
         for (name, size) in [("org_a", 303), ("org_b", 1)] {
             let checkpoint = signed_up_to(&store, name, size).await;
             let verifier = verifier(&store, name, keys.main().signing()).await;

@@ -1,4 +1,4 @@
-//! The database itself: which ones are refused at the start, what is noticed when one goes away, and how that is told.
+//! Database problems: databases that are refused at startup, and the loss of a database at run time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,11 @@ use crate::support::database::temporary;
 use crate::support::process::{create_key, ran, text};
 use crate::support::{Backend, Database, Process, database, on_every_database};
 
-/// Ends the sessions of the service, as a server does that restarts.
+/// Ends the service's sessions, as a restart of the server does.
 const CUTS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                     WHERE datname = current_database() AND application_name = 'auditlog'";
 
-/// A service on a database, asked over REST.
+/// A service on a database, with a REST client.
 struct Asked {
     process: Process,
     http: reqwest::Client,
@@ -49,13 +49,13 @@ impl Asked {
         (code, stdout + &stderr)
     }
 
-    /// What it has logged since the last time, of a level.
+    /// The new log events of a level since the last call.
     fn logged(&self, level: &str) -> Vec<Value> {
         let events = self.process.log.try_iter().filter_map(|line| serde_json::from_str::<Value>(&line).ok());
         events.filter(|event| event["level"] == level).collect()
     }
 
-    /// Waits until `auditlog health` gives `code`, and gives what it says.
+    /// Waits until `auditlog health` exits with `code`, and returns its output.
     async fn until_health(&self, code: i32) -> String {
         let begun = std::time::Instant::now();
         loop {
@@ -77,7 +77,7 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
     format!("{}{ending}", file.display()).into()
 }
 
-/// A SQLite database; its file is lost as `lose` says.
+/// Damages the file of a SQLite database with `lose` while a service runs.
 fn a_write_is_refused_once(lose: impl Fn(&Path)) {
     database::run(Backend::Sqlite, async |database| {
         let service = Asked::start(&database.url);
@@ -135,7 +135,7 @@ fn a_sqlite_file_that_is_put_back_is_written_again() {
 
 #[test]
 fn a_sqlite_file_that_may_only_be_read_is_refused_with_the_command_that_allows_it() {
-    // Root may write all files, so that the program runs as somebody else.
+    // Root may write all files, so the program runs as another user.
     let directory = tempfile::tempdir_in(temporary()).expect("a directory");
     let program = directory.path().join("auditlog");
     fs::copy(env!("CARGO_BIN_EXE_auditlog"), &program).expect("a copy");
@@ -179,7 +179,7 @@ fn a_database_that_is_not_in_utf_8_is_refused_with_the_command_that_makes_anothe
 #[test]
 fn an_ipv6_address_is_one_of_a_database_a_service_and_a_gateway() {
     database::run(Backend::Postgres, async |database| {
-        // The server of the tests listens on IPv4.
+        // The server of the tests listens on IPv4 only.
         let Ok(listener) = tokio::net::TcpListener::bind("[::1]:0").await else { return };
         let port = listener.local_addr().expect("an address").port();
         let (authority, name) = database.url.rsplit_once('/').expect("a URL");
@@ -232,7 +232,7 @@ fn health_checks_tell_that_the_database_is_away_and_the_log_tells_why() {
         assert_eq!(service.health(), (Some(0), "serving\n".to_owned()));
         let (authority, name) = database.url.rsplit_once('/').expect("a URL");
         let server = authority.rsplit('@').next().expect("an address");
-        // From elsewhere, since it ends its own sessions.
+        // From another database, because the statement ends the sessions of this one.
         let elsewhere = Connections::connect(format!("{authority}/postgres")).await.expect("it connects");
         let run = async |statement: String| elsewhere.execute_unprepared(&statement).await.expect("it runs");
         run(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await;
@@ -270,7 +270,7 @@ fn reads_do_not_see_that_idle_connections_have_died() {
             }
         };
         let idle = || store.pools().iter().find(|pool| pool.name == "readers").map_or(0, |pool| pool.idle);
-        // A statement, and a transaction.
+        // Once with a statement, once with a transaction.
         for begins in [false, true] {
             several().await;
             until("they are idle", async || (idle() >= 5).then_some(())).await;

@@ -1,4 +1,4 @@
-//! `ExportAuditLogs`: pieces in order, up to where the log ended when the call began.
+//! `ExportAuditLogs`: pieces in order, up to the end of the log when the call began.
 
 use auditlog::access::Scope;
 use auditlog::grpc::pb::{
@@ -23,7 +23,7 @@ fn of_types(resource_types: &[&str], organization: &str) -> ExportAuditLogsReque
     }
 }
 
-/// By a client with gRPC's own limit of 4 MiB a message.
+/// Starts an export with gRPC's default limit of 4 MiB per message.
 async fn begin(
     service: &Service,
     key: &str,
@@ -41,7 +41,7 @@ async fn drain(mut stream: Streaming<ExportAuditLogsResponse>) -> Vec<ExportAudi
     pieces
 }
 
-/// Entries nearly as large as they may be, in one request.
+/// Writes entries close to the size limit in one request.
 pub async fn write_large(service: &Service, key: &str, numbers: std::ops::Range<usize>) {
     let value = format!("\"{}\"", "x".repeat(250 * 1024));
     let audit_logs = numbers.map(|number| AuditLogInput {
@@ -79,7 +79,7 @@ on_every_database! {
     async fn what_is_written_meanwhile_is_not_in_it_and_every_message_can_be_received(database: &Database) {
         let service = Service::start(database).await;
         let key = service.key(Some("org_a"), &[Scope::Read, Scope::Write]).await;
-        // Ten entries a request, far more than a connection holds before it is read.
+        // Ten entries per request, far more than the buffers of a connection hold.
         for request in 0..12 {
             write_large(&service, &key, request * 10..request * 10 + 10).await;
         }

@@ -1,4 +1,4 @@
-//! The real trail against a model that counts and sorts by brute force.
+//! Compares the sample trail with a model that counts and sorts by brute force.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -14,13 +14,13 @@ use serde_json::value::RawValue;
 use crate::support::trail::{self, ENTRIES, ORGANIZATION};
 use crate::support::{Backend, Service, run, say};
 
-/// Requests on each database.
+/// Random requests on each database.
 const REQUESTS: usize = 2_000;
 
-/// What a request can ask about an entry.
+/// The values of an entry that a request can filter by.
 pub struct Row {
     id: String,
-    /// Microseconds.
+    /// Microseconds since 1970.
     timestamp: i64,
     pub seq: i64,
     resource_type: String,
@@ -49,22 +49,22 @@ pub fn model() -> Vec<Row> {
     rows
 }
 
-/// A request and what it means, made apart from the code that reads it.
+/// A request and its meaning, computed without the service's code.
 #[derive(Debug, Default)]
 pub struct Asked {
-    /// Without the path's own, for a history.
+    /// For a history, without the parameters that its path implies.
     pub query: Vec<(String, String)>,
     pub resource_types: Vec<String>,
     pub resource_ids: Vec<String>,
     actions: Vec<String>,
     user_ids: Vec<String>,
-    /// Inclusive, microseconds.
+    /// The start of the range, inclusive, in microseconds.
     from: Option<i64>,
-    /// Exclusive.
+    /// The end of the range, exclusive, in microseconds.
     to: Option<i64>,
     limit: usize,
     offset: usize,
-    /// The path of a history instead of a list.
+    /// The path of a history; `None` for a list.
     pub history: Option<(String, String)>,
 }
 
@@ -115,7 +115,7 @@ impl Asked {
         if some(random) {
             asked.user_ids = repeated(random, "userId", &|random| rows.choose(random).expect("rows").user_id.clone());
         }
-        // More pairs than that are refused.
+        // The service refuses more pairs than this.
         let distinct = |values: &[String]| values.iter().collect::<BTreeSet<_>>().len();
         if distinct(&asked.resource_ids) * distinct(&asked.user_ids) > 1_000 {
             asked.user_ids.clear();
@@ -129,7 +129,7 @@ impl Asked {
         asked
     }
 
-    /// Ends of the range at or around real entries, in every precision.
+    /// Adds a time range with ends at or near the times of real entries, in every precision.
     fn times(&mut self, random: &mut StdRng, rows: &[Row]) {
         let mut ends = [0, 0].map(|_: i32| {
             let near = *[0, 1, -1, 1_000_000, -1_000_000].choose(random).expect("steps");
@@ -143,7 +143,7 @@ impl Asked {
         }
         if random.random_bool(0.4) {
             let (text, _, after) = written(random, ends[1]);
-            // The earlier instant can be written to begin after the later one ends only within a span.
+            // The start of the range must be before its end, which the rounded times can violate.
             if self.from.is_none_or(|from| from < after) {
                 self.to = Some(after);
                 self.query.push(("endDate".to_owned(), text));
@@ -173,8 +173,8 @@ impl Asked {
     }
 }
 
-/// An instant written in some precision and offset: the text, the first microsecond that it covers,
-/// and the first after.
+/// Formats an instant in a random precision and offset. Returns the text, the first microsecond that it covers, and the
+/// first one after.
 fn written(random: &mut StdRng, micros: i64) -> (String, i64, i64) {
     let floor = |span: i64| micros - micros.rem_euclid(span);
     let second = Timestamp::saturating(floor(1_000_000)).to_string().trim_end_matches('Z').to_owned();
@@ -192,14 +192,14 @@ fn written(random: &mut StdRng, micros: i64) -> (String, i64, i64) {
             spanned(format!("{}+01:30", moved.trim_end_matches('Z')), 1_000_000)
         }
         _ => {
-            // As it arrives from a client that did not encode the plus.
+            // As the service receives it from a client that did not encode the plus sign.
             let moved = Timestamp::saturating(floor(1_000_000) + 7_200_000_000).to_string();
             spanned(format!("{} 02:00", moved.trim_end_matches('Z')), 1_000_000)
         }
     }
 }
 
-/// Asks and compares; then walks on by cursor with other limits.
+/// Sends a request and compares the answer with the model. Then follows the cursor with other limits.
 async fn ask(service: &Service, key: &str, rows: &[Row], random: &mut StdRng) {
     let mut asked = Asked::random(random, rows);
     let matching: Vec<_> = rows.iter().filter(|row| asked.matches(row)).collect();
@@ -281,7 +281,7 @@ fn random_requests_give_what_brute_force_gives_postgres() {
     oracle(Backend::Postgres);
 }
 
-/// Walks all entries and compares each value's text with that of the file.
+/// Walks all entries and compares the text of each value with the file.
 fn walk(backend: Backend) {
     run(async {
         let Some(database) = trail::database(backend).await else {

@@ -1,4 +1,4 @@
-//! `auditlog verify` of the real trail, as it is and after tampering by hand.
+//! `auditlog verify` on the sample trail, unchanged and after tampering with SQL.
 
 mod erased;
 mod proof;
@@ -18,18 +18,18 @@ use crate::support::process::{create_key, ran};
 use crate::support::trail::{ENTRIES, ORGANIZATION, lines};
 use crate::support::{Backend, Database, Process, on_every_database, say, trail};
 
-/// A service with a part of the trail, and whoever verifies it.
+/// A service with a part of the trail, and the means to verify it.
 pub struct Verified<'a> {
     pub database: &'a Database,
     pub store: Store,
     pub service: Process,
     pub key: String,
-    /// The verifier key of its log.
+    /// The verifier key of the log.
     pub public: VerifierKey,
 }
 
 impl<'a> Verified<'a> {
-    /// With the first `entries` of the trail, signed for.
+    /// Imports the first `entries` entries of the trail and signs a checkpoint of them.
     pub async fn with(database: &'a Database, entries: usize) -> Self {
         let service = Process::serve(&database.url);
         let scopes = ["--organization", ORGANIZATION, "--scope", "write", "--scope", "verify"];
@@ -50,7 +50,7 @@ impl<'a> Verified<'a> {
         ran(command, &environment)
     }
 
-    /// The exit code and the verdict, with the log's key.
+    /// Runs `auditlog verify` with the log's key. Returns the exit code and the verdict.
     pub fn verify(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let key = self.public.text();
         let (code, verdict, told) = self.run(&[&["verify", "--public-key", &key], arguments].concat());
@@ -63,7 +63,7 @@ impl<'a> Verified<'a> {
         assert!(code == Some(0) && verdict.starts_with(&format!("verified: {entries} entries of ")), "{verdict}");
     }
 
-    /// That it is up to so many entries, and that nothing can be said of those after.
+    /// Asserts that the first `entries` entries are verified and the later ones are not signed.
     pub fn assert_unsigned(&self, arguments: &[&str], entries: &str, why: &str) {
         let key = self.public.text();
         let (code, verdict, told) = self.run(&[&["verify", "--public-key", &key], arguments].concat());
@@ -72,7 +72,7 @@ impl<'a> Verified<'a> {
         assert!(told.contains(why), "{told}");
     }
 
-    /// That it is not, with this verdict.
+    /// Asserts that the verification fails with this verdict.
     pub fn assert_found(&self, arguments: &[&str], verdict: &str) {
         assert_eq!(self.verify(arguments), (Some(1), format!("NOT VERIFIED: {verdict}")));
     }
@@ -85,7 +85,7 @@ impl<'a> Verified<'a> {
         import(self.database, &self.service, &self.key, numbers);
     }
 
-    /// Runs statements by hand.
+    /// Runs SQL statements in one transaction.
     pub async fn sql(&self, statements: &[&str]) {
         let connection = Connections::connect(&self.database.url).await.expect("the database opens");
         let transaction = connection.begin().await.expect("it begins");
@@ -97,7 +97,7 @@ impl<'a> Verified<'a> {
         connection.close().await.expect("it closes");
     }
 
-    /// Gives the entries `first` to `last` the leaf hashes of what they say now.
+    /// Recomputes the leaf hashes of the entries `first` to `last` from their current values.
     pub async fn seal(&self, first: Seq, last: Seq) {
         let organization = OrganizationId::parse(ORGANIZATION).expect("an id");
         let log_id = self.store.log_head(&organization).await.expect("read").expect("a log").log_id;
@@ -130,7 +130,7 @@ fn import(database: &Database, service: &Process, key: &str, numbers: std::ops::
     assert_eq!(imported.0, Some(0), "{}", imported.2);
 }
 
-/// The id of the trail's entry of a number.
+/// The id of the trail's entry with a sequence number.
 pub fn id(seq: usize) -> String {
     let line: Value = serde_json::from_str(&lines()[seq - 1]).expect("JSON");
     line["id"].as_str().expect("an id").to_owned()
@@ -160,14 +160,14 @@ on_every_database! {
         let verified = Verified::with(database, 300).await;
         let state = verified.file("state");
         let remember = ["--state", &state];
-        // Nobody vouches for a key.
+        // Without `--public-key`, the verifier has no key to trust.
         let (code, stdout, stderr) = verified.run(&["verify", "--state", &state]);
         assert_eq!((code, stdout.as_str()), (Some(3), ""));
         assert!(stderr.contains("there is no key to verify with: give --public-key"), "{stderr}");
         assert!(!is_there(&state));
         verified.assert_verified(&remember, "300");
         let first = std::fs::read_to_string(&state).expect("the state");
-        // The key is remembered.
+        // The state contains the key.
         let (code, verdict, _) = verified.run(&["verify", "--state", &state]);
         assert_eq!(code, Some(0), "{verdict}");
         verified.import(300..700);
@@ -175,7 +175,7 @@ on_every_database! {
         verified.sign(700).await;
         verified.assert_verified(&remember, "700");
         let last = std::fs::read_to_string(&state).expect("the state");
-        // From what was seen first, only what is new.
+        // Starting from the first state, only the new entries are read.
         std::fs::write(&state, &first).expect("the state");
         let (code, verdict, told) = verified.run(&["verify", "--state", &state, "--since-last", "--json"]);
         let verdict: Value = serde_json::from_str(&verdict).expect("JSON");
@@ -183,7 +183,7 @@ on_every_database! {
         assert_eq!(std::fs::read_to_string(&state).expect("the state"), last, "the same is remembered");
         verified.assert_verified(&["--state", &state, "--since-last"], "700");
         assert_eq!(std::fs::read_dir(database.directory.path()).expect("files").filter(|file| file.as_ref().is_ok_and(|file| file.file_name().to_string_lossy().starts_with(".state"))).count(), 0);
-        // A state that was damaged is not a new beginning.
+        // A damaged state must not be treated as a first verification.
         for (from, to) in [("AAAA", "AAAB"), ("\"edge\": \"", "\"edge\": \"AAAA"), ("700\\n", "701\\n"), ("{", "")] {
             let damaged = last.replacen(from, to, 1);
             if damaged == last {
@@ -192,7 +192,7 @@ on_every_database! {
             std::fs::write(&state, damaged).expect("the state");
             let (code, stdout, stderr) = verified.run(&["verify", "--state", &state]);
             assert_eq!((code, stdout.as_str()), (Some(3), ""), "{from}");
-            assert!(stderr.contains("is not as a verification left it"), "{stderr}");
+            assert!(stderr.contains("is not a valid state file"), "{stderr}");
         }
     }
 
@@ -217,7 +217,7 @@ on_every_database! {
     }
 }
 
-/// Where the tests' own programs are.
+/// The path of a test client.
 fn client(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients/python").join(name)
 }

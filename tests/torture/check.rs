@@ -1,5 +1,5 @@
-//! What must be so after every fault. The database is read with plain SQL and compared with the journal, what readers
-//! saw, and what the service says; no line of the service's own storage code takes part.
+//! The checks after every fault. They read the database with plain SQL and compare it with the journal, the walks and
+//! checkpoints of the readers, and the answers of the service. They use no storage code of the service.
 
 mod answers;
 mod log;
@@ -17,23 +17,24 @@ use crate::watch::Seen;
 use log::Tree;
 use stored::Row;
 
-/// Where hostile clients write. That is not in the journal; all else must be as it is for any other.
+/// The organization that hostile clients write to. Its entries are not in the journal; all other checks apply to it
+/// too.
 pub const BESIEGED: &str = "org_besieged";
-/// Findings of one kind that are told; all are counted.
+/// The maximum number of findings of one kind to print. All are counted.
 const TOLD: usize = 5;
-/// Characters of each; a row may be long.
+/// The maximum length of a printed finding, in characters; a row may be long.
 const LINE: usize = 400;
 
-/// How thorough to be.
+/// The scope of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// After one of many faults: of proofs and totals, some.
+    /// After one of many faults: only some proofs and totals.
     Between,
-    /// At the end, when each request is answered: all of them, and nothing is left open.
+    /// At the end, when each request is answered: all proofs and totals, and every request is acknowledged.
     Settled,
 }
 
-/// What was found wrong, by kind.
+/// Failed checks, by kind.
 #[derive(Debug, Default)]
 pub struct Findings {
     pub lost: Vec<String>,
@@ -46,7 +47,7 @@ impl Findings {
         self.lost.is_empty() && self.duplicated.is_empty() && self.other.is_empty()
     }
 
-    /// The first of each kind, a line each.
+    /// The first findings of each kind, one a line.
     pub fn told(&self) -> String {
         let mut lines = Vec::new();
         for (kind, found) in [("lost", &self.lost), ("duplicated", &self.duplicated), ("wrong", &self.other)] {
@@ -60,7 +61,7 @@ impl Findings {
     }
 }
 
-/// How much was compared.
+/// The number of items compared.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Extent {
     pub stored: u64,
@@ -68,18 +69,18 @@ pub struct Extent {
     pub checkpoints: u64,
 }
 
-/// Compares, and remembers what it has compared, since that must not change any more.
+/// Runs the checks. Keeps the rows of earlier checks, because a stored row must never change.
 pub struct Checker {
     ledger: Ledger,
     signs: SigningKey,
-    /// The writer's key, as leaves name it.
+    /// The id of the writers' API key, as in a leaf.
     key_id: String,
-    /// The rows of the last check and the hashes of their leaves.
+    /// The rows seen so far, with their leaf hashes.
     known: HashMap<Name, (Row, Hash)>,
     pub extent: Extent,
 }
 
-/// An organization's row.
+/// The row of an organization.
 struct Head {
     id: String,
     log_id: String,
@@ -94,7 +95,7 @@ impl Checker {
         Self { ledger, signs, key_id, known: HashMap::new(), extent: Extent::default() }
     }
 
-    /// Checks everything. No request may be under way. Errors: it could not be checked.
+    /// Runs all checks. No request may be in progress. Errors: the check itself failed.
     pub async fn check(
         &mut self,
         database: &Database,
@@ -103,7 +104,7 @@ impl Checker {
         when: When,
     ) -> anyhow::Result<Findings> {
         let mut findings = Findings::default();
-        // First what was seen, then the database, which must have all of that.
+        // Take the readers' results before reading the database, which must contain all of them.
         let walks = std::mem::take(&mut seen.walks);
         self.ledger.catch_up()?;
         let connection = database.connect().await?;
@@ -132,7 +133,7 @@ impl Checker {
         for walk in &walks {
             answers::walk(walk, logs.get(walk.organization).map_or(&[], Vec::as_slice), &mut findings);
         }
-        // A service that does not answer does not keep the rest from being told.
+        // An error of the service must not hide the other findings.
         let totals = answers::totals(&connection, backend, client, &logs, when, &mut findings).await;
         let proofs = answers::proofs(client, &trees, seen, when, &mut findings).await;
         let exported = match when {
@@ -148,7 +149,7 @@ impl Checker {
         Ok(findings)
     }
 
-    /// The tree of the leaves that the rows make. A row that is as it was has the leaf that it had.
+    /// Builds the tree from the rows. An unchanged row keeps the leaf hash that was computed before.
     fn tree(&mut self, head: &Head, rows: &[Row], findings: &mut Findings) -> anyhow::Result<Tree> {
         let mut tree = Tree::new(&head.log_id);
         for row in rows {
@@ -166,7 +167,7 @@ impl Checker {
                 }
             };
             if leaf.0.as_slice() != row.leaf_hash {
-                findings.other.push(format!("{}: the leaf of entry {} is not that of its values", head.id, row.seq));
+                findings.other.push(format!("{}: the leaf of entry {} does not match its values", head.id, row.seq));
             }
             tree.append(leaf);
         }

@@ -1,4 +1,4 @@
-//! Calls the service as its users do: writes over gRPC and over REST, with what came of it, and reads.
+//! A client of the service, used like a real one: writes over gRPC and REST, classifies errors, and reads.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,20 +17,20 @@ use tonic_types::StatusExt;
 use crate::entry::Entry;
 use crate::journal::Written;
 
-/// The longest that a client waits for an answer. Longer than the service lets a request take.
+/// The time limit of a call. Longer than the service's own request deadline.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// Why there is no answer that counts.
+/// Why a call has no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trouble {
-    /// An error of the contract, by its code, such as STORAGE_UNAVAILABLE.
+    /// A documented error code, for example STORAGE_UNAVAILABLE.
     Told(String),
-    /// The connection could not be made, or broke.
+    /// The client could not connect, or the connection broke.
     Connection,
     /// The service did not answer in time.
     Silence,
-    /// What no client should ever see.
+    /// An error that no client should ever see.
     Strange(String),
 }
 
@@ -45,7 +45,7 @@ impl std::fmt::Display for Trouble {
     }
 }
 
-/// How a client calls.
+/// The protocol of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Grpc,
@@ -62,7 +62,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// It connects with its first call, and again after each that broke.
+    /// Connects on the first call and reconnects after a broken connection.
     pub fn new(url: &str, key: &str) -> anyhow::Result<Self> {
         let channel = Endpoint::from_shared(url.to_owned())?.connect_timeout(CONNECT).timeout(PATIENCE).connect_lazy();
         let http = reqwest::Client::builder().connect_timeout(CONNECT).timeout(PATIENCE).build()?;
@@ -133,7 +133,7 @@ impl Client {
         }
     }
 
-    /// Whether it is ready to serve.
+    /// Whether `/readyz` reports success.
     pub async fn is_ready(&self) -> bool {
         let asked = self.http.get(format!("{}/readyz", self.url)).timeout(CONNECT).send().await;
         asked.is_ok_and(|response| response.status().is_success())
@@ -173,7 +173,7 @@ fn of_grpc(written: pb::WrittenAuditLog) -> Result<Written, Trouble> {
     parts().map_err(|error| Trouble::Strange(format!("{error:#}")))
 }
 
-/// What a failed call says. Errors of the service have details; others come from the connection.
+/// Classifies a failed call. Errors of the service have details; all others are connection errors.
 pub fn trouble(status: &tonic::Status) -> Trouble {
     if let Some(info) = status.get_details_error_info() {
         return told(info.reason, status.message());
@@ -188,7 +188,7 @@ pub fn trouble(status: &tonic::Status) -> Trouble {
 }
 
 fn told(code: String, message: &str) -> Trouble {
-    // What may pass: docs/grpc.md. All else is a fault of the service, or of this program.
+    // The codes that may occur: docs/grpc.md. Any other code is a bug in the service or in this program.
     match ["OVERLOADED", "STORAGE_UNAVAILABLE", "TIMEOUT", "RATE_LIMITED"].contains(&code.as_str()) {
         true => Trouble::Told(code),
         false => Trouble::Strange(format!("{code}: {message}")),

@@ -1,4 +1,5 @@
-//! Positive controls: what loses or changes entries must be found out, or a run that finds nothing means nothing.
+//! Positive controls: services that lose or change entries. The checks must detect each one; otherwise a run without
+//! findings proves nothing.
 
 mod losing;
 mod tampered;
@@ -9,10 +10,10 @@ use crate::options::Backend;
 use crate::report::Figures;
 use crate::say;
 
-/// Runs those of `backends`. Gives whether each was found out.
+/// Runs the controls of `backends`. Returns whether every one was detected.
 pub async fn run(backends: &[Backend], scratch: &Path, seed: u64, all: &mut Vec<Figures>) -> bool {
     if !cfg!(feature = "positive-controls") {
-        say("the services that lose need a build with --features positive-controls");
+        say("the positive controls need a build with --features positive-controls");
         return false;
     }
     let mut passed = true;
@@ -27,7 +28,7 @@ pub async fn run(backends: &[Backend], scratch: &Path, seed: u64, all: &mut Vec<
 
 fn told(backend: Backend, name: &str, outcome: anyhow::Result<String>) -> bool {
     match &outcome {
-        Ok(found) => say(&format!("{}, {name}: found out, as it must be\n{found}", backend.name())),
+        Ok(found) => say(&format!("{}, {name}: detected, as expected\n{found}", backend.name())),
         Err(error) => say(&format!("FAILED: {}, {name}: {error:#}", backend.name())),
     }
     outcome.is_ok()

@@ -1,4 +1,5 @@
-//! The databases: a SQLite file, or a PostgreSQL server of its own whose processes can be killed; and plain SQL to both.
+//! The databases of a scene: a SQLite file, or a separate PostgreSQL server whose processes can be killed. Both take
+//! plain SQL.
 
 use std::fs;
 use std::net::TcpListener;
@@ -14,7 +15,7 @@ use crate::service::signal_all;
 
 const STARTS: Duration = Duration::from_secs(60);
 
-/// A database for one scene.
+/// The database of one scene.
 pub enum Database {
     Sqlite { file: PathBuf },
     Postgres(Server),
@@ -28,7 +29,7 @@ impl Database {
         }
     }
 
-    /// A connection that knows nothing of the service.
+    /// A connection that uses none of the service's code.
     pub async fn connect(&self) -> anyhow::Result<DatabaseConnection> {
         let mut options = sea_orm::ConnectOptions::new(self.url());
         options.max_connections(1).sqlx_logging(false).connect_timeout(STARTS).acquire_timeout(STARTS);
@@ -38,12 +39,12 @@ impl Database {
     pub fn server(&mut self) -> anyhow::Result<&mut Server> {
         match self {
             Self::Postgres(server) => Ok(server),
-            Self::Sqlite { .. } => anyhow::bail!("this fault is one of PostgreSQL"),
+            Self::Sqlite { .. } => anyhow::bail!("this fault needs PostgreSQL"),
         }
     }
 }
 
-/// All rows of a statement.
+/// All rows of a query.
 pub async fn rows(
     connection: &impl ConnectionTrait,
     backend: DbBackend,
@@ -52,25 +53,26 @@ pub async fn rows(
     connection.query_all_raw(Statement::from_string(backend, sql)).await.with_context(|| sql.to_owned())
 }
 
-/// The number that a statement gives.
+/// The number in the first column of the first row.
 pub async fn number(connection: &impl ConnectionTrait, backend: DbBackend, sql: &str) -> anyhow::Result<i64> {
     let row = connection.query_one_raw(Statement::from_string(backend, sql)).await?;
     Ok(row.context("no row")?.try_get_by_index(0)?)
 }
 
-/// A PostgreSQL server with its own directory and port. It ends with this value, and with the harness's main thread.
+/// A PostgreSQL server with its own directory and port. It stops on drop, or when the harness's main thread ends.
 pub struct Server {
     programs: PathBuf,
-    /// Has the data and the log.
+    /// Contains the data and the log.
     directory: PathBuf,
     port: u16,
-    /// What it is started with.
+    /// Extra command-line options of the server.
     options: String,
     child: Option<Child>,
 }
 
 impl Server {
-    /// Makes one in `directory`, with data copied from `template`, which is made if it is not there.
+    /// Creates a server in `directory` and starts it. The data is copied from `template`, which is created on first
+    /// use.
     pub fn create(directory: &Path, template: &Path, options: &str) -> anyhow::Result<Self> {
         let programs = programs().context("there is no PostgreSQL: install it, or set PG_BIN to its bin directory")?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -101,8 +103,9 @@ impl Server {
         self.directory.join("log")
     }
 
-    /// Starts it, durable as by default, and waits until it answers. To be called by the main thread, with which it
-    /// ends. There is no Unix socket, whose path may not be as long as that of a directory.
+    /// Starts the server with the default durability settings and waits until it accepts connections. Call it from the
+    /// main thread: the server ends with the thread that started it. There is no Unix socket, because the path of the
+    /// directory may be too long for one.
     pub fn start(&mut self) -> anyhow::Result<()> {
         let script = format!(
             "cd {d} && exec setpriv --pdeathsig KILL {bin}/postgres -D {d}/data -p {port} -h 127.0.0.1 \
@@ -121,7 +124,7 @@ impl Server {
             let log = || fs::read_to_string(self.log()).unwrap_or_default();
             ensure!(begun.elapsed() < STARTS, "PostgreSQL did not start: {}", log());
             if ended {
-                // A process of the one that was killed may still hold its memory.
+                // The server fails to start while a process of the killed one still holds the shared memory; try again.
                 self.child = Some(spawn()?);
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -135,7 +138,7 @@ impl Server {
         asks.status().is_ok_and(|status| status.success())
     }
 
-    /// All of its processes.
+    /// The process ids of the server.
     pub fn processes(&self) -> Vec<u32> {
         let Some(id) = self.child.as_ref().map(Child::id) else { return Vec::new() };
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
@@ -143,12 +146,13 @@ impl Server {
         std::iter::once(id).chain(children).collect()
     }
 
-    /// SIGKILL to all of its processes at once: what is in their memory is lost.
+    /// Sends SIGKILL to all processes at once, so the content of their memory is lost.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         self.stop("KILL")
     }
 
-    /// Sends a signal: KILL to all of its processes, another one to the first, which ends the rest.
+    /// Sends a signal and waits for the server to exit. KILL goes to all processes; any other signal goes to the first,
+    /// which stops the rest.
     pub fn stop(&mut self, signal: &str) -> anyhow::Result<()> {
         let all = self.processes();
         let mut child = self.child.take().context("PostgreSQL does not run")?;
@@ -157,9 +161,9 @@ impl Server {
         Ok(())
     }
 
-    /// Starts it if it has ended, and waits until it answers.
+    /// Starts the server if it has exited, and waits until it accepts connections.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
-        // One that ends is still there for a moment.
+        // An exiting server still exists for a moment.
         let begun = Instant::now();
         loop {
             if let Some(child) = &mut self.child
@@ -185,7 +189,7 @@ impl Drop for Server {
     }
 }
 
-/// Runs `script` as PostgreSQL's user.
+/// Runs `script` as the user that runs PostgreSQL.
 fn shell(script: &str, directory: &Path) -> anyhow::Result<()> {
     let status = as_postgres(script, directory).stdin(Stdio::null()).status()?;
     ensure!(status.success(), "{script}: {status}");

@@ -1,5 +1,5 @@
-//! What clients write: random entries with values that programs like to change. An entry is kept as it was sent beside
-//! what must be read, which this file knows by itself and not from the service.
+//! Random entries with values that parsers tend to change. Each value is kept twice: as sent, and as the service must
+//! return it. The expected form is computed here, without the service's code.
 
 use std::collections::BTreeMap;
 
@@ -11,20 +11,20 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// The types and actions of the default catalogue.
+/// The resource types and actions of the default catalogue.
 pub const RESOURCE_TYPES: [&str; 5] = ["assistant", "thread", "vector_store", "rule", "mcp_configuration"];
 pub const ACTIONS: [&str; 6] = ["created", "updated", "deleted", "accessed", "shared", "archived"];
 pub const USERS: u32 = 40;
 pub const RESOURCES: u32 = 60;
-/// Timestamps that are sent are one of so many, so that many are the same.
+/// The number of different timestamps that clients send. It is small, so that many entries share a timestamp.
 const MOMENTS: i64 = 2_000;
 const FIRST_MOMENT: i64 = 1_600_000_000_000_000;
 
-/// An entry to write, as the journal keeps it.
+/// An entry to write, as stored in the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     pub id: String,
-    /// Microseconds; `None` for the time of recording.
+    /// Microseconds since 1970. `None` uses the time of recording.
     pub timestamp: Option<i64>,
     pub resource_type: String,
     pub resource_id: String,
@@ -45,7 +45,7 @@ pub struct Change {
     pub new: Option<Json>,
 }
 
-/// A value as it is sent, and as it must be read.
+/// A JSON value as sent, and as it must be returned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Json {
     pub sent: String,
@@ -53,7 +53,7 @@ pub struct Json {
 }
 
 impl Change {
-    /// What must be read of the values: absent and null are the same.
+    /// The old and new value that must be returned: an absent value equals null.
     pub fn kept(&self) -> [&str; 2] {
         [&self.old, &self.new].map(|value| value.as_ref().map_or("null", |json| &json.kept))
     }
@@ -113,7 +113,7 @@ impl Entry {
         }
     }
 
-    /// The object of a REST request.
+    /// The entry as a JSON object for REST.
     pub fn to_rest(&self) -> serde_json::Result<Box<RawValue>> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
@@ -174,7 +174,8 @@ impl Change {
     }
 }
 
-/// What parsers change: numbers beyond a double, spellings of numbers and strings, escaped pairs of surrogates, NUL escaped.
+/// Values that parsers tend to change: numbers beyond a double, different spellings of numbers and strings, escaped
+/// surrogate pairs, an escaped NUL.
 const SCALARS: [&str; 20] = [
     "null",
     "true",
@@ -217,7 +218,7 @@ impl Json {
 fn push_value(tokens: &mut Vec<String>, depth: usize, random: &mut StdRng) {
     let mut push = |token: &str| tokens.push(token.to_owned());
     match random.random_range(0..12) {
-        // Keys in no order, and the same one again.
+        // Keys in random order, possibly twice.
         0 | 1 if depth < 4 => {
             push("{");
             for place in 0..random.random_range(0..4) {
@@ -236,7 +237,7 @@ fn push_value(tokens: &mut Vec<String>, depth: usize, random: &mut StdRng) {
             }
             tokens.push("]".to_owned());
         }
-        // As deep as may be.
+        // The maximum nesting depth.
         3 if depth == 0 && random.random_bool(0.2) => {
             (0..32).for_each(|_| push("["));
             (0..32).for_each(|_| push("]"));
@@ -252,7 +253,7 @@ fn name(random: &mut StdRng) -> String {
     format!("{}{}", NAMES.choose(random).expect("some"), random.random_range(0..1_000))
 }
 
-/// The first of `count` most often.
+/// A number below `count`; small numbers are the most likely.
 fn skewed(count: u32, random: &mut StdRng) -> u32 {
     let most = random.random_range(0..count);
     random.random_range(0..=most)

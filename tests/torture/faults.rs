@@ -1,8 +1,9 @@
-//! The faults. Each is a file below, with what it does and which errors it excuses clients to see.
+//! The faults. Each submodule injects a fault; this file lists the client errors that each fault may cause.
 //!
-//! To add one: a file, a variant of [`Fault`] with its line for `--help`, and a line in each `match` here. Its function
-//! gets a [`Scene`] in which load runs, and does to `scene.services`, `scene.database` or, between clients and services,
-//! `scene.load.shared.retarget(…)` what it is about; for each fault `scene.happened()` and `scene.check(&[…])`.
+//! To add a fault, add a file, a variant of [`Fault`] with a doc comment for `--help`, and an arm in each `match` here.
+//! The function gets a [`Scene`] whose load is running. It acts on `scene.services` or `scene.database`, or puts a
+//! proxy between clients and service with `scene.load.shared.retarget(…)`. After each fault it calls `scene.happened()`
+//! and `scene.check(&[…])`.
 
 mod clock;
 mod connections;
@@ -27,57 +28,58 @@ use crate::hostile::{ATTACKS, Attack, TOOLS};
 use crate::options::Backend;
 use crate::scene::{Scene, Setting};
 
-/// What can be done.
+/// A fault to inject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Fault {
-    /// SIGKILL to the service, 20 times.
+    /// Sends SIGKILL to the service, 20 times.
     Kill,
-    /// SIGTERM to the service: it must answer what it has taken.
+    /// Sends SIGTERM to the service, which must answer the requests that it has accepted.
     Terminate,
-    /// The disk of the database is full for a while.
+    /// Fills the disk of the database for a while.
     Disk,
-    /// The service's clock jumps, both ways.
+    /// Makes the service's clock jump forwards and backwards.
     Clock,
     /// SQLite: another process holds the write lock.
     Busy,
-    /// PostgreSQL: its processes are killed, one or all, and it is restarted.
+    /// PostgreSQL: kills one or all of its processes, or restarts it.
     Postgres,
-    /// PostgreSQL: all connections of the service are cut.
+    /// PostgreSQL: cuts all connections of the service.
     Connections,
-    /// PostgreSQL: settings that make statements fail, or commits weaker, come while the service runs.
+    /// PostgreSQL: changes settings at run time so that statements fail or commits are less durable.
     Settings,
-    /// PostgreSQL: another session holds a head, or a table.
+    /// PostgreSQL: another session locks a head or a table.
     Locks,
-    /// PostgreSQL: another session takes heads in the wrong order.
+    /// PostgreSQL: another session locks heads in the wrong order.
     Deadlocks,
-    /// PostgreSQL: one insert of twenty fails as where transactions cannot be serialized.
+    /// PostgreSQL: one insert in twenty fails with a serialization failure.
     Serialization,
-    /// PostgreSQL: two services write to the same organizations, and are killed in turn.
+    /// PostgreSQL: two services write to the same organizations; each is killed in turn.
     Replicas,
-    /// A proxy that drops, holds back and trickles what clients and the service send.
+    /// A proxy drops, delays and trickles the bytes between clients and service.
     Network,
-    /// A client that floods, stalls and sends garbage, in some 40 ways.
+    /// A client floods, stalls and sends garbage in about 40 ways.
     Hostile,
-    /// Hostile clients without a key take connections, memory, places, reads, look-ups and streams. No honest call fails.
+    /// Clients without a key, or with a key of another organization, exhaust connections, memory, permits, reads,
+    /// lookups and streams. No honest call may fail.
     Exhaustion,
-    /// h2load: as many requests as it can make. Takes nghttp2-client, and long.
+    /// h2load: as many requests as possible. Needs nghttp2-client; slow.
     H2load,
-    /// slowhttptest: slow headers, bodies and readers, and ranges. Takes the program, and long.
+    /// slowhttptest: slow headers, bodies and readers, and ranges. Needs slowhttptest; slow.
     Slowhttptest,
 }
 
-/// The connection to the service could not be made, or broke.
+/// The client could not connect, or the connection broke.
 pub const CONNECTION: &str = "connection";
-/// The database is away, busy or full; also what a service says that ends.
+/// The database is unavailable, busy or full. A service that shuts down returns this code too.
 pub const STORAGE: &str = "STORAGE_UNAVAILABLE";
-/// The request took longer than it may.
+/// The request exceeded its deadline.
 pub const TIMEOUT: &str = "TIMEOUT";
-/// The service has enough to do.
+/// The service has reached a limit.
 pub const OVERLOADED: &str = "OVERLOADED";
-/// Or the key does.
+/// The key has exceeded its rate limit.
 pub const RATE_LIMITED: &str = "RATE_LIMITED";
 
-/// The attacks of a program of somebody else.
+/// The attacks of an external tool.
 fn tools(fault: Fault) -> impl Iterator<Item = &'static Attack> {
     TOOLS.iter().filter(move |attack| attack.name.starts_with(&fault.name()))
 }
@@ -87,7 +89,7 @@ impl Fault {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Whether it is one of that database.
+    /// Whether the fault applies to `backend`.
     pub fn is_of(self, backend: Backend) -> bool {
         match self {
             Self::Kill | Self::Terminate | Self::Disk | Self::Clock => true,
@@ -98,17 +100,17 @@ impl Fault {
         }
     }
 
-    /// Whether it is left out where nobody asks for it and no time is given.
+    /// Whether the fault is slow: without `--only` or `--minutes` it is skipped.
     pub fn is_long(self) -> bool {
         matches!(self, Self::H2load | Self::Slowhttptest)
     }
 
-    /// Whether the program that it takes is there.
+    /// Whether the external tool of this fault, if any, is installed.
     pub fn is_possible(self) -> bool {
         !self.is_long() || is_installed(&self.name())
     }
 
-    /// What its scene needs, which has this directory.
+    /// The scene settings of this fault. `directory` is the scene's directory.
     pub fn setting(self, directory: &Path) -> anyhow::Result<Setting> {
         match self {
             Self::Disk => disk::setting(directory),
@@ -118,7 +120,7 @@ impl Fault {
         }
     }
 
-    /// The errors that clients may see. The contract allows for others; here they would be a surprise.
+    /// The errors that clients may see. The API contract allows others, but they would be a surprise here.
     pub fn excuses(self) -> &'static [&'static str] {
         match self {
             Self::Kill | Self::Replicas | Self::Network => &[CONNECTION],
@@ -131,7 +133,7 @@ impl Fault {
         }
     }
 
-    /// Does it, and checks after each time.
+    /// Injects the fault and checks after each injection.
     pub async fn run(self, scene: &mut Scene) -> anyhow::Result<()> {
         match self {
             Self::Kill => kill::run(scene).await,
@@ -151,7 +153,7 @@ impl Fault {
             Self::Exhaustion => exhaustion::run(scene, self).await,
             Self::H2load => hostile::run(scene, self, tools(self), Duration::from_secs(20)).await,
             Self::Slowhttptest => {
-                // Longer than the half minute after which slow peers are shed.
+                // Longer than the 30 seconds after which the service closes slow connections.
                 hostile::run(scene, self, tools(self), Duration::from_secs(45)).await?;
                 let shed = scene.services[0].most(r#"auditlog_refusals_total{reason="stalled"}"#);
                 ensure!(shed.is_some_and(|shed| shed > 0.0), "no slow peer was shed");

@@ -1,4 +1,4 @@
-//! What the service says of itself at the port of its metrics, looked at all the time.
+//! Polls the metrics endpoint of a process and keeps the highest values.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -11,11 +11,11 @@ pub const MEMORY: &str = "process_resident_memory_bytes";
 const PAUSE: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The most that each gauge showed, and each counter, by its name and labels.
+/// The highest value of each gauge and counter, by name and labels.
 pub struct Gauges(Arc<Mutex<BTreeMap<String, f64>>>);
 
 impl Gauges {
-    /// Looks at `address`, whether somebody answers there or not, until it is dropped.
+    /// Polls `address` until it is dropped, also while the process is down.
     pub fn watch(address: String) -> Self {
         let gauges = Self(Arc::default());
         let seen = Arc::downgrade(&gauges.0);
@@ -27,13 +27,13 @@ impl Gauges {
         gauges
     }
 
-    /// `None` where none was seen.
+    /// `None` if the metric was never present.
     pub fn most(&self, gauge: &str) -> Option<f64> {
         self.0.lock().expect("no panic").get(gauge).copied()
     }
 }
 
-/// `None` once nobody wants to know.
+/// `None` once the [`Gauges`] value is dropped.
 fn look(address: &str, seen: &Weak<Mutex<BTreeMap<String, f64>>>) -> Option<()> {
     let now = now(address).unwrap_or_default();
     let seen = seen.upgrade()?;
@@ -45,7 +45,7 @@ fn look(address: &str, seen: &Weak<Mutex<BTreeMap<String, f64>>>) -> Option<()> 
     Some(())
 }
 
-/// All metrics as they are; `None` if nobody answers.
+/// The current value of all metrics; `None` if the endpoint does not answer.
 pub fn now(address: &str) -> Option<BTreeMap<String, f64>> {
     let address: SocketAddr = address.parse().ok()?;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;

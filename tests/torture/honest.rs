@@ -1,5 +1,5 @@
-//! Honest clients beside an attack: each lists and writes in turn on a connection of its own, and again on a new one
-//! where that broke. They tell how they were served.
+//! Honest clients during an attack. Each alternates lists and writes on its own connection, reconnects when that
+//! breaks, and records latencies and errors.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,14 +15,14 @@ use tonic::{Request, Status};
 
 use crate::hostile::Target;
 
-/// In the content of every entry, and never in a log.
+/// Part of the content of every entry; must never appear in a log.
 pub const MARK: &str = "honest-content-81d2";
 const CLIENTS: usize = 4;
 const REST: Duration = Duration::from_millis(20);
-/// An answer that takes longer is none.
+/// The time limit of a call, and of connecting.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How clients were served.
+/// The latencies of successful calls, and the errors with their counts.
 #[derive(Default)]
 pub struct Served {
     times: Vec<Duration>,
@@ -30,7 +30,7 @@ pub struct Served {
 }
 
 impl Served {
-    /// Notes what became of a call that was made at `asked`.
+    /// Records the outcome of a call that was made at `asked`.
     pub fn note(&mut self, asked: Instant, answered: Result<(), String>) {
         match answered {
             Ok(()) => self.times.push(asked.elapsed()),
@@ -38,7 +38,7 @@ impl Served {
         }
     }
 
-    /// Adds those of another client.
+    /// Adds the outcomes of another client.
     pub fn add(&mut self, other: Self) {
         let Self { times, failures } = other;
         self.times.extend(times);
@@ -53,7 +53,7 @@ impl Served {
         self.failures.values().sum()
     }
 
-    /// What `share` of all answers did not exceed.
+    /// The nearest-rank percentile of the latencies: `share` of them are at most this long.
     pub fn percentile(&self, share: f64) -> Duration {
         let mut sorted = self.times.clone();
         sorted.sort_unstable();
@@ -70,7 +70,7 @@ impl fmt::Display for Served {
     }
 }
 
-/// Clients at work.
+/// The running clients.
 pub struct Honest {
     ending: Arc<AtomicBool>,
     clients: JoinSet<Served>,
@@ -90,7 +90,7 @@ impl Honest {
     }
 }
 
-/// Ends clients that look at `ending`, and adds up what they were served.
+/// Sets `ending`, waits for the clients to stop, and adds up their outcomes.
 pub async fn end(ending: &AtomicBool, clients: &mut JoinSet<Served>) -> Served {
     ending.store(true, Ordering::Relaxed);
     let mut all = Served::default();
@@ -119,14 +119,14 @@ fn told(status: &Status) -> String {
     format!("{:?}: {}", status.code(), status.message())
 }
 
-/// Connects with the first call, and again after one that broke.
+/// Connects on the first call and reconnects after a broken connection.
 fn connect(target: &Target) -> AuditLogServiceClient<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{}", target.address)).expect("an address");
     let channel = endpoint.connect_timeout(PATIENCE).timeout(PATIENCE).connect_lazy();
     AuditLogServiceClient::new(channel).max_decoding_message_size(auditlog::grpc::MAX_RESPONSE)
 }
 
-/// `message` with the key.
+/// `message` with the target's API key.
 pub fn with_key<T>(message: T, target: &Target) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {}", target.key).parse().expect("a key is ASCII"));

@@ -1,5 +1,5 @@
-//! What clients meant to write and what they were told, on disk: an intent is synced before its request is sent, an
-//! acknowledgement right after it came. So whatever is killed, the file says what the database must have.
+//! The journal of the clients. An intent is synced to disk before its request is sent, and an acknowledgement right
+//! after it arrives. Whatever is killed, the file says which entries the database must have.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Place;
@@ -15,26 +15,26 @@ use tokio::sync::oneshot;
 
 use crate::entry::Entry;
 
-/// How long the disk may take, also while a fault fills another one.
+/// The time limit of a sync, also while a fault fills another disk.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A line of the journal.
+/// One line of the journal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Record {
-    /// A request is about to be sent; it may be sent again, with the same content.
+    /// A request that is about to be sent. It may be sent again with the same content.
     Intent { organization: String, entries: Vec<Entry> },
-    /// The service said that these are durable.
+    /// The service acknowledged these entries as durable.
     Acknowledged { organization: String, written: Vec<Written> },
 }
 
-/// What the service said of an entry.
+/// The acknowledgement of one entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
     pub id: String,
     pub seq: i64,
-    /// Microseconds.
+    /// Microseconds since 1970.
     pub recorded_at: i64,
-    /// The hash of its leaf, in base64.
+    /// The leaf hash, in base64.
     pub leaf: String,
     pub replayed: bool,
 }
@@ -44,7 +44,7 @@ struct Line {
     synced: oneshot::Sender<()>,
 }
 
-/// The end that is written to. Clones share it.
+/// The writing end. Clones share the file.
 #[derive(Clone)]
 pub struct Journal {
     lines: mpsc::Sender<Line>,
@@ -52,7 +52,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// A new one.
+    /// Creates the file. Errors: it exists.
     pub fn create(path: &Path) -> anyhow::Result<Self> {
         let file = OpenOptions::new().append(true).create_new(true).open(path)?;
         let (lines, waiting) = mpsc::channel();
@@ -60,7 +60,7 @@ impl Journal {
         Ok(Self { lines, path: path.to_owned() })
     }
 
-    /// Appends `record`; it is on disk when this returns.
+    /// Appends `record` and returns after it is synced to disk.
     pub async fn write(&self, record: &Record) -> anyhow::Result<()> {
         let (synced, done) = oneshot::channel();
         let text = serde_json::to_string(record)? + "\n";
@@ -74,7 +74,7 @@ impl Journal {
     }
 }
 
-/// Writes what has come, syncs it once, and says so to all who wait.
+/// Writes all waiting lines, syncs once, and wakes all waiting clients.
 fn write(mut file: File, waiting: &mpsc::Receiver<Line>) {
     while let Ok(first) = waiting.recv() {
         let lines: Vec<_> = std::iter::once(first).chain(waiting.try_iter()).collect();
@@ -84,7 +84,7 @@ fn write(mut file: File, waiting: &mpsc::Receiver<Line>) {
             return;
         }
         for Line { synced, .. } in lines {
-            // Whoever waited may have been stopped.
+            // The waiting client may have been stopped.
             let _ = synced.send(());
         }
     }
@@ -93,17 +93,18 @@ fn write(mut file: File, waiting: &mpsc::Receiver<Line>) {
 /// An organization and the id of an entry.
 pub type Name = (String, String);
 
-/// What the journal says, read from its file.
+/// The content of the journal, read from its file.
 pub struct Ledger {
     path: PathBuf,
-    /// The bytes that were read.
+    /// The number of bytes read so far.
     read: u64,
     pub intended: HashMap<Name, Entry>,
     pub acknowledged: HashMap<Name, Written>,
 }
 
 impl Ledger {
-    /// Reads what was added. A line without an end was being written when its writer was killed.
+    /// Reads the lines that were added. A last line without a newline is a write that a kill interrupted, and is not
+    /// read.
     pub fn catch_up(&mut self) -> anyhow::Result<()> {
         let mut file = File::open(&self.path)?;
         file.seek(SeekFrom::Start(self.read))?;
@@ -122,7 +123,7 @@ impl Ledger {
             Record::Intent { organization, entries } => {
                 for entry in entries {
                     let fresh = self.intended.insert((organization.clone(), entry.id.clone()), entry).is_none();
-                    ensure!(fresh, "a client used an id twice, which is a fault of this program");
+                    ensure!(fresh, "a client used an id twice, which is a bug in this program");
                 }
             }
             Record::Acknowledged { organization, written } => {

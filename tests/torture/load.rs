@@ -1,5 +1,5 @@
-//! Clients that write without end, over gRPC and REST, to several organizations of which one is hot. Each request is
-//! sent until it is answered, with the same ids and content, wherever the outcome is unknown.
+//! Clients that write continuously, over gRPC and REST, to several organizations, one of them hot. When the outcome of
+//! a request is unknown, the client resends it with the same ids and content until it is answered.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,30 +18,30 @@ use crate::journal::{Journal, Record, Written};
 
 pub const ORGANIZATIONS: [&str; 4] = ["org_hot", "org_a", "org_b", "org_c"];
 const WRITERS: u64 = 12;
-/// The longest that a writer rests between two requests, in milliseconds.
+/// The longest pause of a writer between two requests, in milliseconds.
 const REST: u64 = 40;
-/// How often what is acknowledged is sent once more.
+/// The share of acknowledged requests that are sent once more.
 const AGAIN: f64 = 0.05;
 
-/// What all clients share.
+/// The state that all clients share.
 pub struct Shared {
     pub journal: Journal,
-    /// Where to send: a client that is refused by one goes on to the next.
+    /// The services to send to. A client that gets an error tries the next one.
     targets: Mutex<Vec<Client>>,
-    /// Read by an attempt under way, written by whoever pauses all of them.
+    /// An attempt in progress holds the read lock. Holding the write lock pauses all clients.
     turn: Arc<RwLock<()>>,
     ending: AtomicBool,
-    /// Entries that were acknowledged, and requests.
+    /// Acknowledged entries. `requests` counts acknowledged requests.
     pub acknowledged: AtomicU64,
     pub requests: AtomicU64,
-    /// Requests that were sent again because nobody knew what had become of them.
+    /// Attempts that repeated a request whose outcome was unknown.
     pub resent: AtomicU64,
-    /// Entries that were written before, of requests that were sent again since their outcome was unknown.
+    /// Entries that were already stored when a request with an unknown outcome was resent.
     pub replayed: AtomicU64,
     /// Acknowledged requests that were sent again on purpose.
     pub repeated: AtomicU64,
     troubles: Mutex<BTreeMap<String, u64>>,
-    /// What no fault excuses.
+    /// Errors that no fault excuses.
     strange: Mutex<Vec<String>>,
 }
 
@@ -62,7 +62,7 @@ impl Shared {
         }
     }
 
-    /// Sends what comes from now on to `targets`, for example through a proxy.
+    /// Sends later requests to `targets`, for example through a proxy.
     pub fn retarget(&self, targets: Vec<Client>) {
         *self.targets.lock().expect("no panic") = targets;
     }
@@ -80,7 +80,7 @@ impl Shared {
         self.ending.store(true, Ordering::Relaxed);
     }
 
-    /// Takes note of what went wrong.
+    /// Counts an error; an unexpected one becomes a finding.
     pub fn trouble(&self, trouble: &Trouble) {
         match trouble {
             Trouble::Strange(what) => self.strange(what.clone()),
@@ -92,12 +92,12 @@ impl Shared {
         self.strange.lock().expect("no panic").push(what);
     }
 
-    /// Whether there was such a trouble since the troubles were taken last.
+    /// Whether clients saw this error since the last [`Self::take_troubles`].
     pub fn saw(&self, trouble: &str) -> bool {
         self.troubles.lock().expect("no panic").contains_key(trouble)
     }
 
-    /// The troubles since this was asked last, and how often there was each.
+    /// Takes the errors since the last call, with the count of each.
     pub fn take_troubles(&self) -> BTreeMap<String, u64> {
         std::mem::take(&mut *self.troubles.lock().expect("no panic"))
     }
@@ -106,20 +106,20 @@ impl Shared {
         std::mem::take(&mut *self.strange.lock().expect("no panic"))
     }
 
-    /// No request is under way while this is held; what is not answered goes on afterwards.
+    /// Pauses all clients. No request is in progress while the guard is held; unanswered requests continue afterwards.
     pub async fn paused(&self) -> OwnedRwLockWriteGuard<()> {
         Arc::clone(&self.turn).write_owned().await
     }
 }
 
-/// The writers.
+/// The running writers.
 pub struct Load {
     pub shared: Arc<Shared>,
     writers: JoinSet<anyhow::Result<()>>,
 }
 
 impl Load {
-    /// `seed` decides what they write, and not what the scheduler makes of it.
+    /// `seed` decides the content of the requests, but not how the scheduler interleaves them.
     pub fn start(shared: Arc<Shared>, seed: u64) -> Self {
         let mut writers = JoinSet::new();
         for number in 0..WRITERS {
@@ -130,7 +130,8 @@ impl Load {
         Self { shared, writers }
     }
 
-    /// Waits until `entries` more are acknowledged: the proof that load runs. Errors: they are not within `limit`.
+    /// Waits until `entries` more entries are acknowledged, which proves that the load makes progress. Errors: they are
+    /// not acknowledged within `limit`.
     pub async fn acknowledges(&self, entries: u64, limit: Duration) -> anyhow::Result<()> {
         let (begun, before) = (Instant::now(), self.shared.acknowledged.load(Ordering::Relaxed));
         loop {
@@ -146,7 +147,7 @@ impl Load {
         }
     }
 
-    /// Ends when each request is answered. Errors: some are not within `limit`.
+    /// Waits until every request is answered. Errors: some are not answered within `limit`.
     pub async fn settle(&mut self, limit: Duration) -> anyhow::Result<()> {
         self.shared.end();
         let all = async {
@@ -164,7 +165,7 @@ struct Writer {
     number: u64,
     protocol: Protocol,
     random: StdRng,
-    /// Requests so far; also chooses the target.
+    /// Requests so far. Also selects the target.
     sent: usize,
 }
 
@@ -198,7 +199,7 @@ impl Writer {
         ids.into_iter().map(|id| Entry::random(id, &mut self.random)).collect()
     }
 
-    /// Writes until there is an answer; `None` if it is one that should not be.
+    /// Sends a request until it is answered. `None` after an unexpected error.
     async fn write(&mut self, to: &str, entries: &[Entry]) -> anyhow::Result<Option<Vec<Written>>> {
         let mut turn = self.sent;
         let organization = to.to_owned();
@@ -212,8 +213,8 @@ impl Writer {
             }
             match self.shared.target(turn).write(self.protocol, to, entries).await {
                 Ok(written) => {
-                    // A service that does not know itself whether it has committed asks again, so that what was sent
-                    // once may be replayed, too.
+                    // The service also retries a commit of its own whose outcome it does not know, so even the first
+                    // attempt may return replayed entries.
                     if turn > self.sent {
                         let replayed = written.iter().filter(|one| one.replayed).count();
                         self.shared.replayed.fetch_add(replayed as u64, Ordering::Relaxed);
@@ -235,7 +236,7 @@ impl Writer {
         }
     }
 
-    /// Sends what is acknowledged once more, by the other protocol: the answer must be the same.
+    /// Sends an acknowledged request once more over the other protocol. The answer must be the same.
     async fn repeat(&mut self, to: &str, entries: &[Entry], written: Vec<Written>) {
         let _held = self.shared.turn.read().await;
         let other = if self.protocol == Protocol::Rest { Protocol::Grpc } else { Protocol::Rest };
@@ -245,7 +246,7 @@ impl Writer {
                 self.shared.repeated.fetch_add(1, Ordering::Relaxed);
                 if !same.eq(again.iter().cloned()) {
                     self.shared
-                        .strange(format!("{to}: acknowledged, and answered otherwise when sent again: {again:?}"));
+                        .strange(format!("{to}: acknowledged, but answered differently when sent again: {again:?}"));
                 }
             }
             Err(trouble) => self.shared.trouble(&trouble),

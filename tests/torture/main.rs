@@ -1,7 +1,9 @@
-//! The torture harness: faults under load, with nothing lost. docs/torture.md tells how to run it and how to read it.
+//! The torture harness injects faults under load and checks that nothing is lost. docs/torture.md says how to run it
+//! and how to read its output.
 //!
-//! A *scene* is a fresh database with a service, clients that write (`load`) after they have noted it (`journal`), and
-//! readers (`watch`). A *fault* is done to it, and all is checked (`check`). Faults are added in `faults.rs`.
+//! A *scene* is a fresh database with a service, writers (`load`) and readers (`watch`). Each writer records a request
+//! in the `journal` before it sends it. The harness applies a *fault* to the scene and then checks everything
+//! (`check`). `faults.rs` says how to add a fault.
 
 #[path = "../it/support/as_postgres.rs"]
 mod as_postgres;
@@ -42,7 +44,7 @@ use options::{Backend, Options};
 use report::Figures;
 use scene::Scene;
 
-/// Tells whoever waits.
+/// Prints a line for the user to standard error.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
@@ -50,7 +52,7 @@ pub fn say(line: &str) {
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     let runtime = tokio::runtime::Runtime::new()?;
-    // By the main thread itself: databases and services end with the thread that started them.
+    // The main thread runs this itself: databases and services end with the thread that started them.
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {
@@ -73,14 +75,14 @@ async fn run(options: &Options) -> anyhow::Result<ExitCode> {
         false => tortured(options, scratch.path(), seed, &mut all).await,
     };
     report::print(&all);
-    say(&format!("{:.0?} in all", begun.elapsed()));
+    say(&format!("total time {:.0?}", begun.elapsed()));
     if !passed || options.keep {
         say(&format!("journals, databases and logs are kept in {}", scratch.keep().display()));
     }
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Each fault that is asked for, once or until the time is over. Gives whether all was as it should be.
+/// Runs each selected fault, once or until the time limit. Returns whether every fault passed.
 async fn tortured(options: &Options, scratch: &Path, mut seed: u64, all: &mut Vec<Figures>) -> bool {
     let begun = Instant::now();
     loop {
@@ -100,7 +102,7 @@ async fn tortured(options: &Options, scratch: &Path, mut seed: u64, all: &mut Ve
     }
 }
 
-/// One fault, from a fresh database to the last check. Gives whether all was as it should be.
+/// Runs one fault, from a fresh database to the last check. Returns whether it passed.
 async fn play(fault: Fault, backend: Backend, scratch: &Path, seed: u64, all: &mut Vec<Figures>) -> bool {
     let name = fault.name();
     say(&format!("{}: {name}", backend.name()));

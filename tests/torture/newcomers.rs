@@ -1,4 +1,4 @@
-//! Honest clients that come on a new connection for every call, as after a restart: they list over REST, with one key after
+//! Honest clients that open a new connection for every call, as after a restart. They list over REST with one key after
 //! the other, or watch the health.
 
 use std::error::Error;
@@ -17,26 +17,26 @@ use crate::hostile::Target;
 const CLIENTS: usize = 2;
 const REST: Duration = Duration::from_millis(100);
 
-/// What they ask for.
+/// The call that the clients make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     List,
     WatchHealth,
 }
 
-/// Clients at work.
+/// The running clients.
 pub struct Newcomers {
     ending: Arc<AtomicBool>,
     clients: JoinSet<Served>,
 }
 
 impl Newcomers {
-    /// Calls `target` with each of `keys` in turn instead of its own.
+    /// Calls `target` with each of `keys` in turn instead of the target's own key.
     pub fn start(target: &Target, keys: &[String], call: Call) -> Self {
         let (ending, mut clients) = (Arc::<AtomicBool>::default(), JoinSet::new());
         for client in 0..CLIENTS {
             let (target, ending) = (target.clone(), Arc::clone(&ending));
-            // Each begins at another key, so that none is used first by two.
+            // Each client starts at a different key, so two clients never use the same unused key at once.
             let keys: Vec<_> = keys.iter().skip(client).step_by(CLIENTS).chain(keys).cloned().collect();
             clients.spawn(async move {
                 let mut served = Served::default();
@@ -82,7 +82,7 @@ async fn watch(target: &Target) -> Result<(), String> {
     status.map_err(told)?.map(drop).ok_or_else(|| "the stream ended".to_owned())
 }
 
-/// An error and what caused it, without addresses that differ.
+/// The root cause of an error, without the addresses that its outer messages contain.
 fn causes(error: &dyn Error) -> String {
     let mut last = error;
     while let Some(cause) = last.source() {

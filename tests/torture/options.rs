@@ -1,4 +1,4 @@
-//! What the command line asks for.
+//! The command-line options.
 
 use std::time::Duration;
 
@@ -6,12 +6,13 @@ use clap::{Parser, ValueEnum};
 
 use crate::faults::Fault;
 
-/// Does to a running service what breaks services, while clients write and read, and checks after each fault that
-/// nothing is lost, doubled or changed.
+/// Applies faults to a running service while clients write and read. Checks after each fault that no entry is lost,
+/// duplicated or changed.
 ///
-/// Each fault has a fresh database, a service as a process of its own, and twelve clients that write down what they mean
-/// to write before they send it, and what was acknowledged after. The exit code is 1 if anything is not as it should be;
-/// the journal, the database and the logs are kept then, and it says where. docs/torture.md tells what is checked.
+/// Each fault has a fresh database, the service as a separate process, and twelve writers. A writer records each
+/// request before it sends it, and each acknowledgement after it arrives. The exit code is 1 if a check fails; the
+/// harness then keeps the journal, the database and the logs, and prints their directory. docs/torture.md lists the
+/// checks.
 #[derive(Parser)]
 #[command(
     name = "cargo test --test torture --",
@@ -24,28 +25,29 @@ Examples:
   cargo test --test torture --features positive-controls -- --controls"
 )]
 pub struct Options {
-    /// The database.
+    /// The database to test.
     #[arg(long, value_name = "NAME", default_value = "both")]
     pub database: Which,
-    /// Only these faults.
+    /// Run only these faults.
     #[arg(long, value_name = "FAULT", num_args = 1..)]
     pub only: Vec<Fault>,
-    /// Goes through all faults again and again, with other seeds, until so many minutes are over. Without it, each comes
-    /// once, which takes less than five.
+    /// Repeat all faults with new seeds for this many minutes. Without it, each fault runs once, which takes less than
+    /// five minutes.
     #[arg(long, value_name = "N")]
     pub minutes: Option<u64>,
-    /// Decides what is written and when faults come, as far as the scheduler lets it. Told in the beginning.
+    /// Seed for the content of the entries and the times of the faults; the scheduler still varies. Printed at the
+    /// start.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Runs the positive controls instead: services that lose what they acknowledged, each of which must be found out.
+    /// Run the positive controls instead: services that lose acknowledged entries. The harness must detect each one.
     #[arg(long)]
     pub controls: bool,
-    /// Keeps the files of a run that found nothing, too.
+    /// Keep the files of a run even if it passes.
     #[arg(long)]
     pub keep: bool,
 }
 
-/// Which databases.
+/// The value of `--database`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Which {
     Sqlite,
@@ -53,7 +55,7 @@ pub enum Which {
     Both,
 }
 
-/// One of them.
+/// A database that a fault runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
     Sqlite,
@@ -79,8 +81,8 @@ impl Options {
         [Backend::Sqlite, Backend::Postgres].into_iter().filter(asked).collect()
     }
 
-    /// Whether a fault is to happen: those that take long, if they are asked for or there is time. What hostile clients
-    /// do takes a minute, and does not depend on the database.
+    /// Whether to run `fault` on `backend`. Without `--only`, slow faults run only with `--minutes`. Hostile clients
+    /// take a minute and do not depend on the database, so they count as slow on PostgreSQL.
     pub fn asks(&self, fault: Fault, backend: Backend) -> bool {
         let is_hostile = [Fault::Hostile, Fault::Exhaustion].contains(&fault);
         let is_long = fault.is_long() || (is_hostile && backend == Backend::Postgres);

@@ -1,5 +1,5 @@
-//! A proxy before the service that does to connections what networks do. Bytes pass unread: it knows neither HTTP nor
-//! gRPC. What is a request and what an answer is told by who sends.
+//! A TCP proxy in front of the service that simulates network faults. It parses neither HTTP nor gRPC: bytes from the
+//! client are requests, bytes from the service are answers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,46 +13,46 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// What happens to bytes, from now on and on every connection.
+/// The network condition, which applies to all connections, open ones included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weather {
-    /// They pass.
+    /// All bytes pass.
     Fair,
-    /// Every third piece that a client sends is not passed on, and its connection is dropped.
+    /// Every third chunk from a client is dropped, together with its connection.
     DropsRequests,
-    /// The same of every third piece that the service sends: requests have passed, and answers are lost.
+    /// Every third chunk from the service is dropped, together with its connection: requests pass, answers are lost.
     DropsAnswers,
-    /// Nothing passes, and no connection closes.
+    /// No bytes pass, and no connection closes.
     HalfOpen,
-    /// A byte passes each second, either way.
+    /// One byte per second passes in each direction.
     Trickle,
 }
 
-/// Of so many pieces one is lost, so that others get through.
+/// One in this many chunks is dropped, so that the others pass.
 const ONE_OF: u64 = 3;
 const SECOND: Duration = Duration::from_secs(1);
 const BUFFER: usize = 16 * 1024;
 
-/// A proxy that ends with this value, and its connections with it.
+/// A proxy. Dropping it closes the listener and all connections.
 pub struct Proxy {
     pub address: SocketAddr,
     weather: watch::Sender<Weather>,
     counts: Arc<Counts>,
-    /// Counts the times that all connections were cut.
+    /// The number of times that all connections were cut.
     cuts: watch::Sender<u64>,
     accepting: JoinHandle<()>,
 }
 
 #[derive(Default)]
 struct Counts {
-    /// Pieces that came in foul weather.
+    /// Chunks that arrived in the condition that drops their direction.
     met: AtomicU64,
-    /// Those that were lost, with their connections, or held back.
+    /// Chunks that were dropped or held back.
     hurt: AtomicU64,
 }
 
 impl Proxy {
-    /// Listens on a free port, before `upstream`.
+    /// Listens on a free port and forwards to `upstream`.
     pub async fn start(upstream: String) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -63,17 +63,17 @@ impl Proxy {
         Ok(Self { address, weather, counts, cuts, accepting })
     }
 
-    /// Connections that are open stay so, and fare as the new weather is.
+    /// Sets the condition. Open connections stay open and follow it.
     pub fn turn(&self, weather: Weather) {
         self.weather.send_replace(weather);
     }
 
-    /// Closes every connection that is open.
+    /// Closes every open connection.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// How many pieces were lost or held back.
+    /// How many chunks were dropped or held back.
     pub fn hurt(&self) -> u64 {
         self.counts.hurt.load(Ordering::Relaxed)
     }
@@ -99,11 +99,11 @@ async fn accept(
         cuts.mark_unchanged();
         connections.spawn(async move {
             let Ok(service) = TcpStream::connect(upstream).await else { return };
-            // Each write is a packet of its own, as it came.
+            // Each write is sent as its own packet, as it arrived.
             let _ = client.set_nodelay(true).and_then(|()| service.set_nodelay(true));
             let (from_client, to_client) = client.into_split();
             let (from_service, to_service) = service.into_split();
-            // As soon as one direction ends, both do: dropped halves close the sockets.
+            // When one direction ends, both end: the dropped halves close the sockets.
             tokio::select! {
                 () = pass(from_client, to_service, Weather::DropsRequests, weather.clone(), &counts) => {}
                 () = pass(from_service, to_client, Weather::DropsAnswers, weather.clone(), &counts) => {}
@@ -114,7 +114,8 @@ async fn accept(
     }
 }
 
-/// Passes on what comes until a side ends, or until `deadly` weather meets a piece.
+/// Forwards bytes until one side closes or a chunk is dropped. `deadly` is the condition that drops chunks in this
+/// direction.
 async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -141,7 +142,7 @@ async fn pass(
             let now = *weather.borrow_and_update();
             let count = match now {
                 Weather::HalfOpen => {
-                    // Whoever turned the weather may be gone, and this with it.
+                    // The proxy is gone, so end this connection too.
                     if weather.changed().await.is_err() {
                         return;
                     }
@@ -155,12 +156,12 @@ async fn pass(
             }
             left = &left[count..];
             if now == Weather::Trickle && !left.is_empty() {
-                // Fairer weather lets the rest pass at once.
+                // A change of the condition sends the rest at once.
                 let _ = tokio::time::timeout(SECOND, weather.changed()).await;
             }
         }
     }
-    // What is half-open stays so after one side has gone.
+    // A half-open connection stays half-open after one side has closed.
     while *weather.borrow_and_update() == Weather::HalfOpen {
         if weather.changed().await.is_err() {
             return;

@@ -1,17 +1,17 @@
-//! The figures of a run.
+//! The figures of a run and the table that prints them.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
-/// What one scene did and found.
+/// The counts of one scene.
 #[derive(Debug, Clone, Default)]
 pub struct Figures {
     pub database: &'static str,
     pub name: String,
     pub faults: u64,
     pub requests: u64,
-    /// Entries.
+    /// The number of acknowledged entries.
     pub acknowledged: u64,
     pub stored: u64,
     pub resent: u64,
@@ -21,9 +21,9 @@ pub struct Figures {
     pub wrong: u64,
     pub walks: u64,
     pub checkpoints: u64,
-    /// What clients saw, and how often.
+    /// The errors that clients saw, with their counts.
     pub troubles: BTreeMap<String, u64>,
-    /// Bytes.
+    /// The highest resident memory of a service, in bytes.
     pub memory: f64,
     pub took: Duration,
 }
@@ -51,7 +51,7 @@ const COLUMNS: [&str; 14] = [
     "MB",
 ];
 
-/// Prints a table, and their sum.
+/// Prints a row for each scene, and the sum.
 pub fn print(all: &[Figures]) {
     let mut lines = vec![COLUMNS.map(str::to_owned).to_vec()];
     let mut sum = Figures::new("all", "");

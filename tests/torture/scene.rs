@@ -1,5 +1,5 @@
-//! Where a fault happens: a fresh database, the service, clients that write and read, and the checks. A fault is told
-//! what it may do by this type's methods.
+//! A scene: a fresh database, the service, clients that write and read, and the checks. A fault acts through the
+//! methods of [`Scene`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,13 +27,14 @@ use crate::say;
 use crate::service::{self, COMES_BACK, Service};
 use crate::watch::{Seen, Watch};
 
-/// Entries that must be acknowledged before a fault and after it.
+/// Entries that must be acknowledged before a fault, and again after it.
 const LOAD: u64 = 20;
-/// The longest that all may take to end once nothing is in their way.
+/// The time limit for pending requests to end after a fault is over.
 const SETTLES: Duration = Duration::from_secs(90);
-/// The most that the gauges of a service may show. Of memory, what may wait, several times, in a debug build; all else
-/// is as limited by default, and bytes by what is ready beyond it. Requests under way are also those that wait for their
-/// bodies without a permit, about one of each connection.
+/// The maximum value of each gauge of a service. Memory allows for a debug build that holds the queue several times
+/// over. The other limits follow the defaults of the service, with two additions: held bytes include ready responses,
+/// which go out beyond the limit, and requests in flight include about one request per connection that waits for its
+/// body without a permit.
 const MOST: [(&str, f64); 7] = [
     (MEMORY, 400e6),
     ("auditlog_connections", 1_024.0),
@@ -45,39 +46,40 @@ const MOST: [(&str, f64); 7] = [
 ];
 const MIB: f64 = 1_048_576.0;
 
-/// Everything that a fault happens to.
+/// A running scene, which a fault acts on.
 pub struct Scene {
     pub directory: PathBuf,
     pub database: Database,
-    /// Where it is, if that can be filled. After the database, which has to end before.
+    /// The disk that holds the database, if a fault can fill it. Declared after the database, which must be dropped
+    /// first.
     pub disk: Option<Disk>,
-    /// One, unless a fault adds more.
+    /// One service, unless a fault adds more.
     pub services: Vec<Service>,
     pub load: Load,
     watch: Watch,
     checker: Checker,
-    /// For the fault's own choices.
+    /// The source of the fault's own random choices.
     pub random: StdRng,
     pub figures: Figures,
     key: String,
     begun: Instant,
 }
 
-/// What a scene is made of that a fault may want otherwise.
+/// The settings of a scene that a fault may change.
 #[derive(Default)]
 pub struct Setting {
-    /// Where the database is, if not in the scene's directory.
+    /// The disk that holds the database; `None` for the scene's directory.
     pub disk: Option<Disk>,
-    /// What PostgreSQL is started with.
+    /// Extra command-line options of PostgreSQL.
     pub postgres: &'static str,
-    /// What services have in their environment.
+    /// Extra environment variables of the services.
     pub environment: Vec<(&'static str, String)>,
-    /// How many services there are, if more than one.
+    /// The number of services; 0 means one.
     pub replicas: usize,
 }
 
 impl Scene {
-    /// Makes all of it in `directory`, beside which a template for PostgreSQL is kept, and starts the load.
+    /// Creates the scene in `directory` and starts the load. The template for PostgreSQL is kept beside `directory`.
     pub async fn open(
         backend: Backend,
         name: &str,
@@ -137,17 +139,17 @@ impl Scene {
         })
     }
 
-    /// A client of the service at another address, such as that of a proxy.
+    /// A client of the service at another address, for example that of a proxy.
     pub fn client_at(&self, url: &str) -> anyhow::Result<Client> {
         Client::new(url, &self.key)
     }
 
-    /// Waits until load has run: before a fault, so that it meets some, and after it.
+    /// Waits until the load makes progress. Called before a fault, so that the fault meets requests, and after it.
     pub async fn load_runs(&self) -> anyhow::Result<()> {
         self.load.acknowledges(LOAD, COMES_BACK).await
     }
 
-    /// Waits some milliseconds of this range.
+    /// Waits for a random time in `range`, in milliseconds.
     pub async fn wait(&mut self, range: std::ops::Range<u64>) {
         tokio::time::sleep(Duration::from_millis(self.random.random_range(range))).await;
     }
@@ -160,12 +162,12 @@ impl Scene {
         self.random.next_u64()
     }
 
-    /// Counts a fault that has happened.
+    /// Counts one injected fault.
     pub fn happened(&mut self) {
         self.figures.faults += 1;
     }
 
-    /// The check after a fault: load runs again, clients saw no other troubles than `allowed`, and everything is there.
+    /// The check after a fault: the load makes progress, clients saw only errors in `allowed`, and every check passes.
     pub async fn check(&mut self, allowed: &[&str]) -> anyhow::Result<()> {
         self.load_runs().await?;
         let paused =
@@ -175,9 +177,9 @@ impl Scene {
         self.judge(&findings, allowed)
     }
 
-    /// Lets every request come to its answer, and checks all of it.
+    /// Waits until every request is answered, then runs the complete checks.
     pub async fn finish(&mut self, allowed: &[&str]) -> anyhow::Result<()> {
-        // A signer that a fault has stopped looks again every few seconds.
+        // After a fault has stopped the signer, the signer retries every few seconds.
         let begun = Instant::now();
         while self.watch.seen.lock().expect("no panic").checkpoints.is_empty() && begun.elapsed() < COMES_BACK {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -190,19 +192,19 @@ impl Scene {
         for service in &self.services {
             ensure!(
                 service.most(MEMORY).is_some_and(|most| most > 0.0),
-                "its metrics could not be read, so that nothing is known of its bounds"
+                "its metrics could not be read, so its limits were not checked"
             );
             for (gauge, most) in MOST {
                 let was = service.most(gauge).with_context(|| format!("{gauge} was never seen"))?;
-                ensure!(was <= most, "{gauge} was {was}, and may be {most}");
+                ensure!(was <= most, "{gauge} was {was}; its limit is {most}");
             }
         }
-        ensure!(self.figures.walks > 0, "no walk came to its end, so that nothing is known of them");
-        ensure!(self.figures.checkpoints > 0, "no checkpoint was seen, so that nothing is known of them");
+        ensure!(self.figures.walks > 0, "no walk reached its end, so no walk was checked");
+        ensure!(self.figures.checkpoints > 0, "no checkpoint was seen, so none was checked");
         Ok(())
     }
 
-    /// Checks, and gives what it finds.
+    /// Runs the checks and returns the findings.
     pub async fn examine(&mut self, when: When) -> anyhow::Result<Findings> {
         let mut seen = {
             let mut seen = self.watch.seen.lock().expect("no panic");
@@ -230,11 +232,11 @@ impl Scene {
             }
             *figures.troubles.entry(trouble).or_default() += count;
         }
-        ensure!(unexpected.is_empty(), "clients saw {unexpected:?}, and this fault excuses {allowed:?} alone");
+        ensure!(unexpected.is_empty(), "clients saw {unexpected:?}, but this fault excuses only {allowed:?}");
         Ok(())
     }
 
-    /// Takes the figures of the load.
+    /// Copies the counters of the load into the figures.
     pub fn count(&mut self) {
         let (shared, extent) = (&self.load.shared, self.checker.extent);
         let read = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
@@ -253,7 +255,7 @@ impl Scene {
     }
 }
 
-/// The key that a file made by `auditlog signing-key create` has.
+/// Reads the key from a file that `auditlog signing-key create` wrote.
 fn signing_key(file: &Path) -> anyhow::Result<SigningKey> {
     let text = fs::read_to_string(file)?;
     let seed = text.lines().find_map(|line| line.strip_prefix("ed25519 ")).context("a line with a key")?;

@@ -1,4 +1,4 @@
-//! The service as a process of its own: killed, stopped, and started again at the same address.
+//! The service as a separate process, which can be killed, stopped and restarted at the same address.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -13,28 +13,29 @@ use crate::client::Client;
 use crate::gauges::Gauges;
 
 pub const LOG_NAME: &str = "torture.example.com";
-/// The longest that it may take to serve again once nothing is in its way.
+/// The time limit for the service to be ready after a fault is over.
 pub const COMES_BACK: Duration = Duration::from_secs(30);
-/// The longest that it may take to end after SIGTERM: its own limit for open requests, and a machine that is busy.
+/// The time limit to exit after SIGTERM: the service's own drain limit, plus time for a busy machine.
 pub const ENDS: Duration = Duration::from_secs(60);
 
-/// A process of `auditlog serve`, or the place where one was.
+/// An `auditlog serve` process and its settings; the process may be stopped.
 pub struct Service {
     pub address: String,
     environment: Vec<(&'static str, OsString)>,
-    /// What it said, over all of its lives.
+    /// The log file, which all restarts append to.
     pub log: PathBuf,
     child: Option<Child>,
     client: Client,
-    /// Where its metrics are.
+    /// The address of the metrics endpoint.
     pub metrics: String,
     gauges: Gauges,
 }
 
-/// The program, with nothing of the caller's own configuration. It ends with this thread: start it from the main one.
+/// The `auditlog` binary, without the caller's `AUDITLOG_*` variables. The kernel kills it when the thread that started
+/// it ends, so start it from the main thread.
 fn program() -> Command {
     let mut command = Command::new("setpriv");
-    // A limit of the size of files shall be an error, and not the end.
+    // The limit on file size must cause an error, not end the process.
     let ignoring = r#"trap "" XFSZ; exec "$0" "$@""#;
     command.args(["--pdeathsig", "KILL", "sh", "-c", ignoring, env!("CARGO_BIN_EXE_auditlog")]);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"AUDITLOG_")) {
@@ -43,12 +44,12 @@ fn program() -> Command {
     command
 }
 
-/// Runs a command of the program to its end, and gives what it printed.
+/// Runs a subcommand to its end and returns its trimmed standard output.
 pub fn run(arguments: &[&str], url: &str) -> anyhow::Result<String> {
     run_in(&[], arguments, url)
 }
 
-/// The same with more in its environment.
+/// Like [`run`], with extra environment variables.
 pub fn run_in(environment: &[(&str, String)], arguments: &[&str], url: &str) -> anyhow::Result<String> {
     let mut command = program();
     command.args(arguments).env("AUDITLOG_DATABASE_URL", url).envs(environment.iter().cloned());
@@ -58,9 +59,9 @@ pub fn run_in(environment: &[(&str, String)], arguments: &[&str], url: &str) -> 
 }
 
 impl Service {
-    /// A place for one at a free port, in `directory`. It is not started.
+    /// Chooses a free port. The log goes to `directory`. Does not start the process.
     pub fn new(name: &str, directory: &Path, url: &str, key: &str) -> anyhow::Result<Self> {
-        // Both at once, or they could be the same.
+        // Bind both ports at once; otherwise they could be the same port.
         let free = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
         let [address, metrics] = [free[0].local_addr()?.to_string(), free[1].local_addr()?.to_string()];
         drop(free);
@@ -78,7 +79,7 @@ impl Service {
         Ok(Self { address, environment, log, child: None, client, gauges: Gauges::watch(metrics.clone()), metrics })
     }
 
-    /// What its next lives have in their environment beside.
+    /// Sets an environment variable for the next start.
     pub fn set(&mut self, variable: &'static str, value: impl Into<OsString>) {
         self.environment.retain(|(name, _)| *name != variable);
         self.environment.push((variable, value.into()));
@@ -92,9 +93,9 @@ impl Service {
         Ok(self.child.as_ref().context("the service does not run")?.id())
     }
 
-    /// Starts it and does not wait. What it wrote beside the key stays where it is.
+    /// Starts the process and does not wait. The state file beside the key stays.
     pub fn start(&mut self) -> anyhow::Result<()> {
-        ensure!(self.child.is_none(), "the service runs already");
+        ensure!(self.child.is_none(), "the service is already running");
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let mut command = program();
         command.arg("serve").envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -102,14 +103,15 @@ impl Service {
         Ok(())
     }
 
-    /// Waits until it says that it is ready. Errors: it ended, or does not within `limit`.
+    /// Waits until the service is ready and returns the time it took. Errors: the process exited, or is not ready
+    /// within `limit`.
     pub async fn ready(&mut self, limit: Duration) -> anyhow::Result<Duration> {
         let begun = Instant::now();
         while !self.client.is_ready().await {
             if let Some(child) = &mut self.child
                 && let Some(status) = child.try_wait()?
             {
-                bail!("the service ended by itself with {status}; see {}", self.log.display());
+                bail!("the service exited on its own with {status}; see {}", self.log.display());
             }
             ensure!(begun.elapsed() < limit, "the service is not ready after {limit:?}; see {}", self.log.display());
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -117,14 +119,14 @@ impl Service {
         Ok(begun.elapsed())
     }
 
-    /// Starts it again, and waits.
+    /// Starts the process and waits until it is ready.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.start()?;
         self.ready(COMES_BACK).await?;
         Ok(())
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL and waits for the process to exit.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         let mut child = self.child.take().context("the service does not run")?;
         child.kill()?;
@@ -132,19 +134,19 @@ impl Service {
         Ok(())
     }
 
-    /// Errors: it has ended by itself.
+    /// Errors: the process has exited on its own.
     pub fn runs(&mut self) -> anyhow::Result<()> {
         let ended = self.child.as_mut().context("the service does not run")?.try_wait()?;
-        ensure!(ended.is_none(), "the service ended by itself with {ended:?}; see {}", self.log.display());
+        ensure!(ended.is_none(), "the service exited on its own with {ended:?}; see {}", self.log.display());
         Ok(())
     }
 
-    /// Sends a signal such as TERM.
+    /// Sends a signal, for example `TERM`.
     pub fn signal(&self, signal: &str) -> anyhow::Result<()> {
         signal_all(signal, &[self.id()?])
     }
 
-    /// How it ended. Errors: it has not within `limit`.
+    /// Waits for the exit status. Errors: the process still runs after `limit`.
     pub async fn ended(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
         let begun = Instant::now();
         let child = self.child.as_mut().context("the service does not run")?;
@@ -158,12 +160,12 @@ impl Service {
         }
     }
 
-    /// The most that one of its metrics showed, over all of its lives.
+    /// The highest value of a gauge, across all restarts.
     pub fn most(&self, gauge: &str) -> Option<f64> {
         self.gauges.most(gauge)
     }
 
-    /// The lines in which it logged a panic, over all of its lives.
+    /// The log lines that report a panic, across all restarts.
     pub fn panics(&self) -> Vec<String> {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         text.lines().filter(|line| line.contains("panicked")).map(str::to_owned).collect()
@@ -179,7 +181,7 @@ impl Drop for Service {
     }
 }
 
-/// A process of `auditlog gateway`, killed with this value.
+/// An `auditlog gateway` process, killed on drop.
 pub struct Gateway {
     pub address: String,
     pub metrics: String,
@@ -188,7 +190,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts one in front of the service at `upstream`, and waits until it is ready. Its log is in `directory`.
+    /// Starts a gateway in front of the service at `upstream` and waits until it is ready. The log goes to `directory`.
     pub async fn start(directory: &Path, upstream: &str) -> anyhow::Result<Self> {
         let free = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
         let [address, metrics] = [free[0].local_addr()?.to_string(), free[1].local_addr()?.to_string()];
@@ -215,7 +217,7 @@ impl Drop for Gateway {
     }
 }
 
-/// Sends `signal` to all of `processes` at once. One that has ended is passed over.
+/// Sends `signal` to all `processes` at once. Skips processes that have exited.
 pub fn signal_all(signal: &str, processes: &[u32]) -> anyhow::Result<()> {
     let ids: Vec<_> = processes.iter().map(u32::to_string).collect();
     let sent =

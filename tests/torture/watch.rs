@@ -1,5 +1,5 @@
-//! Readers that run throughout: walks by cursor, which must see what was there when they began once each, and a
-//! collector of every checkpoint that the service ever showed.
+//! Readers that run throughout. Two page through lists by cursor; each walk must see every entry that was there at its
+//! start exactly once. One collects every checkpoint that the service shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -19,31 +19,31 @@ use crate::load::{ORGANIZATIONS, Shared};
 
 const WALKERS: u64 = 2;
 const COLLECTS: Duration = Duration::from_millis(150);
-/// Between two walks, so that a small log is not all that is read.
+/// The pause between two walks, so that the readers do not only read a small log.
 const RESTS: Duration = Duration::from_millis(20);
 const RETRY: Duration = Duration::from_millis(50);
 
-/// A walk that came to its end.
+/// A walk that reached the last page.
 pub struct Walk {
     pub organization: &'static str,
     pub action: Option<&'static str>,
-    /// What its first page said.
+    /// The total that the first page reported.
     pub total: i64,
-    /// Time and number of each entry, in the order of the pages.
+    /// Timestamp and sequence number of each entry, in page order.
     pub seen: Vec<(i64, i64)>,
-    /// Pages that were asked for again because of a fault.
+    /// Pages that were requested again because of a fault.
     pub interrupted: u64,
 }
 
-/// What readers found.
+/// The results of the readers.
 #[derive(Default)]
 pub struct Seen {
     pub walks: Vec<Walk>,
-    /// Each note, with its organization.
+    /// Each signed note, with its organization.
     pub checkpoints: BTreeSet<(&'static str, String)>,
 }
 
-/// The readers.
+/// The running readers.
 pub struct Watch {
     pub seen: Arc<Mutex<Seen>>,
     readers: JoinSet<()>,
@@ -60,7 +60,7 @@ impl Watch {
         Self { seen, readers }
     }
 
-    /// Ends when the walks under way have.
+    /// Waits until the current walks end.
     pub async fn settle(&mut self, limit: Duration) -> anyhow::Result<()> {
         let all = async {
             while let Some(ended) = self.readers.join_next().await {
@@ -68,11 +68,11 @@ impl Watch {
             }
             anyhow::Ok(())
         };
-        tokio::time::timeout(limit, all).await.context("a walk did not come to its end")?
+        tokio::time::timeout(limit, all).await.context("a walk did not end")?
     }
 }
 
-/// Walks until the load ends.
+/// Starts one walk after the other until the load ends.
 async fn walk_on(shared: Arc<Shared>, seen: Arc<Mutex<Seen>>, mut random: StdRng) {
     while !shared.is_ending() {
         let organization = *ORGANIZATIONS.choose(&mut random).expect("some");
@@ -86,7 +86,7 @@ async fn walk_on(shared: Arc<Shared>, seen: Arc<Mutex<Seen>>, mut random: StdRng
     }
 }
 
-/// `None` if there is nothing to walk through, or if a page is not what it should be, which is noted.
+/// `None` if the organization has no entries yet, or if a page is wrong, which becomes a finding.
 async fn walk_through(shared: &Shared, mut walk: Walk, random: &mut StdRng) -> Option<Walk> {
     let mut cursor = None;
     let mut turn = random.random_range(0..100);
@@ -102,7 +102,7 @@ async fn walk_through(shared: &Shared, mut walk: Walk, random: &mut StdRng) -> O
             Ok(page) => page.into_inner(),
             Err(status) => match trouble(&status) {
                 Trouble::Strange(what) => {
-                    // Nobody has written there yet.
+                    // No client has written to the organization yet.
                     if cursor.is_some() || !what.starts_with("ORGANIZATION_NOT_FOUND") {
                         shared.strange(format!("a walk: {what}"));
                     }
@@ -119,11 +119,7 @@ async fn walk_through(shared: &Shared, mut walk: Walk, random: &mut StdRng) -> O
         };
         let pagination = page.pagination.unwrap_or_default();
         if cursor.is_some() && (pagination.total, pagination.offset) != (walk.total, walk.seen.len() as i64) {
-            shared.strange(format!(
-                "a walk of {} after {} entries is told {pagination:?}",
-                walk.total,
-                walk.seen.len()
-            ));
+            shared.strange(format!("a walk of {} after {} entries got {pagination:?}", walk.total, walk.seen.len()));
             return None;
         }
         walk.total = pagination.total;
@@ -139,7 +135,7 @@ async fn walk_through(shared: &Shared, mut walk: Walk, random: &mut StdRng) -> O
     }
 }
 
-/// Keeps each checkpoint that it is shown.
+/// Collects every checkpoint that the service shows.
 async fn collect(shared: Arc<Shared>, seen: Arc<Mutex<Seen>>) {
     let mut last: BTreeMap<&str, i64> = BTreeMap::new();
     let mut turn = 0;

@@ -1,4 +1,4 @@
-//! A random sample of pages and totals, through the service and by plain SQL.
+//! Compares a random sample of pages and totals with plain SQL.
 
 use anyhow::ensure;
 use auditlog::grpc::pb::{ListAuditLogsRequest, Pagination};
@@ -13,14 +13,14 @@ use crate::service::{Client, Service};
 
 const SAMPLE: usize = 300;
 
-/// Compares, and fails after all if anything differed. `salt` gives another sample.
+/// Compares the whole sample, then fails if any answer differed. `salt` selects the sample.
 pub async fn run(database: &Database, service: &Service, report: &mut Report, salt: u64) -> anyhow::Result<()> {
     let (mut client, mut random) = (service.client().await?, random(100 + salt));
     let mut differ = 0;
     for place in 0..SAMPLE {
         let shape = SHAPES[place % SHAPES.len()];
         let mut request = shape.request(random.random_bool(0.5), &mut random);
-        // Alternatives of each filter.
+        // Several alternative values for each filter.
         let mut filter = request.filter.unwrap_or_default();
         while random.random_bool(0.2) {
             let other = shape.request(false, &mut random).filter.unwrap_or_default();
@@ -34,7 +34,7 @@ pub async fn run(database: &Database, service: &Service, report: &mut Report, sa
         let total: i64 =
             database.value(&format!("SELECT COUNT(*) FROM audit_logs WHERE {}", condition(&request))).await?;
         let limit = [1, 50, 100][random.random_range(0..3)];
-        // At the first entries, at the last, in between, and just beyond.
+        // The first entries, the last ones, just beyond the last, or any others.
         let offset = match random.random_range(0..4) {
             0 => 0,
             1 => (total - i64::from(limit)).max(0),
@@ -75,7 +75,7 @@ async fn agrees(
     let found: Vec<i64> = answer.audit_logs.iter().map(|entry| entry.sequence).collect();
     let agrees = told == total && found == expected;
     if !agrees {
-        say(&format!("DIFFERS: {sql}\n  total {total}, told {told}\n  {expected:?}\n  {found:?}"));
+        say(&format!("DIFFERS: {sql}\n  expected total {total}, got {told}\n  {expected:?}\n  {found:?}"));
     }
     Ok(agrees)
 }

@@ -1,4 +1,4 @@
-//! Batches of 100 in two builds of the program, round by round, each with an empty database of its own.
+//! Batches of 100 entries in two builds, in alternating rounds, each on its own empty database.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,12 +10,12 @@ use crate::database::{Database, program};
 use crate::drive::Run;
 use crate::figure::{Report, Target};
 use crate::postgres;
-use crate::service::{Folder, Service};
+use crate::service::{Counting, Service};
 use crate::writer::write;
 
 const ROUNDS: usize = 5;
 const DURATION: Duration = Duration::from_secs(3);
-/// What the databases are prepared for.
+/// The size that the database server is configured for.
 const ROWS: u64 = 1_000_000;
 
 pub async fn run(earlier: &Path, backend: DbBackend, scratch: &Path, report: &mut Report) -> anyhow::Result<()> {
@@ -23,7 +23,7 @@ pub async fn run(earlier: &Path, backend: DbBackend, scratch: &Path, report: &mu
     for (name, program) in [("this build", program()), ("earlier build", PathBuf::from(earlier))] {
         let directory = postgres::directory(scratch)?;
         let database = Database::create_by(program, backend, &directory, ROWS).await?;
-        let service = Service::start(&database, Folder::On)?;
+        let service = Service::start(&database, Counting::On)?;
         builds.push((name, database, service));
     }
     for (clients, target) in [(1, None), (4, Some(Target::AtLeast(0.85)))] {

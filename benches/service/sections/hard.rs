@@ -1,4 +1,4 @@
-//! The filters that are hard to count, by name.
+//! Filters whose totals are hard to count.
 
 use auditlog::grpc::pb::{AuditLogFilter, ListAuditLogsRequest};
 use sea_orm::DbBackend;
@@ -8,15 +8,15 @@ use crate::data::{ACTIONS, Delays, RARE_LEAF, RARE_OF_HOTTEST, resource_id, user
 use crate::database::Database;
 use crate::figure::{Report, Target};
 use crate::requests::{largest, list, type_name};
-use crate::service::{Folder, Service};
+use crate::service::{Counting, Service};
 use crate::writer::ingest;
 
 const REQUESTS: usize = 100;
-const UNFOLDED: usize = 10_000;
+const UNCOUNTED: usize = 10_000;
 const TARGET: Target = Target::AtMost(20.0);
 
 pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()> {
-    let service = Service::start(database, Folder::Off)?;
+    let service = Service::start(database, Counting::Off)?;
     let action = |code: usize| vec![ACTIONS[code].0.to_owned()];
     let every = AuditLogFilter::default;
     let hottest = || AuditLogFilter { user_ids: vec![user_id(0)], ..every() };
@@ -36,7 +36,7 @@ pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()>
     for (name, filter) in cases {
         cost(database, &service, report, name, list(filter)).await?;
     }
-    ingest(&service, UNFOLDED, Delays::MIXED, |_| 0).await?;
+    ingest(&service, UNCOUNTED, Delays::MIXED, |_| 0).await?;
     cost(database, &service, report, "10,000 entries not yet counted", largest()).await?;
     cost(database, &service, report, "10,000 entries not yet counted, hottest user", list(hottest())).await?;
     report.print();

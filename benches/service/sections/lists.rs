@@ -1,6 +1,6 @@
-//! A page of 50 with its total in ten shapes, one request at a time: the CPU that the database and the service use
-//! for it, and how long it takes. Requests are asked twice: for what nobody read before, the database fetches its pages
-//! from the system or the disk first, which says more of memory than of how lists are made.
+//! A page of 50 entries with its total in ten shapes, one request at a time: CPU of the database and the service, and
+//! latency. Each request is sent twice. The first time, the database may have to read its pages from the system or the
+//! disk, which says more about memory than about the cost of a list.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,13 @@ use crate::proc;
 use crate::requests::{SHAPES, Shape};
 use crate::service::{Client, Service};
 
-/// Requests of each shape, and as many again with a range of time.
+/// Requests of each shape without a time range, and the same number with one.
 const REQUESTS: usize = 100;
 const WARM_UP: usize = 20;
-/// After an answer, the database and the service still tidy up.
+/// The database and the service still use CPU after an answer.
 const PAUSE: Duration = Duration::from_micros(300);
 
-/// What requests cost, one by one.
+/// The costs of single requests.
 #[derive(Default, Clone)]
 pub struct Costs {
     pub database: Times,
@@ -36,7 +36,7 @@ impl Costs {
         self.latency.0.extend(latency.0);
     }
 
-    /// Adds the figures of `name`; on SQLite the service is the database.
+    /// Adds the figures of `name`. On SQLite the service includes the database.
     fn report(&self, report: &mut Report, name: &str, backend: DbBackend, target: Option<Target>) {
         let Self { database, service, latency } = self;
         if backend == DbBackend::Postgres {
@@ -53,7 +53,7 @@ impl Costs {
     }
 }
 
-/// Asks one by one.
+/// Sends the requests one by one.
 pub async fn measure(
     database: &Database,
     service: &Service,
@@ -104,5 +104,5 @@ pub async fn run(database: &Database, service: &Service, report: &mut Report) ->
     Ok(())
 }
 
-/// The row of all shapes.
+/// The name of the row that combines all shapes.
 pub const OVERALL: &str = "all of them";

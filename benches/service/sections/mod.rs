@@ -1,8 +1,8 @@
-//! What is measured, a section a file.
+//! The sections of the benchmark, one per file.
 
 pub mod check;
+pub mod counting;
 pub mod earlier;
-pub mod folding;
 pub mod hard;
 pub mod lists;
 pub mod offsets;

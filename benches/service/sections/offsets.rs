@@ -1,4 +1,4 @@
-//! The first page of a list against one from its middle.
+//! The first page of a list against a page from its middle.
 
 use anyhow::Context;
 use auditlog::grpc::pb::{AuditLogFilter, ListAuditLogsRequest};

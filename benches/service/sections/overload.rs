@@ -1,7 +1,8 @@
-//! Five times as many requests as the service can serve, from clients that neither wait nor come later.
+//! Five times as many requests as the service can serve, from clients that neither wait nor retry.
 //!
-//! Service and database have one half of the cores, the generator has the other, or else it would be measured how much
-//! of the machine the generator takes. The same without that division is printed beside it, without a target.
+//! Service and database get one half of the cores, the generator the other half. Otherwise the result would depend on
+//! how much of the machine the generator takes. The result without this division is printed beside it, without a
+//! target.
 
 use std::path::Path;
 use std::process::Command;
@@ -20,32 +21,33 @@ use crate::say;
 use crate::service::Service;
 use crate::writer::Fresh;
 
-/// How often its capacity is offered.
+/// The offered load, as a multiple of the capacity.
 const TIMES: f64 = 5.0;
-/// Clients of which the best number tells the capacity, and for how long each is tried.
+/// The client counts to try for `TRIED` each. The capacity is measured with the best one.
 const CLIENTS: [usize; 3] = [16, 64, 256];
 const TRIED: Duration = Duration::from_secs(3);
-/// Of a measurement, of capacity as of overload: so long that entries are counted beside the writes in both.
+/// The duration of a capacity or overload measurement. It is long enough that entries are also counted in the
+/// background in both.
 const DURATION: Duration = Duration::from_secs(10);
-/// After it, memory is looked at again.
+/// The pause after the overload, before memory is measured again.
 const REST: Duration = Duration::from_secs(3);
 
-/// What is offered.
+/// The requests of a measurement.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
     Lists,
-    /// Requests of so many entries.
+    /// Write requests of this many entries.
     Writes(usize),
 }
 
-/// Which cores the service and its database have, and which the generator has, as `taskset` names them.
+/// The cores of the service and its database, and those of the generator, in the syntax of `taskset`.
 struct Cores {
     service: String,
     generator: String,
     is_divided: bool,
 }
 
-/// With an `earlier` build, whose program this is, the same of that one.
+/// Runs all measurements. `earlier` is the program of an earlier build, which is measured too.
 pub async fn run(database: &Database, earlier: Option<&Path>, report: &mut Report) -> anyhow::Result<()> {
     let cores = std::thread::available_parallelism()?.get();
     let all = format!("0-{}", cores - 1);
@@ -56,7 +58,7 @@ pub async fn run(database: &Database, earlier: Option<&Path>, report: &mut Repor
         generator: format!("{half}-{}", cores - 1),
         is_divided: true,
     });
-    // Lists come first: what is written makes them slower until it is counted.
+    // Lists come first: entries that are not counted yet make lists slower.
     let this = (database.program.as_path(), "");
     for work in [Work::Lists, Work::Writes(100), Work::Writes(1)] {
         let builds = divided.iter().flat_map(|cores| {
@@ -76,7 +78,7 @@ pub async fn run(database: &Database, earlier: Option<&Path>, report: &mut Repor
     Ok(())
 }
 
-/// Gives the database and this process their cores.
+/// Pins the database and this process to their cores.
 fn pin(database: &Database, database_cores: &str, own: &str) -> anyhow::Result<()> {
     if let Some(server) = &database.server {
         taskset(database_cores, server.postmaster()?)?;
@@ -104,14 +106,14 @@ async fn measure(
         Work::Lists => ("lists of 50".to_owned(), Generator::new(&service, "ListAuditLogs", &largest())?),
         Work::Writes(entries) => {
             let mut audit_logs = Fresh::new(Delays::IN_ORDER).inputs(entries);
-            // The service makes one for each entry.
+            // An empty id makes the service generate one for each entry.
             audit_logs.iter_mut().for_each(|entry| entry.id = String::new());
             let write = WriteAuditLogsRequest { organization_id: organization_id(0), audit_logs };
             let name = if entries == 1 { "single writes".to_owned() } else { format!("writes of {entries}") };
             (name, Generator::new(&service, "WriteAuditLogs", &write)?)
         }
     };
-    // Single writes have no goal: to refuse one costs a tenth of what it costs to write it.
+    // Single writes have no target: refusing one costs a tenth of the CPU of writing it.
     let is_aimed = cores.is_divided && build.is_empty() && work != Work::Writes(1);
     overload(&service, &generator, &format!("{name}{suffix}"), is_aimed, report).await
 }
@@ -147,7 +149,8 @@ async fn overload(
     tokio::time::sleep(REST).await;
     let after = proc::memory(service.id(), "VmRSS")?;
     let again = closed(best, DURATION).await;
-    // Of before and after, since the machine is not the same all the time, and what was written makes a difference.
+    // The mean of the capacity before and after, because the machine's speed varies and the new entries change the
+    // load.
     let around = f64::midpoint(capacity, again);
 
     let mut add = |measure: &str, value: f64, unit: &str, target: Option<Target>| match target.filter(|_| is_aimed) {
@@ -172,7 +175,7 @@ async fn overload(
     Ok(())
 }
 
-/// The most that a process holds while this goes on, in MB.
+/// The highest resident memory of a process during `duration`, in MB.
 async fn most_memory(process: u32, duration: Duration) -> anyhow::Result<f64> {
     let mut most = 0f64;
     let looks = duration.as_millis() / 100;
@@ -183,7 +186,7 @@ async fn most_memory(process: u32, duration: Duration) -> anyhow::Result<f64> {
     Ok(most)
 }
 
-/// Tells whoever waits, and what failed.
+/// Prints progress for the user, including the failures.
 fn tell(name: &str, tally: &Tally) {
     let Tally { served, refused, failed, unsent, .. } = tally;
     let [served, refused] = [served.0.len(), refused.0.len()];

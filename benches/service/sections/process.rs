@@ -1,4 +1,4 @@
-//! The process itself: its memory, and how soon it answers.
+//! The memory of the process, and its time to the first answer.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,12 @@ use crate::database::Database;
 use crate::figure::{Report, Target, Times};
 use crate::proc;
 use crate::requests::{SHAPES, largest};
-use crate::service::{Folder, Service};
+use crate::service::{Counting, Service};
 
 const STARTS: usize = 5;
 
 pub async fn memory(database: &Database, report: &mut Report) -> anyhow::Result<()> {
-    let service = Service::start(database, Folder::On)?;
+    let service = Service::start(database, Counting::On)?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     report.add_for("idle", "VmRSS", proc::memory(service.id(), "VmRSS")?, "MB", Target::AtMost(20.0));
     let mut random = random(4);
@@ -30,7 +30,7 @@ pub async fn start(database: &Database, report: &mut Report) -> anyhow::Result<(
     let mut times = Times::default();
     for _ in 0..STARTS {
         let begun = Instant::now();
-        let service = Service::start(database, Folder::On)?;
+        let service = Service::start(database, Counting::On)?;
         service.client().await?.list(largest()).await?;
         times.0.push(begun.elapsed());
     }

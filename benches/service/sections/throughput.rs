@@ -1,4 +1,4 @@
-//! Lists a second with many clients, beside pgbench with the same statements and as many connections.
+//! Lists per second with many clients, against pgbench with the same statements and as many connections.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use crate::pgbench::{self, Plans};
 use crate::requests::{SHAPES, largest};
 use crate::service::Service;
 
-/// Of a round: the service and pgbench take turns, so that what else runs disturbs both.
+/// The duration of a round. The service and pgbench alternate, so that other activity on the machine affects both.
 const DURATION: Duration = Duration::from_secs(4);
 const ROUNDS: usize = 3;
 const PGBENCH: [(Plans, &str); 2] = [(Plans::Kept, "plans kept"), (Plans::Anew, "plans anew")];
 const CLIENTS: usize = 16;
-/// Each shape with and without a range. pgbench prepares the statements of each anew in each connection, so more
-/// would measure that.
+/// Each shape with and without a time range. pgbench prepares the statements of each request again in each connection,
+/// so more requests would mainly measure that.
 const MIXED: usize = 20;
 
 pub async fn run(database: &Database, service: &Service, scratch: &Path, report: &mut Report) -> anyhow::Result<()> {
@@ -61,7 +61,7 @@ pub async fn run(database: &Database, service: &Service, scratch: &Path, report:
     Ok(())
 }
 
-/// `clients` that ask for `requests` in turn, each beginning elsewhere.
+/// Measures `clients` clients that send `requests` in turn. Each client starts at a different request.
 pub async fn lists(
     service: &Service,
     requests: &[ListAuditLogsRequest],

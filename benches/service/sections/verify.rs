@@ -12,7 +12,7 @@ use crate::figure::{Report, Target};
 use crate::proc;
 use crate::service::Service;
 
-/// How long the signer may take for its first look at all organizations.
+/// The time limit for the signer's first pass over all organizations.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub async fn run(database: &Database, scratch: &Path, report: &mut Report) -> anyhow::Result<()> {
@@ -36,7 +36,7 @@ pub async fn run(database: &Database, scratch: &Path, report: &mut Report) -> an
         if let Some(outcome) = client.try_wait()? {
             break outcome;
         }
-        // A process that has ended by now holds nothing.
+        // A process that has exited has no memory.
         memory = memory.max(proc::memory(client.id(), "VmHWM").unwrap_or_default());
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
@@ -53,7 +53,7 @@ pub async fn run(database: &Database, scratch: &Path, report: &mut Report) -> an
     Ok(())
 }
 
-/// The size that is signed, once all of it is.
+/// Waits until the whole log is signed and returns its size.
 async fn signed(database: &Database, organization: &str) -> anyhow::Result<i64> {
     let begun = Instant::now();
     let head = format!("SELECT head_seq FROM organizations WHERE id = '{organization}'");

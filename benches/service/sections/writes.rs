@@ -1,4 +1,4 @@
-//! Durable writes a second: one by one and in batches, beside the naive design and beside bare INSERTs.
+//! Durable writes per second, one by one and in batches, against the naive design and bare INSERTs.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::drive::{Run, drive};
 use crate::figure::{Report, Target};
 use crate::load::insert_rows;
 use crate::requests::largest;
-use crate::service::{Folder, Service};
+use crate::service::{Counting, Service};
 use crate::writer::{Fresh, write};
 
 const DURATION: Duration = Duration::from_secs(4);
@@ -22,7 +22,8 @@ const CLIENTS: usize = 64;
 const HOT: &str = "one hot organization";
 const MANY: &str = "many organizations";
 
-/// Organizations beyond those of the data: for bare rows of each client, and for the naive design, which grows no tree.
+/// The first organizations beyond the loaded data: for the bare rows of each client, and for the naive design, which
+/// builds no tree.
 const BARE: u32 = ORGANIZATIONS.ranks;
 const NAIVE: u32 = 2 * ORGANIZATIONS.ranks;
 
@@ -40,7 +41,7 @@ pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()>
     prepare_naive(database).await?;
     let naive = singles::<NAIVE>(&naive_service, "naive", report).await?;
     drop(naive_service);
-    let service = Service::start(database, Folder::On)?;
+    let service = Service::start(database, Counting::On)?;
     let list = list(database, &service).await?;
     let ours = singles::<0>(&service, "service", report).await?;
     for (name, ours, naive) in [(HOT, &ours[0], &naive[0]), (MANY, &ours[1], &naive[1])] {
@@ -75,7 +76,7 @@ fn ratio(report: &mut Report, name: &str, value: f64, target: Option<Target>) {
     }
 }
 
-/// Makes the organizations of the naive design, since it makes none.
+/// Creates the organizations of the naive design, which cannot create them itself.
 async fn prepare_naive(database: &Database) -> anyhow::Result<()> {
     let ranks = NAIVE..NAIVE + ORGANIZATIONS.ranks;
     let row = |rank| format!("('{}', '{}', 0, 0, '', '', 0)", organization_id(rank), log_id(rank));
@@ -84,7 +85,7 @@ async fn prepare_naive(database: &Database) -> anyhow::Result<()> {
     database.execute(&format!("INSERT INTO organizations ({columns}) VALUES {rows}")).await
 }
 
-/// Entries one by one, to one organization and to many.
+/// Writes entries one by one, to one organization and to many.
 async fn singles<const FIRST: u32>(service: &Service, design: &str, report: &mut Report) -> anyhow::Result<[Run; 2]> {
     let hot = write(service, CLIENTS, 1, DURATION, hot::<FIRST>).await?;
     let many = write(service, CLIENTS, 1, DURATION, many::<FIRST>).await?;
@@ -94,7 +95,7 @@ async fn singles<const FIRST: u32>(service: &Service, design: &str, report: &mut
     Ok([hot, many])
 }
 
-/// INSERTs of 100 rows, each its own transaction, by clients with a connection and rows of their own.
+/// INSERTs of 100 rows, a transaction each. Each client has its own connection and organization.
 async fn inserts(database: &Database, clients: usize) -> anyhow::Result<Run> {
     let mut callers = Vec::with_capacity(clients);
     for client in 0..clients {
@@ -112,7 +113,7 @@ async fn inserts(database: &Database, clients: usize) -> anyhow::Result<Run> {
     drive(DURATION, callers).await.context("bare INSERTs")
 }
 
-/// The median time of the first page of the largest organization.
+/// The median latency of the first page of the largest organization, in milliseconds.
 async fn list(database: &Database, service: &Service) -> anyhow::Result<f64> {
     let mut client = service.client().await?;
     Ok(measure(database, service, &mut client, vec![largest(); 20]).await?.latency.p50())

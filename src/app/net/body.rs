@@ -1,4 +1,4 @@
-//! The bodies of requests and responses: they have to make progress, and a response holds its bytes of the budget.
+//! The bodies of requests and responses. Both must make progress, and responses count their bytes against the budget.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,22 +15,22 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
-use super::Connection;
+use super::connection::Connection;
 use super::streams::StreamTask;
 use crate::error::{BODY_GRACE, Error, MIN_BODY_RATE};
 use crate::grpc::MAX_REQUEST;
 use crate::limits::{Budget, Reservation};
 use crate::metrics::{Metrics, Refusal};
 
-/// Bytes a second that a peer has to take of a piece of a response.
+/// The rate at which a peer must take each piece of a response. Bytes per second.
 const MIN_RESPONSE_RATE: usize = 64 * 1024;
-/// How long a piece of a response may take to go with its stream that was reset.
+/// How long a piece of a response may stay in memory after its stream was reset.
 const RESET_GRACE: Duration = Duration::from_secs(1);
-/// Bytes of a request's body: a message as large as it may be, and what frames it.
+/// Bytes of a request's body: one message of the largest size, and its framing.
 const MAX_RECEIVED: usize = MAX_REQUEST + 64 * 1024;
-/// How long the rest of a body is waited for that its handler left unread, and how many are at once. A proxy needs many
-/// of them on one connection.
+/// How long to wait for the rest of a body that its handler left unread.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Concurrent drains of unread bodies. A proxy needs many of them on one connection.
 pub(super) const MAX_DRAINS: usize = 64;
 
 type Polled = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
@@ -39,16 +39,16 @@ fn time_for(bytes: usize, rate: usize) -> Duration {
     Duration::from_secs_f64(bytes as f64 / rate as f64)
 }
 
-/// A request's body. Clones share it, so that the connection can read what the handler leaves.
+/// A request's body. Clones share it, so that the connection can read the part that the handler leaves.
 #[derive(Clone)]
 pub(super) struct RequestBody(Arc<Mutex<Receiving>>);
 
 struct Receiving {
     body: Incoming,
     received: usize,
-    /// When reading began to wait, and the next time to look at the pace.
+    /// When reading first waited, and the next check of the rate.
     pace: Option<(Instant, Pin<Box<Sleep>>)>,
-    /// Whether the client sends nothing before the body is read.
+    /// Whether the client waits for `100 Continue` before it sends the body.
     expects_continue: bool,
     is_too_slow: bool,
     is_ended: bool,
@@ -61,17 +61,17 @@ impl RequestBody {
         Self(Arc::new(Mutex::new(receiving)))
     }
 
-    /// Takes the rest of the body, within bounds; `false` if some of it may still come. A client that is sending while it
-    /// is answered may never see the answer.
+    /// Reads and discards the rest of the body, within limits; `false` if some of it may still come. Otherwise a client
+    /// that is still sending may never read the response.
     pub(super) async fn drain(self, drains: &Semaphore) -> bool {
-        // The handler goes on reading, as it does in a stream both ways.
+        // The handler still reads, as in a bidirectional stream.
         let Some(receiving) = Arc::into_inner(self.0) else { return true };
         let receiving = receiving.into_inner().unwrap_or_else(PoisonError::into_inner);
         let Receiving { mut body, received, pace, expects_continue, is_too_slow, is_ended } = receiving;
         if is_ended || body.is_end_stream() {
             return true;
         }
-        // To begin to read tells a client to send that waits for it.
+        // Reading would send `100 Continue` to a client that waits for it.
         let is_unwanted = is_too_slow || expects_continue && received == 0 && pace.is_none();
         let Some(_permit) = drains.try_acquire().ok().filter(|_| !is_unwanted) else { return false };
         let mut drained = 0;
@@ -114,7 +114,7 @@ impl Receiving {
     }
 }
 
-/// The status arrives at the handler, which gives it as its answer.
+/// Passes the status to the handler, which responds with it.
 fn failed(status: Status) -> Polled {
     Poll::Ready(Some(Err(axum::Error::new(status))))
 }
@@ -137,21 +137,22 @@ impl http_body::Body for RequestBody {
 }
 
 /// A piece of a response, until it is written.
-struct Piece {
+struct ReservedBytes {
     data: Bytes,
     _reservation: Reservation,
     _watchdog: AbortOnDropHandle<()>,
 }
 
-impl AsRef<[u8]> for Piece {
+impl AsRef<[u8]> for ReservedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.data
     }
 }
 
-/// `response`, whose pieces hold their bytes until the peer has taken them, for which it has `stalled` and as long as they
-/// need; then its stream is reset, or else the connection closed. The kernel finds only peers that acknowledge nothing:
-/// one of HTTP/2 may acknowledge all and give its stream no window. `held` is dropped when the response has ended.
+/// Returns `response` with each piece counted in `budget` until it is written. The peer must take a piece within
+/// `stalled` plus the time that it needs at [`MIN_RESPONSE_RATE`]. Otherwise its stream is reset; over HTTP/1, or if
+/// the reset does not help, the connection is closed. The kernel detects only peers that acknowledge nothing, but an
+/// HTTP/2 peer can acknowledge everything and give its stream no window. `held` is dropped when the response has ended.
 pub(super) fn respond(
     response: Response,
     (connection, stalled): (Arc<Connection>, Duration),
@@ -172,13 +173,17 @@ pub(super) fn respond(
             metrics.refused(Refusal::stalled);
             if let Some(stream) = stream {
                 stream.reset();
-                // A task that has handed its last piece to HTTP/2 has ended, and resets nothing.
+                // A task that has handed its last piece to HTTP/2 has ended and cannot reset the stream.
                 sleep(RESET_GRACE).await;
             }
             connection.close.notify_one();
         });
         let reservation = budget.hold(data.len());
-        Bytes::from_owner(Piece { data, _reservation: reservation, _watchdog: AbortOnDropHandle::new(watchdog) })
+        Bytes::from_owner(ReservedBytes {
+            data,
+            _reservation: reservation,
+            _watchdog: AbortOnDropHandle::new(watchdog),
+        })
     };
     response.map(|body| Body::new(body.map_frame(move |frame| frame.map_data(&send))))
 }

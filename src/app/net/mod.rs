@@ -1,17 +1,18 @@
-//! Connections: accepted, served and drained, whatever the service. tonic's server bounds neither number nor time of
-//! connections, and ends old ones without a word; so this module accepts by itself, with the same HTTP underneath.
+//! Accepts, serves and drains connections, for any service. tonic's server limits neither the number nor the duration
+//! of connections, and closes old ones without notice. So this module accepts connections itself, with the same HTTP
+//! library underneath.
 
 mod body;
+mod connection;
 mod socket;
 mod streams;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -26,7 +27,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -36,112 +37,28 @@ use crate::limits::Budget;
 use crate::metrics::{Metrics, Refusal};
 use crate::telemetry::LineLimit;
 use body::RequestBody;
+pub use connection::ConnectionLimits;
+pub(super) use connection::{Connection, MAX_ANONYMOUS};
 use socket::Socket;
 use streams::StreamExecutor;
 
-/// Calls of one connection at once that need no key, or whose key is not known to be good.
-pub(super) const MAX_ANONYMOUS: usize = 32;
 /// Finds peers that are gone.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
-/// Bytes that the kernel may hold of a connection's output; it would take up to 4 MiB of each. Linux allows what
-/// net.core.wmem_max says, by default 208 KiB.
+/// Bytes of a connection's output that the kernel may buffer. Its own default goes up to 4 MiB per connection. Linux
+/// caps the value at net.core.wmem_max, by default 208 KiB.
 const SEND_BUFFER: usize = 256 * 1024;
-/// How long to wait where no connection can be accepted, such as without file descriptors.
+/// The pause after a failed accept, for example without free file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 static ACCEPT_LINES: LineLimit = LineLimit::new(1);
-/// How often a connection's time is looked at, or more often if it is short.
+/// How often a connection checks its time limits; more often if they are short.
 const TICK: Duration = Duration::from_secs(1);
-/// Streams of an HTTP/2 connection at once.
+/// Concurrent streams of an HTTP/2 connection.
 const MAX_STREAMS: u32 = 512;
-/// Headers of a request.
+/// The most headers of a request.
 const MAX_HEADERS: usize = 100;
-/// Bytes of a request's head: room for a path of 64 KiB, which has 100 values of each filter, and for headers. HTTP/2 adds
-/// 32 bytes for each, and bounds by the sum the CONTINUATION frames, too.
+/// Bytes of a request's head: a path of 64 KiB, which has 100 values of each filter, and the headers. HTTP/2 counts 32
+/// bytes more per header, and limits CONTINUATION frames by this sum too.
 const MAX_HEAD: u32 = 80 * 1024;
-
-/// Limits of connections.
-#[derive(Debug, Clone, Copy)]
-pub struct ConnectionLimits {
-    /// How many may be open.
-    pub most: usize,
-    /// How long a new one may take to its first request.
-    pub first_request: Duration,
-    /// How long the head of a request may take over HTTP/1, and how long the next one may be waited for.
-    pub head: Duration,
-    /// How long one may be open without a request under way.
-    pub idle: Duration,
-    /// How long a peer may acknowledge nothing, or take nothing of a response.
-    pub stalled: Duration,
-    /// The age at which a client is asked to connect again, so that load spreads over new replicas.
-    pub age: Duration,
-}
-
-impl Default for ConnectionLimits {
-    fn default() -> Self {
-        Self {
-            most: 1_024,
-            first_request: Duration::from_secs(30),
-            // Longer than the minute that proxies keep theirs, or they would send into one that is just closing.
-            head: Duration::from_secs(75),
-            // gRPC clients connect again by themselves, and proxies keep theirs for about a minute.
-            idle: Duration::from_secs(5 * 60),
-            stalled: Duration::from_secs(30),
-            age: Duration::from_secs(30 * 60),
-        }
-    }
-}
-
-/// An open connection. What holds a clone of one of the counting fields is counted by it.
-pub(super) struct Connection {
-    id: u64,
-    peer: SocketAddr,
-    /// Notified when it is to be closed at once.
-    close: Notify,
-    /// Whether its close reads on for a while.
-    lingers: AtomicBool,
-    /// Requests that came.
-    asked: AtomicUsize,
-    under_way: Arc<()>,
-    /// Those under way whose key is good. A connection with one does not give way to others.
-    authenticated: Arc<()>,
-    /// Those that never showed a good key give way first.
-    has_authenticated: AtomicBool,
-    pub(super) anonymous: Arc<Semaphore>,
-    /// The bytes of its requests whose credential is not known to be good, from the first of them on.
-    pub(super) anonymous_bytes: OnceLock<Budget>,
-    /// Held while a key is looked up that is not known, so that connections take turns.
-    pub(super) lookups: Semaphore,
-}
-
-impl Connection {
-    fn new(id: u64, peer: SocketAddr) -> Arc<Self> {
-        Arc::new(Self {
-            id,
-            peer,
-            close: Notify::new(),
-            lingers: AtomicBool::new(false),
-            asked: AtomicUsize::new(0),
-            under_way: Arc::default(),
-            authenticated: Arc::default(),
-            has_authenticated: AtomicBool::new(false),
-            anonymous: Arc::new(Semaphore::new(MAX_ANONYMOUS)),
-            anonymous_bytes: OnceLock::new(),
-            lookups: Semaphore::new(1),
-        })
-    }
-
-    /// Keeps the connection from giving way to others until the value is dropped.
-    pub(super) fn authenticate(&self) -> Arc<()> {
-        self.has_authenticated.store(true, Ordering::Relaxed);
-        Arc::clone(&self.authenticated)
-    }
-
-    /// In which order connections give way; `None` for one that works for a good key.
-    fn gives_way(&self) -> Option<(bool, u64)> {
-        let is_free = Arc::strong_count(&self.authenticated) == 1;
-        is_free.then(|| (self.has_authenticated.load(Ordering::Relaxed), self.id))
-    }
-}
 
 /// The state that all connections share.
 pub(super) struct Server<S> {
@@ -158,8 +75,8 @@ where
     S: Fn(Request) -> F + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
-    /// `service` answers requests. It drops what need not be kept of a head before it returns; what a response's
-    /// extensions hold is dropped when the response has ended.
+    /// `service` answers requests. It drops the parts of a head that it does not need before it returns its future. The
+    /// extensions of a response are dropped when the response has ended.
     pub(super) fn new(service: S, limits: ConnectionLimits, budget: Budget, metrics: Metrics) -> Arc<Self> {
         let (drains, open) = (Semaphore::new(body::MAX_DRAINS), Arc::<AtomicUsize>::default());
         let counted = Arc::clone(&open);
@@ -171,7 +88,7 @@ where
 
     /// Serves the connections of `listener` until `shutdown`, and then until all of them have ended.
     pub(super) async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-        // Those that are left are dropped with it.
+        // Dropping the set drops the connections that are left.
         let mut serving = JoinSet::new();
         let mut open: HashMap<Id, Arc<Connection>> = HashMap::new();
         let (drain, drained) = watch::channel(());
@@ -197,25 +114,25 @@ where
                             open.insert(serving.spawn(task).id(), connection);
                         }
                     }
-                    // The peer has gone already.
+                    // The peer is gone already.
                     Err(error) if is_of_the_peer(&error) => {}
                     Err(error) => {
                         if ACCEPT_LINES.admit("").is_some() {
-                            warn!(%error, "connections cannot be accepted; trying again");
+                            warn!(%error, "cannot accept connections; trying again");
                         }
                         paused_until = Instant::now() + ACCEPT_BACKOFF;
                     }
                 }
             }
         }
-        // Nobody waits in vain for a server that is gone.
+        // Closes the listener, so that new clients are refused at once, and tells all connections to drain.
         drop((listener, drain));
         while serving.join_next().await.is_some() {
             self.open.store(serving.len(), Ordering::Relaxed);
         }
     }
 
-    /// Whether there is room for another connection, for which one of `open` may have to give way.
+    /// Whether there is room for one more connection. If necessary, evicts one of `open`.
     fn has_room(&self, open: &mut HashMap<Id, Arc<Connection>>) -> bool {
         if open.len() < self.limits.most {
             return true;
@@ -227,7 +144,7 @@ where
         evicted.inspect(|evicted| evicted.close.notify_one()).is_some()
     }
 
-    /// Serves one connection to its end.
+    /// Serves one connection until it ends.
     async fn serve_one(
         self: Arc<Self>,
         stream: TcpStream,
@@ -250,7 +167,7 @@ where
             tokio::select! {
                 ended = &mut serving => return drop(ended.inspect_err(|error| debug!(error, "a connection failed"))),
                 () = connection.close.notified() => return,
-                // It never says anything else than that it is gone.
+                // No value is ever sent; the channel changes when its sender is dropped.
                 _ = drained.changed(), if !is_draining => is_draining = true,
                 _ = tick.tick(), if !is_draining => {
                     let before = std::mem::replace(&mut asked, connection.asked.load(Ordering::Relaxed));
@@ -270,7 +187,7 @@ where
         }
     }
 
-    /// Answers a request. What an oversized head holds is dropped before this returns, so before the next one is read.
+    /// Answers a request. An oversized head is dropped before this returns its future, so before the next head is read.
     fn answer(
         self: &Arc<Self>,
         connection: Arc<Connection>,
@@ -322,7 +239,7 @@ fn too_many_headers() -> Response {
     (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, format!("A request may have {MAX_HEADERS} headers\n")).into_response()
 }
 
-/// A connection whose options cannot be set is served without them.
+/// Sets socket options. If one fails, the connection is served without it.
 fn set_options(stream: &TcpStream, stalled: Duration) {
     let set = [
         sockopt::set_tcp_nodelay(stream, true),
@@ -332,33 +249,33 @@ fn set_options(stream: &TcpStream, stalled: Duration) {
         sockopt::set_tcp_user_timeout(stream, u32::try_from(stalled.as_millis()).unwrap_or(u32::MAX)),
     ];
     if let Some(error) = set.into_iter().find_map(Result::err) {
-        debug!(%error, "an option of a socket could not be set");
+        debug!(%error, "could not set a socket option");
     }
 }
 
-/// HTTP/1 and HTTP/2 with limits set on purpose: a peer without a key can take as much as a connection may hold, times
-/// the number of connections.
+/// HTTP/1 and HTTP/2 with explicit limits: a peer without a key can occupy as much memory as one connection may hold,
+/// times the number of connections.
 fn http(head: Duration) -> Builder<StreamExecutor> {
     let mut http = Builder::new(StreamExecutor);
     http.http1().timer(TokioTimer::new()).header_read_timeout(head).max_headers(MAX_HEADERS);
-    // Room for a head. Otherwise 400 KiB.
+    // Room for one head. The default is 400 KiB.
     http.http1().max_buf_size(MAX_HEAD as usize);
     http.http2()
         .timer(TokioTimer::new())
-        // A gateway sends all that it has over one connection, of many callers: more than the permits of one of them.
+        // A gateway sends the requests of many callers over one connection: more than the permits of one caller.
         .max_concurrent_streams(MAX_STREAMS)
-        // A request is at most 4 MiB. What is not yet read of all streams is within the connection's window.
+        // A request is at most 4 MiB. The connection's window limits the unread bytes of all its streams.
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(2 * 1024 * 1024)
         .adaptive_window(false)
-        // The smallest that there is: what is being received is copied into one message anyway.
+        // The smallest size allowed: received frames are copied into one message anyway.
         .max_frame_size(16 * 1024)
         .max_header_list_size(MAX_HEAD)
-        // Of a response, beside what its stream's window lets go. Otherwise 400 KiB.
+        // Buffered bytes of a response, beside those that its stream's window allows. The default is 400 KiB.
         .max_send_buf_size(128 * 1024)
-        // Streams that the peer opened and reset before we looked at them, and those that we reset for its faults:
-        // more, and the connection ends (CVE-2023-44487, CVE-2025-8671). Behind a proxy a connection is that of many
-        // callers, who pay for it.
+        // Limits for streams that the peer reset before they were accepted, and for streams that were reset here
+        // because of the peer's errors. Beyond them the connection ends (CVE-2023-44487, CVE-2025-8671). Behind a proxy
+        // this affects many callers.
         .max_pending_accept_reset_streams(MAX_STREAMS as usize)
         .max_local_error_reset_streams(1024)
         .keep_alive_interval(Duration::from_secs(30))

@@ -1,4 +1,4 @@
-//! A connection's socket: it is read in portions, and closed without losing what was sent.
+//! A connection's socket. It reads in portions, and closes without losing a response.
 
 use std::io::{IoSlice, Result};
 use std::pin::Pin;
@@ -11,21 +11,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use super::Connection;
+use super::connection::Connection;
 
-/// Bytes after which HTTP/2 hands out the requests that it read before it reads on: a few bytes of a compressed head
-/// become a hundred times as many.
+/// After this many bytes, a read pauses once, so that HTTP/2 hands out the requests it has. A few bytes of a compressed
+/// head can become a hundred times as many.
 const PORTION: usize = 64 * 1024;
-/// How long a lingering close waits for the peer to close, and how many bytes it discards meanwhile.
+/// How long a lingering close waits for the peer to close.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many bytes a lingering close discards.
 const MAX_DISCARDED: usize = 8 * 1024 * 1024;
 
 pub(super) struct Socket {
     stream: TcpStream,
     connection: Arc<Connection>,
-    /// Bytes read since nothing was there to read.
+    /// Bytes read since the last read that found nothing.
     portion: usize,
-    /// The end of a lingering close, and the bytes that it discarded.
+    /// The end of a lingering close, and the number of bytes discarded so far.
     lingering: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
@@ -66,8 +67,8 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    /// Closes the sending side. Where a request's body was left unread, reads on for a while: the kernel would answer
-    /// unread bytes with a reset, which may overtake the response.
+    /// Closes the sending side. If a request's body was left unread, reads on for a while: otherwise the kernel would
+    /// answer the unread bytes with a reset, which may overtake the response.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         let Self { stream, connection, lingering, portion: _ } = &mut *self;

@@ -1,4 +1,4 @@
-//! The tasks of HTTP/2 streams: begun where their requests are read, and ended one by one.
+//! The tasks of HTTP/2 streams: they start where their requests are read, and can be ended one by one.
 
 use std::task::{Context, Waker};
 
@@ -14,7 +14,7 @@ tokio::task_local! {
 pub(super) struct StreamTask(AbortHandle);
 
 impl StreamTask {
-    /// The task that runs; `None` over HTTP/1, where the connection has no streams.
+    /// The current task; `None` over HTTP/1, which has no streams.
     pub(super) fn current() -> Option<Self> {
         CURRENT.try_with(Self::clone).ok()
     }
@@ -25,8 +25,8 @@ impl StreamTask {
     }
 }
 
-/// Runs the tasks of streams. A request that is refused at once is answered here, without a task of its own: thousands of
-/// such tasks would stand in the queue before those that are served.
+/// Runs the tasks of streams. A request that is refused at once is answered here without a task: thousands of such
+/// tasks would queue before the tasks of other requests.
 #[derive(Clone, Copy)]
 pub(super) struct StreamExecutor;
 
@@ -34,7 +34,7 @@ impl<F: Future<Output: Send> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
         let (stream, handle) = abortable(stream);
         let mut task = Box::pin(CURRENT.scope(StreamTask(handle), stream));
-        // The waker of the task replaces this one, since the task begins with another poll.
+        // The spawned task polls again first, which replaces this waker.
         if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             tokio::spawn(task);
         }

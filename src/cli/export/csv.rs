@@ -1,4 +1,4 @@
-//! Entries for a spreadsheet: a column a field, and no cell that it would compute.
+//! Entries as CSV: one column per field, and no cell that a spreadsheet would evaluate as a formula.
 
 use std::io::Read;
 
@@ -30,28 +30,28 @@ const COLUMNS: [&str; 19] = [
     "erased",
 ];
 
-/// The line of names.
+/// The header line.
 pub(super) fn header() -> anyhow::Result<Vec<u8>> {
     written([COLUMNS.map(str::to_owned).to_vec()].into_iter().map(Ok))
 }
 
-/// The id in the last line of a file that an export wrote. Errors: a line that is not whole.
+/// The id in the last line of an exported file; `None` if it has no entry. Errors: a line is incomplete.
 pub(super) fn last_id(file: impl Read) -> anyhow::Result<Option<String>> {
     let mut lines = ReaderBuilder::new().from_reader(file);
     let (mut line, mut id) = (csv::StringRecord::new(), None);
-    while lines.read_record(&mut line).context("is not what an export writes, or is torn")? {
+    while lines.read_record(&mut line).context("it is not an exported CSV file, or a line is incomplete")? {
         id = line.get(0).map(|cell| cell.strip_prefix('\'').unwrap_or(cell).to_owned());
     }
     Ok(id)
 }
 
-/// The lines of `entries`.
+/// `entries` as CSV lines.
 pub(super) fn lines(entries: Vec<pb::AuditLog>) -> anyhow::Result<Vec<u8>> {
     written(entries.into_iter().map(cells))
 }
 
 fn written(rows: impl Iterator<Item = anyhow::Result<Vec<String>>>) -> anyhow::Result<Vec<u8>> {
-    // All in quotes, so that a spreadsheet that separates by `;` finds no new cell inside of one.
+    // All cells are quoted: a spreadsheet that separates cells by `;` then splits none of them.
     let mut writer = WriterBuilder::new().quote_style(QuoteStyle::Always).from_writer(Vec::new());
     for row in rows {
         writer.write_record(row?.iter().map(|cell| harmless(cell)))?;
@@ -103,8 +103,8 @@ fn cells(entry: pb::AuditLog) -> anyhow::Result<Vec<String>> {
     ])
 }
 
-/// A cell that begins like a formula is text by a `'` before it. One that begins with `'` gets another, so that
-/// the first can be taken away again. Source: OWASP, "CSV Injection".
+/// Puts a `'` before a cell that begins like a formula, so that a spreadsheet takes it for text. A cell that begins
+/// with `'` gets another one, so that readers can always remove the first. Source: OWASP, "CSV Injection".
 fn harmless(cell: &str) -> String {
     const FORMULA: [char; 12] =
         ['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}', '\''];

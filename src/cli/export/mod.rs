@@ -1,5 +1,5 @@
-//! `auditlog export`: all entries that match, in the order of their numbers, to a file that an import takes or
-//! a spreadsheet opens.
+//! `auditlog export`: writes all matching entries, in ascending order of `sequence`, to a file for an import or a
+//! spreadsheet.
 
 mod csv;
 mod sink;
@@ -19,38 +19,38 @@ use crate::grpc::pb::{AuditLog, ExportAuditLogsRequest, ExportAuditLogsResponse,
 use crate::rest::json;
 use sink::Sink;
 
-/// What to export, and where to.
+/// Exports all matching entries.
 #[derive(Args)]
 #[command(after_help = "\
-NDJSON has the fields that `auditlog import` takes. CSV has a column a field,
-separated by commas; a cell that a spreadsheet would take for a formula gets a
-' before it, and so does one that begins with a '.
+NDJSON has the fields that `auditlog import` accepts. CSV has one column per
+field, separated by commas. A cell that a spreadsheet would take for a formula
+gets a ' in front, and so does a cell that begins with a '.
 
 Examples:
   auditlog export --organization org_abc123 --output trail.ndjson
   auditlog export --organization org_abc123 --format csv \\
     --start-date 2025-01-01 > since-january.csv
 
-After a kill, without the last line if it is torn, from the last whole one on:
+After an interruption: remove an incomplete last line, and continue after the
+id of the last complete one:
   auditlog export --organization org_abc123 --output trail.ndjson \\
     --after log_abc123")]
-pub struct Export {
+pub struct ExportArgs {
     #[command(flatten)]
     client: Client,
-    /// The organization.
+    /// Organization id.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
     organization: String,
     #[command(flatten)]
     filters: Filters,
-    /// What to write.
+    /// Output format. Only ndjson can be imported again.
     #[arg(long, value_enum, default_value = "ndjson", value_name = "FORMAT")]
     format: Format,
-    /// The file, which must not be there yet; with --after it gets the rest appended. Without it, or as -, standard
-    /// output.
+    /// Output file. It must not exist yet; with --after, the export appends to it. Default, or -: standard output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Go on after the entry of this id: the last one that an export wrote before it ended, and the last of --output.
-    /// Give the same filters and format.
+    /// Continue an interrupted export after the entry with this id, the last entry that it wrote. --output must end
+    /// with that entry. Give the same filters and format as before.
     #[arg(long, value_name = "ID")]
     after: Option<String>,
 }
@@ -62,7 +62,7 @@ enum Format {
 }
 
 impl Format {
-    /// The lines of `entries`.
+    /// The lines of `entries` in this format.
     fn lines(self, entries: Vec<AuditLog>) -> anyhow::Result<Vec<u8>> {
         match self {
             Self::Ndjson => Ok(json::lines(&entries, json::Form::Import)?),
@@ -71,7 +71,7 @@ impl Format {
     }
 }
 
-impl Export {
+impl ExportArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, organization, filters, format, output, after } = self;
         let mut connected = client.connect()?;
@@ -99,7 +99,7 @@ impl Export {
         let begun = Instant::now();
         if let Err(fault) = walk.run().await {
             let told = fault.told(&walk, &client);
-            // A new file without entries would only be in the way of the next try.
+            // An empty new file would make the next try fail.
             if walk.last_id.is_none() {
                 walk.sink.discard();
             }
@@ -114,32 +114,32 @@ impl Export {
 }
 
 /// Why an export ended early.
-enum Fault {
+enum ExportFault {
     Service(Status),
-    /// Where the entries go to.
+    /// The entries cannot be formatted or written.
     Output(anyhow::Error),
 }
 
-impl Fault {
-    /// With how far it got, and how to go on.
+impl ExportFault {
+    /// The error for a person: the cause, the number of entries written, and how to continue.
     fn told(self, walk: &Walk, client: &Client) -> anyhow::Error {
         let cause = match self {
             Self::Service(status) => explained(&status, &client.endpoint),
-            // Whoever reads our output may have had enough.
+            // Returned as it is: `cli::run` has to see that the reader closed the pipe.
             Self::Output(error) if error.is::<io::Error>() => return error,
             Self::Output(error) => error,
         };
         match &walk.last_id {
-            Some(id) => anyhow!("{cause:#}; {} entries were written, go on with --after {id}", walk.written),
+            Some(id) => anyhow!("{cause:#}; {} entries were written; continue with --after {id}", walk.written),
             None => cause,
         }
     }
 }
 
-/// An export under way.
+/// A running export.
 struct Walk {
     client: AuditLogs,
-    /// What is left to ask for.
+    /// The request for the remaining entries.
     request: ExportAuditLogsRequest,
     sink: Sink,
     format: Format,
@@ -149,33 +149,33 @@ struct Walk {
 }
 
 impl Walk {
-    /// Writes all there is, and asks again for the rest where the connection breaks.
-    async fn run(&mut self) -> Result<(), Fault> {
+    /// Writes all entries, and requests the remaining ones after the connection breaks.
+    async fn run(&mut self) -> Result<(), ExportFault> {
         let mut retry = Retry::new(&self.progress);
         loop {
             let before = self.request.after_sequence;
             let status = match self.stream().await {
                 Ok(()) => return Ok(()),
-                Err(Fault::Service(status)) => status,
+                Err(ExportFault::Service(status)) => status,
                 Err(fault) => return Err(fault),
             };
             if self.request.after_sequence > before {
                 retry.reset();
             }
-            retry.wait(status).await.map_err(Fault::Service)?;
+            retry.wait(status).await.map_err(ExportFault::Service)?;
         }
     }
 
-    async fn stream(&mut self) -> Result<(), Fault> {
+    async fn stream(&mut self) -> Result<(), ExportFault> {
         let mut pieces =
-            self.client.export_audit_logs(self.request.clone()).await.map_err(Fault::Service)?.into_inner();
-        while let Some(piece) = pieces.message().await.map_err(Fault::Service)? {
-            self.write(piece).map_err(Fault::Output)?;
+            self.client.export_audit_logs(self.request.clone()).await.map_err(ExportFault::Service)?.into_inner();
+        while let Some(piece) = pieces.message().await.map_err(ExportFault::Service)? {
+            self.write(piece).map_err(ExportFault::Output)?;
         }
         Ok(())
     }
 
-    /// Writes a piece, whole lines in one go, and remembers that it need not come again.
+    /// Writes the complete lines of a message in one call, and advances the request past them.
     fn write(&mut self, piece: ExportAuditLogsResponse) -> anyhow::Result<()> {
         let ExportAuditLogsResponse { audit_logs, sequence, head_sequence } = piece;
         let count = audit_logs.len() as u64;
@@ -184,7 +184,7 @@ impl Walk {
         self.written += count;
         self.last_id = last_id.or_else(|| self.last_id.take());
         self.request.after_sequence = sequence;
-        // So that a second call ends where the first would have.
+        // A second call then ends at the same entry as the first.
         self.request.through_sequence = Some(head_sequence);
         self.progress.set_length(u64::try_from(head_sequence).unwrap_or(0));
         self.progress.set_position(u64::try_from(sequence).unwrap_or(0));

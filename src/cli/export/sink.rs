@@ -1,4 +1,4 @@
-//! Where an export's lines go: to standard output, or to a file that never keeps half a line.
+//! The output of an export: standard output, or a file that keeps no incomplete line.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write, stdout};
@@ -14,23 +14,24 @@ pub(super) enum Sink {
     File {
         file: File,
         name: String,
-        /// The bytes of whole lines.
+        /// The length in bytes of all complete lines.
         whole: u64,
     },
 }
 
 impl Sink {
-    /// Without `after` a new file; with it, one that ends with that entry.
+    /// Creates a file, or with `after` opens the file that ends with that entry. Errors: the file exists already, or
+    /// does not end with that entry.
     pub(super) fn open(path: Option<&Path>, format: Format, after: Option<&str>) -> anyhow::Result<Self> {
         let Some(path) = path else {
             return Ok(Self::Stdout);
         };
         let name = path.display().to_string();
         let file = match after {
-            Some(after) => ending_with(path, format, after).with_context(|| format!("cannot go on with {name}"))?,
+            Some(after) => ending_with(path, format, after).with_context(|| format!("cannot continue {name}"))?,
             None => OpenOptions::new().write(true).create_new(true).open(path).map_err(|error| match error.kind() {
                 ErrorKind::AlreadyExists => {
-                    anyhow!("{name} is there already; name another --output, or go on with --after and its last id")
+                    anyhow!("{name} already exists; choose another --output, or continue with --after and its last id")
                 }
                 _ => anyhow!(error).context(format!("cannot create {name}")),
             })?,
@@ -39,15 +40,15 @@ impl Sink {
         Ok(Self::File { file, name, whole })
     }
 
-    /// Takes a new file away again.
+    /// Removes a new file.
     pub(super) fn discard(&mut self) {
         if let Self::File { name, .. } = self {
-            // What stays is told at the next try.
+            // If the file stays, the next try reports it.
             let _ = std::fs::remove_file(name);
         }
     }
 
-    /// Writes whole lines, or none of them where that is a file.
+    /// Writes complete lines. If that fails, a file keeps none of them.
     pub(super) fn write(&mut self, lines: &[u8]) -> anyhow::Result<()> {
         match self {
             Self::Stdout => {
@@ -59,7 +60,7 @@ impl Sink {
             }
             Self::File { file, name, whole } => {
                 if let Err(error) = file.write_all(lines) {
-                    // What cannot be cut off is told at the next try to go on.
+                    // If the file cannot be truncated, the next `--after` reports an incomplete line.
                     let _ = file.set_len(*whole);
                     return Err(anyhow!(error).context(format!("cannot write to {name}")));
                 }
@@ -70,10 +71,10 @@ impl Sink {
     }
 }
 
-/// A file to append to, whose last line is that of the entry `after`.
+/// Opens a file for appending. Errors: its last line is incomplete, or is not the entry `after`.
 fn ending_with(path: &Path, format: Format, after: &str) -> anyhow::Result<File> {
     let mut file = OpenOptions::new().read(true).append(true).open(path)?;
-    let torn = "its last line is torn; remove that line, and name the id of the one before in --after";
+    let torn = "its last line is incomplete; remove that line, and give the id of the line before as --after";
     if file.metadata()?.len() > 0 {
         let mut last = [0];
         file.seek(SeekFrom::End(-1)).and_then(|_| file.read_exact(&mut last))?;
@@ -88,12 +89,12 @@ fn ending_with(path: &Path, format: Format, after: &str) -> anyhow::Result<File>
     };
     match id {
         Some(id) if id == after => Ok(file),
-        Some(id) => bail!("its last entry is {id}, and --after says {after}"),
-        None => bail!("it holds no entry, and --after says {after}"),
+        Some(id) => bail!("its last entry is {id}, but --after is {after}"),
+        None => bail!("it has no entry, but --after is {after}"),
     }
 }
 
-/// The id in the last line of NDJSON.
+/// The id in the last line of an NDJSON file; `None` for an empty file.
 fn last_id(file: impl BufRead) -> anyhow::Result<Option<String>> {
     #[derive(Deserialize)]
     struct Line {
@@ -104,6 +105,6 @@ fn last_id(file: impl BufRead) -> anyhow::Result<Option<String>> {
         last = Some(line?);
     }
     let Some(last) = last else { return Ok(None) };
-    let Line { id } = serde_json::from_slice(&last).context("its last line is no entry")?;
+    let Line { id } = serde_json::from_slice(&last).context("its last line is not an entry")?;
     Ok(Some(id))
 }

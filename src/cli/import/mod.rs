@@ -1,4 +1,4 @@
-//! `auditlog import`: the lines of a file through the API of a running service, in the file's order.
+//! `auditlog import`: writes the lines of a file through the API of a running service, in the order of the file.
 
 mod lines;
 mod send;
@@ -14,17 +14,17 @@ use tokio::sync::mpsc;
 
 use super::client::{AuditLogs, Client};
 use crate::domain::OrganizationId;
-use lines::Piece;
+use lines::ImportPiece;
 use send::Sender;
 pub(super) use send::Summary;
 
-/// Pieces read ahead while one is being written.
+/// Pieces that are read ahead while one is written.
 const AHEAD: usize = 2;
 
-/// What to import, and where to.
+/// Imports entries from a file.
 #[derive(Args)]
 #[command(after_help = "\
-A line is an entry as REST takes it, and names its organization:
+Each line is an entry in the format of the REST API, with its organization:
   {\"id\":\"log_1\",\"organizationId\":\"org_abc123\",
    \"timestamp\":\"2025-01-20T10:30:00Z\",\"action\":\"updated\",
    \"resourceType\":\"assistant\",\"resourceId\":\"asst_abc123\",
@@ -37,18 +37,18 @@ Examples:
 pub struct Import {
     #[command(flatten)]
     client: Client,
-    /// The file, plain or gzip; - for standard input.
+    /// NDJSON file, plain or gzip; - for standard input.
     #[arg(value_name = "FILE|-")]
     file: PathBuf,
-    /// Write all entries to this organization, whatever their lines say.
+    /// Write all entries to this organization, and ignore organizationId in the lines.
     #[arg(long, value_name = "ORG")]
     organization: Option<OrganizationId>,
-    /// Stop at the first bad line, instead of skipping it.
+    /// Stop at the first bad line instead of skipping it.
     #[arg(long)]
     strict: bool,
 }
 
-/// Lines were skipped. Each has been told, and all others are written.
+/// Bad lines were skipped and reported. All other lines are written.
 #[derive(Debug, thiserror::Error)]
 #[error("lines were skipped")]
 pub(super) struct Skipped;
@@ -73,13 +73,13 @@ impl Import {
         let summary = run(client.connect()?, source, organization, strict, progress).await?;
         writeln!(stdout(), "{summary}")?;
         if summary.is_in_vain() {
-            bail!("no line is an entry; an import takes one JSON object a line, as an export writes them");
+            bail!("no line is an entry; an import takes one JSON object per line, as `auditlog export` writes them");
         }
         if summary.has_skipped() { Err(Skipped.into()) } else { Ok(()) }
     }
 }
 
-/// Imports `source`, and counts.
+/// Imports `source`, and returns the counts. Errors: the import stopped; the entries before are written.
 pub(super) async fn run(
     client: AuditLogs,
     source: Box<dyn Read + Send>,
@@ -93,8 +93,8 @@ pub(super) async fn run(
     let mut sender = Sender::new(client, strict, progress);
     while let Some(piece) = read.recv().await {
         match piece {
-            Piece::Batch(batch) => sender.write(batch).await?,
-            Piece::Bad { line, why } => sender.bad(line, &why)?,
+            ImportPiece::Batch(batch) => sender.write(batch).await?,
+            ImportPiece::Bad { line, why } => sender.bad(line, &why)?,
         }
     }
     reader.await?.with_context(|| format!("reading stopped; {}", sender.so_far()))?;

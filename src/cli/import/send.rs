@@ -1,4 +1,4 @@
-//! Batches to the service: retries what may succeed later, and sets aside what never will.
+//! Sends batches to the service, retries calls that may succeed later, and skips lines that the service refuses.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,12 +9,12 @@ use indicatif::{HumanCount, ProgressBar};
 use tonic::Status;
 use tonic_types::StatusExt;
 
-use super::lines::Batch;
+use super::lines::LineBatch;
 use crate::cli::client::{AuditLogs, Retry};
 use crate::grpc::pb::{WriteAuditLogsRequest, WrittenAuditLog};
 use crate::rest::rest_name;
 
-/// What became of a file's lines.
+/// The outcome of an import: its lines by result.
 pub(in crate::cli) struct Summary {
     written: u64,
     there_already: u64,
@@ -23,12 +23,12 @@ pub(in crate::cli) struct Summary {
 }
 
 impl Summary {
-    /// Whether there were lines, and all of them bad.
+    /// Whether there were lines and all of them were bad.
     pub(super) fn is_in_vain(&self) -> bool {
         self.skipped > 0 && self.written + self.there_already == 0
     }
 
-    /// Whether a line is not written.
+    /// Whether at least one line was skipped.
     pub(super) fn has_skipped(&self) -> bool {
         self.skipped > 0
     }
@@ -44,7 +44,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Writes batches one after the other, so that the log keeps the file's order.
+/// Writes one batch after the other, so that the log keeps the order of the file.
 pub(super) struct Sender {
     client: AuditLogs,
     strict: bool,
@@ -53,7 +53,7 @@ pub(super) struct Sender {
     written: u64,
     there_already: u64,
     skipped: u64,
-    /// Lines that were no longer whole when they were exported.
+    /// Entries that had lost values before the export.
     partial: u64,
     /// The last line whose entry is durable.
     last_line: usize,
@@ -74,8 +74,9 @@ impl Sender {
         }
     }
 
-    /// Writes `batch`. Lines that the service refuses are bad; the others are written without them.
-    pub(super) async fn write(&mut self, mut batch: Batch) -> anyhow::Result<()> {
+    /// Writes `batch`. Lines that the service refuses are bad lines; all others are written. Errors: a bad line in a
+    /// strict import; the service stays unavailable, or refuses the whole request.
+    pub(super) async fn write(&mut self, mut batch: LineBatch) -> anyhow::Result<()> {
         self.partial += std::mem::take(&mut batch.partial);
         while !batch.entries.is_empty() {
             let status = match self.call(&batch).await {
@@ -110,7 +111,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Reports a line that is not written. Errors: the import is strict.
+    /// Reports a bad line, which is skipped. Errors: the import is strict.
     pub(super) fn bad(&mut self, line: usize, why: &str) -> anyhow::Result<()> {
         if self.strict {
             return Err(anyhow!("line {line}: {why}; {}", self.so_far()));
@@ -124,14 +125,14 @@ impl Sender {
         self.progress.finish_and_clear();
         if self.partial > 0 {
             let partial = HumanCount(self.partial);
-            tell!("{partial} entries had lost values before they were exported; a new entry does not show that");
+            tell!("{partial} entries had lost values before the export; the new entries do not show that");
         }
         let Self { written, there_already, skipped, begun, .. } = self;
         Summary { written, there_already, skipped, elapsed: begun.elapsed() }
     }
 
-    /// One request, again while the service is away or busy: the ids make that safe.
-    async fn call(&self, batch: &Batch) -> Result<Vec<WrittenAuditLog>, Status> {
+    /// Sends one request, and retries it while the service is unavailable. Entry ids make that safe.
+    async fn call(&self, batch: &LineBatch) -> Result<Vec<WrittenAuditLog>, Status> {
         let call = || {
             let mut client = self.client.clone();
             let request = WriteAuditLogsRequest {
@@ -143,7 +144,7 @@ impl Sender {
         Ok(Retry::new(&self.progress).call(call).await?.audit_logs)
     }
 
-    fn count(&mut self, batch: &Batch, answers: &[WrittenAuditLog]) {
+    fn count(&mut self, batch: &LineBatch, answers: &[WrittenAuditLog]) {
         let there_already = answers.iter().filter(|answer| answer.replayed).count();
         self.there_already += there_already as u64;
         self.written += (answers.len() - there_already) as u64;
@@ -153,23 +154,23 @@ impl Sender {
         self.progress.set_message(format!("{} entries, {}/s", HumanCount(done), HumanCount(rate as u64)));
     }
 
-    /// How far it got.
+    /// The progress of the import, and how to continue it.
     pub(super) fn so_far(&self) -> String {
         let Self { written, there_already, skipped, last_line, .. } = self;
         format!(
             "up to line {last_line}: {written} written, {there_already} already there, {skipped} skipped. \
-             The same import again goes on from there"
+             Repeat the same import to continue"
         )
     }
 
-    fn gave_up(&self, batch: &Batch, status: &Status) -> String {
+    fn gave_up(&self, batch: &LineBatch, status: &Status) -> String {
         let line = batch.entries.first().map_or(0, |(line, _)| *line);
         let (organization, code, message) = (&batch.organization, status.code(), status.message());
-        format!("from line {line} on the service answered for {organization} {code:?}: {message}; {}", self.so_far())
+        format!("the write for {organization} from line {line} on failed ({code:?}: {message}); {}", self.so_far())
     }
 }
 
-/// Why the service refused which entries, by their places in the request.
+/// The entries that the service refused: their index in the request, and the reason.
 fn refused(status: &Status) -> BTreeMap<usize, String> {
     let violations = status.get_details_bad_request().map(|request| request.field_violations).unwrap_or_default();
     let place = |field: &str| field.strip_prefix("audit_logs[")?.split(']').next()?.parse().ok();

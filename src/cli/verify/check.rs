@@ -1,4 +1,4 @@
-//! One verification: entries and tiles from a service through the verifier, up to a signed checkpoint.
+//! One verification: replays entries and compares tiles of a service, up to a signed checkpoint.
 
 use std::collections::BTreeMap;
 
@@ -22,27 +22,27 @@ use auditlog_verify::log::{
 };
 use auditlog_verify::merkle::{Checkpoint, CompactRange, Hash, verify_consistency, verify_inclusion};
 
-/// Rows of hashes that wait for their tiles, and tiles that are asked for at once.
+/// The most rows of hashes that wait for their tiles, and the most tiles that are requested at once.
 const ROWS: usize = 16;
 const TILES: usize = 4;
-/// Of entries that are not signed, no more are counted.
+/// Unsigned entries are counted up to about this number.
 const MANY: u64 = 10_000;
 
-/// What a verification found.
+/// The result of a verification.
 pub(super) struct Checked {
-    /// What is wrong; `None` if nothing is.
+    /// The first violation; `None` if there is none.
     pub(super) violation: Option<Violation>,
-    /// The id of the entry that is wrong.
+    /// The id of the bad entry, if the violation names one entry and it can be read.
     pub(super) id: Option<String>,
-    /// The entries that were read.
+    /// The number of entries that were read.
     pub(super) read: u64,
-    /// The groups that are gone and have a record.
+    /// The erased groups with a record.
     pub(super) erased: ErasedGroups,
-    /// The entries after the checkpoint, which are not signed.
+    /// The first and the last entry after the checkpoint. They are not signed.
     pub(super) unsigned: Option<(u64, u64)>,
-    /// Whether groups are gone whose records may be among these.
+    /// Whether groups are missing whose records may be among the unsigned entries.
     pub(super) lacks_records: bool,
-    /// What to remember; `None` without a signed checkpoint.
+    /// The state to remember; `None` without a signed checkpoint.
     pub(super) state: Option<State>,
 }
 
@@ -53,31 +53,31 @@ impl Checked {
     }
 }
 
-/// How far a walk has come.
+/// The result of a replay.
 struct Walked {
-    /// The checkpoint that was reached.
+    /// The last checkpoint that the replay reached.
     note: String,
     checkpoint: Checkpoint,
-    /// Why it ended before, or what is wrong after it.
+    /// The violation that ended the replay before the checkpoint, or one after the checkpoint.
     ended: Option<Violation>,
-    /// The entries after it, which are not signed.
+    /// The first and the last entry after the checkpoint. They are not signed.
     unsigned: Option<(u64, u64)>,
 }
 
-/// What follows a checkpoint.
+/// The entries after a checkpoint.
 struct Rest {
-    /// The last entry, or so many after the checkpoint that no more were looked at.
+    /// The number of the last entry, or of the entry at which counting stopped.
     last: u64,
-    /// One that the service has not written so.
+    /// An entry that the service reports as damaged or added.
     bad: Option<Violation>,
 }
 
 pub(super) struct Check<'a> {
     pub(super) source: Source,
     pub(super) trust: Trust,
-    /// What is remembered.
+    /// The remembered state.
     pub(super) state: Option<&'a State>,
-    /// Only what is new since.
+    /// Whether to read only the entries after the remembered ones.
     pub(super) since_last: bool,
     pub(super) progress: ProgressBar,
     /// Called with each group that was properly erased.
@@ -114,7 +114,7 @@ impl Check<'_> {
         let evidence = Evidence { checkpoint: &checkpoint, walk: &walk, ended, goes_on, comparison: &comparison };
         let again = self.again(&evidence).await?;
         let inconsistent = || {
-            let why = "all entries are right, and the proof that they extend what was seen before is not".to_owned();
+            let why = "all entries are right, but the proof that they extend the log verified before is not".to_owned();
             Violation::of_log(Kind::Tiles, why)
         };
         let violation = match !is_consistent && evidence.is_unexplained() && self.proves(&checkpoint, begun_at).await? {
@@ -130,16 +130,17 @@ impl Check<'_> {
         Ok(Checked { violation, id, read, erased, unsigned, lacks_records, state })
     }
 
-    /// That a checkpoint was there before. Errors: none was.
+    /// The violation of a log that had a checkpoint before and has none now. Errors: `CheckpointNotFound`, if none is
+    /// remembered.
     fn without_checkpoint(&self) -> anyhow::Result<Violation> {
         let seen = self.state.ok_or(Error::CheckpointNotFound)?.checkpoint.size;
         Ok(Violation::of_log(
             Kind::RolledBack,
-            format!("there is no checkpoint, and there was one of {seen} entries before"),
+            format!("there is no checkpoint, but there was one of {seen} entries before"),
         ))
     }
 
-    /// What is wrong with `note`, which is not to be believed because of `why`.
+    /// The violation of a log whose checkpoint `note` is not trusted because of `why`.
     fn untrusted(&self, note: &str, why: &Untrusted) -> Violation {
         let seen = self.state.map(|state| state.checkpoint.size);
         match (why, claimed_size(note), seen) {
@@ -152,7 +153,7 @@ impl Check<'_> {
         }
     }
 
-    /// Whether `checkpoint` can follow the remembered one at all.
+    /// The violation if `checkpoint` cannot extend the remembered one.
     fn against_remembered(&self, checkpoint: &Checkpoint) -> Option<Violation> {
         let seen = &self.state?.checkpoint;
         if checkpoint.size < seen.size {
@@ -172,8 +173,9 @@ impl Check<'_> {
         Ok(verify_consistency(*size, *root, &proof, checkpoint.size, checkpoint.root).is_ok())
     }
 
-    /// Whether the service proves that the entry after the first `begun_at`, as it is now, is in the tree of
-    /// `checkpoint`. The path takes in all of the tree, so that what was read is as it was signed.
+    /// Whether the service proves that the entry after the first `begun_at` entries, as it is now, is in the tree of
+    /// `checkpoint`. The path covers the whole tree, so a valid proof means that the entries read are as they were
+    /// signed.
     async fn proves(&self, checkpoint: &Checkpoint, begun_at: u64) -> anyhow::Result<bool> {
         if begun_at == 0 || begun_at == checkpoint.size {
             return Ok(false);
@@ -182,14 +184,14 @@ impl Check<'_> {
         let Some(told) = told else { return Ok(false) };
         let Some(data) = told.leaf_data(self.trust.log_id()) else { return Ok(false) };
         let proof = self.source.inclusion(&told.id, checkpoint.size).await;
-        // A service that cannot make it proves nothing.
+        // If the service cannot make the proof, the entry is not proven.
         let proof = proof.ok().flatten().and_then(|proof| hashes(&proof.hashes));
         let proves = |proof: Vec<Hash>| verify_inclusion(&data, begun_at, &proof, checkpoint.size, checkpoint.root);
         Ok(proof.is_some_and(|proof| proves(proof).is_ok()))
     }
 
-    /// Walks up to `checkpoint`; and on to a later one, if there are entries after it, or groups are missing whose records
-    /// these may be.
+    /// Replays up to `checkpoint`. Continues to a later one if entries follow, or if the records of missing groups may
+    /// follow.
     async fn walk(
         &self,
         mut note: String,
@@ -197,7 +199,7 @@ impl Check<'_> {
         walk: &mut LogReplay,
         tiles: &mut Tiles,
     ) -> anyhow::Result<Walked> {
-        // What is there after the first one, and the looks for its checkpoint.
+        // The entries after the first checkpoint, and the back-off of the polls for a later checkpoint.
         let mut rest = None;
         loop {
             let ended = self.walk_to(checkpoint.size, walk, tiles).await?;
@@ -221,7 +223,7 @@ impl Check<'_> {
         }
     }
 
-    /// What is there after the first `size` entries.
+    /// Finds the end of the log after the first `size` entries.
     async fn rest(&self, size: u64) -> anyhow::Result<Rest> {
         let mut retry = self.source.retry();
         let mut last = size;
@@ -247,7 +249,7 @@ impl Check<'_> {
         }
     }
 
-    /// A checkpoint that has more than `checkpoint`, if one comes before `looks` end.
+    /// Polls for a checkpoint with more entries than `checkpoint`; `None` if there is none when `looks` ends.
     async fn later(
         &self,
         checkpoint: &Checkpoint,
@@ -255,7 +257,7 @@ impl Check<'_> {
     ) -> anyhow::Result<Option<(String, Checkpoint)>> {
         self.progress.set_message("waiting for the next checkpoint");
         loop {
-            // Looked at once more after the end, since the service may have been away until then.
+            // One more try follows the last pause, because the service may have been unavailable until then.
             let pause = looks.next();
             let note = self.source.checkpoint().await?;
             let later = note.and_then(|note| Some((self.trust.open(&note).ok()?, note)));
@@ -269,7 +271,7 @@ impl Check<'_> {
         }
     }
 
-    /// Takes entries up to the number `size`.
+    /// Replays entries up to the number `size`. Returns the violation that ends the replay, if there is one.
     async fn walk_to(&self, size: u64, walk: &mut LogReplay, tiles: &mut Tiles) -> anyhow::Result<Option<Violation>> {
         self.progress.set_length(size);
         let mut retry = self.source.retry();
@@ -278,7 +280,7 @@ impl Check<'_> {
             match self.stream(size, walk, tiles).await {
                 Ok(Some(violation)) => return Ok(Some(violation)),
                 Ok(None) => return Ok((walk.edge().size() < size).then(|| walk.truncated(size))),
-                // All entries before it have come.
+                // The stream has sent all entries before the damaged one.
                 Err(status) if is_damaged(&status) => return Ok(Some(walk.damaged(status.message()))),
                 Err(status) => {
                     if walk.next() > before {
@@ -295,7 +297,7 @@ impl Check<'_> {
         Ok(None)
     }
 
-    /// The same in one stream. Errors: it broke.
+    /// Replays entries up to the number `size` from one stream. Errors: the stream broke.
     async fn stream(
         &self,
         size: u64,
@@ -303,7 +305,7 @@ impl Check<'_> {
         tiles: &mut Tiles,
     ) -> Result<Option<Violation>, tonic::Status> {
         let after = walk.next() - 1;
-        // Numbers are signed, so that no size is beyond them.
+        // Sequence numbers are `i64`, so no size is above them.
         let Some(mut stream) = self.source.stream(after, size as i64 - after).await? else { return Ok(None) };
         while let Some(piece) = stream.message().await? {
             for entry in piece.entries {
@@ -328,7 +330,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The suspects, read once more.
+    /// Reads the suspect entries again.
     async fn again(&self, evidence: &Evidence<'_>) -> anyhow::Result<BTreeMap<i64, DisclosedEntry>> {
         let mut again = BTreeMap::new();
         for seq in evidence.suspects() {
@@ -344,7 +346,7 @@ fn rolled_back(size: u64, seen: u64) -> Violation {
     Violation::of_log(Kind::RolledBack, format!("the checkpoint has {size} entries, and it had {seen} before"))
 }
 
-/// The entry that the service says it has not written so.
+/// The violation of an entry that the service reports as damaged or added.
 fn bad_entry(status: &Status, next: u64) -> Violation {
     let metadata = status.get_details_error_info().map(|info| info.metadata).unwrap_or_default();
     let seq = metadata.get("sequence").and_then(|seq| seq.parse().ok()).filter(|seq| *seq > 0);
@@ -354,13 +356,13 @@ fn bad_entry(status: &Status, next: u64) -> Violation {
     Violation { kind, entries: Some((seq, seq)), why: format!("the service says: {}", status.message()) }
 }
 
-/// All that was read is as it was signed, and what was read before it is not.
+/// The entries that were read are as they were signed, but the remembered ones before them are not.
 fn forked(seen: u64) -> Violation {
     let why = "it is not as when the log was verified before, though what follows is as it was signed";
     Violation { kind: Kind::Forked, entries: Some((1, seen as i64)), why: why.to_owned() }
 }
 
-/// Compares rows with their tiles, beside the walk.
+/// Compares rows of hashes with their tiles, concurrently with the replay.
 struct Tiles {
     rows: mpsc::Sender<Row>,
     comparing: JoinHandle<anyhow::Result<TileCheck>>,
@@ -384,10 +386,10 @@ impl Tiles {
         Self { rows, comparing }
     }
 
-    /// Waits while many are waiting.
+    /// Queues rows to compare. Waits while the queue is full.
     async fn send(&self, rows: Vec<Row>) {
         for row in rows {
-            // Where the comparison has failed, its end tells why.
+            // If the comparison has failed, `finish` returns its error.
             let _ = self.rows.send(row).await;
         }
     }

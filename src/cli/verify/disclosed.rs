@@ -1,11 +1,11 @@
-//! Entries of the contract to what a verifier takes.
+//! Converts entries of the gRPC contract to entries for the verifier.
 
 use crate::domain::{Change, Invalid, JsonText, Timestamp};
 use crate::grpc::pb::{self, log_entry};
 use auditlog_verify::log::{Actor, Content, DisclosedEntry, Facts, Part};
 use auditlog_verify::merkle::{GroupHash, Hash, Salt};
 
-/// Errors: it has what no entry has.
+/// Converts an entry. Errors: it has a value that no entry can have.
 pub(in crate::cli) fn disclosed_entry(entry: pb::LogEntry) -> Result<DisclosedEntry, Invalid> {
     let pb::LogEntry { sequence, id, recorded_at, writer_key_id, leaf_hash, facts, actor, content } = entry;
     Ok(DisclosedEntry {
@@ -54,7 +54,7 @@ fn of_content(content: pb::Content) -> Result<Part<Content>, Invalid> {
     Ok(Part::Values { salt: salted(&salt)?, values: Content { resource_name, changes } })
 }
 
-/// JSON in the spelling that is hashed.
+/// JSON in the exact form that is hashed. Errors: white space between tokens.
 fn json(text: Option<String>) -> Result<JsonText, Invalid> {
     let Some(text) = text else { return Ok(JsonText::null()) };
     let json = JsonText::parse(&text)?;
@@ -73,7 +73,7 @@ fn gone<T>(hash: &[u8]) -> Result<Part<T>, Invalid> {
 }
 
 fn time(time: Option<prost_types::Timestamp>) -> Result<Timestamp, Invalid> {
-    let prost_types::Timestamp { seconds, nanos } = time.ok_or_else(|| Invalid("a time must be there".to_owned()))?;
+    let prost_types::Timestamp { seconds, nanos } = time.ok_or_else(|| Invalid("a time is missing".to_owned()))?;
     let time = Timestamp::from_parts(seconds, nanos)?;
     match time.parts() == (seconds, nanos) {
         true => Ok(time),

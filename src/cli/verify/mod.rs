@@ -1,4 +1,4 @@
-//! `auditlog verify`: whether a log is what was signed, and extends what was seen before.
+//! `auditlog verify`: checks that a log is as it was signed, and that it extends the log verified before.
 
 mod check;
 mod disclosed;
@@ -26,7 +26,7 @@ use source::CHECKPOINT_TIMEOUT;
 pub(super) use source::{Source, checkpoint_backoff, claimed_size, hashes};
 use state::State;
 
-/// Verifies a log. The key needs the scope `verify`.
+/// Verifies a log. The API key needs the scope `verify`.
 #[derive(Args)]
 #[command(after_help = "\
 Exit codes: 0 verified, 1 not verified, 2 wrong usage, 3 could not be checked.
@@ -36,30 +36,31 @@ Examples:
     --public-key audit.example.com/0123…+1a2b3c4d+AQ…
   auditlog verify --organization org_abc123 --state org_abc123.state
 
-Without a key that somebody gave you, believe the one that the service tells now,
-and no other later:
+Without a key from a source that you trust, trust the key that the service
+reports now, and no other key later:
   auditlog verify --organization org_abc123 --state org_abc123.state \\
     --trust-first-key")]
 pub struct Verify {
     #[command(flatten)]
     client: Client,
-    /// The organization.
+    /// Organization id.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
     organization: String,
     #[command(flatten)]
-    keys: Keys,
-    /// What to remember of the log: its checkpoint and its keys. Written after each success, and compared with at the
-    /// next. Where a rollback was explained to you, move the file away to begin anew.
+    keys: TrustedKeys,
+    /// State file, which remembers the checkpoint and the keys of the log. It is written after each success, and the
+    /// next run compares the log with it. If a rollback was explained to you, move the file away to start anew.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
-    /// Believe the key that the service tells, if none is given or remembered.
+    /// If no key is given or remembered: trust the reported key that signs now, and other reported keys for records of
+    /// erasures.
     #[arg(long)]
     trust_first_key: bool,
-    /// Read only the entries after those that --state remembers. What was changed or erased of earlier ones since is
-    /// not seen.
+    /// Read only the entries after those that --state remembers. Later changes and erasures of earlier entries are not
+    /// detected.
     #[arg(long, requires = "state")]
     since_last: bool,
-    /// Tell each group of values that was properly erased.
+    /// Report on standard error each group of values that was properly erased.
     #[arg(long)]
     verbose: bool,
     /// Print the verdict as one line of JSON.
@@ -67,10 +68,11 @@ pub struct Verify {
     json: bool,
 }
 
-/// The keys to believe.
+/// The keys to trust.
 #[derive(Args)]
-pub(super) struct Keys {
-    /// A verifier key of the log, as `name+id+key`. May be repeated, or have commas between; all must be of one log.
+pub(super) struct TrustedKeys {
+    /// Trusted verifier key of the log, as `name+id+key`. Repeat the option, or separate keys by commas. All keys must
+    /// be of one log.
     #[arg(long, value_name = "KEY", value_delimiter = ',', value_parser = VerifierKey::parse)]
     pub(super) public_key: Vec<VerifierKey>,
 }
@@ -83,7 +85,7 @@ impl Verify {
     async fn verify(self) -> anyhow::Result<()> {
         let Self { client, organization, keys, state: path, trust_first_key, since_last, verbose, json } = self;
         let state = path.as_deref().map(State::read).transpose()?.flatten();
-        // Before all is read for nothing.
+        // Checked first: otherwise the error would follow only after all entries were read.
         if let Some(directory) = path.as_deref().and_then(Path::parent).filter(|parent| !parent.as_os_str().is_empty())
         {
             ensure!(directory.is_dir(), "cannot write the --state: there is no directory {}", directory.display());
@@ -122,7 +124,7 @@ impl Verify {
         if checked.read > 0 {
             tell!("{} entries in {elapsed:.1} s ({}/s)", HumanCount(checked.read), HumanCount(rate));
         }
-        // Before the verdict, which promises it.
+        // Written before the verdict, because the verdict promises it.
         if let (None, false, Some(path), Some(state)) =
             (&checked.violation, checked.lacks_records, &path, &checked.state)
         {
@@ -136,50 +138,56 @@ impl Verify {
     }
 }
 
-/// The keys that were given and those that are remembered.
-async fn trusted(source: &Source, keys: Keys, state: Option<&State>, trust_first_key: bool) -> anyhow::Result<Trust> {
+/// The given and the remembered keys. If there are none and `trust_first_key` is set, the keys that the service
+/// reports.
+async fn trusted(
+    source: &Source,
+    keys: TrustedKeys,
+    state: Option<&State>,
+    trust_first_key: bool,
+) -> anyhow::Result<Trust> {
     let (remembered, former) = state.map(|state| (state.trust.keys(), state.trust.former())).unwrap_or_default();
     let mut known: Vec<_> = keys.public_key.into_iter().chain(remembered.iter().cloned()).collect();
     let mut former = former.to_vec();
     if known.is_empty() && trust_first_key {
         let note = source.checkpoint().await?.ok_or(Error::CheckpointNotFound)?;
         let told = source.keys().await?;
-        let key = signing(&told, &note).ok_or_else(|| anyhow!("the service tells no key; it does not sign"))?;
-        tell!("believing the key that the service tells, which nobody vouches for: {}", key.text());
+        let key = signing(&told, &note).ok_or_else(|| anyhow!("the service reports no key; it does not sign"))?;
+        tell!("trusting the key that the service reports, without any other evidence: {}", key.text());
         known.push(key.clone());
-        // A key before it has signed the records of its time.
+        // A former key has signed the records of erasures of its time.
         for other in told.iter().filter(|other| *other != key) {
-            tell!("and for records of erasures alone: {}", other.text());
+            tell!("trusting only for records of erasures: {}", other.text());
             former.push(other.clone());
         }
     }
     if known.is_empty() {
         return Err(anyhow!(
             "there is no key to verify with: give --public-key, a --state that remembers one, or --trust-first-key to \
-             believe what the service tells"
+             trust the key that the service reports"
         ));
     }
     Ok(Trust::new(known)?.with_former(former)?)
 }
 
-/// Of the keys that a service tells, the one that has signed `note`: after a rotation that is not the oldest. The
-/// first where none has, so that the verdict says so.
+/// The key in `keys` that has signed `note`. After a rotation, it is not the oldest. If none has signed, the first key,
+/// so that the verdict reports the missing signature.
 fn signing<'a>(keys: &'a [VerifierKey], note: &str) -> Option<&'a VerifierKey> {
     let signs = |key: &&VerifierKey| open(note, std::slice::from_ref(*key)).is_ok();
     keys.iter().find(signs).or(keys.first())
 }
 
-/// That nothing can be said of the last entries.
+/// The error for a log whose last entries are not signed.
 fn unsigned(first: u64, last: u64, lacks_records: bool) -> anyhow::Error {
     let records = if lacks_records { ", which may record what was erased," } else { "" };
     anyhow!(
-        "the entries {first} to {last}{records} are not signed, and were not in the last {} seconds; ask who runs the \
+        "the entries {first} to {last}{records} are not signed, even after {} seconds; ask the operator of the \
          service why it does not sign",
         CHECKPOINT_TIMEOUT.as_secs()
     )
 }
 
-/// One line, and the exit code.
+/// Prints the verdict as one line. Errors: `NotVerified`, for the exit code.
 fn tell_verdict(checked: &Checked, trust: &Trust, json: bool) -> anyhow::Result<()> {
     let Checked { violation, id, read, erased, unsigned, lacks_records: _, state } = checked;
     let origin = trust.origin().as_str();
@@ -218,13 +226,13 @@ fn tell_verdict(checked: &Checked, trust: &Trust, json: bool) -> anyhow::Result<
     if violation.is_some() { Err(NotVerified.into()) } else { Ok(()) }
 }
 
-/// The groups that are gone and have a record, by who signed it.
+/// The number of erased groups with a record, by the key that signed the record.
 fn erased_by(erased: ErasedGroups) -> serde_json::Value {
     let ErasedGroups { given_key, other_key, unsigned, refused } = erased;
     json!({ "givenKey": given_key, "otherKey": other_key, "unsigned": unsigned, "refused": refused })
 }
 
-/// The same for people, of a log that is verified.
+/// The properly erased groups of a verified log, for a person; empty if there are none.
 fn erased_in_words(erased: ErasedGroups) -> String {
     let ErasedGroups { given_key: _, other_key, unsigned, refused: _ } = erased;
     let mut words = match erased.proper() {

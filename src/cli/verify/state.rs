@@ -1,4 +1,4 @@
-//! What a verifier remembers of a log from one time to the next.
+//! The state file: the data of a verified log that `auditlog verify` keeps until its next run.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -13,24 +13,24 @@ use crate::files;
 use auditlog_verify::log::{Trust, VerifiedPrefix};
 use auditlog_verify::merkle::{Checkpoint, CompactRange, VerifierKey};
 
-/// As it is written.
+/// The JSON of the file.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Written {
-    /// The signed note, which has origin, size and root.
+struct StateContent {
+    /// The signed note with origin, size and root.
     checkpoint: String,
-    /// The keys that are believed, oldest first.
+    /// The trusted keys, oldest first.
     keys: Vec<String>,
-    /// Those that were, and have signed records of erasures.
+    /// Keys that were trusted before. They have signed records of erasures.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     former_keys: Vec<String>,
-    /// The right edge of that tree, in base64.
+    /// The compact range of that tree, in base64.
     edge: String,
-    /// When its last entry was recorded.
+    /// The time at which its last entry was recorded.
     recorded_at: String,
 }
 
-/// A log as it was verified.
+/// The last verified state of a log.
 pub(super) struct State {
     pub(super) trust: Trust,
     pub(super) note: String,
@@ -39,7 +39,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// That of `path`; `None` if there is none yet.
+    /// Reads the file at `path`; `None` if there is none yet. Errors: it cannot be read, or is not valid.
     pub(super) fn read(path: &Path) -> anyhow::Result<Option<Self>> {
         let name = path.display();
         let text = match files::read(path) {
@@ -48,27 +48,27 @@ impl State {
             Err(error) => return Err(error).with_context(|| format!("cannot read {name}")),
         };
         Self::parse(&text).map(Some).with_context(|| {
-            format!("{name} is not as a verification left it; only remove it if you know why, since what it remembered is lost")
+            format!("{name} is not a valid state file; remove it only if you know why, because the remembered state is lost with it")
         })
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
-        let Written { checkpoint: note, keys, former_keys, edge, recorded_at } = serde_json::from_str(text)?;
+        let StateContent { checkpoint: note, keys, former_keys, edge, recorded_at } = serde_json::from_str(text)?;
         let parsed = |keys: &[String]| keys.iter().map(|key| VerifierKey::parse(key)).collect::<Result<Vec<_>, _>>();
         let trust = Trust::new(parsed(&keys)?)?.with_former(parsed(&former_keys)?)?;
         let checkpoint = trust.open(&note)?;
         let edge = CompactRange::parse(checkpoint.size, &STANDARD.decode(&edge)?)?;
         if edge.root() != checkpoint.root {
-            bail!("its edge does not make the root of its checkpoint");
+            bail!("its edge does not match the root of its checkpoint");
         }
         let recorded_at = Timestamp::parse(&recorded_at)?;
         Ok(Self { trust, note, checkpoint, remembered: VerifiedPrefix { edge, recorded_at } })
     }
 
-    /// Replaces the file, whole or not at all.
+    /// Replaces the file atomically.
     pub(super) fn write(&self, path: &Path) -> anyhow::Result<()> {
         let Self { trust, note, checkpoint: _, remembered: VerifiedPrefix { edge, recorded_at } } = self;
-        let written = Written {
+        let written = StateContent {
             checkpoint: note.clone(),
             keys: trust.keys().iter().map(VerifierKey::text).collect(),
             former_keys: trust.former().iter().map(VerifierKey::text).collect(),

@@ -1,5 +1,5 @@
-//! One transaction of an erasure: under the head's lock, what is to go is hashed and compared with its leaf, taken
-//! away, and recorded.
+//! One transaction of an erasure. Under the lock of the head, values are hashed, compared with their leaf, removed, and
+//! recorded.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::ingest::{Batch, group};
 use crate::store::{Append, ErasedGroupHash, ErasureCount, HashedEntry};
 use auditlog_verify::merkle::{ErasureRecord, Hash, SERVICE, SigningKey, erased_field, group_hashes};
 
-/// Groups that one entry records: the changes that it has room for, its reason and its signatures aside.
+/// Groups that one entry records: one change each, minus the changes for the reason and the signatures.
 const RECORDED: usize = MAX_CHANGES - 2;
-/// Groups of one transaction, which keeps writers waiting.
+/// The most groups of one transaction, which blocks writers.
 const GROUPS: usize = 3 * RECORDED;
-/// Bytes of the entries of one transaction; one entry may go beyond.
+/// A transaction takes no further piece once its entries have more bytes than this.
 const BYTES: usize = 16 * 1024 * 1024;
 /// Entries read at once.
 const PIECE: usize = 100;
@@ -33,7 +33,7 @@ pub(super) struct Step {
 }
 
 impl Eraser {
-    /// Everything of a transaction between its begin and its commit.
+    /// Does the work of a transaction, between its begin and its commit. Returns how many of `seqs` it has handled.
     pub(super) async fn fill(&self, append: &mut Append, erasure: &Erasure, seqs: &[Seq]) -> Result<(usize, Step)> {
         let organization = &erasure.organization;
         let known = self.store.log_head(organization).await?.ok_or(Error::OrganizationNotFound)?;
@@ -41,9 +41,9 @@ impl Eraser {
         let head = heads.into_iter().next().filter(|head| head.log_id == known.log_id).ok_or_else(|| {
             Error::Internal(anyhow::anyhow!("the database URL to erase by names another database than that to serve"))
         })?;
-        // Now that the head is held: it names the types of all entries that there are.
+        // Read under the lock, so that it names the types of all entries.
         let catalogue = Arc::new(self.store.catalogue().await?);
-        // Also now: whoever makes a key one of the log's can be sure that all records from then on are signed.
+        // Also read under the lock: once a key is one of the log's, all later records are signed.
         let keys = self.record_keys(organization, &head.log_id).await?;
         let mut log = Log::new(head, self.clock.now(), self.random.clone());
         let (mut step, mut remains, mut done, mut bytes) = (Step::default(), Vec::new(), 0, 0);
@@ -59,7 +59,7 @@ impl Eraser {
             let gone = self.take(append, erasure, (&log.head.log_id, &catalogue), sealed, &mut step).await?;
             remains.extend(gone);
             done += piece.len();
-            // Each entry has at most two groups.
+            // Each entry has at most two groups to erase.
             if remains.len() + 2 * PIECE > GROUPS || bytes > BYTES {
                 break;
             }
@@ -73,7 +73,7 @@ impl Eraser {
         Ok((done, step))
     }
 
-    /// Takes from `sealed` what they still have, and gives what remains of it.
+    /// Erases the values of `sealed` that are left, and returns the hashes of their groups.
     async fn take(
         &self,
         append: &Append,
@@ -109,7 +109,7 @@ impl Eraser {
         Ok(remains)
     }
 
-    /// Admits the entries that record `remains`, and gives each of them with the number of its entry.
+    /// Admits the entries that record `remains`. Returns each hash with the number of the entry that records it.
     fn record(
         &self,
         log: &mut Log,
@@ -167,8 +167,8 @@ impl Eraser {
     }
 }
 
-/// The groups of an entry by their hashes, those that are gone already by what remains of them; `None` if they are not
-/// those of its leaf, or its type or action has no name, so that it can have no leaf.
+/// The group hashes of an entry; groups erased before contribute their stored hashes. `None` if the hashes do not match
+/// the leaf, or if the type or action has no name, so that no leaf can exist.
 fn whole(
     HashedEntry { entry, salts, leaf }: &HashedEntry,
     log_id: &str,

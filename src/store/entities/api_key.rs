@@ -10,9 +10,9 @@ pub struct Model {
     pub id: String,
     /// The version of the hash, a colon, and the hash.
     pub hash: String,
-    /// None for a service-wide key.
+    /// `None` for a service-wide key.
     pub organization_id: Option<String>,
-    /// Names with a space between.
+    /// Scope names, separated by spaces.
     pub scopes: String,
     pub created_at: i64,
     pub expires_at: Option<i64>,

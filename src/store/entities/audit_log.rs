@@ -1,11 +1,11 @@
-//! The one table of an entry's columns: [`Model`] has their names, types and order, and [`Column::erasure`] the group
+//! The one table of an entry's columns. [`Model`] has their names, types and order; [`Column::erasure`] has the group
 //! that each is erased with. Statements, row readers and erasures derive from it.
 
 use sea_orm::entity::prelude::*;
 
 use crate::domain::Group;
 
-/// An entry. Its columns are inserted and read in this order, so that a column's place in a row is `column as usize`.
+/// An entry. Columns are inserted and read in this order, so a column's index in a row is `column as usize`.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "audit_logs")]
@@ -22,7 +22,7 @@ pub struct Model {
     pub user_id: String,
     pub user_name: Option<String>,
     pub user_email: Option<String>,
-    /// `[{"field":…,"oldValue":…,"newValue":…},…]`: text, since jsonb would change the values.
+    /// `[{"field":…,"oldValue":…,"newValue":…},…]`. Text, because jsonb would change the values.
     pub changes: String,
     /// `{"ipAddress":…,…}`, keys in byte order.
     pub metadata: String,
@@ -30,35 +30,35 @@ pub struct Model {
     pub writer_key_id: String,
     #[sea_orm(primary_key, auto_increment = false)]
     pub organization_id: String,
-    /// A bit for each group of values that was erased.
+    /// One bit for each erased group of values.
     pub erased: i16,
-    /// A salt for each group, one after the other. Lists read the columns before this one, and proofs all.
+    /// One salt per group, concatenated. Lists read the columns before this one; proofs read all.
     pub salts: Vec<u8>,
     pub leaf_hash: Vec<u8>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// The change that an erasure of some groups makes to a column.
+/// The change that an erasure of groups makes to a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Erasure {
-    /// None: the column holds a fact, or binds the entry to its log.
+pub enum ColumnErasure {
+    /// No change: the column has a fact, or binds the entry to its log.
     Never,
-    /// It becomes this SQL literal if its group is among them.
+    /// The column gets this SQL literal if its group is erased.
     Emptied(Group, &'static str),
-    /// Their salts in it become zeros.
+    /// The salts of the groups become zeros.
     Zeroed,
-    /// Their bits in it are set.
+    /// The bits of the groups are set.
     Flagged,
 }
 
 impl Column {
-    /// How many columns a list reads, the first ones.
+    /// The number of columns that a list reads, from the first on.
     pub const LISTED: usize = Self::Salts as usize;
 
-    /// The change that an erasure makes to this column. A column that it empties also belongs into `FORGOTTEN` of the
+    /// The change that an erasure makes to this column. A column that it empties must also be in `FORGOTTEN` of the
     /// first migration, so that PostgreSQL gathers no statistics of it.
-    pub fn erasure(self) -> Erasure {
+    pub fn erasure(self) -> ColumnErasure {
         match self {
             Self::Seq
             | Self::Id
@@ -71,13 +71,13 @@ impl Column {
             | Self::TraceId
             | Self::WriterKeyId
             | Self::OrganizationId
-            | Self::LeafHash => Erasure::Never,
-            Self::UserName | Self::UserEmail => Erasure::Emptied(Group::Actor, "NULL"),
-            Self::Metadata => Erasure::Emptied(Group::Actor, "'{}'"),
-            Self::ResourceName => Erasure::Emptied(Group::Content, "NULL"),
-            Self::Changes => Erasure::Emptied(Group::Content, "'[]'"),
-            Self::Salts => Erasure::Zeroed,
-            Self::Erased => Erasure::Flagged,
+            | Self::LeafHash => ColumnErasure::Never,
+            Self::UserName | Self::UserEmail => ColumnErasure::Emptied(Group::Actor, "NULL"),
+            Self::Metadata => ColumnErasure::Emptied(Group::Actor, "'{}'"),
+            Self::ResourceName => ColumnErasure::Emptied(Group::Content, "NULL"),
+            Self::Changes => ColumnErasure::Emptied(Group::Content, "'[]'"),
+            Self::Salts => ColumnErasure::Zeroed,
+            Self::Erased => ColumnErasure::Flagged,
         }
     }
 }

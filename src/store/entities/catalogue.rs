@@ -13,7 +13,7 @@ pub struct Model {
     pub code: i16,
     pub name: String,
     pub path_segment: Option<String>,
-    /// The row stays, so that its code is never given to another.
+    /// The row stays, so that its code is never reused.
     pub removed_at: Option<i64>,
 }
 

@@ -8,7 +8,7 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub organization_id: String,
-    /// The entries of the tree.
+    /// The size of the tree, in entries.
     pub size: i64,
     pub root: Vec<u8>,
     /// The signed note.

@@ -1,4 +1,4 @@
-//! How far the counts of an organization reach.
+//! The last counted number of an organization.
 
 use sea_orm::entity::prelude::*;
 
@@ -8,8 +8,8 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub organization_id: String,
-    /// Entries up to this number are counted. Whoever holds this row's lock folds.
-    pub folded_seq: i64,
+    /// Entries up to this number are counted. The process with the lock of this row counts the next ones.
+    pub counted_seq: i64,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

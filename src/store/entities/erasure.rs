@@ -1,4 +1,4 @@
-//! A group of values that was erased, and its hash.
+//! An erased group of values, and its hash.
 
 use sea_orm::entity::prelude::*;
 
@@ -12,9 +12,9 @@ pub struct Model {
     pub seq: i64,
     #[sea_orm(primary_key, auto_increment = false)]
     pub group_code: i16,
-    /// The hash of the group, which its leaf has.
+    /// The group's hash, which is in the entry's leaf.
     pub hash: Vec<u8>,
-    /// The number of the entry that records it.
+    /// The number of the entry that records the erasure.
     pub erased_by: i64,
 }
 

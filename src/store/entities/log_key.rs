@@ -10,7 +10,7 @@ pub struct Model {
     pub organization_id: String,
     #[sea_orm(primary_key, auto_increment = false)]
     pub public_key: Vec<u8>,
-    /// The entry that introduced it; 0 for the first key.
+    /// The number of the entry that introduced the key; 0 for the first key.
     pub seq: i64,
 }
 

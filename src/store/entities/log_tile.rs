@@ -8,12 +8,12 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub organization_id: String,
-    /// 0 for hashes of leaves.
+    /// 0 for leaf hashes.
     #[sea_orm(primary_key, auto_increment = false)]
     pub level: i16,
     #[sea_orm(primary_key, auto_increment = false)]
     pub tile_index: i64,
-    /// 256 of leaves; above, as many as there are.
+    /// 256 leaf hashes; on higher levels, as many as there are.
     pub hashes: Vec<u8>,
 }
 

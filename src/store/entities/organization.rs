@@ -8,14 +8,15 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
-    /// Names this log for ever, also when its id is used again elsewhere. 32 lower-case hex digits.
+    /// The id of this log for ever, even if the organization's id is reused elsewhere. 32 lower-case hex digits.
     pub log_id: String,
-    /// The last number given out. Whoever holds this row's lock numbers entries.
+    /// The last number in use. The holder of this row's lock gives out numbers.
     pub head_seq: i64,
-    /// Keeps `recorded_at` from falling when the clock does. Microseconds.
+    /// Keeps `recorded_at` from falling when the clock is set back. Microseconds.
     pub last_recorded_at: i64,
-    /// The right edge of the log's tree, and its root.
+    /// The right edge of the log's tree.
     pub edge: Vec<u8>,
+    /// The root hash of the log's tree.
     pub root: Vec<u8>,
     pub created_at: i64,
 }

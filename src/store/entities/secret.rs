@@ -1,4 +1,4 @@
-//! Secrets of this database's services.
+//! Secrets that the services of this database share.
 
 use sea_orm::entity::prelude::*;
 
@@ -7,7 +7,7 @@ use sea_orm::entity::prelude::*;
 #[sea_orm(table_name = "secrets")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    /// The purpose and the version.
+    /// Purpose and version, such as `cursor/1`.
     pub name: String,
     pub value: Vec<u8>,
 }

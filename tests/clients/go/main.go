@@ -1,7 +1,7 @@
-// Verifies checkpoints and proofs with golang.org/x/mod, which this project did not write.
+// Verifies checkpoints and proofs with golang.org/x/mod, a third-party implementation.
 //
-// Reads a case a line from standard input and prints true or false for each. Debian has what it needs: golang-go and
-// golang-golang-x-mod-dev. GO111MODULE=off GOPATH=/usr/share/gocode go run tests/clients/go/main.go
+// Reads one case per line from standard input and prints true or false for each. The Debian packages golang-go and
+// golang-golang-x-mod-dev are enough: GO111MODULE=off GOPATH=/usr/share/gocode go run tests/clients/go/main.go
 package main
 
 import (
@@ -19,19 +19,20 @@ import (
 )
 
 type testCase struct {
-	// The verifier key that the reader keeps.
+	// The verifier key that the reader trusts.
 	Key string
 	// A signed checkpoint.
 	Note string
-	// A signed checkpoint of before, where consistency is to be proved. Empty for inclusion.
+	// An earlier signed checkpoint, for a consistency proof. Empty for an inclusion proof.
 	Old string
-	// The place of the leaf, and its data.
+	// The index of the leaf, and its data.
 	Index int64
 	Leaf  []byte
 	Proof []tlog.Hash
 }
 
-// checkpoint opens a signed checkpoint. tlog.ParseTree takes the origin of go.sum alone, so its lines are read here.
+// checkpoint opens a signed checkpoint. It parses the lines itself, because tlog.ParseTree only accepts the origin of
+// go.sum.
 func checkpoint(signed, key string) (size int64, root tlog.Hash, err error) {
 	verifier, err := note.NewVerifier(key)
 	if err != nil {

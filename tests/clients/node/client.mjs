@@ -1,8 +1,8 @@
-// A client as a browser has it, gRPC-Web by fetch, against a running service: node client.mjs DESCRIPTOR_SET
+// A client like one in a browser, with gRPC-Web over fetch, against a running service: node client.mjs DESCRIPTOR_SET
 //
-// Takes AUDITLOG_ENDPOINT, AUDITLOG_API_KEY (bound to one organization, scopes read and write) and
-// AUDITLOG_ORGANIZATION from the environment. Prints a line for each check; the first that fails ends it with exit
-// code 1. Its ids are new in each run, so that it may run again.
+// Reads AUDITLOG_ENDPOINT, AUDITLOG_API_KEY (bound to one organization, scopes read and write) and
+// AUDITLOG_ORGANIZATION from the environment. Prints a line for each check. The first failed check ends it with exit
+// code 1. Each run uses new ids, so it can run again.
 
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -33,8 +33,8 @@ function ok(check) {
   console.log(`ok ${check}`);
 }
 
-// google.rpc.ErrorInfo and BadRequest, as far as they are read here: they come in errors as `Any`, and so are not among
-// the imports of the service's descriptor set.
+// The parts of google.rpc.ErrorInfo and BadRequest that this client reads. Errors carry them as `Any`, so the service's
+// descriptor set does not import them.
 const string = (name, number) => ({ name, number, label: Label.OPTIONAL, type: Type.STRING });
 const violations = {
   name: 'field_violations',
@@ -57,7 +57,7 @@ const errorDetails = create(FileDescriptorProtoSchema, {
   ],
 });
 
-// No generated code: the descriptors are read here and now.
+// Reads the descriptors at run time instead of using generated code.
 const descriptors = fromBinary(FileDescriptorSetSchema, readFileSync(process.argv[2]));
 descriptors.file.push(errorDetails);
 const registry = createFileRegistry(descriptors);
@@ -65,7 +65,7 @@ const service = registry.getService('auditlog.v1.AuditLogService');
 const ErrorInfo = registry.getMessage('google.rpc.ErrorInfo');
 const BadRequest = registry.getMessage('google.rpc.BadRequest');
 
-// Content types as they went over the wire.
+// The content types of requests and answers.
 const contentTypes = new Set();
 async function recordingFetch(url, init) {
   const response = await fetch(url, init);
@@ -82,7 +82,7 @@ function connect(headers) {
   return createClient(service, createGrpcWebTransport(options));
 }
 
-// The call fails with this code and reason; gives the fields that the error names.
+// Checks that the call fails with this code and reason. Returns the fields that the error names.
 async function refused(what, code, reason, call) {
   try {
     await call();
@@ -105,7 +105,8 @@ async function collect(stream) {
 
 const client = connect({ authorization: `Bearer ${key}` });
 
-// The time is now, which puts the entry first in the list below. 2^53 + 1 is more than a JavaScript number holds.
+// With the current time, the entry is the first in the list below. 2^53 + 1 is more than a JavaScript number can
+// represent.
 const entry = {
   id: run,
   resourceType: 'rule',

@@ -1,6 +1,6 @@
-// Uploads the same body again and again over connections that are kept open: node uploads.mjs URL METHOD KEY FILE TIMES
+// Uploads the same body repeatedly over connections that are kept open: node uploads.mjs URL METHOD KEY FILE TIMES
 //
-// Prints how often each answer came, as JSON: its status and the code of its error, or what there was instead.
+// Prints how often each answer came, as JSON: its status and error code, or a description of the failure.
 
 import http from 'node:http';
 import https from 'node:https';

@@ -1,8 +1,8 @@
-"""A client in Python against a running service: python client.py PROTO_DIRECTORY
+"""A Python client against a running service: python client.py PROTO_DIRECTORY
 
-Takes AUDITLOG_ENDPOINT, AUDITLOG_API_KEY (bound to one organization, scopes read and write) and AUDITLOG_ORGANIZATION
-from the environment. Prints a line for each check; the first that fails ends it with exit code 1. Its ids are new in
-each run, so that it may run again.
+Reads AUDITLOG_ENDPOINT, AUDITLOG_API_KEY (bound to one organization, scopes read and write) and AUDITLOG_ORGANIZATION
+from the environment. Prints a line for each check. The first failed check ends it with exit code 1. Each run uses new
+ids, so it can run again.
 """
 
 import os
@@ -43,14 +43,14 @@ def call(method, key=KEY, timeout=30, **fields):
 
 
 def refused(what, code, reason, method, **fields):
-    """The call fails with this code and reason; gives the fields that the error names."""
+    """Checks that the call fails with this code and reason. Returns the fields that the error names."""
     try:
         call(method, **fields)
     except grpc.RpcError as error:
         equal(f"{what}: code", error.code(), code)
         status, info, bad_request = rpc_status.from_call(error), ErrorInfo(), BadRequest()
         for detail in status.details if status else []:
-            # Unpack does nothing where the detail is of another type.
+            # Unpack does nothing if the detail has another type.
             detail.Unpack(info) or detail.Unpack(bad_request)
         equal(f"{what}: reason", (info.domain, info.reason), ("auditlog", reason))
         ok(f"{what} is {code.name} {reason}")
@@ -58,7 +58,7 @@ def refused(what, code, reason, method, **fields):
     sys.exit(f"FAILED {what}: it was answered, wanted {code.name}")
 
 
-# Generated here and now, so that these are the stubs of the protos as they are.
+# Generated at run time, so that the stubs match the current protos.
 generated = tempfile.TemporaryDirectory()
 includes = [f"-I{sys.argv[1]}", f"-I{files('grpc_tools') / '_proto'}"]
 outputs = [f"--python_out={generated.name}", f"--grpc_python_out={generated.name}"]
@@ -80,7 +80,7 @@ for name in ["", SERVICE]:
     equal(f"health of {name!r}", answer.status, health_pb2.HealthCheckResponse.SERVING)
 ok("health")
 
-# The library speaks v1alpha alone; v1 has the same messages under another path.
+# The library only supports v1alpha; v1 has the same messages at another path.
 reflect = channel.stream_stream(
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
@@ -101,7 +101,7 @@ page = dynamic(request_type(organization_id=ORGANIZATION, limit=1), metadata=KEY
 equal("a page of one by reflection", (page.pagination.limit, len(page.audit_logs) <= 1), (1, True))
 ok("reflection v1alpha, and a call built from it")
 
-# 2**53 + 1 is the first whole number that a double cannot hold.
+# 2**53 + 1 is the first integer that a double cannot represent.
 change = log_pb2.Change(field="quota", old_value_json="9007199254740993", new_value_json="0.10")
 resource = {"resource_type": "assistant", "resource_id": RUN, "action": "updated"}
 person = {"user_id": "uid_python", "user_name": "Zoë 🐍"}
@@ -143,7 +143,7 @@ equal("what the entry leaves out", (log.HasField("resource_name"), log.HasField(
 equal("its number and time", (log.sequence, log.recorded_at), (first[0].sequence, first[0].recorded_at))
 ok("get, each value exact")
 
-# 20 entries of 250 KiB, in two requests since one may have 4 MiB; their page is beyond gRPC's default of 4 MiB.
+# 20 entries of 250 KiB, in two requests because of the limit of 4 MiB. A page of them exceeds gRPC's default of 4 MiB.
 text = log_pb2.Change(field="text", new_value_json=f'"{"x" * 250 * 1024}"')
 large = {"resource_type": "thread", "resource_id": f"{RUN}-large", "action": "updated"}
 for half in range(2):
@@ -169,7 +169,7 @@ refused("no key", code.UNAUTHENTICATED, "MISSING_AUTHENTICATION", method, key=[]
 refused("another organization", code.NOT_FOUND, "ORGANIZATION_NOT_FOUND", method, organization_id=f"{ORGANIZATION}-2")
 equal("the bad field", refused("limit 0", code.INVALID_ARGUMENT, "INVALID_PARAMETER", method, limit=0), ["limit"])
 
-# A page of 5 MiB takes longer than that on any machine. Client or server may notice first.
+# A page of 5 MiB takes longer than 1 ms on any machine. Client or server may notice first.
 try:
     call(method, filter=of_large, timeout=0.001)
     sys.exit("FAILED deadline: 5 MiB were answered within 1 ms")

@@ -1,7 +1,7 @@
-"""Calls WriteAuditLogs with the same message again and again on one channel: python3 grpc_uploads.py TARGET KEY FILE TIMES
+"""Calls WriteAuditLogs repeatedly with the same message on one channel: python3 grpc_uploads.py TARGET KEY FILE TIMES
 
-TARGET is host:port. GRPC_CERTIFICATE names the certificate to trust; without it there is no TLS. Prints how often each
-answer came, as JSON: its status and the reason in its details, or what there was instead.
+TARGET is host:port. GRPC_CERTIFICATE names the certificate to trust; without it, there is no TLS. Prints how often each
+answer came, as JSON: its status and the reason in its details, or a description of the failure.
 """
 
 import collections
@@ -14,8 +14,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 target, key, file, times = sys.argv[1:]
 with open(file, "rb") as opened:
-    message = opened.read()[5:]  # without the prefix of gRPC, which grpc adds
-# Retries would hide what is lost.
+    message = opened.read()[5:]  # without the length prefix, which grpc adds
+# Retries would hide lost answers.
 options = [("grpc.enable_retries", 0), ("grpc.max_send_message_length", 64 << 20)]
 certificate = os.environ.get("GRPC_CERTIFICATE")
 if certificate:

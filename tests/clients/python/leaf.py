@@ -1,8 +1,8 @@
-"""The leaf format in Python, written from docs/LEAF_FORMAT.md alone: python leaf.py < ENTRIES
+"""The leaf format in Python, written only from docs/LEAF_FORMAT.md: python leaf.py < ENTRIES
 
-Reads one entry a line, in the form of tests/vectors/leaf.json, and prints a line of JSON for each: the hashes of its groups,
-the data of its leaf, and the hash of that. Of a record that keys have signed also the text that was signed, and which of
-the `verifierKeys` have signed it. openssl checks Ed25519.
+Reads one entry per line, in the form of tests/vectors/leaf.json. Prints a line of JSON for each: its group hashes, its
+leaf data and its leaf hash. For a record that keys have signed, also the signed text and the `verifierKeys` that signed
+it. openssl checks Ed25519.
 """
 
 import base64
@@ -17,7 +17,7 @@ GROUPS = ["facts", "actor", "content"]
 
 
 def exact(time):
-    """RFC 3339 in UTC, as the service shows it, with the six digits that it leaves out where they are zero."""
+    """Adds the six fractional digits that the service omits when they are zero (RFC 3339, UTC)."""
     return time if "." in time else time.replace("Z", ".000000Z")
 
 
@@ -25,7 +25,7 @@ def facts(entry):
     yield "timestamp", exact(entry["timestamp"])
     for name in ["resourceType", "resourceId", "action", "userId"]:
         yield name, entry[name]
-    # Absent where it is null.
+    # Null counts as absent.
     yield "traceId", entry["traceId"]
 
 
@@ -54,7 +54,7 @@ def group_hash(group, salt, fields):
 
 
 def groups(entry):
-    """The hashes of the groups: of those that are there from their values, of the others as the service keeps them."""
+    """The group hashes: computed from the values, or for erased groups as the service keeps them."""
     for group, fields in zip(GROUPS, [facts, actor, content]):
         if group in entry["erased"]:
             yield entry["erased"][group]
@@ -79,7 +79,7 @@ def leaf(entry):
 
 
 def signatures(entry):
-    """The text that keys have signed, and which of them; nothing of an entry without signatures."""
+    """The signed text and the keys that signed it; nothing for an entry without signatures."""
     if not entry["id"].startswith("auditlog:"):
         return {}
     new = {change["field"]: json.loads(change["newValueJson"]) for change in entry["changes"]}

@@ -1,6 +1,6 @@
-"""A verifier of proof files (C2SP tlog-proof) with the standard library: python proof.py VERIFIER_KEY FILE …
+"""Verifies proof files (C2SP tlog-proof) with the standard library: python proof.py VERIFIER_KEY FILE …
 
-Written from docs/LEAF_FORMAT.md and docs/verifying.md alone. openssl checks Ed25519, which Python has not.
+Written only from docs/LEAF_FORMAT.md and docs/verifying.md. openssl checks Ed25519, which Python lacks.
 """
 
 import base64
@@ -31,7 +31,7 @@ def unique(pairs):
 
 def signed(key, text, signature):
     with tempfile.NamedTemporaryFile() as public, tempfile.NamedTemporaryFile() as made, tempfile.NamedTemporaryFile() as data:
-        # Ed25519's prefix of a public key in DER.
+        # The DER prefix of an Ed25519 public key.
         for file, content in [(public, bytes.fromhex("302a300506032b6570032100") + key), (made, signature), (data, text)]:
             file.write(content)
             file.flush()
@@ -79,7 +79,7 @@ def root_of(leaf, index, size, hashes):
 
 
 def check_fields(group, fields):
-    """That these are the fields of the group, each once and in its order."""
+    """Checks that these are the fields of the group, each once and in order."""
     names = [name for name, value in fields]
     always = ["timestamp", "resourceType", "resourceId", "action", "userId"] if group == "facts" else []
     optional = {"facts": ["traceId"], "actor": ["userName", "userEmail"], "content": ["resourceName"]}[group]

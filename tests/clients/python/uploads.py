@@ -1,6 +1,6 @@
-"""Uploads the same body again and again in one session of requests: python3 uploads.py URL METHOD KEY FILE TIMES
+"""Uploads the same body repeatedly in one session of requests: python3 uploads.py URL METHOD KEY FILE TIMES
 
-Prints how often each answer came, as JSON: its status and the code of its error, or what there was instead.
+Prints how often each answer came, as JSON: its status and error code, or a description of the failure.
 """
 
 import collections

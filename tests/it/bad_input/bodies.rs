@@ -1,4 +1,4 @@
-//! Bodies of writes: such that break a rule, each with a name, and such that just keep it.
+//! Write bodies: some that violate a rule, each with a name, and some exactly at the limits.
 
 use serde_json::{Value, json};
 
@@ -23,17 +23,17 @@ fn nested(depth: usize) -> String {
     "[".repeat(depth) + &"]".repeat(depth)
 }
 
-/// An entry with these JSON members added as they are.
+/// An entry with these JSON members added verbatim.
 fn raw(members: &str) -> Vec<u8> {
     format!(r#"{{"auditLogs":[{{"id":"log_1","resourceType":"rule","resourceId":"r","action":"created","userId":"u",{members}}}]}}"#).into_bytes()
 }
 
-/// All that are wrong.
+/// All invalid bodies.
 pub fn bad() -> Named {
     [shapes(), types_and_lengths(), fields(), members()].concat()
 }
 
-/// The body as a whole.
+/// Bodies that are invalid as a whole.
 fn shapes() -> Named {
     let mut bodies: Named = Vec::new();
     for text in [
@@ -75,7 +75,7 @@ fn shapes() -> Named {
     bodies
 }
 
-/// Each field of an entry: missing, of another type, too long, with characters that it must not have.
+/// Each field of an entry: missing, of another type, too long, or with forbidden characters.
 fn types_and_lengths() -> Named {
     let mut bodies = Named::new();
     for name in ["resourceType", "resourceId", "action", "userId"] {
@@ -112,7 +112,7 @@ fn types_and_lengths() -> Named {
     bodies
 }
 
-/// Values of fields.
+/// Entries with invalid values.
 fn fields() -> Named {
     let cases = [
         ("an id with a blank", json!({"id": "a b"})),
@@ -185,7 +185,7 @@ fn members() -> Named {
     bodies
 }
 
-/// Entries at their limits, which are taken.
+/// Entries at their limits, which must be accepted.
 pub fn good() -> Vec<Vec<u8>> {
     let fields = json!({
         "id": "i".repeat(128), "resourceId": "r".repeat(256), "userId": "é".repeat(128), "traceId": "t".repeat(256),
@@ -195,7 +195,7 @@ pub fn good() -> Vec<Vec<u8>> {
     });
     let id =
         |id: &str, members: &str| String::from_utf8(raw(members)).expect("UTF-8").replace("log_1", id).into_bytes();
-    // Its strings and two values of four bytes are the rest.
+    // The rest is its other strings and two values of four bytes.
     let largest = 256 * 1024 - "log_large".len() - "rule_1".len() - "uid_1".len() - 2 * "null".len();
     let mut whole = body(&[least("log_padded")]);
     whole.resize(4 * 1024 * 1024, b' ');

@@ -1,5 +1,5 @@
-//! Every parameter and field at and past its limit, of wrong types, twice, malformed: each gets its documented
-//! error on each surface, and nothing is stored. The snapshots hold all of the errors.
+//! Tests every parameter and field at and beyond its limit, with wrong types, duplicated, and malformed. Each request
+//! gets its documented error on each surface, and nothing is stored. The snapshots contain all errors.
 
 mod bodies;
 mod queries;
@@ -16,7 +16,7 @@ use crate::support::{Backend, Database, Service, on_every_database};
 
 const BOTH: [Scope; 2] = [Scope::Read, Scope::Write];
 const LIST: &str = "/v1/org_a/audit-logs";
-/// The time of the service, so that its errors are the same each time.
+/// The fixed time of the service, so that its errors are reproducible.
 const NOW: &str = "2026-01-01T00:00:00Z";
 
 async fn started(database: &Database) -> (Surfaces, String) {
@@ -26,12 +26,12 @@ async fn started(database: &Database) -> (Surfaces, String) {
     (Surfaces::start(service).await, key)
 }
 
-/// An error as the snapshot has it: what was sent, and the body that came back.
+/// An error in the form of the snapshot: the name of the request, the status and the body.
 fn shown(name: &str, answer: &Told) -> String {
     format!("{name}\n    {} {}\n", answer.status, answer.text)
 }
 
-/// The same of gRPC.
+/// A gRPC error in the form of the snapshot.
 pub fn shown_status(status: &Status) -> String {
     let details = status.get_error_details();
     let reason = details.error_info().map_or("-", |info| info.reason.as_str());
@@ -69,7 +69,7 @@ on_every_database! {
             assert!([400, 409, 429].contains(&answer.status), "{name}: {}", answer.text);
             let name: String = name.chars().take(80).collect();
             told += &shown(&name, &answer);
-            // The organization of a line is REST's; gRPC has none.
+            // Only REST has the organization in each line; gRPC does not.
             if !name.contains("rganization")
                 && let Some(outcome) = surfaces.grpc_write("org_a", &key, &body).await
             {
@@ -188,7 +188,7 @@ on_every_database! {
         }
         let ids = format!("resourceId={}", "r".repeat(256));
         let users = (0..100).map(|user| format!("userId={user:0256}")).collect::<Vec<_>>().join("&");
-        // 10 users with 100 resources; what comes twice counts once.
+        // 10 users with 100 resources. Duplicates count once.
         let pairs = (0..100).map(|id| format!("userId=u{}&resourceId=r{id}", id % 10)).collect::<Vec<_>>().join("&");
         for query in ["limit=1&offset=9223372036854775807", "limit=100&startDate=0001-01-01&endDate=9999-12-31", &ids, &users, &pairs] {
             let path = format!("{LIST}?{query}");

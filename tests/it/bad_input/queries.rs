@@ -1,6 +1,6 @@
-//! Query parameters that break a rule.
+//! Query parameters that violate a rule.
 
-/// Queries that are wrong.
+/// Invalid queries.
 pub fn bad() -> Vec<String> {
     let mut queries = Vec::new();
     for name in ["resourceType", "resourceId", "action", "userId"] {

@@ -1,9 +1,9 @@
-//! The fenced blocks of a page, all of them.
+//! Parses the fenced blocks of a page.
 
 use std::fs;
 use std::path::PathBuf;
 
-/// What a block is written in, and so what is done with it.
+/// The language of a block, which decides how the test uses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
     /// `sh` and `bash`: run by bash.
@@ -12,22 +12,22 @@ pub enum Language {
     JavaScript,
     /// Run by tests/it/roles.rs.
     Sql,
-    /// Configurations of proxies, run by tests/it/proxies.rs.
+    /// Proxy configurations, run by tests/it/proxies.rs. `Ini` is that of nghttpx.
     Nginx,
     Haproxy,
-    /// The same, of nghttpx.
+    /// The configuration of nghttpx.
     Ini,
-    /// A configuration file, kept under the name in its first line for the blocks that follow.
+    /// A configuration file. The following blocks can use it under the name in its first line.
     Toml,
-    /// What the block before prints, as JSON values.
+    /// The output of the previous block, as JSON values.
     Json,
-    /// What the block before prints, line by line.
+    /// The output of the previous block, as lines of text.
     Text,
 }
 
 #[derive(Debug)]
 pub struct Block {
-    /// Of the fence that opens it, from 1.
+    /// The line of the opening fence, starting with 1.
     pub line: usize,
     pub language: Language,
     pub code: String,
@@ -35,7 +35,7 @@ pub struct Block {
 
 #[derive(Debug)]
 pub struct Page {
-    /// From the repository's root.
+    /// The path from the root of the repository.
     pub path: String,
     pub text: String,
     pub blocks: Vec<Block>,
@@ -53,7 +53,7 @@ impl Page {
     }
 }
 
-/// Errors: a block that is not closed, or whose language says nothing of what is to be done with it.
+/// Errors: a block is not closed, or has a language that no test can use.
 fn blocks(text: &str) -> Result<Vec<Block>, String> {
     let mut blocks = Vec::new();
     let mut open: Option<(Block, usize)> = None;
@@ -64,7 +64,7 @@ fn blocks(text: &str) -> Result<Vec<Block>, String> {
         match &mut open {
             Some(_) if is_fence && bare.trim_end() == "```" => blocks.extend(open.take().map(|(block, _)| block)),
             Some((block, indent)) => {
-                // What stands in a list is indented with it.
+                // A block within a list is indented with it.
                 block.code.push_str(line.get(*indent..).unwrap_or_default());
                 block.code.push('\n');
             }

@@ -1,4 +1,4 @@
-//! What no test can run where it stands: the whole list, each with its reason and with what is verified instead.
+//! The commands that a test cannot run as documented. Each has a reason and a check that replaces it.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::support::process::{output, text};
 struct Exempt {
     page: &'static str,
     command: &'static str,
-    /// Why it cannot run inside a test.
+    /// Why a test cannot run the command.
     because: &'static str,
     verify: fn(),
 }
@@ -90,7 +90,7 @@ const COMMANDS: [Exempt; 9] = [
     },
 ];
 
-/// Blocks of `text` that show a thing and nobody's output, by a line of theirs.
+/// Blocks of `text` that show a diagram and not an output, each identified by one of its lines.
 const DIAGRAMS: [(&str, &str); 4] = [
     ("docs/ARCHITECTURE.md", "┌─ rest ── translates"),
     ("docs/LEAF_FORMAT.md", "log-id   = 32 hex digits"),
@@ -102,7 +102,7 @@ fn binaries() -> Vec<String> {
     targets("bin")
 }
 
-/// The names of the targets of the packages of one kind.
+/// The names of all targets of one kind in the workspace.
 fn targets(kind: &str) -> Vec<String> {
     let metadata = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
@@ -116,19 +116,19 @@ fn targets(kind: &str) -> Vec<String> {
     of_kind.map(|target| target["name"].as_str().expect("a name").to_owned()).collect()
 }
 
-/// Containers need a daemon that CI does not have.
+/// Containers need a daemon, which CI does not have.
 fn is_compose(line: &str) -> bool {
     line.starts_with("docker compose ")
 }
 
-/// Whether `line` of `page` is not run.
+/// Whether the test skips `line` of `page`.
 pub fn command(page: &str, line: &str) -> bool {
     let line = line.trim();
     let named = |exempt: &Exempt| exempt.page == page && without_comment(line) == exempt.command;
     COMMANDS.iter().any(named) || is_compose(line)
 }
 
-/// Whether `block` of `page` is nobody's output.
+/// Whether `block` of `page` is a diagram.
 pub fn diagram(page: &str, block: &Block) -> bool {
     let named = |(at, line): &(&str, &str)| *at == page && block.code.contains(line);
     block.language == Language::Text && DIAGRAMS.iter().any(named)
@@ -160,13 +160,13 @@ fn what_no_test_can_run_is_verified_otherwise() {
     }
 }
 
-/// That `line` names a file that is there, and subcommands that there are.
+/// Checks that the file and the subcommand in `line` exist.
 fn composed(page: &str, line: &str) {
     let words: Vec<_> = without_comment(line).split_whitespace().collect();
     let after = |word: &str| words.iter().position(|known| *known == word).and_then(|place| words.get(place + 1));
     let compose = after("-f").copied().unwrap_or("docker-compose.yml");
     assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(compose).exists(), "{page}: {compose}, which {line} needs");
-    // `auditlog` may be the service, the command, or one after the other.
+    // `auditlog` may be the service, the command, or the service followed by the command.
     let told = words.iter().skip_while(|word| **word != "auditlog").find(|word| **word != "auditlog");
     if let Some(subcommand) = told.filter(|word| !word.starts_with('-')) {
         let known = output(["help", subcommand], &[]);

@@ -1,6 +1,5 @@
-//! What a page says that a block prints, against what it prints. `…` stands for what differs from one run to
-//! the next: any characters within a line of text or a string of JSON, any lines where it is a line of its own,
-//! any elements where it is one of an array.
+//! Compares the output that a page shows with the actual output. `…` stands for the parts that vary: any characters
+//! within a line of text or a JSON string, any lines if it is a whole line, and any elements if it is an array element.
 
 use serde_json::Value;
 
@@ -15,7 +14,7 @@ pub fn text(documented: &str, printed: &str) -> Result<(), String> {
     }
 }
 
-/// Compares one or more JSON values, whatever their white space and the order of their keys.
+/// Compares one or more JSON values. Whitespace and the order of keys do not matter.
 pub fn json(documented: &str, printed: &str) -> Result<(), String> {
     let values = |text: &str| {
         let values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
@@ -48,7 +47,7 @@ fn value(documented: &Value, printed: &Value) -> bool {
     }
 }
 
-/// Whether `documented` is `printed`, where an element that `is_any` stands for any number of them.
+/// Whether `documented` matches `printed`. An element for which `is_any` is true matches any number of elements.
 fn sequence<T>(documented: &[T], printed: &[T], is_any: &dyn Fn(&T) -> bool, equal: &dyn Fn(&T, &T) -> bool) -> bool {
     match (documented.split_first(), printed.split_first()) {
         (None, rest) => rest.is_none(),

@@ -1,4 +1,4 @@
-//! The programs that pages name, in a directory for the PATH.
+//! Provides the programs that pages name, in a directory for the PATH.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use super::blocks::{Language, Page};
 use crate::support::process::{program, text};
 
-/// Stands in for grpcurl, which no package registry of CI has: takes its flags, makes the same call by
-/// reflection with buf, and ends as grpcurl does.
+/// Replaces grpcurl, which is in none of CI's package registries. It accepts grpcurl's flags, makes the same call with
+/// buf through reflection, and exits like grpcurl.
 const STAND_IN: &str = r#"#!/usr/bin/env bash
 set -euo pipefail
 options=(--http2-prior-knowledge --protocol grpc)
@@ -66,7 +66,7 @@ fi
 
 type Words = &'static [&'static str];
 
-/// Programs that blocks of shell may name, what each may be called, and how to see that it works.
+/// The programs that shell blocks may name: name, candidates, and arguments that check whether one works.
 const CLIENTS: [(&str, Words, Words); 5] = [
     ("curl", &["curl"], &["--version"]),
     ("python3", &["python3", "/usr/bin/python3"], &["-c", "import requests"]),
@@ -75,7 +75,7 @@ const CLIENTS: [(&str, Words, Words); 5] = [
     ("sqlite3", &["sqlite3"], &["--version"]),
 ];
 
-/// Puts what `page` needs into `directory`. `false` where something is missing, which is told.
+/// Links the programs that `page` needs into `directory`. `false` if one is missing; a message says so.
 pub fn provide(page: &Page, directory: &Path) -> bool {
     symlink(env!("CARGO_BIN_EXE_auditlog"), directory.join("auditlog")).expect("a link");
     let names = |name: &str| {
@@ -110,7 +110,7 @@ fn put(directory: &Path, name: &str, script: &str) {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its mode");
 }
 
-/// Where npx has put buf, of the version that `.ci/run` uses.
+/// The path of buf as installed by npx, in the version that `.ci/run` uses.
 fn buf() -> Option<&'static str> {
     static BUF: OnceLock<Option<String>> = OnceLock::new();
     const FIND: [&str; 6] = ["--yes", "--package=@bufbuild/buf@1.75.0", "--", "sh", "-c", "command -v buf"];

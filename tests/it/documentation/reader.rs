@@ -1,17 +1,17 @@
-//! A reader of a page: runs its blocks in order, as in one shell. What a block exports the next ones see, and all
-//! work in one directory.
+//! Runs the blocks of a page in order, as in one shell. All blocks run in one directory, and exported variables pass to
+//! later blocks.
 //!
-//! The reader of the README begins with nothing but a trail to import. The reader of another page has what the
-//! README leads to: a service with the demo's entries, and the environment to use it.
+//! The README starts from nothing but a trail to import. Other pages start where the README ends: with a service that
+//! contains the demo's entries, and the environment variables to use it.
 //!
-//! Some of what a page says stands for something else here:
+//! The test replaces some text of the page:
 //!
 //! | on the page | here |
 //! | --- | --- |
-//! | `127.0.0.1:8080` and other ports of 80… | where the server of this page listens that was started for that port |
-//! | a line `auditlog serve …` or `auditlog gateway …` | runs until the page ends, or until another takes its port |
+//! | `127.0.0.1:8080` and other ports 80… | the address of the server that this page started for the port |
+//! | a line `auditlog serve …` or `auditlog gateway …` | runs until the page ends or another server takes its port |
 //! | `al_…` | the last key that was printed |
-//! | `postgres://user:password@localhost` | the server of the tests; with SQLite, such a block is left out |
+//! | `postgres://user:password@localhost` | the PostgreSQL server of the tests; such a block is skipped on SQLite |
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -26,7 +26,7 @@ use super::blocks::{Block, Language, Page};
 use super::{exempt, expected, programs, started};
 use crate::support::{Backend, Database, Process, as_postgres, database};
 
-/// The longest that a block may take.
+/// The time limit of a block.
 const PATIENCE: Duration = Duration::from_secs(60);
 const POSTGRES: &str = "postgres://user:password@localhost";
 const TRAIL: &str = "assets/demo.ndjson.gz";
@@ -35,17 +35,18 @@ struct Reader<'a> {
     page: &'a Page,
     database: &'a Database,
     home: TempDir,
-    /// By the port that the page says.
+    /// The servers, by the port on the page.
     servers: BTreeMap<u16, Process>,
     key: Option<String>,
 }
 
-/// Makes roles, which all databases of a server share: tests/it/roles.rs runs it, on a server of its own.
+/// Skipped here: it creates roles, which all databases of a server share. tests/it/roles.rs runs it on a separate
+/// server.
 pub const ROLES: &str = "docs/postgresql-roles.md";
-/// Has configurations of proxies, which tests/it/proxies.rs runs.
+/// Contains proxy configurations, which tests/it/proxies.rs runs.
 pub const PROXIES: &str = "docs/proxies.md";
 
-/// Runs all of `page` on `database`.
+/// Runs all blocks of `page` on `database`.
 pub fn read(page: &Page, database: &Database) {
     if page.path == ROLES {
         return;
@@ -69,7 +70,7 @@ pub fn read(page: &Page, database: &Database) {
 }
 
 impl Reader<'_> {
-    /// What there is before the first block.
+    /// Sets up the state before the first block.
     fn begin(&mut self) {
         let path = std::env::var("PATH").unwrap_or_default();
         let mut environment = vec![("PATH", format!("{}:{path}", self.home.path().join("bin").display()))];
@@ -78,7 +79,7 @@ impl Reader<'_> {
             environment.push(("PGHOST", url.host().expect("a host").to_owned()));
             environment.push(("PGPORT", url.port().expect("a port").to_string()));
             environment.push(("PGUSER", "postgres".to_owned()));
-            // The server of the tests runs without fsync, which each command would warn of.
+            // The server of the tests runs without fsync, and each command would warn about that.
             environment.push(("AUDITLOG_LOG", "error".to_owned()));
             let programs = as_postgres::programs().expect("it runs");
             environment[0].1.push_str(&format!(":{}", programs.display()));
@@ -106,17 +107,17 @@ impl Reader<'_> {
         self.home.path().join("work")
     }
 
-    /// The variables that blocks have exported, as a script.
+    /// The script that restores the exported variables.
     fn state(&self) -> PathBuf {
         self.home.path().join("state")
     }
 
-    /// Does with `block` what is to be done. Takes what the block before printed, and gives what this one does.
+    /// Runs or checks `block`. `printed` is the output of the previous block. Returns the output of this one.
     fn meet(&mut self, block: &Block, printed: Option<String>) -> Option<String> {
         let at = format!("{}:{}", self.page.path, block.line);
         let code = self.substituted(&block.code);
         match block.language {
-            // Run where PostgreSQL is.
+            // Needs PostgreSQL.
             Language::Shell if block.code.contains(POSTGRES) && self.database.backend == Backend::Sqlite => None,
             Language::Shell => Some(self.shell(block, &at)),
             Language::Python => Some(self.program("python3", "block.py", &code, &at)),
@@ -145,17 +146,17 @@ impl Reader<'_> {
         }
     }
 
-    /// Runs the lines of `block`, with the servers among them in the background, and gives what they print.
+    /// Runs the lines of `block` and returns their output. Servers among them run in the background.
     fn shell(&mut self, block: &Block, at: &str) -> String {
         let (mut printed, mut script) = (String::new(), String::new());
         for line in block.code.lines().filter(|line| !exempt::command(&self.page.path, line)) {
-            // It would build, or run these very tests.
+            // It would build the project, or run these tests.
             assert!(!line.trim_start().starts_with("cargo "), "{at}: {line} is run by no test, and is not exempt");
             if is_server(line) {
                 printed += &self.bash(&std::mem::take(&mut script), at);
                 self.serve(line);
             } else {
-                // As late as can be, for a key or a server of the lines before.
+                // Replace as late as possible: earlier lines may create the key or the server.
                 script.push_str(&self.substituted(line));
                 script.push('\n');
             }
@@ -172,13 +173,13 @@ impl Reader<'_> {
         self.bash(&format!("PYTHONIOENCODING=utf-8 {name} '{}'", path.display()), at)
     }
 
-    /// Runs `script` in the reader's shell.
+    /// Runs `script` with the exported variables of earlier blocks.
     fn bash(&self, script: &str, at: &str) -> String {
         let [file, out, err] = ["block.sh", "out", "err"].map(|name| self.home.path().join(name));
         let state = self.state();
         let begin = format!("source '{}'\n", state.display());
         fs::write(&file, format!("{begin}{script}\nexport -p >'{}'\n", state.display())).expect("a file");
-        // To files, which what goes on in the background does not keep open.
+        // Output goes to files, because background processes would keep pipes open.
         let opened = |path| Stdio::from(File::create(path).expect("a file"));
         let mut command = self.clean("bash");
         command.args(["-euo", "pipefail"]).arg(&file).stdout(opened(&out)).stderr(opened(&err)).process_group(0);
@@ -194,7 +195,7 @@ impl Reader<'_> {
         let text = |path| fs::read_to_string(path).expect("UTF-8");
         let (printed, errors) = (text(&out), text(&err));
         let Some(status) = status else {
-            // And what it has started.
+            // Kills the processes that the script has started, too.
             let group = format!("kill -KILL -- -{}", child.id());
             let killed = Command::new("bash").args(["-c", &group]).status();
             assert!(killed.is_ok_and(|status| status.success()));
@@ -205,7 +206,7 @@ impl Reader<'_> {
         printed
     }
 
-    /// A command that sees nothing of the test's own configuration, in the reader's directory.
+    /// A command in the page's directory, without the test's own `AUDITLOG_*` variables.
     fn clean(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"AUDITLOG_")) {
@@ -215,7 +216,7 @@ impl Reader<'_> {
         command
     }
 
-    /// Starts the server of `line` at a free port; the one that had its port on the page ends.
+    /// Starts the server of `line` on a free port. Stops the server that used the same port on the page.
     fn serve(&mut self, line: &str) {
         let port = self.port(line);
         if let Some(before) = self.servers.remove(&port) {
@@ -237,7 +238,7 @@ impl Reader<'_> {
         self.servers.insert(port, Process::spawn(command));
     }
 
-    /// The port that the page says of the server of `line`: there, in its configuration, or by default.
+    /// The port of the server in `line`: from its options, its configuration file, or the default.
     fn port(&self, line: &str) -> u16 {
         let option = |name: &str| line.split_whitespace().skip_while(|word| *word != name).nth(1).map(str::to_owned);
         let configured = || {
@@ -250,7 +251,7 @@ impl Reader<'_> {
         listen.rsplit(':').next().and_then(|port| port.parse().ok()).expect("host:port")
     }
 
-    /// `text` with what it stands for here.
+    /// Replaces documented values in `text` with those of this run.
     fn substituted(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (port, server) in &self.servers {
@@ -268,7 +269,7 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a line starts a server in the foreground, as in a terminal of its own.
+/// Whether `line` starts a server in the foreground.
 fn is_server(line: &str) -> bool {
     ["auditlog serve", "auditlog gateway"].iter().any(|server| line.starts_with(server))
 }

@@ -1,5 +1,5 @@
-//! That the pages leave nothing out: every page is run, and every variable, code and field that there is stands
-//! where a reader looks for it.
+//! Checks that the pages are complete: every page is tested, and every variable, code and field is documented in its
+//! reference.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -35,7 +35,7 @@ fn every_language_of_a_client_is_shown() {
     }
 }
 
-/// The variables that the help of each command names.
+/// The environment variables in the help of each command.
 fn variables() -> BTreeSet<String> {
     fn collect(command: &[String], found: &mut BTreeSet<String>) {
         let help = output([&["help".to_owned()], command].concat(), &[]);
@@ -66,7 +66,7 @@ fn the_readme_has_every_variable_and_no_other() {
     assert_eq!(told, known);
 }
 
-/// Reasons of calls that REST does not have, and reasons that gRPC does not have.
+/// Reasons that only gRPC returns. `REST_ALONE` lists those that only REST returns.
 const GRPC_ALONE: [Reason; 2] = [Reason::TamperedAuditLog, Reason::ErasureUnavailable];
 const REST_ALONE: [Reason; 3] = [Reason::UnknownParameter, Reason::MethodNotAllowed, Reason::UnsupportedMediaType];
 
@@ -74,7 +74,7 @@ fn reasons_without(others: &[Reason]) -> impl Iterator<Item = Reason> {
     Reason::ALL.iter().copied().filter(|reason| !others.contains(reason))
 }
 
-/// The name of a gRPC code, such as `NOT_FOUND`.
+/// The name of a gRPC code, for example `NOT_FOUND`.
 fn code_name(number: i32) -> String {
     let mut name = String::new();
     for letter in format!("{:?}", Code::from(number)).chars() {
@@ -84,7 +84,7 @@ fn code_name(number: i32) -> String {
     name
 }
 
-/// The cells of the table in `page` that begins with `head`, each row in the order of `columns`.
+/// The cells of the table in `page` that starts with `head`, each row in the order of `columns`.
 fn table<const N: usize>(page: &str, head: &str, columns: [usize; N]) -> BTreeSet<[String; N]> {
     let page = file(page);
     let rows = page.lines().skip_while(|line| !line.starts_with(head)).skip(2).take_while(|line| line.starts_with('|'));
@@ -124,7 +124,7 @@ fn the_contract_has_every_reason_and_its_code() {
     let mut pairs = 0;
     for proto in ["audit_log.proto", "audit_log_service.proto", "erasure_service.proto", "integrity_service.proto"] {
         for pair in words(&file(&format!("proto/auditlog/v1/{proto}"))).windows(2) {
-            // As in `NOT_FOUND (AUDIT_LOG_NOT_FOUND)`.
+            // For example `NOT_FOUND (AUDIT_LOG_NOT_FOUND)`.
             if let Some(name) = pair[1].strip_prefix('(').filter(|_| codes.contains(&pair[0])) {
                 let name = name.trim_end_matches(|letter: char| letter.is_ascii_punctuation());
                 let reason = Reason::parse(name).unwrap_or_else(|| panic!("{proto}: {name} is a reason"));
@@ -177,7 +177,7 @@ fn every_link_leads_somewhere() {
     }
 }
 
-/// What a heading is called in a link.
+/// The link anchor of a heading.
 fn anchor_of(heading: &str) -> String {
     let heading = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = heading.chars().filter(|letter| letter.is_alphanumeric() || [' ', '-', '_'].contains(letter));

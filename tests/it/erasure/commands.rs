@@ -1,4 +1,4 @@
-//! `auditlog erase`, and what other commands make of erased entries.
+//! `auditlog erase`, and other commands on erased entries.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use auditlog::domain::{Clock, ResourceType};
 use auditlog::store::Store;
 
 use super::traces::traces;
-use super::{ORG, USER, all, both, check_marks, eraser, erasure, four, of_user, person};
+use super::{ORG, USER, all, both, check_counts, eraser, erasure, four, of_user, person};
 use crate::ingest::{organization, start, write};
 use crate::log::check_log;
 use crate::schema::execute;
@@ -16,7 +16,7 @@ use crate::support::{Backend, Database, Process, on_every_database, say};
 
 const WHY: [&str; 2] = ["--reason", "Request 4711"];
 
-/// A service and what its clients need: its URL, and a key for all.
+/// A service with a key of all scopes, and the environment of its clients.
 fn served(database: &Database) -> (Process, [(&'static str, String); 3]) {
     let scopes = ["--scope", "read", "--scope", "write", "--scope", "erase"];
     let key = create_key(&database.url, &[&["--organization", ORG][..], &scopes].concat());
@@ -42,7 +42,7 @@ on_every_database! {
         execute(database, "UPDATE audit_logs SET user_name = 'Eve' WHERE id = 'log_1'").await;
         let (code, stdout, stderr) = told(&[&["erase"], &WHY[..], &["--user", "ada", "--yes"]].concat(), &variables);
         assert_eq!((code, stdout.as_str()), (Some(1), ""));
-        let so_far = "erased 3 groups of values, left are 1 group of values of 1 entry; the rest stays, since it was tampered with";
+        let so_far = "erased 3 groups of values, left: 1 group of values of 1 entry; the rest was tampered with and stays";
         assert!(stderr.contains(so_far), "{stderr}");
         assert_eq!(erased(&store).await, 3);
     }
@@ -56,14 +56,14 @@ on_every_database! {
         assert_eq!((code, stdout.as_str()), (Some(0), "would erase 4 groups of values of 3 entries\n"));
         let (code, stdout, stderr) = erase(&["--user", "ada"]);
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "nobody is there to be asked");
-        assert!(stderr.contains("this would erase 4 groups of values of 3 entries of org_a for ever; say --yes to do so"), "{stderr}");
+        assert!(stderr.contains("this would erase 4 groups of values of 3 entries of org_a forever; confirm with --yes"), "{stderr}");
         assert_eq!(erased(&store).await, 0);
         let (code, stdout, _) = erase(&["--entry", "log_1", "--entry", "log_4", "--groups", "content", "--yes"]);
         assert_eq!((code, stdout.as_str()), (Some(0), "erased 2 groups of values of 2 entries, recorded as number 5\n"));
         let (code, stdout, stderr) = erase(&["--user", "ada", "--yes"]);
         assert_eq!((code, stdout.as_str()), (Some(0), "erased 4 groups of values of 3 entries, recorded as numbers 6 to 7\n"));
         assert_eq!(stderr.contains("VACUUM FULL audit_logs"), database.backend == Backend::Postgres, "{stderr}");
-        // Nothing changes any more, so that nobody is asked.
+        // Nothing is left to erase, so the command asks no confirmation.
         let (code, stdout, _) = erase(&["--user", "ada"]);
         assert_eq!((code, stdout.as_str()), (Some(0), "nothing is left to erase\n"));
         for (arguments, code, why) in [
@@ -116,7 +116,7 @@ on_every_database! {
         assert!(code == Some(0) && stdout.contains("recorded as numbers ") | stdout.contains("nothing is left"), "{stdout}{stderr}");
         assert_eq!(erased(&store).await, 24_000);
         check_log(&store, ORG).await;
-        check_marks(&store).await;
+        check_counts(&store).await;
         if database.backend == Backend::Sqlite {
             assert_eq!(traces(database, &[b"Zq_lovelace".to_vec()]).await, []);
         }
@@ -140,22 +140,22 @@ on_every_database! {
         let (_, trail, _) = told(&["export"], &variables);
         let line = trail.lines().find(|line| line.contains("\"log_2\"")).expect("a line");
         assert!(line.ends_with(r#""metadata":{"ipAddress":null,"userAgent":null,"source":null},"erased":["actor","content"]}"#), "{line}");
-        // The same log has them; what the service recorded is not a writer's to write.
+        // The same log already has the entries. Clients cannot write the entries of the service itself.
         let file = database.directory.path().join("trail.ndjson");
         std::fs::write(&file, &trail).expect("a file");
         let file = file.to_str().expect("UTF-8");
         let (code, stdout, stderr) = told(&["import", file], &variables);
         assert!(code == Some(3) && stdout.starts_with("0 written, 4 already there, 2 skipped"), "{stdout}{stderr}");
-        assert!(stderr.contains("3 entries had lost values before they were exported; a new entry does not show that"), "{stderr}");
+        assert!(stderr.contains("3 entries had lost values before the export; the new entries do not show that"), "{stderr}");
         assert_eq!(stderr.matches("must not start with auditlog:").count(), 2, "{stderr}");
-        // Another log gets the facts, and what is left.
+        // Another log gets the facts and the remaining values.
         let other = create_key(&database.url, &["--organization", "org_b", "--scope", "write", "--scope", "read"]);
         let variables = [variables[0].clone(), ("AUDITLOG_API_KEY", other), ("AUDITLOG_ORGANIZATION", "org_b".to_owned())];
         let (code, stdout, stderr) = told(&["import", file, "--organization", "org_b"], &variables);
         assert!(code == Some(3) && stdout.starts_with("4 written, 0 already there, 2 skipped"), "{stdout}{stderr}");
         let (_, entry, _) = told(&["get", "log_1"], &variables);
         assert!(entry.contains("field_one") && entry.contains("user          ada\n") && !entry.contains("Name"), "{entry}");
-        // To a writer, an entry is whole.
+        // A writer must not send an erased entry.
         let body = serde_json::json!({"auditLogs": [serde_json::from_str::<serde_json::Value>(line).expect("JSON")]});
         let posted = reqwest::Client::new().post(format!("{}/v1/org_b/audit-logs", variables[0].1)).bearer_auth(&variables[1].1);
         let answer = posted.body(body.to_string()).header("content-type", "application/json").send().await.expect("an answer");
@@ -194,7 +194,7 @@ on_every_database! {
         let removed = output(["catalogue", "remove", "organization"], &[("AUDITLOG_DATABASE_URL", &database.url)]);
         assert_eq!(removed.status.code(), Some(1));
         let told = text(&removed.stderr);
-        assert!(told.contains("organization stays: entries that the service makes itself are of it"), "{told}");
+        assert!(told.contains("organization cannot be removed: entries of the service itself have this type"), "{told}");
         let store = database.store().await;
         four(&start(&store, Clock::system())).await;
         eraser(&store).erase(erasure(of_user("ada"), both())).await.expect("erased");

@@ -1,5 +1,5 @@
-//! A value in each field of each group: all are found in the database before an erasure, and after it those of the
-//! groups that are left.
+//! Plants a value in each field of each group. Before an erasure the database contains all of them; afterwards, only
+//! those of the remaining groups.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::ingest::{organization, start, write};
 use crate::support::database::run;
 use crate::support::{Backend, Database, on_every_database};
 
-/// Every value that erasures may be about, with its group. A new field does not compile before it is planted here.
+/// Every value that an erasure may remove, with its group. A new field does not compile until it is planted here.
 fn planted(sealed: &HashedEntry) -> Vec<(Group, Vec<u8>)> {
     let HashedEntry { entry, salts, leaf: _ } = sealed;
     let Entry { seq: _, timestamp: _, recorded_at: _, writer_key_id: _, erased: _, content } = entry;
@@ -50,13 +50,13 @@ fn planted(sealed: &HashedEntry) -> Vec<(Group, Vec<u8>)> {
     for Change { field, old_value, new_value } in changes {
         values.extend([field, old_value.as_str(), new_value.as_str()].map(|text| (Group::Content, text)));
     }
-    // A table may have JSON in another spelling.
+    // A table may contain the JSON in another spelling.
     let bytes = |text: &str| text.trim_matches(['"', '[', ']']).as_bytes().to_vec();
     let salts = Group::ALL.map(|group| (group, salts.of(group).to_vec()));
     values.into_iter().map(|(group, text)| (group, bytes(text))).chain(salts).collect()
 }
 
-/// Writes entries with values that nothing else has, and gives them as they are stored.
+/// Writes entries with unique values and returns them as stored.
 async fn plant(store: &Store, count: usize) -> Vec<HashedEntry> {
     let entries = (0..count).map(|number| {
         let [user, resource] = ["user", "resource"].map(|what| format!("{what}_{number}_plant"));
@@ -100,7 +100,7 @@ async fn dump(database: &Database) -> String {
     rows.join("\n").to_lowercase()
 }
 
-/// Whether `dump` has `value`, as text in any case or as bytes.
+/// Whether `dump` contains `value`, as text in any case or as bytes.
 fn has(dump: &str, value: &[u8]) -> bool {
     dump.contains(&String::from_utf8_lossy(value).to_lowercase()) || dump.contains(&hex(value))
 }
@@ -138,7 +138,8 @@ on_every_database! {
     }
 }
 
-/// Statistics would keep values. The migration has a list of its own, which this holds to that of the store.
+/// Statistics would keep erased values. The migration has its own list of columns; this test compares it with the
+/// store's.
 #[test]
 fn postgresql_gathers_no_statistics_of_a_column_that_an_erasure_empties() {
     run(Backend::Postgres, async |database| {

@@ -1,4 +1,4 @@
-//! What is refused, and how that is told.
+//! Refused erasures and their errors.
 
 use auditlog::access::Scope;
 use auditlog::domain::Clock;

@@ -1,4 +1,4 @@
-//! What is erased leaves no trace in the database's files, and none in logs.
+//! Erased values leave no trace in the database's files or in logs.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -11,12 +11,12 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sea_orm::{ConnectionTrait, Database as Connections, Statement};
 
-use super::{ORG, USER, both, check_marks, eraser, erasure, of, of_user, person};
+use super::{ORG, USER, both, check_counts, eraser, erasure, of, of_user, person};
 use crate::ingest::{organization, start, write};
 use crate::log::check_log;
 use crate::support::{Backend, Database, on_every_database, postgres, say};
 
-/// The files that hold the database, and the server's own among them.
+/// The files of the database: those in the test's directory on SQLite, those in the database's directory on PostgreSQL.
 async fn files(database: &Database) -> Vec<PathBuf> {
     let directory = match database.backend {
         Backend::Sqlite => database.directory.path().to_owned(),
@@ -32,7 +32,7 @@ async fn files(database: &Database) -> Vec<PathBuf> {
     fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").path()).collect()
 }
 
-/// Which of `whats`, which have four bytes or more, are in which files.
+/// Finds `whats`, each of four bytes or more, in the files. Returns the file and the value of each match.
 pub async fn traces(database: &Database, whats: &[Vec<u8>]) -> Vec<(PathBuf, Vec<u8>)> {
     let mut by_start = HashMap::<[u8; 4], Vec<&Vec<u8>>>::new();
     for what in whats {
@@ -40,7 +40,7 @@ pub async fn traces(database: &Database, whats: &[Vec<u8>]) -> Vec<(PathBuf, Vec
     }
     let mut found = BTreeSet::new();
     for path in files(database).await {
-        // PostgreSQL may remove one meanwhile.
+        // PostgreSQL may have removed the file in the meantime.
         let Ok(bytes) = fs::read(&path) else { continue };
         for (place, start) in bytes.windows(4).enumerate() {
             let begin = by_start.get(start).into_iter().flatten();
@@ -60,12 +60,12 @@ async fn run(database: &Database, statements: &[&str]) {
     connection.close().await.expect("it closes");
 }
 
-/// What nobody but an erased entry has: a word of its own in each of its values.
+/// A unique word in each value of an entry.
 fn mark(number: usize) -> String {
     format!("Zq{:016x}", (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
-/// Entries of many sizes, some beyond a page of the database: those of ada and of bob in turns.
+/// Writes entries of many sizes, some larger than a database page, alternately by ada and by bob.
 async fn fill(store: &Store, count: usize) {
     let ingest = start(store, Clock::system());
     let mut random = StdRng::seed_from_u64(3);
@@ -94,8 +94,8 @@ on_every_database! {
         let count = 3_000;
         let store = database.store().await;
         fill(&store, count).await;
-        check_marks(&store).await;
-        // Of entries about which ada is forgotten altogether, so that no mark of theirs may be left.
+        check_counts(&store).await;
+        // Everything about these entries is erased, so none of their words may remain.
         let gone: Vec<_> = (0..count).filter(|number| number % 6 == 0).collect();
         let kept: Vec<_> = (0..count).filter(|number| number % 6 == 1).map(|number| mark(number).into_bytes()).collect();
         let whats: Vec<_> = gone.iter().map(|number| mark(*number).into_bytes()).collect();
@@ -109,7 +109,7 @@ on_every_database! {
         }
         assert!(traces(database, &whats[..3]).await.len() >= 3 && !traces(database, &secrets[..3]).await.is_empty(), "they are found while they are there");
         let eraser = eraser(&store);
-        // In several steps, so that pages with free places are written to in between.
+        // Erases in several steps, with writes in between that reuse the freed space.
         for groups in [of(&[Group::Content]), of(&[Group::Actor])] {
             eraser.erase(erasure(of_user("ada"), groups)).await.expect("erased");
             fill_more(&store, groups).await;
@@ -127,7 +127,7 @@ on_every_database! {
         let found = traces(database, &whats).await;
         assert!(found.is_empty(), "{} traces, such as {:?}", found.len(), found.first().map(|(path, what)| (path, String::from_utf8_lossy(what))));
         assert_eq!(traces(database, &secrets).await, [], "no salt is left");
-        // On SQLite, the file has all that was not erased; on PostgreSQL, long values are compressed.
+        // On SQLite, the file contains every remaining value. PostgreSQL compresses long values.
         assert!(traces(database, &kept[..50]).await.len() >= 25, "what is not erased is there");
         check_log(&store, ORG).await;
     }
@@ -149,7 +149,7 @@ on_every_database! {
     }
 }
 
-/// Entries that nothing is erased from, between the steps of an erasure.
+/// Writes entries that are not erased, between the steps of an erasure.
 async fn fill_more(store: &Store, groups: Erased) {
     let ingest = start(store, Clock::system());
     let entries = (0..500)

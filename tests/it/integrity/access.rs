@@ -1,4 +1,4 @@
-//! Who may verify what: the checks of `IntegrityService`, in their order, over gRPC and REST.
+//! Access to `IntegrityService`: its checks in their order, over gRPC and REST.
 
 use auditlog::access::Scope;
 use auditlog::grpc::pb;
@@ -10,7 +10,7 @@ use crate::support::log::verifier;
 use crate::support::service::with_key;
 use crate::support::{Backend, Database, on_every_database};
 
-/// Every method on `organization`: as it may be asked, or with parameters that are refused.
+/// Calls every method on `organization`, with valid or invalid parameters.
 async fn call_all(log: &Log, key: Option<&str>, organization: &str, is_bad: bool) -> Vec<Result<(), Status>> {
     let mut client = verifier(&log.service).await;
     let organization_id = || organization.to_owned();
@@ -38,14 +38,14 @@ async fn call_all(log: &Log, key: Option<&str>, organization: &str, is_bad: bool
         call!(read_entries(entries)),
     ];
     if !is_bad {
-        // These have no other parameters.
+        // These methods have no other parameters.
         outcomes.push(call!(get_checkpoint(pb::GetCheckpointRequest { organization_id: organization_id() })));
         outcomes.push(call!(get_public_keys(pb::GetPublicKeysRequest { organization_id: organization_id() })));
     }
     outcomes
 }
 
-/// The codes of every path of REST: as it may be asked, or with parameters that are refused.
+/// The error codes of every REST path, with valid or invalid parameters.
 async fn get_all(log: &Log, key: Option<&str>, organization: &str, is_bad: bool) -> Vec<(u16, String)> {
     let paths = match is_bad {
         false => [

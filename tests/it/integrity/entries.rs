@@ -1,4 +1,4 @@
-//! `ReadEntries`: what was hashed, as it was hashed, in order; and what is left of what was erased or tampered with.
+//! `ReadEntries` returns all hashed values exactly, in order, and the remaining values of erased or damaged entries.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ fn salt(bytes: &[u8]) -> Salt {
     bytes.try_into().expect("16 bytes")
 }
 
-/// The hash of a group, from its values or as it was told; `None` where neither is.
+/// The hash of a group, computed from its values or as returned. `None` if the entry has neither.
 fn group_hash(entry: &pb::LogEntry, group: Group) -> Option<Hash> {
     let (hashed, GroupHash(hash)) = match group {
         Group::Facts => match entry.facts.as_ref()? {
@@ -66,7 +66,7 @@ fn group_hash(entry: &pb::LogEntry, group: Group) -> Option<Hash> {
     Some(hash)
 }
 
-/// The leaf that the values make.
+/// The leaf data computed from the values.
 fn leaf(entry: &pb::LogEntry, log_id: &str) -> Option<Vec<u8>> {
     let groups = Group::ALL.map(|group| group_hash(entry, group).map(GroupHash));
     let groups = [groups[0]?, groups[1]?, groups[2]?];
@@ -79,7 +79,7 @@ async fn begin(service: &Service, key: &str) -> Result<Streaming<pb::ReadEntries
     Ok(verifier(service).await.read_entries(with_key(request, key)).await?.into_inner())
 }
 
-/// How a stream that was begun ends.
+/// Reads a stream to its error.
 async fn ended(mut stream: Streaming<pb::ReadEntriesResponse>) -> Status {
     loop {
         match stream.message().await {
@@ -119,14 +119,14 @@ on_every_database! {
         let service = Service::start(trail).await;
         let key = service.key(Some(trail::ORGANIZATION), &[Scope::Verify]).await;
         let head = service.store.log_head(&crate::ingest::organization(trail::ORGANIZATION)).await.expect("read").expect("a log");
-        // A client with gRPC's own limit of 4 MiB a message.
+        // Uses a client with gRPC's default limit of 4 MiB per message.
         let mut stream = begin(&service, &key).await.expect("it begins");
         let mut edge = auditlog_verify::merkle::CompactRange::default();
         while let Some(piece) = stream.message().await.expect("a message") {
             assert!(!piece.entries.is_empty());
             for entry in piece.entries {
                 let _ = edge.append(hash(&entry.leaf_hash));
-                // Not all, which takes long without optimization.
+                // Only some entries, because hashing is slow without optimization.
                 if entry.sequence % 16 == 0 {
                     assert_eq!(Hash::of_leaf(&leaf(&entry, &head.log_id).expect("all groups")), hash(&entry.leaf_hash));
                 }
@@ -145,7 +145,7 @@ on_every_database! {
             std::sync::Arc::make_mut(&mut new.content).changes = vec![change];
             new
         };
-        // Far more than a connection holds before it is read.
+        // Far more data than the buffers of a connection hold.
         for request in 0..12 {
             write(&ingest, trail::ORGANIZATION, (request * 10..request * 10 + 10).map(large).collect()).await.expect("written");
         }
@@ -199,7 +199,7 @@ on_every_database! {
         for seq in [7, 256, 257] {
             log.check_inclusion(seq, 300).await;
         }
-        // Without the record of its hash a group has neither.
+        // If the record of its hash is deleted, a group has neither values nor a hash.
         execute(database, "DELETE FROM erasures WHERE seq = 7 AND group_code = 1").await;
         let lost = log.entries(6, 1).await.expect("it is read").remove(0);
         assert!(lost.actor.is_none() && lost.content.is_some() && leaf(&lost, &log.log_id).is_none());
@@ -229,7 +229,7 @@ on_every_database! {
     }
 }
 
-/// Erases a group by hand, as an eraser would.
+/// Erases a group with SQL, like the eraser does.
 async fn erase(database: &Database, entry: &pb::LogEntry, group: Group) {
     let hash = hex(&group_hash(entry, group).expect("values").0);
     let hash = match database.backend {

@@ -11,7 +11,7 @@ use crate::support::log::{sign_at, verifier_key};
 use crate::support::process::text;
 use crate::support::{Backend, Database, on_every_database};
 
-/// What the monitor says of the log: its output, and why it stopped.
+/// Runs the monitor. Returns whether it succeeded, and its output. `None` without Go.
 async fn mirrored(log: &Log) -> Option<(bool, String)> {
     let mut monitor = go("mirror/main.go")?;
     monitor
@@ -27,7 +27,7 @@ on_every_database! {
         let log = Log::with(database, 1_000).await;
         let Some((is_whole, said)) = mirrored(&log).await else { return };
         assert!(is_whole, "{said}");
-        // Three full tiles of leaves, one of 232, and one above.
+        // Three full tiles of leaves, one of 232 leaves, and one of the level above.
         assert_eq!(said, "tiles 5\nentries 1000\nmirrored\n");
         for (statement, told) in [
             ("UPDATE audit_logs SET user_name = 'another' WHERE seq = 700", "entry 700 is not that of the tree"),
@@ -70,7 +70,7 @@ on_every_database! {
             let told = format!("path: must be a path of C2SP tlog-tiles such as tile/0/x001/234.p/56, got {path:?}");
             assert_eq!(refusal(&status), (Code::InvalidArgument, "INVALID_PARAMETER".to_owned(), told));
         }
-        // All hashes of the log are those of its tree.
+        // The stored leaf hashes equal those of the leaves.
         let tiles = [0, 1, 2].map(|index| TileId { level: 0, index });
         let tiles = log.service.store.tiles(&organization(ORGANIZATION), &tiles.into(), 590).await.expect("read");
         let hashes: Vec<_> = tiles.values().flatten().copied().collect();

@@ -1,4 +1,4 @@
-//! The same proofs from REST in the service, REST in a gateway, and gRPC.
+//! Compares proofs from REST of the service, REST of a gateway, and gRPC.
 
 use auditlog::grpc::pb;
 use auditlog::grpc::pb::get_inclusion_proof_request::Entry;
@@ -20,7 +20,7 @@ fn base64(hashes: &[Vec<u8>]) -> Vec<String> {
     hashes.iter().map(|hash| STANDARD.encode(hash)).collect()
 }
 
-/// A request of both kinds, most of them good.
+/// The same request for REST and gRPC. Most are valid.
 struct Request {
     path: String,
     call: Call,
@@ -88,7 +88,7 @@ fn request(random: &mut StdRng) -> Request {
     Request { path: format!("/v1/{organization_id}/log/{path}"), call }
 }
 
-/// What gRPC answers, as the bytes that REST makes of it, or the code of its error.
+/// The gRPC answer, as the bytes that REST returns, or the code of the error.
 async fn grpc(service: &Service, key: &str, call: Call) -> Result<Vec<u8>, String> {
     let mut client = verifier(service).await;
     let shown = |json: Value| json.to_string().into_bytes();

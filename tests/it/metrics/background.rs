@@ -1,4 +1,4 @@
-//! What goes on beside requests, and the process.
+//! Metrics of the background jobs and of the process.
 
 use auditlog::access::Scope;
 use auditlog::app::Options;
@@ -19,7 +19,7 @@ use crate::support::{Backend, Database, Process, Service, on_every_database};
 
 const PATH: &str = "/v1/org_a/audit-logs";
 
-/// A write of so many entries.
+/// A write of `count` entries.
 fn many(count: usize) -> serde_json::Value {
     let entries = (0..count).map(|number| body(&format!("log_{number}"))["auditLogs"][0].clone());
     json!({ "auditLogs": entries.collect::<Vec<_>>() })
@@ -155,7 +155,7 @@ on_every_database! {
         let seen = Seen::of(&service).await.count("auditlog_clock_behind_seconds");
         assert!((3_000.0..=3_600.0).contains(&seen), "{seen}");
         service.stop().await;
-        // In the process's log.
+        // The warning in the log of a process.
         let service = Process::serve(&database.url);
         for number in 0..3 {
             let write = reqwest::Client::new().post(service.url(PATH)).bearer_auth(&key);
@@ -177,7 +177,7 @@ on_every_database! {
         service.stop().await;
     }
 
-    async fn the_lag_of_the_counts_is_what_is_not_folded(database: &Database) {
+    async fn the_lag_of_the_counts_is_what_is_not_counted(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
         for (name, count) in [("org_a", 2_500), ("org_b", 2_100)] {
@@ -186,21 +186,21 @@ on_every_database! {
                 write(&ingest, name, entries.collect()).await.expect("written");
             }
         }
-        // Another folder holds the counts. On SQLite, it holds them all.
+        // Another process locks the running counts. On SQLite, one lock holds all of them.
         let mut holds = Vec::new();
         for name in &["org_a", "org_b"][..if database.backend == Backend::Sqlite { 1 } else { 2 }] {
-            holds.push(store.fold(&organization(name), 0).await.expect("a transaction").expect("nobody else folds"));
+            holds.push(store.begin_counting(&organization(name), 0).await.expect("a transaction").expect("nobody else counts"));
         }
         let service = Service::start(database).await;
-        let seen = comes_to(&service, "auditlog_fold_lag_entries", |lag| lag > 0.0).await;
-        assert_eq!(seen.value("auditlog_fold_lag_entries"), Some(4_600.0));
-        assert_eq!(seen.value("auditlog_fold_lag_largest_entries"), Some(2_500.0));
+        let seen = comes_to(&service, "auditlog_running_counts_lag_entries", |lag| lag > 0.0).await;
+        assert_eq!(seen.value("auditlog_running_counts_lag_entries"), Some(4_600.0));
+        assert_eq!(seen.value("auditlog_running_counts_lag_largest_entries"), Some(2_500.0));
         drop(holds);
-        let seen = comes_to(&service, "auditlog_fold_lag_entries", |lag| lag == 0.0).await;
-        assert_eq!(seen.value("auditlog_fold_lag_largest_entries"), Some(0.0));
+        let seen = comes_to(&service, "auditlog_running_counts_lag_entries", |lag| lag == 0.0).await;
+        assert_eq!(seen.value("auditlog_running_counts_lag_largest_entries"), Some(0.0));
         service.stop().await;
-        let service = Service::start_with(database, Clock::system(), Options { folds: false, ..options() }).await;
-        assert!(!Seen::of(&service).await.0.contains("auditlog_fold"), "who does not fold does not know");
+        let service = Service::start_with(database, Clock::system(), Options { running_counts: false, ..options() }).await;
+        assert!(!Seen::of(&service).await.0.contains("auditlog_running_counts_lag"), "a process without the aggregator has no lag");
         service.stop().await;
     }
 
@@ -253,7 +253,7 @@ on_every_database! {
             assert_eq!(seen.value(&series("failures_total")), Some(0.0), "{name}");
         }
         service.stop().await;
-        let service = Service::start_with(database, Clock::system(), Options { folds: false, ..options() }).await;
+        let service = Service::start_with(database, Clock::system(), Options { running_counts: false, ..options() }).await;
         let seen = Seen::of(&service).await;
         let names: Vec<_> = seen.0.lines().filter_map(|line| line.strip_prefix("auditlog_job_runs_total{name=")).collect();
         assert!(names.len() == 1 && names[0].starts_with("\"database_health\"}"), "{names:?}");
@@ -289,7 +289,7 @@ on_every_database! {
         assert!((now - 600.0..=now).contains(&started), "{started} of {now}");
         let build = format!("auditlog_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
         assert_eq!(before.value(&build), Some(1.0));
-        // The whole test's process opens and closes files, so that these are many.
+        // Other tests in this process open and close files too, so this needs many.
         let files: Vec<_> = (0..500).map(|_| std::fs::File::open("/dev/null").expect("a file")).collect();
         let after = Seen::of(&service).await;
         drop(files);

@@ -1,4 +1,4 @@
-//! That what is served, what docs/OPERATIONS.md says of it, and what alarms ask for are the same.
+//! Checks that the served metrics, docs/OPERATIONS.md and the alerts use the same names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -25,7 +25,7 @@ fn documented() -> BTreeSet<String> {
     names
 }
 
-/// The names in `expression` that can only be metrics.
+/// The names in `expression` that must be metrics.
 fn asked(expression: &str) -> BTreeSet<String> {
     let words = expression.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     let metrics = words.filter(|word| word.starts_with("auditlog_") || word.starts_with("process_"));
@@ -36,7 +36,7 @@ fn asked(expression: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The expression of each alarm in the file of rules.
+/// The expression of each alert in the rules file.
 fn alarms() -> BTreeMap<String, String> {
     let mut alarms = BTreeMap::new();
     let mut name = None;
@@ -51,7 +51,7 @@ fn alarms() -> BTreeMap<String, String> {
     alarms
 }
 
-/// Asks `promtool`, of Debian's package `prometheus`; gives what it said where it is not content.
+/// Runs `promtool` of Debian's package `prometheus`, which must succeed, and returns its output. `None` without it.
 fn promtool(arguments: &[&str], input: &str) -> Option<String> {
     let program = program(&["promtool"], &["--version"])?;
     let mut command = Command::new(program);

@@ -1,4 +1,4 @@
-//! Requests by method and code, on every surface.
+//! Request metrics by method and code, on every surface.
 
 use auditlog::access::Scope;
 use auditlog::grpc::pb::{ListAuditLogsRequest, WriteAuditLogsRequest};
@@ -24,7 +24,7 @@ fn list(organization: &str, limit: i32) -> ListAuditLogsRequest {
     ListAuditLogsRequest { organization_id: organization.to_owned(), limit: Some(limit), ..Default::default() }
 }
 
-/// Waits until so many requests for `method` ended with each code, and no others.
+/// Waits until requests for `method` ended with these codes and counts, and checks that there are no others.
 async fn ended(service: &Service, method: &str, codes: &[(&str, f64)]) {
     let (last, times) = codes.last().expect("a code");
     let seen = comes_to(service, &series(method, last), |count| count >= *times).await;
@@ -130,7 +130,7 @@ on_every_database! {
         for part in 0..2 {
             write_large(&service, &key, part * 12..(part + 1) * 12).await;
         }
-        // More than fits into all buffers on the way.
+        // More than all buffers in between can hold.
         let mut client = service.grpc().await;
         let mut stream = client.export_audit_logs(with_key(all("org_a"), &key)).await.expect("it begins").into_inner();
         stream.message().await.expect("a piece").expect("one");
@@ -155,7 +155,7 @@ on_every_database! {
         let mut client = service.grpc().await;
         let mut stream = client.export_audit_logs(with_key(all("org_a"), &key)).await.expect("it begins").into_inner();
         stream.message().await.expect("a piece").expect("one");
-        // Keeps the service from its end.
+        // A blocked write keeps the service from stopping.
         let blocker = hold_head(&service.store, "org_a").await;
         let waiting = service.http.post(service.url("/v1/org_a/audit-logs")).bearer_auth(&key).json(&body("log_x"));
         let waiting = tokio::spawn(waiting.send());
@@ -186,7 +186,7 @@ on_every_database! {
         let mut client = service.grpc().await;
         let mut late = with_key(WriteAuditLogsRequest { organization_id: "org_a".to_owned(), audit_logs: vec![input()] }, &key);
         late.set_timeout(std::time::Duration::from_millis(300));
-        // Either the service gives up first, or its caller does.
+        // Either the service gives up first, or the caller does.
         let gone = client.write_audit_logs(late).await.expect_err("it waits").code();
         assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&gone), "{gone:?}");
         comes_to(&service, "auditlog_queue_entries", |entries| entries == 2.0).await;

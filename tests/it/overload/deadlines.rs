@@ -1,4 +1,4 @@
-//! Work whose caller has gone is dropped before its transaction, however the caller goes.
+//! A write whose caller has gone is dropped before its transaction, however the caller left.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ use crate::schema::execute;
 use crate::support::service::{options, serving, with_key};
 use crate::support::{Backend, Database, Service, on_every_database};
 
-/// How a caller goes while its write waits.
+/// How a caller leaves while its write waits.
 #[derive(Debug, Clone, Copy)]
 enum Going {
-    /// Its HTTP/1 connection closes.
+    /// It closes its HTTP/1 connection.
     Connection,
     /// It resets its HTTP/2 stream.
     Stream,
-    /// Its `grpc-timeout` passes.
+    /// Its `grpc-timeout` expires.
     Deadline,
 }
 
@@ -67,7 +67,7 @@ on_every_database! {
     async fn a_statement_that_reads_for_a_request_ends_and_that_of_a_job_does_not(database: &Database) {
         let store = database.store().await;
         store.clone().close().await;
-        // A table that takes its time, with a key that can be read.
+        // Replaces the table with a slow view that contains a valid key.
         let (limit, slow) = match database.backend {
             Backend::Sqlite => (20, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000000) \
                 SELECT 'cursor/1' AS name, zeroblob(32) AS value, max(i) AS i FROM n"),
@@ -77,7 +77,7 @@ on_every_database! {
         execute(database, &format!("CREATE VIEW secrets AS {slow}")).await;
         let store = Store::connect(&database.secret(), 2).await.expect("it connects");
         let store = store.limiting_reads(&database.secret(), 2, Duration::from_millis(limit)).await.expect("it connects");
-        // On a new connection and on one that was used.
+        // On a new connection and on a used one.
         for _ in 0..3 {
             let read = store.cursor_key(1).await;
             assert!(matches!(read, Err(Error::Timeout)), "{read:?}");
@@ -90,22 +90,22 @@ on_every_database! {
     async fn a_write_whose_caller_has_gone_is_not_begun(database: &Database) {
         let organization = OrganizationId::parse("org_a").expect("an id");
         for (number, going) in [Going::Connection, Going::Stream, Going::Deadline].into_iter().enumerate() {
-            // One of its own for each, or it would know that the second will be late.
+            // Each case needs its own service; otherwise the service would predict that the second write is late.
             let (service, key) = service(database, limited(Limits { requests: 2, ..Limits::default() })).await;
-            // A transaction that holds up the writer with the first write.
+            // A transaction that blocks the writer at the first write.
             let append = service.store.append().await.expect("it begins");
             append.lock_heads(&[(&organization, String::new())], Clock::system().now()).await.expect("it locks");
             let (first, second) = (format!("log_{number}_first"), format!("log_{number}_second"));
             let waiting = asked(&service, &writing(&key, body(&first).len(), &body(&first))).await;
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            comes_to(&service, "auditlog_queue_entries", |entries| entries == 1.0).await;
             write_and_go(&service, &key, &second, going).await;
-            // It has a place no more.
+            // The second write no longer holds a permit.
             until("the second is given up", async || service.get("/v1/org_a/audit-logs", &key).await.status == 200).await;
             append.roll_back().await.expect("it ends");
             let id = |id: &str| EntryId::parse(id.to_owned()).expect("an id");
             let stored = async |name: &str| service.store.entry(&organization, &id(name)).await.expect("it reads").is_some();
             until("the first is written", async || stored(&first).await).await;
-            // Another write comes after all that waited.
+            // A later write is committed after all that waited.
             let third = format!("log_{number}_third");
             assert_eq!(service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": [least(&third)]})).await.status, 201);
             assert!(!stored(&second).await, "{going:?}: it was written though its caller had gone");
@@ -122,7 +122,7 @@ on_every_database! {
         append.lock_heads(&[(&organization, String::new())], Clock::system().now()).await.expect("it locks");
         let waiting = asked(&service, &writing(&key, body("log_1").len(), &body("log_1"))).await;
         comes_to(&service, "auditlog_queue_entries", |entries| entries == 1.0).await;
-        // So long does a group take now.
+        // Now the service knows that a group takes about this long.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let timed = |timeout: &str| {
             let head = writing(&key, body("log_2").len(), "").replace("\r\n\r\n", "");
@@ -141,7 +141,7 @@ on_every_database! {
         let mut list = with_key(ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() }, &key);
         list.set_timeout(Duration::from_secs(1));
         client.list_audit_logs(list).await.expect("no list waits for writes");
-        // One that has time enough waits.
+        // A request with enough time waits.
         let patient = asked_all(&service, timed("60S"));
         tokio::time::timeout(Duration::from_millis(500), patient).await.expect_err("it is not refused");
         append.roll_back().await.expect("it ends");

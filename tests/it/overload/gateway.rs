@@ -1,5 +1,5 @@
-//! Callers of a gateway whose credentials are not known yet share permits and bytes, of which those that are known need
-//! none.
+//! In a gateway, callers with unknown credentials share limited permits and bytes. Callers with known credentials do
+//! not need them.
 
 use auditlog::app::Limits;
 use tokio::io::AsyncWriteExt;
@@ -14,7 +14,7 @@ use crate::support::surfaces::{Ask, Surfaces};
 fn a_client_that_sends_slowly_delays_no_first_request_of_others() {
     on_sqlite(async |database| {
         let (service, key) = service(database, options()).await;
-        // One permit for all whose credential is not known.
+        // Leaves one permit for all unknown credentials.
         let surfaces = Surfaces::start_with(service, Limits { requests: 4, ..Limits::default() }).await;
         let address = surfaces.gateway_url().trim_start_matches("http://").to_owned();
         let mut slow = Vec::new();
@@ -36,7 +36,7 @@ fn a_client_that_sends_slowly_delays_no_first_request_of_others() {
 fn refusals_that_nobody_takes_hold_no_permit() {
     on_sqlite(async |database| {
         let (service, key) = service(database, options()).await;
-        // One permit for all whose credential is not known.
+        // Leaves one permit for all unknown credentials.
         let surfaces = Surfaces::start_with(service, Limits { requests: 4, ..Limits::default() }).await;
         let address = surfaces.gateway_url().trim_start_matches("http://").to_owned();
         let (mut client, connection) = h2::client::Builder::new()
@@ -65,7 +65,7 @@ fn refusals_that_nobody_takes_hold_no_permit() {
 fn bodies_with_unknown_credentials_have_bytes_of_their_own() {
     on_sqlite(async |database| {
         let (service, key) = service(database, options()).await;
-        // A quarter of it is for unknown credentials.
+        // A quarter of the bytes is for unknown credentials.
         let surfaces = Surfaces::start_with(service, Limits { bytes: 1024 * 1024, ..Limits::default() }).await;
         let post = |key: &str| {
             let client = reqwest::Client::new();

@@ -1,4 +1,4 @@
-//! Peers that send nothing, take nothing, or too much of what HTTP/2 allows.
+//! Peers that send nothing, read nothing, or send too many HTTP/2 frames.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ use crate::support::service::{options, serving, with_key};
 use crate::support::surfaces::Surfaces;
 use crate::support::{Backend, Database, database};
 
-/// Runs a test that is about connections alone.
+/// Runs a test of connections, which does not depend on the database.
 pub(super) fn on_sqlite(test: impl AsyncFn(&Database)) {
     database::run(Backend::Sqlite, async |database| test(&database).await);
 }
@@ -52,7 +52,7 @@ fn a_head_that_does_not_come_to_its_end_ends_the_connection() {
     on_sqlite(async |database| {
         let limits = ConnectionLimits { head: Duration::from_millis(500), ..ConnectionLimits::default() };
         let (service, key) = service(database, connections(limits)).await;
-        // The second of a connection, which has shown by the first that it is no idle one.
+        // The slow request is the second one, so the connection no longer counts as one without a request.
         let first = "GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
         let mut slow = asked(&service, &format!("{first}GET /livez HTTP/1.1\r\nhost")).await;
         let mut silent = asked(&service, first).await;
@@ -72,7 +72,7 @@ fn a_body_that_does_not_come_is_not_waited_for() {
         let begun = Instant::now();
         let [slow, keyless] = [slow, keyless.to_owned()].map(|request| asked_all(&service, request));
         let (slow, keyless) = tokio::join!(slow, keyless);
-        // Long before the request's time is over.
+        // Long before the request deadline.
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
         assert!(slow.starts_with("HTTP/1.1 504") && slow.contains("came too slowly"), "{slow}");
         assert!(slow.contains("connection: close\r\n"), "{slow}");
@@ -112,7 +112,7 @@ fn a_slow_body_ends_with_the_time_of_its_request() {
 
 #[test]
 fn a_body_that_does_not_come_is_given_up_before_the_time_of_its_request() {
-    // About two seconds, on a machine that is busy; the time of a request is 30 seconds.
+    // It takes about two seconds on a busy machine; the request deadline is 30 seconds.
     const SOON: Duration = Duration::from_secs(15);
     on_sqlite(async |database| {
         let (service, key) = service(database, options()).await;
@@ -126,7 +126,7 @@ fn a_body_that_does_not_come_is_given_up_before_the_time_of_its_request() {
             for request in [check, &upload, &unknown] {
                 let mut stream = TcpStream::connect(address).await.expect("it connects");
                 stream.write_all(request.as_bytes()).await.expect("it is sent");
-                // An answer or the end of the connection.
+                // Either an answer or the end of the connection.
                 let ended = tokio::time::timeout(SOON, stream.read(&mut [0; 1])).await;
                 assert!(ended.is_ok(), "{address} waits for the body of {request:?}");
             }
@@ -152,7 +152,7 @@ fn a_flood_of_connections_takes_no_place_from_those_in_use() {
         until("only so many are open", open).await;
         assert!(is_open(&busy), "a request under way is not given up");
         counted(&service, "connections").await;
-        // What is under way everywhere leaves no room.
+        // When every connection has a request in flight, a new connection is closed.
         let mut all = Vec::new();
         for under_way in 2..=8 {
             all.push(held(&service, &key).await);
@@ -173,11 +173,11 @@ fn who_takes_nothing_is_ended_and_others_are_served() {
             let written = service.post("/v1/org_a/audit-logs", &key, &body).await;
             assert_eq!(written.status, 201, "{}", written.text);
         }
-        // 14 MiB of response over HTTP/1, of which nothing is read.
+        // A response of 14 MiB over HTTP/1 that the client does not read.
         let request =
             format!("GET /v1/org_a/audit-logs?limit=80 HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\n\r\n");
         let mut slow = asked(&service, &request).await;
-        // And over HTTP/2, where the stream's window holds it back while the connection goes on.
+        // The same over HTTP/2, where the window blocks the stream but not the connection.
         let channel = Channel::from_shared(service.url("")).expect("a URL").connect().await.expect("it connects");
         let export = ExportAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() };
         let mut client = AuditLogServiceClient::new(channel.clone()).max_decoding_message_size(64 * 1024 * 1024);
@@ -186,13 +186,13 @@ fn who_takes_nothing_is_ended_and_others_are_served() {
         let watched = HealthClient::new(channel).watch(HealthCheckRequest::default()).await;
         let mut watched = watched.expect("it begins").into_inner();
         watched.message().await.expect("a message").expect("not the end");
-        // A piece of an export has a MiB, for which its peer has 16 seconds more.
+        // A piece of an export has 1 MiB, which adds 16 seconds to the limit.
         for _ in 0..100 {
             is_served(&service, &key).await;
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
         counted(&service, "stalled").await;
-        // What the kernel held comes, and not all.
+        // Only the bytes that the kernel had buffered arrive.
         let mut taken = Vec::new();
         let _ = tokio::time::timeout(PATIENCE, slow.read_to_end(&mut taken)).await.expect("it is ended");
         assert!(taken.len() < 13 * 1024 * 1024, "{} bytes came", taken.len());
@@ -205,7 +205,7 @@ fn who_takes_nothing_is_ended_and_others_are_served() {
             }
         };
         assert!(ended.is_err(), "all came: {ended:?}");
-        // The stream ended, not its connection.
+        // Only the stream ended; the connection is still open.
         let other = tokio::time::timeout(Duration::from_millis(100), watched.message()).await;
         assert!(other.is_err(), "another stream of the connection ended: {other:?}");
     });
@@ -217,7 +217,7 @@ fn an_answer_that_is_taken_in_part_gives_its_bytes_back() {
         let (service, key) = service(database, connections(super::hasty())).await;
         let written = service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..1)})).await;
         assert_eq!(written.status, 201, "{}", written.text);
-        // HTTP/2 takes the whole answer where its window has one byte, so that the task of the stream ends.
+        // With a window of one byte, HTTP/2 accepts the whole answer, so the task of the stream ends.
         let (mut client, connection) = h2::client::Builder::new()
             .initial_window_size(1)
             .handshake::<_, bytes::Bytes>(connect(&service).await)
@@ -244,7 +244,7 @@ fn who_is_idle_is_asked_to_come_again() {
         let request = format!("GET /v1/org_a/audit-logs HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\n\r\n");
         let mut idle = asked(&service, &request).await;
         closed(&mut idle).await;
-        // A client of gRPC connects again by itself.
+        // A gRPC client reconnects by itself.
         let mut client = service.grpc().await;
         for _ in 0..3 {
             let list = ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() };
@@ -259,7 +259,7 @@ fn who_is_old_is_asked_to_come_again_and_ends_what_is_under_way() {
     on_sqlite(async |database| {
         let limits = ConnectionLimits { age: Duration::from_millis(500), ..ConnectionLimits::default() };
         let (service, key) = service(database, connections(limits)).await;
-        // White space, so that its pace is well.
+        // Whitespace makes the upload fast enough.
         let body = " ".repeat(64 * 1024) + &json!({"auditLogs": [crate::rest::least("log_1")]}).to_string();
         let mut old = asked(&service, &writing(&key, body.len(), &body[..64 * 1024])).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
@@ -274,7 +274,7 @@ fn who_is_old_is_asked_to_come_again_and_ends_what_is_under_way() {
 fn a_head_that_is_too_large_is_refused() {
     on_sqlite(async |database| {
         let (service, key) = service(database, options()).await;
-        // As much as there is room for, and no end of it; or too many.
+        // A head that fills the buffer without an end, and one with too many headers.
         let begin = "GET /livez HTTP/1.1\r\nhost: a\r\nx: ";
         let long = begin.to_owned() + &"x".repeat(128 * 1024 - begin.len());
         let many = format!("GET /livez HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: x\r\n".repeat(100));
@@ -285,7 +285,7 @@ fn a_head_that_is_too_large_is_refused() {
             read.expect("an answer");
             assert_eq!(&answer, b"HTTP/1.1 431");
         }
-        // A path as long as it may be has room.
+        // The longest allowed path fits.
         let path = format!("/v1/org_a/audit-logs/{}", "x".repeat(60_000));
         assert_eq!(service.get(&path, &key).await.status, 400);
     });
@@ -359,23 +359,24 @@ fn a_connection_says_what_it_allows() {
             .chunks(6)
             .map(|one| (one[1], u32::from_be_bytes(one[2..].try_into().expect("four bytes"))))
             .collect();
-        // Streams, a stream's window, bytes of a frame, bytes of a head. Source: RFC 9113, section 6.5.2.
+        // SETTINGS_MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE and MAX_HEADER_LIST_SIZE. Source: RFC
+        // 9113, section 6.5.2.
         for setting in [(3, 512), (4, 1024 * 1024), (5, 16 * 1024), (6, 80 * 1024)] {
             assert!(told.contains(&setting), "{setting:?}: {told:?}");
         }
     });
 }
 
-/// A frame of HTTP/2. Source: RFC 9113, section 4.1.
+/// An HTTP/2 frame. Source: RFC 9113, section 4.1.
 pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a small frame").to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The frames that come at each number.
+/// Returns the frames of iteration n.
 type Flood<'a> = Box<dyn Fn(u32) -> Vec<u8> + 'a>;
 
-/// `GET /livez`, by the static table of HPACK.
+/// The header block of `GET /livez`, with HPACK's static table.
 const HEAD: [u8; 16] = *b"\x82\x86\x04\x06/livez\x01\x01a\0\0\0";
 
 #[test]

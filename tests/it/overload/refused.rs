@@ -1,5 +1,5 @@
-//! Requests that are refused before their messages have come: what is on its way is no fault of the peer. By a peer of
-//! HTTP/2 that keeps to no rule by itself.
+//! Requests that are refused before their messages arrive. Messages that are still in transit must not count against
+//! the peer. The HTTP/2 peer is hand-written and enforces no rules of its own.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::{PATIENCE, connect, counted, held, limited, made_up, permits_are_take
 use crate::metrics::comes_to;
 use crate::support::{Database, Service};
 
-/// Kinds of frames, and flags. Source: RFC 9113, section 6.
+/// Frame types and flags. Source: RFC 9113, section 6.
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
@@ -28,7 +28,7 @@ const END_HEADERS: u8 = 4;
 const REFUSED_STREAM: u32 = 7;
 const LARGEST_FRAME: usize = 16 * 1024;
 
-/// The head of a call, as literals. Source: RFC 7541, 6.2.2.
+/// The header block of a call, with literal headers. Source: RFC 7541, 6.2.2.
 fn head(method: &str, key: &str) -> Vec<u8> {
     let (path, bearer) = (format!("/auditlog.v1.AuditLogService/{method}"), format!("Bearer {key}"));
     let headers = [
@@ -44,7 +44,7 @@ fn head(method: &str, key: &str) -> Vec<u8> {
     headers.iter().flat_map(|(name, value)| [vec![0], string(name), string(value)].concat()).collect()
 }
 
-/// The frames of a message with its length before it, with the last of which its stream ends.
+/// The DATA frames of a length-prefixed message. The last one ends the stream.
 fn message(stream: u32, message: &[u8]) -> Vec<Vec<u8>> {
     let length = u32::try_from(message.len()).expect("short").to_be_bytes();
     let prefixed = [&[0], &length[..], message].concat();
@@ -64,7 +64,7 @@ struct Peer {
     stream: TcpStream,
     /// Bytes of messages that may be sent before the next WINDOW_UPDATE.
     window: usize,
-    /// Heads of answers that came.
+    /// Answers whose heads were received.
     answers: u32,
 }
 
@@ -95,7 +95,7 @@ impl Peer {
         assert_ne!(read.kind, GOAWAY, "{}", read.payload.escape_ascii());
         assert!(read.kind != RST_STREAM || read.payload == REFUSED_STREAM.to_be_bytes(), "a stream was reset");
         match (read.kind, read.flags, read.stream) {
-            // Until they are acknowledged, a stream may send 64 KiB.
+            // Until the settings are acknowledged, a stream may send 64 KiB.
             (SETTINGS, 0, 0) => self.send(&frame(SETTINGS, ACK, 0, b"")).await,
             (HEADERS, ..) => self.answers += 1,
             (WINDOW_UPDATE, _, 0) => {
@@ -106,7 +106,7 @@ impl Peer {
         read
     }
 
-    /// Waits for the answers to so many requests, each of which is a head.
+    /// Waits for the heads of `streams` answers.
     async fn answered(&mut self, streams: u32) {
         while self.answers < streams {
             self.next().await;
@@ -114,7 +114,7 @@ impl Peer {
         self.answers -= streams;
     }
 
-    /// Sends the frames of a message once there is room for them.
+    /// Sends the frames of a message when the window allows it.
     async fn send_message(&mut self, frames: &[u8]) {
         while self.window < frames.len() {
             self.next().await;
@@ -124,12 +124,12 @@ impl Peer {
     }
 }
 
-/// Numbers of streams that a client opens.
+/// The ids of a client's streams.
 fn streams(numbers: std::ops::Range<u32>) -> impl Iterator<Item = u32> {
     numbers.map(|number| 2 * number + 1)
 }
 
-/// A service whose one place is taken.
+/// A service whose only permit is taken.
 async fn busy(database: &Database) -> (Service, String, TcpStream) {
     let (service, key) = service(database, limited(Limits { requests: 1, ..Limits::default() })).await;
     let busy = held(&service, &key).await;
@@ -137,7 +137,8 @@ async fn busy(database: &Database) -> (Service, String, TcpStream) {
     (service, key, busy)
 }
 
-/// Sends requests that are refused, `batch` at once and their messages of so many bytes after it, so many `times`.
+/// Sends requests that are refused, `times` rounds of `batch` requests. Each message has `bytes` bytes and follows the
+/// heads.
 async fn refused(database: &Database, times: u32, batch: u32, bytes: usize) {
     let (service, key, _busy) = busy(database).await;
     let mut peer = Peer::connect(&service).await;
@@ -146,7 +147,7 @@ async fn refused(database: &Database, times: u32, batch: u32, bytes: usize) {
         let streams = || streams(time * batch..(time + 1) * batch);
         let heads: Vec<_> = streams().flat_map(|stream| frame(HEADERS, END_HEADERS, stream, &head)).collect();
         peer.send(&heads).await;
-        // The second half of what is long comes when the first was read.
+        // The second half of a long message is sent after the first was read.
         let halves = streams()
             .map(|stream| message(stream, &sent))
             .map(|mut frames| (frames.split_off(frames.len() / 2), frames));
@@ -161,7 +162,7 @@ async fn refused(database: &Database, times: u32, batch: u32, bytes: usize) {
         }
         peer.answered(batch).await;
     }
-    // The connection is good for more.
+    // The connection still works.
     let next = 2 * times * batch + 1;
     peer.send(&frame(HEADERS, END_HEADERS | END_STREAM, next, &head)).await;
     peer.answered(1).await;
@@ -170,7 +171,7 @@ async fn refused(database: &Database, times: u32, batch: u32, bytes: usize) {
 #[test]
 fn messages_that_come_after_their_requests_were_refused_leave_the_connection_open() {
     on_sqlite(async |database| {
-        // More than the resets of its own that the server's HTTP/2 allows on a connection.
+        // More than the number of resets that the server's HTTP/2 library allows itself on a connection.
         refused(database, 80, 50, 0).await;
     });
 }
@@ -185,7 +186,7 @@ fn large_messages_that_come_after_their_requests_were_refused_do_so_too() {
 #[test]
 fn uploads_with_an_unknown_key_leave_the_connection_open_too() {
     on_sqlite(async |database| {
-        // More in all than the resets of its own that the server's HTTP/2 allows on a connection.
+        // More in total than the number of resets that the server's HTTP/2 library allows itself on a connection.
         const TIMES: u32 = 40;
         const BATCH: u32 = 30;
         let (service, _) = service(database, limited(Limits::default())).await;
@@ -202,7 +203,7 @@ fn uploads_with_an_unknown_key_leave_the_connection_open_too() {
             }
             peer.answered(BATCH).await;
         }
-        // The service has read what came last, too.
+        // The service has read the last messages, too.
         let last = 2 * TIMES * BATCH + 1;
         peer.send(&[frame(HEADERS, END_HEADERS, last, &head), message(last, &[]).concat()].concat()).await;
         peer.answered(1).await;
@@ -233,7 +234,7 @@ fn of_requests_that_are_read_together_each_is_answered() {
                 }
             }
             assert!(!served.is_empty(), "there was a place for one");
-            // A response has ended a moment before its permit is free.
+            // A response ends shortly before its permit is free.
             comes_to(&service, "auditlog_requests_in_flight", |requests| requests == 0.0).await;
         }
         counted(&service, "requests").await;

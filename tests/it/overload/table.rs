@@ -1,4 +1,4 @@
-//! The table of limits in docs/OPERATIONS.md: each row has its test, and each option its default.
+//! Checks the table of limits in docs/OPERATIONS.md: each row has a test, and each option has the documented default.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::support::process::ran;
 
-/// What tests each limit: a function of tests/it.
+/// The test of each limit: a function in tests/it.
 const TESTED: [(&str, &str); 28] = [
     ("open connections", "a_flood_of_connections_takes_no_place_from_those_in_use"),
     ("time to the first request", "who_sends_no_request_is_ended_and_others_are_served"),
@@ -56,7 +56,7 @@ const TESTED: [(&str, &str); 28] = [
     ),
 ];
 
-/// The cells of each row: limit, default, option, what is beyond it, reason.
+/// The cells of each row: limit, default, option, effect beyond the limit, reason.
 fn rows() -> Vec<[String; 5]> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/OPERATIONS.md");
     let page = fs::read_to_string(page).expect("the page");
@@ -104,7 +104,7 @@ fn each_option_of_the_table_has_its_default() {
         assert_eq!(stands, default.trim_end_matches(" MiB"), "{limit}");
         told.insert(option);
     }
-    // What bounds something, by its name.
+    // The options that set a limit, by their names.
     let options = help.split_whitespace().filter(|word| word.starts_with("--"));
     let bounds =
         options.filter(|word| ["--max", "--queue", "--bodies", "--rate"].iter().any(|name| word.starts_with(name)));

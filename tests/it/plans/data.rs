@@ -1,19 +1,20 @@
-//! A large organization whose values are hot, rare and absent, and small ones beside it: made by SQL, the same on
-//! both databases.
+//! Test data: a large organization with hot, rare and absent values, and small organizations. It is inserted with SQL
+//! and is the same on both databases.
 
 use sea_orm::{ConnectionTrait, Database as Connections, DatabaseConnection, DbBackend};
 
 use super::{LARGE, Statistics};
 use crate::support::{Backend, Database};
 
-/// Entries of the large organization that are folded, and those after them.
-pub const FOLDED: i64 = 80_000;
-pub const UNFOLDED: i64 = 1_500;
-/// The hot user came after so many.
+/// Entries of the large organization that are counted. `UNFOLDED` is the number of later, uncounted entries.
+pub const COUNTED: i64 = 80_000;
+pub const UNCOUNTED: i64 = 1_500;
+/// The sequence number after which the hot user appears.
 const QUIET: i64 = 20_000;
 const FIRST: i64 = 1_700_000_000_000_000;
 
-/// A connection of the test's own. On PostgreSQL it must be open before plans are logged, or its own are.
+/// Opens a connection for the test itself. On PostgreSQL, open it before plans are logged; otherwise its own plans are
+/// logged too.
 pub async fn connect(database: &Database) -> DatabaseConnection {
     Connections::connect(&database.url).await.expect("the database opens")
 }
@@ -22,10 +23,10 @@ async fn run(connection: &DatabaseConnection, statement: &str) {
     connection.execute_unprepared(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
 }
 
-/// Entries of `organization` numbered above `after` and up to `to`, without moving its head.
+/// Inserts entries of `organization` with sequence numbers above `after` and up to `to`, without moving its head.
 ///
-/// Three in ten are by the user `hot`, one in seven is of a resource `hot`, 60 % are assistants created; one in
-/// 25,000 is by `rare`, of a resource `rare`, and a rule deleted. None is archived.
+/// The user `hot` has three in ten entries, and the resource `hot` has one in seven. 60 % are created assistants. One
+/// in 25,000 is by user `rare`, of a resource `rare`, and a deleted rule. None is archived.
 async fn add(connection: &DatabaseConnection, organization: &str, after: i64, to: i64) {
     let entries = format!(
         "WITH RECURSIVE n(i) AS (SELECT CAST({after} AS bigint) + 1 UNION ALL SELECT i + 1 FROM n WHERE i < {to}) \
@@ -43,7 +44,7 @@ async fn add(connection: &DatabaseConnection, organization: &str, after: i64, to
 }
 
 async fn move_head(connection: &DatabaseConnection, organization: &str, head: i64) {
-    // As many hashes as the edge of such a log has, whatever they are.
+    // As many hashes as a compact range of this size has; their values do not matter.
     let bytes = 32 * head.count_ones();
     let edge = match connection.get_database_backend() {
         DbBackend::Sqlite => format!("zeroblob({bytes})"),
@@ -57,29 +58,29 @@ async fn move_head(connection: &DatabaseConnection, organization: &str, head: i6
     run(connection, &head).await;
 }
 
-/// Counts and tiles of other organizations, which nobody asks for.
+/// Adds running counts and tiles of other organizations, which no test reads.
 async fn add_counts(connection: &DatabaseConnection) {
     let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)";
     for (table, columns, values) in [
-        ("count_state", "folded_seq", "0"),
-        ("count_keys", "key, counts, newest_timestamp, newest_seq, tail", "'o', '', 0, 0, 0"),
-        ("count_marks", "key, level, timestamp, seq, counts", "'o', i % 2, i, i, ''"),
+        ("count_state", "counted_seq", "0"),
+        ("key_totals", "key, counts, newest_timestamp, newest_seq, tail", "'o', '', 0, 0, 0"),
+        ("running_counts", "key, level, timestamp, seq, counts", "'o', i % 2, i, i, ''"),
         ("log_tiles", "level, tile_index, hashes", "i % 3, i, ''"),
         ("erasures", "seq, group_code, hash, erased_by", "i, 1, '', i"),
     ] {
         let insert = format!(
             "{numbers} INSERT INTO {table} (organization_id, {columns}) \
              SELECT 'other_' || CAST(i % {groups} AS text), {values} FROM n",
-            groups = if ["count_state", "count_keys"].contains(&table) { 20_000 } else { 200 },
+            groups = if ["count_state", "key_totals"].contains(&table) { 20_000 } else { 200 },
         );
         run(connection, &insert).await;
     }
 }
 
-/// What is folded, and statistics of the age asked for.
+/// Inserts the entries to be counted, with statistics of the requested age.
 pub async fn fill(connection: &DatabaseConnection, backend: Backend, statistics: Statistics) {
     if backend == Backend::Postgres {
-        for table in ["audit_logs", "count_state", "count_keys", "count_marks", "organizations"] {
+        for table in ["audit_logs", "count_state", "key_totals", "running_counts", "organizations"] {
             run(connection, &format!("ALTER TABLE {table} SET (autovacuum_enabled = false)")).await;
         }
     }
@@ -96,22 +97,22 @@ pub async fn fill(connection: &DatabaseConnection, backend: Backend, statistics:
     if statistics == Statistics::BeforeTheHotUser {
         run(connection, "ANALYZE").await;
     }
-    add(connection, LARGE, QUIET, FOLDED).await;
-    move_head(connection, LARGE, FOLDED).await;
+    add(connection, LARGE, QUIET, COUNTED).await;
+    move_head(connection, LARGE, COUNTED).await;
     refresh(connection, backend, statistics).await;
 }
 
-/// A database whose statistics have just come to ten thousand entries.
+/// Inserts ten thousand entries and updates the statistics.
 pub async fn fill_young(connection: &DatabaseConnection) {
     add(connection, LARGE, 0, 10_000).await;
     move_head(connection, LARGE, 10_000).await;
     run(connection, "ANALYZE").await;
 }
 
-/// What comes after the last fold.
-pub async fn add_unfolded(connection: &DatabaseConnection, backend: Backend, statistics: Statistics) {
-    add(connection, LARGE, FOLDED, FOLDED + UNFOLDED).await;
-    move_head(connection, LARGE, FOLDED + UNFOLDED).await;
+/// Inserts the entries after the last count.
+pub async fn add_uncounted(connection: &DatabaseConnection, backend: Backend, statistics: Statistics) {
+    add(connection, LARGE, COUNTED, COUNTED + UNCOUNTED).await;
+    move_head(connection, LARGE, COUNTED + UNCOUNTED).await;
     refresh(connection, backend, statistics).await;
 }
 

@@ -1,5 +1,5 @@
-//! The plans of the statements that the service sends: captured where it traces them, read from PostgreSQL's log
-//! (auto_explain) or asked of SQLite.
+//! Reads the plans of the service's statements. The statements come from the service's traces. The plans come from
+//! PostgreSQL's log (auto_explain) or from SQLite's `EXPLAIN QUERY PLAN`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,10 +15,10 @@ use tracing_subscriber::layer::{Context, Layer};
 
 use crate::support::{Backend, Database, postgres};
 
-/// Tables whose plans matter.
-const TABLES: [&str; 6] = ["audit_logs", "count_state", "count_keys", "count_marks", "log_tiles", "erasures"];
+/// The tables whose plans are checked.
+const TABLES: [&str; 6] = ["audit_logs", "count_state", "key_totals", "running_counts", "log_tiles", "erasures"];
 
-/// A layer that keeps the statements that the service traces on this thread.
+/// A tracing layer that records the service's statements on this thread.
 #[derive(Clone, Default)]
 pub struct Statements(Arc<Mutex<Vec<String>>>);
 
@@ -45,46 +45,46 @@ impl Visit for Statements {
 /// How a statement reads a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scan {
-    /// What the statement calls the table; its name if it has no other.
+    /// The table's alias in the statement, or its name.
     pub alias: String,
-    /// `primary` for a primary key.
+    /// The name of the index; `primary` for a primary key.
     pub index: String,
-    /// What the index finds.
+    /// The condition of the index.
     pub found_by: String,
-    /// Whether it gives them in its order.
+    /// Whether the rows come in the order of the index.
     pub is_ordered: bool,
 }
 
-/// A statement and how it was run.
+/// A statement and its plan.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub statement: String,
     pub scans: Vec<Scan>,
-    /// What no plan may have: whole tables, bitmaps, sorts of a stream.
+    /// Steps that no plan may have: full table scans, bitmaps, and sorts of a scan.
     pub faults: Vec<String>,
-    /// The most rows that a node read or gave; 0 where the database does not tell.
+    /// The most rows that a node read or returned; 0 if the database does not report it.
     pub rows: i64,
-    /// The plan as the database shows it.
+    /// The plan as text from the database.
     pub text: String,
-    /// PostgreSQL's settings that decide on plans, where the service's are not the defaults.
+    /// PostgreSQL's planner settings that the service changes from their defaults.
     pub settings: BTreeMap<String, String>,
 }
 
 pub struct Reader {
     pub statements: Statements,
     connection: DatabaseConnection,
-    /// The database's name, and what is read of the log.
+    /// The database's name, and the bytes of the log that were read.
     log: Option<(String, u64)>,
-    /// A plan of each statement so far.
+    /// The last plan of each statement so far.
     pub seen: BTreeMap<String, Plan>,
 }
 
-/// Where a process has only one subscriber, tracing asks that of the thread at hand what is of interest, and that of a
-/// test which has none says nothing is, for all threads.
+/// A second subscriber. With only one in the process, tracing caches the answer of whatever thread reaches an event
+/// first. A test without a subscriber would then disable the event for all threads.
 static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
 
 impl Reader {
-    /// From here on the plans of new connections are read. `connection` is the test's own, and older.
+    /// From here on, the plans of new connections are logged. `connection` is the test's own and must be older.
     pub async fn new(database: &Database, connection: DatabaseConnection) -> Self {
         LazyLock::force(&ANOTHER);
         let log = match database.backend {
@@ -108,7 +108,7 @@ impl Reader {
         Self { statements: Statements::default(), connection, log, seen: BTreeMap::new() }
     }
 
-    /// The plans of what was read since the last call.
+    /// The plans of the statements since the last call.
     pub async fn plans(&mut self) -> Vec<Plan> {
         let statements = std::mem::take(&mut *self.statements.0.lock().expect("no panic holds it"));
         let reads = |text: &String| {
@@ -151,7 +151,7 @@ fn read_log(name: &str, at: &mut u64) -> Vec<Value> {
     let mut file = File::open(postgres::log()).expect("the log is there");
     file.seek(SeekFrom::Start(*at)).expect("it has that byte");
     file.read_to_end(&mut bytes).expect("it can be read");
-    // Up to the last message that has ended: lines that begin with a tab go on with one.
+    // Reads up to the end of the last complete message. A line that begins with a tab continues the previous one.
     let ended = bytes.windows(3).rposition(|window| window == b"\n\t}").and_then(|brace| {
         let rest = &bytes[brace + 3..];
         rest.first().filter(|byte| **byte == b'\n').map(|_| brace + 4)
@@ -178,7 +178,7 @@ fn of_postgres(statement: String, logged: &Value) -> Plan {
     plan
 }
 
-/// The plan of the same statement under the same settings, as PostgreSQL makes it once for all values.
+/// Plans the same statement again under the same settings, as a generic plan.
 pub async fn planned_again(connection: &DatabaseConnection, plan: &Plan) -> Plan {
     let run = async |text: &str| {
         connection.execute_unprepared(text).await.unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -186,7 +186,7 @@ pub async fn planned_again(connection: &DatabaseConnection, plan: &Plan) -> Plan
     for (name, value) in &plan.settings {
         run(&format!("SET {name} = '{value}'")).await;
     }
-    // The driver tells the types of arrays; nothing else does.
+    // Only the driver declares the types of arrays, so an explicit cast replaces it here.
     let statement = plan.statement.replace("unnest($2)", "unnest(CAST($2 AS text[]))");
     run(&format!("PREPARE again AS {statement}")).await;
     let count = "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'again'";
@@ -202,7 +202,7 @@ pub async fn planned_again(connection: &DatabaseConnection, plan: &Plan) -> Plan
     of_postgres(plan.statement.clone(), &explained[0])
 }
 
-/// Adds a node, which reads for the table `alias` if it does not say.
+/// Adds a node of a plan. If it names no table, it reads the table `alias`.
 fn add_node<'n>(plan: &mut Plan, node: &'n Value, mut alias: &'n str) {
     let name = |key: &str| node[key].as_str().unwrap_or_default().to_owned();
     let number = |key: &str| node[key].as_f64().unwrap_or_default();
@@ -215,8 +215,7 @@ fn add_node<'n>(plan: &mut Plan, node: &'n Value, mut alias: &'n str) {
                 let index = name("Index Name").replace(&format!("{relation}_pkey"), "primary");
                 plan.scans.push(Scan { alias: name("Alias"), index, found_by: name("Index Cond"), is_ordered: true });
             }
-            // What it reads of the index stands below it.
-            // What it changes is read below it.
+            // A ModifyTable or Bitmap Heap Scan node gets its rows from the nodes below it.
             "ModifyTable" => {}
             "Bitmap Heap Scan" => alias = relation_alias.unwrap_or_default(),
             _ => plan.faults.push(format!("{kind} of {relation}")),
@@ -253,9 +252,10 @@ async fn explain(connection: &DatabaseConnection, statement: String) -> Plan {
     plan
 }
 
-/// A line such as `SEARCH a USING COVERING INDEX audit_logs_time (organization_id=?)`.
+/// Adds a line such as `SEARCH a USING COVERING INDEX audit_logs_time (organization_id=?)`.
 fn add_detail(plan: &mut Plan, detail: &str) {
-    /// What may be read whole: a parameter's rows, what a statement itself made, the catalogue.
+    /// Aliases that may be scanned completely: the rows of a parameter, results of the statement itself, and the
+    /// catalogue.
     const WHOLE: [&str; 7] = ["k", "p", "counted", "state", "catalogue", "o", "CONSTANT"];
     let mut words = detail.split(' ');
     let (verb, alias) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! Clients that upload again and again over connections that they keep: curl, Node.js, Python's requests and tonic.
+//! Clients that upload repeatedly over connections that they keep open: curl, Node.js, Python's requests and tonic.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,12 +20,12 @@ use crate::support::database;
 use crate::support::process::{program, text};
 use crate::support::service::with_key;
 
-/// An answer that takes longer is none.
+/// The time limit of an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes of an entry's value. An upload is so many entries.
+/// Bytes of an entry's value. An upload contains as many entries as its size needs.
 pub const VALUE: usize = 100_000;
 
-/// Where a service is reached.
+/// The address of a service.
 #[derive(Debug, Clone)]
 pub struct Origin {
     pub url: String,
@@ -33,17 +33,17 @@ pub struct Origin {
     pub certificate: Option<PathBuf>,
 }
 
-/// How often each answer came, by its status and the code of its error; or what there was instead of one.
+/// How often each answer came, by status and error code, or a description of the failure.
 pub type Answers = BTreeMap<String, usize>;
 
-/// The version of HTTP that curl speaks.
+/// The HTTP version that curl uses.
 #[derive(Debug, Clone, Copy)]
 pub enum Version {
     Http1,
     Http2,
 }
 
-/// What a client of REST uploads.
+/// A REST upload that is repeated.
 #[derive(Debug, Clone, Copy)]
 pub struct Upload<'a> {
     pub method: &'static str,
@@ -53,7 +53,7 @@ pub struct Upload<'a> {
     pub times: usize,
 }
 
-/// Entries, as REST and gRPC take them.
+/// The same entries as REST and gRPC bodies.
 #[derive(Debug)]
 pub struct Body {
     directory: TempDir,
@@ -61,7 +61,7 @@ pub struct Body {
 }
 
 impl Body {
-    /// A body of at least so many bytes.
+    /// A body of at least `bytes` bytes.
     pub fn new(bytes: usize) -> Self {
         let values: Vec<_> = (0..bytes).step_by(VALUE).map(|start| "x".repeat(VALUE.min(bytes - start))).collect();
         let id = |place: usize| format!("log_{bytes}_{place}");
@@ -94,19 +94,19 @@ impl Body {
         Self { directory, grpc }
     }
 
-    /// The file of the JSON.
+    /// The file with the JSON body.
     pub fn file(&self) -> PathBuf {
         self.directory.path().join("body")
     }
 
-    /// The file of the message of gRPC, with its prefix.
+    /// The file with the length-prefixed gRPC message.
     fn message(&self) -> PathBuf {
         self.directory.path().join("message")
     }
 }
 
 impl Origin {
-    /// A channel of gRPC, which keeps one connection.
+    /// A gRPC channel, which keeps one connection.
     pub async fn grpc(&self) -> Channel {
         let mut endpoint = Endpoint::from_shared(self.url.clone()).expect("a URL").timeout(ANSWER_TIMEOUT);
         if let Some(certificate) = &self.certificate {
@@ -117,7 +117,7 @@ impl Origin {
         endpoint.connect().await.expect("it connects")
     }
 
-    /// The first of `programs` that `check` succeeds with, set to trust the certificate.
+    /// The first of `programs` for which `check` succeeds, set to trust the certificate.
     fn client(&self, programs: &[&str], check: &[&str]) -> Option<Command> {
         let mut command = Command::new(program(programs, check)?);
         if let Some(certificate) = &self.certificate {
@@ -126,7 +126,7 @@ impl Origin {
         Some(command)
     }
 
-    /// Uploads by curl over one connection. `None` without curl, which is told.
+    /// Uploads with curl over one connection. `None` without curl; a message says so.
     pub fn curl(&self, version: Version, upload: Upload<'_>) -> Option<Answers> {
         let Upload { method, path, key, body, times } = upload;
         let request = format!(
@@ -140,7 +140,8 @@ impl Origin {
         })
     }
 
-    /// Calls WriteAuditLogs by curl over one connection, which tells refusals alone. `None` without curl, which is told.
+    /// Calls WriteAuditLogs with curl over one connection. It can only report refusals. `None` without curl; a message
+    /// says so.
     pub fn curl_grpc(&self, body: &Body, key: &str, times: usize) -> Option<Answers> {
         let request = format!(
             "request = POST\ndata-binary = @{}\nheader = \"authorization: Bearer {key}\"\n\
@@ -158,8 +159,7 @@ impl Origin {
         })
     }
 
-    /// Makes the same request again and again by curl. `answered` tells an answer by the line of its `write-out` and its
-    /// body.
+    /// Repeats a request with curl. `answered` names an answer from the line of curl's `write-out` and the body.
     fn transferred(
         &self,
         version: Version,
@@ -168,7 +168,7 @@ impl Origin {
         times: usize,
         answered: &dyn Fn(&str, &str) -> String,
     ) -> Option<Answers> {
-        // curl 7.88 takes its own connections amiss where it uses them again with prior knowledge.
+        // curl 7.88 fails when it reuses its own connections with prior knowledge.
         if times > 1 && self.option(version) == "http2-prior-knowledge" {
             let mut answers = Answers::new();
             for _ in 0..times {
@@ -180,7 +180,7 @@ impl Origin {
         let mut command = self.client(&["curl"], &["--version"])?;
         let directory = tempfile::tempdir_in(database::temporary()).expect("a directory");
         let answer = |number: usize| directory.path().join(number.to_string());
-        // Without `expect`, it waits with large bodies for leave to send them.
+        // With an `expect` header, curl would wait for permission to send a large body.
         let common = format!(
             "url = {}{path}\n{request}header = \"expect:\"\nmax-time = {}\nsilent\n{}\n{}",
             self.url,
@@ -210,7 +210,7 @@ impl Origin {
         }
     }
 
-    /// Calls WriteAuditLogs by Python's grpcio, on one channel. `None` without it, which is told.
+    /// Calls WriteAuditLogs with Python's grpcio on one channel. `None` without it; a message says so.
     pub fn grpcio(&self, body: &Body, key: &str, times: usize) -> Option<Answers> {
         let mut command = self.client(&[PYTHON, "python3"], &["-c", "import grpc, google.rpc.status_pb2"])?;
         command.args(["-B", "tests/clients/python/grpc_uploads.py"]);
@@ -222,14 +222,14 @@ impl Origin {
         Some(answers(command))
     }
 
-    /// Uploads by Node.js, whose agent keeps connections. `None` without it, which is told.
+    /// Uploads with Node.js, whose agent keeps connections open. `None` without it; a message says so.
     pub fn node(&self, upload: Upload<'_>) -> Option<Answers> {
         let mut command = self.client(&["node", "nodejs"], &["-e", "fetch"])?;
         command.arg("tests/clients/node/uploads.mjs");
         Some(self.ran(command, upload))
     }
 
-    /// Uploads by Python's requests, in one session. `None` without them, which is told.
+    /// Uploads with Python's requests in one session. `None` without it; a message says so.
     pub fn requests(&self, upload: Upload<'_>) -> Option<Answers> {
         let mut command = self.client(&["python3", "/usr/bin/python3"], &["-c", "import requests"])?;
         command.args(["-B", "tests/clients/python/uploads.py"]);
@@ -242,7 +242,7 @@ impl Origin {
         answers(command)
     }
 
-    /// What curl gets with `arguments` over `version`.
+    /// The output of curl with `arguments` over `version`.
     pub fn fetched(&self, version: Version, path: &str, arguments: &[&str]) -> Option<String> {
         let mut command = self.client(&["curl"], &["--version"])?;
         command.args(["-sS", "--max-time", &ANSWER_TIMEOUT.as_secs().to_string()]).args(arguments);
@@ -255,7 +255,7 @@ impl Origin {
         Some(text(&output.stdout))
     }
 
-    /// Uploads over gRPC, on one connection.
+    /// Uploads over gRPC on one connection.
     pub async fn write(&self, body: &Body, key: &str, times: usize) -> Answers {
         let mut client = AuditLogServiceClient::new(self.grpc().await);
         let mut counted = Answers::new();
@@ -270,20 +270,20 @@ impl Origin {
     }
 }
 
-/// What `command` prints: how often each answer came.
+/// The output of `command`: how often each answer came.
 fn answers(mut command: Command) -> Answers {
     let Output { status, stdout, stderr } = command.output().expect("it runs");
     assert!(status.success(), "{}", text(&stderr));
     serde_json::from_slice(&stdout).expect("JSON")
 }
 
-/// A status of gRPC and the reason in its details; or its message, where it has none.
+/// The gRPC status and the reason in its details, or its message if it has no details.
 pub fn failure(status: &Status) -> String {
     let reason = status.get_details_error_info().map(|info| info.reason);
     format!("{:?} {}", status.code(), reason.unwrap_or_else(|| format!("without details: {}", status.message())))
 }
 
-/// A status of REST and the code of its error.
+/// The REST status and the code of the error.
 fn told(status: &str, body: &str) -> String {
     match serde_json::from_str::<Value>(body) {
         Ok(body) if body["error"]["code"].is_string() => {

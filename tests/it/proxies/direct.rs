@@ -1,4 +1,4 @@
-//! Refused uploads without a proxy: by clients that keep connections, and by hand.
+//! Refused uploads without a proxy: with clients that keep connections open, and with hand-written requests.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use super::{Answers, ENTRIES, ORGANIZATION, UNAUTHENTICATED, UPLOADS, check, ref
 use crate::support::process::create_key;
 use crate::support::{Backend, Database, Process, database};
 
-/// Between a request's head and its body: long enough for the answer to be sent before the body comes.
+/// The pause between the head and the body of a request, so that the answer is sent before the body arrives.
 const PAUSE: Duration = Duration::from_millis(50);
-/// An answer that takes longer is none.
+/// The time limit of an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes of a body. Those of the last are more than a request may have.
+/// Sizes of bodies in bytes. The last is larger than the limit of a request.
 const BODIES: [usize; 5] = [2, 100_000, 1_000_000, 3_900_000, 6_000_000];
-/// How often each is sent by hand.
+/// How often each hand-written request is sent.
 const TIMES: usize = 5;
 
 fn started(database: &Database) -> (Process, String) {
@@ -32,7 +32,7 @@ fn on_sqlite(test: impl AsyncFn(&Database)) {
     database::run(Backend::Sqlite, async |database| test(&database).await);
 }
 
-/// Reads an answer of HTTP/1.1. Gives its status and whether it says that the connection closes.
+/// Reads an HTTP/1.1 answer. Returns its status, and whether it announces that the connection closes.
 async fn answer(stream: &mut TcpStream) -> Result<(u16, bool), String> {
     let mut read = Vec::new();
     let answered = async {
@@ -56,8 +56,8 @@ async fn answer(stream: &mut TcpStream) -> Result<(u16, bool), String> {
     tokio::time::timeout(ANSWER_TIMEOUT, answered).await.unwrap_or_else(|_| Err("no answer".to_owned()))
 }
 
-/// Sends a head, and a little later the body, all of it before anything is read. Then the same connection serves another
-/// request, unless it said that it closes.
+/// Sends a head and, after a pause, the whole body before it reads the answer. Unless the answer announces a close, the
+/// same connection must then serve another request.
 async fn sent_by_hand(service: &Process, method: &str, path: &str, key: &str, bytes: usize) -> String {
     let mut stream = TcpStream::connect(&service.address).await.expect("it connects");
     let head = format!(
@@ -66,7 +66,7 @@ async fn sent_by_hand(service: &Process, method: &str, path: &str, key: &str, by
     );
     stream.write_all(head.as_bytes()).await.expect("it is open");
     tokio::time::sleep(PAUSE).await;
-    // Where that fails, the answer is there all the same.
+    // If this fails, the answer must still be there.
     let sent = stream.write_all(&vec![b'x'; bytes]).await;
     let (status, closes) = match answer(&mut stream).await {
         Ok(answer) => answer,
@@ -82,7 +82,7 @@ async fn sent_by_hand(service: &Process, method: &str, path: &str, key: &str, by
     }
 }
 
-/// Sends each body after the answer to its head.
+/// Sends requests of each size, with each body after the answer to its head.
 async fn check_by_hand(process: &Process, key: &str) {
     for bytes in BODIES {
         for (method, path, key, expected) in refused(key) {

@@ -1,5 +1,5 @@
-//! nginx, HAProxy and nghttpx in front of a service, each with its configuration from docs/proxies.md. Only addresses and
-//! paths are replaced.
+//! nginx, HAProxy and nghttpx in front of a service, each with its configuration from docs/proxies.md. Only addresses
+//! and paths are replaced.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -14,11 +14,11 @@ use crate::documentation::{Language, PROXIES, blocks_of};
 use crate::support::process::{program, text};
 use crate::support::{Process, database};
 
-/// How long a proxy may take to listen.
+/// The time limit until a proxy listens.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Lines of a proxy's log that a failure shows.
+/// The number of a proxy's last log lines that a failure shows.
 const LOG_LINES: usize = 5;
-/// The addresses and the directory that the page has.
+/// The address and the directory in the documented configurations.
 const DOCUMENTED_SERVICE: &str = "127.0.0.1:8080";
 const DOCUMENTED_CERTIFICATES: &str = "/etc/ssl/auditlog/";
 
@@ -29,7 +29,7 @@ pub enum Kind {
     Nghttpx,
 }
 
-/// A proxy that listens with TLS on a free port, killed with this value.
+/// A proxy that listens with TLS on a free port. Dropping it kills the process.
 pub struct Proxy {
     child: Child,
     directory: TempDir,
@@ -37,7 +37,7 @@ pub struct Proxy {
 }
 
 impl Kind {
-    /// The program; `None` where it is missing, which is told.
+    /// The program; `None` if it is missing, and a message says so.
     fn program(self) -> Option<&'static str> {
         match self {
             Self::Nginx => program(&["nginx", "/usr/sbin/nginx"], &["-v"]),
@@ -46,7 +46,7 @@ impl Kind {
         }
     }
 
-    /// What docs/proxies.md says, for `service`, on `port`, with the certificate in `directory`.
+    /// The configuration of docs/proxies.md, for `service`, `port` and the certificate in `directory`.
     fn configuration(self, service: &Process, port: u16, directory: &Path) -> String {
         let language = match self {
             Self::Nginx => Language::Nginx,
@@ -75,14 +75,14 @@ impl Kind {
         }
     }
 
-    /// The command that runs it in one process, in the foreground, with `configuration`.
+    /// The command that runs the proxy as one process in the foreground.
     fn command(self, program: &str, configuration: &str, directory: &Path) -> Command {
         let file = directory.join("configuration");
         fs::write(&file, configuration).expect("a file");
         let mut command = Command::new(program);
         match self {
             Self::Nginx => {
-                // The page has what belongs in conf.d. Paths of its own let it run without privileges.
+                // The page shows a file for conf.d. With its own paths, nginx runs without privileges.
                 let main = directory.join("nginx.conf");
                 let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
                     .map(|name| format!("{name}_temp_path {};", directory.join(name).display()))
@@ -109,7 +109,7 @@ impl Kind {
 }
 
 impl Proxy {
-    /// Starts a proxy in front of `service`. `None` where a program is missing, which is told.
+    /// Starts a proxy in front of `service`. `None` if a program is missing; a message says so.
     pub fn start(kind: Kind, service: &Process) -> Option<Self> {
         let program = kind.program()?;
         let directory = tempfile::tempdir_in(database::temporary()).expect("a directory");
@@ -129,7 +129,7 @@ impl Proxy {
         Some(proxy)
     }
 
-    /// Where clients reach it.
+    /// The address for clients.
     pub fn origin(&self) -> Origin {
         Origin {
             url: format!("https://127.0.0.1:{}", self.port),
@@ -137,7 +137,7 @@ impl Proxy {
         }
     }
 
-    /// The end of what it said.
+    /// The last lines of its output and error log.
     pub fn log(&self) -> String {
         let files = ["errors", "out", "err"].map(|name| self.directory.path().join(name));
         let said: String = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
@@ -153,13 +153,13 @@ impl Drop for Proxy {
     }
 }
 
-/// `block` with `to` instead of `from`, which it has.
+/// Replaces `from`, which must occur, with `to`.
 fn replaced(block: &str, from: &str, to: &str) -> String {
     assert!(block.contains(from), "{PROXIES} has {from} in\n{block}");
     block.replace(from, to)
 }
 
-/// Puts a certificate for 127.0.0.1 that signs itself into `directory`. `None` without openssl, which is told.
+/// Writes a self-signed certificate for 127.0.0.1 into `directory`. `None` without openssl; a message says so.
 fn certify(directory: &Path) -> Option<()> {
     let openssl = program(&["openssl"], &["version"])?;
     let file = |name: &str| directory.join(name);

@@ -1,4 +1,4 @@
-//! `auditlog signing-key`, and what `serve` says of its options.
+//! `auditlog signing-key`, and the signing options of `serve`.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::process::{Command, Stdio};
@@ -43,14 +43,14 @@ fn a_key_is_made_once_shown_and_exchanged() {
     assert_eq!(command(&["acknowledge-rollback"]).0, Some(2));
 }
 
-/// The commands that write beside a key.
+/// The commands that write a file beside the key.
 const WRITING: [&[&str]; 3] = [
     &["signing-key", "create"],
     &["signing-key", "rotate", "--overlap", "90d"],
     &["signing-key", "acknowledge-rollback", "--all", "--yes"],
 ];
 
-/// A key file's directory with a file `secret` beside it, of whoever runs the test.
+/// A directory for a key, with a file `secret` beside it. Both belong to the user who runs the test.
 struct Linked {
     directory: tempfile::TempDir,
     environment: [(&'static str, String); 3],
@@ -81,7 +81,7 @@ impl Linked {
         self.directory.path().join("keys")
     }
 
-    /// Exchanges a file beside the key for a link to the secret.
+    /// Replaces a file beside the key with a link to the secret.
     fn link(&self, name: &str) {
         let _ = std::fs::remove_file(self.keys().join(name));
         symlink(self.directory.path().join("secret"), self.keys().join(name)).expect("a link");
@@ -152,13 +152,13 @@ fn root_writes_nothing_beside_the_key_of_another_user_and_names_the_command() {
         linked.assert_secret();
     };
     assert_refused(WRITING[0], "signing-key create --signing-key ");
-    // The user's own command does the same, once no link is in its way.
+    // The same command succeeds when the user runs it and no link is in its way.
     assert_eq!(as_user("rm key.lock && exec \"$0\" \"$@\"", WRITING[0]).0, Some(0));
     assert_eq!(as_user("ln -sf ../secret key.lock", &[]).0, Some(0));
     assert_refused(WRITING[1], "signing-key rotate --signing-key ");
     assert_refused(WRITING[2], "signing-key acknowledge-rollback --signing-key ");
     assert_refused(&["serve", "--listen", "127.0.0.1:0"], "serve …`");
-    // Also where only the file is another user's.
+    // The same if only the file belongs to another user.
     chown(linked.keys(), Some(0), Some(0)).expect("root may");
     assert_refused(WRITING[1], "signing-key rotate --signing-key ");
     chown(linked.keys(), Some(USER), Some(USER)).expect("root may");
@@ -202,8 +202,8 @@ fn a_key_file_that_is_none_is_refused_without_its_text() {
 #[test]
 fn a_key_needs_a_name_and_a_name_a_key() {
     for (arguments, told) in [
-        (["--signing-key", "x"], "--signing-key needs a --log-name NAME, or neither"),
-        (["--log-name", "audit.example.com"], "--log-name needs a --signing-key FILE, or neither"),
+        (["--signing-key", "x"], "--signing-key needs --log-name NAME; give both or neither"),
+        (["--log-name", "audit.example.com"], "--log-name needs --signing-key FILE; give both or neither"),
         (["--log-name", "https://audit.example.com"], "must be a DNS name in lower case, without scheme"),
     ] {
         let (code, _, said) =
@@ -222,14 +222,14 @@ on_every_database! {
         let file = key_file.to_str().expect("UTF-8");
         let environment = [("AUDITLOG_SIGNING_KEY", file), ("AUDITLOG_LOG_NAME", LOG_NAME), ("AUDITLOG_DATABASE_URL", &database.url)];
         let show = || ran(&["signing-key", "show"], &environment).1;
-        let keys = Keys::load(&key_file).expect("a key");
+        let keys = CheckpointKeys::load(&key_file).expect("a key");
         let expected = verifier(&store, "org_a", keys.main().signing()).await.text();
         assert_eq!(show(), format!("org_a\t{expected}\t-\n"));
         let service = serve(database, &key_file);
-        assert!(service.said.iter().any(|line| line.contains("others than its owner can read")), "{:?}", service.said);
+        assert!(service.said.iter().any(|line| line.contains("users other than its owner can read")), "{:?}", service.said);
         signed_up_to(&store, "org_a", 1).await;
         assert_eq!(show(), format!("org_a\t{expected}\t0\n"));
-        // One that only the database names is told, and not printed.
+        // A key that exists only in the database causes a message, but is not printed.
         append(&ingest, "org_b", 0, 1).await;
         store.keep_log_key(&organization("org_a"), &[7; 32], 1).await.expect("kept");
         let (code, shown, told) = ran(&["signing-key", "show", "--organization", "org_a"], &environment);

@@ -1,4 +1,4 @@
-//! Kills, directories that cannot be written to, and files that are not what they should be.
+//! Kills, directories that cannot be written, and invalid files.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
@@ -51,7 +51,7 @@ on_every_database! {
         append(&ingest, "org", 3, 3).await;
         signed_up_to(&store, "org", 6).await;
         task.end().await;
-        // Killed between the file and the database, and while it wrote the file.
+        // Like a kill between the state file and the database, and one during the write of the file.
         execute(database, "DELETE FROM checkpoints").await;
         store.keep_checkpoints(&[(organization("org"), before)]).await.expect("kept");
         std::fs::write(database.directory.path().join(".key.state.a1b2c3.new"), "# What aud").expect("a file");
@@ -124,14 +124,14 @@ on_every_database! {
                     append(&ingest, "org", next, size).await;
                     next += size;
                 }
-                // A write that is dropped half-way, and one transaction that never commits.
+                // A write whose caller gives up, and a transaction that is never committed.
                 4 => {
                     let writing = append(&ingest, "org", next, 40);
                     let _ = tokio::time::timeout(Duration::from_micros(random.random_range(0..4_000)), writing).await;
                     next += 40;
                 }
                 5 => drop(hold_head(&store, "org").await),
-                // Whole, or nobody waits for its end.
+                // An erasure that completes, or whose caller gives up.
                 6 | 7 if next > 0 => {
                     let id = EntryId::parse(format!("log_{}", random.random_range(0..next))).expect("an id");
                     let patience = [2_000_000, random.random_range(0..4_000)][random.random_range(0..2)];
@@ -155,7 +155,7 @@ on_every_database! {
             task.end().await;
         }
         let _task = Task::start(&store, &ingest, &key_file);
-        // What was dropped half-way may still be written.
+        // A write whose caller gave up may still be committed.
         tokio::time::sleep(Duration::from_millis(500)).await;
         let size = check_log(&store, "org").await;
         let last = signed_up_to(&store, "org", size).await;
@@ -178,7 +178,7 @@ fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("its mode changes");
 }
 
-/// A process that signs, and that the modes of files keep from writing even if it is root.
+/// A process that signs. If it is root, it gives up the capability to ignore file modes.
 fn serve_by_modes(database: &Database, key_file: &Path) -> Process {
     if std::fs::metadata(key_file).expect("a key").uid() != 0 {
         return serve(database, key_file);
@@ -190,7 +190,7 @@ fn serve_by_modes(database: &Database, key_file: &Path) -> Process {
     Process::spawn(command)
 }
 
-/// Erases what `id` has of a person, if it is there, and signs that with the keys in `key_file`.
+/// Erases the personal values of `id`, if the entry exists, and signs the record with the keys in `key_file`.
 async fn erase_all(store: &Store, key_file: &Path, id: EntryId) {
     let groups = [Group::Actor, Group::Content].into_iter().collect();
     let target = Target::Entries(vec![id]);
@@ -199,7 +199,7 @@ async fn erase_all(store: &Store, key_file: &Path, id: EntryId) {
     let eraser =
         Eraser::new(store.clone(), Clock::system(), Random::system(), patience, Some(keys), &Metrics::default());
     match eraser.erase(Erasure { organization: organization("org"), ..erasure(target, groups) }).await {
-        // A write that was dropped half-way may not have come.
+        // The entry may be missing, because the caller of its write gave up.
         Ok(_) | Err(Error::AuditLogsNotFound(_)) => {}
         Err(error) => panic!("{error}"),
     }

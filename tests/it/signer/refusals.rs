@@ -1,4 +1,4 @@
-//! What the signer refuses to sign, and that all else goes on.
+//! Logs that the signer refuses to sign, while all other logs continue.
 
 use auditlog::domain::hex;
 use auditlog_verify::merkle::{CompactRange, Hash};
@@ -7,7 +7,7 @@ use super::*;
 use crate::schema::execute;
 use crate::support::process::create_key;
 
-/// A copy of `database`, which nobody uses, as a backup would be.
+/// A copy of `database`, like a backup. The database must not be in use.
 async fn backup(database: &Database) -> Database {
     let mut copy = Database::fresh(database.backend).await.expect("a database");
     match database.backend {
@@ -33,7 +33,7 @@ fn bytes(database: &Database, hex: &str) -> String {
     }
 }
 
-/// Keeps the tables as they are, to be put back.
+/// Copies the tables, so that they can be restored.
 async fn keep(database: &Database) {
     for table in ["organizations", "audit_logs", "log_tiles", "checkpoints"] {
         execute(database, &format!("DROP TABLE IF EXISTS kept_{table}")).await;
@@ -50,8 +50,9 @@ async fn put_back(database: &Database, tables: &[&str]) {
 
 const TABLES: [&str; 4] = ["organizations", "audit_logs", "log_tiles", "checkpoints"];
 
-/// A statement's text to overwrite the log from the entry 257 to `signed`, which was signed, so that all that is read of
-/// it for the roots of `signed` entries and of all entries is what it should be: the tiles between contradict each other.
+/// Statements that overwrite the log from entry 257 to `signed`, which was signed. The signer reads only some tiles for
+/// the roots of `signed` entries and of all entries, and these stay correct. The tiles in between contradict each
+/// other.
 async fn forged(database: &Database, store: &Store, signed: usize) -> Vec<String> {
     let entries = store.sealed(&organization("org"), 0, i64::MAX, 10_000).await.expect("read");
     let mut leaves: Vec<_> = entries.into_iter().map(|sealed| sealed.leaf).collect();
@@ -115,7 +116,7 @@ on_every_database! {
         let line = told(&service, "it was signed with 10 entries and has 5");
         assert!(line.contains("acknowledge-rollback"), "{line}");
         assert_eq!((health(&service.url(""), "").await, health(&service.url(""), PROOFS).await), (SERVING, NOT_SERVING));
-        // Beyond what was signed, with other entries.
+        // Longer than the signed size, with different entries.
         let http = reqwest::Client::new();
         for number in 0..8 {
             let body = serde_json::json!({"auditLogs": [{"id": format!("new_{number}"), "resourceType": "rule", "resourceId": "r", "action": "created", "userId": "u"}]});
@@ -130,7 +131,7 @@ on_every_database! {
         let acknowledge = |arguments: &[&str]| ran(&[&["signing-key", "acknowledge-rollback"], arguments].concat(), &environment);
         let unsure = acknowledge(&["--all"]);
         assert_eq!(unsure.0, Some(2), "{unsure:?}");
-        assert!(unsure.1.contains(&format!("signed, by the key's file: 10 entries, root {}", given_up.root)), "{unsure:?}");
+        assert!(unsure.1.contains(&format!("signed, according to the state file: 10 entries, root {}", given_up.root)), "{unsure:?}");
         assert!(unsure.1.contains("in the database now: 13 entries"), "{unsure:?}");
         tokio::time::sleep(Duration::from_secs(4)).await;
         assert_eq!(health(&service.url(""), PROOFS).await, NOT_SERVING);
@@ -203,14 +204,14 @@ on_every_database! {
         task.says(true).await;
         task.end().await;
         let remembered = std::fs::read(&state).expect("it remembers");
-        // The file alone, over an older log.
+        // Keeps the state file but restores an older log.
         put_back(database, &["organizations", "audit_logs"]).await;
         execute(database, "DELETE FROM checkpoints").await;
         let mut task = Task::start(&store, &ingest, &key_file);
         task.says(false).await;
         task.end().await;
         assert_eq!(std::fs::read(&state).expect("it is there"), remembered);
-        // None of both: nothing was signed, as far as anybody can tell.
+        // Without both, nothing shows that a checkpoint was ever signed.
         std::fs::remove_file(&state).expect("it is lost");
         let mut task = Task::start(&store, &ingest, &key_file);
         task.says(true).await;
@@ -218,7 +219,7 @@ on_every_database! {
         let checkpoint = signed(&store, "org").await.expect("a checkpoint");
         assert_eq!(checkpoint.size, 20);
         assert!(std::fs::read_to_string(&state).expect("it is there").contains(" 20 "));
-        // The database alone, though nothing contradicts it.
+        // With only the database, the signer stops, although nothing contradicts it.
         std::fs::remove_file(&state).expect("it is lost");
         append(&ingest, "org", 40, 1).await;
         let mut task = Task::start(&store, &ingest, &key_file);
@@ -252,8 +253,8 @@ on_every_database! {
         assert!(!state.exists());
         let (code, shown, told) = acknowledge(&["--all", "--yes"]);
         assert_eq!(code, Some(0), "{told}");
-        assert!(shown.contains(&format!("signed, by the database: 5 entries, root {}", before[0].root)), "{shown}");
-        assert!(told.contains("what the database says was signed is believed") && !told.contains("given up"), "{told}");
+        assert!(shown.contains(&format!("signed, according to the database: 5 entries, root {}", before[0].root)), "{shown}");
+        assert!(told.contains("the signed state in the database is accepted") && !told.contains("given up"), "{told}");
         let after = signed_up_to(&store, "org_a", 6).await;
         check_extends(&store, "org_a", &before[0]).await;
         assert_eq!((after.size, signed(&store, "org_b").await.as_ref()), (6, Some(&before[1])));
@@ -275,10 +276,10 @@ on_every_database! {
         let (code, shown, told) = ran(&["signing-key", "acknowledge-rollback", "--all", "--yes"], &environment);
         assert_eq!(code, Some(0), "{told}");
         assert!(shown.contains("none of the keys that it was signed with is in the key file"), "{shown}");
-        // The log says so itself.
+        // The log records the change itself.
         let checkpoint = signed_up_to(&store, "org", 4).await;
         task.says(true).await;
-        let keys = Keys::load(&other).expect("a key");
+        let keys = CheckpointKeys::load(&other).expect("a key");
         check_note(&checkpoint, &[verifier(&store, "org", keys.main().signing()).await]);
         assert_eq!(store.log_keys(&organization("org")).await.expect("read").iter().map(|key| key.seq).collect::<Vec<_>>(), [0, 4]);
         task.end().await;

@@ -1,4 +1,4 @@
-//! A new key: each log records it before it first signs, once, whatever happens in between.
+//! Key rotation: each log records a new key once before it first signs, whatever happens in between.
 
 use auditlog::domain::{Change, JsonText, ServiceEntry};
 use auditlog::store::HashedEntry;
@@ -11,11 +11,11 @@ use crate::schema::execute;
 const NAMES: [&str; 3] = ["org_a", "org_b", "org_c"];
 const OVERLAP: Duration = Duration::from_secs(60 * 60);
 
-fn rotate(key_file: &Path, overlap: Duration) -> Keys {
-    Keys::rotate(key_file, &Random::system(), Clock::system().now(), overlap).expect("a new key")
+fn rotate(key_file: &Path, overlap: Duration) -> CheckpointKeys {
+    CheckpointKeys::rotate(key_file, &Random::system(), Clock::system().now(), overlap).expect("a new key")
 }
 
-/// The entries of a log that tell of keys: their numbers, and what they introduce.
+/// The entries of a log that endorse keys: their sequence numbers and the endorsements.
 async fn introduced(store: &Store, name: &str) -> Vec<(i64, KeyEndorsement)> {
     let entries = store.sealed(&organization(name), 0, i64::MAX, 10_000).await.expect("read");
     let rotations = entries.into_iter().filter(|one| one.entry.content.id.as_str().starts_with("auditlog:rotation:"));
@@ -34,12 +34,12 @@ async fn introduced(store: &Store, name: &str) -> Vec<(i64, KeyEndorsement)> {
     rotations.map(told).collect()
 }
 
-/// Their numbers, and the keys.
+/// Their sequence numbers and keys.
 async fn recorded(store: &Store, name: &str) -> Vec<(i64, String)> {
     introduced(store, name).await.into_iter().map(|(seq, introduction)| (seq, introduction.key().text())).collect()
 }
 
-/// The signatures of a note.
+/// The number of signatures of a note.
 fn signatures(checkpoint: &SignedCheckpoint) -> usize {
     checkpoint.note.lines().filter(|line| line.starts_with('—')).count()
 }
@@ -49,7 +49,7 @@ on_every_database! {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let copy = copy_key(database, &key_file);
         let ingest = start(&store, Clock::system());
-        let old = Keys::load(&key_file).expect("a key");
+        let old = CheckpointKeys::load(&key_file).expect("a key");
         for name in NAMES {
             append(&ingest, name, 0, 5).await;
         }
@@ -61,7 +61,7 @@ on_every_database! {
         std::fs::copy(&key_file, &copy).expect("a copy");
         let mut seen = Vec::new();
         for name in NAMES {
-            // Also a log that does not grow by itself.
+            // Also a log that gets no entries.
             let first = until("a checkpoint by two keys", async || {
                 let checkpoint = signed(&store, name).await?;
                 seen.push((name, checkpoint.clone()));
@@ -78,7 +78,7 @@ on_every_database! {
             assert_eq!(first.size, 6);
         }
         assert!(seen.iter().all(|(_, one)| signatures(one) == if one.size < 6 { 1 } else { 2 }));
-        // A log that is new has both from its beginning, once each replica has looked at its file.
+        // A new log has both keys from its first checkpoint, after each replica has reread its key file.
         let mut number = 0;
         let new = until("a log that is new is signed by two keys", async || {
             let name = format!("org_new_{number}");
@@ -101,8 +101,9 @@ on_every_database! {
         append(&ingest, "org", 0, 3).await;
         let mut task = Task::start(&store, &ingest, &key_file);
         signed_up_to(&store, "org", 3).await;
-        // As whoever can write to the database would, with all hashes right, and signed by what they have.
-        let (own, theirs) = (Keys::load(&key_file).expect("a key"), Keys::load(&foreign).expect("a key"));
+        // An attacker with write access to the database adds an endorsement. All hashes are right, and the attacker's
+        // own key signs it.
+        let (own, theirs) = (CheckpointKeys::load(&key_file).expect("a key"), CheckpointKeys::load(&foreign).expect("a key"));
         let [known, unknown] = [&own, &theirs].map(|keys| keys.main().signing());
         let introduction = KeyEndorsement::sign(verifier(&store, "org", unknown).await, &[unknown]);
         let change = |field: &str, value: &str| {
@@ -116,7 +117,7 @@ on_every_database! {
         let catalogue = store.catalogue().await.expect("read");
         let entry = ServiceEntry::Rotation.about(&organization("org"), None, changes, &catalogue, &Random::system());
         recorder(ingest.clone())(organization("org"), entry.expect("an entry"), catalogue.into()).await.expect("written");
-        // Signing goes on: the entry is there, and says nothing to anybody.
+        // Signing continues: the entry exists, but nobody trusts it.
         let checkpoint = signed_up_to(&store, "org", 4).await;
         let known = verifier(&store, "org", known).await;
         check_note(&checkpoint, std::slice::from_ref(&known));
@@ -142,7 +143,7 @@ on_every_database! {
         assert_eq!(signatures(&alone), 1);
         check_note(&alone, &[verifier(&store, "org", new.main().signing()).await]);
         task.says(true).await;
-        // The next one takes what has ended out of the file.
+        // The next rotation removes expired keys from the file.
         assert_eq!(rotate(&key_file, OVERLAP).all().count(), 2);
         signed_up_to(&store, "org", 4).await;
         assert_eq!(recorded(&store, "org").await.len(), 2);
@@ -156,7 +157,7 @@ on_every_database! {
         signed_up_to(&store, "org", 3).await;
         task.end().await;
         let new = rotate(&key_file, OVERLAP);
-        // As if killed after the entry, after the key, and after the file.
+        // Like a kill after the entry, after the key, and after the state file.
         for undo in [
             "DELETE FROM log_keys WHERE seq > 0",
             "DELETE FROM checkpoints",

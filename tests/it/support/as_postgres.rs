@@ -1,11 +1,11 @@
-//! PostgreSQL's programs, and a user that may run them. The benchmarks use this file too.
+//! Finds PostgreSQL's programs and runs scripts as a user that may start them. The benchmarks use this file too.
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// `PG_BIN`, or the newest of Debian's.
+/// `PG_BIN`, or the newest version that Debian has installed.
 pub fn programs() -> Option<PathBuf> {
     if let Ok(named) = env::var("PG_BIN") {
         return Some(PathBuf::from(named));
@@ -22,7 +22,7 @@ pub fn programs() -> Option<PathBuf> {
     versions.pop().map(|(_, bin)| bin)
 }
 
-/// A shell that runs `script` as a user that PostgreSQL accepts.
+/// A shell that runs `script` as a user that PostgreSQL accepts, and that owns `directory`.
 pub fn as_postgres(script: &str, directory: &Path) -> Command {
     let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
     if is_root {

@@ -14,7 +14,7 @@ pub enum Backend {
     Postgres,
 }
 
-/// An empty database, gone with this value.
+/// An empty database. Dropping it deletes the directory.
 pub struct Database {
     pub backend: Backend,
     pub url: String,
@@ -23,7 +23,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// `None` without PostgreSQL, which is told.
+    /// `None` without PostgreSQL; a message says so.
     pub async fn fresh(backend: Backend) -> Option<Self> {
         let directory = tempfile::tempdir_in(temporary()).expect("a directory");
         let url = match backend {
@@ -33,7 +33,7 @@ impl Database {
         Some(Self { backend, url, directory })
     }
 
-    /// The database with its schema.
+    /// Opens the store, which creates the schema.
     pub async fn store(&self) -> Store {
         Store::open(&self.secret(), 10).await.expect("the database opens")
     }
@@ -43,7 +43,8 @@ impl Database {
     }
 }
 
-/// A transaction that holds the head of `organization`, made if it is not there, so that its writers wait.
+/// Opens a transaction that locks the head of `organization`, so that its writers wait. Creates the organization if
+/// needed.
 pub async fn hold_head(store: &Store, organization: &str) -> Append {
     let organization = OrganizationId::parse(organization).expect("an id");
     let holder = store.append().await.expect("a transaction");
@@ -51,7 +52,7 @@ pub async fn hold_head(store: &Store, organization: &str) -> Append {
     holder
 }
 
-/// On the build's disk, since /tmp may be small.
+/// A directory on the disk of the build, because /tmp may be small.
 pub fn temporary() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
 }

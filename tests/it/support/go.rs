@@ -1,10 +1,10 @@
-//! Go with golang.org/x/mod, as Debian has them.
+//! Runs Go with golang.org/x/mod, both from Debian packages.
 
 use std::process::Command;
 
 use super::process::program;
 
-/// Runs one of `tests/clients/go`; `None` without Go, which is told.
+/// A command that runs a program of `tests/clients/go`. `None` without Go; a message says so.
 pub fn go(source: &str) -> Option<Command> {
     let without_modules = ["GO111MODULE=off", "GOPATH=/usr/share/gocode", "go"];
     let check = [&without_modules[..], &["list", "golang.org/x/mod/sumdb/tlog"]].concat();

@@ -1,4 +1,4 @@
-//! Checkpoints that a test signs itself, and what a log's service told.
+//! Checkpoints that the test itself signs, and clients of the integrity service.
 
 use std::sync::Arc;
 
@@ -15,24 +15,24 @@ use tonic::transport::Channel;
 use super::{Backend, Database, Service};
 use crate::ingest::organization;
 
-/// What the logs of tests are called.
+/// The log name that tests use.
 pub const LOG_NAME: &str = "audit.example.com";
 
 fn signing_key() -> SigningKey {
     SigningKey::from_seed(&[7; 32]).expect("32 bytes")
 }
 
-/// Signs records of erasures with the key that signs the checkpoints.
+/// Signs erasure records with the key that signs the checkpoints.
 pub fn record_keys() -> LoadRecordKeys {
     Arc::new(|log_id, _| Ok(RecordKeys { origin: verifier_key(log_id).name().clone(), keys: vec![signing_key()] }))
 }
 
-/// What verifies the checkpoints of a log.
+/// The key that verifies the checkpoints of a log.
 pub fn verifier_key(log_id: &str) -> VerifierKey {
     signing_key().verifier(KeyName::parse(format!("{LOG_NAME}/{log_id}")).expect("a name"))
 }
 
-/// A signed checkpoint of any tree, and the key that verifies it.
+/// A signed checkpoint of a tree, and the key that verifies it.
 pub fn signed(log_id: &str, size: u64, root: Hash) -> (VerifierKey, String) {
     let verifier = verifier_key(log_id);
     let origin = verifier.name().clone();
@@ -41,12 +41,12 @@ pub fn signed(log_id: &str, size: u64, root: Hash) -> (VerifierKey, String) {
     (verifier, note)
 }
 
-/// Signs a checkpoint of the log as it was at `size`, now its last one.
+/// Signs a checkpoint of the log at `size` and stores it as the only one.
 pub async fn sign_at(database: &Database, service: &Service, name: &str, size: u64) {
     sign_in(database, &service.store, name, size).await;
 }
 
-/// The same of the log in `store`; gives the key that verifies it.
+/// Like [`sign_at`], for the log in `store`. Returns the key that verifies the checkpoint.
 pub async fn sign_in(database: &Database, store: &Store, name: &str, size: u64) -> VerifierKey {
     let log_id = store.log_head(&organization(name)).await.expect("read").expect("a log").log_id;
     let question = ProofRequest::root(size).expect("a size");
@@ -56,7 +56,7 @@ pub async fn sign_in(database: &Database, store: &Store, name: &str, size: u64) 
     let bytes = |bytes: &[u8]| literal(database, bytes);
     let text = verifier.text();
     let encoded = text.splitn(3, '+').nth(2).expect("a key");
-    // After the mark of its algorithm.
+    // Skips the algorithm byte.
     let public = bytes(&STANDARD.decode(encoded).expect("base64")[1..]);
     let connection = Connections::connect(&database.url).await.expect("the database accepts");
     for statement in [
@@ -70,7 +70,7 @@ pub async fn sign_in(database: &Database, store: &Store, name: &str, size: u64) 
     verifier
 }
 
-/// `bytes` in SQL.
+/// `bytes` as a SQL literal.
 pub fn literal(database: &Database, bytes: &[u8]) -> String {
     match database.backend {
         Backend::Sqlite => format!("x'{}'", hex(bytes)),
@@ -78,7 +78,7 @@ pub fn literal(database: &Database, bytes: &[u8]) -> String {
     }
 }
 
-/// A gRPC client that shows no key by itself.
+/// A gRPC client without an API key.
 pub async fn verifier(service: &Service) -> IntegrityServiceClient<Channel> {
     IntegrityServiceClient::connect(service.url("")).await.expect("the service accepts")
 }

@@ -1,4 +1,4 @@
-//! What the tests share: databases, services, processes, and the real trail.
+//! Shared helpers: databases, services, processes, and the sample trail.
 
 pub mod as_postgres;
 pub mod database;
@@ -16,7 +16,7 @@ pub use process::Process;
 pub use service::Service;
 pub use upstream::Upstream;
 
-/// Runs the same test on SQLite and on PostgreSQL, each with a fresh database.
+/// Defines each test twice: on SQLite and on PostgreSQL, each with a fresh database.
 macro_rules! on_every_database {
     ($($(#[$meta:meta])* async fn $name:ident($database:ident: &Database) $body:block)+) => {$(
         $(#[$meta])*
@@ -49,7 +49,7 @@ pub fn run<T>(test: impl Future<Output = T>) -> T {
         .block_on(test)
 }
 
-/// A line that the test harness does not capture.
+/// Prints a line that the test harness does not capture.
 pub fn say(line: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{line}");

@@ -1,5 +1,5 @@
-//! A PostgreSQL server for this run of the tests: its own directory and port, gone with the process.
-//! `AUDITLOG_TEST_POSTGRES=required` makes its absence an error.
+//! A PostgreSQL server for this test run, with its own directory and port. It stops with the process. With
+//! `AUDITLOG_TEST_POSTGRES=required`, a missing PostgreSQL is an error.
 
 use std::env;
 use std::fs;
@@ -16,7 +16,7 @@ use sea_orm::{ConnectionTrait, Database};
 use super::as_postgres::{as_postgres, programs};
 use super::say;
 
-/// Stops with its standard input, so also when this process is killed.
+/// A running server. It stops when its standard input closes, so also when this process is killed.
 pub struct Server {
     pub port: u16,
     log: PathBuf,
@@ -26,7 +26,7 @@ pub struct Server {
 static SERVER: OnceLock<Option<Server>> = OnceLock::new();
 static NAMES: AtomicU32 = AtomicU32::new(0);
 
-/// A new database's URL; `None` without PostgreSQL.
+/// The URL of a new database; `None` without PostgreSQL.
 pub async fn create_database() -> Option<String> {
     let port = tokio::task::spawn_blocking(|| SERVER.get_or_init(start_or_say).as_ref().map(|server| server.port));
     let server = format!("postgres://postgres@127.0.0.1:{}", port.await.expect("the server starts")?);
@@ -35,7 +35,7 @@ pub async fn create_database() -> Option<String> {
     Some(format!("{server}/{name}"))
 }
 
-/// Drops the database of a test that has passed: hundreds of them fill the disk.
+/// Drops the database of a test that has passed, because hundreds of databases would fill the disk.
 pub async fn drop_database(url: &str) {
     let (server, name) = url.rsplit_once('/').expect("a URL that ends with the database's name");
     administer(server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
@@ -47,13 +47,13 @@ async fn administer(server: &str, statement: &str) {
     administration.close().await.expect("the connection closes");
 }
 
-/// A server for what is done to all of a server, such as to make roles; `None` without PostgreSQL.
+/// A separate server for tests that change the whole server, for example its roles. `None` without PostgreSQL.
 pub fn own_server() -> Option<Server> {
     SERVER.get_or_init(start_or_say).as_ref()?;
     programs().map(|programs| start(&programs))
 }
 
-/// The server's log, whose messages begin with the name of their database and `=`.
+/// The server's log. Each message starts with the name of its database and `=`.
 pub fn log() -> &'static Path {
     &SERVER.get().and_then(Option::as_ref).expect("the server runs").log
 }
@@ -82,8 +82,8 @@ fn start(programs: &Path) -> Server {
     let directory = tempfile::Builder::new().prefix("auditlog-pg-").tempdir().expect("a directory").keep();
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
     let log = directory.join("log");
-    // Tests need no durability against a crash of the machine; synchronous_commit stays on. There is no Unix socket,
-    // whose path may not be as long as that of a directory.
+    // Tests do not need to survive a crash of the machine; synchronous_commit stays on. There is no Unix socket,
+    // because the path of the directory may be too long for one.
     let options = format!(
         "-p {port} -c unix_socket_directories= -h 127.0.0.1 -F -c full_page_writes=off -c max_connections=400 \
          -c log_line_prefix=%d="

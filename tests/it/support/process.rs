@@ -1,4 +1,4 @@
-//! The real binary.
+//! Runs the real `auditlog` binary.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use super::say;
 
-/// A running `auditlog serve`, `gateway` or `demo`, killed with this value.
+/// A running `auditlog serve`, `gateway` or `demo`. Dropping it kills the process.
 pub struct Process {
     pub child: Child,
     pub address: String,
-    /// What it logged before it listened.
+    /// The log lines up to the one that reports the address.
     pub said: Vec<String>,
-    /// What it logs after it listens.
+    /// The log lines after that.
     pub log: mpsc::Receiver<String>,
 }
 
-/// The binary, with nothing of the test's own configuration.
+/// The binary, without the test's own `AUDITLOG_*` variables.
 pub fn auditlog() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_auditlog"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"AUDITLOG_")) {
@@ -36,20 +36,20 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Exit code, standard output, standard error.
+/// Runs a command. Returns its exit code, standard output and standard error.
 pub fn ran(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
     let output = output(arguments, environment);
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-/// The most memory that process `id` ever held, in KiB; `None` once it has ended.
+/// The peak memory of process `id`, in KiB; `None` once the process has exited.
 pub fn high_water(id: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().trim_end_matches(" kB").parse().ok()
 }
 
-/// A key from `auditlog keys create`.
+/// Creates an API key with `auditlog keys create`.
 pub fn create_key(url: &str, arguments: &[&str]) -> String {
     let output = output([["keys", "create"].as_slice(), arguments].concat(), &[("AUDITLOG_DATABASE_URL", url)]);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -57,26 +57,26 @@ pub fn create_key(url: &str, arguments: &[&str]) -> String {
 }
 
 impl Process {
-    /// `auditlog serve` on a free port.
+    /// Starts `auditlog serve` on a free port.
     pub fn serve(url: &str) -> Self {
         Self::serve_with(url, &["--listen", "127.0.0.1:0"])
     }
 
-    /// `auditlog serve`, as `arguments` say.
+    /// Starts `auditlog serve` with `arguments`.
     pub fn serve_with(url: &str, arguments: &[&str]) -> Self {
         let mut command = auditlog();
         command.arg("serve").args(arguments).env("AUDITLOG_DATABASE_URL", url);
         Self::spawn(command)
     }
 
-    /// `auditlog gateway` on a free port.
+    /// Starts `auditlog gateway` on a free port.
     pub fn gateway(upstream: &str, arguments: &[&str]) -> Self {
         let mut command = auditlog();
         command.args(["gateway", "--listen", "127.0.0.1:0", "--upstream", upstream]).args(arguments);
         Self::spawn(command)
     }
 
-    /// Any command that logs where it listens.
+    /// Starts a command and waits until it logs its address.
     pub fn spawn(mut command: Command) -> Self {
         #[expect(clippy::zombie_processes, reason = "a process that does not listen fails the test")]
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
@@ -103,13 +103,13 @@ impl Process {
         format!("http://{}{path}", self.address)
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL and waits.
     pub fn kill(mut self) {
         self.child.kill().expect("it is killed");
         self.child.wait().expect("it ends");
     }
 
-    /// SIGTERM, and its exit code.
+    /// Sends SIGTERM and returns the exit code.
     pub fn terminate(mut self) -> Option<i32> {
         self.signal("TERM");
         self.child.wait().expect("it ends").code()
@@ -128,8 +128,8 @@ impl Drop for Process {
     }
 }
 
-/// The first of `programs` that `check` succeeds with. A missing one is told, and an error where
-/// `AUDITLOG_TEST_CLIENTS=required`.
+/// The first of `programs` for which `check` succeeds. If there is none, a message says so; with
+/// `AUDITLOG_TEST_CLIENTS=required` it is an error.
 pub fn program<'a>(programs: &[&'a str], check: &[&str]) -> Option<&'a str> {
     let works =
         |program: &&&str| Command::new(program).args(check).output().is_ok_and(|output| output.status.success());

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use auditlog::access::{Scope, create_key};
-use auditlog::app::{self, Options, Parts, Running, Serving};
+use auditlog::app::{self, Options, Running, ServiceParts, Serving};
 use auditlog::domain::{Clock, OrganizationId, Random};
 use auditlog::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use auditlog::grpc::pb::erasure_service_client::ErasureServiceClient;
@@ -15,7 +15,7 @@ use tonic::transport::Channel;
 
 use super::Database;
 
-/// A service, its database, and clients for it.
+/// A running service, its store, and an HTTP client.
 pub struct Service {
     pub running: Running,
     pub store: Store,
@@ -24,7 +24,7 @@ pub struct Service {
     random: Random,
 }
 
-/// What a REST call answered.
+/// The answer of a REST call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     pub status: u16,
@@ -36,7 +36,7 @@ pub fn options() -> Options {
     Options {
         serving: serving(),
         rest: true,
-        folds: true,
+        running_counts: true,
         queue: QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 },
         reads: 256,
         rate: std::num::NonZeroU32::new(1_000_000).expect("not 0"),
@@ -64,12 +64,12 @@ impl Service {
     pub async fn start_with(database: &Database, clock: Clock, options: Options) -> Self {
         let store = database.store().await;
         let random = Random::system();
-        let parts = Parts { store: store.clone(), clock: clock.clone(), random: random.clone() };
+        let parts = ServiceParts { store: store.clone(), clock: clock.clone(), random: random.clone() };
         let running = app::start(parts, options).await.expect("the service starts");
         Self { running, store, http: reqwest::Client::new(), clock, random }
     }
 
-    /// A new key; `None` for a service-wide one. Its organization is made.
+    /// Creates an API key, and its organization if needed. `None` makes a service-wide key.
     pub async fn key(&self, organization: Option<&str>, scopes: &[Scope]) -> String {
         let organization = organization.map(|id| OrganizationId::parse(id).expect("an id"));
         if let Some(organization) = &organization {
@@ -101,13 +101,13 @@ impl Service {
         Answer { status, body, text }
     }
 
-    /// A gRPC client that shows no key by itself.
+    /// A gRPC client without an API key.
     pub async fn grpc(&self) -> AuditLogServiceClient<Channel> {
         let client = AuditLogServiceClient::connect(self.url("")).await.expect("the service accepts");
         client.max_decoding_message_size(auditlog::grpc::MAX_RESPONSE).max_encoding_message_size(64 * 1024 * 1024)
     }
 
-    /// The same to erase with.
+    /// A gRPC client of the erasure service, without an API key.
     pub async fn erasures(&self) -> ErasureServiceClient<Channel> {
         ErasureServiceClient::connect(self.url("")).await.expect("the service accepts")
     }
@@ -117,7 +117,7 @@ impl Service {
     }
 }
 
-/// `message` with a key.
+/// `message` with an API key.
 pub fn with_key<T>(message: T, key: &str) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().expect("ASCII"));

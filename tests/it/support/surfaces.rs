@@ -1,4 +1,4 @@
-//! One request on every surface: REST in the service, REST in a gateway before it, and gRPC.
+//! Sends one request to every surface: REST of the service, REST of a gateway in front of it, and gRPC.
 
 use auditlog::app::{Limits, Serving, gateway};
 use auditlog::domain::{Clock, Random, end_of_span, start_of_span};
@@ -16,28 +16,28 @@ use tonic_types::StatusExt;
 use super::Service;
 use super::service::serving;
 
-/// A service, and a gateway before it.
+/// A service with a gateway in front of it.
 pub struct Surfaces {
     pub service: Service,
     gateway: auditlog::app::Running,
     http: reqwest::Client,
 }
 
-/// A request as REST has it.
+/// A REST request.
 #[derive(Debug, Clone)]
 pub struct Ask {
     pub method: Method,
-    /// With its query, encoded.
+    /// The path with its encoded query.
     pub path: String,
     pub headers: Vec<(&'static str, Vec<u8>)>,
     pub body: Vec<u8>,
 }
 
-/// An answer as REST gives it.
+/// A REST answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Told {
     pub status: u16,
-    /// Those that say something to a client.
+    /// The headers that matter to a client.
     pub headers: Vec<(&'static str, String)>,
     pub text: String,
     pub bytes: Vec<u8>,
@@ -73,7 +73,7 @@ impl Told {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("JSON: {}", self.text))
     }
 
-    /// The error's code, or `ok`.
+    /// The code of the error, or `ok`.
     pub fn code(&self) -> String {
         self.body()["error"]["code"].as_str().unwrap_or("ok").to_owned()
     }
@@ -84,15 +84,15 @@ impl Surfaces {
         Self::start_with(service, Limits::default()).await
     }
 
-    /// The same with these limits of the gateway.
+    /// Like [`Self::start`], with limits of the gateway.
     pub async fn start_with(service: Service, limits: Limits) -> Self {
         let upstream = Endpoint::from_shared(service.url("")).expect("a URL");
-        let parts = gateway::Parts { upstream, clock: Clock::system(), random: Random::system() };
+        let parts = gateway::GatewayParts { upstream, clock: Clock::system(), random: Random::system() };
         let gateway = gateway::start(parts, Serving { limits, ..serving() }).await.expect("the gateway starts");
         Self { service, gateway, http: reqwest::Client::new() }
     }
 
-    /// What the service's own REST surface answers, which the gateway must answer byte for byte.
+    /// Sends a request to the service and to the gateway. Returns the answer, which must be the same bytes on both.
     pub async fn rest(&self, ask: &Ask) -> Told {
         let direct = self.send(self.service.url(&ask.path), ask).await;
         let through = self.send(format!("http://{}{}", self.gateway.address, ask.path), ask).await;
@@ -104,7 +104,7 @@ impl Surfaces {
         format!("http://{}", self.gateway.address)
     }
 
-    /// Asks at `url` until it is refused for its number, and gives that answer.
+    /// Repeats a request at `url` until it is refused with status 429, and returns that answer.
     pub async fn refused(&self, url: &str, ask: &Ask) -> Told {
         for _ in 0..10_000 {
             let told = self.send(format!("{url}{}", ask.path), ask).await;
@@ -123,8 +123,8 @@ impl Surfaces {
         Told::read(request.body(ask.body.clone()).send().await.expect("an answer")).await
     }
 
-    /// What gRPC answers to the same, as the text that REST makes of it, or the code of its error.
-    /// `None` where gRPC cannot ask it: a parameter that there is not, a date that is none.
+    /// The gRPC answer to the same request, as REST formats it, or the code of the error. `None` if gRPC cannot express
+    /// the request, for example an unknown parameter or an invalid date.
     pub async fn grpc(&self, path: &str, key: &str) -> Option<Result<String, String>> {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let decode = |text: &str| {
@@ -174,7 +174,7 @@ impl Surfaces {
         }))
     }
 
-    /// What gRPC answers to the entries of a REST body. `None` for a body that is none.
+    /// The gRPC answer to the entries of a REST body. `None` for an invalid body.
     pub async fn grpc_write(&self, organization: &str, key: &str, body: &[u8]) -> Option<Result<Value, Status>> {
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -182,7 +182,7 @@ impl Surfaces {
             #[serde(borrow)]
             audit_logs: Vec<&'a RawValue>,
         }
-        // serde would take an array as well.
+        // serde would accept an array as well.
         let Body { audit_logs } = serde_json::from_slice(body).ok().filter(|_| body.starts_with(b"{"))?;
         let input = |entry: &RawValue| Some(auditlog::rest::body::entry(entry.get()).ok()?.1);
         let audit_logs = audit_logs.into_iter().map(input).collect::<Option<Vec<_>>>()?;
@@ -199,13 +199,13 @@ impl Surfaces {
     }
 }
 
-/// The code that REST calls by the same name.
+/// The REST code of a gRPC error.
 pub fn code(status: Status) -> String {
     let details = status.get_details_error_info();
     details.unwrap_or_else(|| panic!("{status:?} has an ErrorInfo")).reason.to_lowercase()
 }
 
-/// A list with REST's parameters; `None` where it has no field for one of them.
+/// A gRPC list request with REST's parameters. `None` if a parameter has no gRPC field.
 fn list(pairs: &[(String, String)]) -> Option<pb::ListAuditLogsRequest> {
     let (mut list, mut filter) = (pb::ListAuditLogsRequest::default(), pb::AuditLogFilter::default());
     for (name, value) in pairs {
@@ -236,7 +236,7 @@ fn list(pairs: &[(String, String)]) -> Option<pb::ListAuditLogsRequest> {
             return None;
         }
     }
-    // A range in REST covers something; in gRPC it may be empty.
+    // A REST range is never empty; a gRPC range may be.
     let is_empty = filter
         .start_time
         .zip(filter.end_time)
@@ -245,7 +245,7 @@ fn list(pairs: &[(String, String)]) -> Option<pb::ListAuditLogsRequest> {
     (!is_empty).then_some(list)
 }
 
-/// A number as REST writes it.
+/// Parses a number in the form that REST accepts.
 fn plain<N: std::str::FromStr>(text: &str) -> Option<N> {
     text.parse().ok().filter(|_| !text.starts_with('+'))
 }
@@ -263,7 +263,7 @@ fn history(list: pb::ListAuditLogsRequest, segment: &str, resource_id: &str) -> 
     }
 }
 
-/// Each of `entries` as REST shows it.
+/// Each entry in the JSON form of REST.
 fn lines_of(entries: &[pb::AuditLog]) -> Vec<String> {
     let text = String::from_utf8(lines(entries, Form::Documented).expect("JSON values")).expect("UTF-8");
     text.lines().map(str::to_owned).collect()

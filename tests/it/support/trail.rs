@@ -1,4 +1,4 @@
-//! The real trail: 80,403 entries, and a database of each kind that holds them.
+//! The sample trail of 80,403 entries, and a database of each kind that contains it.
 
 use std::fs;
 use std::io::Read;
@@ -21,7 +21,7 @@ pub fn path() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/browser-compat-history.ndjson.gz")
 }
 
-/// Its lines.
+/// The lines of the trail.
 pub fn lines() -> &'static [String] {
     static LINES: OnceLock<Vec<String>> = OnceLock::new();
     LINES.get_or_init(|| {
@@ -32,8 +32,7 @@ pub fn lines() -> &'static [String] {
     })
 }
 
-/// The database of `backend` with the whole trail, imported once for all tests; `None` without
-/// PostgreSQL.
+/// The database of `backend` with the whole trail, imported once for all tests. `None` without PostgreSQL.
 pub async fn database(backend: Backend) -> Option<&'static Database> {
     static SQLITE: OnceCell<Option<Database>> = OnceCell::const_new();
     static POSTGRES: OnceCell<Option<Database>> = OnceCell::const_new();
@@ -44,7 +43,7 @@ pub async fn database(backend: Backend) -> Option<&'static Database> {
     let import = || async {
         let mut database = Database::fresh(backend).await?;
         if backend == Backend::Sqlite {
-            // A static is never dropped, so the directory must have a name that the next run clears.
+            // A static is never dropped, so the directory needs a fixed name that the next run can delete.
             let kept = super::database::temporary().join("trail");
             let _ = fs::remove_dir_all(&kept);
             fs::create_dir_all(&kept).expect("a directory");
@@ -56,7 +55,7 @@ pub async fn database(backend: Backend) -> Option<&'static Database> {
     cell.get_or_init(import).await.as_ref()
 }
 
-/// Imports the trail while the service is killed in the middle, restarted, and fed again.
+/// Imports the trail. Kills the service in the middle, restarts it and repeats the import.
 fn import_through_a_kill(url: &str) {
     let key = create_key(url, &["--organization", ORGANIZATION, "--scope", "read", "--scope", "write"]);
     let service = Process::serve(url);
@@ -78,7 +77,7 @@ fn import_through_a_kill(url: &str) {
     import.kill().expect("the import can be killed, which it need not be");
     import.wait().expect("the import ends");
     let service = Process::serve(url);
-    // The killed service's last commit may still be on its way through PostgreSQL.
+    // PostgreSQL may still be processing the last commit of the killed service.
     let mut before = stored(&service, &key);
     loop {
         std::thread::sleep(Duration::from_millis(300));

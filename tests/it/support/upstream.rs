@@ -1,5 +1,4 @@
-//! A gRPC service that remembers what it was sent and fails as often as a test says, for the gateway to stand
-//! before.
+//! A gRPC service behind a gateway. It records each call and returns the errors that a test gives it.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -15,14 +14,14 @@ use tonic::{Request, Response, Status};
 
 type Outcome<T> = Result<Response<T>, Status>;
 
-/// What a call brought.
+/// The recorded part of a call.
 pub struct Seen {
     pub metadata: MetadataMap,
-    /// Of a write's entries.
+    /// The ids of a write's entries.
     pub ids: Vec<String>,
 }
 
-/// Clones are the same service.
+/// Clones share the recorded calls and the errors.
 #[derive(Clone, Default)]
 pub struct Upstream {
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -30,7 +29,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Serves on a port of its own until the test ends. The first calls get `failures`, one each.
+    /// Serves on its own port until the test ends. Each of the first calls gets one of `failures`.
     pub async fn start(failures: impl IntoIterator<Item = Status>) -> (Self, String) {
         let upstream = Self { failures: Arc::new(Mutex::new(failures.into_iter().collect())), ..Self::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -41,7 +40,7 @@ impl Upstream {
         (upstream, url)
     }
 
-    /// What came since this was last asked.
+    /// The calls since the last call of this function.
     pub fn seen(&self) -> Vec<Seen> {
         std::mem::take(&mut self.seen.lock().expect("no panic"))
     }

@@ -1,5 +1,4 @@
-//! Whose records of erasures are believed: those that a key of the log has signed, whatever somebody writes to the
-//! database.
+//! Only erasure records that a key of the log has signed are believed, whatever somebody writes to the database.
 
 use std::time::Duration;
 
@@ -7,7 +6,7 @@ use auditlog::app::record_keys;
 use auditlog::domain::{Clock, ErasureReason, Group, Random, Seq, entry_values, leaf_hash};
 use auditlog::ingest::{Eraser, Erasure, Target};
 use auditlog::metrics::Metrics;
-use auditlog::signer::{Keys, Signing};
+use auditlog::signer::{CheckpointKeys, Signing};
 use auditlog::store::{HashedEntry, Store};
 use auditlog_verify::merkle::{ErasureRecord, GroupHash, SigningKey, VerifierKey, group_hashes};
 use serde_json::{Value, json};
@@ -23,13 +22,13 @@ use crate::support::{Backend, Database, Process, on_every_database};
 
 const WHY: [&str; 3] = ["--reason", "asked for", "--yes"];
 
-/// Somebody who can write to the database, and knows all that it has.
+/// An attacker who can write to the database and knows all of its content.
 struct Forger<'a> {
     database: &'a Database,
     store: Store,
 }
 
-/// A change of the service.
+/// A change of an entry, with a new value only.
 fn change(field: &str, text: &str) -> Value {
     json!({ "field": field, "oldValue": null, "newValue": text })
 }
@@ -47,7 +46,7 @@ impl<'a> Forger<'a> {
         self.store.sealed(&organization(ORGANIZATION), seq - 1, seq, 1).await.expect("read").remove(0)
     }
 
-    /// The name and the new value of the changes of an entry.
+    /// The names and new values of an entry's changes.
     async fn changes(&self, seq: Seq) -> Vec<(String, String)> {
         let sealed = self.entry(seq).await;
         let text = |json: &str| serde_json::from_str(json).expect("a string");
@@ -59,13 +58,13 @@ impl<'a> Forger<'a> {
         self.store.log_head(&organization(ORGANIZATION)).await.expect("read").expect("a log").log_id
     }
 
-    /// What verifies `key` in this log.
+    /// The verifier key of `key` in this log.
     async fn verifier(&self, key: &SigningKey) -> VerifierKey {
         let name: auditlog_verify::merkle::LogName = LOG_NAME.parse().expect("a name");
         key.verifier(name.origin(&self.log_id().await).expect("an origin"))
     }
 
-    /// The hash of the content of an entry.
+    /// The hash of an entry's content.
     async fn content_hash(&self, seq: Seq) -> GroupHash {
         let HashedEntry { entry, salts, leaf: _ } = self.entry(seq).await;
         let catalogue = self.store.catalogue().await.expect("read");
@@ -74,8 +73,8 @@ impl<'a> Forger<'a> {
         group_hashes(&entry_values(&entry, resource_type, action), &salts)[2]
     }
 
-    /// Takes the content of `victim` away as an erasure would, and appends a record of it with these changes and the id
-    /// that ends with `id`, which is else like the entry `like`. Hashes, tree and head become what they should be.
+    /// Removes the content of `victim` like an erasure, and appends a record with `changes` and an id that ends with
+    /// `id`. The record is otherwise a copy of the entry `like`. Hashes, tree and head are made consistent.
     async fn forge(&self, victim: Seq, hash: GroupHash, like: Seq, id: &str, changes: &[Value]) -> Seq {
         let head = self.store.log_head(&organization(ORGANIZATION)).await.expect("read").expect("a log");
         let seq = head.edge.size() as Seq + 1;
@@ -106,7 +105,7 @@ impl<'a> Forger<'a> {
         seq
     }
 
-    /// What a record of the erasure of `victim` says that [`Forger::attack`] writes.
+    /// The erasure record that [`Forger::attack`] writes for `victim`.
     async fn record(&self, victim: Seq, id: &str) -> ErasureRecord {
         ErasureRecord {
             id: format!("auditlog:erasure:0194858f-5b6a-7cc3-8f5e-{id}"),
@@ -116,7 +115,7 @@ impl<'a> Forger<'a> {
         }
     }
 
-    /// Forges the erasure of `victim`, with these signature lines, and waits until the service has signed the tree.
+    /// Forges the erasure of `victim` with these signature lines, and waits until the service has signed the tree.
     async fn attack(&self, victim: Seq, like: Seq, id: &str, lines: Option<&str>) {
         let hash = self.content_hash(victim).await;
         let erased = change(&format!("erased.{victim}.content"), &hash.0.to_string());
@@ -125,7 +124,7 @@ impl<'a> Forger<'a> {
         self.signed(self.forge(victim, hash, like, id, &changes).await).await;
     }
 
-    /// Gives the last entry the hash of what it says, and the log the tree that ends with it.
+    /// Recomputes the hash of the last entry, and the tree that ends with it.
     async fn seal(&self, seq: Seq) {
         let HashedEntry { entry, salts, .. } = self.entry(seq).await;
         let catalogue = self.store.catalogue().await.expect("read");
@@ -141,7 +140,7 @@ impl<'a> Forger<'a> {
         self.sql(&format!("UPDATE organizations SET head_seq = {seq}, edge = {edge}, root = {root}")).await;
     }
 
-    /// Waits until the service has signed the entry `seq`.
+    /// Waits until the service has signed a tree that contains the entry `seq`.
     async fn signed(&self, seq: Seq) {
         crate::signer::until("the forged tree is signed", async || {
             let checkpoint = self.store.checkpoint(&organization(ORGANIZATION)).await.expect("read");
@@ -151,12 +150,12 @@ impl<'a> Forger<'a> {
     }
 }
 
-/// The keys of the test's service.
-fn own_keys(database: &Database) -> Keys {
-    Keys::load(signing_key(database).as_ref()).expect("a key")
+/// The signing keys of the test's service.
+fn own_keys(database: &Database) -> CheckpointKeys {
+    CheckpointKeys::load(signing_key(database).as_ref()).expect("a key")
 }
 
-/// An eraser in this process, which signs with the keys of the test's service.
+/// An eraser in this process, with the keys of the test's service.
 fn eraser(database: &Database, store: &Store) -> Eraser {
     let signing = Signing { key_file: signing_key(database).into(), log_name: LOG_NAME.parse().expect("a name") };
     let keys = record_keys(signing, Clock::system());
@@ -169,7 +168,7 @@ fn verdict(signed: &Signed<'_>, arguments: &[&str]) -> (Option<i32>, Value) {
     (code, serde_json::from_str(&verdict).unwrap_or_else(|_| panic!("{verdict}{told}")))
 }
 
-/// That `victim` is found to be removed, because of what `why` says of its record.
+/// Asserts that `victim` is found to be removed, because of `why` in its record.
 fn assert_removed(signed: &Signed<'_>, key: &str, victim: Seq, refused: u64, why: &str) {
     let (code, found) = verdict(signed, &["--public-key", key]);
     assert_eq!(
@@ -198,30 +197,30 @@ on_every_database! {
         assert_eq!((code, &found["erased"], &found["erasedBy"]), (Some(0), &2.into(), &counts));
         let (honest, stranger) = (forger.changes(9).await, SigningKey::from_seed(&[9; 32]).expect("32 bytes"));
         assert_eq!(honest.iter().map(|(field, _)| field.as_str()).collect::<Vec<_>>(), ["reason", "erased.8.actor", "erased.8.content", "signatures"]);
-        // Each of an earlier entry, so that it is the first one to be found.
+        // Each attack uses an earlier entry, so that the verifier finds it first.
         forger.attack(7, 9, "000000000001", None).await;
         assert_removed(&signed, &key, 7, 1, "entry 10 records its erasure, and no key of the log has signed that");
         // The signature of another record.
         let is_forged = "its signature is not that of its key for what it says";
         forger.attack(6, 9, "000000000002", Some(&honest[3].1)).await;
         assert_removed(&signed, &key, 6, 2, is_forged);
-        // All of another record, and more.
+        // All changes of another record, and one more.
         let hash = forger.content_hash(5).await;
         let mut all: Vec<_> = honest.iter().map(|(field, text)| change(field, text)).collect();
         all.insert(3, change("erased.5.content", &hash.0.to_string()));
         forger.signed(forger.forge(5, hash, 9, "000000000003", &all).await).await;
         assert_removed(&signed, &key, 5, 3, is_forged);
-        // By a key of their own, under the log's name.
+        // The attacker's own key, under the log's name.
         let lines = forger.record(4, "000000000004").await.sign(public.name(), &[&stranger]);
         forger.attack(4, 9, "000000000004", Some(&lines)).await;
         let by = format!("is signed by {}, which is not believed", forger.verifier(&stranger).await.short());
         assert_removed(&signed, &key, 4, 4, &by);
-        // The database says that the log has no keys and no checkpoints.
+        // Makes the database claim that the log has no keys and no checkpoints.
         forger.sql("DELETE FROM log_keys").await;
         forger.sql("DELETE FROM checkpoints").await;
         forger.attack(3, 9, "000000000005", None).await;
         assert_removed(&signed, &key, 3, 5, "no key of the log has signed that");
-        // The same record, as the service's key has signed it in another log.
+        // The same record, signed by the service's key for another log.
         let elsewhere = LOG_NAME.parse::<auditlog_verify::merkle::LogName>().expect("a name").origin(&"0".repeat(32)).expect("one");
         let lines = forger.record(2, "000000000006").await.sign(&elsewhere, &[own_keys(database).main().signing()]);
         forger.attack(2, 9, "000000000006", Some(&lines)).await;
@@ -258,7 +257,7 @@ on_every_database! {
         }
         let signed = Signed { database, service: serve(database), key: api_key };
         forger.signed(11).await;
-        // The last edit is of a record that says nothing of entry 5 any more.
+        // After the last edit, no record names entry 5.
         let (code, found) = verdict(&signed, &["--public-key", &key]);
         assert_eq!((code, &found["kind"], &found["firstEntry"]), (Some(1), &"removed without record".into(), &5.into()), "{found}");
         assert!(found["message"].as_str().is_some_and(|why| why.contains("no later entry records with its hash")), "{found}");
@@ -295,11 +294,11 @@ on_every_database! {
         }
         let (code, found) = verdict(&signed, &[&["--public-key", &old], &remember[..]].concat());
         assert_eq!(code, Some(0), "{found}");
-        // Who knows only the new key is told that the old one is lacking, and may be given both.
+        // A verifier with only the new key learns that the old one is missing, and can then be given both.
         let (code, found) = verdict(&signed, &["--public-key", &new]);
         assert_eq!((code, &found["kind"], &found["firstEntry"]), (Some(1), &"removed without record".into(), &1.into()), "{found}");
         assert!(found["message"].as_str().is_some_and(|why| why.contains("a former key of the log has to be given, too")), "{found}");
-        // Once the old key is gone, a state still knows that it was one; so does whoever believes what is told.
+        // After the old key is gone, a state still remembers it. So does a verifier that trusts the first key.
         let keys = std::fs::read_to_string(&file).expect("keys");
         let kept: String = keys.lines().filter(|line| !line.contains(" until ")).map(|line| format!("{line}\n")).collect();
         std::fs::write(&file, kept).expect("the file");
@@ -318,7 +317,7 @@ on_every_database! {
         assert_eq!((code, &found["erasedBy"]), (Some(0), &counts(2, 1)));
         let (code, found) = verdict(&signed, &["--trust-first-key"]);
         assert_eq!((code, &found["erasedBy"]), (Some(0), &counts(2, 1)), "{found}");
-        // All of it, in words.
+        // The same in the text output.
         let (_, told, listed) = signed.run(&[&["verify", "--verbose"], &remember[..]].concat());
         assert!(told.contains("; 3 groups of values were properly erased, 1 with records signed by another key of the log"), "{told}");
         assert!(listed.contains("properly erased: content of entry 1, by entry 9, signed by another key of the log\n"), "{listed}");
@@ -335,7 +334,7 @@ on_every_database! {
         assert_eq!(erase(&service, 1).0, Some(0));
         let forger = Forger::of(database).await;
         assert_eq!(forger.changes(6).await.len(), 3, "a log without keys has records without signatures");
-        // With keys, before the first checkpoint: the record is signed by the key that will sign it.
+        // With keys but before the first checkpoint, the record is signed by the key that will sign the checkpoint.
         let file = signing_key(database);
         let (code, _, told) = ran(&["signing-key", "create"], &[("AUDITLOG_SIGNING_KEY", &file)]);
         assert_eq!(code, Some(0), "{told}");
@@ -355,7 +354,7 @@ on_every_database! {
         assert_eq!((code, &found["erasedBy"], &found["size"]), (Some(0), &counts, &8.into()), "{found}");
         let (_, told, _) = signed.run(&["verify", "--public-key", &first[0].1]);
         assert!(told.contains("; 3 groups of values were properly erased, 2 with records not signed, before the log had keys"), "{told}");
-        // The service without a key erases no longer, whatever the database says of keys.
+        // A service without a key refuses to erase, whatever the database says about keys.
         for is_told in [true, false] {
             if !is_told {
                 forger.sql("DELETE FROM log_keys").await;
@@ -367,7 +366,7 @@ on_every_database! {
                 assert!(told.contains("This log is signed, and this service has no key of it"), "{told}");
             }
         }
-        // From now on a record needs a signature, also where the log seems to have no keys.
+        // From now on, a record needs a signature, even if the database lists no keys of the log.
         forger.sql("DELETE FROM checkpoints").await;
         forger.attack(4, 6, "000000000001", None).await;
         assert_removed(&signed, &first[0].1, 4, 1, "no key of the log has signed that");

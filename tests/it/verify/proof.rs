@@ -1,5 +1,5 @@
-//! `auditlog prove` and `auditlog verify-proof`: true files, forged files, and the verdicts of a verifier in Python that
-//! was written from docs/verifying.md and docs/LEAF_FORMAT.md.
+//! `auditlog prove` and `auditlog verify-proof`: valid and forged files. A second verifier, written in Python from
+//! docs/verifying.md and docs/LEAF_FORMAT.md, must agree.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -35,7 +35,7 @@ fn prove(verified: &Verified<'_>, seq: usize, redact: &str) -> String {
     proof
 }
 
-/// The exit code and what is printed for a proof on standard input.
+/// Verifies a proof from standard input. Returns the exit code and the output.
 fn verdict(proof: &[u8], key: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let mut child = auditlog()
         .args(["verify-proof", "-", "--public-key", key])
@@ -61,14 +61,14 @@ fn with_extra(proof: &str, extra: &Value) -> String {
     proof.replacen(line, &format!("extra {}", STANDARD.encode(extra.to_string())), 1)
 }
 
-/// `proof` with its extra edited.
+/// `proof` with its extra data edited.
 fn edited(proof: &str, edit: impl FnOnce(&mut Value)) -> String {
     let mut edited = extra(proof);
     edit(&mut edited);
     with_extra(proof, &edited)
 }
 
-/// What is no proof any more, or one of another thing; each with a name.
+/// Forged proofs, and proofs of other entries, each with a name.
 fn forged(proof: &str, other: &str) -> Vec<(String, String)> {
     let lines: Vec<_> = proof.lines().collect();
     let joined = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
@@ -77,7 +77,7 @@ fn forged(proof: &str, other: &str) -> Vec<(String, String)> {
         let at = place + 1;
         let mut with = |name: &str, lines: Vec<&str>| forged.push((format!("line {at} {name}"), joined(&lines)));
         with("dropped", [&lines[..place], &lines[place + 1..]].concat());
-        // Who signs twice signs.
+        // A duplicate of the last line, a signature, is still valid.
         if at < lines.len() {
             with("twice", [&lines[..=place], &lines[place..]].concat());
         }
@@ -98,7 +98,7 @@ fn forged(proof: &str, other: &str) -> Vec<(String, String)> {
             swapped.swap(place - 1, place);
             with("exchanged with the one before", swapped);
         }
-        // Of another entry's proof, in the same tree or not.
+        // A line of another entry's proof.
         if let Some(theirs) = other.lines().nth(place).filter(|theirs| theirs != line) {
             with("of another proof", [&lines[..place], &[theirs], &lines[place + 1..]].concat());
         }
@@ -110,7 +110,7 @@ fn forged(proof: &str, other: &str) -> Vec<(String, String)> {
     forged
 }
 
-/// With another leaf.
+/// Proofs with a changed leaf.
 fn forged_leaves(proof: &str) -> Vec<(String, String)> {
     let mut forged = Vec::new();
     let leaf = text(&STANDARD.decode(extra(proof)["leaf"].as_str().expect("base64")).expect("base64"));
@@ -180,7 +180,7 @@ fn forged_extras(proof: &str) -> Vec<(String, String)> {
     forged
 }
 
-/// Entries from all over the trail are proved, and are what the trail says.
+/// Proves random entries of the trail and compares the result with the trail.
 pub fn prove_some_of_the_trail(verified: &Verified<'_>) {
     let seed: u64 = std::env::var("AUDITLOG_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(17);
     let mut random = StdRng::seed_from_u64(seed);
@@ -195,7 +195,7 @@ pub fn prove_some_of_the_trail(verified: &Verified<'_>) {
     }
 }
 
-/// A proof whose leaf, tree and signature are right, of groups with just these fields.
+/// A proof with a valid leaf, tree and signature, for groups of exactly these fields.
 fn made_of(groups: [&[(&str, &str)]; 3]) -> String {
     let log_id = "0123456789abcdef0123456789abcdef";
     let groups = groups.map(|fields| {
@@ -220,7 +220,7 @@ const FACTS: [(&str, &str); 5] = [
 const CHANGE: [(&str, &str); 3] =
     [("changes.0.field", ""), ("changes.0.oldValue", "null"), ("changes.0.newValue", "1")];
 
-/// Groups that no entry has, whatever leaf was made of them.
+/// Groups that no entry can have, although their leaf is valid.
 fn no_groups() -> Vec<(&'static str, String)> {
     let facts = |fields: &[(&str, &str)]| made_of([fields, &[], &[]]);
     let actor = |fields: &[(&str, &str)]| made_of([&FACTS, fields, &[]]);
@@ -288,7 +288,7 @@ fn groups_that_no_entry_has_are_refused_here_and_in_python() {
     assert_eq!(verdicts, (0..proofs.len()).map(|place| place < is_true).collect::<Vec<_>>());
 }
 
-/// The verdicts of the verifier in Python; `None` without it, or without what checks Ed25519 for it.
+/// The verdicts of the Python verifier. `None` without Python, or without openssl to check Ed25519.
 fn by_python(proofs: &[String], key: &str, directory: &std::path::Path) -> Option<Vec<bool>> {
     let python = program(&["python3", "/usr/bin/python3"], &["-c", "import hashlib"])?;
     program(&["openssl"], &["list", "-public-key-algorithms"])?;
@@ -312,7 +312,7 @@ on_every_database! {
             assert_eq!(code, Some(0), "{told}");
             let first = format!("verified: entry {seq} of {}, whose signed checkpoint has 600 entries", verified.public.name());
             assert_eq!(told.lines().next(), Some(first.as_str()));
-            // All that the trail says of it.
+            // The proof contains all values of the trail.
             let (code, told) = verdict(proof.as_bytes(), &key, &["--json"]);
             let told: Value = serde_json::from_str(&told).expect("JSON");
             let line: Value = serde_json::from_str(&lines()[seq - 1]).expect("JSON");
@@ -329,13 +329,13 @@ on_every_database! {
         for group in ["actor", "content"] {
             assert!(told.contains(&format!("\n{group}: not in the proof (redacted or erased)")), "{told}");
         }
-        // A file, which is not written twice.
+        // An existing file is not overwritten.
         let (file, id) = (verified.file("proof"), id(ENTRY));
         let arguments = ["prove", &id, "--public-key", &key, "--output", &file];
         assert_eq!(verified.run(&arguments).0, Some(0));
         assert_eq!(fs::read_to_string(&file).expect("the file"), prove(&verified, ENTRY, ""));
         let (code, _, stderr) = verified.run(&arguments);
-        assert!(code == Some(1) && stderr.contains("is there already; name another --output"), "{stderr}");
+        assert!(code == Some(1) && stderr.contains("already exists; choose another --output"), "{stderr}");
         assert_eq!(ran(&["verify-proof", &file, "--public-key", &key], &[]).0, Some(0));
         let (code, _, stderr) = ran(&["verify-proof", "nowhere", "--public-key", &key], &[]);
         assert!(code == Some(3) && stderr.contains("cannot read nowhere"), "{stderr}");
@@ -349,7 +349,7 @@ on_every_database! {
         let verified = Verified::with(database, ENTRIES).await;
         let key = verified.public.text();
         let (proof, other) = (prove(&verified, ENTRY, ""), prove(&verified, ENTRY + 2, ""));
-        // The same entry in a larger tree is proved as well.
+        // A proof of the same entry in a larger tree is valid, too.
         verified.import(ENTRIES..ENTRIES + 50);
         verified.sign(ENTRIES as u64 + 50).await;
         let later = prove(&verified, ENTRY, "");

@@ -1,4 +1,4 @@
-//! `auditlog verify` beside a service that signs: keys that change, and erasures meanwhile.
+//! `auditlog verify` against a service that signs: key rotation, and erasures in between.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::support::{Backend, Database, Process, on_every_database};
 
 pub const LOG_NAME: &str = "audit.example.com";
 
-/// A service that signs, and a key to write, verify and erase with.
+/// A service that signs, and an API key to write, verify and erase.
 pub struct Signed<'a> {
     pub database: &'a Database,
     pub service: Process,
@@ -34,7 +34,7 @@ impl<'a> Signed<'a> {
         run(&self.service.url(""), &self.key, command)
     }
 
-    /// Verifies until a checkpoint of `size` entries is; the verdict, and what was told beside it.
+    /// Repeats the verification until the checkpoint has `size` entries. Returns the verdict and standard error.
     pub async fn verified(&self, size: u64, arguments: &[&str]) -> (Value, String) {
         let begun = Instant::now();
         loop {
@@ -45,7 +45,7 @@ impl<'a> Signed<'a> {
                     return (verdict, told);
                 }
             } else {
-                // Before the first checkpoint.
+                // There is no checkpoint yet.
                 assert!(code == Some(3), "{verdict}{told}");
             }
             assert!(begun.elapsed() < Duration::from_secs(20), "in vain: {verdict}{told}");
@@ -88,26 +88,26 @@ on_every_database! {
         let (state, missed) = (database.directory.path().join("state"), database.directory.path().join("missed"));
         let remember = ["--state", state.to_str().expect("UTF-8")];
         let (_, told) = signed.verified(300, &[&remember[..], &["--trust-first-key"]].concat()).await;
-        assert!(told.contains("believing the key that the service tells, which nobody vouches for: audit.example.com/"), "{told}");
+        assert!(told.contains("trusting the key that the service reports, without any other evidence: audit.example.com/"), "{told}");
         fs::copy(&state, &missed).expect("a copy");
         let file = signing_key(database);
         let (code, _, stderr) = ran(&["signing-key", "rotate", "--overlap", "1d"], &[("AUDITLOG_SIGNING_KEY", &file)]);
         assert_eq!(code, Some(0), "{stderr}");
-        // With the entry that tells of the key.
+        // One more entry, which announces the new key.
         signed.verified(301, &remember).await;
         let both = keys_in(&state);
         assert_eq!((both.len(), &both[..1]), (2, &keys_in(&missed)[..]));
-        // The old one's time is over.
+        // The overlap of the old key ends.
         let kept: String = fs::read_to_string(&file).expect("keys").lines().filter(|line| !line.contains(" until ")).map(|line| format!("{line}\n")).collect();
         fs::write(&file, kept).expect("the file");
         tokio::time::sleep(Duration::from_secs(4)).await;
         signed.import(300..310);
         signed.verified(311, &remember).await;
         assert_eq!(keys_in(&state), both[1..]);
-        // Who trusts whatever is told trusts the key that signs now, and not the oldest.
+        // With `--trust-first-key`, the verifier trusts the key that signs now, not the oldest one.
         let (_, told) = signed.verified(311, &["--trust-first-key"]).await;
         assert!(told.contains(&both[1]), "{told}");
-        // Who was not there then believes it from somebody else alone.
+        // A verifier that missed the rotation needs the new key from elsewhere.
         let late = ["verify", "--state", missed.to_str().expect("UTF-8")];
         let (code, verdict, _) = signed.run(&late);
         assert_eq!(code, Some(1));

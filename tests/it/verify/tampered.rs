@@ -1,4 +1,4 @@
-//! Tampering by hand with SQL: each is caught, and named.
+//! Tampering with SQL: the verifier detects and names each change.
 
 use std::time::Duration;
 
@@ -20,20 +20,20 @@ const SEALED: &str =
     "its leaf is not the one that was signed for, though the hash stored for it is that of what it says";
 const TABLES: [&str; 5] = ["audit_logs", "log_tiles", "organizations", "checkpoints", "erasures"];
 
-/// Keeps all there is as `name`.
+/// Copies all tables to new ones with the prefix `name`.
 async fn keep(verified: &Verified<'_>, name: &str) {
     let statements = TABLES.map(|table| format!("CREATE TABLE {name}_{table} AS SELECT * FROM {table}"));
     verified.sql(&statements.each_ref().map(String::as_str)).await;
 }
 
-/// Puts back what was kept.
+/// Restores the copied tables.
 async fn restore(verified: &Verified<'_>, name: &str) {
     let statements = TABLES
         .map(|table| [format!("DELETE FROM {table}"), format!("INSERT INTO {table} SELECT * FROM {name}_{table}")]);
     verified.sql(&statements.as_flattened().iter().map(String::as_str).collect::<Vec<_>>()).await;
 }
 
-/// Moves entries by `by`, from `from` on.
+/// Increases the sequence numbers from `from` on by `by`.
 fn shifted(from: Seq, by: Seq) -> [String; 2] {
     [
         format!("UPDATE audit_logs SET seq = -(seq + {by}) WHERE seq >= {from}"),
@@ -41,7 +41,7 @@ fn shifted(from: Seq, by: Seq) -> [String; 2] {
     ]
 }
 
-/// An entry `seq` that is like `like`, by another id.
+/// Inserts a copy of the entry `like` as `seq`, with a new id.
 fn copied(like: Seq, seq: Seq) -> String {
     let columns = "organization_id, timestamp, recorded_at, resource_type, resource_id, resource_name, action, user_id, user_name, \
                    user_email, changes, metadata, trace_id, writer_key_id, salts, leaf_hash, erased";
@@ -77,7 +77,7 @@ on_every_database! {
             restore(&verified, "kept").await;
         }
         verified.assert_verified(&[], "1,500");
-        // Beside the last full tile there is nothing to compare with, but what was seen before.
+        // After the last full tile, only the state of an earlier verification helps.
         let state = verified.file("state");
         verified.assert_verified(&["--state", &state], "1,500");
         verified.sql(&["UPDATE audit_logs SET user_name = 'Another' WHERE seq = 1400"]).await;
@@ -86,7 +86,7 @@ on_every_database! {
         verified.assert_found(&[], "changed: one of the entries 1 to 1500: the entries are not those of the checkpoint, and no tile differs from them");
         verified.assert_found(&["--state", &state], "changed: one of the entries 1281 to 1408: it is not as when the log was verified before");
         restore(&verified, "kept").await;
-        // The hash alone.
+        // Changes the leaf hash alone.
         let other = literal(database, &[7; 32]);
         verified.sql(&[&format!("UPDATE audit_logs SET leaf_hash = {other} WHERE seq = 700")]).await;
         verified.assert_found(&[], &format!("changed: entry 700: it says what was signed for, but the hash that is stored for it is another one [{}]", id(700)));
@@ -128,10 +128,10 @@ on_every_database! {
         let added = "added: entry 700: it was not there; what was 700 has become 701 [log_added]";
         verified.assert_found(&[], added);
         verified.seal(700, 1_501).await;
-        // The tiles are proven by what was seen before.
+        // The state of an earlier verification proves the tiles.
         verified.assert_found(&["--state", &state], added);
         restore(&verified, "kept").await;
-        // At the end, as far as the database lets it be known.
+        // An entry added at the end is detected only as far as the database allows.
         verified.sql(&[&copied(700, 1_501)]).await;
         verified.assert_found(&["--state", &state], &format!("added: entry 1501: {AFTER_END}"));
         verified.sql(&["UPDATE organizations SET head_seq = 1501"]).await;
@@ -148,13 +148,13 @@ on_every_database! {
                 Backend::Sqlite => format!("substr(hashes, 1, {}) || {} || substr(hashes, {})", 32 * place, literal(database, &[7; 32]), 32 * place + 33),
                 Backend::Postgres => format!("overlay(hashes placing {} from {} for 32)", literal(database, &[7; 32]), 32 * place + 1),
             };
-            // SQLite makes text of joined bytes.
+            // SQLite turns concatenated blobs into text.
             let bytes = if database.backend == Backend::Sqlite { format!("CAST({bytes} AS BLOB)") } else { bytes };
             format!("UPDATE log_tiles SET hashes = {bytes} WHERE level = {level} AND tile_index = {index}")
         };
         verified.sql(&[&set(0, 2, 1)]).await;
         verified.assert_found(&[], "damaged tiles: all entries are right, and tile/0/002 has another hash for entry 514");
-        // With the entry, no more is known than what the tile above tells.
+        // If the entry is changed as well, only the tile above gives information.
         verified.sql(&["UPDATE audit_logs SET user_name = 'Another' WHERE seq = 700"]).await;
         verified.seal(700, 700).await;
         verified.assert_found(&[], "changed: one of the entries 513 to 768: the entries are not those of the checkpoint, and the tile \
@@ -178,12 +178,12 @@ on_every_database! {
         let hash = auditlog_verify::merkle::group_hashes(&values, &sealed.salts)[2].0;
         verified.sql(&["UPDATE audit_logs SET erased = 4, resource_name = NULL, changes = '[]' WHERE seq = 700"]).await;
         verified.assert_found(&[], &format!("removed without record: entry 700: its content is not there, nor the hash of it [{}]", id(700)));
-        // The tamperer keeps the hash, as an erasure would; no entry records it.
+        // The attacker keeps the hash, as an erasure would, but no entry records the erasure.
         let kept = format!("INSERT INTO erasures VALUES ('{ORGANIZATION}', 700, 2, {}, 1400)", literal(database, &hash.0));
         verified.sql(&[&kept]).await;
         let unrecorded = "removed without record: entry 700: its content is gone, and no later entry records with its hash that it was erased";
         verified.assert_found(&[], unrecorded);
-        // No entry after the end hides it.
+        // An entry after the end does not hide it.
         verified.sql(&[&copied(701, 1_501)]).await;
         verified.assert_found(&[], unrecorded);
     }
@@ -212,14 +212,14 @@ on_every_database! {
         verified.assert_verified(&["--state", &state], "1,000");
         keep(&verified, "yesterday").await;
         let since_last = ["--state", state.as_str(), "--since-last"];
-        // What is new is changed: the past is right.
+        // Changes a new entry, while the past is unchanged.
         verified.import(1_000..ENTRIES);
         verified.sign(ENTRIES as u64).await;
         verified.sql(&["UPDATE audit_logs SET user_name = 'Another' WHERE seq = 1400"]).await;
         verified.seal(1_400, 1_400).await;
         verified.assert_found(&since_last, "changed: one of the entries 1001 to 1500: the entries are not those of the checkpoint, and no tile differs from them");
         restore(&verified, "yesterday").await;
-        // Another past is signed for, and the same follows.
+        // Signs a different past, followed by the same entries.
         let nothing = format!(
             "UPDATE organizations SET head_seq = 0, edge = {}, root = {}",
             literal(database, &[]),
@@ -242,7 +242,7 @@ on_every_database! {
         let remembered = std::fs::read_to_string(&state).expect("the state");
         restore(&verified, "yesterday").await;
         verified.assert_found(&["--state", &state], "rolled back: the checkpoint has 1000 entries, and it had 1500 before");
-        // What follows is another history, of the same length and longer.
+        // A different history follows, of the same length and then longer.
         verified.import(2_000..2_500);
         verified.sign(ENTRIES as u64).await;
         verified.assert_found(&["--state", &state], "forked: the checkpoint of 1500 entries has another root than before");
@@ -252,9 +252,9 @@ on_every_database! {
         assert_eq!(code, Some(1));
         assert!(verdict.starts_with("NOT VERIFIED: forked: one of the entries 1 to 1024: it is not as when"), "{verdict}");
         assert_eq!(std::fs::read_to_string(&state).expect("the state"), remembered, "nothing was learnt from it");
-        // Whoever has seen nothing is told nothing.
+        // Without a state, the verifier cannot detect it.
         verified.assert_verified(&[], "1,600");
-        // A checkpoint that was edited by hand.
+        // A checkpoint that was edited with SQL.
         verified.sql(&["UPDATE checkpoints SET note = replace(note, '1600', '1500')"]).await;
         verified.assert_found(&[], "not signed: the signature of the note is not that of its key");
     }
@@ -273,7 +273,7 @@ on_every_database! {
         let keys = Some(record_keys());
         let eraser = Eraser::new(verified.store.clone(), clock, random, patience, keys, &Metrics::default());
         assert_eq!(eraser.erase(erasure).await.expect("erased").recorded, [301]);
-        // Its record is not signed for yet, for which the verifier waits in vain.
+        // The erasure record is not signed yet, and the verifier stops waiting for it.
         let may_be = "what records that values of entry 7 were erased has not come, and may be among what follows";
         verified.assert_unsigned(&[], "300", "the entries 301 to 301, which may record what was erased, are not signed");
         verified.sign(301).await;
@@ -283,7 +283,7 @@ on_every_database! {
         for (group, seq) in [("actor", 7), ("content", 7), ("actor", 260), ("content", 260)] {
             assert!(told.contains(&format!("properly erased: {group} of entry {seq}, by entry 301\n")), "{told}");
         }
-        // Proved without them.
+        // A proof without the erased groups is valid.
         let (code, proof, stderr) = verified.run(&["prove", &one, "--public-key", &public]);
         assert_eq!(code, Some(0), "{stderr}");
         let file = verified.file("proof");

@@ -1,4 +1,4 @@
-//! What the service says: walks, totals, proofs, and the whole log once more through its API.
+//! The answers of the service: walks, totals, proofs, and an export of the whole log.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -21,17 +21,17 @@ use crate::journal::Ledger;
 use crate::service::COMES_BACK;
 use crate::watch::{Seen, Walk};
 
-/// Proofs of one organization that are asked for after one of many faults.
+/// The maximum number of proofs per organization after one of many faults.
 const SOME: usize = 5;
 
-/// Between two looks for a checkpoint.
+/// The interval between two requests for a checkpoint.
 const LOOKS: Duration = Duration::from_millis(50);
 
-/// A walk saw what was there at its first page, newest first, each once.
+/// A walk must return every entry that existed at its first page, newest first, exactly once.
 pub fn walk(walk: &Walk, entries: &[Row], findings: &mut Findings) {
     let matches = |row: &&Row| walk.action.is_none_or(|action| row.action == action);
     let total = usize::try_from(walk.total).unwrap_or(usize::MAX);
-    // By numbers, the last that matched when it began is the total-th.
+    // By sequence number, the first `total` matching entries existed when the walk began.
     let mut expected: Vec<_> = entries.iter().filter(matches).take(total).map(|row| (row.timestamp, row.seq)).collect();
     expected.sort_unstable_by(|one, other| other.cmp(one));
     if walk.seen != expected {
@@ -39,13 +39,13 @@ pub fn walk(walk: &Walk, entries: &[Row], findings: &mut Findings) {
         let (saw, there) = (walk.seen.len(), expected.len());
         let first = walk.seen.iter().zip(&expected).find(|(one, other)| one != other);
         findings.other.push(format!(
-            "{of}: a walk of {action:?} with {pages} pages asked for again saw {saw} entries, and {total} were told and \
-             {there} are there; the first that differs is {first:?}"
+            "{of}: a walk of {action:?} with {pages} pages asked for again saw {saw} entries, but the total was {total}, and \
+             {there} are stored; the first difference is {first:?}"
         ));
     }
 }
 
-/// Filters to count by.
+/// A filter for the API, and the same condition in SQL.
 struct Filter {
     message: AuditLogFilter,
     sql: String,
@@ -85,7 +85,7 @@ fn code(kind: &str, name: &str) -> String {
     format!("{column} = (SELECT code FROM catalogue WHERE kind = '{kind}' AND name = '{name}')")
 }
 
-/// Totals are what is counted.
+/// The totals of the service must equal `SELECT COUNT(*)`.
 pub async fn totals(
     connection: &impl ConnectionTrait,
     backend: DbBackend,
@@ -103,20 +103,20 @@ pub async fn totals(
             let request = ListAuditLogsRequest { organization_id, filter, limit: Some(1), ..Default::default() };
             let answer = client.audit_logs().list_audit_logs(client.request(request)).await.context("a list")?;
             let total = answer.into_inner().pagination.context("a page")?.total;
-            // A request whose caller gave up may still be written meanwhile.
+            // A request whose client gave up may still be committed in between.
             let after = number(connection, backend, &count).await?;
             if !(before..=after).contains(&total) {
                 findings
                     .other
-                    .push(format!("{of}: the total where {sql:?} is {total}, and there are {before} to {after}"));
+                    .push(format!("{of}: the total where {sql:?} is {total}, but there are {before} to {after}"));
             }
         }
     }
     Ok(())
 }
 
-/// The last checkpoint of each log extends those that were seen, by the service's own proofs, and in the end it is of all
-/// entries.
+/// The last checkpoint of each log must extend all earlier ones, by the service's own consistency proofs. At the end it
+/// must cover all entries.
 pub async fn proofs(
     client: &Client,
     trees: &HashMap<String, Tree>,
@@ -138,9 +138,7 @@ pub async fn proofs(
         }
         let Some(last) = last else {
             if let Some((size, _)) = earlier.last() {
-                findings
-                    .other
-                    .push(format!("{of}: the checkpoint of {size} entries was seen, and there is none any more"));
+                findings.other.push(format!("{of}: the checkpoint of {size} entries was seen, but now there is none"));
             }
             continue;
         };
@@ -156,13 +154,14 @@ pub async fn proofs(
             }
         }
         if tree.root(last.0).is_some_and(|own| own != last.1) {
-            findings.other.push(format!("{of}: the last checkpoint is not of the log"));
+            findings.other.push(format!("{of}: the last checkpoint does not match the log"));
         }
     }
     Ok(())
 }
 
-/// What is signed of a log, once that is so many entries, or after as long as a service may take to come back.
+/// The last checkpoint of a log, once it covers `entries` entries. After [`COMES_BACK`], returns the last one even if
+/// it is smaller.
 async fn signed(client: &Client, of: &str, entries: u64) -> anyhow::Result<Option<(u64, Hash)>> {
     let begun = Instant::now();
     loop {
@@ -174,7 +173,7 @@ async fn signed(client: &Client, of: &str, entries: u64) -> anyhow::Result<Optio
     }
 }
 
-/// Size and root of what the service has signed last of a log.
+/// Size and root of the last checkpoint of a log.
 async fn checkpoint(client: &Client, of: &str) -> anyhow::Result<Option<(u64, Hash)>> {
     let asked = client.request(GetCheckpointRequest { organization_id: of.to_owned() });
     match client.integrity().get_checkpoint(asked).await {
@@ -189,7 +188,7 @@ fn size_and_root(note: &str) -> Option<(u64, Hash)> {
     Some((lines.next()?.parse().ok()?, Hash::parse(lines.next()?).ok()?))
 }
 
-/// The API gives each entry as it was written; what was written is known of all but one organization.
+/// An export must return each entry as it was written. Skips the organization whose writes are not in the journal.
 pub async fn export(
     client: &Client,
     logs: &HashMap<String, Vec<Row>>,

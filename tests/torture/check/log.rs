@@ -1,4 +1,5 @@
-//! The tree: made anew from what is stored, and compared with what is stored of it, signed, and was ever seen.
+//! The Merkle tree: rebuilt from the stored rows, and compared with the stored tree and with all stored and observed
+//! checkpoints.
 
 use std::collections::HashMap;
 
@@ -10,11 +11,11 @@ use crate::database::rows;
 use crate::service::LOG_NAME;
 use crate::watch::Seen;
 
-/// The tree of an organization's leaves, at each of its sizes.
+/// The Merkle tree of an organization, with its root at each size.
 pub struct Tree {
     pub log_id: String,
     edge: CompactRange,
-    /// The root of each size.
+    /// The root at each size, starting with size 0.
     roots: Vec<Hash>,
 }
 
@@ -36,20 +37,20 @@ impl Tree {
         self.roots.get(size as usize).copied()
     }
 
-    /// With what the head has of it.
+    /// Compares the tree with the organization's head.
     pub fn compare(&self, head: &Head, findings: &mut Findings) {
         if self.edge.bytes() != head.edge || self.edge.root().0.as_slice() != head.root {
-            findings.other.push(format!("{}: root and edge are not those of the {} entries", head.id, self.size()));
+            findings.other.push(format!("{}: root and edge do not match the {} entries", head.id, self.size()));
         }
     }
 
-    /// What is wrong with a signed note of this log.
+    /// Why a signed note contradicts this log, or `None`.
     fn refutes(&self, note: &str, signs: &SigningKey) -> Option<String> {
         match self.opened(note, signs) {
             Err(why) => Some(why),
             Ok(Checkpoint { size, root, .. }) => match self.root(size) {
-                None => Some(format!("it has {size} entries, and the log {}", self.size())),
-                Some(own) => (own != root).then(|| format!("the root of its {size} entries is another one")),
+                None => Some(format!("it has {size} entries, but the log has {}", self.size())),
+                Some(own) => (own != root).then(|| format!("the root of its {size} entries is different")),
             },
         }
     }
@@ -63,7 +64,7 @@ impl Tree {
     }
 }
 
-/// The checkpoints that are stored.
+/// Compares the stored checkpoints with the trees.
 pub async fn checkpoints(
     transaction: &DatabaseTransaction,
     backend: DbBackend,
@@ -75,20 +76,20 @@ pub async fn checkpoints(
             (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
         let own = trees.get(&of).and_then(|tree| tree.root(size.unsigned_abs()));
         if own.is_none_or(|own| own.0.as_slice() != root) {
-            findings.other.push(format!("{of}: the stored checkpoint of {size} entries is not that of the log"));
+            findings.other.push(format!("{of}: the stored checkpoint of {size} entries does not match the log"));
         }
     }
     Ok(())
 }
 
-/// The checkpoints that were ever seen.
+/// Compares all observed checkpoints with the trees.
 pub fn seen(trees: &HashMap<String, Tree>, seen: &Seen, signs: &SigningKey, findings: &mut Findings) {
     for (of, note) in &seen.checkpoints {
         match trees.get(*of) {
-            None => findings.other.push(format!("{of}: it is gone, and a checkpoint of it was seen")),
+            None => findings.other.push(format!("{of}: a checkpoint was seen, but the organization is gone")),
             Some(tree) => {
                 if let Some(why) = tree.refutes(note, signs) {
-                    findings.other.push(format!("{of}: a checkpoint was seen, and {why}"));
+                    findings.other.push(format!("{of}: a checkpoint was seen, but {why}"));
                 }
             }
         }

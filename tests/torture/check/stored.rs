@@ -1,4 +1,4 @@
-//! The rows: that they are what was meant and told, each once, in numbers without a gap.
+//! The stored rows: each must match the journal, exist once, and be numbered without gaps.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -16,7 +16,7 @@ use crate::database::rows;
 use crate::entry::Entry;
 use crate::journal::{Ledger, Written};
 
-/// A row of `audit_logs`, with names in place of codes.
+/// A row of `audit_logs`, with names instead of catalogue codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     pub seq: i64,
@@ -38,7 +38,7 @@ pub struct Row {
     pub leaf_hash: Vec<u8>,
 }
 
-/// What codes mean, by kind and code.
+/// The names of the catalogue, by kind and code.
 pub struct Names(HashMap<(String, i16), String>);
 
 impl Names {
@@ -55,7 +55,7 @@ impl Names {
     }
 }
 
-/// All entries of an organization, by number.
+/// All entries of an organization, by sequence number.
 pub async fn read(
     transaction: &DatabaseTransaction,
     backend: DbBackend,
@@ -92,7 +92,7 @@ pub async fn read(
     Ok(entries)
 }
 
-/// A change as the column has it.
+/// A change, as stored in the JSON column.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StoredChange<'a> {
@@ -104,7 +104,7 @@ struct StoredChange<'a> {
 }
 
 impl Row {
-    /// The hash of the leaf that these values make in the log `log_id`.
+    /// Computes the leaf hash of these values in the log `log_id`.
     pub fn leaf_of(&self, log_id: &str) -> anyhow::Result<Hash> {
         let change = |StoredChange { field, old_value, new_value }: StoredChange<'_>| {
             Ok(Change {
@@ -137,7 +137,7 @@ impl Row {
         Ok(Hash::of_leaf(&Leaf { log_id, seq: self.seq, id: &self.id, recorded_at, writer, groups }.data()))
     }
 
-    /// What differs from `entry`, as it was meant.
+    /// The first field that differs from the `entry` in the journal.
     fn differs(&self, entry: &Entry) -> Option<&'static str> {
         let Entry { id, timestamp, resource_type, resource_id, resource_name, action, .. } = entry;
         let Entry { user_id, user_name, user_email, changes, metadata, trace_id, .. } = entry;
@@ -149,7 +149,8 @@ impl Row {
         let kept: Result<BTreeMap<String, String>, _> = serde_json::from_str(&self.metadata);
         let compared = [
             ("id", self.id == *id),
-            // Without one it is the service's clock, which may be behind the log's last time of recording.
+            // Without a client timestamp, the service uses its clock, which may be behind the last `recorded_at` of the
+            // log.
             ("timestamp", timestamp.map_or(self.timestamp <= self.recorded_at, |sent| self.timestamp == sent)),
             ("resource_type", self.resource_type == *resource_type),
             ("resource_id", self.resource_id == *resource_id),
@@ -171,7 +172,8 @@ impl Row {
     }
 }
 
-/// Compares the entries of an organization with its head: numbers without a gap, times that do not go back, each id once.
+/// Compares the entries of an organization with its head: no gap in the sequence numbers, `recorded_at` never goes
+/// back, each id once.
 pub fn numbered(entries: &[Row], head: &Head, findings: &mut Findings) {
     let of = &head.id;
     let (count, last) = (entries.len() as i64, entries.last());
@@ -184,21 +186,21 @@ pub fn numbered(entries: &[Row], head: &Head, findings: &mut Findings) {
         ));
     }
     if head.head_seq != count {
-        findings.other.push(format!("{of}: the head says {} and there are {count} entries", head.head_seq));
+        findings.other.push(format!("{of}: the head says {} but there are {count} entries", head.head_seq));
     }
     if last.is_some_and(|last| last.recorded_at != head.last_recorded_at) {
-        findings.other.push(format!("{of}: the head has another last time of recording than the last entry"));
+        findings.other.push(format!("{of}: the head and the last entry have different times of recording"));
     }
     if !entries.is_sorted_by_key(|row| row.recorded_at) {
         findings.other.push(format!("{of}: the time of recording goes back"));
     }
     let mut ids = HashSet::new();
     for row in entries.iter().filter(|row| !ids.insert(&row.id)) {
-        findings.duplicated.push(format!("{of}: {} is there twice", row.id));
+        findings.duplicated.push(format!("{of}: {} is stored twice", row.id));
     }
 }
 
-/// Compares the entries of an organization with what was meant and told.
+/// Compares the entries of an organization with the intents and acknowledgements in the journal.
 pub fn meant(entries: &[Row], of: &str, ledger: &Ledger, key_id: &str, findings: &mut Findings) {
     for row in entries {
         let name = (of.to_owned(), row.id.clone());
@@ -223,14 +225,14 @@ pub fn meant(entries: &[Row], of: &str, ledger: &Ledger, key_id: &str, findings:
     }
 }
 
-/// What is acknowledged is stored; in the end also all that was meant.
+/// Every acknowledged entry must be stored. At the end, every intended entry must be acknowledged.
 pub fn whole(logs: &HashMap<String, Vec<Row>>, ledger: &Ledger, when: When, findings: &mut Findings) {
     let stored: HashSet<(&str, &str)> =
         logs.iter().flat_map(|(of, rows)| rows.iter().map(move |row| (of.as_str(), row.id.as_str()))).collect();
     let missing = |name: &&(String, String)| !stored.contains(&(name.0.as_str(), name.1.as_str()));
     for (of, id) in ledger.acknowledged.keys().filter(missing) {
         let told = &ledger.acknowledged[&(of.clone(), id.clone())];
-        findings.lost.push(format!("{of}: {id}, acknowledged as entry {}, is not there", told.seq));
+        findings.lost.push(format!("{of}: {id}, acknowledged as entry {}, is not stored", told.seq));
     }
     if when == When::Settled {
         for (of, id) in ledger.intended.keys().filter(|name| !ledger.acknowledged.contains_key(*name)) {

@@ -1,4 +1,4 @@
-//! Services that acknowledge what they may lose. The build must have them: the feature `positive-controls`.
+//! Services that acknowledge entries which they may lose. They need a build with the feature `positive-controls`.
 
 use std::fs;
 use std::path::Path;
@@ -12,16 +12,16 @@ use crate::say;
 use crate::scene::{Scene, Setting};
 use crate::service::COMES_BACK;
 
-/// Tries until something must have been lost.
+/// The maximum number of kills until an entry must have been lost.
 const TRIES: u32 = 20;
 
-/// A way to lose.
+/// A way to lose acknowledged entries.
 pub struct Control {
     pub name: &'static str,
-    /// What the service is told.
+    /// The value of `AUDITLOG_POSITIVE_CONTROL`.
     told: &'static str,
     postgres: &'static str,
-    /// Whether PostgreSQL is killed, and else the service.
+    /// Whether to kill PostgreSQL; `false` kills the service.
     kills_postgres: bool,
 }
 
@@ -44,7 +44,7 @@ pub fn of(backend: Backend) -> Vec<Control> {
     }
 }
 
-/// Gives what was found. Errors: nothing was.
+/// Returns the findings. Errors: there were none.
 pub async fn run(
     control: &Control,
     backend: Backend,
@@ -81,5 +81,5 @@ pub async fn run(
             return Ok(findings.told());
         }
     }
-    bail!("{TRIES} kills, and nothing was found to be lost: the harness is blind")
+    bail!("{TRIES} kills, but the harness found no lost entry")
 }

@@ -1,4 +1,4 @@
-//! A whole database that is then changed by hand: each change must be found.
+//! Tampers with a complete database by SQL. The checks must detect each change.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::report::Figures;
 use crate::say;
 use crate::scene::{Scene, Setting};
 
-/// Entries to change.
+/// The minimum number of entries before the tampering starts.
 const ENTRIES: u64 = 400;
 const LIMIT: Duration = Duration::from_secs(60);
 const KEPT: [&str; 3] = ["organizations", "audit_logs", "checkpoints"];
@@ -26,7 +26,7 @@ enum Kind {
     Wrong,
 }
 
-/// What is done, and what it must be found to be. Entry 3 of `org_hot` is one in the middle.
+/// A description, the SQL, and the kind of finding it must cause. Entry 3 of `org_hot` is in the middle of its log.
 const CHANGES: [(&str, &str, Kind); 12] = [
     (
         "the last entry is taken away",
@@ -87,14 +87,14 @@ const CHANGES: [(&str, &str, Kind); 12] = [
     ),
 ];
 
-/// Gives what was found. Errors: something was not.
+/// Returns a summary. Errors: a change was not detected.
 pub async fn run(backend: Backend, scratch: &Path, seed: u64, all: &mut Vec<Figures>) -> anyhow::Result<String> {
     say(&format!("{}: tampered", backend.name()));
     let directory = scratch.join(format!("{}-tampered-{seed}", backend.name()));
     fs::create_dir(&directory)?;
     let mut scene = Scene::open(backend, "tampered", &directory, seed, Setting::default()).await?;
     scene.load.acknowledges(ENTRIES, LIMIT).await?;
-    // Until there is a checkpoint of each log.
+    // Wait until each log has a checkpoint.
     tokio::time::sleep(Duration::from_secs(3)).await;
     scene.finish(&[]).await?;
     for table in KEPT {
@@ -109,7 +109,7 @@ pub async fn run(backend: Backend, scratch: &Path, seed: u64, all: &mut Vec<Figu
             Kind::Doubled => &findings.duplicated,
             Kind::Wrong => &findings.other,
         };
-        ensure!(!found.is_empty(), "{what}, and it was not found to be {kind:?}: {}", findings.told());
+        ensure!(!found.is_empty(), "{what}, but the harness did not find it to be {kind:?}: {}", findings.told());
         let found: String = found[0].chars().take(150).collect();
         told += &format!("  {what}: {found}\n");
         scene.happened();
@@ -118,7 +118,7 @@ pub async fn run(backend: Backend, scratch: &Path, seed: u64, all: &mut Vec<Figu
                 .await?;
         }
     }
-    ensure!(scene.examine(When::Between).await?.is_empty(), "all was put back, and it is not as it was");
+    ensure!(scene.examine(When::Between).await?.is_empty(), "everything was restored, but a check still fails");
     scene.count();
     all.push(scene.figures.clone());
     Ok(told.trim_end().to_owned())

@@ -1,4 +1,5 @@
-//! The service's clock jumps, both ways. libfaketime (Debian's `faketime`) lets it: the offset is read from a file.
+//! The service's clock jumps forwards and backwards. libfaketime (Debian package `faketime`) reads the offset from a
+//! file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,15 +18,15 @@ use crate::journal::Record;
 use crate::scene::{Scene, Setting};
 
 const FILE: &str = "clock";
-/// Seconds from the true time.
+/// Offsets from the true time, in seconds.
 const JUMPS: [i64; 8] = [0, 3_600, -3_600, 86_400 * 400, 90, -86_400 * 30, 1, 0];
-/// How long writes go on at each time.
+/// How long the load runs at each offset.
 const LASTS: Duration = Duration::from_millis(700);
-/// A time that a writer says may be ahead by 5 minutes.
+/// Seconds ahead of the clock. The service accepts a timestamp up to 5 minutes ahead.
 const ALLOWED: i64 = 4 * 60;
 const REFUSED: i64 = 6 * 60;
 
-/// Where the library is; it is in no directory that the linker looks into.
+/// Finds the library, which is in no directory that the linker searches.
 fn library() -> Option<PathBuf> {
     let places = fs::read_dir("/usr/lib").ok()?.filter_map(|place| Some(place.ok()?.path().join("faketime")));
     let libraries = places.chain([PathBuf::from("/usr/local/lib/faketime"), PathBuf::from("/usr/lib/faketime")]);
@@ -35,19 +36,18 @@ fn library() -> Option<PathBuf> {
 pub fn setting(directory: &Path) -> anyhow::Result<Setting> {
     let library = library().context("there is no libfaketime: install Debian's package faketime")?;
     jump(directory, 0)?;
-    let text =
-        |path: PathBuf| path.into_os_string().into_string().map_err(|_| anyhow::anyhow!("a path that is no UTF-8"));
+    let text = |path: PathBuf| path.into_os_string().into_string().map_err(|_| anyhow::anyhow!("a path is not UTF-8"));
     let environment = vec![
         ("LD_PRELOAD", text(library)?),
         ("FAKETIME_TIMESTAMP_FILE", text(directory.join(FILE))?),
         ("FAKETIME_NO_CACHE", "1".to_owned()),
-        // Timeouts are none of the clock's business.
+        // Timeouts use the monotonic clock, which must not jump.
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
     ];
     Ok(Setting { environment, ..Setting::default() })
 }
 
-/// Sets the clock, in one moment: half a file would be another time.
+/// Sets the offset atomically: half a file would be a different offset.
 fn jump(directory: &Path, offset: i64) -> anyhow::Result<()> {
     let new = directory.join("clock.new");
     fs::write(&new, format!("{offset:+}\n"))?;
@@ -66,7 +66,7 @@ pub async fn run(scene: &mut Scene) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a writer says of the time is compared with the clock as it is now.
+/// Checks that the service compares a client's timestamp with its current clock.
 async fn ahead(scene: &mut Scene, place: usize, offset: i64) -> anyhow::Result<()> {
     let to = "org_hot".to_owned();
     let now = Clock::system().now().micros() + offset * 1_000_000;
@@ -85,7 +85,7 @@ async fn ahead(scene: &mut Scene, place: usize, offset: i64) -> anyhow::Result<(
     journal.write(&Record::Intent { organization: to.clone(), entries: vec![early.clone()] }).await?;
     let written = client.write(Protocol::Grpc, &to, &[early]).await;
     let written = written.map_err(|trouble| anyhow::anyhow!("a time {ALLOWED} s ahead, at {offset} s: {trouble}"))?;
-    // The clock is what has jumped: an entry is recorded at its time, or later where the log was there before.
+    // The jump must take effect: `recorded_at` is the faked time, or later if the log already has a later one.
     let recorded_at = written.first().context("an answer")?.recorded_at;
     ensure!(
         recorded_at > now - 5_000_000,

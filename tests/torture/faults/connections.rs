@@ -1,5 +1,5 @@
-//! All connections to PostgreSQL are cut, again and again; statements fail as they do where transactions cannot be
-//! serialized; and an administrator changes settings while it runs.
+//! Repeatedly cuts all connections to PostgreSQL, makes statements fail with serialization failures, and changes server
+//! settings at run time.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use crate::database::number;
 use crate::scene::Scene;
 
 const CUTS: u32 = 6;
-/// What the server is told, so that much of what the service asks for fails.
+/// Server settings that make many statements of the service fail.
 const SETTINGS: [(&str, &str); 3] = [
     ("statement_timeout", "1"),
     ("default_transaction_read_only", "on"),
     ("default_transaction_isolation", "serializable"),
 ];
-/// PostgreSQL's error for a transaction that has to be tried again, for one statement of twenty, of which a transaction
-/// has some. No level of isolation that the service asks for has it by itself. A rollback takes nothing back of what a
-/// sequence counts.
+/// Makes one insert statement in twenty fail with PostgreSQL's serialization failure, which asks for a retry. The
+/// isolation levels that the service uses never cause this error by themselves. A sequence counts the statements,
+/// because a rollback does not undo its increments.
 const FAILS: &str = "
 CREATE SEQUENCE inserts;
 CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -48,7 +48,7 @@ pub async fn cut(scene: &mut Scene) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Transactions fail as those do that cannot be serialized: no write may fail by it.
+/// Makes transactions fail with serialization failures. No write may fail because of them.
 pub async fn serialization(scene: &mut Scene) -> anyhow::Result<()> {
     let session = scene.database.connect().await?;
     for _ in 0..SERIALIZATIONS {
@@ -71,7 +71,7 @@ pub async fn settings(scene: &mut Scene) -> anyhow::Result<()> {
     for (setting, value) in SETTINGS {
         scene.load_runs().await?;
         let session = scene.database.connect().await?;
-        // For itself it keeps what there was.
+        // This session keeps the old value for itself.
         session
             .execute_unprepared(&format!("SELECT set_config('{setting}', current_setting('{setting}'), false)"))
             .await?;
@@ -87,8 +87,8 @@ pub async fn settings(scene: &mut Scene) -> anyhow::Result<()> {
     weaker_commits(scene).await
 }
 
-/// An administrator turns `synchronous_commit` off under a service that has checked it at its start; then the server
-/// loses its memory. What was acknowledged meanwhile must be there.
+/// An administrator turns `synchronous_commit` off after the service checked it at startup. The server is then killed
+/// and loses its memory. Every entry acknowledged in between must still be stored.
 async fn weaker_commits(scene: &mut Scene) -> anyhow::Result<()> {
     let session = scene.database.connect().await?;
     session.execute_unprepared("ALTER SYSTEM SET synchronous_commit = off").await?;

@@ -1,5 +1,5 @@
-//! The database's disk is full: a tmpfs of its own where this program may mount one, and else a limit of the size of
-//! files, which is nearly the same and is told.
+//! Fills the disk of the database: a separate tmpfs if this program may mount one. Otherwise a limit on file size,
+//! which is nearly the same; the harness prints which one it uses.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -18,7 +18,7 @@ use crate::scene::{Scene, Setting};
 
 const ROUNDS: u32 = 3;
 const MIB: u32 = 192;
-/// How long writes may go on before the disk is noticed.
+/// The time limit until a client sees the full disk.
 const NOTICED: Duration = Duration::from_secs(30);
 
 /// A disk that can be filled.
@@ -34,10 +34,8 @@ impl Disk {
         mount.args(["-t", "tmpfs", "-o", &format!("size={MIB}m,mode=755"), "tmpfs"]).arg(&directory);
         let is_mounted = mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
         match is_mounted {
-            true => say("  a tmpfs is filled"),
-            false => {
-                say("  NO TMPFS can be mounted here: a limit of the size of files (prlimit) stands for a full disk")
-            }
+            true => say("  the fault fills a tmpfs"),
+            false => say("  NO TMPFS can be mounted here: a limit on file size (prlimit) replaces the full disk"),
         }
         Ok(Self { directory, is_mounted })
     }
@@ -46,7 +44,7 @@ impl Disk {
         self.directory.join("filler")
     }
 
-    /// From now on nothing more can be written by `processes`.
+    /// Makes every further write of `processes` fail.
     fn fill(&self, processes: &[u32]) -> anyhow::Result<()> {
         if !self.is_mounted {
             return limit(processes, "0:unlimited");
@@ -69,7 +67,7 @@ impl Disk {
         }
     }
 
-    /// Copies what would go with the disk.
+    /// Copies the files to `directory`, because they are lost with the tmpfs.
     pub fn keep(&self, directory: &Path) {
         if self.is_mounted {
             let _ = fs::remove_file(self.filler());
@@ -81,7 +79,7 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         if self.is_mounted {
-            // Also where a process that ends still has files there.
+            // A lazy unmount also works while an exiting process still has files open.
             let _ = Command::new("umount").arg("-l").arg(&self.directory).status();
         }
     }
@@ -90,7 +88,7 @@ impl Drop for Disk {
 fn limit(processes: &[u32], size: &str) -> anyhow::Result<()> {
     let mut is_set = false;
     for process in processes {
-        // By its own user, since root may not everywhere. One that has ended has no limit.
+        // Run as the owner of the process, because root may lack the right. A process that has exited has no limit.
         let owner = fs::metadata(format!("/proc/{process}")).map(|process| (process.uid(), process.gid()));
         let Ok((user, group)) = owner else { continue };
         let mut command = Command::new("prlimit");
@@ -108,8 +106,8 @@ pub fn setting(directory: &Path) -> anyhow::Result<Setting> {
 
 pub async fn run(scene: &mut Scene) -> anyhow::Result<()> {
     if matches!(scene.database, Database::Postgres(_)) && !disk(scene)?.is_mounted {
-        // It calls a file that is too large an internal error (XX000), which a full disk (53100) is not.
-        scene.tell("NOT TESTED: a limit of the size of files is no full disk for PostgreSQL; run it where tmpfs can be mounted");
+        // PostgreSQL reports a file that is too large as an internal error (XX000), unlike a full disk (53100).
+        scene.tell("NOT TESTED: PostgreSQL reports a limit on file size differently from a full disk; run it where tmpfs can be mounted");
         scene.load_runs().await?;
         scene.wait(1_000..1_500).await;
         return Ok(());
@@ -120,7 +118,7 @@ pub async fn run(scene: &mut Scene) -> anyhow::Result<()> {
         disk(scene)?.fill(&processes)?;
         let begun = Instant::now();
         while !scene.load.shared.saw(STORAGE) {
-            ensure!(begun.elapsed() < NOTICED, "the disk is full, and no client hears of it");
+            ensure!(begun.elapsed() < NOTICED, "the disk is full, but no client got an error");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         scene.wait(500..1_500).await;
@@ -129,7 +127,7 @@ pub async fn run(scene: &mut Scene) -> anyhow::Result<()> {
         disk(scene)?.free(&processes)?;
         scene.happened();
         if let Database::Postgres(server) = &mut scene.database {
-            // It gives up where it cannot even write its log, and is started by whoever made room.
+            // PostgreSQL exits when it cannot write its log; an administrator who made room would restart it.
             server.start_again()?;
         }
         scene.check(Fault::Disk.excuses()).await?;

@@ -1,7 +1,6 @@
-//! Attacks without a key, or with one of another organization, on what all callers share. Unlike with [`super::hostile`],
-//! no honest call may fail: neither those of clients that hold a connection, nor those that come on a new one each time,
-//! nor the load. Afterwards the memory comes back. Some are also made against a
-//! gateway.
+//! Attacks on resources that all callers share, without a key or with a key of another organization. Unlike with
+//! [`super::hostile`], no honest call may fail: not those of clients with an open connection, not those on a new
+//! connection each, and not the load. Memory must be released afterwards. Some attacks also run against a gateway.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -19,24 +18,24 @@ use crate::scene::Scene;
 use crate::service::{self, COMES_BACK, Gateway};
 
 const ATTACKER: &str = "org_attacker";
-/// How long an attack goes on: longer than what is not moving may hold a place.
+/// How long an attack lasts: longer than a stalled request may hold a permit.
 const ATTACK: Duration = Duration::from_secs(10);
-/// Honest clients come in the meantime, once the attack has all that it gets.
+/// Honest clients connect after this time, when the attack holds all it can get.
 const HEAD_START: Duration = Duration::from_secs(3);
-/// Honest calls during an attack, without which nothing is known.
+/// The minimum number of honest calls during an attack; with fewer, the result means nothing.
 const CALLS: usize = 4;
-/// Keys of newcomers, of which each is used for the first time while keys are made up.
+/// Unused keys for new clients. Each is used for the first time while the attack sends made-up keys.
 const KEYS: usize = 16;
-/// What an attack may add to the memory of the process, and what of it may be left after a while. Debug builds need more
-/// than others.
+/// The memory that an attack may add to the process, and the part that may remain 30 seconds later, in bytes. Debug
+/// builds need more than release builds.
 const MOST_MEMORY: f64 = 250e6;
 const LEFT_MEMORY: f64 = 100e6;
 const MEMORY_COMES_BACK: Duration = Duration::from_secs(30);
 
-/// What is attacked.
+/// A process under attack.
 struct Attacked {
     name: &'static str,
-    /// The attacker's view.
+    /// The address, with the attacker's organization and key.
     target: Target,
     honest: Target,
     metrics: String,
@@ -59,7 +58,7 @@ pub async fn run(scene: &mut Scene, fault: Fault) -> anyhow::Result<()> {
     };
     let service = attacked("service", &scene.services[0].address, &scene.services[0].metrics, true)?;
     let gateway_attacked = attacked("gateway", &gateway.address, &gateway.metrics, false)?;
-    // Before any attack. Only where keys are made up, each must be one that nobody has used yet.
+    // Created before any attack. Only `made_up_keys` needs a key that was never used.
     let unused = (0..KEYS).map(|_| key(BESIEGED)).collect::<anyhow::Result<Vec<_>>>()?;
     let (mut failed, mut seen) = (Vec::new(), BTreeSet::new());
     for attack in &EXHAUSTION {
@@ -73,12 +72,12 @@ pub async fn run(scene: &mut Scene, fault: Fault) -> anyhow::Result<()> {
             let mut told = exhaust(attack, attacked, keys).await;
             for log in [&scene.services[0].log, &gateway.log] {
                 let log = std::fs::read_to_string(log)?;
-                // All since the beginning; each line once.
+                // The whole log; each line is reported once.
                 let new: Vec<_> =
                     indiscretions(&log).into_iter().filter(|line| seen.insert((*line).to_owned())).collect();
                 if !new.is_empty() {
                     let also = told.map_or_else(|error| format!("; {error:#}"), |_| String::new());
-                    told = Err(anyhow!("the log tells {new:?}{also}"));
+                    told = Err(anyhow!("the log contains {new:?}{also}"));
                 }
             }
             match told {
@@ -91,11 +90,11 @@ pub async fn run(scene: &mut Scene, fault: Fault) -> anyhow::Result<()> {
             scene.happened();
         }
     }
-    ensure!(failed.is_empty(), "honest callers pay for {}", failed.join(", "));
+    ensure!(failed.is_empty(), "honest calls failed during {}", failed.join(", "));
     scene.check(fault.excuses()).await
 }
 
-/// Makes `attack`, with honest clients beside it. Errors: one of their calls failed, or memory does not come back.
+/// Runs `attack` while honest clients work. Errors: an honest call failed, or the memory is not released.
 async fn exhaust(attack: &Attack, attacked: &Attacked, keys: &[String]) -> anyhow::Result<String> {
     let Attacked { name: _, target, honest, metrics, serves_grpc } = attacked;
     let before = memory(metrics).await?;
@@ -127,19 +126,20 @@ async fn exhaust(attack: &Attack, attacked: &Attacked, keys: &[String]) -> anyho
     let most = watched.most(MEMORY).unwrap_or_default().max(after);
     let told = format!("{:.0}/{:.0}/{:.0} MB", before / 1e6, most / 1e6, after / 1e6);
     ensure!(most <= before + MOST_MEMORY, "too much memory: {told}");
-    ensure!(after <= before + LEFT_MEMORY, "memory does not come back: {told}");
+    ensure!(after <= before + LEFT_MEMORY, "memory is not released: {told}");
     let staying = staying.map_or_else(String::new, |staying| format!("; staying: {staying}"));
     Ok(format!("{told}; coming: {coming}{staying}; attack: {}", seen.context("the attack could not be made")?))
 }
 
-/// Resident bytes, as the process at this port for metrics says. It may take its time while it is attacked.
+/// Resident memory in bytes, from the metrics endpoint at `metrics`. Retries, because a process under attack may answer
+/// late.
 async fn memory(metrics: &str) -> anyhow::Result<f64> {
     let begun = Instant::now();
     loop {
         if let Some(memory) = gauges::now(metrics).and_then(|now| now.get(MEMORY).copied()) {
             return Ok(memory);
         }
-        ensure!(begun.elapsed() < COMES_BACK, "the process does not say what memory it holds");
+        ensure!(begun.elapsed() < COMES_BACK, "the process does not report its memory");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }

@@ -1,6 +1,6 @@
-//! Attacks beside the load, with a key that is good for one organization. The service goes on serving honest clients of
-//! the same organization, who have another key, does not panic, and logs nothing of what it was sent. Its memory is
-//! bounded by the scene.
+//! Attacks during the load, with a valid key of one organization. The service must serve honest clients of the same
+//! organization with another key, must not panic, and must not log any received content. The scene checks the memory
+//! limit.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::hostile::{Attack, Target};
 use crate::scene::Scene;
 use crate::service;
 
-/// All is compared after so many attacks.
+/// The number of attacks between two complete checks.
 const BETWEEN: usize = 9;
 
 pub async fn run(
@@ -37,7 +37,7 @@ pub async fn run(
         scene.tell(&format!("{}: {suffered}", attack.name));
         let log = std::fs::read_to_string(&scene.services[0].log)?;
         let told = indiscretions(&log);
-        ensure!(told.is_empty(), "{}: the log tells {told:?}", attack.name);
+        ensure!(told.is_empty(), "{}: the log contains {told:?}", attack.name);
         scene.happened();
         if place % BETWEEN == BETWEEN - 1 {
             scene.check(fault.excuses()).await?;

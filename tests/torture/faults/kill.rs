@@ -1,4 +1,4 @@
-//! SIGKILL to the service under load.
+//! Kills the service with SIGKILL under load.
 
 use super::Fault;
 use crate::scene::Scene;
@@ -12,7 +12,7 @@ pub async fn run(scene: &mut Scene) -> anyhow::Result<()> {
         scene.services[0].kill()?;
         scene.happened();
         if scene.chance(0.3) {
-            // Clients find nobody for a while.
+            // Clients cannot connect for a while.
             scene.wait(0..300).await;
         }
         scene.services[0].restart().await?;

@@ -1,5 +1,5 @@
-//! Another session holds what the service needs: a head, a whole table, SQLite's write lock; or takes two heads in the
-//! wrong order, which is a deadlock.
+//! Another session holds a lock that the service needs: a head, a whole table, or SQLite's write lock. Or it locks two
+//! heads in the wrong order, which causes a deadlock.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,11 @@ use crate::scene::Scene;
 
 const HEAD: &str = "SELECT id FROM organizations WHERE id = 'org_hot' FOR UPDATE";
 const TABLE: &str = "LOCK TABLE audit_logs IN ACCESS EXCLUSIVE MODE";
-/// Longer than the service waits for a lock of PostgreSQL, 10 s, and for SQLite's, 5 s.
+/// Longer than one lock wait of the service: 10 s on PostgreSQL, 5 s on SQLite.
 const LONG: Duration = Duration::from_millis(11_000);
 const LONG_SQLITE: Duration = Duration::from_millis(6_500);
 const BRIEF: Duration = Duration::from_millis(1_500);
-/// How long a list may take while writers are stopped.
+/// The time limit of a list while writers are blocked.
 const READS: Duration = Duration::from_secs(10);
 const DEADLOCKS: u32 = 6;
 const GATHERS: Duration = Duration::from_millis(300);
@@ -57,7 +57,7 @@ pub async fn busy(scene: &mut Scene) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writers that wait keep no reader waiting.
+/// Checks that blocked writers do not block a reader.
 async fn reads_go_on(scene: &Scene) -> anyhow::Result<()> {
     let client = scene.services[0].client();
     let request = ListAuditLogsRequest { organization_id: "org_hot".to_owned(), ..Default::default() };
@@ -66,8 +66,9 @@ async fn reads_go_on(scene: &Scene) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The service locks heads in the order of their ids. Another session takes the last one first, and then the first: one
-/// of the two has to give way, and it shall be the service, whose writes must not fail by it.
+/// The service locks heads in the order of their ids. Another session locks the last head first and then the first
+/// head. PostgreSQL must end one of the two transactions. The test makes it end the service's transaction; no write may
+/// fail because of that.
 pub async fn deadlocks(scene: &mut Scene) -> anyhow::Result<()> {
     let (first, second) = (scene.database.connect().await?, scene.database.connect().await?);
     second.execute_unprepared("SET deadlock_timeout = '20s'").await?;
@@ -75,7 +76,7 @@ pub async fn deadlocks(scene: &mut Scene) -> anyhow::Result<()> {
     let before = number(&first, DbBackend::Postgres, deadlocks).await?;
     for _ in 0..DEADLOCKS {
         scene.load_runs().await?;
-        // While a group waits for the hot head, all clients come to wait behind it: the next one has all heads.
+        // While one group waits for the hot head, all clients queue behind it. The next group then needs all heads.
         first.execute_unprepared("BEGIN").await?;
         first.execute_unprepared(HEAD).await?;
         tokio::time::sleep(GATHERS).await;
@@ -84,12 +85,12 @@ pub async fn deadlocks(scene: &mut Scene) -> anyhow::Result<()> {
             tokio::time::sleep(GATHERS).await;
             first.execute_unprepared("ROLLBACK").await
         };
-        // It is the next to get the hot head, after the group that waits for it.
+        // This session gets the hot head next, after the group that already waits for it.
         let (taken, released) = tokio::join!(second.execute_unprepared(HEAD), release);
         taken?;
         released?;
         waits(&first).await?;
-        // Where PostgreSQL ends this session's wait instead, it is another try.
+        // If PostgreSQL ends this session's wait instead, the next round tries again.
         let _ = second.execute_unprepared("SELECT id FROM organizations WHERE id = 'org_a' FOR UPDATE").await;
         second.execute_unprepared("ROLLBACK").await?;
         scene.happened();

@@ -1,4 +1,4 @@
-//! A network that loses, holds back and tears apart what clients and the service send each other.
+//! A network that drops, delays and splits the bytes between clients and the service.
 
 use std::sync::atomic::Ordering;
 
@@ -22,7 +22,8 @@ pub async fn run(scene: &mut Scene) -> anyhow::Result<()> {
             proxy.turn(weather);
             scene.wait(500..1_500).await;
             if weather == Weather::HalfOpen {
-                // What was held back never comes. Without this, clients would wait for it as long as they can.
+                // The bytes that were held back never arrive. Without this cut, clients would wait until their own
+                // timeout.
                 proxy.cut();
             }
             proxy.turn(Weather::Fair);
@@ -32,9 +33,9 @@ pub async fn run(scene: &mut Scene) -> anyhow::Result<()> {
         }
     }
     let replayed = scene.load.shared.replayed.load(Ordering::Relaxed);
-    scene.tell(&format!("{replayed} entries were written, and their answers lost"));
+    scene.tell(&format!("{replayed} entries were written although their answers were lost"));
     ensure!(replayed > 0, "no answer was lost after its commit");
-    // The proxy ends here, and what is sent from now on needs another way.
+    // The proxy ends here, so later requests go directly to the service.
     let direct = scene.services[0].client();
     scene.load.shared.retarget(vec![direct]);
     Ok(())

@@ -1,5 +1,5 @@
-//! PostgreSQL's processes end: all of them by SIGKILL, one of them by SIGKILL, which makes it restart itself, or all as
-//! an administrator asks. The service stays, and must find its way back.
+//! PostgreSQL's processes end: SIGKILL to all of them, SIGKILL to one, after which the server restarts itself, or a
+//! shutdown by an administrator. The service keeps running and must recover.
 
 use anyhow::Context;
 use rand::seq::IndexedRandom;
@@ -28,14 +28,14 @@ pub async fn run(scene: &mut Scene) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// SIGKILL to the process of one of the service's connections, as when memory runs out.
+/// Sends SIGKILL to the backend process of one of the service's connections, as the out-of-memory killer does.
 async fn kill_one(scene: &mut Scene) -> anyhow::Result<()> {
     let session = scene.database.connect().await?;
     let sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'auditlog' ORDER BY pid";
     let all = crate::database::rows(&session, sea_orm::DbBackend::Postgres, sql).await?;
     let victim: i32 = all.choose(&mut scene.random).context("the service has connections")?.try_get_by_index(0)?;
     signal_all("KILL", &[victim.unsigned_abs()])?;
-    // This session ends as well: the server has to start anew, since its memory may be damaged.
+    // This session ends too: the server restarts, because its shared memory may be damaged.
     while number(&session, sea_orm::DbBackend::Postgres, "SELECT 1").await.is_ok() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }

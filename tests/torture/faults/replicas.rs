@@ -1,5 +1,5 @@
-//! Two services on one PostgreSQL write the same organizations, each with a copy of the key and a state of its own. Each
-//! is killed in turn, and the other one goes on.
+//! Two services on one PostgreSQL write to the same organizations, each with a copy of the signing key and its own
+//! state file. Each is killed in turn while the other continues.
 
 use anyhow::ensure;
 
@@ -16,7 +16,7 @@ pub async fn run(scene: &mut Scene) -> anyhow::Result<()> {
         let victim = round % scene.services.len();
         scene.services[victim].kill()?;
         scene.happened();
-        // While one is down, the load runs on the other.
+        // The load continues on the other service.
         scene.load_runs().await?;
         scene.services[victim].restart().await?;
         scene.check(Fault::Replicas.excuses()).await?;
@@ -24,7 +24,7 @@ pub async fn run(scene: &mut Scene) -> anyhow::Result<()> {
     update(scene).await
 }
 
-/// A rolling update: each in turn gets no clients any more, ends, and comes back. Nobody notices.
+/// A rolling update: each service in turn gets no new requests, exits and restarts. Clients must see no error.
 async fn update(scene: &mut Scene) -> anyhow::Result<()> {
     let urls: Vec<_> = scene.services.iter().map(|service| format!("http://{}", service.address)).collect();
     let clients = urls.iter().map(|url| scene.client_at(url)).collect::<anyhow::Result<Vec<_>>>()?;

@@ -1,4 +1,4 @@
-//! SIGTERM to the service under load: it answers what it has taken, and ends by itself.
+//! Sends SIGTERM to the service under load. It must answer accepted requests and exit on its own.
 
 use anyhow::ensure;
 

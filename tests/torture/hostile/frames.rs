@@ -1,4 +1,4 @@
-//! HTTP/2 by hand: frames that no library would send.
+//! Hand-written HTTP/2 frames that no library would send.
 
 use std::collections::HashSet;
 use std::io;
@@ -12,10 +12,10 @@ use tokio::task::JoinHandle;
 
 use super::Target;
 
-/// What begins every connection of a client. Source: RFC 9113, 3.4.
+/// The connection preface of a client. Source: RFC 9113, 3.4.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Types of frames. Source: RFC 9113, 6.
+/// Frame types. Source: RFC 9113, 6.
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 pub const PRIORITY: u8 = 2;
@@ -31,13 +31,13 @@ pub const CONTINUATION: u8 = 9;
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
-/// Settings by their numbers.
+/// Setting identifiers.
 pub const INITIAL_WINDOW_SIZE: u16 = 4;
 
-/// The longest payload without a setting that allows more.
+/// The default maximum length of a frame's payload, in bytes.
 pub const MAX_PAYLOAD: usize = 16_384;
 
-/// Appends a frame.
+/// Appends a frame to `to`.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8], to: &mut Vec<u8>) {
     let length = u32::try_from(payload.len()).expect("a short payload").to_be_bytes();
     to.extend_from_slice(&length[1..]);
@@ -46,14 +46,14 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8], to: &mut Vec<u8>)
     to.extend_from_slice(payload);
 }
 
-/// Appends a header as a literal that nobody remembers. Source: RFC 7541, 6.2.2.
+/// Appends a header as a literal without indexing. Source: RFC 7541, 6.2.2.
 pub fn literal(name: &str, value: &[u8], to: &mut Vec<u8>) {
     to.push(0);
     string(name.as_bytes(), to);
     string(value, to);
 }
 
-/// Appends a string, not compressed. Source: RFC 7541, 5.2.
+/// Appends a string without Huffman coding. Source: RFC 7541, 5.2.
 pub fn string(bytes: &[u8], to: &mut Vec<u8>) {
     let mut length = bytes.len();
     if length < 127 {
@@ -70,7 +70,7 @@ pub fn string(bytes: &[u8], to: &mut Vec<u8>) {
     to.extend_from_slice(bytes);
 }
 
-/// The header block of a gRPC call.
+/// The HPACK header block of a gRPC call.
 pub fn call(target: &Target, method: &str) -> Vec<u8> {
     let mut block = Vec::new();
     literal(":method", b"POST", &mut block);
@@ -83,13 +83,13 @@ pub fn call(target: &Target, method: &str) -> Vec<u8> {
     block
 }
 
-/// A message of gRPC: not compressed, and its length. Source: gRPC over HTTP2, "Length-Prefixed-Message".
+/// A gRPC message with its uncompressed flag and length. Source: gRPC over HTTP2, "Length-Prefixed-Message".
 pub fn prefixed(message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).expect("a short message");
     [&[0], length.to_be_bytes().as_slice(), message].concat()
 }
 
-/// Appends `bytes` as DATA of `stream`, the last of which ends it.
+/// Appends `bytes` as DATA frames of `stream`. The last one has END_STREAM.
 pub fn data(stream: u32, bytes: &[u8], to: &mut Vec<u8>) {
     let pieces = bytes.chunks(MAX_PAYLOAD);
     let last = pieces.len().saturating_sub(1);
@@ -101,25 +101,25 @@ pub fn data(stream: u32, bytes: &[u8], to: &mut Vec<u8>) {
     }
 }
 
-/// What the service sent on a connection.
+/// The frames that the service sent on a connection.
 #[derive(Debug, Default, Clone)]
 pub struct Seen {
-    /// Streams that it ended, and those that it reset.
+    /// Streams that the service ended. `reset` counts streams that it reset.
     pub ended: usize,
     pub reset: usize,
-    /// Streams of which it did one or both.
+    /// Streams that it ended or reset.
     pub over: usize,
-    /// Why it gave up on the connection, if it said so.
+    /// The error code of GOAWAY, if the service sent one.
     pub goaway: Option<u32>,
     pub is_closed: bool,
 }
 
-/// A connection that sends whatever it is told to.
+/// A connection that sends arbitrary bytes.
 pub struct Raw {
     write: OwnedWriteHalf,
     seen: Arc<Mutex<Seen>>,
     reader: Option<JoinHandle<()>>,
-    /// Kept where nobody reads.
+    /// Keeps the socket open on a connection that never reads.
     _unread: Option<OwnedReadHalf>,
 }
 
@@ -132,7 +132,7 @@ impl Drop for Raw {
 }
 
 impl Raw {
-    /// Connects, with the preface and `settings`, and reads what comes.
+    /// Connects, sends the preface and `settings`, and reads in the background.
     pub async fn open(target: &Target, settings: &[(u16, u32)]) -> io::Result<Self> {
         let (read, write) = TcpStream::connect(target.address).await?.into_split();
         let seen = Arc::<Mutex<Seen>>::default();
@@ -140,7 +140,7 @@ impl Raw {
         Self { write, seen, reader, _unread: None }.begun(settings).await
     }
 
-    /// The same, and reads nothing, not even from the socket.
+    /// Like [`Self::open`], but never reads from the socket.
     pub async fn open_deaf(target: &Target, settings: &[(u16, u32)]) -> io::Result<Self> {
         let (read, write) = TcpStream::connect(target.address).await?.into_split();
         Self { write, seen: Arc::default(), reader: None, _unread: Some(read) }.begun(settings).await
@@ -154,7 +154,7 @@ impl Raw {
         Ok(self)
     }
 
-    /// Errors: the service has closed the connection, or takes nothing for five seconds.
+    /// Errors: the service has closed the connection, or accepts no bytes for five seconds.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let sent = tokio::time::timeout(Duration::from_secs(5), self.write.write_all(bytes)).await;
         sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -164,7 +164,7 @@ impl Raw {
         self.seen.lock().expect("no panic").clone()
     }
 
-    /// Waits until `streams` have ended one way or the other, the connection included.
+    /// Waits until `streams` streams were ended or reset, the connection closes, or `limit` is over.
     pub async fn ends(&self, streams: usize, limit: Duration) -> Seen {
         let waits = async {
             loop {
@@ -175,13 +175,13 @@ impl Raw {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        // What was seen by then tells.
+        // After a timeout, return the frames seen so far.
         let _ = tokio::time::timeout(limit, waits).await;
         self.seen()
     }
 }
 
-/// Takes note of frames until the connection ends.
+/// Records frames until the connection ends.
 async fn watch(mut read: OwnedReadHalf, seen: Arc<Mutex<Seen>>) {
     let (mut head, mut over) = ([0; 9], HashSet::new());
     while read.read_exact(&mut head).await.is_ok() {

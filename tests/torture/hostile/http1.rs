@@ -1,4 +1,4 @@
-//! Attacks on the port itself, and over HTTP/1.
+//! Attacks on the TCP port and over HTTP/1.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -12,26 +12,26 @@ use super::frames::PREFACE;
 use super::{MARK, Target, at_once};
 
 const TICK: Duration = Duration::from_millis(500);
-/// An answer that takes longer is none.
+/// The time limit of an answer, and of opening a connection.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 async fn connect(target: &Target) -> io::Result<TcpStream> {
     TcpStream::connect(target.address).await
 }
 
-/// Sends `bytes`, and gives the first line of the answer.
+/// Sends `bytes` and returns the first line of the answer.
 pub(super) async fn exchange(target: &Target, bytes: &[u8]) -> io::Result<String> {
     let (mut read, mut write) = connect(target).await?.into_split();
     let mut answer = [0; 256];
     let exchange = async {
-        // The answer may come before all is sent, and closes the connection.
+        // The service may answer before it has read everything, and then closes the connection.
         let (sent, length) = tokio::join!(write.write_all(bytes), read.read(&mut answer));
         length.or_else(|error| sent.and(Err(error)))
     };
     let Ok(length) = tokio::time::timeout(PATIENCE, exchange).await else { return Ok("no answer".to_owned()) };
     let text = String::from_utf8_lossy(&answer[..length?]).into_owned();
     let line = text.lines().next().unwrap_or_default();
-    // An answer of HTTP/2 is not text.
+    // An HTTP/2 answer is not text.
     Ok(if line.starts_with("HTTP/1") { line.to_owned() } else { "closed".to_owned() })
 }
 
@@ -41,13 +41,13 @@ fn random_bytes(seed: usize, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// A request's head with the key, up to headers of one's own.
+/// The head of a request with the API key; the caller appends further headers.
 fn head(target: &Target, method: &str) -> String {
     let Target { address, organization, key } = target;
     format!("{method} /v1/{organization}/audit-logs HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\n")
 }
 
-/// Random bytes, alone and after beginnings that promise more.
+/// Random bytes, alone and after a valid start of HTTP/2, HTTP/1 or TLS.
 pub async fn garbage(target: Target, _: Duration) -> io::Result<String> {
     at_once(60, |place| {
         let target = target.clone();
@@ -58,7 +58,7 @@ pub async fn garbage(target: Target, _: Duration) -> io::Result<String> {
     .await
 }
 
-/// Requests that contradict themselves.
+/// Requests that contradict themselves or the specification.
 pub async fn bad_requests(target: Target, _: Duration) -> io::Result<String> {
     let post = head(&target, "POST");
     let ends = [
@@ -93,7 +93,7 @@ pub async fn bad_requests(target: Target, _: Duration) -> io::Result<String> {
     .await
 }
 
-/// Megabytes of headers, and of one path.
+/// Megabytes of headers, and long paths and queries.
 pub async fn huge_headers(target: Target, _: Duration) -> io::Result<String> {
     at_once(30, |place| {
         let target = target.clone();
@@ -111,7 +111,7 @@ pub async fn huge_headers(target: Target, _: Duration) -> io::Result<String> {
     .await
 }
 
-/// Connections that are reset as soon as they are there.
+/// Connections that are reset right after they open.
 pub async fn connect_and_reset(target: Target, duration: Duration) -> io::Result<String> {
     let begun = Instant::now();
     let mut count = 0;
@@ -126,7 +126,7 @@ pub async fn connect_and_reset(target: Target, duration: Duration) -> io::Result
     Ok(format!("{count} connections"))
 }
 
-/// Opens many, sends `begin` on each, and then what `next` gives each half a second.
+/// Opens `count` connections, sends `begin` on each, then `next` every half second.
 async fn hold(target: &Target, count: usize, duration: Duration, begin: &[u8], next: &[u8]) -> io::Result<String> {
     let begun = Instant::now();
     let mut held = Vec::new();
@@ -161,29 +161,29 @@ async fn hold(target: &Target, count: usize, duration: Duration, begin: &[u8], n
     Ok(format!("{opened} held, {refused} refused, {left} open and unanswered in the end"))
 }
 
-/// Connections that say nothing.
+/// Connections that send nothing.
 pub async fn idle_connections(target: Target, duration: Duration) -> io::Result<String> {
     hold(&target, 900, duration, b"", b"").await
 }
 
-/// Connections that have said half of what an HTTP/2 client says first.
+/// Connections that send half of the HTTP/2 preface.
 pub async fn half_prefaces(target: Target, duration: Duration) -> io::Result<String> {
     hold(&target, 300, duration, &PREFACE[..12], b"").await
 }
 
-/// Headers, a byte at a time: slowloris.
+/// Headers, one byte every half second: Slowloris.
 pub async fn slow_headers(target: Target, duration: Duration) -> io::Result<String> {
     let begin = format!("{}X-Slow: ", head(&target, "GET"));
     hold(&target, 300, duration, begin.as_bytes(), b"a").await
 }
 
-/// Bodies, a byte at a time.
+/// Bodies, one byte every half second.
 pub async fn slow_bodies(target: Target, duration: Duration) -> io::Result<String> {
     let begin = format!("{}Content-Type: application/json\r\nContent-Length: 4000000\r\n\r\n[", head(&target, "POST"));
     hold(&target, 300, duration, begin.as_bytes(), b" ").await
 }
 
-/// Bodies of four megabytes that lack their last byte.
+/// Bodies of 4 MB without their last bytes.
 pub async fn withheld_bodies(target: Target, duration: Duration) -> io::Result<String> {
     let body = format!("{{\"auditLogs\":[\"{}", "a".repeat(4_000_000));
     let head = head(&target, "POST");
@@ -195,7 +195,7 @@ pub async fn withheld_bodies(target: Target, duration: Duration) -> io::Result<S
     .await
 }
 
-/// Asks for lists, many in a row, with a small buffer, and reads nothing.
+/// Requests many lists on one connection with a small receive buffer, and reads no answer.
 pub async fn unread_answers(target: Target, duration: Duration) -> io::Result<String> {
     let Target { address, organization, key } = &target;
     let ask = format!(
@@ -216,7 +216,7 @@ pub async fn unread_answers(target: Target, duration: Duration) -> io::Result<St
     .await
 }
 
-/// JSON that is deep, long, large, or none.
+/// Bodies with JSON that is deep, long or large, and bodies that are not JSON.
 pub async fn rest_bodies(target: Target, _: Duration) -> io::Result<String> {
     let entry = |end: &str| {
         format!(r#"{{"auditLogs":[{{"resourceType":"rule","resourceId":"r","action":"created","userId":"u"{end}}}]}}"#)

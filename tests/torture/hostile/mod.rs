@@ -1,5 +1,5 @@
-//! What a hostile client may send. Each attack goes on for as long as it is told, or until the service refuses it,
-//! and tells what came of it. It fails only where the service cannot be reached; what must hold is asked beside it.
+//! The attacks of hostile clients. Each runs for its given duration or until the service refuses it, and returns a
+//! summary. It fails only if the service cannot be reached; other code checks the service meanwhile.
 
 mod exhaustion;
 mod frames;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-/// Whom to attack, with a key that is good for everything in one organization: the worst of clients is one of ours.
+/// The address to attack, with a key that has all scopes in one organization: the worst attacker is a client of ours.
 #[derive(Debug, Clone)]
 pub struct Target {
     pub address: SocketAddr,
@@ -24,19 +24,20 @@ pub struct Target {
     pub key: String,
 }
 
-/// What every attack puts in places whose content must not be logged.
+/// A marker that every attack puts into content that must not be logged.
 pub const MARK: &str = "hostile-content-3f9c";
 
 pub type Outcome = Pin<Box<dyn Future<Output = io::Result<String>> + Send>>;
 
-/// One way to attack.
+/// A named attack.
 pub struct Attack {
     pub name: &'static str,
     pub run: fn(Target, Duration) -> Outcome,
 }
 
 impl Attack {
-    /// Whether a gateway has what it attacks: it looks up no keys, reads nothing and has no streams.
+    /// Whether the attacked resource exists in a gateway. A gateway looks up no keys, reads no entries and serves no
+    /// streams.
     pub fn is_for_gateways(&self) -> bool {
         ["stalled_health_checks", "repeated_headers", "open_uploads"].contains(&self.name)
     }
@@ -48,7 +49,7 @@ macro_rules! attacks {
     };
 }
 
-/// All of them.
+/// The attacks of the fault `hostile`.
 pub static ATTACKS: [Attack; 36] = attacks![
     http1::garbage,
     http1::bad_requests,
@@ -88,7 +89,7 @@ pub static ATTACKS: [Attack; 36] = attacks![
     messages::deep_json,
 ];
 
-/// Those that take a program of somebody else, with which the name begins.
+/// The attacks of external tools. Each name starts with the tool's name.
 pub static TOOLS: [Attack; 7] = attacks![
     tools::h2load_lists,
     tools::h2load_writes,
@@ -99,7 +100,7 @@ pub static TOOLS: [Attack; 7] = attacks![
     tools::slowhttptest_ranges,
 ];
 
-/// Those during which no honest call may be refused.
+/// The attacks of the fault `exhaustion`. No honest call may be refused during them.
 pub static EXHAUSTION: [Attack; 6] = attacks![
     exhaustion::stalled_health_checks,
     exhaustion::repeated_headers,
@@ -109,8 +110,8 @@ pub static EXHAUSTION: [Attack; 6] = attacks![
     exhaustion::pairs_of_filters,
 ];
 
-/// Runs `count` of the same at once, and gives what the first said. Errors of single connections are what the service
-/// answers an attack with, so that they are told and no more.
+/// Runs `count` copies at once and summarizes their results, with counts. An error of a single connection is an
+/// expected answer to an attack, so it is only reported.
 async fn at_once<F>(count: usize, one: impl Fn(usize) -> F) -> io::Result<String>
 where
     F: Future<Output = io::Result<String>> + Send + 'static,

@@ -1,4 +1,4 @@
-//! An attack with honest clients beside it, and what became of service and clients.
+//! Runs an attack while honest clients work, and measures both.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,21 +11,21 @@ use super::{MARK, Target};
 use crate::gauges::{self, Gauges, MEMORY};
 use crate::honest::{self, Honest, Served, with_key};
 
-/// Entries that make lists large.
+/// The entries that make lists large.
 const STOCK: usize = 120;
 const VALUE: usize = 20_000;
-/// Of so many calls of honest clients during an attack, one may fail.
+/// At most one honest call in this many may fail during an attack.
 const SERVED: usize = 20;
-/// A service that has survived serves so many calls again.
+/// The time after an attack in which honest calls must succeed.
 const AFTER: Duration = Duration::from_millis(500);
 
-/// What an attack did.
+/// The results of an attack.
 pub struct Suffered {
-    /// What the attacker saw.
+    /// The attacker's summary.
     pub attack: String,
     pub during: Served,
     pub after: Served,
-    /// Resident memory in MB: before, at most, and after.
+    /// Resident memory in MB: before, maximum, and after.
     pub memory: [u64; 3],
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for Suffered {
     }
 }
 
-/// Gives the organization entries so large that a list of them is two megabytes.
+/// Writes entries so large that a list of them has 2 MB.
 pub async fn stock(target: &Target) -> anyhow::Result<()> {
     let mut client = AuditLogServiceClient::connect(format!("http://{}", target.address)).await?;
     let entry = |place: usize| AuditLogInput {
@@ -58,8 +58,8 @@ pub async fn stock(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets `attack` happen to the service whose metrics are at `metrics`, beside `honest` clients. Errors: it cannot be
-/// reached, or does not serve them.
+/// Runs `attack` while `honest` clients work. `metrics` is the address of the service's metrics. Errors: the service
+/// cannot be reached, or does not serve the clients.
 pub async fn besiege(
     attack: impl Future<Output = std::io::Result<String>>,
     honest: &Target,
@@ -81,17 +81,17 @@ pub async fn besiege(
     Ok(suffered)
 }
 
-/// Resident memory in MB, as the service at this port for metrics says.
+/// Resident memory in MB, from the metrics endpoint at `metrics`.
 fn memory(metrics: &str) -> anyhow::Result<u64> {
-    let now = gauges::now(metrics).context("the service does not say how it is")?;
-    Ok(megabytes(now.get(MEMORY).copied().context("it does not say what memory it holds")?))
+    let now = gauges::now(metrics).context("the metrics cannot be read")?;
+    Ok(megabytes(now.get(MEMORY).copied().context("the process does not report its memory")?))
 }
 
 fn megabytes(bytes: f64) -> u64 {
     (bytes / 1e6) as u64
 }
 
-/// Lines of a log that tell of a panic, or quote what was sent.
+/// The log lines that report a panic or contain received content.
 pub fn indiscretions(log: &str) -> Vec<&str> {
     let tells = |line: &&str| ["panicked", "panic at", MARK, honest::MARK].iter().any(|word| line.contains(word));
     log.lines().filter(tells).collect()

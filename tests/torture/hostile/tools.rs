@@ -1,4 +1,5 @@
-//! The attacks of others: h2load, which asks as much as it can, and slowhttptest, which is slow in four ways.
+//! Attacks with external tools: h2load, which sends as many requests as it can, and slowhttptest, which is slow in four
+//! ways.
 
 use std::io;
 use std::process::{Command, Output, Stdio};
@@ -11,11 +12,11 @@ use super::Target;
 use super::frames::prefixed;
 use super::messages::entry;
 
-/// Connections that slowhttptest opens, more than there may be, and how many a second.
+/// The connections that slowhttptest opens, more than the service allows. `RATE` is how many it opens per second.
 const CONNECTIONS: &str = "1500";
 const RATE: &str = "400";
 
-/// Whether a program is there.
+/// Whether `program` is on the PATH.
 pub fn is_installed(program: &str) -> bool {
     Command::new("which").arg(program).stdout(Stdio::null()).status().is_ok_and(|status| status.success())
 }
@@ -48,19 +49,19 @@ fn told_by_h2load(output: Output) -> io::Result<String> {
     Ok(lines.join("; "))
 }
 
-/// Lists, as many as it can.
+/// As many lists as possible.
 pub async fn h2load_lists(target: Target, duration: Duration) -> io::Result<String> {
     let message = ListAuditLogsRequest { organization_id: target.organization.clone(), ..Default::default() };
     h2load(&target, duration, "ListAuditLogs", &message).await
 }
 
-/// Writes, as many as it can.
+/// As many writes as possible.
 pub async fn h2load_writes(target: Target, duration: Duration) -> io::Result<String> {
     let message = WriteAuditLogsRequest { organization_id: target.organization.clone(), audit_logs: vec![entry()] };
     h2load(&target, duration, "WriteAuditLogs", &message).await
 }
 
-/// Lists over HTTP/1, from 500 connections.
+/// Lists over HTTP/1 from 500 connections.
 pub async fn h2load_http1(target: Target, duration: Duration) -> io::Result<String> {
     let url = format!("http://{}/v1/{}/audit-logs?limit=10", target.address, target.organization);
     let bearer = format!("authorization: Bearer {}", target.key);
@@ -69,16 +70,16 @@ pub async fn h2load_http1(target: Target, duration: Duration) -> io::Result<Stri
     told_by_h2load(run("h2load", arguments).await?)
 }
 
-/// Runs slowhttptest with what `mode` says.
+/// Runs slowhttptest with the options in `mode`.
 async fn slowhttptest(target: &Target, duration: Duration, verb: &str, mode: &[&str]) -> io::Result<String> {
     let url = format!("http://{}/v1/{}/audit-logs", target.address, target.organization);
-    // It has no option for a key; a header of its own takes one along.
+    // slowhttptest has no option for a key, so the Accept header carries a second header.
     let accept = format!("*/*\r\nAuthorization: Bearer {}", target.key);
     let seconds = duration.as_secs().max(1).to_string();
     let common = ["-c", CONNECTIONS, "-r", RATE, "-l", &seconds, "-p", "5", "-t", verb, "-m", &accept, "-u", &url];
     let output = run("slowhttptest", mode.iter().chain(&common).map(|&argument| argument.to_owned()).collect()).await?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    // The last of each figure, without the colours of a terminal.
+    // The last value of each figure, without terminal colours.
     let last = |name: &str| {
         let line = text.lines().rfind(|line| line.contains(name)).and_then(|line| line.split_once(name))?.1;
         let word =
@@ -101,7 +102,7 @@ pub async fn slowhttptest_bodies(target: Target, duration: Duration) -> io::Resu
         .await
 }
 
-/// Slow readers, with small windows and several requests a connection.
+/// Slow readers, with small windows and several requests per connection.
 pub async fn slowhttptest_reads(target: Target, duration: Duration) -> io::Result<String> {
     slowhttptest(&target, duration, "GET", &["-X", "-w", "512", "-y", "1024", "-n", "5", "-z", "32", "-k", "3"]).await
 }

@@ -1,22 +1,22 @@
-//! An entry as a service tells it to a verifier: values with their salts, or what is left of them.
+//! An entry as a service discloses it to a verifier: values with their salts, or group hashes.
 
 use std::collections::BTreeMap;
 
 use crate::merkle::{GroupHash, Hash, Leaf, Salt, Values};
 use crate::types::{Change, Group, Seq, Timestamp};
 
-/// An entry, and the hash of its leaf as it is stored.
+/// A disclosed entry with its stored leaf hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DisclosedEntry {
     /// Its number.
     pub seq: Seq,
     /// Its id.
     pub id: String,
-    /// When the service committed to it.
+    /// When the service accepted the entry.
     pub recorded_at: Timestamp,
-    /// The API key that wrote it, or `-`.
+    /// The API key that wrote it, or `-` for the service itself.
     pub writer: String,
-    /// The stored hash of its leaf. It is compared with the hash of the values, and with the tree.
+    /// The stored leaf hash. It is compared with the hash of the values, and with the tree.
     pub leaf: Hash,
     /// The group `facts`.
     pub facts: Part<Facts>,
@@ -29,33 +29,33 @@ pub struct DisclosedEntry {
 /// The disclosed part of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part<T> {
-    /// All.
+    /// The values and the salt.
     Values {
         /// The salt of the group.
         salt: Salt,
         /// The values.
         values: T,
     },
-    /// Its hash alone.
+    /// Only the group's hash.
     Hash(GroupHash),
-    /// Nothing.
+    /// Neither values nor hash.
     Nothing,
 }
 
 /// The values of the group `facts`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// When the thing happened.
+    /// When the action happened.
     pub timestamp: Timestamp,
-    /// The public name of the kind of resource.
+    /// The public name of the resource type.
     pub resource_type: String,
-    /// Which resource.
+    /// The id of the resource.
     pub resource_id: String,
-    /// The public name of what was done.
+    /// The public name of the action.
     pub action: String,
     /// The user who did it.
     pub user_id: String,
-    /// The trace that it was part of.
+    /// The trace that the action was part of.
     pub trace_id: Option<String>,
 }
 
@@ -66,7 +66,7 @@ pub struct Actor {
     pub user_name: Option<String>,
     /// The user's e-mail address.
     pub user_email: Option<String>,
-    /// Where the action came from.
+    /// The origin of the action.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -75,7 +75,7 @@ pub struct Actor {
 pub struct Content {
     /// The name of the resource at that time.
     pub resource_name: Option<String>,
-    /// Which fields changed, in the writer's order.
+    /// The changed fields, in the writer's order.
     pub changes: Vec<Change>,
 }
 
@@ -113,12 +113,12 @@ fn content(told: &Content) -> Values<'_> {
 }
 
 impl DisclosedEntry {
-    /// The hashes of the groups, in the order of a leaf; `None` of those of which nothing is told.
+    /// The group hashes, in leaf order; `None` for a group without values and hash.
     pub fn hashes(&self) -> [Option<GroupHash>; 3] {
         [self.facts.hash(facts), self.actor.hash(actor), self.content.hash(content)]
     }
 
-    /// The salt and the values of `group`, if they are told.
+    /// The salt and the values of `group`, if disclosed.
     pub fn values(&self, group: Group) -> Option<(&Salt, Values<'_>)> {
         match group {
             Group::Facts => self.facts.values(facts),
@@ -127,13 +127,13 @@ impl DisclosedEntry {
         }
     }
 
-    /// The data of its leaf in the log `log_id`; `None` if nothing is told of a group, or if what is told can be in no
-    /// leaf.
+    /// The data of its leaf in the log `log_id`; `None` if a group has neither values nor hash, or if no valid leaf has
+    /// this data.
     pub fn leaf_data(&self, log_id: &str) -> Option<Vec<u8>> {
         self.leaf_data_as(log_id, self.seq)
     }
 
-    /// The hash of its leaf if it were the entry `seq`.
+    /// The hash of its leaf if its number were `seq`.
     pub fn leaf_as(&self, log_id: &str, seq: Seq) -> Option<Hash> {
         self.leaf_data_as(log_id, seq).map(|data| Hash::of_leaf(&data))
     }

@@ -1,4 +1,4 @@
-//! The groups whose values are gone from a log, and the records of that: each has to be signed by a key of the log.
+//! Erased groups and the records of their erasures. A key of the log must have signed each record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use super::{Kind, Trust, Violation};
 use crate::merkle::{ErasureRecord, GroupHash, KeyEndorsement, KeyName, Unsigned, VerifierKey, signers};
 use crate::types::{Group, Seq};
 
-/// Keys of a stranger's signature that a violation names.
+/// The most unknown keys that a violation names.
 const NAMED: usize = 3;
 
 /// A group that was properly erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Removal {
-    /// The entry that it is gone from.
+    /// The number of the entry that lost the group.
     pub seq: Seq,
-    /// Which.
+    /// The group.
     pub group: Group,
-    /// The entry that records it.
+    /// The number of the entry that records the erasure.
     pub recorded_by: Seq,
     /// The signer of the record.
     pub signed_by: RecordSigner,
@@ -26,54 +26,54 @@ pub struct Removal {
 /// The signer of the record of an erasure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordSigner {
-    /// A key that the verifier was given.
+    /// A key that was passed to the verifier.
     GivenKey,
-    /// Another key of the log: one that a believed key introduced, or that was believed before.
+    /// Another key of the log: introduced by a trusted key, or trusted before.
     OtherKey,
-    /// Nobody, before the log had keys.
+    /// Nobody, because the log had no keys yet.
     Nobody,
 }
 
-/// Groups whose values are gone, by who signed the record.
+/// Numbers of erased groups, by the signer of the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ErasedGroups {
-    /// Properly erased: a key that the verifier was given has signed the record.
+    /// Properly erased: a key that was passed to the verifier has signed the record.
     pub given_key: u64,
-    /// Properly erased: another key of the log has.
+    /// Properly erased: another key of the log has signed the record.
     pub other_key: u64,
-    /// Properly erased: the log had no keys when it was recorded.
+    /// Properly erased: the log had no keys at the time of the record.
     pub unsigned: u64,
-    /// Not properly erased: there is a record, and no key of the log has signed it.
+    /// Not properly erased: there is a record, but no key of the log has signed it.
     pub refused: u64,
 }
 
 impl ErasedGroups {
-    /// Those that were properly erased.
+    /// The number of properly erased groups.
     pub fn proper(&self) -> u64 {
         self.given_key + self.other_key + self.unsigned
     }
 }
 
-/// A group that is gone, and whose record has not come or is not to be believed.
+/// An erased group without a trusted record so far.
 #[derive(Debug)]
 struct Missing {
     hash: GroupHash,
-    /// The first record with its hash, and why it is not believed.
+    /// The first record with its hash, and why it is not trusted.
     refused: Option<(Seq, Refusal)>,
 }
 
-/// Why a record is not believed.
+/// Why a record is not trusted.
 #[derive(Debug, Clone)]
 enum Refusal {
     /// It has no signatures.
     Unsigned,
-    /// It is signed by these keys, none of which is known.
+    /// Unknown keys have signed it: these.
     Strangers(Arc<str>),
-    /// A known key is named, and has not signed this.
+    /// It names a known key that has not signed it.
     Forged,
 }
 
-/// The erasures that a part of a log shows.
+/// The erasures found so far in a part of a log.
 #[derive(Debug)]
 pub(super) struct Erasures {
     origin: KeyName,
@@ -92,13 +92,13 @@ impl Erasures {
         Self { origin: trust.origin().clone(), given, known, missing, counts }
     }
 
-    /// The values of a group are gone, and its hash is `hash`.
+    /// Takes a group whose values are gone; `hash` is its hash.
     pub(super) fn gone(&mut self, seq: Seq, group: Group, hash: GroupHash) {
         self.missing.insert((seq, group), Missing { hash, refused: None });
     }
 
-    /// The entry `by` introduces a key. One that signs for itself and is known was the first: what was recorded before
-    /// it needs no signature.
+    /// Takes the entry `by`, which introduces a key. A known key that signs its own introduction is the log's first
+    /// key: earlier records need no signature. Returns the erasures that are proper because of this.
     pub(super) fn introduced(&mut self, by: Seq, introduction: &KeyEndorsement) -> Vec<Removal> {
         let key = introduction.key();
         if !introduction.is_signed_by(&self.known) {
@@ -118,7 +118,8 @@ impl Erasures {
         found.into_iter().map(|(at, recorded_by)| self.remove(at, recorded_by, RecordSigner::Nobody)).collect()
     }
 
-    /// The entry `by` records an erasure, with `lines` as its signatures. Gives what is properly erased by that.
+    /// Takes the entry `by`, which records an erasure with the signature `lines`. Returns the erasures that are proper
+    /// because of this.
     pub(super) fn recorded(&mut self, by: Seq, record: &ErasureRecord, lines: Option<&str>) -> Vec<Removal> {
         let recorded = |(seq, group, hash): &(Seq, Group, GroupHash)| {
             let at = (*seq, *group);
@@ -165,18 +166,18 @@ impl Erasures {
         Removal { seq: at.0, group: at.1, recorded_by, signed_by }
     }
 
-    /// Whether groups are missing whose record has not come.
+    /// Whether an erased group still lacks a record.
     pub(super) fn lacks_records(&self) -> bool {
         self.missing.values().any(|missing| missing.refused.is_none())
     }
 
-    /// The groups that are gone.
+    /// The numbers of erased groups.
     pub(super) fn counts(&self) -> ErasedGroups {
         let refused = self.missing.values().filter(|missing| missing.refused.is_some()).count();
         ErasedGroups { refused: refused as u64, ..self.counts }
     }
 
-    /// The first group that is not properly erased. Where the log `goes_on`, a record that has not come may follow.
+    /// The first group that is not properly erased. If the log `goes_on`, a record that has not come may follow.
     pub(super) fn first_bad(&self, goes_on: bool) -> Option<Violation> {
         let is_bad = |missing: &Missing| missing.refused.is_some() || !goes_on;
         let ((seq, group), missing) = self.missing.iter().find(|(_, missing)| is_bad(missing))?;

@@ -1,8 +1,9 @@
-//! The fields of a group: which there may be, and in which order. docs/LEAF_FORMAT.md has the table.
+//! The fields of a group: allowed names and their order. docs/LEAF_FORMAT.md has the table.
 
 use crate::types::{Group, Invalid, quoted};
 
-/// Whether `fields` can be those of `group`. A leaf holds only a hash, so that whoever made it could have hashed others.
+/// Checks that `fields` can be those of `group`. The hash in a leaf does not ensure this: its maker could have hashed
+/// other fields.
 pub(super) fn check_fields(group: Group, fields: &[(String, String)]) -> Result<(), Invalid> {
     let (always, optional): (&[&str], &[&str]) = match group {
         Group::Facts => (&["timestamp", "resourceType", "resourceId", "action", "userId"], &["traceId"]),
@@ -17,7 +18,7 @@ pub(super) fn check_fields(group: Group, fields: &[(String, String)]) -> Result<
         }
     }
     for due in optional {
-        // The empty string is absent.
+        // An absent value is never written as an empty string.
         if let Some(((name, value), after)) = rest.split_first().filter(|((name, _), _)| name == due) {
             if value.is_empty() {
                 return Err(wrong(group, Some(name)));
@@ -32,13 +33,13 @@ pub(super) fn check_fields(group: Group, fields: &[(String, String)]) -> Result<
     };
     match foreign {
         Some((name, _)) => Err(wrong(group, Some(name))),
-        // Of the last change.
+        // The last change is incomplete.
         None if group == Group::Content && !rest.len().is_multiple_of(3) => Err(wrong(group, None)),
         None => Ok(()),
     }
 }
 
-/// The first that is no metadata, or whose key does not follow the one before.
+/// The first field that is not metadata, or whose key is not greater than the one before.
 fn not_metadata(fields: &[(String, String)]) -> Option<&(String, String)> {
     let mut before = None;
     fields.iter().find(|(name, _)| {
@@ -49,7 +50,7 @@ fn not_metadata(fields: &[(String, String)]) -> Option<&(String, String)> {
     })
 }
 
-/// The first that is not the part of a change that is due.
+/// The first field that is not the expected part of a change.
 fn not_a_change(fields: &[(String, String)]) -> Option<&(String, String)> {
     let parts = ["field", "oldValue", "newValue"];
     let due = |place: usize| format!("changes.{}.{}", place / parts.len(), parts[place % parts.len()]);

@@ -1,4 +1,4 @@
-//! Which entry is the first bad one, and what happened to it: as precisely as what was read proves.
+//! Finds the first bad entry and what happened to it, as precisely as the evidence allows.
 
 use std::collections::BTreeMap;
 
@@ -7,26 +7,26 @@ use super::{Kind, LogReplay, Suspect, TileCheck, Violation};
 use crate::merkle::{Checkpoint, Hash, TILE_HEIGHT};
 use crate::types::Seq;
 
-/// How far an entry is looked for from where it should be.
+/// How far from its place an entry is searched.
 const NEAR: Seq = 16;
 
-/// All that is known of a log after a walk along it.
+/// Everything known of a log after a replay.
 #[derive(Debug)]
 pub struct Evidence<'a> {
     /// The signed checkpoint.
     pub checkpoint: &'a Checkpoint,
-    /// The walk.
+    /// The replay.
     pub walk: &'a LogReplay,
-    /// Why it ended before the checkpoint did.
+    /// Why the replay ended before the end of the checkpoint.
     pub ended: Option<Violation>,
-    /// Whether entries follow that are not signed yet, which may record what is missing.
+    /// Whether unsigned entries follow, which may have missing erasure records.
     pub goes_on: bool,
-    /// The tiles.
+    /// The comparison of the tiles.
     pub comparison: &'a TileCheck,
 }
 
 impl Evidence<'_> {
-    /// The numbers of the entries that have to be read again for [`first_bad`].
+    /// The numbers of the entries to read again for [`first_bad`].
     pub fn suspects(&self) -> Vec<Seq> {
         let bad = self.walk.bad().iter().filter_map(|(violation, _)| Some(violation.entries?.0));
         let mut numbers: Vec<_> = self.comparison.suspects().iter().map(|suspect| suspect.seq).chain(bad).collect();
@@ -40,18 +40,18 @@ impl Evidence<'_> {
         (edge.size(), edge.root()) == (self.checkpoint.size, self.checkpoint.root)
     }
 
-    /// Whether the entries do not make the tree that was signed for, and none of those that were read seems to be why.
+    /// Whether the entries do not make the signed tree, although no entry seems bad so far.
     pub fn is_unexplained(&self) -> bool {
         !self.is_signed_for() && self.of_walk().is_none() && self.comparison.suspects().is_empty()
     }
 
-    /// The first violation of the walk itself.
+    /// The first violation of the replay itself.
     fn of_walk(&self) -> Option<(&Violation, Option<Hash>)> {
         let bad = self.walk.bad().first().map(|(violation, stored)| (violation, Some(*stored)));
         bad.or_else(|| self.ended.as_ref().map(|violation| (violation, None)))
     }
 
-    /// The first entry that is not in the tree that was signed for, with the hash that is, as far as tiles prove it.
+    /// The first entry that is not in the signed tree, with the hash in the tree, as far as tiles prove it.
     fn out_of_tree(&self) -> Option<Suspect> {
         let (size, root) = (self.checkpoint.size, self.checkpoint.root);
         let proven = self.comparison.proven(size, root);
@@ -64,7 +64,7 @@ impl Evidence<'_> {
         })
     }
 
-    /// `violation`, with what tiles say of earlier entries, though nothing proves the tiles.
+    /// Adds a hint about earlier entries to `violation`. The hint comes from tiles that nothing proves.
     fn with_hint(&self, mut violation: Violation) -> Violation {
         let earlier = self.comparison.suspects().first().filter(|suspect| suspect.seq < start(&violation));
         if let Some(Suspect { seq, .. }) = earlier {
@@ -73,7 +73,7 @@ impl Evidence<'_> {
         violation
     }
 
-    /// Where the first entry is that is not in the tree, and how that is known.
+    /// The range of entries that has the first entry outside of the signed tree, and how this is known.
     fn range(&self) -> Violation {
         let (size, root) = (self.checkpoint.size, self.checkpoint.root);
         let end = size as Seq;
@@ -100,7 +100,7 @@ impl Evidence<'_> {
     }
 }
 
-/// The first thing that is wrong, if anything is. `entries` are those of [`Evidence::suspects`], read again.
+/// The first violation, if any. `entries` are those of [`Evidence::suspects`], read again.
 pub fn first_bad(evidence: &Evidence<'_>, entries: &BTreeMap<Seq, DisclosedEntry>) -> Option<Violation> {
     let Evidence { checkpoint, walk, ended: _, goes_on, comparison } = evidence;
     let last = checkpoint.size as Seq;
@@ -116,7 +116,7 @@ pub fn first_bad(evidence: &Evidence<'_>, entries: &BTreeMap<Seq, DisclosedEntry
         let tiles = || {
             comparison.first().map(|why| Violation::of_log(Kind::Tiles, format!("all entries are right, and {why}")))
         };
-        // What is signed has no record after its end.
+        // A violation after the checkpoint's end does not explain a missing record within it.
         let (after, own) = if own.as_ref().is_some_and(|own| start(own) > last) { (own, None) } else { (None, own) };
         return fork.or_else(|| with_unrecorded(own, walk.unrecorded(*goes_on))).or(after).or_else(tiles);
     }
@@ -135,8 +135,8 @@ pub fn first_bad(evidence: &Evidence<'_>, entries: &BTreeMap<Seq, DisclosedEntry
     }
 }
 
-/// `found`, or else that values are gone whose record has not come. Where something is wrong after these values, that may
-/// have been their record.
+/// Returns `found`, or else `unrecorded`: values that are gone without a record. If the bad entry in `found` comes
+/// after these values, it may have been their record; `found` then says so.
 fn with_unrecorded(found: Option<Violation>, unrecorded: Option<Violation>) -> Option<Violation> {
     match (found, unrecorded) {
         (Some(mut found), Some(unrecorded)) => {
@@ -152,7 +152,7 @@ fn with_unrecorded(found: Option<Violation>, unrecorded: Option<Violation>) -> O
     }
 }
 
-/// The one that is about an earlier entry.
+/// The violation about the earlier entry.
 fn first_of(one: Option<Violation>, other: Option<Violation>) -> Option<Violation> {
     match (one, other) {
         (Some(one), Some(other)) => Some(if start(&other) < start(&one) { other } else { one }),
@@ -168,7 +168,7 @@ fn start(violation: &Violation) -> Seq {
     violation.entries.map_or(0, |(first, _)| first)
 }
 
-/// `violation` of the walk, with what can be told of where its entry comes from.
+/// Adds to a `violation` of the replay where its entry comes from, if this can be known.
 fn explained(
     evidence: &Evidence<'_>,
     entries: &BTreeMap<Seq, DisclosedEntry>,
@@ -184,7 +184,7 @@ fn explained(
     moved(evidence, entries, told, seq, stored).unwrap_or_else(|| violation.clone())
 }
 
-/// The violation by an entry that is not in the tree.
+/// The violation for an entry that is not in the tree.
 fn of_suspect(evidence: &Evidence<'_>, entries: &BTreeMap<Seq, DisclosedEntry>, suspect: Suspect) -> Violation {
     let Suspect { seq, in_tree } = suspect;
     let changed = |why: &str| Violation::of_entry(Kind::Changed, seq, why);
@@ -202,7 +202,7 @@ fn of_suspect(evidence: &Evidence<'_>, entries: &BTreeMap<Seq, DisclosedEntry>, 
     moved.unwrap_or_else(|| changed(stored))
 }
 
-/// Whether entries have left their places at `seq`, where `told` stands now and the hash `due` should.
+/// Checks whether entries have moved. `told` is the entry now at `seq`; `due` is the hash that should be there.
 fn moved(
     evidence: &Evidence<'_>,
     entries: &BTreeMap<Seq, DisclosedEntry>,
@@ -217,7 +217,8 @@ fn moved(
         let leaf = told.leaf_as(log_id, at);
         leaf.is_some() && (leaf == in_tree(at) || leaf == stored(at) || leaf == Some(told.leaf))
     };
-    // Where what stands here belongs, and where what belongs here stands.
+    // `origin` is the former number of the entry now at `seq`. `own` is the present number of the entry that belongs at
+    // `seq`.
     let near = (seq - NEAR..=seq + NEAR).chain(entries.keys().copied()).filter(|at| *at >= 1 && *at != seq);
     let origin = { near }.find(|at| is_due(told, *at));
     let own = entries.iter().find(|(at, other)| {

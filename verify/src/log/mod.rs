@@ -1,5 +1,5 @@
 //! The verification of a log: docs/LEAF_FORMAT.md, "What a verifier checks". The caller reads entries, tiles and
-//! checkpoints, from wherever, and hands them over. Uses `merkle` and `types`.
+//! checkpoints from any source, and passes them in. Uses `merkle` and `types`.
 
 mod disclosed;
 mod erasures;

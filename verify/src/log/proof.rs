@@ -1,5 +1,5 @@
-//! A proof of one entry as a file (C2SP tlog-proof). Its extra line has the leaf, and the values of the groups that are
-//! disclosed, each with its salt.
+//! A proof of one entry as a file (C2SP tlog-proof). Its extra line has the leaf, and the disclosed groups with their
+//! values and salts.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,48 +13,48 @@ use crate::types::{Group, Invalid, quoted};
 
 const VERSION: &str = "c2sp.org/tlog-proof@v1";
 
-/// The values of a group, as they are hashed.
+/// The disclosed values of a group, as they are hashed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Disclosed {
     /// The salt of the group.
     pub salt: Salt,
-    /// The names and the values, in order.
+    /// Names and values, in order.
     pub fields: Vec<(String, String)>,
 }
 
-/// A proof as it is written.
+/// The content of a proof file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proof {
     /// The data of the leaf.
     pub leaf: Vec<u8>,
-    /// In the order of a leaf.
+    /// In leaf order; `None` for a group that is not disclosed.
     pub groups: [Option<Disclosed>; 3],
-    /// The place of the leaf, from 0.
+    /// The index of the leaf, from 0.
     pub index: u64,
-    /// From the leaf's sibling to the root's child.
+    /// The proof, from the leaf's sibling to the root's child.
     pub hashes: Vec<Hash>,
     /// The signed checkpoint.
     pub note: String,
 }
 
-/// The result of a proof that holds.
+/// The result of a valid proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proved {
-    /// The tree that has the leaf.
+    /// The checkpoint of the tree that has the leaf.
     pub checkpoint: Checkpoint,
     /// The entry's number.
     pub seq: i64,
     /// Its id.
     pub id: String,
-    /// When it was recorded, as it is hashed.
+    /// When it was recorded, in the hashed form.
     pub recorded_at: String,
     /// The id of the API key that wrote it.
     pub writer: String,
-    /// The values of each group; `None` of one that is not disclosed.
+    /// The values of each group; `None` for a group that is not disclosed.
     pub groups: [(Group, Option<Fields>); 3],
 }
 
-/// Names and values, in the order in which they are hashed.
+/// Names and values, in the hashed order.
 pub type Fields = Vec<(String, String)>;
 
 #[derive(Serialize, Deserialize)]
@@ -83,7 +83,8 @@ struct GroupText {
 }
 
 impl Proof {
-    /// Of `told`, an entry of the log `log_id`, without the values of `redacted`. Errors: it can be no entry.
+    /// A proof of `told`, an entry of the log `log_id`, without the values of the `redacted` groups. Errors: `told`
+    /// makes no leaf.
     pub fn new(
         told: &DisclosedEntry,
         log_id: &str,
@@ -102,7 +103,7 @@ impl Proof {
         Ok(Self { leaf, groups, index: told.seq.unsigned_abs() - 1, hashes, note })
     }
 
-    /// As a file.
+    /// The text of the proof file.
     pub fn text(&self) -> String {
         let Self { leaf, groups, index, hashes, note } = self;
         let [facts, actor, content] = groups.each_ref().map(|group| {
@@ -110,13 +111,13 @@ impl Proof {
             Some(GroupText { salt: STANDARD.encode(salt), fields: fields.clone() })
         });
         let extra = Extra { leaf: STANDARD.encode(leaf), groups: Groups { facts, actor, content } };
-        // Strings alone, which are always JSON.
+        // Cannot fail: strings always serialize.
         let extra = serde_json::to_vec(&extra).unwrap_or_default();
         let hashes: String = hashes.iter().map(|hash| format!("{hash}\n")).collect();
         format!("{VERSION}\nextra {}\nindex {index}\n{hashes}\n{note}", STANDARD.encode(extra))
     }
 
-    /// Reads a file. Errors name the line.
+    /// Reads a proof file. Errors name the line.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let mut lines = Lines { rest: text, number: 0 };
         if lines.next()? != VERSION {
@@ -147,7 +148,7 @@ impl Proof {
         Ok(Self { leaf, groups, index, hashes, note: lines.rest.to_owned() })
     }
 
-    /// Verifies the proof with the keys of `trust`. Errors say what does not hold.
+    /// Verifies the proof with the keys of `trust`. Errors say which check failed.
     pub fn verify(&self, trust: &Trust) -> Result<Proved, Invalid> {
         let Self { leaf: data, groups, index, hashes, note } = self;
         let checkpoint =
@@ -191,7 +192,7 @@ impl Proof {
     }
 }
 
-/// The lines of a file, each with its end.
+/// Reads the lines of a file. Each must end with a line break.
 struct Lines<'a> {
     rest: &'a str,
     number: usize,

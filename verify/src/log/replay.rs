@@ -1,4 +1,4 @@
-//! A walk along the entries of a log: each against its leaf, all leaves as a tree.
+//! The replay of a log: checks each entry against its leaf, and builds the tree of all leaves.
 
 use super::disclosed::{DisclosedEntry, Part};
 use super::erasures::{ErasedGroups, Erasures, Removal};
@@ -8,38 +8,38 @@ use super::{Kind, Trust, Violation};
 use crate::merkle::{CompactRange, GroupHash, Hash, KeyEndorsement};
 use crate::types::{Group, Invalid, Seq, Timestamp};
 
-/// The bad entries that are kept to find out what happened to them; more are only counted.
+/// The number of bad entries that are kept to find out what happened to them. More are ignored.
 const SUSPECTS: usize = 16;
 
-/// The state that a verifier keeps of a log that it has verified.
+/// The state that a verifier keeps of a log it has verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedPrefix {
     /// The tree.
     pub edge: CompactRange,
-    /// When its last entry was recorded.
+    /// When the last entry was recorded.
     pub recorded_at: Timestamp,
 }
 
 impl VerifiedPrefix {
-    /// Of a log without entries.
+    /// The state of a log without entries.
     pub fn nothing() -> Self {
         Self { edge: CompactRange::default(), recorded_at: Timestamp::MIN }
     }
 }
 
-/// Entries as they come, in the order of their numbers. Needs memory for the path to the last one, and for each erased
-/// group whose record has not come yet, some hundred bytes.
+/// Replays the entries of a log in order of their numbers. Needs memory for the compact range, and some hundred bytes
+/// for each erased group whose record has not come yet.
 #[derive(Debug)]
 pub struct LogReplay {
     log_id: String,
     organization: String,
-    /// Of the leaf hashes as they are stored: their values are compared with them one by one.
+    /// The tree of the stored leaf hashes. Each entry's values are compared with its hash.
     edge: CompactRange,
     recorded_at: Timestamp,
-    /// The state that the replay must pass through.
+    /// The tree of an earlier verification, which the replay must match.
     remembered: Option<CompactRange>,
     fork: Option<(Seq, Seq)>,
-    /// The entries that were found to be as they are remembered.
+    /// The number of entries that match the remembered tree.
     passed: Seq,
     erasures: Erasures,
     bad: Vec<(Violation, Hash)>,
@@ -48,8 +48,8 @@ pub struct LogReplay {
 }
 
 impl LogReplay {
-    /// Along the log of `organization` whose keys are those of `trust`, after what is `known` of it already, and by what
-    /// is `remembered`.
+    /// Replays the log of `organization`, whose keys are in `trust`. Starts after the verified prefix `known`, and
+    /// compares with the tree `remembered`.
     pub fn new(trust: &Trust, organization: &str, known: VerifiedPrefix, remembered: Option<CompactRange>) -> Self {
         let VerifiedPrefix { edge, recorded_at } = known;
         let mut walk = Self {
@@ -69,7 +69,7 @@ impl LogReplay {
         walk
     }
 
-    /// Takes the next entry, and gives what it records as erased. Errors: it is not the next one, so that the walk ends.
+    /// Takes the next entry. Returns the erasures that it records. Errors: it is not the next entry; the replay ends.
     pub fn entry(&mut self, told: &DisclosedEntry) -> Result<Vec<Removal>, Violation> {
         self.check_next(told.seq)?;
         let sound = self.check(told);
@@ -92,7 +92,7 @@ impl LogReplay {
         Ok(removals)
     }
 
-    /// Takes the next entry, which is so wrong that it could not even be read, with the hash that is stored for it.
+    /// Takes the next entry if it could not be decoded. `leaf` is its stored leaf hash.
     pub fn unreadable(&mut self, seq: Seq, leaf: Hash, why: &Invalid) -> Result<(), Violation> {
         self.check_next(seq)?;
         self.append(leaf);
@@ -100,7 +100,7 @@ impl LogReplay {
         Ok(())
     }
 
-    /// That the next entry is so wrong that the service itself cannot read it, and says `why`.
+    /// The violation for a next entry that the service itself cannot read; `why` is the service's message.
     pub fn damaged(&self, why: &str) -> Violation {
         Violation::of_entry(Kind::Changed, self.next(), format!("the service cannot read it: {why}"))
     }
@@ -123,7 +123,7 @@ impl LogReplay {
         }
     }
 
-    /// That the values of `told` make the leaf that is stored, and that it may stand here. Gives what it records.
+    /// Checks that the values of `told` make the stored leaf, and that it may follow here. Returns what it records.
     fn check(&mut self, told: &DisclosedEntry) -> Result<Option<Record>, Violation> {
         let bad = |kind, why: String| Err(Violation::of_entry(kind, told.seq, why));
         if matches!(told.facts, Part::Hash(_)) {
@@ -165,7 +165,7 @@ impl LogReplay {
         self.pass_remembered();
     }
 
-    /// Where the remembered tree ends, it is compared.
+    /// At the end of the remembered tree, compares it with the replayed tree.
     fn pass_remembered(&mut self) {
         let Some(remembered) = self.remembered.take_if(|remembered| remembered.size() == self.edge.size()) else {
             return;
@@ -174,7 +174,7 @@ impl LogReplay {
             self.passed = self.edge.size() as Seq;
             return;
         }
-        // The largest complete subtrees, of which the first that differs is where to look.
+        // Compares the roots of the largest complete subtrees. The first one that differs has a changed entry.
         let size = self.edge.size();
         let (old, new) = (remembered.bytes(), self.edge.bytes());
         let mut differing = old.chunks(Hash::LENGTH).zip(new.chunks(Hash::LENGTH)).map(|(old, new)| old != new);
@@ -195,39 +195,39 @@ impl LogReplay {
         }
     }
 
-    /// That there is no next entry, though the checkpoint has `size`.
+    /// The violation for a log that ends before the `size` of the checkpoint.
     pub fn truncated(&self, size: u64) -> Violation {
         let why = format!("the checkpoint has {size} entries, and the log ends with {}", self.edge.size());
         Violation::of_entry(Kind::Truncated, self.next(), why)
     }
 
-    /// The number of the entry that should come next.
+    /// The number of the next entry.
     pub fn next(&self) -> Seq {
-        // Entries are numbered by `i64`, and each has come.
+        // The cast is safe: entries are numbered by `i64`, and each has come.
         self.edge.size() as Seq + 1
     }
 
-    /// The rows of hashes that tiles should have, as far as they are full and were not taken before.
+    /// The hashes that full tiles should have. Returns each row only once.
     pub fn rows(&mut self) -> Vec<Row> {
         self.rows.full()
     }
 
-    /// Those that are not full yet.
+    /// The hashes of the tiles that are not full yet.
     pub fn last_rows(&mut self) -> Vec<Row> {
         self.rows.open()
     }
 
-    /// Whether groups are missing whose record has not come.
+    /// Whether an erased group still lacks a record.
     pub fn lacks_records(&self) -> bool {
         self.erasures.lacks_records()
     }
 
-    /// The tree of the leaf hashes that are stored.
+    /// The tree of the stored leaf hashes.
     pub fn edge(&self) -> &CompactRange {
         &self.edge
     }
 
-    /// The state to remember of the log, once everything else was found right.
+    /// The state to keep of the log, once everything else has been verified.
     pub fn remembered(&self) -> VerifiedPrefix {
         VerifiedPrefix { edge: self.edge.clone(), recorded_at: self.recorded_at }
     }
@@ -237,32 +237,32 @@ impl LogReplay {
         &self.introduced
     }
 
-    /// The groups that are gone and have a record.
+    /// The numbers of erased groups that have a record.
     pub fn erased(&self) -> ErasedGroups {
         self.erasures.counts()
     }
 
-    /// The log that it is along.
+    /// The id of the log.
     pub(super) fn log_id(&self) -> &str {
         &self.log_id
     }
 
-    /// The first bad entries, each with the hash that is stored for it.
+    /// The first bad entries, each with its stored leaf hash.
     pub(super) fn bad(&self) -> &[(Violation, Hash)] {
         &self.bad
     }
 
-    /// The entries of the remembered tree of which one at least is not as it was.
+    /// A range of the remembered tree in which at least one entry has changed.
     pub(super) fn fork(&self) -> Option<(Seq, Seq)> {
         self.fork
     }
 
-    /// The entries that are as they are remembered.
+    /// The number of entries that match the remembered tree.
     pub(super) fn passed(&self) -> Seq {
         self.passed
     }
 
-    /// The first group that is gone and not properly erased. Where the log `goes_on`, its record may follow.
+    /// The first group that is not properly erased. If the log `goes_on`, its record may follow.
     pub(super) fn unrecorded(&self, goes_on: bool) -> Option<Violation> {
         self.erasures.first_bad(goes_on)
     }

@@ -1,4 +1,4 @@
-//! The entries that the service makes itself: what they have to look like, and what they record.
+//! The entries that the service itself writes: their form, and what they record.
 
 use uuid::Uuid;
 
@@ -6,20 +6,20 @@ use super::disclosed::{Actor, Content, DisclosedEntry, Facts, Part};
 use crate::merkle::{ErasureRecord, GroupHash, Hash, KeyEndorsement, SERVICE, VerifierKey};
 use crate::types::{Change, Group, Seq};
 
-/// The prefix of the ids of the service's entries, and of no others.
+/// The prefix of the ids of service entries, and of no others.
 const PREFIX: &str = "auditlog:";
 
-/// The content of an entry of the service.
+/// The content of a service entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// Groups whose values are gone, and the signature lines for it, where there are any.
+    /// Erased groups, and the signature lines for the record, if any.
     Erasure(ErasureRecord, Option<String>),
-    /// A key that checkpoints get.
+    /// A new key that signs checkpoints.
     Rotation(KeyEndorsement),
 }
 
-/// The record in `told`, if the service made it about `organization`. Errors: it has not the shape of such an entry, or
-/// half of it.
+/// The record in `told` if it is a service entry about `organization`; `None` if it is a normal entry. Errors: it has
+/// only a part of the form of a service entry.
 pub(super) fn record(told: &DisclosedEntry, organization: &str) -> Result<Option<Record>, String> {
     let kind = told.id.strip_prefix(PREFIX);
     let kind = match (kind, told.writer == SERVICE) {
@@ -37,7 +37,7 @@ pub(super) fn record(told: &DisclosedEntry, organization: &str) -> Result<Option
     }
 }
 
-/// The user id and the changes, once all else is as the service writes it.
+/// The user id and the changes. Errors: other values are not as the service writes them.
 fn changes<'a>(told: &'a DisclosedEntry, organization: &str) -> Result<(&'a str, &'a [Change]), String> {
     let not = |what: &str| Err(format!("is no entry as the service writes them: {what}"));
     let (Part::Values { values: facts, .. }, Part::Values { values: actor, .. }, Part::Values { values: content, .. }) =
@@ -70,7 +70,7 @@ fn changes<'a>(told: &'a DisclosedEntry, organization: &str) -> Result<(&'a str,
     Ok((user_id, changes))
 }
 
-/// The string that is the new value of `change`.
+/// The new value of `change`, if it is a string.
 fn new_value(change: &Change) -> Option<String> {
     serde_json::from_str(change.new_value.as_str()).ok()
 }

@@ -1,4 +1,4 @@
-//! Logs in memory, true and tampered with.
+//! Tests with logs in memory, valid and tampered with.
 
 mod erasures;
 
@@ -19,7 +19,7 @@ fn json(text: &str) -> JsonText {
 }
 
 fn entry(seq: Seq) -> DisclosedEntry {
-    // Salts differ from entry to entry and from group to group.
+    // Salts differ between entries and between groups.
     let salt = |group: u8| (u128::from(group) << 64 | seq as u128).to_be_bytes();
     let facts = Facts {
         timestamp: Timestamp::saturating(seq * 1_000),
@@ -43,13 +43,13 @@ fn entry(seq: Seq) -> DisclosedEntry {
     })
 }
 
-/// With the hash of its own leaf.
+/// Sets the leaf hash that matches the values.
 fn sealed(mut told: DisclosedEntry) -> DisclosedEntry {
     told.leaf = told.leaf_as(LOG, told.seq).expect("a leaf");
     told
 }
 
-/// An entry of the service.
+/// A service entry.
 fn service(seq: Seq, kind: &str, changes: Vec<Change>) -> DisclosedEntry {
     let mut told = entry(seq);
     told.id = format!("auditlog:{kind}:67e55044-10b1-426f-9247-bb680e5fe0c8");
@@ -75,7 +75,7 @@ fn erasure(seq: Seq, erased: &[(Seq, Group, GroupHash)]) -> DisclosedEntry {
     erasure_by(&[&key()], seq, erased)
 }
 
-/// The same, signed by `keys`.
+/// The record of an erasure, signed by `keys`.
 fn erasure_by(keys: &[&SigningKey], seq: Seq, erased: &[(Seq, Group, GroupHash)]) -> DisclosedEntry {
     let hashes = erased
         .iter()
@@ -93,13 +93,13 @@ fn erasure_by(keys: &[&SigningKey], seq: Seq, erased: &[(Seq, Group, GroupHash)]
     service(seq, "erasure", changes.into_iter().chain(signatures).collect())
 }
 
-/// `told` without the values of its content, and their hash.
+/// `told` without the values of its content, and the hash of that group.
 fn without_content(told: &DisclosedEntry) -> (DisclosedEntry, GroupHash) {
     let hash = told.hashes()[2].expect("told");
     (DisclosedEntry { content: Part::Hash(hash), ..told.clone() }, hash)
 }
 
-/// A log as it was signed for: its tiles and its checkpoint.
+/// The tiles and the checkpoint of a signed log.
 struct Log {
     tiles: BTreeMap<TileId, Vec<Hash>>,
     checkpoint: Checkpoint,
@@ -128,13 +128,13 @@ fn trust() -> Trust {
     Trust::new([key().verifier(origin())]).expect("a key")
 }
 
-/// The violations in `entries`, given as the log that `log` was signed for.
+/// The violation that a verifier finds if it reads `entries` in place of the signed log `log`.
 fn found(log: &Log, entries: &[DisclosedEntry], seen: Option<CompactRange>) -> Option<Violation> {
     let (violation, _) = found_by(&trust(), log, entries, seen);
     violation
 }
 
-/// The same by whoever has other keys, and the groups that are gone.
+/// Like [`found`], for a verifier with other keys. Also returns the numbers of erased groups.
 fn found_by(
     trust: &Trust,
     log: &Log,
@@ -178,7 +178,7 @@ fn says(violation: Option<Violation>) -> String {
     violation.map_or_else(|| "verified".to_owned(), |violation| violation.to_string())
 }
 
-/// `told` with another user name, and the hash that the entry had.
+/// `told` with another user name, and with its old leaf hash.
 fn renamed(told: &DisclosedEntry) -> DisclosedEntry {
     let mut told = told.clone();
     let Part::Values { values: actor, .. } = &mut told.actor else { unreachable!() };
@@ -218,7 +218,7 @@ fn the_first_bad_entry_is_named_with_and_without_new_hashes() {
         told[place] = sealed(told[place].clone());
         let why = "its leaf is not the one that was signed for, though the hash stored for it is that of what it says";
         assert_eq!(says(found(&signed, &told, None)), format!("changed: entry {at}: {why}"));
-        // Later ones make no difference.
+        // Later bad entries make no difference.
         told[599] = renamed(&all[599]);
         assert_eq!(says(found(&signed, &told, None)), format!("changed: entry {at}: {why}"));
         told[place] = DisclosedEntry { leaf: all[0].leaf, ..all[place].clone() };
@@ -228,7 +228,7 @@ fn the_first_bad_entry_is_named_with_and_without_new_hashes() {
     }
 }
 
-/// With the numbers of their places, and the hashes of what they say if `anew`.
+/// `entries` with their positions as numbers; with new leaf hashes if `anew`.
 fn renumbered(mut entries: Vec<DisclosedEntry>, anew: bool) -> Vec<DisclosedEntry> {
     for (seq, told) in (1..).zip(&mut entries) {
         told.seq = seq;
@@ -288,10 +288,10 @@ fn where_tiles_were_edited_as_well_no_more_is_said_than_is_known() {
     let expected = "changed: one of the entries 257 to 512: the entries are not those of the checkpoint, and the tile \
                     that would tell which was edited, too";
     assert_eq!(says(found(&signed, &told, None)), expected);
-    // A hash that differs in such a tile proves nothing of its entry.
+    // A differing hash in such a tile proves nothing about its entry.
     signed.tiles.get_mut(&tile).expect("a tile")[309 - 256] = all[0].leaf;
     assert_eq!(says(found(&signed, &told, None)), expected);
-    // All tiles as if the entry had always been so.
+    // All tiles match the changed entry.
     signed.tiles = log(&told).tiles;
     let expected = "changed: one of the entries 1 to 600: the entries are not those of the checkpoint, and no tile \
                     differs from them";
@@ -301,7 +301,7 @@ fn where_tiles_were_edited_as_well_no_more_is_said_than_is_known() {
     let seen = Some(log_edge(&all[..400]));
     let expected = "changed: one of the entries 257 to 384: it is not as when the log was verified before";
     assert_eq!(says(found(&signed, &told, seen)), expected);
-    // The entries are right, and a tile is not.
+    // The entries are right, but a tile is not.
     assert_eq!(
         says(found(&Log { tiles: signed.tiles, ..log(&all) }, &all, None)),
         "damaged tiles: all entries are right, and tile/0/001 has another hash for entry 300"
@@ -340,9 +340,9 @@ fn only_a_later_record_with_that_hash_excuses_a_missing_group() {
     ] {
         assert_eq!(with(19, record), removed);
     }
-    // By an entry that is earlier, or that is not what it was.
+    // A record of a later entry, and a record that was changed.
     assert!(with(2, erasure(3, &[(5, Group::Content, hash)])).contains("it is no record of an erasure"));
-    // Then that one is bad, and not the entry whose values it recorded.
+    // The changed record is the bad entry, not the entry whose values it recorded.
     let record = records(5, Group::Content, hash);
     let (gone, _) = without_content(&record);
     for (told, kind) in [(DisclosedEntry { writer: "key".to_owned(), ..record }, "changed"), (gone, "added")] {
@@ -377,7 +377,7 @@ fn entries_of_the_service_have_one_shape() {
         says(found(&log(&all), &all, None))
     };
     assert_eq!(with(rotation.clone()), "verified");
-    // By nobody, where the keys before were lost.
+    // Without signatures, if the earlier keys were lost.
     assert_eq!(with(service(3, "rotation", vec![change("verifierKey", &verifier)])), "verified");
     let edited = |edit: fn(&mut Facts, &mut Actor, &mut Content)| {
         let mut told = rotation.clone();
@@ -447,7 +447,7 @@ fn a_new_key_is_believed_where_one_before_has_signed_it() {
     let later = both.after(&note(&[&keys[1]]), &[by(&second, 0), by(&third, 1)]);
     assert_eq!((later.keys(), later.former()), (&[second.clone(), third.clone()][..], &[first.clone()][..]));
     assert!(later.open(&note(&[&keys[0]])).is_err() && later.open(&note(&[&keys[2]])).is_ok());
-    // Not by itself, by nobody, by one that is not known, by one that is believed no longer, for another log.
+    // Signed by itself, by nobody, by an unknown key, or for another log; below, by a key that is no longer trusted.
     let elsewhere = keys[1].verifier(KeyName::parse("other.example.com/x").expect("a name"));
     let unsigned = KeyEndorsement::sign(second.clone(), &[]);
     for introduced in
@@ -472,7 +472,7 @@ fn a_leaf_that_should_not_be_where_it_was_signed_for_proves_nothing() {
     let groups = told.hashes().map(|hash| hash.expect("told"));
     let recorded_at = told.recorded_at;
     let right = Leaf { log_id: LOG, seq: 1, id: "log_1", recorded_at, writer: "key", groups };
-    // A log of this one leaf, signed by the right key.
+    // A log with only this leaf, signed by the right key.
     let proved = |leaf: &Leaf<'_>| {
         let data = leaf.data();
         let text = Checkpoint { origin: origin(), size: 1, root: Hash::of_leaf(&data) }.text();

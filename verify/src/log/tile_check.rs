@@ -1,10 +1,10 @@
-//! The tiles of a log beside the hashes of its entries: where they differ, and whether the tiles are those of a tree
-//! that was signed for.
+//! Compares the tiles of a log with the hashes of its entries: where they differ, and whether the tiles belong to a
+//! signed tree.
 
 use crate::merkle::{CompactRange, Hash, Resource, TILE_HEIGHT, TILE_WIDTH, TileId, TilePath};
 use crate::types::Seq;
 
-/// The differing hashes that are kept.
+/// The number of differing hashes that are kept.
 const SUSPECTS: usize = 16;
 
 /// Hashes that a tile should have.
@@ -12,16 +12,16 @@ const SUSPECTS: usize = 16;
 pub struct Row {
     /// The tile.
     pub tile: TileId,
-    /// The place in it of the first of the hashes.
+    /// The index in the tile of the first of the hashes.
     pub from: u16,
     /// The hashes.
     pub hashes: Vec<Hash>,
 }
 
 impl Row {
-    /// How many hashes the tile should have.
+    /// The number of hashes that the tile should have.
     pub fn width(&self) -> u16 {
-        // A row ends where its tile does.
+        // The cast is safe: a row ends where its tile does.
         self.from + self.hashes.len() as u16
     }
 
@@ -30,7 +30,7 @@ impl Row {
         TilePath { resource: Resource::Tile(self.tile), width: self.width() }
     }
 
-    /// The first and the last entry below the hash at `place` of the tile.
+    /// The first and the last entry below the hash at index `place` of the tile.
     fn entries(&self, place: u16) -> (Seq, Seq) {
         let index = self.tile.index * u64::from(TILE_WIDTH) + u64::from(place);
         let below = TILE_HEIGHT * u32::from(self.tile.level);
@@ -38,7 +38,7 @@ impl Row {
     }
 }
 
-/// Rows while they grow, one for each level of tiles.
+/// Rows that grow, one for each level of tiles.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     open: Vec<Option<Row>>,
@@ -68,45 +68,46 @@ impl Rows {
     }
 }
 
-/// An entry whose stored hash is not the one that a tile has.
+/// An entry whose stored hash differs from the hash in a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Suspect {
     /// Its number.
     pub seq: Seq,
-    /// The hash that the tile has.
+    /// The hash in the tile.
     pub in_tree: Hash,
 }
 
-/// The state of the comparison so far. Rows of a level come in order.
+/// The comparison so far. The rows of a level must come in order.
 #[derive(Debug)]
 pub struct TileCheck {
-    /// Of all hashes that the tiles of level 0 have.
+    /// The tree of all hashes in the tiles of level 0.
     leaves: CompactRange,
-    /// Of those of level 1, and of the leaves after the last of them: what proves level 1.
+    /// The tree of the hashes in the tiles of level 1. With `tail`, it proves level 1.
     blocks: CompactRange,
+    /// The tree of the leaves after the last full tile of level 0.
     tail: CompactRange,
-    /// Whether no tile of the level was missing.
+    /// Whether no tile of levels 0 and 1 was missing.
     is_whole: [bool; 2],
-    /// Of a tree that was seen before, its largest complete subtrees: where each ends, and the edge up to there.
+    /// For each largest complete subtree of a tree seen before: its end, and the compact range up to there.
     seen: Vec<(u64, Vec<u8>)>,
-    /// The leaves that tiles have as that tree had them.
+    /// The number of leaves in tiles that match the tree seen before.
     proven: u64,
     suspects: Vec<Suspect>,
     /// The root of the first full tile of level 0 that differs.
     suspect_root: Option<Hash>,
-    /// The first hash of level 1 that differs: its place, and what the tile has.
+    /// The first differing hash of level 1: its index, and the hash in the tile.
     suspect_block: Option<(u64, Hash)>,
-    /// The first tile that differs or is missing.
+    /// The first tile that differs or is missing, in words.
     first: Option<String>,
 }
 
 impl TileCheck {
-    /// From the tree `known` on; `seen` is one that the log had before.
+    /// Starts after the tree `known`. `seen` is a tree that the log had before.
     pub fn new(known: &CompactRange, seen: Option<&CompactRange>) -> Self {
         let size = known.size();
         let bytes = known.bytes();
         let (blocks, tail) = bytes.split_at((size >> TILE_HEIGHT).count_ones() as usize * Hash::LENGTH);
-        // As many hashes as their sizes have bits.
+        // Cannot fail: both parts have as many hashes as their sizes have bits.
         let edge = |size, bytes| CompactRange::parse(size, bytes).unwrap_or_default();
         Self {
             leaves: known.clone(),
@@ -122,7 +123,7 @@ impl TileCheck {
         }
     }
 
-    /// Compares `row` with what the tile has, from its beginning; `None` if it could not be had.
+    /// Compares `row` with the stored hashes of its tile, from the tile's start; `None` if the tile cannot be read.
     pub fn take(&mut self, row: &Row, stored: Option<&[Hash]>) {
         let stored = stored.and_then(|stored| stored.get(usize::from(row.from)..usize::from(row.width())));
         let Some(stored) = stored else {
@@ -181,7 +182,7 @@ impl TileCheck {
         }
     }
 
-    /// The entries whose stored hashes are not those of the tiles, first of all.
+    /// The entries whose stored hashes differ from the tiles, in order.
     pub fn suspects(&self) -> &[Suspect] {
         &self.suspects
     }
@@ -191,21 +192,21 @@ impl TileCheck {
         self.first.as_deref()
     }
 
-    /// How many leaves the tiles have as a tree had them that is vouched for: that of `size` and `root`, or the one that
-    /// was seen before.
+    /// The number of leaves in the tiles that belong to a trusted tree: the tree of `size` and `root`, or the tree seen
+    /// before.
     pub(super) fn proven(&self, size: u64, root: Hash) -> u64 {
         let is_signed = self.is_whole[0] && (self.leaves.size(), self.leaves.root()) == (size, root);
         if is_signed { size } else { self.proven }
     }
 
-    /// The block of 256 entries, from 0, that is the first to differ from the tree of `size` and `root`, by tiles of
-    /// level 1 that are those of that tree; and whether the leaves are, too, that its tile has.
+    /// The index of the first block of 256 entries that differs from the tree of `size` and `root`, by tiles of level 1
+    /// that match this tree. The flag says whether the leaf hashes in the block's tile match it too.
     pub(super) fn differing_block(&self, size: u64, root: Hash) -> Option<(u64, bool)> {
         let bytes = [self.blocks.bytes(), self.tail.bytes()].concat();
         let tree = CompactRange::parse(size, &bytes).ok().filter(|tree| self.is_whole[1] && tree.root() == root)?;
         let blocks = tree.size() >> TILE_HEIGHT;
         let Some((index, in_tree)) = self.suspect_block else {
-            // What differs is in the leaves after all blocks, which have just been proven.
+            // The difference is in the leaves after all blocks. These leaves have just been proven.
             return Some((blocks, true));
         };
         let first = self.suspects.first().map(|suspect| (suspect.seq as u64 - 1) >> TILE_HEIGHT);
@@ -213,11 +214,11 @@ impl TileCheck {
     }
 }
 
-/// The trees that `edge` begins with, of one, two and more of its complete subtrees.
+/// The prefixes of `edge` that consist of its first one, two and more complete subtrees: size and hashes of each.
 fn subtrees(edge: &CompactRange) -> Vec<(u64, Vec<u8>)> {
     let size = edge.size();
     let heights = (0..u64::BITS).rev().filter(|height| size >> height & 1 == 1);
-    // All bits of the size down to that of the height.
+    // All bits of the size down to the bit of this height.
     let ends = heights.map(|height| size >> height << height);
     let bytes = edge.bytes();
     ends.zip(1..).map(|(end, hashes)| (end, bytes[..hashes * Hash::LENGTH].to_vec())).collect()

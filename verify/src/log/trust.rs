@@ -1,46 +1,46 @@
-//! Which keys a verifier believes, and how it comes to believe others.
+//! The keys that a verifier trusts, and how it comes to trust others.
 
 use crate::merkle::{Checkpoint, KeyEndorsement, KeyName, Unsigned, VerifierKey, open, signers};
 use crate::types::Invalid;
 
-/// The id of the log that signs as `name`: what follows the last slash of it.
+/// The id of the log that signs as `name`: the part after the last slash.
 pub fn log_id(name: &KeyName) -> Result<&str, Invalid> {
     let id = name.as_str().rsplit_once('/').map(|(_, id)| id);
     let is_hex = |id: &&str| id.len() == 32 && id.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
     id.filter(is_hex).ok_or_else(|| Invalid::new("must end with / and the 32 hex digits of a log", name))
 }
 
-/// The keys of one log that a verifier believes.
+/// The keys of one log that a verifier trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
-    /// Those that sign its checkpoints, oldest first, at least one.
+    /// Keys that sign its checkpoints, oldest first. At least one.
     keys: Vec<VerifierKey>,
-    /// Those that no longer do, and have signed records of erasures.
+    /// Former keys. They no longer sign checkpoints, but have signed records of erasures.
     former: Vec<VerifierKey>,
 }
 
-/// Why a checkpoint is not believed.
+/// Why a checkpoint is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Untrusted {
-    /// It is no signed note, or its signature was not made by its key.
+    /// It is not a signed note, or a signature does not match its key.
     #[error("{0}")]
     Unsigned(Unsigned),
-    /// None of the keys that are believed has signed it.
+    /// No trusted key has signed it.
     #[error(
         "it is signed by {}, and of this log only {} is believed; where keys were replaced meanwhile, whoever runs the \
          service has to vouch for the new one", .0.join(" and "), .1.join(" and ")
     )]
     Stranger(Vec<String>, Vec<String>),
-    /// By what was signed.
+    /// The signed text is not a checkpoint.
     #[error("what was signed {0}")]
     Malformed(Invalid),
-    /// It is of another log.
+    /// It is a checkpoint of another log.
     #[error("it must be of the log {0}, whose keys are believed, and is of {1}")]
     Origin(KeyName, KeyName),
 }
 
 impl Trust {
-    /// In `keys`, at least one. Errors: they are of several logs, or of what is no log.
+    /// Trusts `keys`, at least one. Errors: they belong to several logs, or their name is not that of a log.
     pub fn new(keys: impl IntoIterator<Item = VerifierKey>) -> Result<Self, Invalid> {
         let mut known: Vec<VerifierKey> = Vec::new();
         for key in keys {
@@ -56,7 +56,7 @@ impl Trust {
         Ok(Self { keys: known, former: Vec::new() })
     }
 
-    /// The same, and `former` for records of erasures alone. Errors: one is of another log.
+    /// Also trusts `former`, for records of erasures only. Errors: a key belongs to another log.
     pub fn with_former(mut self, former: impl IntoIterator<Item = VerifierKey>) -> Result<Self, Invalid> {
         for key in former {
             if key.name() != self.origin() {
@@ -74,20 +74,20 @@ impl Trust {
         &self.keys
     }
 
-    /// The keys that signed checkpoints before these.
+    /// Former keys, which have signed checkpoints before.
     pub fn former(&self) -> &[VerifierKey] {
         &self.former
     }
 
     /// The id of the log.
     pub fn log_id(&self) -> &str {
-        // The name of each key ends with it by construction.
+        // Cannot fail: the constructor has checked the name.
         log_id(self.origin()).unwrap_or_default()
     }
 
-    /// The name of the log.
+    /// The origin of the log, which is the name of its keys.
     pub fn origin(&self) -> &KeyName {
-        // There is one by construction.
+        // There is at least one key by construction.
         self.keys[0].name()
     }
 
@@ -104,7 +104,7 @@ impl Trust {
         }
     }
 
-    /// That `note` is of another log, or signed by other keys.
+    /// The error for a `note` of another log, or signed by other keys.
     fn stranger(&self, note: &str) -> Untrusted {
         let claimed = note.lines().next().and_then(|origin| KeyName::parse(origin).ok());
         match claimed.filter(|claimed| claimed != self.origin()) {
@@ -113,14 +113,14 @@ impl Trust {
         }
     }
 
-    /// The keys to believe after a log was verified up to `note`, in which entries `introduced` keys: those too that one
-    /// which is believed has signed. A key that no longer signs, though a later one does, becomes a former one.
+    /// The trusted keys after a log was verified up to `note`. A key in `introduced` becomes trusted if a trusted key
+    /// has signed its introduction. A key that no longer signs `note`, although a later one does, becomes a former key.
     #[must_use]
     pub fn after(&self, note: &str, introduced: &[KeyEndorsement]) -> Self {
         let mut keys = self.keys.clone();
         for introduction in introduced {
             if introduction.is_signed_by(&keys) {
-                // To its place among those that the log introduces.
+                // Moves a known key to its place in the order of introduction.
                 keys.retain(|known| known != introduction.key());
                 keys.push(introduction.key().clone());
             }

@@ -1,4 +1,4 @@
-//! The ways in which a log can be wrong.
+//! The kinds of violations of a log.
 
 use std::fmt;
 
@@ -9,30 +9,30 @@ use crate::types::Seq;
 /// The kind of a violation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// An entry is another one than was signed for, or its stored hash is.
+    /// An entry, or its stored hash, is not the signed one.
     Changed,
-    /// An entry is not there.
+    /// An entry is missing.
     Missing,
-    /// An entry is there that was not signed for.
+    /// There is an entry that was not signed.
     Added,
-    /// Entries have exchanged or left their places.
+    /// Entries have moved or been exchanged.
     Reordered,
-    /// The log ends before its checkpoint does.
+    /// The log ends before its checkpoint.
     Truncated,
-    /// The checkpoint is older than one that was seen.
+    /// The checkpoint is older than one seen before.
     RolledBack,
-    /// The checkpoint and one that was seen are of two logs.
+    /// The checkpoint and one seen before are from different histories.
     Forked,
-    /// Values are gone, and no entry records that.
+    /// Values are gone without a trusted record.
     Removed,
-    /// The entries are right, and a tile or a proof is not.
+    /// The entries are right, but a tile or a proof is not.
     Tiles,
-    /// The checkpoint is not signed as it must be.
+    /// The checkpoint has no valid signature.
     Unsigned,
 }
 
 impl Kind {
-    /// As verdicts have it.
+    /// The name in verdicts.
     pub fn name(self) -> &'static str {
         match self {
             Self::Changed => "changed",
@@ -61,15 +61,15 @@ impl Serialize for Kind {
     }
 }
 
-/// The first thing that is wrong with a log.
+/// The first violation of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The kind.
     pub kind: Kind,
-    /// To which entry; the first and the last of those of which it is one, where no more is known. `None` where it is
-    /// about the whole.
+    /// The first and the last entry of the range that has the bad entry; equal if the entry is known. `None` if the
+    /// violation is about the whole log.
     pub entries: Option<(Seq, Seq)>,
-    /// In words.
+    /// The reason, in words.
     pub why: String,
 }
 
@@ -78,7 +78,7 @@ impl Violation {
         Self { kind, entries: Some((seq, seq)), why: why.into() }
     }
 
-    /// About the whole log.
+    /// A violation about the whole log.
     pub fn of_log(kind: Kind, why: impl Into<String>) -> Self {
         Self { kind, entries: None, why: why.into() }
     }

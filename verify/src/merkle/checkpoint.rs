@@ -1,27 +1,27 @@
-//! Checkpoints: what a log commits to (C2SP tlog-checkpoint). They are signed as notes.
+//! Checkpoints: the commitment of a log to its entries (C2SP tlog-checkpoint). They are signed as notes.
 
 use super::{Hash, KeyName};
 use crate::types::{Invalid, quoted};
 
-/// A log as it was at one time. This service adds no extension lines, and takes none.
+/// The state of a log at one time. This service writes no extension lines, and refuses them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Which log; also the name of the keys that sign for it.
+    /// The origin of the log, which is also the name of the keys that sign for it.
     pub origin: KeyName,
-    /// How many entries it has.
+    /// The number of entries.
     pub size: u64,
-    /// The root of the tree of its leaves.
+    /// The root hash of the tree.
     pub root: Hash,
 }
 
 impl Checkpoint {
-    /// The text that is signed.
+    /// The text to sign.
     pub fn text(&self) -> String {
         let Self { origin, size, root } = self;
         format!("{origin}\n{size}\n{root}\n")
     }
 
-    /// Reads the text of a note that was opened. Errors: anything that [`Checkpoint::text`] would not give.
+    /// Reads the text of an opened note. Errors: anything that [`Checkpoint::text`] would not write.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let malformed = || Invalid::new("must be a checkpoint of origin, size and root", quoted(text));
         let mut lines = text.lines();

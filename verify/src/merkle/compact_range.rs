@@ -1,9 +1,9 @@
-//! The right edge of a log's tree: all that an append needs to know of what was appended before.
+//! The right edge of a log's tree: the only state that an append needs.
 
 use super::{CompletedNode, Hash, TILE_HEIGHT};
 use crate::types::Invalid;
 
-/// The roots of the complete subtrees that a tree is made of, largest first: one for each bit of its size.
+/// The roots of the complete subtrees of a tree, largest first: one for each set bit of its size.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CompactRange {
     size: u64,
@@ -11,8 +11,7 @@ pub struct CompactRange {
 }
 
 impl CompactRange {
-    /// Reads what [`CompactRange::bytes`] gave for a tree of `size` leaves. Errors: such a tree has another
-    /// number of hashes.
+    /// Reads the [`CompactRange::bytes`] of a tree of `size` leaves. Errors: the number of hashes does not fit `size`.
     pub fn parse(size: u64, bytes: &[u8]) -> Result<Self, Invalid> {
         let (hashes, rest) = bytes.as_chunks();
         let expected = size.count_ones() as usize;
@@ -23,23 +22,23 @@ impl CompactRange {
         Ok(Self { size, hashes: hashes.iter().copied().map(Hash).collect() })
     }
 
-    /// The hashes, one after the other.
+    /// The concatenated hashes.
     pub fn bytes(&self) -> Vec<u8> {
         self.hashes.iter().flat_map(|hash| hash.0).collect()
     }
 
-    /// The leaves of the tree.
+    /// The number of leaves.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The hash of the whole tree.
+    /// The root hash of the tree.
     pub fn root(&self) -> Hash {
         let root = self.hashes.iter().copied().rev().reduce(|right, left| Hash::of_node(left, right));
         root.unwrap_or_else(Hash::of_nothing)
     }
 
-    /// Appends a leaf. Gives what tiles get by it, which is nothing for 255 leaves of 256.
+    /// Appends a leaf. Returns the completed nodes that tiles must store; none for 255 of 256 leaves.
     #[must_use = "the tiles above the leaves have to be written"]
     pub fn append(&mut self, leaf: Hash) -> Vec<CompletedNode> {
         let mut completed = Vec::new();
@@ -48,7 +47,7 @@ impl CompactRange {
             let Some(left) = self.hashes.pop() else { break };
             hash = Hash::of_node(left, hash);
             if height % TILE_HEIGHT == 0 {
-                // A size has 64 bits, so that a level is below 8.
+                // A size has 64 bits, so a level is below 8.
                 let level = (height / TILE_HEIGHT) as u8;
                 completed.push(CompletedNode { level, index: self.size >> height, hash });
             }

@@ -1,11 +1,11 @@
-//! A new key of a log, and the keys before it that introduce it: whoever believes one of them can believe it.
+//! A new key of a log, endorsed by earlier keys: a verifier that trusts one of them can trust the new key.
 
 use super::note::{SigningKey, VerifierKey, check_signatures, signatures};
 
-/// Begins what is signed, so that it is no checkpoint.
+/// The first line of the signed text, which tells it from a checkpoint.
 const HEAD: &str = "auditlog/rotation/v1";
 
-/// A key, and signatures of others for it.
+/// A key, and other keys' signatures for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyEndorsement {
     key: VerifierKey,
@@ -13,13 +13,13 @@ pub struct KeyEndorsement {
 }
 
 impl KeyEndorsement {
-    /// Of `key`, signed by each of `keys` under its name.
+    /// Endorses `key` with a signature of each of `keys`, under its name.
     pub fn sign(key: VerifierKey, keys: &[&SigningKey]) -> Self {
         let signatures = signatures(&text(&key), key.name(), keys);
         Self { key, signatures }
     }
 
-    /// As an entry has it, whoever signed it.
+    /// An endorsement read from an entry. The signatures are not checked yet.
     pub fn new(key: VerifierKey, signatures: String) -> Self {
         Self { key, signatures }
     }
@@ -29,7 +29,7 @@ impl KeyEndorsement {
         &self.key
     }
 
-    /// The signature lines of a note, empty where nobody signed.
+    /// The signature lines, as in a note; empty if there are none.
     pub fn signatures(&self) -> &str {
         &self.signatures
     }
@@ -61,7 +61,7 @@ mod tests {
         }
         assert!(!introduced.is_signed_by(&[verifier(&other)]));
         assert!(!introduced.is_signed_by(&[verifier(&new)]), "a key that vouches for itself");
-        // The same signatures for another key, those under another name, and none.
+        // The same signatures for another key, signatures under another name, and no signatures.
         let with = |key, signatures: &str| KeyEndorsement::new(key, signatures.to_owned());
         assert!(!with(verifier(&other), introduced.signatures()).is_signed_by(&[verifier(&old)]));
         let elsewhere = KeyName::parse("audit.example.com/other").expect("a name");

@@ -1,45 +1,45 @@
-//! The record of an erasure, signed by the keys of the log. Write access to the database alone does not make one.
+//! The record of an erasure, signed by the keys of the log. Write access to the database is not enough to make one.
 
 use super::GroupHash;
 use super::note::{KeyName, SigningKey, Unsigned, VerifierKey, check_signatures, signatures};
 use crate::types::{Group, Seq};
 
-/// Begins what is signed, so that it is neither a checkpoint nor the introduction of a key.
+/// The first line of the signed text, which tells it from a checkpoint and from a key endorsement.
 const HEAD: &str = "auditlog/erasure/v1";
 
 /// The groups that one entry records as erased.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErasureRecord {
-    /// The id of the entry.
+    /// The id of the recording entry.
     pub id: String,
-    /// Its `userId`: who asked for the erasure.
+    /// Its `userId`: the requester of the erasure.
     pub user_id: String,
     /// The reason, as the JSON text that is hashed.
     pub reason: String,
-    /// The groups, each with the number of its entry and its hash, in the entry's order.
+    /// The groups, each with the number of its entry and its hash, in order of the recording entry.
     pub groups: Vec<(Seq, Group, GroupHash)>,
 }
 
 impl ErasureRecord {
-    /// The text that is signed. docs/LEAF_FORMAT.md has it byte for byte.
+    /// The text to sign. docs/LEAF_FORMAT.md specifies it byte for byte.
     pub fn text(&self, origin: &KeyName) -> String {
         let Self { id, user_id, reason, groups } = self;
         let groups = groups.iter().map(|(seq, group, GroupHash(hash))| format!("{} {hash}\n", field(*seq, *group)));
         format!("{HEAD}\n{origin}\n{id}\n{user_id}\n{reason}\n{}", groups.collect::<String>())
     }
 
-    /// The signature lines of `keys` for it, in the log `origin`.
+    /// The signature lines of `keys` for this record in the log `origin`.
     pub fn sign(&self, origin: &KeyName, keys: &[&SigningKey]) -> String {
         signatures(&self.text(origin), origin, keys)
     }
 
-    /// That one of `keys` has made one of the signature `lines` for it, in the log `origin`.
+    /// Checks that one of `keys` has made one of the signature `lines` for this record in the log `origin`.
     pub fn check(&self, origin: &KeyName, lines: &str, keys: &[VerifierKey]) -> Result<(), Unsigned> {
         check_signatures(&self.text(origin), lines, keys)
     }
 }
 
-/// The field of a change that records a group of the entry `seq` as erased.
+/// The field name of the change that records a group of the entry `seq` as erased.
 pub fn field(seq: Seq, group: Group) -> String {
     format!("erased.{seq}.{}", group.name())
 }
@@ -89,10 +89,10 @@ mod tests {
         ] {
             assert_eq!(other.check(&origin, &lines, &verifier(&key)), Err(Unsigned::Forged), "{other:?}");
         }
-        // In another log: by the key's name there, and with the name exchanged.
+        // In another log: with the key's name there, and with an exchanged origin.
         assert_eq!(signed.check(&other, &lines, &[key.verifier(other.clone())]), Err(Unsigned::Unknown));
         assert!(signed.check(&other, &lines, &verifier(&key)).is_err());
-        // A signature of something else with the same key, and lines that take the text further.
+        // A signature of another text with the same key, and lines that make the text longer.
         let checkpoint = signatures("audit.example.com/one\n1\nAAAA\n", &origin, &[&key]);
         assert_eq!(signed.check(&origin, &checkpoint, &verifier(&key)), Err(Unsigned::Forged));
         let longer = format!("{}\nmore\n", signed.text(&origin));

@@ -1,5 +1,5 @@
-//! The groups that an entry's values are hashed in. Each has a salt of its own, so that its values can be erased, salt
-//! included, and its hash tells nothing of what they were. docs/LEAF_FORMAT.md is the specification.
+//! The groups of an entry's values. Each group is hashed with a salt of its own. An erasure removes values and salt,
+//! and the remaining hash reveals nothing about them. docs/LEAF_FORMAT.md is the specification.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -9,45 +9,44 @@ use sha2::{Digest, Sha256};
 use super::Hash;
 use crate::types::{Change, Erased, Group, Invalid, Timestamp};
 
-/// The values of one group. This is what is hashed and in which order, on each side: the writer has it from an entry,
-/// a verifier from what it read.
+/// The values of one group. They define what is hashed and in which order, for the writer and for verifiers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Values<'a> {
-    /// Of [`Group::Facts`].
+    /// The group [`Group::Facts`].
     Facts {
-        /// When the thing happened.
+        /// When the action happened.
         timestamp: Timestamp,
-        /// The public name of the kind of resource.
+        /// The public name of the resource type.
         resource_type: &'a str,
-        /// Which resource.
+        /// The id of the resource.
         resource_id: &'a str,
-        /// The public name of what was done.
+        /// The public name of the action.
         action: &'a str,
         /// The user who did it.
         user_id: &'a str,
-        /// The trace that it was part of.
+        /// The trace that the action was part of.
         trace_id: Option<&'a str>,
     },
-    /// Of [`Group::Actor`].
+    /// The group [`Group::Actor`].
     Actor {
         /// The name of the user at that time.
         user_name: Option<&'a str>,
         /// The user's e-mail address.
         user_email: Option<&'a str>,
-        /// Where the action came from, by REST name. A map of strings has the order that is hashed: that of bytes.
+        /// The origin of the action, by REST name. The map is in byte order, which is the hashed order.
         metadata: &'a BTreeMap<String, String>,
     },
-    /// Of [`Group::Content`].
+    /// The group [`Group::Content`].
     Content {
         /// The name of the resource at that time.
         resource_name: Option<&'a str>,
-        /// Which fields changed, in the writer's order.
+        /// The changed fields, in the writer's order.
         changes: &'a [Change],
     },
 }
 
 impl Values<'_> {
-    /// Which group.
+    /// The group of these values.
     pub fn group(&self) -> Group {
         match self {
             Self::Facts { .. } => Group::Facts,
@@ -56,14 +55,14 @@ impl Values<'_> {
         }
     }
 
-    /// Calls `field` with the name and the value of each field that is present, in order.
+    /// Calls `field` with name and value of each present field, in order.
     pub fn each_field(&self, mut field: impl FnMut(&str, &[u8])) {
         let mut present = |name: &str, value: Option<&str>| {
             if let Some(value) = value {
                 field(name, value.as_bytes());
             }
         };
-        // For the names that are put together.
+        // A buffer for composed names.
         let mut name = String::new();
         match self {
             Self::Facts { timestamp, resource_type, resource_id, action, user_id, trace_id } => {
@@ -104,7 +103,7 @@ impl Values<'_> {
     }
 }
 
-/// The hash of a group of these fields, whatever they are: for who has them as text.
+/// The hash of a group with these fields, whatever they are. For callers that have the fields as text.
 pub fn hash_of_fields(group: Group, salt: &Salt, fields: &[(String, String)]) -> GroupHash {
     let mut hash = prefixed(group, salt);
     for (name, value) in fields {
@@ -119,7 +118,7 @@ fn prefixed(group: Group, salt: &Salt) -> Sha256 {
 
 fn add(hash: &mut Sha256, name: &[u8], value: &[u8]) {
     for part in [name, value] {
-        // No message has 4 GiB, so that its length fits.
+        // The length fits: no message has 4 GiB.
         hash.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
         hash.update(part);
     }
@@ -127,25 +126,25 @@ fn add(hash: &mut Sha256, name: &[u8], value: &[u8]) {
 
 fn write_name(name: &mut String, parts: fmt::Arguments<'_>) {
     name.clear();
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = name.write_fmt(parts);
 }
 
-/// The hash of a group's values and salt: all that remains of it once it is erased.
+/// The hash of a group's values and salt. After an erasure, only this is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GroupHash(pub Hash);
 
-/// Random bytes that keep the values of a group from being guessed from its hash.
+/// Random bytes that keep a group's values from being guessed from its hash.
 pub type Salt = [u8; 16];
 
-/// The salts of the groups of one entry. Never logged: a salt that is kept anywhere undoes an erasure.
+/// The salts of an entry's groups. Never log them: a salt kept anywhere undoes an erasure.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Salts([Salt; 3]);
 
 impl Salts {
     const LENGTH: usize = size_of::<Self>();
 
-    /// Reads what [`Salts::bytes`] gave.
+    /// Reads the bytes of [`Salts::bytes`].
     pub fn parse(bytes: &[u8]) -> Result<Self, Invalid> {
         let bytes: &[u8; Self::LENGTH] = bytes
             .try_into()
@@ -153,19 +152,19 @@ impl Salts {
         Ok(Self::from_bytes(*bytes))
     }
 
-    /// Splits 48 random bytes into the salts of the groups, in the order of a leaf.
+    /// Splits 48 random bytes into the salts of the groups, in leaf order.
     pub fn from_bytes(bytes: [u8; Self::LENGTH]) -> Self {
         let mut salts = [Salt::default(); 3];
         salts.as_flattened_mut().copy_from_slice(&bytes);
         Self(salts)
     }
 
-    /// One after the other, in the order of a leaf.
+    /// The concatenated salts, in leaf order.
     pub fn bytes(&self) -> &[u8] {
         self.0.as_flattened()
     }
 
-    /// The salts with zeros for these groups, which are erased.
+    /// The salts, with zeros in place of those of the erased groups.
     #[must_use]
     pub fn without(&self, erased: Erased) -> Self {
         let mut left = self.clone();
@@ -175,7 +174,7 @@ impl Salts {
         left
     }
 
-    /// That of one group.
+    /// The salt of one group.
     pub fn of(&self, group: Group) -> &Salt {
         let [facts, actor, content] = &self.0;
         match group {

@@ -1,35 +1,35 @@
-//! A leaf of a log: what stands for an entry, for ever. docs/LEAF_FORMAT.md is the specification.
+//! The leaf of a log, which stands for an entry for ever. docs/LEAF_FORMAT.md is the specification.
 
 use super::group_hash::{GroupHash, Salts, Values};
 use super::hash::Hash;
 use crate::types::{Group, Invalid, Seq, Timestamp, check_entry_id, quoted};
 
-/// The writer of the entries that the service makes itself. No API key has this id.
+/// The writer of service entries. No API key has this id.
 pub const SERVICE: &str = "-";
 
 const VERSION: &str = "auditlog/entry/v1";
 const LOG_ID: usize = 32;
 const MAX_WRITER: usize = 64;
 
-/// All that a leaf says.
+/// The content of a leaf.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf<'a> {
-    /// The log that it belongs to: 32 lower-case hex digits.
+    /// The id of the log: 32 lower-case hex digits.
     pub log_id: &'a str,
     /// The entry's number; the leaf's index is one less.
     pub seq: Seq,
     /// The entry's id.
     pub id: &'a str,
-    /// When the service committed to it.
+    /// When the service accepted the entry.
     pub recorded_at: Timestamp,
     /// The id of the API key that wrote it, or [`SERVICE`].
     pub writer: &'a str,
-    /// In the order of [`Group::ALL`].
+    /// The group hashes, in the order of [`Group::ALL`].
     pub groups: [GroupHash; 3],
 }
 
 impl<'a> Leaf<'a> {
-    /// The data of the leaf. [`Hash::of_leaf`] of it goes into the tree.
+    /// The data of the leaf. The tree has its [`Hash::of_leaf`].
     pub fn data(&self) -> Vec<u8> {
         let Self { log_id, seq, id, recorded_at, writer, groups } = self;
         let recorded_at = recorded_at.exact();
@@ -41,7 +41,7 @@ impl<'a> Leaf<'a> {
         .into_bytes()
     }
 
-    /// Reads the data of a leaf. Errors: anything that [`Leaf::data`] would not give.
+    /// Reads the data of a leaf. Errors: anything that [`Leaf::data`] would not write.
     pub fn parse(data: &'a [u8]) -> Result<Self, Invalid> {
         let text = std::str::from_utf8(data).ok();
         let leaf = text.and_then(parse).filter(|leaf| leaf.data() == data);
@@ -54,7 +54,7 @@ pub fn group_hashes(values: &[Values<'_>; 3], salts: &Salts) -> [GroupHash; 3] {
     values.each_ref().map(|values| values.hash(salts.of(values.group())))
 }
 
-/// Takes numbers, times and hashes in spellings that are not the one of a leaf.
+/// Reads a leaf. Also accepts other spellings of numbers, times and hashes; the caller must check for these.
 fn parse(text: &str) -> Option<Leaf<'_>> {
     let mut rest = text.strip_prefix(VERSION)?.strip_prefix('\n')?;
     let mut line = |name: &str| {
@@ -76,19 +76,19 @@ fn parse(text: &str) -> Option<Leaf<'_>> {
     rest.is_empty().then_some(Leaf { log_id, seq, id, recorded_at, writer, groups })
 }
 
-/// The bundle of these leaves, as a log serves its entries: of each its length, two bytes, and its data.
+/// The bundle of these leaves, as a log serves its entries: for each leaf, two bytes of length and its data.
 pub fn bundle<'a>(leaves: impl IntoIterator<Item = Leaf<'a>>) -> Vec<u8> {
     let mut bundle = Vec::new();
     for leaf in leaves {
         let data = leaf.data();
-        // The limits of ids keep it below 600 bytes.
+        // The length fits: the limits of ids keep it below 600 bytes.
         bundle.extend(u16::try_from(data.len()).unwrap_or(u16::MAX).to_be_bytes());
         bundle.extend(data);
     }
     bundle
 }
 
-/// The data of the leaves in a bundle. Errors: it ends within one.
+/// The data of the leaves in a bundle. Errors: the bundle ends within a leaf.
 pub fn unbundle(mut bundle: &[u8]) -> Result<Vec<&[u8]>, Invalid> {
     let mut leaves = Vec::new();
     while !bundle.is_empty() {

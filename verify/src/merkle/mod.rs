@@ -1,5 +1,5 @@
-//! The tamper evidence of a log, as pure functions: the leaf that stands for an entry, the tree of leaves with its
-//! tiles and proofs, and signed checkpoints. Uses `types` and nothing else.
+//! The tamper evidence of a log, as pure functions: the leaf of an entry, the tree of leaves with its tiles and proofs,
+//! and signed checkpoints. Uses only `types`.
 
 mod checkpoint;
 mod compact_range;

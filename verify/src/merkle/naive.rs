@@ -1,8 +1,8 @@
-//! RFC 6962 section 2.1, word for word: what the tests compare with.
+//! RFC 6962 section 2.1, word for word, as a reference for tests.
 
 use super::Hash;
 
-/// The hashes of the leaves `0`, `1`, … as decimals.
+/// The hashes of the leaves `0`, `1`, … as decimal numbers.
 pub fn leaves(count: u64) -> Vec<Hash> {
     (0..count).map(|number| Hash::of_leaf(number.to_string().as_bytes())).collect()
 }

@@ -1,8 +1,8 @@
 //! Signed notes (C2SP signed-note), by Ed25519.
 //!
-//! Our own, since the one crate for it takes another Ed25519 along, with sixteen crates below it, and other spellings
-//! of keys; `ring`, which TLS brings anyway, does the cryptography. That notes are right is shown by another program:
-//! tests/clients/go verifies them.
+//! Our own implementation: the only crate for it brings a second Ed25519 with sixteen crates below it, and spells keys
+//! differently. `ring`, which TLS needs anyway, does the cryptography. tests/clients/go verifies the notes with another
+//! implementation.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,18 +14,18 @@ use sha2::{Digest, Sha256};
 
 use crate::types::{Invalid, quoted};
 
-/// The number of Ed25519 in keys. Other algorithms have other numbers.
+/// The algorithm number of Ed25519 in keys.
 const ALGORITHM: u8 = 1;
-/// As in Go, so that a note of many signatures costs little.
+/// The most signatures of a note, as in Go, so that a note costs little to verify.
 const MAX_SIGNATURES: usize = 100;
 const MARK: &str = "— ";
 
-/// The name of a key, for a log its origin: a DNS name and a path without scheme, no white space, no `+`.
+/// The name of a key, which is the origin of its log: a DNS name and a path, without scheme, white space and `+`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyName(String);
 
 impl KeyName {
-    /// Takes `text` if it is such a name.
+    /// Errors: `text` is empty, or has white space, control characters or `+`.
     pub fn parse(text: impl Into<String>) -> Result<Self, Invalid> {
         let text = text.into();
         let forbidden = |letter: char| letter.is_whitespace() || letter.is_control() || letter == '+';
@@ -86,11 +86,11 @@ type KeyId = [u8; 4];
 /// The bytes of a public key.
 pub type PublicKey = [u8; 32];
 
-/// A key that signs. Has no `Debug`.
+/// A key that signs. It has no `Debug`, so that no log can show it.
 pub struct SigningKey(Ed25519KeyPair);
 
 impl SigningKey {
-    /// From the 32 secret bytes that it is.
+    /// Makes a key from its 32 secret bytes.
     pub fn from_seed(seed: &[u8]) -> Result<Self, Invalid> {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed);
         pair.map(Self).map_err(|_| Invalid::new("a signing key must be 32 bytes", seed.len()))
@@ -109,7 +109,7 @@ impl SigningKey {
     }
 }
 
-/// A public key under a name.
+/// A public key with a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifierKey {
     name: KeyName,
@@ -117,7 +117,7 @@ pub struct VerifierKey {
 }
 
 impl VerifierKey {
-    /// A key whose public part is stored under another name.
+    /// Makes a key from a name and a stored public key. Errors: not 32 bytes.
     pub fn new(name: KeyName, public: &[u8]) -> Result<Self, Invalid> {
         let public = public.try_into().map_err(|_| Invalid::new("a public key must be 32 bytes", public.len()))?;
         Ok(Self { name, public })
@@ -128,7 +128,7 @@ impl VerifierKey {
         &self.name
     }
 
-    /// As it is published: `name+id+base64`.
+    /// The published form: `name+id+base64`.
     pub fn text(&self) -> String {
         format!("{}+{}", self.short(), STANDARD.encode(self.encoded()))
     }
@@ -138,7 +138,7 @@ impl VerifierKey {
         format!("{}+{:08x}", self.name, u32::from_be_bytes(self.id()))
     }
 
-    /// Reads what [`VerifierKey::text`] gave. Errors: any other spelling, an id that is not the key's, another algorithm.
+    /// Reads a [`VerifierKey::text`]. Errors: any other spelling, a wrong id, another algorithm.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let malformed = || Invalid::new("must be a verifier key such as name+1a2b3c4d+AQ…, of Ed25519", quoted(text));
         let [name, _, key] = text.splitn(3, '+').collect::<Vec<_>>().try_into().map_err(|_| malformed())?;
@@ -148,7 +148,7 @@ impl VerifierKey {
         (key.text() == text).then_some(key).ok_or_else(malformed)
     }
 
-    /// The key with the mark of its algorithm.
+    /// The algorithm number and the key.
     fn encoded(&self) -> [u8; 33] {
         let mut encoded = [ALGORITHM; 33];
         encoded[1..].copy_from_slice(&self.public);
@@ -162,7 +162,7 @@ impl VerifierKey {
     }
 }
 
-/// The note of `text`, which ends with a line break, signed under `name` by each of `keys`.
+/// The note of `text`, which must end with a line break, signed under `name` by each of `keys`.
 pub fn sign(text: &str, name: &KeyName, keys: &[&SigningKey]) -> String {
     format!("{text}\n{}", signatures(text, name, keys))
 }
@@ -177,31 +177,31 @@ pub(super) fn signatures(text: &str, name: &KeyName, keys: &[&SigningKey]) -> St
     keys.iter().map(line).collect()
 }
 
-/// That one of `keys` has signed `text`, by signature `lines` from elsewhere.
+/// Checks that one of `keys` has signed `text`, by the signature `lines`.
 pub(super) fn check_signatures(text: &str, lines: &str, keys: &[VerifierKey]) -> Result<(), Unsigned> {
-    // Lines with an empty one among them would be a longer text and its signatures.
+    // Lines with an empty one among them would make a longer text with other signatures.
     match open(&format!("{text}\n{lines}"), keys)? == text {
         true => Ok(()),
         false => Err(Unsigned::Malformed),
     }
 }
 
-/// Why a note is not to be believed.
+/// Why a note is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unsigned {
-    /// It is no signed note.
+    /// It is not a signed note.
     #[error("this is no signed note")]
     Malformed,
     /// No known key has signed it.
     #[error("no key that is believed has signed it")]
     Unknown,
-    /// A known key is named, and has not made the signature.
+    /// It names a known key that has not made the signature.
     #[error("the signature of the note is not that of its key")]
     Forged,
 }
 
-/// The text of `note`, if any of `keys` has signed it. Signatures of other keys do not count; that of a known key which
-/// is wrong makes the whole note wrong.
+/// The text of `note`, if any of `keys` has signed it. Signatures of unknown keys are ignored. A wrong signature of a
+/// known key makes the whole note invalid.
 pub fn open<'a>(note: &'a str, keys: &[VerifierKey]) -> Result<&'a str, Unsigned> {
     if note.chars().any(|letter| letter < ' ' && letter != '\n') {
         return Err(Unsigned::Malformed);
@@ -216,7 +216,7 @@ pub fn open<'a>(note: &'a str, keys: &[VerifierKey]) -> Result<&'a str, Unsigned
     let signatures = signatures.ok_or(Unsigned::Malformed)?;
     let mut verified = Err(Unsigned::Unknown);
     for key in keys {
-        // The first one of a key counts.
+        // The first signature of a key counts.
         let found = signatures.iter().find(|(name, id, _)| *name == key.name.as_str() && *id == key.id());
         if let Some((_, _, signature)) = found {
             let public = UnparsedPublicKey::new(&ED25519, key.public);
@@ -227,13 +227,13 @@ pub fn open<'a>(note: &'a str, keys: &[VerifierKey]) -> Result<&'a str, Unsigned
     verified
 }
 
-/// The names and ids of the keys that `note` says to be signed by, as `name+id`.
+/// The keys that claim to have signed `note`, as `name+id`.
 pub fn signers(note: &str) -> Vec<String> {
     let signed = note.lines().filter_map(signature);
     signed.map(|(name, id, _)| format!("{name}+{:08x}", u32::from_be_bytes(id))).collect()
 }
 
-/// The name, the key id and the signature of a line.
+/// The key name, the key id and the signature of a line.
 fn signature(line: &str) -> Option<(&str, KeyId, Vec<u8>)> {
     let (name, signature) = line.strip_prefix(MARK)?.split_once(' ')?;
     KeyName::parse(name).ok()?;
@@ -253,7 +253,7 @@ mod tests {
         KeyName::parse("PeterNeumann").expect("a name")
     }
 
-    /// The key of the example in Go's documentation of notes.
+    /// The example key in Go's documentation of notes.
     fn example() -> SigningKey {
         let seed = STANDARD.decode("AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz").expect("base64");
         SigningKey::from_seed(&seed[1..]).expect("32 bytes")
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(open(&sign(TEXT, &name(), &[&old]), &[new_verifier]), Err(Unsigned::Unknown));
         assert_eq!(open(&note, &[old.verifier(KeyName::parse("Peter").expect("a name"))]), Err(Unsigned::Unknown));
         assert_eq!(open(&note.replace("answer", "reply"), &both), Err(Unsigned::Forged));
-        // The new key's signature over another text, beside a good one of the old key.
+        // The new key's signature of another text, beside a valid one of the old key.
         let stolen = sign("other\n", &name(), &[&new]).lines().last().expect("a signature").to_owned();
         let forged = format!("{}{stolen}\n", sign(TEXT, &name(), &[&old]));
         assert_eq!((open(&forged, &both[..1]), open(&forged, &both)), (Ok(TEXT), Err(Unsigned::Forged)));

@@ -1,4 +1,4 @@
-//! Proofs of RFC 6962, made from tiles. Our own, in the words of the RFC: the crate for it brings thirty others along.
+//! RFC 6962 proofs from tiles. Our own implementation, in the terms of the RFC: the crate for it brings thirty others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -10,10 +10,10 @@ use crate::types::Invalid;
 /// The most leaves of a tree: entries are numbered by `i64`.
 pub(super) const MAX_SIZE: u64 = i64::MAX as u64;
 
-/// Tiles that were read: of each, as many of its hashes as there are.
+/// Tiles that were read, each with as many of its hashes as exist.
 pub type Tiles = BTreeMap<TileId, Vec<Hash>>;
 
-/// A tile that is not there, or shorter than the tree that it is a part of.
+/// A tile is missing, or shorter than its tree requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a tile of the log is missing or damaged")]
 pub struct DamagedTile;
@@ -30,31 +30,32 @@ enum Kind {
 }
 
 impl ProofRequest {
-    /// Whether a tree of `size` leaves has a certain leaf at `index`, which counts from 0. Errors: it has no such index.
+    /// Asks for a proof that a tree of `size` leaves has a certain leaf at `index`, from 0. Errors: the tree has no
+    /// such index.
     pub fn inclusion(index: u64, size: u64) -> Result<Self, Invalid> {
         check_size(size)?;
         let question = Self(Kind::Inclusion { index, size });
         (index < size).then_some(question).ok_or_else(|| Invalid::new(format_args!("must be below {size}"), index))
     }
 
-    /// Whether the tree of `new` leaves begins with that of `old` leaves. Errors: it is the smaller one.
+    /// Asks for a proof that the tree of `old` leaves is a prefix of the tree of `new` leaves. Errors: `old` is larger.
     pub fn consistency(old: u64, new: u64) -> Result<Self, Invalid> {
         check_size(new)?;
         let question = Self(Kind::Consistency { old, new });
         (old <= new).then_some(question).ok_or_else(|| Invalid::new(format_args!("must be at most {new}"), old))
     }
 
-    /// The root of the tree of `size` leaves; the answer is that one hash.
+    /// Asks for the root of the tree of `size` leaves. The answer is that one hash.
     pub fn root(size: u64) -> Result<Self, Invalid> {
         check_size(size)?;
         Ok(Self(Kind::Root { size }))
     }
 
-    /// The tiles to read, a few for each level of tiles.
+    /// The tiles to read: a few for each tile level.
     pub fn tiles(&self) -> BTreeSet<TileId> {
         let mut tiles = BTreeSet::new();
         for subtree in self.subtrees() {
-            // The hashes do not matter, only which are asked for.
+            // Only the requested nodes matter here, not their hashes.
             root(subtree, &mut |node| {
                 tiles.insert(place(node).0);
                 Some(Hash::of_nothing())
@@ -63,7 +64,7 @@ impl ProofRequest {
         tiles
     }
 
-    /// The answer, from at least [`ProofRequest::tiles`]. Of an empty tree nothing has to be proved.
+    /// The answer, from at least the tiles of [`ProofRequest::tiles`]. The proof of an empty tree is empty.
     pub fn answer(&self, tiles: &Tiles) -> Result<Vec<Hash>, DamagedTile> {
         let mut read = |node| {
             let (tile, first, count) = place(node);
@@ -72,7 +73,7 @@ impl ProofRequest {
         self.subtrees().into_iter().map(|subtree| root(subtree, &mut read).ok_or(DamagedTile)).collect()
     }
 
-    /// The subtrees whose roots are the answer, in its order.
+    /// The subtrees whose roots are the answer, in order.
     fn subtrees(&self) -> Vec<Leaves> {
         let mut subtrees = Vec::new();
         match self.0 {
@@ -85,11 +86,11 @@ impl ProofRequest {
     }
 }
 
-/// A subtree, as the indexes of its leaves.
+/// A subtree, as the range of its leaf indexes.
 type Leaves = Range<u64>;
 
-/// The two children of a subtree of at least two leaves: the left one is the largest complete tree that leaves some to the
-/// right one. Source: RFC 6962, section 2.1.
+/// The two children of a subtree of at least two leaves. The left child is the largest complete tree that leaves at
+/// least one leaf to the right child. Source: RFC 6962, section 2.1.
 fn children(tree: &Leaves) -> (Leaves, Leaves) {
     let middle = tree.start + (1 << (tree.end - tree.start - 1).ilog2());
     (tree.start..middle, middle..tree.end)
@@ -106,8 +107,8 @@ fn path(index: u64, tree: Leaves, siblings: &mut Vec<Leaves>) {
     siblings.push(sibling);
 }
 
-/// SUBPROOF(m, D[n], b) of RFC 6962, section 2.1.2, where `old` is the end of the older tree. A verifier has the root of the
-/// older tree `is_known`.
+/// SUBPROOF(m, D[n], b) of RFC 6962, section 2.1.2; `old` is the end of the older tree. `is_known` says whether the
+/// verifier has the root of this subtree.
 fn subproof(old: u64, tree: Leaves, is_known: bool, nodes: &mut Vec<Leaves>) {
     if old == tree.end {
         nodes.extend((!is_known).then_some(tree));
@@ -119,15 +120,15 @@ fn subproof(old: u64, tree: Leaves, is_known: bool, nodes: &mut Vec<Leaves>) {
     nodes.push(sibling);
 }
 
-/// A complete subtree: its height, and its place among those of that height.
+/// A complete subtree: its height, and its index among the subtrees of that height.
 type Node = (u32, u64);
 
-/// The root of `tree`, whose complete subtrees `node` knows; `None` if it does not know one.
+/// The root of `tree`. `node` returns the roots of complete subtrees; `None` if it lacks one.
 fn root(tree: Leaves, node: &mut impl FnMut(Node) -> Option<Hash>) -> Option<Hash> {
     let count = tree.end - tree.start;
     match count {
         0 => Some(Hash::of_nothing()),
-        // It begins at a multiple of its length, as all that `children` gives do.
+        // The start is a multiple of the length, as for all results of `children`.
         _ if count.is_power_of_two() => node((count.ilog2(), tree.start >> count.ilog2())),
         _ => {
             let (left, right) = children(&tree);
@@ -140,17 +141,17 @@ fn check_size(size: u64) -> Result<(), Invalid> {
     (size <= MAX_SIZE).then_some(()).ok_or_else(|| Invalid::new(format_args!("must be at most {MAX_SIZE}"), size))
 }
 
-/// The tile that has the hash of a node, the first of the hashes below the node in it, and how many they are.
+/// The tile that has the hashes below a node, the index of the first of them in the tile, and their number.
 fn place((height, number): Node) -> (TileId, usize, usize) {
     let above = height % TILE_HEIGHT;
     let first = number << above;
-    // A height is below 64, so that the level fits.
+    // A height is below 64, so the level fits.
     let tile = TileId { level: (height / TILE_HEIGHT) as u8, index: first >> TILE_HEIGHT };
-    // Below the width of a tile.
+    // The index is below the width of a tile.
     (tile, (first % (1 << TILE_HEIGHT)) as usize, 1 << above)
 }
 
-/// The root above a power of two of hashes.
+/// The root above hashes whose number is a power of two.
 fn complete_root(hashes: &[Hash]) -> Hash {
     match hashes {
         [hash] => *hash,
@@ -170,7 +171,7 @@ mod tests {
     use super::super::{CompactRange, verify_consistency, verify_inclusion};
     use super::*;
 
-    /// The tiles of a log as a store keeps them: rows of leaves, and above them what appends complete.
+    /// The tiles of a log as a store keeps them: leaf hashes, and above them the nodes that appends complete.
     fn tiles(leaves: &[Hash]) -> Tiles {
         let rows = (0..).zip(leaves.chunks(1 << TILE_HEIGHT));
         let mut tiles: Tiles = rows.map(|(index, row)| (TileId { level: 0, index }, row.to_vec())).collect();
@@ -183,7 +184,7 @@ mod tests {
         tiles
     }
 
-    /// The answer from nothing but the tiles that it asks for.
+    /// The answer from only the tiles that the question asks for.
     fn answered(question: ProofRequest, tiles: &Tiles) -> Vec<Hash> {
         let read = question.tiles().into_iter().map(|tile| (tile, tiles[&tile].clone())).collect();
         question.answer(&read).expect("whole tiles")

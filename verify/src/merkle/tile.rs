@@ -1,4 +1,4 @@
-//! Tiles: how a tree is cut into rows of 256 hashes, and what they are called (C2SP tlog-tiles).
+//! Tiles: how a tree is cut into rows of 256 hashes, and the paths of these rows (C2SP tlog-tiles).
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,24 +6,24 @@ use std::str::FromStr;
 use super::Hash;
 use crate::types::{Invalid, quoted};
 
-/// The levels of a tree that one tile holds.
+/// The number of tree levels in one tile.
 pub const TILE_HEIGHT: u32 = 8;
-/// The hashes of a full tile, and the entries of a full bundle.
+/// The number of hashes in a full tile, and of entries in a full bundle.
 pub const TILE_WIDTH: u16 = 1 << TILE_HEIGHT;
-/// A tree of 64-bit size has no levels beyond this one.
+/// The highest tile level of a tree with a 64-bit size.
 const MAX_LEVEL: u8 = 7;
 
-/// Which tile. Its hashes are the roots of complete subtrees of 256^level leaves.
+/// The id of a tile. Its hashes are the roots of complete subtrees of 256^level leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TileId {
     /// 0 for leaf hashes.
     pub level: u8,
-    /// Its place in its level, from 0.
+    /// Its index in its level, from 0.
     pub index: u64,
 }
 
 impl TileId {
-    /// The hashes that it has in a tree of `size` leaves, 0 to 256.
+    /// The number of its hashes in a tree of `size` leaves, 0 to 256.
     pub fn width(self, size: u64) -> u16 {
         let hashes = size.checked_shr(TILE_HEIGHT * u32::from(self.level)).unwrap_or(0);
         let before = self.index.saturating_mul(u64::from(TILE_WIDTH));
@@ -31,20 +31,20 @@ impl TileId {
     }
 }
 
-/// A hash that a tile above the leaves gets: the root of a complete subtree. With one of level 1 the tile of
-/// level 0 of the same index is full.
+/// The root of a complete subtree, which a tile above the leaves must store. A node of level 1 also means that the tile
+/// of level 0 with the same index is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompletedNode {
     /// The level of the tile, 1 or more.
     pub level: u8,
-    /// The place of the hash in its level, from 0.
+    /// The index of the hash in its level, from 0.
     pub index: u64,
     /// The hash.
     pub hash: Hash,
 }
 
 impl CompletedNode {
-    /// The tile that gets it, after the hashes that it has.
+    /// The tile that stores this hash, after the hashes it has already.
     pub fn tile(&self) -> TileId {
         TileId { level: self.level, index: self.index >> TILE_HEIGHT }
     }
@@ -53,23 +53,23 @@ impl CompletedNode {
 /// The target of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource {
-    /// A row of hashes.
+    /// A tile of hashes.
     Tile(TileId),
-    /// The bundle of the entries of a tile of level 0, by that tile's index.
+    /// The bundle of the entries below a tile of level 0, by that tile's index.
     Entries(u64),
 }
 
-/// A path below the log's own: `tile/0/x001/x234/067`, `tile/entries/000.p/5`.
+/// A path relative to the log: `tile/0/x001/x234/067`, `tile/entries/000.p/5`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TilePath {
     /// The target.
     pub resource: Resource,
-    /// How many hashes or entries, 1 to 256.
+    /// The number of hashes or entries, 1 to 256.
     pub width: u16,
 }
 
 impl TilePath {
-    /// The tile of level 0 whose width is that of what it leads to, or that tile itself.
+    /// The tile itself, or for a bundle the tile of level 0 with the same width.
     fn tile(&self) -> TileId {
         match self.resource {
             Resource::Tile(tile) => tile,
@@ -77,7 +77,7 @@ impl TilePath {
         }
     }
 
-    /// Whether a tree of `size` leaves has so much of it.
+    /// Whether a tree of `size` leaves has this many hashes or entries.
     pub fn is_in(&self, size: u64) -> bool {
         self.width <= self.tile().width(size)
     }
@@ -104,14 +104,14 @@ impl fmt::Display for TilePath {
 impl FromStr for TilePath {
     type Err = Invalid;
 
-    /// Takes the one spelling that [`TilePath`] is shown in. Errors: any other.
+    /// Errors: any spelling other than the [`fmt::Display`] form.
     fn from_str(path: &str) -> Result<Self, Invalid> {
         let read = parse(path).filter(|read| read.to_string() == path);
         read.ok_or_else(|| Invalid::new("must be a path of C2SP tlog-tiles such as tile/0/x001/234.p/56", quoted(path)))
     }
 }
 
-/// Reads what may be a path in one spelling or another.
+/// Reads a path. Also accepts other spellings; the caller must check for these.
 fn parse(path: &str) -> Option<TilePath> {
     // Six groups of three digits are more than any index has.
     const MAX_LENGTH: usize = "tile/entries/x012/x345/x678/x901/x234/567.p/255".len();

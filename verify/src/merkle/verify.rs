@@ -1,4 +1,4 @@
-//! Proofs of RFC 6962, verified. By `ct-merkle`, so that what makes proofs and what verifies them have no line in common.
+//! Verifies RFC 6962 proofs with `ct-merkle`, so that making and verifying proofs share no code.
 
 use ct_merkle::{ConsistencyProof, InclusionProof, RootHash};
 use sha2::Sha256;
@@ -6,23 +6,23 @@ use sha2::Sha256;
 use super::Hash;
 use super::proof::MAX_SIZE;
 
-/// A proof that does not prove what it should.
+/// A proof that does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the proof does not hold")]
 pub struct Unproven;
 
-/// That the tree of `size` leaves with that `root` has `leaf`, its data, at `index`, which counts from 0.
+/// Verifies that the tree of `size` leaves with this `root` has `leaf`, given as data, at `index`, from 0.
 pub fn verify_inclusion(leaf: &[u8], index: u64, proof: &[Hash], size: u64, root: Hash) -> Result<(), Unproven> {
     let root = root_of(size, root)?;
     let proof = InclusionProof::try_from_bytes(bytes(proof)).map_err(|_| Unproven)?;
     root.verify_inclusion(&leaf, index, &proof).map_err(|_| Unproven)
 }
 
-/// That the tree of `new` leaves with that `root` begins with the tree of `old` leaves with that `old_root`.
+/// Verifies that the tree of `new` leaves with this `root` begins with the tree of `old` leaves with `old_root`.
 pub fn verify_consistency(old: u64, old_root: Hash, proof: &[Hash], new: u64, root: Hash) -> Result<(), Unproven> {
     let (old_tree, new_tree) = (root_of(old, old_root)?, root_of(new, root)?);
     if old == 0 {
-        // Every tree begins with the empty one, of which the crate has no proofs.
+        // Every tree begins with the empty tree; the crate has no proofs for it.
         let is_new = new > 0 || root == Hash::of_nothing();
         return (proof.is_empty() && old_root == Hash::of_nothing() && is_new).then_some(()).ok_or(Unproven);
     }
@@ -30,7 +30,7 @@ pub fn verify_consistency(old: u64, old_root: Hash, proof: &[Hash], new: u64, ro
     new_tree.verify_consistency(&old_tree, &proof).map_err(|_| Unproven)
 }
 
-/// Beyond the largest size the crate would overflow.
+/// Errors: `size` is above the maximum, for which the crate would overflow.
 fn root_of(size: u64, root: Hash) -> Result<RootHash<Sha256>, Unproven> {
     (size <= MAX_SIZE).then(|| RootHash::new(root.0.into(), size)).ok_or(Unproven)
 }
@@ -44,7 +44,7 @@ mod tests {
     use super::super::naive::{consistency, leaves, path, root};
     use super::*;
 
-    /// Proofs that are not `proof`: each hash changed, one too few or too many, two exchanged.
+    /// Changed copies of `proof`: each hash changed, one hash missing, one added, two exchanged.
     fn forged(proof: &[Hash]) -> Vec<Vec<Hash>> {
         let other = Hash::of_leaf(b"another");
         let changed = (0..proof.len()).map(|place| {

@@ -2,22 +2,22 @@
 
 use super::{Invalid, quoted};
 
-/// Values that are erased together. Each group is hashed with a salt of its own, so that proofs hold without it.
+/// Values that are erased together. Each group is hashed with its own salt, so that proofs hold without the values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Group {
-    /// The action, the resource, the user and the time. Lists and counts depend on them: they are never erased.
+    /// The action, the resource, the user and the time. Never erased, because lists and counts depend on them.
     Facts,
-    /// The name and address of the user, and the metadata.
+    /// The name and e-mail address of the user, and the metadata.
     Actor,
     /// The name of the resource, and the changes.
     Content,
 }
 
 impl Group {
-    /// In the order of a leaf.
+    /// All groups, in leaf order.
     pub const ALL: [Self; 3] = [Self::Facts, Self::Actor, Self::Content];
 
-    /// As leaves and readers have it.
+    /// The name in leaves and for readers.
     pub fn name(self) -> &'static str {
         match self {
             Self::Facts => "facts",
@@ -26,18 +26,18 @@ impl Group {
         }
     }
 
-    /// Reads what [`Group::name`] gave.
+    /// Reads a [`Group::name`].
     pub fn parse(name: &str) -> Result<Self, Invalid> {
         let found = Self::ALL.into_iter().find(|group| group.name() == name);
         found.ok_or_else(|| Invalid::new("must be one of facts, actor, content", quoted(name)))
     }
 
-    /// The code in the database, which is the place in a leaf.
+    /// The code in the database, which is the index in a leaf.
     pub fn code(self) -> i16 {
         self as i16
     }
 
-    /// Reads what [`Group::code`] gave.
+    /// Reads a [`Group::code`].
     pub fn of_code(code: i16) -> Option<Self> {
         Self::ALL.into_iter().find(|group| group.code() == code)
     }
@@ -57,34 +57,34 @@ impl Group {
     }
 }
 
-/// The groups that are gone from an entry, as the database has them: a bit for each.
+/// The erased groups of an entry: one bit each, as in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Erased(pub i16);
 
 impl Erased {
-    /// Whether `group` is among them.
+    /// Whether `group` is erased.
     pub fn has(self, group: Group) -> bool {
         self.0 & group.bit() != 0
     }
 
-    /// These and `group`.
+    /// Adds `group`.
     #[must_use]
     pub fn with(self, group: Group) -> Self {
         Self(self.0 | group.bit())
     }
 
-    /// These, and not those of `others`.
+    /// Removes the groups of `others`.
     #[must_use]
     pub fn except(self, others: Self) -> Self {
         Self(self.0 & !others.0)
     }
 
-    /// Whether there is none.
+    /// Whether no group is erased.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Which, in the order of a leaf.
+    /// The groups, in leaf order.
     pub fn groups(self) -> impl Iterator<Item = Group> {
         Group::ALL.into_iter().filter(move |group| self.has(*group))
     }

@@ -1,5 +1,5 @@
-//! JSON as text: checked, without insignificant white space, and otherwise untouched, so that
-//! 9007199254740993, key order, escapes and duplicate keys survive.
+//! JSON as text: checked and minified, but otherwise unchanged, so that 9007199254740993, key order, escapes and
+//! duplicate keys are preserved.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{Invalid, quoted};
 
-/// The deepest nesting of a value: a scalar is 0, `[]` is 1.
+/// The deepest nesting of a value. A scalar has depth 0, `[]` has depth 1.
 pub const MAX_DEPTH: usize = 32;
 
 /// One JSON value as minified text.
@@ -15,7 +15,7 @@ pub const MAX_DEPTH: usize = 32;
 pub struct JsonText(String);
 
 impl JsonText {
-    /// Takes one JSON value. Errors: not JSON, or deeper than [`MAX_DEPTH`].
+    /// Checks and minifies one JSON value. Errors: not JSON, or deeper than [`MAX_DEPTH`].
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         serde_json::from_str::<&RawValue>(text)
             .map_err(|error| Invalid::new(format_args!("must be one JSON value ({error})"), quoted(text)))?;
@@ -26,8 +26,8 @@ impl JsonText {
         Ok(Self(minified(text)))
     }
 
-    /// Takes a value that a writer chose. Errors: those of [`JsonText::parse`], and a lone surrogate. Leaves may hold
-    /// one from before it was refused.
+    /// Parses a value from a writer. Errors: those of [`JsonText::parse`], and a lone surrogate. Older leaves may have
+    /// one.
     pub fn from_writer(text: &str) -> Result<Self, Invalid> {
         let value = Self::parse(text)?;
         match lone_surrogate(&value.0) {
@@ -36,12 +36,12 @@ impl JsonText {
         }
     }
 
-    /// `null`, which an absent value is too.
+    /// `null`, which also stands for an absent value.
     pub fn null() -> Self {
         Self("null".to_owned())
     }
 
-    /// Takes back text that [`JsonText::parse`] made, without looking at it again.
+    /// Restores text that [`JsonText::parse`] made. No check.
     pub fn stored(text: String) -> Self {
         Self(text)
     }
@@ -58,7 +58,7 @@ impl From<JsonText> for String {
     }
 }
 
-/// The bytes outside of strings, with their places; a string shows only its quotes.
+/// The bytes outside of strings, with their indexes. A string contributes only its quotes.
 fn structure(json: &str) -> impl Iterator<Item = (usize, u8)> {
     let (mut inside, mut escaped) = (false, false);
     json.bytes().enumerate().filter(move |(_, byte)| match (inside, byte) {
@@ -78,10 +78,10 @@ fn structure(json: &str) -> impl Iterator<Item = (usize, u8)> {
     })
 }
 
-/// The first string or key with an escaped surrogate that is not one of a pair. `RawValue` takes it; jq, PostgreSQL's
-/// jsonb and most other readers refuse the whole document for it. `json` must be valid otherwise.
+/// The first string or key with an escaped surrogate without its pair. `RawValue` accepts it, but jq, PostgreSQL's
+/// jsonb and most other readers refuse the whole document. `json` must be valid otherwise.
 fn lone_surrogate(json: &str) -> Option<&str> {
-    // Nearly all values have no such escape.
+    // Fast path: nearly all values have no such escape.
     if !json.contains("\\u") {
         return None;
     }
@@ -172,7 +172,7 @@ mod tests {
         }
     }
 
-    /// Random strings of what could be taken for an escape, inside of random structures.
+    /// Random strings of pieces that look like escapes, inside of JSON structures.
     #[test]
     fn what_is_taken_from_writers_is_what_a_strict_parser_reads() {
         const PIECES: [&str; 12] =
@@ -183,7 +183,8 @@ mod tests {
             let mut string =
                 || -> String { (0..random.random_range(0..5)).map(|_| PIECES[random.random_range(0..12)]).collect() };
             let text = format!(r#"{{"{}":["{}",{{"{}":null}}]}}"#, string(), string(), string());
-            // It decodes every string and key, which `RawValue` does not. There are no numbers, which it would change.
+            // `Value` decodes every string and key, which `RawValue` does not. There are no numbers, which `Value`
+            // would change.
             let is_read = serde_json::from_str::<serde_json::Value>(&text).is_ok();
             assert_eq!(JsonText::from_writer(&text).is_ok(), is_read, "{text}");
             taken += usize::from(is_read);

@@ -1,4 +1,4 @@
-//! The plain types that a log's entries are made of.
+//! The plain types of a log's entries.
 
 mod group;
 mod json;

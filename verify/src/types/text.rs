@@ -1,20 +1,20 @@
-//! Errors of values, and the rule of entry ids.
+//! Validation errors, and the rule for entry ids.
 
 use std::fmt;
 
-/// The reason why a value is not valid: what is allowed, and what came.
+/// Why a value is not valid: the allowed values, and the value received.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Invalid(pub String);
 
 impl Invalid {
-    /// `allowed` says what is allowed, for example `must be 1 to 256 bytes`.
+    /// `allowed` describes the allowed values, for example `must be 1 to 256 bytes`.
     pub fn new(allowed: impl fmt::Display, got: impl fmt::Display) -> Self {
         Self(format!("{allowed}, got {got}"))
     }
 }
 
-/// `text` as an error shows it: quoted, escaped, and cut to 64 characters.
+/// `text` for an error message: quoted, escaped, and cut to 64 characters.
 pub fn quoted(text: &str) -> String {
     match text.char_indices().nth(64) {
         Some((end, _)) => format!("{:?}… ({} bytes)", &text[..end], text.len()),
@@ -22,7 +22,7 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
-/// Checks the id of an entry. Errors: it is not 1 to 128 bytes of `[A-Za-z0-9_.:-]`.
+/// Errors: not 1 to 128 bytes of `[A-Za-z0-9_.:-]`.
 pub fn check_entry_id(text: &str) -> Result<(), Invalid> {
     const MAX: usize = 128;
     if text.is_empty() || text.len() > MAX {

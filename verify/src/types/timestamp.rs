@@ -8,8 +8,8 @@ use time::macros::format_description;
 
 use super::{Invalid, quoted};
 
-/// An instant from 0001-01-01T00:00:00Z up to and including 10000-01-01T00:00:00Z, which only ends
-/// ranges. Shown as RFC 3339 in UTC, with six digits of fraction, or none where it is zero.
+/// An instant from 0001-01-01T00:00:00Z to 10000-01-01T00:00:00Z. The last one is only used as the end of ranges. Shown
+/// as RFC 3339 in UTC, with six digits of fraction, or without a fraction if it is zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -21,13 +21,13 @@ impl Timestamp {
     /// 10000-01-01T00:00:00Z.
     pub const END: Self = Self(253_402_300_800 * SECOND);
 
-    /// From microseconds since 1970-01-01T00:00:00Z, brought into range.
+    /// From microseconds since 1970-01-01T00:00:00Z, clamped to the range.
     pub fn saturating(micros: i64) -> Self {
         Self(micros.clamp(Self::MIN.0, Self::END.0))
     }
 
-    /// From seconds since 1970 and nanoseconds after that second, as protobuf has them. Digits finer
-    /// than a microsecond are dropped.
+    /// From seconds since 1970 and nanoseconds after that second, as in protobuf. Digits below a microsecond are
+    /// dropped.
     pub fn from_parts(seconds: i64, nanos: i32) -> Result<Self, Invalid> {
         if !(0..1_000_000_000).contains(&nanos) {
             return Err(Invalid::new("nanos must be 0 to 999999999", nanos));
@@ -39,7 +39,7 @@ impl Timestamp {
         (Self::MIN <= instant && instant <= Self::END).then_some(instant).ok_or_else(out_of_range)
     }
 
-    /// From an RFC 3339 date-time with an offset.
+    /// Reads an RFC 3339 date-time with an offset.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let instant = OffsetDateTime::parse(text, &Rfc3339)
             .map_err(|_| Invalid::new("must be an RFC 3339 date-time such as 2025-01-31T23:59:59Z", quoted(text)))?;
@@ -62,14 +62,14 @@ impl Timestamp {
         (self.0.div_euclid(SECOND), i32::try_from(nanos).unwrap_or(0))
     }
 
-    /// As RFC 3339 in UTC, with six digits of fraction also where they are zero: the form that is hashed.
+    /// RFC 3339 in UTC with six digits of fraction, even if they are zero: the form that is hashed.
     pub fn exact(self) -> String {
         let fraction = self.0.rem_euclid(SECOND);
         let second = Self(self.0 - fraction).to_string();
         format!("{}.{fraction:06}Z", second.trim_end_matches('Z'))
     }
 
-    /// This instant moved by `micros`, kept in range.
+    /// This instant moved by `micros`, clamped to the range.
     pub fn plus(self, micros: i64) -> Self {
         Self::saturating(self.0.saturating_add(micros))
     }

@@ -1,8 +1,9 @@
-// Mirrors a log over HTTP with golang.org/x/mod, which this project did not write: its checkpoint, all its tiles, which
-// are checked against the checkpoint's root, and all its entries, which are hashed again.
+// Mirrors a log over HTTP with golang.org/x/mod, a third-party implementation. It fetches the checkpoint, all tiles,
+// which it checks against the checkpoint's root, and all entries, which it hashes again.
 //
-// GO111MODULE=off GOPATH=/usr/share/gocode go run tests/clients/go/mirror/main.go, with AUDITLOG_LOG, the URL above
-// `checkpoint`, AUDITLOG_API_KEY, of scope verify, and AUDITLOG_VERIFIER_KEY, the key that the mirror keeps.
+// GO111MODULE=off GOPATH=/usr/share/gocode go run tests/clients/go/mirror/main.go. Environment: AUDITLOG_LOG is the URL
+// up to `checkpoint`, AUDITLOG_API_KEY a key with the scope verify, and AUDITLOG_VERIFIER_KEY the key that the mirror
+// trusts.
 package main
 
 import (
@@ -21,7 +22,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// The levels of a tile, and its hashes.
+// The levels in a tile, and the hashes in its lowest level.
 const (
 	height = 8
 	width  = 1 << height
@@ -45,7 +46,8 @@ func fetch(path string) ([]byte, error) {
 	return body, err
 }
 
-// checkpoint opens the signed checkpoint. tlog.ParseTree takes the origin of go.sum alone, so its lines are read here.
+// checkpoint opens the signed checkpoint. It parses the lines itself, because tlog.ParseTree only accepts the origin of
+// go.sum.
 func checkpoint() (tree tlog.Tree, err error) {
 	verifier, err := note.NewVerifier(os.Getenv("AUDITLOG_VERIFIER_KEY"))
 	if err != nil {
@@ -70,7 +72,7 @@ func checkpoint() (tree tlog.Tree, err error) {
 	return tree, err
 }
 
-// tiles reads tiles as C2SP tlog-tiles calls them, which leaves out the height that Go has in their paths.
+// tiles reads tiles at the paths of C2SP tlog-tiles, which omit the height that Go's paths contain.
 type tiles struct{ saved int }
 
 func (*tiles) Height() int { return height }
@@ -87,11 +89,11 @@ func (*tiles) ReadTiles(asked []tlog.Tile) ([][]byte, error) {
 	return data, nil
 }
 
-// SaveTiles is called with what was checked against the tree's hash.
+// SaveTiles counts the tiles. tlog calls it after checking them against the tree's hash.
 func (t *tiles) SaveTiles(checked []tlog.Tile, _ [][]byte) { t.saved += len(checked) }
 
-// root hashes the tree above leaves anew. TileHashReader should do as much, and that of x/mod 0.7, as Debian
-// has it, leaves full tiles unchecked where the tree's hash needs several hashes of one tile.
+// root recomputes the root from the leaves. TileHashReader should be enough, but that of x/mod 0.7, Debian's version,
+// leaves full tiles unchecked if the tree's hash needs several hashes of one tile.
 func root(leaves []tlog.Hash) (tlog.Hash, error) {
 	var stored []tlog.Hash
 	reader := tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
@@ -111,7 +113,7 @@ func root(leaves []tlog.Hash) (tlog.Hash, error) {
 	return tlog.TreeHash(int64(len(leaves)), reader)
 }
 
-// leaves gives the leaves of a bundle.
+// leaves returns the leaves of a bundle.
 func leaves(tile tlog.Tile) (leaves [][]byte, err error) {
 	tile.L = -1
 	path := strings.TrimPrefix(tile.Path(), fmt.Sprintf("tile/%d/data/", height))
@@ -129,7 +131,7 @@ func leaves(tile tlog.Tile) (leaves [][]byte, err error) {
 	return leaves, nil
 }
 
-// entries hashes all entries again, each as `known` has its leaf.
+// entries hashes all entries again and compares them with the leaf hashes in `known`.
 func entries(known []tlog.Hash) error {
 	for first := 0; first < len(known); first += width {
 		count := len(known) - first
@@ -152,7 +154,7 @@ func entries(known []tlog.Hash) error {
 	return nil
 }
 
-// proofs asks the service for proofs and compares them with those that the tiles make.
+// proofs fetches proofs from the service and compares them with proofs computed from the tiles.
 func proofs(tree tlog.Tree, reader tlog.HashReader) error {
 	for turn := int64(0); turn < 20; turn++ {
 		index := (tree.N - 1) * turn / 19

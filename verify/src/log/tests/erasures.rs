@@ -1,8 +1,8 @@
-//! Records of erasures, and the keys that make them believed.
+//! Records of erasures, and the keys that make them trusted.
 
 use super::*;
 
-/// The keys of a test: that of the log, another one of it, and a stranger's.
+/// The key of the log, a second key of it, and an unknown key.
 fn keys() -> [SigningKey; 3] {
     [7u8, 8, 9].map(|seed| SigningKey::from_seed(&[seed; 32]).expect("32 bytes"))
 }
@@ -11,7 +11,7 @@ fn verifier(key: &SigningKey) -> VerifierKey {
     key.verifier(origin())
 }
 
-/// A log of twenty entries, the fifth of which has lost its content; the hash of that is beside it.
+/// A log of twenty entries whose fifth entry has lost its content, and the hash of that content.
 fn without_fifth() -> (Vec<DisclosedEntry>, GroupHash) {
     let mut all = entries(20);
     let (gone, hash) = without_content(&all[4]);
@@ -19,7 +19,7 @@ fn without_fifth() -> (Vec<DisclosedEntry>, GroupHash) {
     (all, hash)
 }
 
-/// The record of that, as entry `seq`, signed by `keys`.
+/// The record of that erasure, as entry `seq`, signed by `keys`.
 fn recorded(seq: Seq, keys: &[&SigningKey]) -> DisclosedEntry {
     let (_, hash) = without_fifth();
     erasure_by(keys, seq, &[(5, Group::Content, hash)])
@@ -32,7 +32,7 @@ fn introduced(seq: Seq, key: &SigningKey, keys: &[&SigningKey]) -> DisclosedEntr
     service(seq, "rotation", values.iter().map(|(field, text)| change(field, text)).collect())
 }
 
-/// The violations that `trust` finds in that log with these entries, and the groups that are gone.
+/// The violation that `trust` finds in that log with these entries, and the numbers of erased groups.
 fn with(trust: &Trust, edits: Vec<DisclosedEntry>) -> (String, ErasedGroups) {
     let (mut all, _) = without_fifth();
     for told in edits {
@@ -51,7 +51,7 @@ fn by_given() -> (String, ErasedGroups) {
     verified(ErasedGroups { given_key: 1, ..ErasedGroups::default() })
 }
 
-/// That entry 19 records it, and is not believed.
+/// The result if entry 19 records the erasure but is not trusted.
 fn refused(why: &str) -> (String, ErasedGroups) {
     let told = "removed without record: entry 5: its content is gone, and entry 19 records its erasure, and ";
     (format!("{told}{why}"), ErasedGroups { refused: 1, ..ErasedGroups::default() })
@@ -74,9 +74,9 @@ fn a_record_excuses_what_is_missing_if_a_key_of_the_log_has_signed_it() {
     assert_eq!(with(&trust(), vec![recorded(19, &[own, stranger])]), by_given());
     assert_eq!(with(&trust(), vec![recorded(19, &[])]), unsigned());
     assert_eq!(with(&trust(), vec![recorded(19, &[stranger])]), strange(stranger));
-    // A later record that is signed settles it.
+    // A later signed record settles it.
     assert_eq!(with(&trust(), vec![recorded(19, &[]), recorded(20, &[own])]), by_given());
-    // By a key that the log introduces before, that was believed before, or that was given, too.
+    // Signed by a key that the log introduces earlier, that was trusted before, or that was also passed in.
     let by_other = verified(ErasedGroups { other_key: 1, ..ErasedGroups::default() });
     let signed = recorded(19, &[second]);
     assert_eq!(with(&trust(), vec![signed.clone()]), strange(second));
@@ -99,11 +99,11 @@ fn a_record_needs_no_signature_if_a_later_entry_says_that_a_believed_key_is_the_
     assert_eq!(with(&trust(), vec![introduced(18, own, &[own]), recorded(19, &[])]), unsigned());
     assert_eq!(with(&trust(), vec![recorded(19, &[]), introduced(20, stranger, &[stranger])]), unsigned());
     assert_eq!(with(&trust(), vec![recorded(19, &[]), introduced(20, second, &[own])]), unsigned());
-    // That excuses a signature which is missing, and none that is wrong.
+    // This excuses a missing signature, but not a wrong one.
     assert_eq!(with(&trust(), vec![recorded(19, &[stranger]), introduced(20, own, &[own])]), strange(stranger));
 }
 
-/// The violations where the changes of a signed record are edited.
+/// The violation after the changes of a signed record are edited.
 fn with_edited(edit: fn(&mut Vec<Change>)) -> String {
     let (mut all, hash) = without_fifth();
     let mut record = erasure(20, &[(5, Group::Content, hash), (6, Group::Actor, GroupHash(Hash::of_nothing()))]);

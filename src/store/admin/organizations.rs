@@ -1,0 +1,60 @@
+//! The organizations.
+
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{EntityTrait, PaginatorTrait, QueryOrder, Set};
+
+use crate::domain::{OrganizationId, Seq, Timestamp};
+use crate::error::Result;
+use crate::store::Store;
+use crate::store::entities::organization;
+use auditlog_verify::merkle::Hash;
+
+/// An organization, for operators.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Organization {
+    /// Its id.
+    pub id: String,
+    /// The number of entries in its log.
+    pub head_seq: Seq,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+impl Store {
+    /// Creates `organization`; `false` if it exists.
+    pub async fn create_organization(
+        &self,
+        organization: &OrganizationId,
+        log_id: &str,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let row = organization::ActiveModel {
+            id: Set(organization.as_str().to_owned()),
+            log_id: Set(log_id.to_owned()),
+            head_seq: Set(0),
+            last_recorded_at: Set(Timestamp::MIN.micros()),
+            edge: Set(Vec::new()),
+            root: Set(Hash::of_nothing().0.to_vec()),
+            created_at: Set(now.micros()),
+        };
+        let unless_there = OnConflict::column(organization::Column::Id).do_nothing().to_owned();
+        let insert = organization::Entity::insert(row).on_conflict(unless_there);
+        Ok(insert.exec_without_returning(&self.writers).await? == 1)
+    }
+
+    /// Whether the organization exists.
+    pub async fn has_organization(&self, organization: &OrganizationId) -> Result<bool> {
+        Ok(organization::Entity::find_by_id(organization.as_str()).count(&self.readers).await? > 0)
+    }
+
+    /// All organizations, ordered by id.
+    pub async fn organizations(&self) -> Result<Vec<Organization>> {
+        let rows = organization::Entity::find().order_by_asc(organization::Column::Id).all(&self.readers).await?;
+        let shown = |row: organization::Model| Organization {
+            id: row.id,
+            head_seq: row.head_seq,
+            created_at: Timestamp::saturating(row.created_at),
+        };
+        Ok(rows.into_iter().map(shown).collect())
+    }
+}

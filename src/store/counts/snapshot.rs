@@ -1,0 +1,196 @@
+//! Running counts for readers: which entries are counted, and the last running count before a position.
+
+use sea_orm::{QueryResult, Statement};
+
+use crate::domain::{CountKey, Filter, OrganizationId, Position, PositionRange, ResourceType, Seq, Timestamp};
+use crate::error::{Error, Result};
+use crate::store::entries::list::{Snapshot, numbered};
+use crate::store::model::{CountState, KeyState, RunningCount};
+use crate::store::sql::{Sql, bounds, lies_in, number, text};
+use crate::store::{dialect, rows};
+
+/// Uncounted entries that a reader counts one by one. If there are more, it does not use running counts.
+const MAX_UNCOUNTED: Seq = 20_000;
+
+impl Snapshot {
+    /// The head of `organization`, and the counts of each of `keys` at the ends of `span`; `None` if there is no such
+    /// organization. With `filter`, also the number of uncounted entries that match it.
+    pub async fn state(
+        &self,
+        organization: &OrganizationId,
+        filter: Option<&Filter>,
+        keys: &[CountKey],
+        span: PositionRange,
+    ) -> Result<Option<CountState>> {
+        let mut sql = self.sql(organization);
+        let ends = [span.after, span.to];
+        let is_asked = ends.map(|end| end != Position::START && end != Position::END);
+        let asked: Vec<usize> = (0..ends.len()).filter(|end| is_asked[*end]).collect();
+        let statement = state_statement(&mut sql, filter, keys, span, &asked);
+        let mut state: Option<CountState> = None;
+        for row in self.query(sql.statement(statement)).await? {
+            let state = match &mut state {
+                Some(state) => state,
+                None => state.insert(CountState {
+                    head: row.try_get_by_index(0)?,
+                    counted: row.try_get_by_index(1)?,
+                    uncounted: row.try_get_by_index(2)?,
+                    types: row.try_get_by_index(3)?,
+                    keys: vec![KeyState::default(); keys.len()],
+                }),
+            };
+            let place: Option<i64> = row.try_get_by_index(4)?;
+            let Some(place) = place.and_then(|place| usize::try_from(place).ok()) else { continue };
+            let Some(key) = state.keys.get_mut(place / 2) else { continue };
+            let total: Option<Vec<u8>> = row.try_get_by_index(5)?;
+            key.total = total.map(|bytes| rows::counts(&bytes)).transpose()?;
+            if !asked.is_empty() {
+                *(if place % 2 == 0 { &mut key.after } else { &mut key.to }) = last_count(&row)?;
+            }
+        }
+        Ok(state)
+    }
+
+    /// The level-0 counts of `keys` up to `to`, each with the index of its key, in order.
+    pub async fn level0_counts(
+        &self,
+        organization: &OrganizationId,
+        keys: &[CountKey],
+        to: Position,
+    ) -> Result<Vec<(usize, RunningCount)>> {
+        let spans: Vec<_> = keys.iter().map(|key| (key, PositionRange { after: Position::START, to })).collect();
+        self.running_counts(organization, &spans, 0).await
+    }
+
+    /// The level-1 counts inside `spans`, each with the index of its span, in order.
+    pub async fn level1_counts(
+        &self,
+        organization: &OrganizationId,
+        spans: &[(&CountKey, PositionRange)],
+    ) -> Result<Vec<(usize, RunningCount)>> {
+        self.running_counts(organization, spans, 1).await
+    }
+
+    /// The resource types that an entry may have.
+    pub async fn types(&self) -> Result<Vec<ResourceType>> {
+        let codes = "SELECT code FROM catalogue WHERE kind = 'resource_type' ORDER BY code";
+        let rows = self.query(Statement::from_string(self.backend(), codes)).await?;
+        rows.iter().map(|row| Ok(ResourceType(row.try_get_by_index(0)?))).collect()
+    }
+
+    async fn running_counts(
+        &self,
+        organization: &OrganizationId,
+        spans: &[(&CountKey, PositionRange)],
+        level: i16,
+    ) -> Result<Vec<(usize, RunningCount)>> {
+        if spans.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut sql = self.sql(organization);
+        let statement = counts_statement(&mut sql, spans, level);
+        let rows = self.query(sql.statement(statement)).await?;
+        rows.iter().map(place_and_count).collect()
+    }
+}
+
+/// `SELECT head, counted, uncounted, types, place, total`, and where ends are `asked` for, a level-0 count and
+/// a level-1 count. A place is twice the index of its key, and one more for the second end.
+fn state_statement(
+    sql: &mut Sql,
+    filter: Option<&Filter>,
+    keys: &[CountKey],
+    span: PositionRange,
+    asked: &[usize],
+) -> String {
+    let ends = [span.after, span.to];
+    let row = |(place, key): (usize, &CountKey)| {
+        let text = key.text();
+        let at = move |end: usize| {
+            let Position { timestamp, seq } = ends[end];
+            let place = 2 * place as i64 + end as i64;
+            serde_json::json!([place, text, timestamp.micros(), seq])
+        };
+        match asked {
+            [] => vec![at(0)],
+            asked => asked.iter().map(|end| at(*end)).collect(),
+        }
+    };
+    let k = sql.rows(keys.iter().enumerate().flat_map(row).collect());
+    let uncounted = match filter {
+        Some(filter) => {
+            let uncounted = numbered(sql, filter, span, "s.counted_seq", "o.head_seq");
+            format!("CASE WHEN o.head_seq - s.counted_seq <= {MAX_UNCOUNTED} THEN {uncounted} END")
+        }
+        None => "CAST(NULL AS bigint)".to_owned(),
+    };
+    let last = |sql: &mut Sql, level: i16, alias: &str| {
+        let inner = format!(
+            "m WHERE m.organization_id = $1 AND m.key = {} AND m.level = {level} AND (m.timestamp, m.seq) <= ({}, {}) \
+             ORDER BY m.timestamp DESC, m.seq DESC LIMIT 1",
+            text("k", 1),
+            number("k", 2),
+            number("k", 3)
+        );
+        dialect::lateral_one(sql.backend, "running_counts", alias, &inner)
+    };
+    let total = format!("c WHERE c.organization_id = $1 AND c.key = {} LIMIT 1", text("k", 1));
+    let total = dialect::lateral_one(sql.backend, "key_totals", "c", &total);
+    let (columns, joins) = match asked {
+        [] => ("", String::new()),
+        _ => (
+            ", u.timestamp, u.seq, u.counts, i.timestamp, i.seq, i.counts",
+            format!("{} {}", last(sql, 0, "u"), last(sql, 1, "i")),
+        ),
+    };
+    format!(
+        "WITH state AS MATERIALIZED (SELECT o.head_seq, coalesce(s.counted_seq, 0) AS counted_seq, \
+         {uncounted} AS uncounted, \
+         (SELECT CAST(max(code) + 1 AS smallint) FROM catalogue WHERE kind = 'resource_type') AS types \
+         FROM organizations o LEFT JOIN count_state s ON s.organization_id = o.id WHERE o.id = $1) \
+         SELECT state.head_seq, state.counted_seq, state.uncounted, state.types, {}, c.counts{columns} FROM state LEFT JOIN {k} ON true \
+         {total} {joins}",
+        number("k", 0)
+    )
+}
+
+/// `SELECT place, timestamp, seq, counts`, in order.
+pub(in crate::store) fn counts_statement(sql: &mut Sql, spans: &[(&CountKey, PositionRange)], level: i16) -> String {
+    let row = |(place, (key, span)): (usize, &(&CountKey, PositionRange))| {
+        let [t0, s0, t1, s1] = bounds(*span);
+        serde_json::json!([place, key.text(), t0, s0, t1, s1])
+    };
+    let k = sql.rows(spans.iter().enumerate().map(row).collect());
+    let (place, within) = (number("k", 0), lies_in("m.timestamp, m.seq", [2, 3, 4, 5].map(|place| number("k", place))));
+    let chosen = format!("m.organization_id = $1 AND m.key = {} AND m.level = {level} AND {within}", text("k", 1));
+    let counts = dialect::each(sql.backend, "running_counts", "m", &chosen);
+    format!("SELECT {place} AS place, m.timestamp, m.seq, m.counts FROM {k} {counts} ORDER BY 1, 2, 3")
+}
+
+pub(in crate::store) fn place_and_count(row: &QueryResult) -> Result<(usize, RunningCount)> {
+    let place: i64 = row.try_get_by_index(0)?;
+    Ok((usize::try_from(place).unwrap_or(0), count_at(row, 1)?))
+}
+
+/// The running count in three columns of a row.
+fn count_at(row: &QueryResult, first: usize) -> Result<RunningCount> {
+    let (timestamp, seq, counts): (i64, i64, Vec<u8>) =
+        (row.try_get_by_index(first)?, row.try_get_by_index(first + 1)?, row.try_get_by_index(first + 2)?);
+    let position = Position { timestamp: Timestamp::saturating(timestamp), seq };
+    Ok(RunningCount { position, counts: rows::counts(&counts)? })
+}
+
+/// The last running count of a row of [`state_statement`]: of level 0, or of level 1 with the level-0 count added.
+fn last_count(row: &QueryResult) -> Result<RunningCount> {
+    let at = |first: usize| -> Result<Option<RunningCount>> {
+        let timestamp: Option<i64> = row.try_get_by_index(first)?;
+        timestamp.map(|_| count_at(row, first)).transpose()
+    };
+    let above = at(6)?.unwrap_or_default();
+    match at(9)? {
+        Some(RunningCount { position, counts }) if position > above.position => {
+            Ok(RunningCount { position, counts: counts.plus(&above.counts).map_err(Error::from)? })
+        }
+        _ => Ok(above),
+    }
+}

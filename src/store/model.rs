@@ -1,0 +1,125 @@
+//! The types that several files of the store share.
+
+use std::collections::BTreeMap;
+
+use auditlog_verify::merkle::{Hash, Salts};
+
+use crate::domain::{Counts, Entry, EntryKind, Identifier, OrganizationId, Position, Seq, Timestamp};
+
+/// An entry with its leaf in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HashedEntry {
+    /// The entry.
+    pub entry: Entry,
+    /// Random bytes in its hashes, so that nobody can guess its values from them.
+    pub salts: Salts,
+    /// The hash of its leaf.
+    pub leaf: Hash,
+}
+
+/// How many entries of an organization are not counted yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lag {
+    /// The organization.
+    pub organization: OrganizationId,
+    /// Its last number.
+    pub head: Seq,
+    /// Entries up to this number are counted.
+    pub counted: Seq,
+}
+
+/// The fields of an entry that running counts depend on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UncountedEntry {
+    /// Its place in lists.
+    pub position: Position,
+    /// The time of its commit.
+    pub recorded_at: Timestamp,
+    /// Its resource type and action.
+    pub kind: EntryKind,
+    /// The user who acted.
+    pub user: Identifier,
+    /// The resource.
+    pub resource: Identifier,
+}
+
+impl From<&Entry> for UncountedEntry {
+    fn from(entry: &Entry) -> Self {
+        let Entry { seq, timestamp, recorded_at, writer_key_id: _, erased: _, content } = entry;
+        Self {
+            position: Position { timestamp: *timestamp, seq: *seq },
+            recorded_at: *recorded_at,
+            kind: (content.resource_type, content.action),
+            user: content.user_id.clone(),
+            resource: content.resource_id.clone(),
+        }
+    }
+}
+
+/// The count of all entries of a key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyTotal {
+    /// All counted entries of the key.
+    pub counts: Counts,
+    /// The position of the newest counted entry.
+    pub newest: Position,
+    /// Counted entries after the last running count.
+    pub tail: i64,
+}
+
+/// The level of a stored running count, and its position. A count of level 0 has all entries of its key up to its
+/// position; a count of level 1 only those since the level-0 count before it.
+pub type LevelPosition = (i16, Position);
+
+/// All counts of a key at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyCounts {
+    /// Entries up to this number are counted.
+    pub counted: Seq,
+    /// The count of all entries.
+    pub total: KeyTotal,
+    /// The running counts as they are stored.
+    pub running_counts: BTreeMap<LevelPosition, Counts>,
+}
+
+/// A count of a key's counted entries up to a position, and including it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningCount {
+    /// The position of the last entry that is in it.
+    pub position: Position,
+    /// The entries by kind.
+    pub counts: Counts,
+}
+
+impl Default for RunningCount {
+    /// Before all entries.
+    fn default() -> Self {
+        Self { position: Position::START, counts: Counts::default() }
+    }
+}
+
+/// The counts of an organization and of some of its keys at one moment.
+#[derive(Debug, Clone)]
+pub struct CountState {
+    /// The organization's last number.
+    pub head: Seq,
+    /// Entries up to this number are counted.
+    pub counted: Seq,
+    /// The uncounted entries that match a filter; `None` if they are too many to count one by one.
+    pub uncounted: Option<i64>,
+    /// The number of resource types. Their codes begin with 0.
+    pub types: i16,
+    /// The keys, in the order asked for.
+    pub keys: Vec<KeyState>,
+}
+
+/// The counts of a key at the two ends of a range.
+#[derive(Debug, Clone, Default)]
+pub struct KeyState {
+    /// All counted entries of the key; `None` if it has no running counts.
+    pub total: Option<Counts>,
+    /// The last running count at or before the beginning of the range.
+    pub after: RunningCount,
+    /// The last running count at or before the end of the range.
+    pub to: RunningCount,
+}
