@@ -94,7 +94,7 @@ async fn connect_sqlite(url: &str, connections: u32, missing: Missing) -> anyhow
     if url.contains("mode=ro") || url.contains("immutable=") {
         bail!("{url} can only be read; leave out mode=ro and immutable");
     }
-    files::check_writable(path)?;
+    files::check_writable(path).with_context(|| format!("cannot open {url}"))?;
     let writers = open_sqlite(url, 1, Some(missing), None).await?;
     let readers = open_sqlite(url, connections, None, None).await?;
     let origin = Arc::new(Origin::files(path)?);

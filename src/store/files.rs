@@ -88,7 +88,7 @@ pub(super) fn check_writable(path: &Path) -> anyhow::Result<()> {
     let real = fs::canonicalize(path).or_else(|_| std::path::absolute(path))?;
     let directory = real.parent().map(Path::to_owned);
     if let Some(directory) = directory.as_ref().filter(|directory| !directory.exists()) {
-        bail!("there is no directory {}; create it, or name another file", directory.display());
+        bail!("there is no directory {}; create it or name another file", directory.display());
     }
     let files = std::iter::once(real.clone()).chain(beside(&real)).chain(directory);
     for file in files {
