@@ -208,7 +208,7 @@ async fn lose_counts(storm: &Storm<'_>) {
 }
 
 on_every_database! {
-    async fn answers_are_exact_while_writers_readers_and_dying_folders_race(database: &Database) {
+    async fn answers_are_exact_while_writers_readers_and_dying_counters_race(database: &Database) {
         let begun = Instant::now();
         let storm = Storm::begin(database, BEGUN / 2).await;
         storm.count_all().await;
