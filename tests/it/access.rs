@@ -9,7 +9,7 @@ use serde_json::json;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use crate::rest::least;
+use crate::support::json::least;
 use crate::support::service::options;
 use crate::support::{Backend, Database, Service, on_every_database};
 

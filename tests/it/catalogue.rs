@@ -9,8 +9,8 @@ use auditlog::grpc::pb::ExportAuditLogsRequest;
 use auditlog::store::{Addition, Removal, Store};
 use serde_json::{Value, json};
 
-use crate::rest::least;
-use crate::schema::execute;
+use crate::support::database::execute;
+use crate::support::json::least;
 use crate::support::process::{auditlog, create_key, ran, text};
 use crate::support::service::with_key;
 use crate::support::{Backend, Database, Process, Service, on_every_database};

@@ -134,7 +134,11 @@ fn failures_exit_1_and_name_their_cause() {
         (&["keys", "list"], "sqlite:///nowhere/not-there.db", "cannot open sqlite:///nowhere/not-there.db"),
         (&["migrate"], "postgres://u:pass/hunter2@host/db", "the database URL cannot be read"),
         (&["migrate"], "sqlite://:memory:", "would be lost with the process"),
-        (&["migrate"], "sqlite:///nowhere/at/all.db", "cannot open sqlite:///nowhere/at/all.db: there is no directory /nowhere/at"),
+        (
+            &["migrate"],
+            "sqlite:///nowhere/at/all.db",
+            "cannot open sqlite:///nowhere/at/all.db: there is no directory /nowhere/at",
+        ),
         (&["migrate"], &not_a_database, "not a database"),
     ] {
         let (code, stdout, stderr) = ran(arguments, &[("AUDITLOG_DATABASE_URL", url)]);

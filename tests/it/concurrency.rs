@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use crate::ingest::{all, catalogue, entry, organization, query, start};
+use crate::support::ingest::{all, catalogue, entry, organization, query, start};
 use crate::support::{Backend, Database, on_every_database};
 
 const ORGANIZATIONS: [&str; 3] = ["org_a", "org_b", "org_c"];

@@ -8,7 +8,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::rest::least;
+use crate::support::json::least;
 use crate::support::surfaces::{Ask, Surfaces, code};
 use crate::support::trail::{self, ORGANIZATION};
 use crate::support::{Backend, Database, Service, on_every_database, run, say};

@@ -20,7 +20,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use crate::schema::execute;
+use crate::support::database::execute;
 use crate::support::process::auditlog;
 use crate::support::{Backend, Database, on_every_database, say};
 use asked::Reader;

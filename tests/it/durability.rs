@@ -2,8 +2,8 @@
 
 use auditlog::domain::Clock;
 
-use crate::ingest::{entry, start, write};
-use crate::schema::execute;
+use crate::support::database::execute;
+use crate::support::ingest::{entry, start, write};
 use crate::support::{self, Backend};
 
 /// Refuses to insert entries with commits that are not synchronous.

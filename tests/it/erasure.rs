@@ -6,19 +6,15 @@ mod refused;
 mod traces;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use auditlog::access::Scope;
 use auditlog::counts::EntryCounter;
-use auditlog::domain::{
-    Action, Change, Clock, Content, EntryId, Erased, ErasureReason, Group, Identifier, JsonText, Metadata, Name,
-    NewEntry, Random, ResourceType,
-};
+use auditlog::domain::{Action, Clock, Content, EntryId, Erased, Group, NewEntry, Random, ResourceType};
 use auditlog::error::Error;
 use auditlog::grpc::pb::erase_audit_logs_request::Target as Asked;
 use auditlog::grpc::pb::{EntryIds, EraseAuditLogsRequest, EraseAuditLogsResponse};
-use auditlog::ingest::{Eraser, Erasure, ErasureReport, Ingest, Target};
+use auditlog::ingest::{Eraser, ErasureReport, Ingest, Target};
 use auditlog::metrics::Metrics;
 use auditlog::store::{ErasureCount, Store};
 use auditlog_verify::merkle::Hash;
@@ -27,61 +23,12 @@ use rand::{RngExt, SeedableRng};
 use sea_orm::{ConnectionTrait, Database as Connections, Statement};
 use serde_json::Value;
 
-use crate::ingest::{all, organization, start, write};
-use crate::log::check_log;
-use crate::schema::execute;
+use crate::support::check_log::check_log;
+use crate::support::database::execute;
+use crate::support::erasure::{ORG, REASON, USER, both, eraser, erasure, of, of_user, person};
+use crate::support::ingest::{all, organization, start, write};
 use crate::support::service::with_key;
 use crate::support::{Backend, Database, Service, on_every_database};
-
-const ORG: &str = "org_a";
-/// The code of the resource type `user`.
-const USER: ResourceType = ResourceType(5);
-const REASON: &str = "Request 4711, article 17";
-
-/// An entry whose personal values all end with `mark`, so that a test can search for them.
-pub fn person(id: &str, user: &str, resource: (ResourceType, &str), mark: &str) -> NewEntry {
-    let name = |what: &str| Name::optional(format!("{what} {mark}")).expect("a name");
-    let json = |text: String| JsonText::parse(&text).expect("JSON");
-    let content = Content {
-        id: EntryId::parse(id).expect("an id"),
-        resource_type: resource.0,
-        resource_id: Identifier::parse(resource.1).expect("an id"),
-        resource_name: name("Resource"),
-        action: Action(1),
-        user_id: Identifier::parse(user).expect("an id"),
-        user_name: name("Name"),
-        user_email: name("Mail"),
-        changes: vec![Change {
-            field: format!("field_{mark}"),
-            old_value: json(format!("\"old {mark}\"")),
-            new_value: json(format!("[\"new {mark}\"]")),
-        }],
-        metadata: Metadata::parse([(format!("key_{mark}"), format!("value {mark}"))].into()).expect("metadata"),
-        trace_id: None,
-    };
-    NewEntry { timestamp: None, content: Arc::new(content) }
-}
-
-pub fn eraser(store: &Store) -> Eraser {
-    Eraser::new(store.clone(), Clock::system(), Random::system(), Duration::from_secs(20), None, &Metrics::default())
-}
-
-pub fn of(groups: &[Group]) -> Erased {
-    groups.iter().copied().collect()
-}
-
-pub fn both() -> Erased {
-    of(&[Group::Actor, Group::Content])
-}
-
-pub fn erasure(target: Target, groups: Erased) -> Erasure {
-    let reason = ErasureReason::parse(REASON.to_owned()).expect("a reason");
-    Erasure { organization: organization(ORG), target, groups, reason, key_id: "ErasersKey01".to_owned() }
-}
-
-pub fn of_user(user: &str) -> Target {
-    Target::User { id: Identifier::parse(user).expect("an id"), resource_type: USER }
-}
 
 fn of_entries(ids: &[&str]) -> Target {
     Target::Entries(ids.iter().map(|id| EntryId::parse(*id).expect("an id")).collect())

@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use tonic_reflection::pb::v1;
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::rest::least;
+use crate::support::json::least;
 use crate::support::process::{create_key, ran};
 use crate::support::{Backend, Database, Process, Upstream, on_every_database, run};
 

@@ -17,8 +17,8 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
 use tonic_types::StatusExt;
 
-use crate::metrics::comes_to;
 use crate::support::database::hold_head;
+use crate::support::metrics::comes_to;
 use crate::support::service::{options, serving, with_key};
 use crate::support::{Backend, Database, Process, Service, on_every_database, process};
 
@@ -280,7 +280,7 @@ on_every_database! {
         let service = Service::start_with(database, Clock::system(), brief).await;
         let key = service.key(Some("org_a"), &BOTH).await;
         let blocker = hold_head(&database.store().await, "org_a").await;
-        let (mut client, body) = (service.grpc().await, serde_json::json!({"auditLogs": [crate::rest::least("log_1")]}));
+        let (mut client, body) = (service.grpc().await, serde_json::json!({"auditLogs": [crate::support::json::least("log_1")]}));
         // Both at once; otherwise the service would predict that the second is late and refuse it.
         let (written, answer) = tokio::join!(
             client.write_audit_logs(with_key(write(vec![input("log_1")]), &key)),
@@ -294,7 +294,7 @@ on_every_database! {
     async fn sigterm_ends_the_process_with_success(database: &Database) {
         let key = process::create_key(&database.url, &["--organization", "org_a", "--scope", "write"]);
         let service = Process::serve(&database.url);
-        let body = serde_json::json!({"auditLogs": [crate::rest::least("log_1")]});
+        let body = serde_json::json!({"auditLogs": [crate::support::json::least("log_1")]});
         let request = reqwest::Client::new().post(service.url("/v1/org_a/audit-logs")).bearer_auth(key).json(&body);
         assert_eq!(request.send().await.expect("an answer").status().as_u16(), 201);
         let address = service.address.clone();

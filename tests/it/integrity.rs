@@ -15,7 +15,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 use tonic_types::StatusExt;
 
-use crate::ingest::{entry, organization, start, write};
+use crate::support::ingest::{entry, organization, start, write};
 use crate::support::log::{sign_at, verifier};
 use crate::support::service::with_key;
 use crate::support::{Backend, Database, Service, on_every_database};

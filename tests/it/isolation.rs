@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-use crate::rest::least;
+use crate::support::json::least;
 use crate::support::service::with_key;
 use crate::support::{Backend, Database, Process, Service, on_every_database};
 

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::rest::least;
-use crate::signer::until;
+use crate::support::json::least;
 use crate::support::process::{auditlog, create_key, output, ran, text};
 use crate::support::service::with_key;
+use crate::support::until;
 use crate::support::{Backend, Database, Process, on_every_database, run};
 
 const LIST: &str = "/v1/org_a/audit-logs";

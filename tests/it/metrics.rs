@@ -12,54 +12,14 @@ use auditlog::domain::Clock;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use crate::signer::{new_key, signing, until};
 use crate::stream::write_large;
 use crate::support::database::hold_head;
+use crate::support::metrics::{Seen, at, comes_to};
 use crate::support::process::create_key;
 use crate::support::service::options;
+use crate::support::signer::{new_key, signing};
+use crate::support::until;
 use crate::support::{Backend, Database, Process, Service, on_every_database};
-
-/// All metrics at one moment.
-#[derive(Debug)]
-pub struct Seen(String);
-
-impl Seen {
-    async fn at(url: &str) -> Self {
-        let response = reqwest::get(url).await.expect("metrics are served");
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
-        Self(response.text().await.expect("text"))
-    }
-
-    async fn of(service: &Service) -> Self {
-        Self::at(&at(service, "/metrics")).await
-    }
-
-    /// The value of a series; `None` if it does not exist.
-    fn value(&self, series: &str) -> Option<f64> {
-        let line = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.map(|value| value.parse().expect("a number"))
-    }
-
-    /// The value of a series; 0 if it does not exist.
-    fn count(&self, series: &str) -> f64 {
-        self.value(series).unwrap_or_default()
-    }
-}
-
-/// A URL of the metrics endpoint of `service`.
-fn at(service: &Service, path: &str) -> String {
-    format!("http://{}{path}", service.running.metrics_address.expect("it serves metrics"))
-}
-
-/// Waits until `series` has an expected value.
-pub async fn comes_to(service: &Service, series: &str, expected: impl Fn(f64) -> bool) -> Seen {
-    until(series, async || {
-        let seen = Seen::of(service).await;
-        seen.value(series).is_some_and(&expected).then_some(seen)
-    })
-    .await
-}
 
 /// A service with all features.
 async fn whole(database: &Database) -> Service {

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::rest::least;
+use crate::support::json::least;
 use crate::support::process::{auditlog, create_key, text};
 use crate::support::{Backend, Database, Process, on_every_database};
 

@@ -21,8 +21,8 @@ mod peers;
 mod refused;
 mod table;
 
-use crate::metrics::comes_to;
-use crate::rest::least;
+use crate::support::json::least;
+use crate::support::metrics::comes_to;
 use crate::support::service::{options, serving, with_key};
 use crate::support::surfaces::{Ask, Surfaces};
 use crate::support::{Backend, Database, Service, on_every_database};

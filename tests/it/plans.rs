@@ -15,7 +15,7 @@ use sea_orm::{ConnectOptions, Database as Connections};
 use serde_json::json;
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::ingest;
+use crate::support::ingest;
 use crate::support::{Backend, Database, Service, service};
 use reader::{Plan, Reader, Scan, planned_again};
 

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::rest::{documented, least};
+use crate::support::json::{documented, least};
 use crate::support::process::{create_key, output, program, text};
 use crate::support::{Backend, Database, Process, on_every_database};
 

@@ -5,6 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::database::hold_head;
+use crate::support::json::{documented, least};
 use crate::support::service::{Answer, options};
 use crate::support::{Backend, Database, Service, on_every_database};
 use auditlog::domain::{Clock, Timestamp};
@@ -12,25 +13,6 @@ use auditlog::ingest::QueueLimits;
 
 const LIST: &str = "/v1/org_abc123/audit-logs";
 const BOTH: [Scope; 2] = [Scope::Read, Scope::Write];
-
-/// The example of the public documentation.
-pub fn documented() -> Value {
-    json!({
-        "id": "log_abc123", "timestamp": "2025-01-20T10:30:00Z", "resourceType": "assistant", "resourceId": "asst_abc123",
-        "resourceName": "Customer Support Bot", "action": "updated", "userId": "uid_user123", "userName": "John Doe",
-        "userEmail": "john@example.com",
-        "changes": [
-            {"field": "temperature", "oldValue": 0.7, "newValue": 0.9},
-            {"field": "tools.webSearch", "oldValue": false, "newValue": true}
-        ],
-        "metadata": {"ipAddress": "192.168.1.1", "userAgent": "Mozilla/5.0", "source": "web_ui"}
-    })
-}
-
-/// The smallest valid entry.
-pub fn least(id: &str) -> Value {
-    json!({"id": id, "resourceType": "rule", "resourceId": "rule_1", "action": "created", "userId": "uid_1"})
-}
 
 fn code(answer: &Answer) -> (u16, String) {
     let error = &answer.body["error"];
@@ -219,7 +201,7 @@ on_every_database! {
         let (http, url) = (service.http.clone(), service.url(LIST));
         let waiting = http.post(&url).bearer_auth(&key).json(&body("log_1")).send();
         let waiting = tokio::spawn(waiting);
-        crate::metrics::comes_to(&service, "auditlog_queue_entries", |entries| entries == 1.0).await;
+        crate::support::metrics::comes_to(&service, "auditlog_queue_entries", |entries| entries == 1.0).await;
         let refused = http.post(&url).bearer_auth(&key).json(&body("log_2")).send().await.expect("an answer");
         assert_eq!(refused.status().as_u16(), 429);
         assert_eq!(refused.headers()["retry-after"], "1");

@@ -17,9 +17,9 @@ use auditlog_verify::merkle::{KeyName, SigningKey};
 use sea_orm::{ConnectionTrait, Database as Connections, DatabaseConnection};
 
 use crate::documentation::{Language, ROLES, blocks_of};
-use crate::erasure::{both, erasure, person};
-use crate::ingest::{entry, organization, start, write};
-use crate::log::check_log;
+use crate::support::check_log::check_log;
+use crate::support::erasure::{both, erasure, person};
+use crate::support::ingest::{entry, organization, start, write};
 use crate::support::postgres::{Server, own_server};
 use crate::support::process::{auditlog, ran, text};
 use crate::support::{Process, run, say};

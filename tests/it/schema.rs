@@ -1,16 +1,9 @@
 //! The schema is created once, and refused if it is not of this version.
 
 use auditlog::store::Store;
-use sea_orm::{ConnectionTrait, Database as Connections};
 
+use crate::support::database::execute;
 use crate::support::{Backend, Database, on_every_database};
-
-/// Runs one statement on a separate connection.
-pub async fn execute(database: &Database, statement: &str) {
-    let connection = Connections::connect(&database.url).await.expect("the database opens");
-    connection.execute_unprepared(statement).await.expect("the statement runs");
-    connection.close().await.expect("it closes");
-}
 
 async fn refusal(database: &Database) -> String {
     let refused = Store::open(&database.secret(), 2).await.err().expect("the schema is refused");

@@ -13,7 +13,7 @@ use auditlog::app::recorder;
 use auditlog::domain::{Clock, Random};
 use auditlog::ingest::Ingest;
 use auditlog::metrics::Metrics;
-use auditlog::signer::{CheckpointKeys, Signer, Signing};
+use auditlog::signer::{CheckpointKeys, Signer};
 use auditlog::store::{SignedCheckpoint, Store};
 use auditlog_verify::merkle::{Checkpoint, ProofRequest, SigningKey, VerifierKey, open, verify_consistency};
 use tokio::sync::watch;
@@ -22,33 +22,16 @@ use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::ingest::{entry, organization, start, write};
-use crate::log::check_log;
 use crate::proofs::opened_by_go;
+use crate::support::check_log::check_log;
+use crate::support::ingest::{entry, organization, start, write};
+use crate::support::log::LOG_NAME;
 use crate::support::process::{auditlog, ran};
+use crate::support::signer::{new_key, signing};
+use crate::support::until;
 use crate::support::{Backend, Database, Process, on_every_database};
 
-const LOG_NAME: &str = "audit.example.com";
 const PROOFS: &str = "auditlog.v1.IntegrityService";
-
-/// Waits until `is_so` returns a value. `what` describes it in the failure.
-pub async fn until<T>(what: &str, mut is_so: impl AsyncFnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = is_so().await {
-            return found;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(20), "in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// Creates a key file in the directory of `database`.
-pub fn new_key(database: &Database, name: &str) -> PathBuf {
-    let path = database.directory.path().join(name);
-    CheckpointKeys::create(&path, &Random::system()).expect("a key");
-    path
-}
 
 /// Copies the key and its state, as for another machine.
 fn copy_key(database: &Database, key_file: &Path) -> PathBuf {
@@ -58,10 +41,6 @@ fn copy_key(database: &Database, key_file: &Path) -> PathBuf {
         std::fs::copy(with(key_file), with(&copy)).expect("a copy");
     }
     copy
-}
-
-pub fn signing(key_file: &Path) -> Signing {
-    Signing { key_file: key_file.to_owned(), log_name: LOG_NAME.parse().expect("a name") }
 }
 
 /// A running signer, and whether it can sign.

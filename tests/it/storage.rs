@@ -8,12 +8,12 @@ use auditlog::store::Store;
 use sea_orm::{ConnectionTrait, Database as Connections};
 use serde_json::{Value, json};
 
-use crate::ingest::organization;
-use crate::schema::execute;
-use crate::signer::until;
 use crate::support::as_postgres::as_postgres;
+use crate::support::database::execute;
 use crate::support::database::temporary;
+use crate::support::ingest::organization;
 use crate::support::process::{create_key, ran, text};
+use crate::support::until;
 use crate::support::{Backend, Database, Process, database, on_every_database};
 
 /// Ends the service's sessions, as a restart of the server does.

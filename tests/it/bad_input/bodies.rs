@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::rest::least;
+use crate::support::json::least;
 
 type Named = Vec<(String, Vec<u8>)>;
 

@@ -9,7 +9,7 @@ use auditlog::domain::{Clock, Timestamp};
 use tonic::Status;
 use tonic_types::StatusExt;
 
-use crate::rest::least;
+use crate::support::json::least;
 use crate::support::service::options;
 use crate::support::surfaces::{Ask, Surfaces, Told, code};
 use crate::support::{Backend, Database, Service, on_every_database};

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::model::{Log, ORGANIZATION, Order};
 use super::{Storm, execute};
-use crate::ingest;
+use crate::support::ingest;
 use crate::support::process::{create_key, ran};
 use crate::support::{Backend, Database, Process, on_every_database};
 

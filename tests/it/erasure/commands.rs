@@ -8,9 +8,9 @@ use auditlog::store::Store;
 
 use super::traces::traces;
 use super::{ORG, USER, all, both, check_counts, eraser, erasure, four, of_user, person};
-use crate::ingest::{organization, start, write};
-use crate::log::check_log;
-use crate::schema::execute;
+use crate::support::check_log::check_log;
+use crate::support::database::execute;
+use crate::support::ingest::{organization, start, write};
 use crate::support::process::{auditlog, create_key, output, ran, text};
 use crate::support::{Backend, Database, Process, on_every_database, say};
 

@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use super::traces::traces;
 use super::{ORG, both, eraser, erasure, of, of_entries, person};
-use crate::ingest::{organization, start, write};
 use crate::support::database::run;
+use crate::support::ingest::{organization, start, write};
 use crate::support::{Backend, Database, on_every_database};
 
 /// Every value that an erasure may remove, with its group. A new field does not compile until it is planted here.

@@ -8,7 +8,7 @@ use tonic::Code;
 
 use super::{ORG, four, ids, request};
 use crate::bad_input::shown_status;
-use crate::ingest::start;
+use crate::support::ingest::start;
 use crate::support::service::with_key;
 use crate::support::{Backend, Database, Service, on_every_database};
 

@@ -12,8 +12,8 @@ use rand::{RngExt, SeedableRng};
 use sea_orm::{ConnectionTrait, Database as Connections, Statement};
 
 use super::{ORG, USER, both, check_counts, eraser, erasure, of, of_user, person};
-use crate::ingest::{organization, start, write};
-use crate::log::check_log;
+use crate::support::check_log::check_log;
+use crate::support::ingest::{organization, start, write};
 use crate::support::{Backend, Database, on_every_database, postgres, say};
 
 /// The files of the database: those in the test's directory on SQLite, those in the database's directory on PostgreSQL.

@@ -10,8 +10,8 @@ use auditlog_verify::merkle::{GroupHash, Hash, Leaf, Salt, Values};
 use tonic::{Code, Status, Streaming};
 
 use super::{Log, ORGANIZATION, hash, refusal};
-use crate::ingest::{entry, start, write};
-use crate::schema::execute;
+use crate::support::database::execute;
+use crate::support::ingest::{entry, start, write};
 use crate::support::log::verifier;
 use crate::support::service::with_key;
 use crate::support::trail::{self, ENTRIES};
@@ -118,7 +118,7 @@ on_every_database! {
         let Some(trail) = trail::database(database.backend).await else { return };
         let service = Service::start(trail).await;
         let key = service.key(Some(trail::ORGANIZATION), &[Scope::Verify]).await;
-        let head = service.store.log_head(&crate::ingest::organization(trail::ORGANIZATION)).await.expect("read").expect("a log");
+        let head = service.store.log_head(&crate::support::ingest::organization(trail::ORGANIZATION)).await.expect("read").expect("a log");
         // Uses a client with gRPC's default limit of 4 MiB per message.
         let mut stream = begin(&service, &key).await.expect("it begins");
         let mut edge = auditlog_verify::merkle::CompactRange::default();

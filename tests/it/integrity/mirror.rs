@@ -4,9 +4,9 @@ use auditlog_verify::merkle::{TileId, unbundle};
 use tonic::Code;
 
 use super::{Log, ORGANIZATION, refusal};
-use crate::ingest::organization;
-use crate::schema::execute;
+use crate::support::database::execute;
 use crate::support::go::go;
+use crate::support::ingest::organization;
 use crate::support::log::{sign_at, verifier_key};
 use crate::support::process::text;
 use crate::support::{Backend, Database, on_every_database};

@@ -11,10 +11,10 @@ use serde_json::json;
 
 use super::requests::body;
 use super::{Seen, comes_to, whole};
-use crate::ingest::{entry, organization, start, write};
-use crate::signer::until;
 use crate::support::database::hold_head;
+use crate::support::ingest::{entry, organization, start, write};
 use crate::support::service::{options, with_key};
+use crate::support::until;
 use crate::support::{Backend, Database, Process, Service, on_every_database};
 
 const PATH: &str = "/v1/org_a/audit-logs";

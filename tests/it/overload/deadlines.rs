@@ -12,9 +12,9 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 use super::{asked, asked_all, counted, limited, service, until, writing};
-use crate::metrics::comes_to;
-use crate::rest::least;
-use crate::schema::execute;
+use crate::support::database::execute;
+use crate::support::json::least;
+use crate::support::metrics::comes_to;
 use crate::support::service::{options, serving, with_key};
 use crate::support::{Backend, Database, Service, on_every_database};
 

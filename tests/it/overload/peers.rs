@@ -21,7 +21,7 @@ use super::{
     PATIENCE, asked, asked_all, closed, connect, connections, counted, held, is_open, is_served, large, made_up,
     service, until, writing,
 };
-use crate::metrics::comes_to;
+use crate::support::metrics::comes_to;
 use crate::support::service::{options, serving, with_key};
 use crate::support::surfaces::Surfaces;
 use crate::support::{Backend, Database, database};
@@ -260,7 +260,7 @@ fn who_is_old_is_asked_to_come_again_and_ends_what_is_under_way() {
         let limits = ConnectionLimits { age: Duration::from_millis(500), ..ConnectionLimits::default() };
         let (service, key) = service(database, connections(limits)).await;
         // Whitespace makes the upload fast enough.
-        let body = " ".repeat(64 * 1024) + &json!({"auditLogs": [crate::rest::least("log_1")]}).to_string();
+        let body = " ".repeat(64 * 1024) + &json!({"auditLogs": [crate::support::json::least("log_1")]}).to_string();
         let mut old = asked(&service, &writing(&key, body.len(), &body[..64 * 1024])).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         old.write_all(&body.as_bytes()[64 * 1024..]).await.expect("it is open");

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::peers::{frame, on_sqlite};
 use super::{PATIENCE, connect, counted, held, limited, made_up, permits_are_taken, service};
-use crate::metrics::comes_to;
+use crate::support::metrics::comes_to;
 use crate::support::{Database, Service};
 
 /// Frame types and flags. Source: RFC 9113, section 6.

@@ -66,7 +66,7 @@ impl Body {
         let values: Vec<_> = (0..bytes).step_by(VALUE).map(|start| "x".repeat(VALUE.min(bytes - start))).collect();
         let id = |place: usize| format!("log_{bytes}_{place}");
         let rest = |(place, value): (usize, &String)| {
-            let mut entry = crate::rest::least(&id(place));
+            let mut entry = crate::support::json::least(&id(place));
             entry["changes"] = json!([{"field": "f", "newValue": value}]);
             entry
         };

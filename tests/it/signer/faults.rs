@@ -13,9 +13,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::erasure::erasure;
-use crate::schema::execute;
+use crate::support::database::execute;
 use crate::support::database::hold_head;
+use crate::support::erasure::erasure;
 
 on_every_database! {
     async fn a_killed_signer_goes_on_with_what_it_has(database: &Database) {

@@ -4,7 +4,7 @@ use auditlog::domain::hex;
 use auditlog_verify::merkle::{CompactRange, Hash};
 
 use super::*;
-use crate::schema::execute;
+use crate::support::database::execute;
 use crate::support::process::create_key;
 
 /// A copy of `database`, like a backup. The database must not be in use.

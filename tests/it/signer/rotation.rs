@@ -6,7 +6,7 @@ use auditlog_verify::log::Trust;
 use auditlog_verify::merkle::KeyEndorsement;
 
 use super::*;
-use crate::schema::execute;
+use crate::support::database::execute;
 
 const NAMES: [&str; 3] = ["org_a", "org_b", "org_c"];
 const OVERLAP: Duration = Duration::from_secs(60 * 60);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use auditlog::domain::{OrganizationId, Secret, Timestamp};
 use auditlog::store::{Append, Store};
+use sea_orm::{ConnectionTrait, Database as Connections};
 use tempfile::TempDir;
 
 use super::postgres;
@@ -67,4 +68,11 @@ pub fn run(backend: Backend, test: impl AsyncFnOnce(Database)) {
             }
         }
     });
+}
+
+/// Runs one statement on a separate connection.
+pub async fn execute(database: &Database, statement: &str) {
+    let connection = Connections::connect(&database.url).await.expect("the database opens");
+    connection.execute_unprepared(statement).await.expect("the statement runs");
+    connection.close().await.expect("it closes");
 }

@@ -12,8 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use sea_orm::{ConnectionTrait, Database as Connections};
 use tonic::transport::Channel;
 
+use super::ingest::organization;
 use super::{Backend, Database, Service};
-use crate::ingest::organization;
 
 /// The log name that tests use.
 pub const LOG_NAME: &str = "audit.example.com";

@@ -1,15 +1,23 @@
 //! Shared helpers: databases, services, processes, and the sample trail.
 
 pub mod as_postgres;
+pub mod check_log;
 pub mod database;
+pub mod erasure;
 pub mod go;
+pub mod ingest;
+pub mod json;
 pub mod log;
+pub mod metrics;
 pub mod postgres;
 pub mod process;
 pub mod service;
+pub mod signer;
 pub mod surfaces;
 pub mod trail;
 pub mod upstream;
+
+use std::time::{Duration, Instant};
 
 pub use database::{Backend, Database};
 pub use process::Process;
@@ -53,4 +61,16 @@ pub fn run<T>(test: impl Future<Output = T>) -> T {
 pub fn say(line: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Waits until `is_so` returns a value. `what` describes it in the failure.
+pub async fn until<T>(what: &str, mut is_so: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = is_so().await {
+            return found;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::signed::{LOG_NAME, Signed, run, serve, signing_key};
 use super::{id, import};
-use crate::ingest::{organization, start, write};
-use crate::schema::execute;
+use crate::support::database::execute;
+use crate::support::ingest::{organization, start, write};
 use crate::support::log::literal;
 use crate::support::process::{create_key, ran};
 use crate::support::trail::ORGANIZATION;
@@ -142,7 +142,7 @@ impl<'a> Forger<'a> {
 
     /// Waits until the service has signed a tree that contains the entry `seq`.
     async fn signed(&self, seq: Seq) {
-        crate::signer::until("the forged tree is signed", async || {
+        crate::support::until("the forged tree is signed", async || {
             let checkpoint = self.store.checkpoint(&organization(ORGANIZATION)).await.expect("read");
             checkpoint.filter(|signed| signed.size >= seq as u64)
         })
@@ -379,7 +379,7 @@ on_every_database! {
         let ingest = start(&forger.store, Clock::system());
         for first in (0..1_100).step_by(550) {
             let user = auditlog::domain::ResourceType(5);
-            let entries = (first..first + 550).map(|number| crate::erasure::person(&format!("log_{number}"), "ada", (user, "ada"), "x"));
+            let entries = (first..first + 550).map(|number| crate::support::erasure::person(&format!("log_{number}"), "ada", (user, "ada"), "x"));
             write(&ingest, ORGANIZATION, entries.collect()).await.expect("written");
         }
         let (code, told, stderr) = signed.run(&[&["erase", "--user", "ada"], &WHY[..]].concat());
