@@ -3,12 +3,11 @@
 
 use std::process::Command;
 
+use crate::support::process::PYTHON;
 use crate::support::process::{create_key, output, program, text};
 use crate::support::{Backend, Database, Process, on_every_database};
 
 const ORGANIZATION: &str = "org_abc123";
-/// The Python with the packages that `.ci/install` installs.
-pub const PYTHON: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/../clients/bin/python3");
 
 /// Runs a client against a service with the demo's entries. Returns its output.
 fn run(database: &Database, mut client: Command) -> String {

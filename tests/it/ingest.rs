@@ -15,7 +15,7 @@ use auditlog::metrics::Metrics;
 use auditlog_verify::merkle::{CompactRange, Hash};
 
 use crate::support::database::execute;
-use crate::support::database::hold_head;
+use crate::support::database::{hold_head, poison};
 use crate::support::ingest::{all, entry, organization, query, start, write};
 use crate::support::process::create_key;
 use crate::support::{Backend, Database, Process, on_every_database, run};
@@ -407,18 +407,6 @@ fn cut_connections_lose_nothing_that_was_acknowledged() {
         seqs.sort_unstable();
         assert_eq!(seqs, (1..=480).collect::<Vec<_>>());
     });
-}
-
-/// Makes the database reject entries of a user named `poison`. It represents any reason to reject one row.
-pub async fn poison(database: &Database) {
-    let statement = match database.backend {
-        Backend::Sqlite => {
-            "CREATE TRIGGER poison BEFORE INSERT ON audit_logs WHEN NEW.user_name = 'poison' \
-             BEGIN SELECT RAISE(ABORT, 'bitter'); END"
-        }
-        Backend::Postgres => "ALTER TABLE audit_logs ADD CONSTRAINT bitter CHECK (user_name <> 'poison')",
-    };
-    execute(database, statement).await;
 }
 
 /// The file system is full for a while. Acknowledged entries must be stored, and later writes must succeed.

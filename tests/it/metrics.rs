@@ -12,11 +12,11 @@ use auditlog::domain::Clock;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use crate::stream::write_large;
 use crate::support::database::hold_head;
 use crate::support::metrics::{Seen, at, comes_to};
 use crate::support::process::create_key;
 use crate::support::service::options;
+use crate::support::service::write_large;
 use crate::support::signer::{new_key, signing};
 use crate::support::until;
 use crate::support::{Backend, Database, Process, Service, on_every_database};

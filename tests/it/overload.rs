@@ -23,6 +23,7 @@ mod table;
 
 use crate::support::json::least;
 use crate::support::metrics::comes_to;
+use crate::support::service::made_up;
 use crate::support::service::{options, serving, with_key};
 use crate::support::surfaces::{Ask, Surfaces};
 use crate::support::{Backend, Database, Service, on_every_database};
@@ -106,17 +107,6 @@ fn asked_all(service: &Service, request: String) -> impl Future<Output = String>
         read.expect("an answer");
         String::from_utf8_lossy(&answer).into_owned()
     }
-}
-
-/// A well-formed key that does not exist.
-pub fn made_up(number: u32) -> String {
-    let body = format!("{number:012}_{}", "x".repeat(43));
-    let crc = crc32fast::hash(body.as_bytes());
-    let checksum: String = (0..6)
-        .rev()
-        .map(|place| char::from(auditlog::domain::BASE62[(crc / 62u32.pow(place) % 62) as usize]))
-        .collect();
-    format!("al_{body}{checksum}")
 }
 
 fn writing(key: &str, length: usize, sent: &str) -> String {

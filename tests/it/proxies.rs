@@ -17,8 +17,8 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::overload::made_up;
 use crate::support::process::{auditlog, create_key};
+use crate::support::service::made_up;
 use crate::support::service::with_key;
 use crate::support::{Backend, Database, Process, database};
 

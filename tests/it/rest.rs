@@ -213,7 +213,7 @@ on_every_database! {
 
     async fn a_fault_of_ours_tells_a_request_id_and_nothing_of_its_cause(database: &Database) {
         let (service, key) = started(database).await;
-        crate::ingest::poison(database).await;
+        crate::support::database::poison(database).await;
         let mut entry = least("log_1");
         entry["userName"] = json!("poison");
         let answer = service.post(LIST, &key, &json!({"auditLogs": [entry]})).await;

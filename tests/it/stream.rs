@@ -1,19 +1,13 @@
 //! `ExportAuditLogs`: pieces in order, up to the end of the log when the call began.
 
 use auditlog::access::Scope;
-use auditlog::grpc::pb::{
-    AuditLogFilter, AuditLogInput, Change, ExportAuditLogsRequest, ExportAuditLogsResponse, WriteAuditLogsRequest,
-};
+use auditlog::grpc::pb::{AuditLogFilter, ExportAuditLogsRequest, ExportAuditLogsResponse};
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
-use crate::support::service::with_key;
+use crate::support::service::{all, with_key, write_large};
 use crate::support::trail::{self, ENTRIES, ORGANIZATION};
 use crate::support::{Backend, Database, Service, on_every_database};
-
-pub fn all(organization: &str) -> ExportAuditLogsRequest {
-    ExportAuditLogsRequest { organization_id: organization.to_owned(), ..Default::default() }
-}
 
 fn of_types(resource_types: &[&str], organization: &str) -> ExportAuditLogsRequest {
     let resource_types = resource_types.iter().map(|name| (*name).to_owned()).collect();
@@ -39,22 +33,6 @@ async fn drain(mut stream: Streaming<ExportAuditLogsResponse>) -> Vec<ExportAudi
         pieces.push(piece);
     }
     pieces
-}
-
-/// Writes entries close to the size limit in one request.
-pub async fn write_large(service: &Service, key: &str, numbers: std::ops::Range<usize>) {
-    let value = format!("\"{}\"", "x".repeat(250 * 1024));
-    let audit_logs = numbers.map(|number| AuditLogInput {
-        id: format!("log_{number}"),
-        resource_type: "rule".to_owned(),
-        resource_id: "rule_1".to_owned(),
-        action: "created".to_owned(),
-        user_id: "uid_1".to_owned(),
-        changes: vec![Change { new_value_json: Some(value.clone()), ..Default::default() }],
-        ..Default::default()
-    });
-    let request = WriteAuditLogsRequest { organization_id: "org_a".to_owned(), audit_logs: audit_logs.collect() };
-    service.grpc().await.write_audit_logs(with_key(request, key)).await.expect("written");
 }
 
 on_every_database! {

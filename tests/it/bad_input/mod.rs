@@ -7,10 +7,10 @@ mod queries;
 use auditlog::access::Scope;
 use auditlog::domain::{Clock, Timestamp};
 use tonic::Status;
-use tonic_types::StatusExt;
 
 use crate::support::json::least;
 use crate::support::service::options;
+use crate::support::surfaces::shown_status;
 use crate::support::surfaces::{Ask, Surfaces, Told, code};
 use crate::support::{Backend, Database, Service, on_every_database};
 
@@ -29,15 +29,6 @@ async fn started(database: &Database) -> (Surfaces, String) {
 /// An error in the form of the snapshot: the name of the request, the status and the body.
 fn shown(name: &str, answer: &Told) -> String {
     format!("{name}\n    {} {}\n", answer.status, answer.text)
-}
-
-/// A gRPC error in the form of the snapshot.
-pub fn shown_status(status: &Status) -> String {
-    let details = status.get_error_details();
-    let reason = details.error_info().map_or("-", |info| info.reason.as_str());
-    let fields =
-        details.bad_request().map(|bad| bad.field_violations.iter().map(|one| one.field.as_str()).collect::<Vec<_>>());
-    format!("    gRPC {:?} {reason} {:?}\n", status.code(), fields.unwrap_or_default())
 }
 
 on_every_database! {

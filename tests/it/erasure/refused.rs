@@ -7,9 +7,9 @@ use auditlog::grpc::pb::erase_audit_logs_request::Target as Asked;
 use tonic::Code;
 
 use super::{ORG, four, ids, request};
-use crate::bad_input::shown_status;
 use crate::support::ingest::start;
 use crate::support::service::with_key;
+use crate::support::surfaces::shown_status;
 use crate::support::{Backend, Database, Service, on_every_database};
 
 fn bad() -> Vec<(&'static str, EraseAuditLogsRequest)> {

@@ -8,9 +8,9 @@ use tokio::net::TcpStream;
 use tonic::Code;
 
 use super::{Seen, at, comes_to};
-use crate::stream::{all, write_large};
 use crate::support::database::hold_head;
 use crate::support::service::with_key;
+use crate::support::service::{all, write_large};
 use crate::support::until;
 use crate::support::{Backend, Database, Service, on_every_database};
 

@@ -6,7 +6,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::peers::on_sqlite;
-use super::{made_up, service, writing};
+use super::{service, writing};
+use crate::support::service::made_up;
 use crate::support::service::options;
 use crate::support::surfaces::{Ask, Surfaces};
 

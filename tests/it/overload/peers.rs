@@ -18,10 +18,11 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
 use super::{
-    PATIENCE, asked, asked_all, closed, connect, connections, counted, held, is_open, is_served, large, made_up,
-    service, until, writing,
+    PATIENCE, asked, asked_all, closed, connect, connections, counted, held, is_open, is_served, large, service, until,
+    writing,
 };
 use crate::support::metrics::comes_to;
+use crate::support::service::made_up;
 use crate::support::service::{options, serving, with_key};
 use crate::support::surfaces::Surfaces;
 use crate::support::{Backend, Database, database};

@@ -11,8 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::peers::{frame, on_sqlite};
-use super::{PATIENCE, connect, counted, held, limited, made_up, permits_are_taken, service};
+use super::{PATIENCE, connect, counted, held, limited, permits_are_taken, service};
 use crate::support::metrics::comes_to;
+use crate::support::service::made_up;
 use crate::support::{Database, Service};
 
 /// Frame types and flags. Source: RFC 9113, section 6.

@@ -15,8 +15,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::clients::PYTHON;
 use crate::support::database;
+use crate::support::process::PYTHON;
 use crate::support::process::{program, text};
 use crate::support::service::with_key;
 

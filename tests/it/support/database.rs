@@ -76,3 +76,15 @@ pub async fn execute(database: &Database, statement: &str) {
     connection.execute_unprepared(statement).await.expect("the statement runs");
     connection.close().await.expect("it closes");
 }
+
+/// Makes the database reject entries of a user named `poison`. It represents any reason to reject one row.
+pub async fn poison(database: &Database) {
+    let statement = match database.backend {
+        Backend::Sqlite => {
+            "CREATE TRIGGER poison BEFORE INSERT ON audit_logs WHEN NEW.user_name = 'poison' \
+             BEGIN SELECT RAISE(ABORT, 'bitter'); END"
+        }
+        Backend::Postgres => "ALTER TABLE audit_logs ADD CONSTRAINT bitter CHECK (user_name <> 'poison')",
+    };
+    execute(database, statement).await;
+}

@@ -141,3 +141,6 @@ pub fn program<'a>(programs: &[&'a str], check: &[&str]) -> Option<&'a str> {
     }
     found
 }
+
+/// The Python with the packages that `.ci/install` installs.
+pub const PYTHON: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/../clients/bin/python3");

@@ -8,6 +8,7 @@ use auditlog::app::{self, Options, Running, ServiceParts, Serving};
 use auditlog::domain::{Clock, OrganizationId, Random};
 use auditlog::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use auditlog::grpc::pb::erasure_service_client::ErasureServiceClient;
+use auditlog::grpc::pb::{AuditLogInput, Change, ExportAuditLogsRequest, WriteAuditLogsRequest};
 use auditlog::ingest::QueueLimits;
 use auditlog::store::Store;
 use serde_json::Value;
@@ -122,4 +123,35 @@ pub fn with_key<T>(message: T, key: &str) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().expect("ASCII"));
     request
+}
+
+pub fn all(organization: &str) -> ExportAuditLogsRequest {
+    ExportAuditLogsRequest { organization_id: organization.to_owned(), ..Default::default() }
+}
+
+/// Writes entries close to the size limit in one request.
+pub async fn write_large(service: &Service, key: &str, numbers: std::ops::Range<usize>) {
+    let value = format!("\"{}\"", "x".repeat(250 * 1024));
+    let audit_logs = numbers.map(|number| AuditLogInput {
+        id: format!("log_{number}"),
+        resource_type: "rule".to_owned(),
+        resource_id: "rule_1".to_owned(),
+        action: "created".to_owned(),
+        user_id: "uid_1".to_owned(),
+        changes: vec![Change { new_value_json: Some(value.clone()), ..Default::default() }],
+        ..Default::default()
+    });
+    let request = WriteAuditLogsRequest { organization_id: "org_a".to_owned(), audit_logs: audit_logs.collect() };
+    service.grpc().await.write_audit_logs(with_key(request, key)).await.expect("written");
+}
+
+/// A well-formed key that does not exist.
+pub fn made_up(number: u32) -> String {
+    let body = format!("{number:012}_{}", "x".repeat(43));
+    let crc = crc32fast::hash(body.as_bytes());
+    let checksum: String = (0..6)
+        .rev()
+        .map(|place| char::from(auditlog::domain::BASE62[(crc / 62u32.pow(place) % 62) as usize]))
+        .collect();
+    format!("al_{body}{checksum}")
 }

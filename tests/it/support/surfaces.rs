@@ -268,3 +268,12 @@ fn lines_of(entries: &[pb::AuditLog]) -> Vec<String> {
     let text = String::from_utf8(lines(entries, Form::Documented).expect("JSON values")).expect("UTF-8");
     text.lines().map(str::to_owned).collect()
 }
+
+/// A gRPC error in the form of the snapshot.
+pub fn shown_status(status: &Status) -> String {
+    let details = status.get_error_details();
+    let reason = details.error_info().map_or("-", |info| info.reason.as_str());
+    let fields =
+        details.bad_request().map(|bad| bad.field_violations.iter().map(|one| one.field.as_str()).collect::<Vec<_>>());
+    format!("    gRPC {:?} {reason} {:?}\n", status.code(), fields.unwrap_or_default())
+}
