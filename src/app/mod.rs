@@ -43,9 +43,9 @@ pub struct Serving {
 pub struct Limits {
     /// The limits of connections.
     pub connections: ConnectionLimits,
-    /// Requests under way until their responses have ended; one API key may have four fifths of them. Keep it at or
-    /// below the number of reads that may run or wait: refusing a request here is cheap, but refusing reads after all
-    /// checks kept two cores from most of their work.
+    /// The maximum number of requests under way; a request counts until its response has ended. One API key may have
+    /// four fifths of them. Keep it at or below the number of reads that may run or wait: refusing a request here is
+    /// cheap, but refusing reads after all checks kept two cores from most of their work.
     pub requests: usize,
     /// Bytes that requests and responses hold.
     pub bytes: usize,

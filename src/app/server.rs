@@ -65,7 +65,7 @@ pub(super) struct ServiceHandles {
 /// Waits for a writer that ends too early. Without a writer, waits for ever.
 async fn writer_ended(backing: &mut Option<ServiceHandles>) {
     match backing {
-        // Whatever ended it, nothing can be written any more.
+        // However the writer ended, nothing can be written any more.
         Some(backing) => drop((&mut backing.writer).await),
         None => std::future::pending().await,
     }

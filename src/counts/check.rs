@@ -18,9 +18,9 @@ pub struct CountCheck {
     pub head: Seq,
     /// Entries up to this number are counted.
     pub counted: Seq,
-    /// Keys with running counts.
+    /// The number of keys (the organization, users, resources) that have running counts.
     pub keys: usize,
-    /// Running counts of these keys.
+    /// The number of running counts of these keys.
     pub counts: usize,
     /// The wrong counts.
     pub faults: Vec<WrongCount>,
@@ -36,8 +36,8 @@ pub struct WrongCount {
 }
 
 impl EntryCounter {
-    /// Compares the running counts of each key of `organization` with its entries. Calls `progress` with each key before it is
-    /// checked. Entries may be counted meanwhile. Errors: there is no such organization.
+    /// Compares the running counts of each key of `organization` with its entries. Calls `progress` with each key
+    /// before it is checked. Entries may be counted meanwhile. Errors: there is no such organization.
     pub async fn check(
         &self,
         organization: &OrganizationId,

@@ -1,16 +1,16 @@
-//! The running counts of one key, and the rules by which new entries change them. Pure functions, so that a test can try
-//! all orders of entries.
+//! The running counts of one key, and the rules by which new entries change them. Pure functions, so that a test can
+//! try all orders of entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::{Counts, Damaged, EntryKind, Position, PositionRange};
 
-/// Entries between two running counts. A gap of more than twice as many is split. Small in the tests here, which then see
-/// many running counts.
+/// Entries between two running counts. A gap of more than twice as many is split. Small in the tests here, which then
+/// see many running counts.
 pub(super) const DISTANCE: i64 = if cfg!(test) { 8 } else { 1_024 };
 const WIDEST: i64 = 2 * DISTANCE;
-/// Level-1 counts in a block, which follow one level-0 count; a block with more than twice as many is split. A late entry
-/// changes the level-1 counts of its block and all later level-0 counts: this size keeps both few.
+/// Level-1 counts in a block, which follow one level-0 count; a block with more than twice as many is split. A late
+/// entry changes the level-1 counts of its block and all later level-0 counts: this size keeps both few.
 const BLOCK: usize = if cfg!(test) { 4 } else { 32 };
 
 /// The running counts of a key, as far as they are loaded.
@@ -32,8 +32,8 @@ pub struct CountIndex {
 pub type CountedEntry = (Position, EntryKind);
 
 impl CountIndex {
-    /// The blocks that `rows`, in order, change. A block reaches from a level-0 count, or the start, to the next, or the
-    /// end.
+    /// The blocks that `rows`, in order, change. A block reaches from a level-0 count, or the start, to the next, or
+    /// the end.
     pub fn touched(&self, rows: &[CountedEntry]) -> Vec<PositionRange> {
         let late = rows.iter().map(|(position, _)| *position).take_while(|position| *position < self.newest);
         let mut starts: BTreeSet<_> = late.map(|position| self.block(position).after).collect();

@@ -1,5 +1,6 @@
-//! Running counts, which make totals and deep pages cheap. This module adds new entries to them in the background, checks
-//! them, and rebuilds them. Readers are exact without it: they count the entries that are not counted yet by themselves.
+//! Running counts, which make totals and deep pages cheap. This module adds new entries to them in the background,
+//! checks them, and rebuilds them. Readers are exact without it: they count the entries that are not counted yet by
+//! themselves.
 
 mod check;
 mod index;
@@ -46,8 +47,8 @@ impl EntryCounter {
         Self { store }
     }
 
-    /// Takes one step for each organization with enough uncounted entries, and reports these to `lag`. `tick` is the number
-    /// of the call. Errors: the first of all organizations; the others are counted nevertheless.
+    /// Takes one step for each organization with enough uncounted entries, and reports these to `lag`. `tick` is the
+    /// number of the call. Errors: the first of all organizations; the others are counted nevertheless.
     pub async fn step(&self, tick: u32, lag: &CountingLag) -> Result<()> {
         let least = if tick.is_multiple_of(TIDY_EVERY) { TIDY_UNCOUNTED } else { MIN_UNCOUNTED };
         let lags = self.store.lags(MIN_ENTRIES, least).await;
@@ -71,8 +72,8 @@ impl EntryCounter {
         failed
     }
 
-    /// Counts all entries that `organization` has now, and returns their number. Calls `progress` after each step with the
-    /// last counted number. Another process may count meanwhile.
+    /// Counts all entries that `organization` has now, and returns their number. Calls `progress` after each step with
+    /// the last counted number. Another process may count meanwhile.
     pub async fn count_all(&self, organization: &OrganizationId, mut progress: impl FnMut(Seq)) -> Result<Seq> {
         let mut lag = self.lag(organization).await?;
         let (begun, end) = (lag.counted, lag.head);

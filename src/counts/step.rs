@@ -101,7 +101,8 @@ impl Work {
     }
 }
 
-/// Loads the running counts that rows change: first all of level 0, which show the blocks, then level 1 of these blocks.
+/// Loads the running counts that rows change: first all of level 0, which show the blocks, then level 1 of these
+/// blocks.
 async fn load(transaction: &CountTransaction, indexed: &mut BTreeMap<&CountKey, Work>) -> Result<()> {
     let mut works: Vec<_> = indexed.iter_mut().filter(|(_, work)| work.needs_counts()).collect();
     let all: Vec<(&CountKey, PositionRange)> = works.iter().map(|(key, _)| (**key, PositionRange::ALL)).collect();
@@ -139,8 +140,8 @@ fn by_key(entries: Vec<UncountedEntry>) -> HashMap<CountKey, Vec<CountedEntry>> 
     rows
 }
 
-/// The keys that get running counts in this step, with all of their entries. The organization gets them in its first step,
-/// whose entries are all that it has.
+/// The keys that get running counts in this step, with all of their entries. The organization gets them in its first
+/// step, whose entries are all that it has.
 async fn newly_counted<'r>(
     transaction: &CountTransaction,
     rows: &'r HashMap<CountKey, Vec<CountedEntry>>,

@@ -14,9 +14,9 @@ const MAX_PAIRS: usize = 1_000;
 /// matches all entries. Values are sorted and distinct, so equal filters compare equal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
-    /// Types of the resource.
+    /// Types of resources.
     pub resource_types: Vec<ResourceType>,
-    /// Ids of the resource.
+    /// Ids of resources.
     pub resource_ids: Vec<Identifier>,
     /// Actions.
     pub actions: Vec<Action>,

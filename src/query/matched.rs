@@ -1,5 +1,6 @@
 //! The entries that a filter matches. Their number comes from the running counts of its keys; entries between a running
-//! count and an end of the range are counted one by one. The entries of a page come from the index that reads the fewest.
+//! count and an end of the range are counted one by one. The entries of a page come from the index that reads the
+//! fewest.
 
 use crate::domain::{
     ACTIONS, Action, CountKey, CountedBy, Counts, Entry, Filter, Identifier, KeyFilter, KindFilter, OrganizationId,
@@ -79,8 +80,8 @@ impl<'a> Matched<'a> {
         self.snapshot.page(self.organization, &self.filter, streams, window).await
     }
 
-    /// The types and actions asked for as streams, where reading those takes less than to read all entries until
-    /// `needed` match.
+    /// A scan with one stream for each type and action in the filter. `None` if the filter has neither, if it has users
+    /// or resources, or if reading all entries by time until `needed` match is estimated to be cheaper.
     fn leaves(&self, needed: i64, total: i64) -> Option<IndexScan> {
         /// Entries that can be read in the time in which a stream is found.
         const FOUND: i64 = 10;

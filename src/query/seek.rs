@@ -6,8 +6,8 @@ use crate::store::ScanRange;
 
 use super::matched::{Ends, MatchTotal, Matched};
 
-/// The least offset for which running counts are read. Below it, entries are skipped one by one. It is the distance between
-/// two running counts.
+/// The least offset for which running counts are read. Below it, entries are skipped one by one. It is the distance
+/// between two running counts.
 const MIN_DEEP_OFFSET: i64 = 1_024;
 
 /// A place to read on from.

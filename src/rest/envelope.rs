@@ -60,7 +60,8 @@ impl ErrorResponse {
         Self::new(Reason::InvalidBody, message)
     }
 
-    /// A body that could not be read. If a limit stopped it, a cause of `error` is the status to return.
+    /// A body that could not be read. If a limit stopped the read, the source chain of `error` contains the status to
+    /// return.
     pub(super) fn unread(error: &axum::Error) -> Self {
         let mut causes = successors(error.source(), |&cause| cause.source());
         let status = causes.find_map(|cause| cause.downcast_ref::<Status>());

@@ -22,10 +22,10 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(10);
 const OLDEST_POSTGRES: i32 = 150_000;
 
-/// Good plans do not depend on the values of our statements, so PostgreSQL makes each plan once: planning took as long
-/// as running. But in a nearly empty table all indexes look alike, and a plan kept from that time reads the whole table
-/// later. So plans are made anew while statistics show fewer than 10,000 entries. The pool replaces connections every
-/// half hour.
+/// The best plan of each of our statements is the same for all parameter values. So PostgreSQL plans each statement
+/// only once, because planning took as long as running. But in a nearly empty table all indexes look alike, and a plan
+/// kept from that time reads the whole table later. So plans are made anew while statistics show fewer than 10,000
+/// entries. The pool replaces connections every half hour.
 const KEEP_PLANS: &str = "SELECT set_config('plan_cache_mode', CASE WHEN coalesce((SELECT reltuples FROM pg_class \
      WHERE oid = to_regclass('audit_logs')), 0) >= 10000 THEN 'force_generic_plan' ELSE 'force_custom_plan' END, false)";
 

@@ -87,7 +87,7 @@ pub struct KeyCounts {
 pub struct RunningCount {
     /// The position of the last entry that is in it.
     pub position: Position,
-    /// The entries by kind.
+    /// The number of entries of each type and action.
     pub counts: Counts,
 }
 
@@ -107,7 +107,7 @@ pub struct CountState {
     pub counted: Seq,
     /// The uncounted entries that match a filter; `None` if they are too many to count one by one.
     pub uncounted: Option<i64>,
-    /// The number of resource types. Their codes begin with 0.
+    /// The number of resource types. Their codes are 0 to `types` - 1.
     pub types: i16,
     /// The keys, in the order asked for.
     pub keys: Vec<KeyState>,

@@ -6,7 +6,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::domain::{Invalid, quoted};
 
-/// The target of this program's own lines.
+/// The `tracing` target of this program's own log lines.
 const OWN: &str = "auditlog";
 /// Libraries that read input from peers. Some log a warning for a frame that any peer can send, so they log nothing
 /// unless the filter names them.

@@ -133,7 +133,7 @@ fn is_whole_or_away(outcome: &Result<i64, Error>) -> bool {
     matches!(outcome, Ok(_) | Err(Error::StorageUnavailable(_)))
 }
 
-/// What `future` gives, unless it has been asked so often before that.
+/// The result of `future`; `None` if it is still pending after `polls` polls.
 async fn dropped_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     let (mut future, mut left) = (pin!(future), polls);
     let outcome = std::future::poll_fn(|context| match left.checked_sub(1) {

@@ -1,4 +1,4 @@
-//! What is acknowledged is durable, whatever an administrator changes while the service runs.
+//! Acknowledged entries are durable, whatever an administrator changes while the service runs.
 
 use auditlog::domain::Clock;
 

@@ -1,6 +1,7 @@
-//! The cost of running counts beside the writes: the CPU of a service and of PostgreSQL while entries are written but not
-//! counted, and of both while entries are counted. For the second figure this process is the service. It writes some
-//! entries, then counts those of organizations that are far enough behind, as the service does four times a second.
+//! The cost of running counts beside the writes: the CPU of a service and of PostgreSQL while entries are written but
+//! not counted, and of both while entries are counted. For the second figure this process is the service. It writes
+//! some entries, then counts those of organizations that are far enough behind, as the service does four times a
+//! second.
 
 use std::time::{Duration, Instant};
 

@@ -66,7 +66,7 @@ impl Asker {
         let limit = match reason {
             good if WITH_GOOD_KEY.contains(&good) => &WITH_GOOD_KEY_LIMIT,
             other if WITHOUT.contains(&other) => &WITHOUT_LIMIT,
-            // For example a payload that is too large.
+            // Other reasons, such as a payload that is too large, are not refusals of access.
             _ => return,
         };
         let key = self.authorization.as_ref().and_then(claimed_key_id);

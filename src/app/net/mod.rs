@@ -56,8 +56,8 @@ const TICK: Duration = Duration::from_secs(1);
 const MAX_STREAMS: u32 = 512;
 /// The most headers of a request.
 const MAX_HEADERS: usize = 100;
-/// Bytes of a request's head: a path of 64 KiB, which has 100 values of each filter, and the headers. HTTP/2 counts 32
-/// bytes more per header, and limits CONTINUATION frames by this sum too.
+/// The maximum size of a request's head in bytes: a path of 64 KiB, enough for 100 values of each filter, and the
+/// headers. HTTP/2 counts 32 bytes more per header, and limits CONTINUATION frames by this sum too.
 const MAX_HEAD: u32 = 80 * 1024;
 
 /// The state that all connections share.
@@ -75,8 +75,8 @@ where
     S: Fn(Request) -> F + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
-    /// `service` answers requests. It drops the parts of a head that it does not need before it returns its future. The
-    /// extensions of a response are dropped when the response has ended.
+    /// `service` answers requests. Before it returns its future, it drops the parts of the head that it does not need.
+    /// The extensions of a response are dropped when the response has ended.
     pub(super) fn new(service: S, limits: ConnectionLimits, budget: Budget, metrics: Metrics) -> Arc<Self> {
         let (drains, open) = (Semaphore::new(body::MAX_DRAINS), Arc::<AtomicUsize>::default());
         let counted = Arc::clone(&open);

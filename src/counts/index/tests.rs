@@ -1,4 +1,4 @@
-//! The index against counting by brute force, whatever the order in which entries are counted.
+//! Compares the index with a brute-force count, for entries that are counted in any order.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

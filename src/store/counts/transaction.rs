@@ -1,5 +1,5 @@
-//! The transaction that counts entries: it locks the organization's counting state, reads counts, and writes the changed
-//! ones.
+//! The transaction that counts entries: it locks the organization's counting state, reads counts, and writes the
+//! changed ones.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,8 +20,8 @@ use crate::store::model::{CountState, KeyCounts, KeyTotal, Lag, LevelPosition, R
 use crate::store::sql::{IndexScan, Sql, prepared};
 use crate::store::{Store, dialect, rows};
 
-/// An open transaction that counts entries of one organization, one at a time among all processes. If it is dropped before
-/// its commit, nothing has changed.
+/// An open transaction that counts entries of one organization, one at a time among all processes. If it is dropped
+/// before its commit, nothing has changed.
 pub struct CountTransaction {
     transaction: DatabaseTransaction,
     organization: OrganizationId,
@@ -107,7 +107,8 @@ impl Store {
         self.readers.query_all_raw(sql.statement(statement)).await?.iter().map(counted).collect()
     }
 
-    /// The entries with numbers above `after` and up to `to`, in no order. It takes no lock: committed entries do not change.
+    /// The entries with numbers above `after` and up to `to`, in no order. It takes no lock: committed entries do not
+    /// change.
     pub async fn uncounted(&self, organization: &OrganizationId, after: Seq, to: Seq) -> Result<Vec<UncountedEntry>> {
         let mut recent = self.recent.take(organization, to);
         recent.retain(|entry| entry.position.seq > after);
@@ -123,7 +124,8 @@ impl Store {
     }
 
     async fn read_uncounted(&self, organization: &OrganizationId, after: Seq, to: Seq) -> Result<Vec<UncountedEntry>> {
-        // No index has `recorded_at`: an index with all these columns would look cheaper to the planner than that of numbers.
+        // No index has `recorded_at`: an index with all these columns would look cheaper to the planner than that of
+        // numbers.
         let text = "SELECT timestamp, seq, resource_type, action, user_id, resource_id, recorded_at FROM audit_logs \
                     WHERE organization_id = $1 AND seq > $2 AND seq <= $3";
         let values = [organization.as_str().into(), after.into(), to.into()];
@@ -143,8 +145,8 @@ impl Store {
         rows.iter().map(entry).collect()
     }
 
-    /// Begins to count entries of `organization` above the number `counted`; `None` if another process does so, or has done
-    /// so.
+    /// Begins to count entries of `organization` above the number `counted`; `None` if another process does so, or has
+    /// done so.
     pub async fn begin_counting(
         &self,
         organization: &OrganizationId,

@@ -16,7 +16,8 @@ pub const USERS: u8 = 40;
 /// Ids of resources, `r0` and so on. Most are of one type, and all are of several.
 pub const RESOURCES: u8 = 30;
 pub const TYPES: u8 = 3;
-/// The last type of the catalogue beside them, which a few entries have: a filter of actions alone must look there, too.
+/// The last type of the catalogue beside them, which a few entries have: a filter of actions alone must look there,
+/// too.
 pub const LAST_TYPE: u8 = 6;
 pub const ACTIONS: u8 = 3;
 /// An action beside them that one entry of some hundreds has, so that a frequent user's are far apart.
@@ -26,7 +27,7 @@ const BEGIN: i64 = 1_700_000_000_000_000;
 const SECOND: i64 = 1_000_000;
 const YEAR: i64 = 365 * 86_400 * SECOND;
 
-/// What a request can ask about an entry. Sorted as lists are, but oldest first.
+/// The fields of an entry that a request can filter or sort by. Rows sort as in lists, but oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row {
     /// Microseconds.
@@ -116,7 +117,7 @@ impl Log {
             }
         };
         let entries: Vec<_> = {
-            // Whoever holds the head is the only one to number.
+            // Only one task at a time can hold the lock of the head, so no other task can assign numbers now.
             let mut inner = self.inner();
             assert_eq!(inner.rows.len() as Seq, head);
             let rows = rows(head);

@@ -13,7 +13,7 @@ pub struct KeyEndorsement {
 }
 
 impl KeyEndorsement {
-    /// Endorses `key` with a signature of each of `keys`, under its name.
+    /// Signs `key` with each of `keys`. The signatures carry the key name of `key`.
     pub fn sign(key: VerifierKey, keys: &[&SigningKey]) -> Self {
         let signatures = signatures(&text(&key), key.name(), keys);
         Self { key, signatures }
