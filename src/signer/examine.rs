@@ -77,7 +77,7 @@ impl Finding {
                  `auditlog signing-key acknowledge-rollback --all`"
             }
             Self::Forgotten => {
-                "bring it back, or copy it from another machine that signs; if it is lost, believe what the database \
+                "bring it back, or copy it from another machine that signs; if it is lost, trust what the database \
                  says was signed with `auditlog signing-key acknowledge-rollback --all`"
             }
             Self::Damaged { .. } => {

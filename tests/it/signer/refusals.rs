@@ -229,7 +229,7 @@ on_every_database! {
         assert_eq!(signed(&store, "org").await, Some(checkpoint));
     }
 
-    async fn a_lost_memory_stops_signing_until_the_database_is_believed(database: &Database) {
+    async fn a_lost_memory_stops_signing_until_the_database_is_trusted(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let state = database.directory.path().join("key.state");
         let ingest = start(&store, Clock::system());

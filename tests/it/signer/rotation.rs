@@ -95,7 +95,7 @@ on_every_database! {
         }
     }
 
-    async fn a_key_that_only_the_database_introduces_is_not_believed(database: &Database) {
+    async fn a_key_that_only_the_database_introduces_is_not_trusted(database: &Database) {
         let (store, key_file, foreign) = (database.store().await, new_key(database, "key"), new_key(database, "foreign"));
         let ingest = start(&store, Clock::system());
         append(&ingest, "org", 0, 3).await;

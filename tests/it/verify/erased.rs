@@ -1,4 +1,4 @@
-//! Only erasure records that a key of the log has signed are believed, whatever somebody writes to the database.
+//! Only erasure records that a key of the log has signed are trusted, whatever somebody writes to the database.
 
 use std::time::Duration;
 
@@ -213,7 +213,7 @@ on_every_database! {
         // The attacker's own key, under the log's name.
         let lines = forger.record(4, "000000000004").await.sign(public.name(), &[&stranger]);
         forger.attack(4, 9, "000000000004", Some(&lines)).await;
-        let by = format!("is signed by {}, which is not believed", forger.verifier(&stranger).await.short());
+        let by = format!("is signed by {}, which is not trusted", forger.verifier(&stranger).await.short());
         assert_removed(&signed, &key, 4, 4, &by);
         // Makes the database claim that the log has no keys and no checkpoints.
         forger.sql("DELETE FROM log_keys").await;
@@ -224,7 +224,7 @@ on_every_database! {
         let elsewhere = LOG_NAME.parse::<auditlog_verify::merkle::LogName>().expect("a name").origin(&"0".repeat(32)).expect("one");
         let lines = forger.record(2, "000000000006").await.sign(&elsewhere, &[own_keys(database).main().signing()]);
         forger.attack(2, 9, "000000000006", Some(&lines)).await;
-        assert_removed(&signed, &key, 2, 6, "which is not believed");
+        assert_removed(&signed, &key, 2, 6, "which is not trusted");
     }
 
     async fn a_signed_record_that_is_edited_before_it_is_in_a_signed_tree_is_none(database: &Database) {

@@ -112,7 +112,7 @@ on_every_database! {
         let (code, verdict, _) = signed.run(&late);
         assert_eq!(code, Some(1));
         let [old, new] = [&both[0], &both[1]].map(|key| key.splitn(3, '+').take(2).collect::<Vec<_>>().join("+"));
-        let strange = format!("NOT VERIFIED: not signed: it is signed by {new}, and of this log only {old} is believed; ");
+        let strange = format!("NOT VERIFIED: not signed: it is signed by {new}, and of this log only {old} is trusted; ");
         assert!(verdict.starts_with(&strange), "{verdict}");
         let (code, verdict, _) = signed.run(&[&late[..], &["--public-key", &both[1]]].concat());
         assert_eq!(code, Some(0), "{verdict}");

@@ -188,7 +188,7 @@ impl Erasures {
             Some((by, Refusal::Forged)) => record(by, "its signature is not that of its key for what it says"),
             Some((by, Refusal::Strangers(names))) => record(
                 by,
-                &format!("is signed by {names}, which is not believed; a former key of the log has to be given, too"),
+                &format!("is signed by {names}, which is not trusted; a former key of the log has to be given, too"),
             ),
         };
         Some(Violation::of_entry(Kind::Removed, *seq, format!("its {} is gone, and {why}", group.name())))

@@ -152,7 +152,7 @@ impl Proof {
     pub fn verify(&self, trust: &Trust) -> Result<Proved, Invalid> {
         let Self { leaf: data, groups, index, hashes, note } = self;
         let checkpoint =
-            trust.open(note).map_err(|why| Invalid(format!("the checkpoint is not to be believed: {why}")))?;
+            trust.open(note).map_err(|why| Invalid(format!("the checkpoint is not to be trusted: {why}")))?;
         let leaf = Leaf::parse(data)?;
         if leaf.log_id != log_id(&checkpoint.origin)? {
             return Err(Invalid::new(

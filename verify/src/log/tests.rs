@@ -433,7 +433,7 @@ fn times_of_recording_do_not_decrease() {
 }
 
 #[test]
-fn a_new_key_is_believed_where_one_before_has_signed_it() {
+fn a_new_key_is_trusted_where_one_before_has_signed_it() {
     let keys = [7u8, 8, 9].map(|seed| SigningKey::from_seed(&[seed; 32]).expect("32 bytes"));
     let [first, second, third] = keys.each_ref().map(|key| key.verifier(origin()));
     let signed = log(&entries(3)).checkpoint;

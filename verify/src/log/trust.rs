@@ -27,7 +27,7 @@ pub enum Untrusted {
     Unsigned(Unsigned),
     /// No trusted key has signed it.
     #[error(
-        "it is signed by {}, and of this log only {} is believed; where keys were replaced meanwhile, whoever runs the \
+        "it is signed by {}, and of this log only {} is trusted; where keys were replaced meanwhile, whoever runs the \
          service has to vouch for the new one", .0.join(" and "), .1.join(" and ")
     )]
     Stranger(Vec<String>, Vec<String>),
@@ -35,7 +35,7 @@ pub enum Untrusted {
     #[error("what was signed {0}")]
     Malformed(Invalid),
     /// It is a checkpoint of another log.
-    #[error("it must be of the log {0}, whose keys are believed, and is of {1}")]
+    #[error("it must be of the log {0}, whose keys are trusted, and is of {1}")]
     Origin(KeyName, KeyName),
 }
 

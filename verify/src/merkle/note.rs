@@ -193,7 +193,7 @@ pub enum Unsigned {
     #[error("this is no signed note")]
     Malformed,
     /// No known key has signed it.
-    #[error("no key that is believed has signed it")]
+    #[error("no key that is trusted has signed it")]
     Unknown,
     /// It names a known key that has not made the signature.
     #[error("the signature of the note is not that of its key")]

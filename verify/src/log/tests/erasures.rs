@@ -63,7 +63,7 @@ fn unsigned() -> (String, ErasedGroups) {
 
 fn strange(key: &SigningKey) -> (String, ErasedGroups) {
     let key = verifier(key).short();
-    refused(&format!("is signed by {key}, which is not believed; a former key of the log has to be given, too"))
+    refused(&format!("is signed by {key}, which is not trusted; a former key of the log has to be given, too"))
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_record_excuses_what_is_missing_if_a_key_of_the_log_has_signed_it() {
 }
 
 #[test]
-fn a_record_needs_no_signature_if_a_later_entry_says_that_a_believed_key_is_the_first() {
+fn a_record_needs_no_signature_if_a_later_entry_says_that_a_trusted_key_is_the_first() {
     let keys = keys();
     let [own, second, stranger] = keys.each_ref();
     let by_nobody = verified(ErasedGroups { unsigned: 1, ..ErasedGroups::default() });
