@@ -82,9 +82,9 @@ struct Counting {
 
 impl Counting {
     fn of(counts: &KeyCounts) -> Self {
-        let by_key: &BTreeMap<LevelPosition, Counts> = &counts.running_counts;
+        let by_position: &BTreeMap<LevelPosition, Counts> = &counts.running_counts;
         let mut coming: Vec<_> =
-            by_key.iter().map(|((level, position), counts)| (*position, *level, counts.clone())).collect();
+            by_position.iter().map(|((level, position), counts)| (*position, *level, counts.clone())).collect();
         coming.sort_by_key(|(position, level, _)| std::cmp::Reverse((*position, *level)));
         let (all, below) = (Counts::default(), Counts::default());
         Self { coming, all, below, newest: Position::START, tail: 0, faults: Vec::new() }

@@ -18,7 +18,8 @@ use crate::store::{Lag, Store};
 pub use check::{CountCheck, WrongCount};
 pub use step::CountStep;
 
-/// Organizations with fewer entries have no running counts: to count their entries takes less time than to read counts.
+/// The service does not count organizations with fewer entries: counting their entries takes less time than reading
+/// running counts.
 const MIN_ENTRIES: Seq = 1_024;
 /// Uncounted entries that start a step. A step costs about as much with fewer.
 const MIN_UNCOUNTED: Seq = 2_000;
@@ -106,7 +107,7 @@ impl EntryCounter {
         self.store.lag(organization).await?.ok_or(Error::OrganizationNotFound)
     }
 
-    /// The same of all organizations.
+    /// The lag of each organization.
     pub async fn lags(&self) -> Result<Vec<Lag>> {
         self.store.lags(0, 0).await
     }

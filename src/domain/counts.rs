@@ -70,8 +70,8 @@ impl Counts {
     }
 
     /// One entry more.
-    pub fn add(&mut self, leaf: EntryKind) -> Result<(), Damaged> {
-        let count = self.at_mut(leaf)?;
+    pub fn add(&mut self, kind: EntryKind) -> Result<(), Damaged> {
+        let count = self.at_mut(kind)?;
         *count = count.checked_add(1).ok_or(Damaged)?;
         Ok(())
     }
@@ -124,14 +124,14 @@ impl Counts {
 mod tests {
     use super::*;
 
-    fn leaf(code: i16, action: i16) -> EntryKind {
+    fn kind(code: i16, action: i16) -> EntryKind {
         (ResourceType(code), Action(action))
     }
 
     #[test]
     fn counts_are_stored_by_type_and_action_without_their_zero_tail() {
         let mut counts = Counts::default();
-        counts.add(leaf(1, 2)).expect("room");
+        counts.add(kind(1, 2)).expect("room");
         assert_eq!(counts.bytes(), [vec![0; 8 * 4], vec![1, 0, 0, 0]].concat());
         assert_eq!(Counts::parse(&counts.bytes()), Ok(counts.clone()));
         let none = counts.minus(&counts).expect("the same");
@@ -142,18 +142,18 @@ mod tests {
     #[test]
     fn a_count_beyond_its_limits_is_an_error() {
         let mut full = Counts(vec![u32::MAX]);
-        assert_eq!(full.add(leaf(0, 0)), Err(Damaged));
+        assert_eq!(full.add(kind(0, 0)), Err(Damaged));
         assert_eq!(full.plus(&Counts(vec![1])), Err(Damaged));
         assert_eq!(Counts(vec![0, 1]).minus(&Counts(vec![1])), Err(Damaged));
-        assert_eq!(Counts::default().add(leaf(0, 6)), Err(Damaged));
-        assert_eq!(Counts::default().add(leaf(-1, 0)), Err(Damaged));
+        assert_eq!(Counts::default().add(kind(0, 6)), Err(Damaged));
+        assert_eq!(Counts::default().add(kind(-1, 0)), Err(Damaged));
     }
 
     #[test]
     fn types_and_actions_choose_what_is_counted() {
         let mut counts = Counts::default();
         for (code, action, times) in [(0, 0, 1), (0, 5, 2), (3, 0, 4), (3, 2, 8)] {
-            (0..times).for_each(|_| counts.add(leaf(code, action)).expect("room"));
+            (0..times).for_each(|_| counts.add(kind(code, action)).expect("room"));
         }
         let matching = |types: &[i16], actions: &[i16]| {
             let types: Vec<_> = types.iter().copied().map(ResourceType).collect();

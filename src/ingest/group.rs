@@ -24,7 +24,7 @@ const MAX_TRIES: u32 = 4;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_millis(200);
 
-/// The only task that appends to the database.
+/// The only task that takes writes from the queue.
 pub(super) struct Writer {
     pub(super) store: Store,
     pub(super) clock: Clock,

@@ -83,7 +83,7 @@ struct QueuedWrite {
     size: usize,
     /// The batch's room in the queue, released on drop.
     place: [OwnedSemaphorePermit; 2],
-    /// Ends with the job.
+    /// Ends with the write.
     _waiter: Waiter,
 }
 

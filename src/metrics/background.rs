@@ -100,11 +100,11 @@ impl Metrics {
         erased
     }
 
-    /// The lag of the running counts, for the aggregator.
+    /// The lag of the running counts, for the counting job.
     pub fn counting_lag(&self) -> CountingLag {
         let lag = CountingLag { all: Gauge::default(), largest: Gauge::default() };
         let mut registry = self.registry();
-        let help = "Uncounted entries of the organizations that wait for the aggregator";
+        let help = "Uncounted entries of the organizations that wait for the counting job";
         registry.register("auditlog_running_counts_lag_entries", help, lag.all.clone());
         let help = "Uncounted entries of the organization with most of them";
         registry.register("auditlog_running_counts_lag_largest_entries", help, lag.largest.clone());

@@ -75,14 +75,14 @@ impl<'a> Matched<'a> {
 
     /// The entries of `window`, where `total` match in all.
     pub(super) async fn page(&self, window: &PageRequest, total: i64) -> Result<Vec<Entry>> {
-        let leaves = self.leaves(window.offset.saturating_add(window.limit), total);
-        let streams = leaves.as_ref().unwrap_or(&self.streams);
+        let kinds = self.kind_scan(window.offset.saturating_add(window.limit), total);
+        let streams = kinds.as_ref().unwrap_or(&self.streams);
         self.snapshot.page(self.organization, &self.filter, streams, window).await
     }
 
     /// A scan with one stream for each type and action in the filter. `None` if the filter has neither, if it has users
     /// or resources, or if reading all entries by time until `needed` match is estimated to be cheaper.
-    fn leaves(&self, needed: i64, total: i64) -> Option<IndexScan> {
+    fn kind_scan(&self, needed: i64, total: i64) -> Option<IndexScan> {
         /// Entries that can be read in the time in which a stream is found.
         const FOUND: i64 = 10;
         let kinds = self.kinds();
@@ -101,8 +101,8 @@ impl<'a> Matched<'a> {
         let streams = (types.len() * actions.len()) as i64;
         let all = self.state.keys.first().map_or(self.state.head, |key| self.entries(key));
         let by_time = needed.saturating_mul(all / total.max(1)).min(all);
-        let by_leaf = needed.saturating_mul(streams).min(total) + streams * FOUND;
-        (by_leaf <= by_time || streams == 1).then(|| {
+        let by_kind = needed.saturating_mul(streams).min(total) + streams * FOUND;
+        (by_kind <= by_time || streams == 1).then(|| {
             IndexScan::Kinds(types.iter().flat_map(|code| actions.iter().map(|action| (*code, *action))).collect())
         })
     }

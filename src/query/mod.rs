@@ -155,29 +155,29 @@ struct Begin {
     head: Seq,
     total: i64,
     offset: i64,
-    from: From,
+    from: Anchor,
 }
 
-enum From {
-    MatchTotal(MatchTotal),
+enum Anchor {
+    Offset(MatchTotal),
     /// The position just below the last entry of the page before.
-    Position(Position),
+    Cursor(Position),
 }
 
 impl Begin {
     async fn at(matched: &Matched<'_>, offset: i64) -> Result<Self> {
         let counted = matched.count().await?;
-        Ok(Self { head: matched.state.head, total: counted.total, offset, from: From::MatchTotal(counted) })
+        Ok(Self { head: matched.state.head, total: counted.total, offset, from: Anchor::Offset(counted) })
     }
 
     fn after(Cursor { head, total, walked, last: Position { timestamp, seq } }: Cursor) -> Self {
-        Self { head, total, offset: walked, from: From::Position(Position { timestamp, seq: seq - 1 }) }
+        Self { head, total, offset: walked, from: Anchor::Cursor(Position { timestamp, seq: seq - 1 }) }
     }
 
     async fn place(&self, matched: &Matched<'_>, limit: i64) -> Result<PageStart> {
         match &self.from {
-            From::MatchTotal(counted) => matched.seek(counted, self.offset, limit).await,
-            From::Position(to) => {
+            Anchor::Offset(counted) => matched.seek(counted, self.offset, limit).await,
+            Anchor::Cursor(to) => {
                 let spans = match matched.is_sparse(self.total, limit) {
                     // The running counts also include entries that came after the walk began.
                     true => matched.sparse_spans(*to, limit + (matched.state.head - self.head)).await?,

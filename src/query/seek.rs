@@ -24,7 +24,7 @@ pub(super) fn is_deep(offset: i64) -> bool {
     offset >= MIN_DEEP_OFFSET
 }
 
-/// The running counts of a key inside the span: positions, and the matching entries up to each.
+/// The running counts of a key up to the end of the span: positions, and the matching entries up to each.
 struct KeySteps {
     ends: Ends,
     counts: Vec<(Position, i64)>,
@@ -132,8 +132,8 @@ impl Matched<'_> {
             && limit.saturating_mul(entries / total.max(1)).min(entries) > WORTH
     }
 
-    /// Where the matching entries before `position` lie that come after it in a list, at least `needed` if there are
-    /// so many. All running counts of its only key must be loaded.
+    /// Where the matching entries before `position` lie that come after it in a list, at least `needed` if there are so
+    /// many. Loads all running counts of its only key.
     pub(super) async fn sparse_spans(&self, position: Position, needed: i64) -> Result<Vec<PositionRange>> {
         let level0 = self.snapshot.level0_counts(self.organization, &self.keys, self.span.to).await?;
         let to = self.state.keys.first().and_then(|key| key.total.as_ref()).map_or(0, |total| self.matching(total));
@@ -145,7 +145,7 @@ impl Matched<'_> {
         Ok(steps[0].spans_with_entries(self.span, position, needed))
     }
 
-    /// Adds the level-1 counts of each key from its last level-0 count before `low` up to `high`.
+    /// Adds the level-1 counts of each key from its last level-0 count at or before `low` up to `high`.
     async fn add_level1(&self, steps: &mut [KeySteps], low: Position, high: Position) -> Result<()> {
         let spans: Vec<(&CountKey, PositionRange)> = self
             .keys

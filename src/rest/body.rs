@@ -43,7 +43,7 @@ struct EntryBody<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Change<'a> {
+struct ChangeBody<'a> {
     field: String,
     #[serde(borrow)]
     old_value: Option<&'a RawValue>,
@@ -214,7 +214,7 @@ pub fn exported(json: &str) -> Result<(Option<String>, pb::AuditLogInput, Gone),
     check_changes(changes.len()).map_err(|Invalid(why)| EntryFault::rule("changes", why))?;
     let change = |(place, raw): (usize, &RawValue)| {
         let change = object(raw.get()).map_err(|fault| fault.within(&format!("changes[{place}]")));
-        let Change { field, old_value, new_value } = change?;
+        let ChangeBody { field, old_value, new_value } = change?;
         let json = |value: &RawValue| value.get().to_owned();
         Ok(pb::Change { field, old_value_json: old_value.map(json), new_value_json: new_value.map(json) })
     };

@@ -117,12 +117,12 @@ struct ConsistencyBody {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct KeysBody {
-    public_keys: Vec<PublicKey>,
+    public_keys: Vec<PublicKeyBody>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct PublicKey {
+struct PublicKeyBody {
     verifier_key: String,
     sequence: i64,
 }
@@ -140,7 +140,7 @@ fn told_consistency(proof: pb::GetConsistencyProofResponse) -> Response {
 
 fn told_keys(keys: pb::GetPublicKeysResponse) -> Response {
     let pb::GetPublicKeysResponse { public_keys } = keys;
-    let key = |pb::PublicKey { verifier_key, sequence }| PublicKey { verifier_key, sequence };
+    let key = |pb::PublicKey { verifier_key, sequence }| PublicKeyBody { verifier_key, sequence };
     json::answer(StatusCode::OK, &KeysBody { public_keys: public_keys.into_iter().map(key).collect() })
 }
 

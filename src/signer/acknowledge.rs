@@ -57,7 +57,7 @@ pub async fn rollbacks(
     let remembered = state.read()?;
     let is_lost = remembered.is_none();
     let alone = organization.filter(|_| is_lost);
-    ensure!(alone.is_none(), "{} is not there, which concerns all logs: say --all", state.path().display());
+    ensure!(alone.is_none(), "{} is missing, which affects all logs; give --all", state.path().display());
     let mut memory = remembered.unwrap_or_default();
     let mut refused = Vec::new();
     for log in store.growth(&keys.main().public()).await? {

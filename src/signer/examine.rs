@@ -81,7 +81,7 @@ impl Finding {
                  says was signed with `auditlog signing-key acknowledge-rollback --all`"
             }
             Self::Damaged { .. } => {
-                "find out who changed the database; bring a whole one back, and then `auditlog signing-key \
+                "find out who changed the database; restore an intact one, and then `auditlog signing-key \
                  acknowledge-rollback --organization ORG` if it is older"
             }
             Self::ForeignKey => {

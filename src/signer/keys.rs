@@ -28,7 +28,7 @@ use auditlog_verify::merkle::{PublicKey, SigningKey};
 
 const ED25519: &str = "ed25519";
 const UNTIL: &str = "until";
-const HEAD: &str = "# CheckpointKeys that sign checkpoints of auditlog, secret: the first signs, those with an end sign along until \
+const HEAD: &str = "# Keys that sign checkpoints of auditlog, secret: the first signs, those with an end sign along until \
                     then.\n# docs/signing.md tells more.\n";
 
 /// A key of the file. It has no `Debug`, so that no log can show it.
@@ -120,7 +120,7 @@ impl CheckpointKeys {
         let at = path.display();
         files::check_owner(path, &format!("signing-key create --signing-key {at}"))?;
         files::create(path, keys.text().as_bytes()).map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => anyhow!("{at} is there already; a key is never overwritten"),
+            ErrorKind::AlreadyExists => anyhow!("{at} already exists; a key is never overwritten"),
             _ => anyhow!("cannot create {at}: {error}"),
         })?;
         if let Err(error) = StateFile::of(path).create() {

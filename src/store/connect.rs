@@ -34,7 +34,7 @@ const WRITERS: u32 = 3;
 /// PostgreSQL connections for erasures, if these use a role of their own.
 const ERASERS: u32 = 2;
 
-/// The weakest `synchronous_commit` with which a commit survives a crash of the server.
+/// The weakest `synchronous_commit` that we accept: with less, a failover to a synchronous replica can lose commits.
 const DURABLE: &str = "on";
 
 /// Whether to create a SQLite file that does not exist.
@@ -102,7 +102,7 @@ async fn connect_sqlite(url: &str, connections: u32, missing: Missing) -> anyhow
 }
 
 /// Connections to SQLite. `writes` makes them write, and says what to do if the file is missing; `None` makes them read
-/// only. The use of a connection ends after `limit`.
+/// only. Statements are interrupted once the connection has been in use for `limit`.
 async fn open_sqlite(
     url: &str,
     connections: u32,
@@ -255,7 +255,7 @@ async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<(Connec
     if encoding != "UTF8" {
         let name = value("SELECT quote_ident(current_database()::text)").await?;
         bail!(
-            "the database {name} has the encoding {encoding}, and must have UTF8; make another one: \
+            "the database {name} has the encoding {encoding}, and must have UTF8; create another one: \
              createdb --encoding=UTF8 --locale=C --template=template0 NAME"
         );
     }

@@ -33,7 +33,7 @@ pub struct Lag {
 pub struct UncountedEntry {
     /// Its place in lists.
     pub position: Position,
-    /// The time of its commit.
+    /// The time of its commit. It is compared only, to recognize another entry with the same number.
     pub recorded_at: Timestamp,
     /// Its resource type and action.
     pub kind: EntryKind,
@@ -82,7 +82,8 @@ pub struct KeyCounts {
     pub running_counts: BTreeMap<LevelPosition, Counts>,
 }
 
-/// A count of a key's counted entries up to a position, and including it.
+/// A count of a key's counted entries up to and including a position. At level 1, of those since the level-0 count
+/// before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningCount {
     /// The position of the last entry that is in it.

@@ -144,7 +144,7 @@ pub(super) fn group(code: i16) -> Result<Group> {
 
 /// The error for a row that this service does not write.
 pub(super) fn foreign(error: Invalid) -> Error {
-    Error::Internal(anyhow::Error::new(error).context("the database holds what is not of this service"))
+    Error::Internal(anyhow::Error::new(error).context("the database has a value that this service does not write"))
 }
 
 fn change_parts(change: &Change) -> (&str, Option<&str>, Option<&str>) {

@@ -67,7 +67,7 @@ impl Sql {
     pub(super) fn filters(&mut self, filter: &Filter, streams: Option<&IndexScan>) -> String {
         let Filter { resource_types, resource_ids, actions, user_ids, time: _ } = filter;
         let texts = |ids: &[Identifier]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let leaves = matches!(streams, Some(IndexScan::Kinds(_)));
+        let kinds = matches!(streams, Some(IndexScan::Kinds(_)));
         let resources = matches!(streams, Some(IndexScan::Resources(_)));
         let users = matches!(streams, Some(IndexScan::Users(_)));
         let backend = self.backend;
@@ -84,10 +84,10 @@ impl Sql {
             };
             text.push_str(&format!(" AND {test}"));
         };
-        if !(resource_types.is_empty() || leaves || resources) {
+        if !(resource_types.is_empty() || kinds || resources) {
             codes(Column::ResourceType, resource_types.iter().map(|code| code.0).collect());
         }
-        if !(actions.is_empty() || leaves) {
+        if !(actions.is_empty() || kinds) {
             codes(Column::Action, actions.iter().map(|code| code.0).collect());
         }
         let mut ids = |column: Column, ids: &[Identifier]| {
@@ -122,7 +122,7 @@ impl IndexScan {
     pub fn len(&self) -> usize {
         match self {
             Self::Time => 1,
-            Self::Kinds(leaves) => leaves.len(),
+            Self::Kinds(kinds) => kinds.len(),
             Self::Users(users) => users.len(),
             Self::Resources(resources) => resources.len(),
         }
@@ -147,7 +147,7 @@ impl IndexScan {
     pub(super) fn rows(&self) -> Vec<Vec<serde_json::Value>> {
         match self {
             Self::Time => vec![Vec::new()],
-            Self::Kinds(leaves) => leaves.iter().map(|(code, action)| vec![code.0.into(), action.0.into()]).collect(),
+            Self::Kinds(kinds) => kinds.iter().map(|(code, action)| vec![code.0.into(), action.0.into()]).collect(),
             Self::Users(users) => users.iter().map(|user| vec![user.as_str().into()]).collect(),
             Self::Resources(resources) => {
                 resources.iter().map(|(code, id)| vec![code.0.into(), id.as_str().into()]).collect()
@@ -174,8 +174,8 @@ impl IndexScan {
     pub(super) fn only(&self, sql: &mut Sql) -> Option<String> {
         Some(match self {
             Self::Time => String::new(),
-            Self::Kinds(leaves) => {
-                let [(code, action)] = leaves[..] else { return None };
+            Self::Kinds(kinds) => {
+                let [(code, action)] = kinds[..] else { return None };
                 let (code, action) = (sql.bind(code.0), sql.bind(action.0));
                 format!(" AND a.resource_type = {code} AND a.action = {action}")
             }

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 
 use auditlog::access::Scope;
 use auditlog::counts::EntryCounter;
-use auditlog::domain::{CountKey, EntryId, Filter, Group, Identifier, OrganizationId, Position, ResourceType};
+use auditlog::domain::{
+    Action, CountKey, EntryId, Filter, Group, Identifier, OrganizationId, Position, ResourceType, TimeRange, Timestamp,
+};
 use auditlog::integrity::{Integrity, Which};
 use auditlog::query::Query;
 use auditlog_verify::merkle::TileId;
@@ -197,6 +199,13 @@ async fn check_exports(service: &Service, reader: &mut Reader) {
         Filter::default(),
         Filter { user_ids: vec![text("rare")], ..Filter::default() },
         Filter { resource_types: vec![ResourceType(3)], resource_ids: vec![text("rare")], ..Filter::default() },
+        Filter {
+            user_ids: vec![text("rare"), text("u1")],
+            actions: vec![Action(0), Action(1)],
+            time: TimeRange::parse(Some(Timestamp::saturating(0)), Some(Timestamp::saturating(1 << 60)))
+                .expect("in order"),
+            ..Filter::default()
+        },
     ];
     for filter in filters {
         let organization = OrganizationId::parse(LARGE).expect("an id");
@@ -273,7 +282,7 @@ async fn check_erasing(service: &Service, reader: &mut Reader) {
 }
 
 /// Counting reads entries by the primary key, and the entries of each count key by its own index.
-async fn check_folding(service: &Service, reader: &mut Reader) {
+async fn check_counting(service: &Service, reader: &mut Reader) {
     let organization = OrganizationId::parse(LARGE).expect("an id");
     let counted = EntryCounter::new(service.store.clone()).count_all(&organization, |_| ()).await;
     assert_eq!(counted.expect("it is counted"), data::COUNTED);
@@ -298,7 +307,7 @@ async fn check_all(database: &Database, statistics: Statistics) {
     let service = Service::start_with(database, auditlog::domain::Clock::system(), options).await;
     let key = service.key(Some(LARGE), &[Scope::Read, Scope::Write]).await;
     reader.plans().await;
-    check_folding(&service, &mut reader).await;
+    check_counting(&service, &mut reader).await;
     data::add_uncounted(&connection, database.backend, statistics).await;
     check_lists(&service, &mut reader, &key).await;
     check_exports(&service, &mut reader).await;

@@ -16,11 +16,11 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 
 /// The header with the timeout of a gRPC caller.
-pub(in crate::app) const TIMEOUT_HEADER: &str = "grpc-timeout";
+pub(super) const TIMEOUT_HEADER: &str = "grpc-timeout";
 
 /// Adds a deadline and panic handling to `router`. A request ends after `limit`, or after the caller's own timeout if
 /// that is shorter. A request that panics gets an internal error.
-pub(in crate::app) fn ending(router: Router, limit: Duration, respond: ErrorResponder) -> Router {
+pub(super) fn ending(router: Router, limit: Duration, respond: ErrorResponder) -> Router {
     // The panic's message may quote an entry, so it is not logged. The panic hook of telemetry logs the place.
     let panicked = move |_: Box<dyn Any + Send>| respond(Error::Internal(anyhow!("a request panicked")));
     router.layer(from_fn_with_state((limit, respond), in_time)).layer(CatchPanicLayer::custom(panicked))

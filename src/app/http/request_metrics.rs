@@ -33,7 +33,7 @@ const VERBS: [Method; 4] = [Method::GET, Method::HEAD, Method::POST, Method::OPT
 const UNKNOWN: &str = "unknown";
 
 /// Counts requests.
-pub(in crate::app) struct Observer {
+pub(super) struct Observer {
     metrics: Metrics,
     methods: Methods,
     unknown: Arc<str>,
@@ -41,7 +41,7 @@ pub(in crate::app) struct Observer {
 
 impl Observer {
     /// Counts requests to gRPC services.
-    pub(in crate::app) fn grpc(metrics: &Metrics) -> anyhow::Result<Self> {
+    pub(super) fn grpc(metrics: &Metrics) -> anyhow::Result<Self> {
         let mut methods = HashMap::new();
         let (v1, v1alpha) =
             (tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET, tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET);
@@ -59,7 +59,7 @@ impl Observer {
     }
 
     /// Counts plain HTTP requests.
-    pub(in crate::app) fn rest(metrics: &Metrics) -> Self {
+    pub(super) fn rest(metrics: &Metrics) -> Self {
         Self::new(metrics, Methods::Rest(RwLock::default()))
     }
 
@@ -68,7 +68,7 @@ impl Observer {
     }
 
     /// Counts `request`, which `next` answers. gRPC responses are counted before they are wrapped for gRPC-Web.
-    pub(in crate::app) async fn observe<F: Future<Output = Response>>(
+    pub(super) async fn observe<F: Future<Output = Response>>(
         &self,
         request: Request,
         next: impl FnOnce(Request) -> F,

@@ -25,7 +25,7 @@ static WITH_GOOD_KEY_LIMIT: LineLimit = LineLimit::new(10);
 static WITHOUT_LIMIT: LineLimit = LineLimit::new(10);
 
 /// The caller of a request, and the method that it calls.
-pub(in crate::app) struct Asker {
+pub(super) struct Asker {
     /// The method label of the metrics. Not the path, which holds ids.
     method: Arc<str>,
     peer: Option<SocketAddr>,
@@ -33,7 +33,7 @@ pub(in crate::app) struct Asker {
 }
 
 impl Asker {
-    pub(in crate::app) fn of(request: &Request, method: Arc<str>) -> Self {
+    pub(super) fn of(request: &Request, method: Arc<str>) -> Self {
         let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
         let authorization = request.headers().get(AUTHORIZATION).cloned();
         Self { method, peer, authorization }
@@ -41,7 +41,7 @@ impl Asker {
 
     /// Logs a refusal if `code` is one. The gRPC status is in `headers`, which may be trailers; a REST error is in
     /// `extensions`.
-    pub(in crate::app) fn answered(&self, code: Code, headers: &HeaderMap, extensions: Option<&Extensions>) {
+    pub(super) fn answered(&self, code: Code, headers: &HeaderMap, extensions: Option<&Extensions>) {
         let organization = extensions.and_then(|extensions| extensions.get::<KeyOrganization>());
         let organization = organization.map(|KeyOrganization(organization)| organization.as_str());
         match code {

@@ -60,7 +60,7 @@ impl Store {
     pub(in crate::store) async fn check(&self) -> anyhow::Result<()> {
         let transaction =
             self.readers.begin(TransactionOptions::default()).await.map_err(cause).context("cannot read the schema")?;
-        let advice = "there is no schema of auditlog here; `auditlog migrate` makes it";
+        let advice = "there is no schema of auditlog here; `auditlog migrate` creates it";
         let applied = match steps(&transaction).await {
             Err(error) if is_denied(&error) => return Err(denied(error, STEPS)),
             steps => known(steps.map_err(cause).context(advice)?)?,

@@ -19,7 +19,7 @@ fn cursor_key_name(id: u8) -> String {
 }
 
 /// Creates missing keys. Call it under the schema's lock.
-pub(in crate::store) async fn make_missing(transaction: &DatabaseTransaction) -> std::result::Result<(), DbErr> {
+pub(super) async fn make_missing(transaction: &DatabaseTransaction) -> std::result::Result<(), DbErr> {
     // The randomness is not passed in: with repeatable bytes, anybody could forge cursors.
     let value = Random::system().bytes::<CURSOR_KEY_BYTES>().to_vec();
     let row = secret::Model { name: cursor_key_name(CURSOR_KEY_ID), value };
@@ -34,7 +34,7 @@ impl Store {
         let row = secret::Entity::find_by_id(cursor_key_name(id)).one(&self.readers).await?;
         let key = row.and_then(|row| row.value.try_into().ok());
         key.ok_or_else(|| {
-            let missing = anyhow::anyhow!("the database has no key for cursors; `auditlog migrate` makes it");
+            let missing = anyhow::anyhow!("the database has no key for cursors; `auditlog migrate` creates it");
             Error::Internal(missing)
         })
     }

@@ -1,4 +1,4 @@
-//! Running counts: read for totals and pages, and changed by the aggregator.
+//! Running counts: read for totals and pages, and changed by the counting job.
 
 pub(super) mod recent;
 pub(super) mod snapshot;

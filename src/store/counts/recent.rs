@@ -1,4 +1,4 @@
-//! The entries that this process committed last, as counts need them. The aggregator takes them from here: to read them
+//! The entries that this process committed last, as counts need them. The counting job takes them from here: to read them
 //! from the table costs more than the rest of its work. Entries that are not here are read from the table.
 
 use std::collections::HashMap;
@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::domain::{OrganizationId, Seq};
 use crate::store::model::UncountedEntry;
 
-/// Entries that are kept, some 2 MB: more than come between two ticks of the aggregator.
+/// Entries that are kept, some 2 MB: more than come between two ticks of the counting job.
 const MAX_ENTRIES: usize = 10_000;
 
 /// Committed entries that may not be counted yet, in runs without gaps.

@@ -155,7 +155,7 @@ fn state_statement(
 }
 
 /// `SELECT place, timestamp, seq, counts`, in order.
-pub(in crate::store) fn counts_statement(sql: &mut Sql, spans: &[(&CountKey, PositionRange)], level: i16) -> String {
+pub(super) fn counts_statement(sql: &mut Sql, spans: &[(&CountKey, PositionRange)], level: i16) -> String {
     let row = |(place, (key, span)): (usize, &(&CountKey, PositionRange))| {
         let [t0, s0, t1, s1] = bounds(*span);
         serde_json::json!([place, key.text(), t0, s0, t1, s1])
@@ -167,7 +167,7 @@ pub(in crate::store) fn counts_statement(sql: &mut Sql, spans: &[(&CountKey, Pos
     format!("SELECT {place} AS place, m.timestamp, m.seq, m.counts FROM {k} {counts} ORDER BY 1, 2, 3")
 }
 
-pub(in crate::store) fn place_and_count(row: &QueryResult) -> Result<(usize, RunningCount)> {
+pub(super) fn place_and_count(row: &QueryResult) -> Result<(usize, RunningCount)> {
     let place: i64 = row.try_get_by_index(0)?;
     Ok((usize::try_from(place).unwrap_or(0), count_at(row, 1)?))
 }

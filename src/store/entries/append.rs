@@ -177,15 +177,15 @@ impl Append {
         Ok(())
     }
 
-    pub(in crate::store) fn sql(&self, organization: &OrganizationId) -> Sql {
+    pub(super) fn sql(&self, organization: &OrganizationId) -> Sql {
         Sql::of(self.transaction.get_database_backend(), organization)
     }
 
-    pub(in crate::store) async fn query(&self, statement: Statement) -> Result<Vec<QueryResult>> {
+    pub(super) async fn query(&self, statement: Statement) -> Result<Vec<QueryResult>> {
         Ok(self.transaction.query_all_raw(statement).await?)
     }
 
-    pub(in crate::store) async fn execute(&self, statement: Statement) -> Result<()> {
+    pub(super) async fn execute(&self, statement: Statement) -> Result<()> {
         self.transaction.execute_raw(statement).await?;
         Ok(())
     }

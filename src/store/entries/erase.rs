@@ -117,8 +117,10 @@ impl Store {
     ) -> Result<i64> {
         let mut sql = Sql::of(self.readers.get_database_backend(), organization);
         let found = unerased(&mut sql, key, groups);
-        let own =
-            user.map_or_else(String::new, |user| format!(" AND coalesce(a.user_id, a.user_id) = {}", sql.bind(user)));
+        let own = match user {
+            Some(user) => format!(" AND {}", dialect::one(sql.backend, Column::UserId, &sql.bind(user))),
+            None => String::new(),
+        };
         let row = self.readers.query_one_raw(sql.statement(format!("SELECT count(*) {found}{own}"))).await?;
         Ok(row.map_or(Ok(0), |row| row.try_get_by_index(0))?)
     }

@@ -172,28 +172,27 @@ pub(in crate::store) fn numbered(
     after: &str,
     head: &str,
 ) -> String {
-    let filters = sql.filters(filter, None);
-    let within = within_unindexed(sql, span);
-    format!(
-        "(SELECT count(a.recorded_at) FROM audit_logs a WHERE a.organization_id = $1 AND a.seq > {after} AND a.seq <= {head} \
-         AND {within}{filters})"
-    )
+    let conditions = numbered_conditions(sql, filter, span, after, head);
+    format!("(SELECT count(a.recorded_at) FROM audit_logs a WHERE {conditions})")
 }
 
 /// Selects entries by ranges of numbers, by the primary key alone.
 fn range_statement(sql: &mut Sql, filter: &Filter, after: Seq, to: Seq, limit: i64) -> String {
-    let (filters, within) = (sql.filters(filter, None), within_unindexed(sql, PositionRange::from(filter.time)));
     let (columns, [after, to, limit]) = (rows::listed_columns("a"), [after, to, limit].map(|bound| sql.bind(bound)));
-    format!(
-        "SELECT {columns} FROM audit_logs a WHERE a.organization_id = $1 AND a.seq > {after} AND a.seq <= {to} \
-         AND {within}{filters} ORDER BY a.seq LIMIT {limit}"
-    )
+    let conditions = numbered_conditions(sql, filter, PositionRange::from(filter.time), &after, &to);
+    format!("SELECT {columns} FROM audit_logs a WHERE {conditions} ORDER BY a.seq LIMIT {limit}")
 }
 
-/// `a` lies in `span`, tested without an index.
-fn within_unindexed(sql: &mut Sql, span: PositionRange) -> String {
-    let place = [Column::Timestamp, Column::Seq].map(dialect::unindexed).join(", ");
-    lies_in(&place, bounds(span).map(|bound| sql.bind(bound)))
+/// The conditions of entries with numbers between two SQL expressions, in `span`, that match `filter`. Only the primary
+/// key serves them. Without a span there is no condition on time: an entry whose time somebody changed to one outside
+/// of all spans is still found.
+fn numbered_conditions(sql: &mut Sql, filter: &Filter, span: PositionRange, after: &str, head: &str) -> String {
+    let mut conditions = format!("a.organization_id = $1 AND a.seq > {after} AND a.seq <= {head}");
+    if span != PositionRange::ALL {
+        let place = [Column::Timestamp, Column::Seq].map(dialect::unindexed).join(", ");
+        conditions += &format!(" AND {}", lies_in(&place, bounds(span).map(|bound| sql.bind(bound))));
+    }
+    conditions + &sql.filters(filter, None)
 }
 
 /// Selects the positions first, which are in the index, and then the rows of the page. With one stream, one span, no

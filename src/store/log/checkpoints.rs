@@ -1,4 +1,4 @@
-//! Checkpoints and log keys, as the signer writes them. `store::log` reads them.
+//! Checkpoints and log keys, as the signer writes them. `tiles` reads them.
 
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{

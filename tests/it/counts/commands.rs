@@ -37,16 +37,16 @@ fn one_more(counts: &Counts) -> Counts {
     counts
 }
 
-/// Moves a running count of the organization to level 0, as the split of a block does. Returns its key and that of a
+/// Moves a running count of the organization to level 0, as the split of a block does. Returns its place and that of a
 /// later count.
 async fn promote(storm: &Storm<'_>) -> [(LevelPosition, Counts); 2] {
     let known =
         storm.store.key_counts(&storm.log.organization, &CountKey::Organization).await.expect("read").expect("counts");
-    let inner: Vec<_> = known.running_counts.iter().filter(|((level, _), _)| *level == 1).collect();
-    let (middle, below) = inner[inner.len() / 2];
+    let level1: Vec<_> = known.running_counts.iter().filter(|((level, _), _)| *level == 1).collect();
+    let (middle, below) = level1[level1.len() / 2];
     set(storm, *middle, "level = 0").await;
     let mut after = None;
-    for (key, counts) in inner.iter().skip(inner.len() / 2 + 1) {
+    for (key, counts) in level1.iter().skip(level1.len() / 2 + 1) {
         let counts = counts.minus(below).expect("more");
         set(storm, **key, &format!("counts = {}", blob(storm.database.backend, &counts))).await;
         after.get_or_insert((**key, counts));
@@ -203,7 +203,7 @@ on_every_database! {
             assert_eq!(page["auditLogs"].as_array().map(Vec::len), Some(100));
             page["pagination"]["total"].as_i64()
         };
-        // Several times as long as the aggregator waits.
+        // Several times as long as the counting job waits.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         assert_eq!(total(&service).await, Some(4_000));
         assert_eq!(running_counts(database, &["status"]).1, "org\t4000\t0\t4000\n");

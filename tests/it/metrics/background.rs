@@ -200,7 +200,7 @@ on_every_database! {
         assert_eq!(seen.value("auditlog_running_counts_lag_largest_entries"), Some(0.0));
         service.stop().await;
         let service = Service::start_with(database, Clock::system(), Options { running_counts: false, ..options() }).await;
-        assert!(!Seen::of(&service).await.0.contains("auditlog_running_counts_lag"), "a process without the aggregator has no lag");
+        assert!(!Seen::of(&service).await.0.contains("auditlog_running_counts_lag"), "a process without the counting job has no lag");
         service.stop().await;
     }
 
