@@ -10,7 +10,7 @@ const ENTRIES: usize = 100;
 const FEWEST: usize = 4;
 /// The approximate size of a piece. It sets the number of entries of the next piece.
 const BYTES: usize = 1024 * 1024;
-/// Numbers that one statement covers: few where many entries match, because PostgreSQL would sort all of them.
+/// Sequence numbers that one statement covers while entries match.
 const WINDOW: Seq = 1_000;
 /// The window doubles up to this while pieces are empty.
 const WIDEST: Seq = 16_000;

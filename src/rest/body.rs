@@ -183,7 +183,7 @@ pub(super) fn audit_logs(body: &[u8], organization_id: &str) -> Result<Vec<pb::A
 pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), EntryFault> {
     match exported(json)? {
         (named, input, None) => Ok((named, input)),
-        (_, _, Some(_)) => Err(EntryFault::shape("erased", "is told by readers; a new entry is whole")),
+        (_, _, Some(_)) => Err(EntryFault::shape("erased", "is only in responses; leave it out of a new entry")),
     }
 }
 

@@ -160,7 +160,7 @@ on_every_database! {
         let posted = reqwest::Client::new().post(format!("{}/v1/org_b/audit-logs", variables[0].1)).bearer_auth(&variables[1].1);
         let answer = posted.body(body.to_string()).header("content-type", "application/json").send().await.expect("an answer");
         let (status, text) = (answer.status(), answer.text().await.expect("text"));
-        assert!(status == 400 && text.contains("auditLogs[0].erased: is told by readers; a new entry is whole"), "{text}");
+        assert!(status == 400 && text.contains("auditLogs[0].erased: is only in responses; leave it out of a new entry"), "{text}");
     }
 
     async fn no_log_of_the_service_tells_what_was_erased(database: &Database) {

@@ -6,8 +6,9 @@ use sea_orm::{ConnectionTrait, Database as Connections, DatabaseConnection, DbBa
 use super::{LARGE, Statistics};
 use crate::support::{Backend, Database};
 
-/// Entries of the large organization that are counted. `UNFOLDED` is the number of later, uncounted entries.
+/// Counted entries of the large organization.
 pub const COUNTED: i64 = 80_000;
+/// Later entries of the large organization, which are not counted.
 pub const UNCOUNTED: i64 = 1_500;
 /// The sequence number after which the hot user appears.
 const QUIET: i64 = 20_000;

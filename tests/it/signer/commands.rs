@@ -27,9 +27,10 @@ fn a_key_is_made_once_shown_and_exchanged() {
     let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let secret = std::fs::read_to_string(&path).expect("text");
+    assert!(secret.starts_with("# Keys that sign checkpoints of auditlog, secret: "), "{secret}");
     let (code, _, told) = command(&["create"]);
     assert_eq!(code, Some(1));
-    assert!(told.contains("is there already; a key is never overwritten"), "{told}");
+    assert!(told.contains("already exists; a key is never overwritten"), "{told}");
     assert_eq!(std::fs::read_to_string(&path).expect("text"), secret);
     assert_eq!(command(&["show"]).1, public);
     let (code, both, _) = command(&["rotate", "--overlap", "90d"]);

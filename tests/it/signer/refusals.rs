@@ -249,7 +249,7 @@ on_every_database! {
         let environment = [("AUDITLOG_SIGNING_KEY", key_file.to_str().expect("UTF-8")), ("AUDITLOG_LOG_NAME", LOG_NAME), ("AUDITLOG_DATABASE_URL", &database.url)];
         let acknowledge = |arguments: &[&str]| ran(&[&["signing-key", "acknowledge-rollback"], arguments].concat(), &environment);
         let (code, _, told) = acknowledge(&["--organization", "org_a", "--yes"]);
-        assert!(code == Some(1) && told.contains("say --all"), "{told}");
+        assert!(code == Some(1) && told.contains("give --all"), "{told}");
         assert!(!state.exists());
         let (code, shown, told) = acknowledge(&["--all", "--yes"]);
         assert_eq!(code, Some(0), "{told}");
