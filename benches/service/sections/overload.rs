@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use auditlog::grpc::pb::WriteAuditLogsRequest;
 
 use crate::data::{Delays, organization_id};
@@ -87,10 +87,17 @@ fn pin(database: &Database, database_cores: &str, own: &str) -> anyhow::Result<(
 }
 
 fn taskset(cores: &str, process: u32) -> anyhow::Result<()> {
-    let output = Command::new("taskset").args(["-a", "-c", "-p", cores, &process.to_string()]).output();
-    let output = output.context("taskset, which is part of util-linux")?;
-    ensure!(output.status.success(), "taskset failed: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
+    // It fails if a thread of the process ends meanwhile.
+    for _ in 0..5 {
+        let output = Command::new("taskset").args(["-a", "-c", "-p", cores, &process.to_string()]).output();
+        let output = output.context("taskset, which is part of util-linux")?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() {
+            return Ok(());
+        }
+        ensure!(error.contains("No such process"), "taskset failed: {error}");
+    }
+    bail!("taskset failed: threads of process {process} end all the time")
 }
 
 async fn measure(
