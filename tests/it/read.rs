@@ -1,6 +1,7 @@
 //! `auditlog list`, `history` and `get`, for people and for programs.
 
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -214,18 +215,24 @@ on_every_database! {
         };
         let started = Started::with(database, &(0..THERE).map(old).collect::<Vec<_>>()).await;
         started.write(&[least("new")]).await;
-        let (endpoint, key) = (started.service.url(""), started.key.clone());
-        let listing = tokio::task::spawn_blocking(move || {
-            let arguments = [&LIST[..], &["--json", "--limit", "1500", "--endpoint", &endpoint]].concat();
-            output(arguments, &[("AUDITLOG_API_KEY", &key)])
-        });
-        let mut meanwhile = 0;
-        while !listing.is_finished() {
-            started.write(&[least(&format!("new_{meanwhile}"))]).await;
-            meanwhile += 1;
-        }
-        let lines = text(&listing.await.expect("no panic").stdout);
-        assert!(meanwhile > 5, "{meanwhile} were written meanwhile");
+        let (begun, mut written) = (Instant::now(), 0);
+        let lines = loop {
+            let (endpoint, key) = (started.service.url(""), started.key.clone());
+            let listing = tokio::task::spawn_blocking(move || {
+                let arguments = [&LIST[..], &["--json", "--limit", "1500", "--endpoint", &endpoint]].concat();
+                output(arguments, &[("AUDITLOG_API_KEY", &key)])
+            });
+            let before = written;
+            while !listing.is_finished() {
+                started.write(&[least(&format!("new_{written}"))]).await;
+                written += 1;
+            }
+            let lines = text(&listing.await.expect("no panic").stdout);
+            if written - before > 5 {
+                break lines;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "few are written while a list is read");
+        };
         let ids: Vec<_> = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["id"].as_str().expect("an id").to_owned()).collect();
         let newer = ids.iter().take_while(|id| id.starts_with("new")).count();
         assert!(newer >= 1, "some were there before the first page");
