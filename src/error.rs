@@ -135,7 +135,7 @@ pub enum Error {
     /// The request has no credential.
     #[error("Authentication required")]
     MissingAuthentication,
-    /// The credential is not a valid key of this service. The text says as much as the sender may know.
+    /// The credential is not a valid key of this service. The text reveals only what the sender is allowed to know.
     #[error("{0}")]
     InvalidApiKey(&'static str),
     /// The key has expired.

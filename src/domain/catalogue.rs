@@ -45,8 +45,8 @@ pub struct Named<C> {
     pub name: CatalogueName,
     /// The first path segment of its histories, for resource types that have one.
     pub path_segment: Option<PathSegment>,
-    /// Whether it was removed. Its code keeps its meaning, but new entries cannot use it. Readers may still filter by
-    /// it, since a write in flight may have used it.
+    /// Whether it was removed. Its code keeps its meaning, but new entries cannot use it. Readers can still filter by
+    /// it: a service with a cached catalogue may have written entries of it just after the removal.
     pub is_removed: bool,
 }
 

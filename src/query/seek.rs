@@ -10,10 +10,10 @@ use super::matched::{Ends, MatchTotal, Matched};
 /// between two running counts.
 const MIN_DEEP_OFFSET: i64 = 1_024;
 
-/// A place to read on from.
+/// Where to start reading a page.
 #[derive(Debug, Clone)]
 pub(super) struct PageStart {
-    /// The matching entries before it.
+    /// The number of matching entries that come before it in the list.
     pub(super) above: i64,
     /// Where all entries of the page lie.
     pub(super) spans: Vec<PositionRange>,
@@ -31,14 +31,14 @@ struct KeySteps {
 }
 
 impl KeySteps {
-    /// At least the matching entries between `position` and the end of the span.
+    /// An upper bound on the number of matching entries between `position` and the end of the span.
     fn most_above(&self, position: Position) -> i64 {
         let place = self.counts.partition_point(|(at, _)| *at <= position);
         let below = place.checked_sub(1).map_or(self.ends.after, |last| self.counts[last].1.max(self.ends.after));
         self.ends.to - below
     }
 
-    /// At most the same.
+    /// A lower bound on the same number.
     fn fewest_above(&self, position: Position) -> i64 {
         let place = self.counts.partition_point(|(at, _)| *at < position);
         self.ends.to - self.counts.get(place).map_or(self.ends.to, |(_, count)| (*count).min(self.ends.to))
