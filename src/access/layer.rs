@@ -12,11 +12,10 @@ use crate::error::{Error, Result};
 pub type ErrorResponder = fn(Error) -> Response;
 
 impl Access {
-    /// Whether the key that `headers` claim is known to exist. Its lookup then does not queue with those of unknown
-    /// keys.
-    pub fn knows(&self, headers: &HeaderMap) -> bool {
+    /// Whether the key that `headers` claim is cached. Then [`Self::authenticate`] does not wait.
+    pub fn is_cached(&self, headers: &HeaderMap) -> bool {
         let claimed = headers.get(AUTHORIZATION).and_then(claimed_key_id);
-        claimed.is_some_and(|id| self.known.contains_key(&id))
+        claimed.is_some_and(|id| self.recent.contains_key(&id))
     }
 
     /// Returns the holder of the key in `headers`. A lookup of an unknown key holds a permit of `lookups`. Errors:

@@ -11,7 +11,8 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use moka::future::Cache;
 use tokio::sync::Semaphore;
@@ -31,6 +32,9 @@ pub const SECURITY: &str = "auditlog::security";
 
 /// How long a cached key is used. A revoked key works at most this much longer.
 const FRESH: Duration = Duration::from_secs(5);
+/// The age at which a cached key that is in use is looked up again, while requests still use it. Otherwise thousands of
+/// requests would wait for that lookup, without permits, whenever the key expired.
+const REFRESH: Duration = Duration::from_secs(1);
 /// How long a key counts as known after its last lookup. Lookups of known keys do not queue with those of unknown keys.
 const KNOWN_TTL: Duration = Duration::from_secs(60 * 60);
 /// Concurrent lookups of unknown keys, so that invented keys do not take all database connections.
@@ -96,12 +100,33 @@ pub struct Caller {
     pub scopes: BTreeSet<Scope>,
 }
 
+/// The result of a lookup.
+struct CachedKey {
+    /// `None` for an id that does not exist, so that repeated guesses cost the database nothing.
+    key: Option<ApiKey>,
+    looked_up: Instant,
+    is_refreshing: AtomicBool,
+}
+
+impl CachedKey {
+    async fn look_up(store: &Store, id: &str) -> Result<Arc<Self>> {
+        let looked_up = Instant::now();
+        let key = store.key(id).await?;
+        Ok(Arc::new(Self { key, looked_up, is_refreshing: AtomicBool::new(false) }))
+    }
+
+    /// Whether the caller should look it up again.
+    fn must_refresh(&self) -> bool {
+        self.key.is_some() && self.looked_up.elapsed() >= REFRESH && !self.is_refreshing.swap(true, Ordering::Relaxed)
+    }
+}
+
 /// Creates and checks keys.
 pub struct Access {
     store: Store,
     clock: Clock,
-    /// By key id. `None` for an id that does not exist, so that repeated guesses cost the database nothing.
-    recent: Cache<String, Option<Arc<ApiKey>>>,
+    /// By key id.
+    recent: Cache<String, Arc<CachedKey>>,
     /// Ids of keys that exist.
     known: Cache<String, ()>,
     unknown_lookups: Semaphore,
@@ -135,8 +160,9 @@ impl Access {
             .map(|(_, token)| token.trim())
             .ok_or(Error::InvalidApiKey("Send the API key as `Authorization: Bearer al_…`"))?;
         let key = key::PresentedKey::parse(token).ok_or(Error::InvalidApiKey("Invalid API key"))?;
-        let known = self.look_up(key.id(), lookups).await?;
-        if !key.matches(known.as_deref().map(|known| known.hash.as_str())) {
+        let found = self.look_up(key.id(), lookups).await?;
+        let known = found.key.as_ref();
+        if !key.matches(known.map(|known| known.hash.as_str())) {
             return Err(Error::InvalidApiKey("Invalid API key"));
         }
         let known = known.ok_or(Error::InvalidApiKey("Invalid API key"))?;
@@ -147,7 +173,7 @@ impl Access {
         if let Some(expired) = known.expires_at.filter(|expires| *expires <= now) {
             return Err(Error::ExpiredApiKey(expired));
         }
-        self.note_use(&known, now).await;
+        self.note_use(known, now).await;
         Ok(Caller {
             key_id: known.id.clone(),
             organization: known.organization.clone(),
@@ -163,8 +189,11 @@ impl Access {
 
     /// Finds the key with this id. Lookups of unknown ids queue: each connection has one at a time, so a client that
     /// invents keys delays only itself.
-    async fn look_up(&self, id: &str, lookups: Option<&Semaphore>) -> Result<Option<Arc<ApiKey>>> {
+    async fn look_up(&self, id: &str, lookups: Option<&Semaphore>) -> Result<Arc<CachedKey>> {
         if let Some(found) = self.recent.get(id).await {
+            if found.must_refresh() {
+                self.refresh(id.to_owned());
+            }
             return Ok(found);
         }
         let ended = |_| Error::Draining;
@@ -180,13 +209,24 @@ impl Access {
                 true => None,
                 false => Some(self.unknown_lookups.acquire().await.map_err(ended)?),
             };
-            Ok::<_, Error>(self.store.key(id).await?.map(Arc::new))
+            CachedKey::look_up(&self.store, id).await
         };
         let found = self.recent.try_get_with_by_ref(id, read).await.map_err(|error| error.again("reading a key"))?;
-        if found.is_some() {
+        if found.key.is_some() {
             self.known.insert(id.to_owned(), ()).await;
         }
         Ok(found)
+    }
+
+    /// Looks up a cached key in the background. After a failure, the first request after [`FRESH`] looks it up again.
+    fn refresh(&self, id: String) {
+        let (store, recent) = (self.store.clone(), self.recent.clone());
+        let refresh = async move {
+            if let Ok(found) = CachedKey::look_up(&store, &id).await {
+                recent.insert(id, found).await;
+            }
+        };
+        tokio::spawn(refresh.instrument(debug_span!("refresh_key")));
     }
 
     /// Records in the background that the key is in use. A failure is logged and does not fail the request.

@@ -128,8 +128,8 @@ impl Admission {
         let key = match &self.access {
             Some(access) => {
                 // The head counts against the anonymous budget while the key is looked up.
-                let is_known = access.knows(request.headers());
-                let _waiting = (!is_known).then(|| self.head(self.anonymous_bytes(connection), size)).transpose()?;
+                let is_cached = access.is_cached(request.headers());
+                let _waiting = (!is_cached).then(|| self.head(self.anonymous_bytes(connection), size)).transpose()?;
                 let caller = access.authenticate(request.headers(), &connection.lookups).await?;
                 let (key_id, asked) = (caller.key_id.clone(), access.ask(&caller));
                 request.extensions_mut().insert(caller);
