@@ -7,11 +7,11 @@ use moka::sync::Cache;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Keys whose permits and bytes are tracked: more than are in use at once.
-pub const MAX_KEYS: u64 = 10_000;
+const MAX_KEYS: u64 = 10_000;
 
 /// The part of `total` that one API key may hold: four fifths, and at least one. A runaway client leaves the rest to
 /// others.
-pub fn key_share(total: usize) -> usize {
+fn key_share(total: usize) -> usize {
     (total - total / 5).max(1)
 }
 
@@ -49,7 +49,7 @@ impl Budget {
 
     /// Whether no bytes are left.
     pub fn is_spent(&self) -> bool {
-        self.used() >= self.limit
+        self.used() >= self.limit || self.whole.as_ref().is_some_and(|whole| whole.is_spent())
     }
 
     /// The bytes that are held.
@@ -110,6 +110,26 @@ impl Drop for Reservation {
     }
 }
 
+/// A budget, and the part of it that each API key may hold. Clones share them.
+#[derive(Debug, Clone)]
+pub struct KeyBudgets {
+    /// The budget of all keys together.
+    pub whole: Budget,
+    parts: Cache<String, Budget>,
+}
+
+impl KeyBudgets {
+    /// Each key may hold its [`key_share`] of `whole`.
+    pub fn of(whole: Budget) -> Self {
+        Self { whole, parts: Cache::new(MAX_KEYS) }
+    }
+
+    /// The budget of `key`. Pass only authenticated keys, so that nobody can fill the cache.
+    pub fn part(&self, key: &str) -> Budget {
+        self.parts.get_with_by_ref(key, || self.whole.part(key_share(self.whole.limit())))
+    }
+}
+
 /// A limit on the permits that each API key holds at once. Clones share it.
 #[derive(Debug, Clone)]
 pub struct KeyQuota {
@@ -165,6 +185,18 @@ mod tests {
         assert_eq!(whole.used(), 110);
         drop((held, beyond));
         assert_eq!((one.used(), other.used(), whole.used()), (0, 0, 0));
+    }
+
+    #[test]
+    fn one_key_leaves_a_part_of_the_bytes_to_others() {
+        let budgets = KeyBudgets::of(Budget::new(100));
+        let responses = budgets.part("a").hold(80);
+        assert!(budgets.part("a").is_spent() && !budgets.part("b").is_spent());
+        assert!(budgets.part("a").try_hold(1).is_none());
+        let other = budgets.part("b").hold(20);
+        assert!(budgets.part("b").is_spent() && budgets.part("c").is_spent(), "the whole is spent");
+        drop((responses, other));
+        assert!(!budgets.part("a").is_spent());
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::Limits;
 use super::net::{Connection, MAX_ANONYMOUS};
 use crate::access::{Access, Caller, ErrorResponder, KeyOrganization, claimed_key_id};
 use crate::error::{BYTES_SPENT, Error};
-use crate::limits::{Budget, KeyQuota, MAX_KEYS, Reservation, key_share};
+use crate::limits::{Budget, KeyBudgets, KeyQuota, Reservation};
 use crate::metrics::{Metrics, Refusal};
 
 /// Unauthenticated requests, whose credential has not been accepted yet, get one in this many of the permits and bytes.
@@ -62,8 +62,7 @@ pub(super) struct Admission {
     requests: Arc<Semaphore>,
     keys: KeyQuota,
     anonymous: Arc<Semaphore>,
-    budget: Budget,
-    key_budgets: Cache<String, Budget>,
+    budgets: KeyBudgets,
     anonymous_budget: Budget,
     metrics: Metrics,
 }
@@ -77,14 +76,16 @@ struct RequestPermit {
     /// share.
     _of_caller: Vec<OwnedSemaphorePermit>,
     _authenticated: Option<Arc<()>>,
+    /// The budget of its bytes.
+    budget: Budget,
     /// Bytes of its head and body.
     _held: Arc<Reservation>,
 }
 
 impl Admission {
-    pub(super) fn new(limits: Limits, budget: Budget, access: Option<Arc<Access>>, metrics: &Metrics) -> Self {
+    pub(super) fn new(limits: Limits, budgets: KeyBudgets, access: Option<Arc<Access>>, metrics: &Metrics) -> Self {
         let Limits { requests, bytes, connections: _ } = limits;
-        let held = budget.clone();
+        let held = budgets.whole.clone();
         let help = "Bytes that requests and responses hold.";
         metrics.reading("auditlog_held_bytes", help, move || Some(held.used() as f64));
         let [permits, anonymous] =
@@ -96,8 +97,7 @@ impl Admission {
             requests: permits,
             keys: KeyQuota::of(requests),
             anonymous,
-            budget,
-            key_budgets: Cache::new(MAX_KEYS),
+            budgets,
             anonymous_budget: Budget::new(bytes / ANONYMOUS_SHARE),
             metrics: metrics.clone(),
         }
@@ -142,7 +142,7 @@ impl Admission {
             Some(key) => vec![self.keys.try_acquire(key).ok_or_else(|| self.too_many(TOO_MANY_OF_KEY))?],
             None => self.anonymous_permits(connection, request, size).await?,
         };
-        let budget = key.as_deref().map_or_else(|| self.budget.clone(), |key| self.key_budget(key));
+        let budget = key.as_deref().map_or_else(|| self.budgets.whole.clone(), |key| self.budgets.part(key));
         let held = self.head(&budget, size)?;
         let permit = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| self.too_many(TOO_MANY))?;
         let authenticated = key.map(|_| connection.authenticate());
@@ -153,6 +153,7 @@ impl Admission {
             _request: permit,
             _of_caller: of_caller,
             _authenticated: authenticated,
+            budget,
             _held: held,
         })
     }
@@ -213,10 +214,6 @@ impl Admission {
         Ok((permit.ok_or_else(|| self.too_many(TOO_MANY_KEYLESS))?, head))
     }
 
-    fn key_budget(&self, key: &str) -> Budget {
-        self.key_budgets.get_with_by_ref(key, || self.budget.part(key_share(self.budget.limit())))
-    }
-
     fn anonymous_bytes<'c>(&self, connection: &'c Connection) -> &'c Budget {
         let part = || self.anonymous_budget.part(self.anonymous_budget.limit() / ANONYMOUS_SHARE);
         connection.anonymous_bytes.get_or_init(part)
@@ -261,6 +258,7 @@ async fn admit(
                     drop(connection.authenticate());
                     admission.accepted.insert(credential.clone(), ());
                 }
+                response.extensions_mut().insert(permit.budget.clone());
                 response.extensions_mut().insert(Arc::new(permit));
             }
             response

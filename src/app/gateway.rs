@@ -29,7 +29,7 @@ use crate::grpc::pb::audit_log_service_server::AuditLogService;
 use crate::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use crate::grpc::pb::integrity_service_server::IntegrityService;
 use crate::grpc::{self, MAX_RESPONSE, pb};
-use crate::limits::Budget;
+use crate::limits::{Budget, KeyBudgets};
 use crate::metrics::Metrics;
 use crate::rest;
 use crate::retry::Backoff;
@@ -69,7 +69,7 @@ pub async fn start(parts: GatewayParts, serving: Serving) -> anyhow::Result<Runn
     };
     let upstream = Upstream { channel: channel.clone(), clock, random };
     let budget = Budget::new(serving.limits.bytes);
-    let admission = Admission::new(serving.limits, budget.clone(), None, &metrics);
+    let admission = Admission::new(serving.limits, KeyBudgets::of(budget.clone()), None, &metrics);
     let keyed = |router| admission.keyed(router, rest::respond);
     let rest = rest::router(Arc::new(upstream), keyed, |router| admission.keyless(router, rest::respond), ready);
     // The gateway's own gRPC port offers health and reflection only, so that the same health checks work for both

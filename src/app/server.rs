@@ -62,7 +62,7 @@ pub(super) struct ServiceHandles {
     pub(super) jobs: Jobs,
 }
 
-/// Waits for a writer that ends too early. Without a writer, waits for ever.
+/// Waits until the writer task ends, which is an error while the service runs. Without a writer, waits forever.
 async fn writer_ended(backing: &mut Option<ServiceHandles>) {
     match backing {
         // However the writer ended, nothing can be written any more.
@@ -128,7 +128,7 @@ pub(super) fn spawn(
 }
 
 async fn serve(
-    mut accepting: BoxFuture<'static, ()>,
+    mut accepting: BoxFuture<'static, anyhow::Result<()>>,
     begin: oneshot::Sender<()>,
     stopped: oneshot::Receiver<()>,
     Serving { drain_delay, drain_limit, .. }: Serving,
@@ -136,7 +136,7 @@ async fn serve(
     mut backing: Option<ServiceHandles>,
 ) -> anyhow::Result<()> {
     tokio::select! {
-        () = &mut accepting => return Err(anyhow!("the server ended")),
+        ended = &mut accepting => return ended.and(Err(anyhow!("the server ended"))),
         () = writer_ended(&mut backing) => return Err(anyhow!("the writer ended; entries can no longer be written")),
         // A dropped handle stops the server as well.
         _ = stopped => {}
@@ -148,13 +148,13 @@ async fn serve(
     health.drain();
     info!("draining");
     tokio::select! {
-        () = &mut accepting => {}
+        ended = &mut accepting => return ended.and(Err(anyhow!("the server ended"))),
         () = tokio::time::sleep(drain_delay) => {}
     }
     let _ = begin.send(());
     health.end_watches();
     let drained = async {
-        accepting.await;
+        accepting.await?;
         match &mut backing {
             Some(backing) => (&mut backing.writer).await.context("the writer failed"),
             None => Ok(()),

@@ -30,7 +30,7 @@ use crate::grpc::pb::integrity_service_server::IntegrityServiceServer;
 use crate::grpc::{self, MAX_REQUEST, MAX_RESPONSE, pb};
 use crate::ingest::{Batch, Eraser, Ingest, LoadRecordKeys, QueueLimits, RecordKeys};
 use crate::integrity::Integrity;
-use crate::limits::Budget;
+use crate::limits::{Budget, KeyBudgets};
 use crate::metrics::Metrics;
 use crate::query::Query;
 use crate::rest;
@@ -85,7 +85,8 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
     let bound = server::bind(&serving.listen, serving.limits.connections).await?;
     let scraped = metrics_server::start(serving.metrics_listen.as_deref(), &metrics).await?;
     let budget = Budget::new(serving.limits.bytes);
-    let store = store.with_read_limits(reads, budget.clone(), metrics.clone());
+    let budgets = KeyBudgets::of(budget.clone());
+    let store = store.with_read_limits(reads, budgets.clone(), metrics.clone());
     {
         let store = store.clone();
         metrics.pools(move || store.pools());
@@ -120,7 +121,7 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
         draining: Arc::clone(&draining),
         request_timeout: serving.request_timeout,
     });
-    let admission = Admission::new(serving.limits, budget.clone(), Some(access), &metrics);
+    let admission = Admission::new(serving.limits, budgets, Some(access), &metrics);
     let grpc = grpc_router(&service, &admission, health.clone())?;
     let rest_router = match rest {
         true => {

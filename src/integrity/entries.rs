@@ -18,6 +18,7 @@ const BYTES: usize = 1024 * 1024;
 /// A reader of entries. It holds no database resources between pieces.
 pub struct Entries {
     store: Store,
+    key_id: String,
     organization: OrganizationId,
     /// The number up to which entries were returned.
     at: Seq,
@@ -67,19 +68,20 @@ impl Opened {
 }
 
 impl Entries {
-    pub(super) fn between(store: Store, organization: OrganizationId, after: Seq, to: Seq) -> Self {
-        Self { store, organization, at: after, to, is_to_end: false, limit: FEWEST, catalogue: None }
+    pub(super) fn between(store: Store, key_id: &str, organization: OrganizationId, after: Seq, to: Seq) -> Self {
+        let key_id = key_id.to_owned();
+        Self { store, key_id, organization, at: after, to, is_to_end: false, limit: FEWEST, catalogue: None }
     }
 
     /// Reads to the end of the log, which is now at `to`.
-    pub(super) fn to_end(store: Store, organization: OrganizationId, after: Seq, to: Seq) -> Self {
-        Self { is_to_end: true, ..Self::between(store, organization, after, to) }
+    pub(super) fn to_end(store: Store, key_id: &str, organization: OrganizationId, after: Seq, to: Seq) -> Self {
+        Self { is_to_end: true, ..Self::between(store, key_id, organization, after, to) }
     }
 
     /// The next piece; `None` after the last. Missing entries are skipped. Errors: `EntryDamaged` and `EntryAfterEnd`,
     /// after all entries before the bad one.
     pub async fn next(&mut self) -> Result<Option<Vec<Opened>>> {
-        let _permit = self.store.read_permit_of_stream().await?;
+        let _permit = self.store.read_permit_of_stream(&self.key_id).await?;
         if let Some(piece) = self.read().await? {
             return Ok(Some(piece));
         }

@@ -138,7 +138,7 @@ impl Integrity {
                 // The index fits: no log has more entries than there are numbers.
                 let after = (index * u64::from(TILE_WIDTH)) as Seq;
                 let to = after + Seq::from(path.width);
-                let mut entries = Entries::between(self.store.clone(), organization.clone(), after, to);
+                let mut entries = Entries::between(self.store.clone(), key_id, organization.clone(), after, to);
                 let mut data = Vec::new();
                 let mut width = 0;
                 while let Some(piece) = entries.read().await? {
@@ -178,8 +178,8 @@ impl Integrity {
         let after = within(after, 0, head).at("after_sequence")?;
         let store = self.store.clone();
         Ok(match limit {
-            Some(limit) => Entries::between(store, organization, after, head.min(after.saturating_add(limit))),
-            None => Entries::to_end(store, organization, after, head),
+            Some(limit) => Entries::between(store, key_id, organization, after, head.min(after.saturating_add(limit))),
+            None => Entries::to_end(store, key_id, organization, after, head),
         })
     }
 

@@ -18,6 +18,7 @@ const WIDEST: Seq = 16_000;
 /// An export under way. It holds no database resources between pieces.
 pub struct Export {
     store: Store,
+    key_id: String,
     organization: OrganizationId,
     filter: Filter,
     /// The last number that was covered.
@@ -55,7 +56,8 @@ impl Export {
         let head = store.head(&organization).await?.ok_or(Error::OrganizationNotFound)?;
         let end = number(through.unwrap_or(head), head, "the organization's last number").at("through_sequence")?;
         let at = number(after, end, "where the export ends").at("after_sequence")?;
-        Ok(Self { store, organization, filter, at, head: end, window: WINDOW, limit: FEWEST, is_begun: false })
+        let key_id = key_id.to_owned();
+        Ok(Self { store, key_id, organization, filter, at, head: end, window: WINDOW, limit: FEWEST, is_begun: false })
     }
 
     /// The next piece; `None` after the last. There is at least one piece.
@@ -64,7 +66,7 @@ impl Export {
             return Ok(None);
         }
         self.is_begun = true;
-        let _permit = self.store.read_permit_of_stream().await?;
+        let _permit = self.store.read_permit_of_stream(&self.key_id).await?;
         let to = self.head.min(self.at.saturating_add(self.window));
         let entries = self.store.range(&self.organization, &self.filter, self.at, to, self.limit as i64).await?;
         self.at = match entries.last() {

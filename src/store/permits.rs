@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Store;
 use crate::error::{BYTES_SPENT, Error, Result};
-use crate::limits::{Budget, KeyQuota};
+use crate::limits::{Budget, KeyBudgets, KeyQuota};
 use crate::metrics::{Metrics, Refusal};
 
 #[derive(Clone)]
@@ -16,7 +16,7 @@ pub(super) struct ReadPermits {
     all: Arc<Semaphore>,
     keys: KeyQuota,
     running: Arc<Semaphore>,
-    budget: Budget,
+    budgets: KeyBudgets,
     metrics: Metrics,
 }
 
@@ -31,14 +31,14 @@ impl ReadPermits {
     pub(super) fn new(connections: u32) -> Self {
         let [all, running] = [Semaphore::MAX_PERMITS, connections as usize].map(|most| Arc::new(Semaphore::new(most)));
         let keys = KeyQuota::of(Semaphore::MAX_PERMITS);
-        Self { all, keys, running, budget: Budget::new(usize::MAX), metrics: Metrics::default() }
+        Self { all, keys, running, budgets: KeyBudgets::of(Budget::new(usize::MAX)), metrics: Metrics::default() }
     }
 
-    async fn run(&self, waiting: Option<[OwnedSemaphorePermit; 2]>) -> Result<ReadPermit> {
+    async fn run(&self, key_id: &str, waiting: Option<[OwnedSemaphorePermit; 2]>) -> Result<ReadPermit> {
         let running = Arc::clone(&self.running).acquire_owned().await;
         let running = running.map_err(|closed| Error::Internal(closed.into()))?;
-        // Checked only now: a read that waited did not know how many bytes others would hold by then.
-        match self.budget.is_spent() {
+        // Checked only now: a read that waited did not know how many bytes would be held by then.
+        match self.budgets.part(key_id).is_spent() {
             true => Err(self.refuse(Refusal::bytes, BYTES_SPENT)),
             false => Ok(ReadPermit { _waiting: waiting, _running: running }),
         }
@@ -51,16 +51,16 @@ impl ReadPermits {
 }
 
 impl Store {
-    /// Limits reads. At most `reads` run or wait, four fifths of them for one key, and none starts while `budget` is
-    /// spent. A read refused here was already decoded and checked. So admission should allow a key no more requests
+    /// Limits reads. At most `reads` run or wait, four fifths of them for one key, and none starts while the budget of
+    /// its key is spent. A read refused here was already decoded and checked. So admission should allow a key no more requests
     /// than this: under load, admission should refuse.
-    pub fn with_read_limits(mut self, reads: usize, budget: Budget, metrics: Metrics) -> Self {
+    pub fn with_read_limits(mut self, reads: usize, budgets: KeyBudgets, metrics: Metrics) -> Self {
         let all = Arc::new(Semaphore::new(reads));
         let free = Arc::clone(&all);
         metrics.reading("auditlog_reads", "Reads that run or wait for a connection to the database.", move || {
             Some(reads.saturating_sub(free.available_permits()) as f64)
         });
-        self.permits = ReadPermits { all, keys: KeyQuota::of(reads), budget, metrics, ..self.permits };
+        self.permits = ReadPermits { all, keys: KeyQuota::of(reads), budgets, metrics, ..self.permits };
         self
     }
 
@@ -72,12 +72,12 @@ impl Store {
         let all = all.map_err(|_| permits.refuse(Refusal::reads, "Too many reads are waiting"))?;
         let key = permits.keys.try_acquire(key_id);
         let key = key.ok_or_else(|| permits.refuse(Refusal::reads, "Too many reads with this API key are waiting"))?;
-        permits.run(Some([all, key])).await
+        permits.run(key_id, Some([all, key])).await
     }
 
     /// Waits for a read permit for the next piece of a stream, even if the queue is full: if the stream failed, its
     /// reader would come again. Requests are limited, and so are these waits.
-    pub async fn read_permit_of_stream(&self) -> Result<ReadPermit> {
-        self.permits.run(None).await
+    pub async fn read_permit_of_stream(&self, key_id: &str) -> Result<ReadPermit> {
+        self.permits.run(key_id, None).await
     }
 }

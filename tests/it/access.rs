@@ -1,6 +1,6 @@
 //! Keys, scopes, and the order of checks, on both surfaces.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use auditlog::access::{Scope, create_key};
 use auditlog::domain::{Clock, OrganizationId, Random, Timestamp};
@@ -11,7 +11,7 @@ use tonic_types::StatusExt;
 
 use crate::support::json::least;
 use crate::support::service::options;
-use crate::support::{Backend, Database, Service, on_every_database};
+use crate::support::{Backend, Database, Service, on_every_database, until};
 
 const LIST: &str = "/v1/org_a/audit-logs";
 
@@ -140,6 +140,18 @@ on_every_database! {
         tokio::time::sleep(Duration::from_millis(5_200)).await;
         let answer = service.get(LIST, &key).await;
         assert_eq!(answer.body["error"]["message"], "The API key was revoked");
+    }
+
+    async fn a_key_in_use_is_looked_up_before_its_cached_lookup_expires(database: &Database) {
+        let service = Service::start(database).await;
+        let key = service.key(Some("org_a"), &[Scope::Read]).await;
+        let started = Instant::now();
+        assert_eq!(service.get(LIST, &key).await.status, 200);
+        assert!(service.store.revoke_key(&key["al_".len()..][..12], Clock::system().now()).await.expect("an answer"));
+        // Requests that do not wait for a lookup notice the revocation after a second, not when the cached lookup
+        // expires after five.
+        until("the key is refused", async || (service.get(LIST, &key).await.status == 401).then_some(())).await;
+        assert!(started.elapsed() < Duration::from_millis(4_900), "{:?}", started.elapsed());
     }
 
     async fn the_database_keeps_no_secret(database: &Database) {

@@ -6,9 +6,9 @@ mod body;
 mod connection;
 mod socket;
 mod streams;
+mod threads;
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use http::header::{CONNECTION, EXPECT};
 use http::{HeaderValue, StatusCode, Version};
 use http_body::Body as _;
@@ -27,6 +28,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
@@ -40,7 +42,8 @@ use body::RequestBody;
 pub use connection::ConnectionLimits;
 pub(super) use connection::{Connection, MAX_ANONYMOUS};
 use socket::Socket;
-use streams::StreamExecutor;
+use streams::{StreamExecutor, start};
+use threads::ConnectionThreads;
 
 /// Finds peers that are gone.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
@@ -66,6 +69,8 @@ pub(super) struct Server<S> {
     pub(super) limits: ConnectionLimits,
     pub(super) budget: Budget,
     pub(super) metrics: Metrics,
+    /// The runtime that answers requests.
+    runtime: Handle,
     drains: Semaphore,
     open: Arc<AtomicUsize>,
 }
@@ -76,18 +81,29 @@ where
     F: Future<Output = Response> + Send + 'static,
 {
     /// `service` answers requests. Before it returns its future, it drops the parts of the head that it does not need.
-    /// The extensions of a response are dropped when the response has ended.
+    /// The extensions of a response are dropped when the response has ended. If they have a `Budget`, the response counts
+    /// in it.
     pub(super) fn new(service: S, limits: ConnectionLimits, budget: Budget, metrics: Metrics) -> Arc<Self> {
         let (drains, open) = (Semaphore::new(body::MAX_DRAINS), Arc::<AtomicUsize>::default());
         let counted = Arc::clone(&open);
         metrics.reading("auditlog_connections", "Connections that are open.", move || {
             Some(counted.load(Ordering::Relaxed) as f64)
         });
-        Arc::new(Self { service, limits, budget, metrics, drains, open })
+        Arc::new(Self { service, limits, budget, metrics, runtime: Handle::current(), drains, open })
     }
 
-    /// Serves the connections of `listener` until `shutdown`, and then until all of them have ended.
-    pub(super) async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+    /// Serves the connections of `listener` until `shutdown`, and then until all of them have ended. Connections are
+    /// read and written by threads of their own; requests are answered on the runtime of the service.
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let threads = ConnectionThreads::start()?;
+        Ok(threads.spawn(self.accept(listener, shutdown)).await?)
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         // Dropping the set drops the connections that are left.
         let mut serving = JoinSet::new();
         let mut open: HashMap<Id, Arc<Connection>> = HashMap::new();
@@ -156,10 +172,12 @@ where
         let socket = TokioIo::new(Socket::new(stream, Arc::clone(&connection)));
         let (server, asking) = (Arc::clone(&self), Arc::clone(&connection));
         let service = service_fn(move |request| {
+            let is_http1 = request.version() < Version::HTTP_2;
             let answering = server.answer(Arc::clone(&asking), request);
-            async move { Ok::<_, Infallible>(answering.await) }
+            // The executor does this for the streams of HTTP/2.
+            if is_http1 { start(&server.runtime, answering).left_future() } else { answering.map(Ok).right_future() }
         });
-        let http = http(head);
+        let http = http(head, self.runtime.clone());
         let mut serving = pin!(http.serve_connection(socket, service));
         let mut tick = tokio::time::interval(TICK.min(idle / 4).min(first_request / 4));
         let (opened, mut idle_since, mut asked, mut is_draining) = (Instant::now(), Instant::now(), 0, false);
@@ -218,14 +236,9 @@ where
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 connection.lingers.store(true, Ordering::Relaxed);
             }
+            let budget = response.extensions().get::<Budget>().unwrap_or(&server.budget).clone();
             let held = (under_way, std::mem::take(response.extensions_mut()));
-            body::respond(
-                response,
-                (connection, server.limits.stalled),
-                server.budget.clone(),
-                server.metrics.clone(),
-                held,
-            )
+            body::respond(response, (connection, server.limits.stalled), budget, server.metrics.clone(), held)
         }
     }
 }
@@ -255,8 +268,8 @@ fn set_options(stream: &TcpStream, stalled: Duration) {
 
 /// HTTP/1 and HTTP/2 with explicit limits: a peer without a key can occupy as much memory as one connection may hold,
 /// times the number of connections.
-fn http(head: Duration) -> Builder<StreamExecutor> {
-    let mut http = Builder::new(StreamExecutor);
+fn http(head: Duration, runtime: Handle) -> Builder<StreamExecutor> {
+    let mut http = Builder::new(StreamExecutor(runtime));
     http.http1().timer(TokioTimer::new()).header_read_timeout(head).max_headers(MAX_HEADERS);
     // Room for one head. The default is 400 KiB.
     http.http1().max_buf_size(MAX_HEAD as usize);

@@ -1,9 +1,12 @@
 //! The tasks of HTTP/2 streams: they start where their requests are read, and can be ended one by one.
 
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
-use futures_util::future::{AbortHandle, abortable};
+use futures_util::future::{AbortHandle, Either, Ready, abortable, ready};
 use hyper::rt::Executor;
+use tokio::runtime::Handle;
+use tokio::task::JoinError;
+use tokio_util::task::AbortOnDropHandle;
 
 tokio::task_local! {
     static CURRENT: StreamTask;
@@ -25,18 +28,35 @@ impl StreamTask {
     }
 }
 
-/// Runs the tasks of streams. A request that is refused at once is answered here without a task: thousands of such
-/// tasks would queue before the tasks of other requests.
-#[derive(Clone, Copy)]
-pub(super) struct StreamExecutor;
+/// Polls `request` once, here in the task that reads its connection: that answers a request that is refused at once. All
+/// others continue on `service`, the runtime of the service.
+pub(super) fn start<F>(
+    service: &Handle,
+    request: F,
+) -> Either<Ready<Result<F::Output, JoinError>>, AbortOnDropHandle<F::Output>>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let mut request = Box::pin(request);
+    // What the request opens or spawns belongs to the service from the first poll on.
+    let _entered = service.enter();
+    // The spawned task polls again first, which replaces this waker.
+    match request.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => Either::Left(ready(Ok(answer))),
+        Poll::Pending => Either::Right(AbortOnDropHandle::new(service.spawn(request))),
+    }
+}
+
+/// Runs the tasks of streams on the runtime of the service.
+#[derive(Clone)]
+pub(super) struct StreamExecutor(pub(super) Handle);
 
 impl<F: Future<Output: Send> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
         let (stream, handle) = abortable(stream);
-        let mut task = Box::pin(CURRENT.scope(StreamTask(handle), stream));
-        // The spawned task polls again first, which replaces this waker.
-        if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            tokio::spawn(task);
+        if let Either::Right(task) = start(&self.0, CURRENT.scope(StreamTask(handle), stream)) {
+            // It ends by itself, with its stream.
+            drop(task.detach());
         }
     }
 }
