@@ -116,7 +116,7 @@ pub enum Section {
     Counting,
     /// `auditlog verify` of the largest organization.
     Verify,
-    /// Batches of 100 entries, against the build that --earlier names.
+    /// Writes and lists, against the build that --earlier names.
     Earlier,
     /// Five times more requests than the service can serve, from clients that do not wait.
     Overload,
