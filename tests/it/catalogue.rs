@@ -65,7 +65,7 @@ async fn until(status: u16, ask: impl AsyncFn() -> reqwest::Response) -> (Durati
 const LATE: Duration = Duration::from_millis(7_500);
 
 on_every_database! {
-    async fn a_type_is_taken_served_and_refused_within_seconds_of_its_change(database: &Database) {
+    async fn an_added_or_removed_type_takes_effect_within_seconds(database: &Database) {
         let key = create_key(&database.url, &["--organization", "org_a", "--scope", "read", "--scope", "write"]);
         let service = Process::serve(&database.url);
         let http = reqwest::Client::new();
@@ -102,7 +102,7 @@ on_every_database! {
         assert_eq!(catalogue(database, &["list"]).1, format!("{DEFAULTS}resource_type\twebhook\t-\n{ACTIONS}"));
     }
 
-    async fn a_replica_that_knew_the_catalogue_before_names_the_new_type_at_once(database: &Database) {
+    async fn a_replica_with_a_cached_catalogue_shows_a_new_type_at_once(database: &Database) {
         let mut replicas = Vec::new();
         for _ in 0..5 {
             replicas.push(Service::start(database).await);
@@ -130,7 +130,7 @@ on_every_database! {
         assert_eq!(stream.message().await.expect("a message").expect("a piece").audit_logs[0].resource_type, "webhook");
     }
 
-    async fn a_used_type_stays_and_a_code_never_changes_its_meaning(database: &Database) {
+    async fn a_used_type_cannot_be_removed_and_codes_are_never_reused(database: &Database) {
         let service = Service::start(database).await;
         let key = service.key(None, &BOTH).await;
         for organization in ["org_a", "org_b"] {
@@ -167,7 +167,7 @@ on_every_database! {
         assert_eq!(Service::start(database).await.get(path, &key).await.body["resourceType"], "webhook");
     }
 
-    async fn a_history_path_is_one_types_and_stays_so(database: &Database) {
+    async fn a_history_path_belongs_to_one_type_and_never_changes(database: &Database) {
         let _ = database.store().await;
         for (arguments, exit, told) in [
             (&["add", "webhook"][..], 0, "Added resource type webhook."),
@@ -198,7 +198,7 @@ on_every_database! {
         assert_eq!(catalogue(database, &["add", &long[1..]]).0, Some(0));
     }
 
-    async fn types_that_are_added_at_once_get_codes_of_their_own_and_there_is_an_end(database: &Database) {
+    async fn types_added_concurrently_get_unique_codes_up_to_the_limit(database: &Database) {
         let store = database.store().await;
         let adding = (0..8).map(|task| {
             // With its own connections, like another process.

@@ -196,7 +196,7 @@ fn a_misspelt_option_in_the_file_is_refused() {
 }
 
 #[test]
-fn an_origin_is_what_a_browser_sends() {
+fn an_invalid_cors_origin_is_refused() {
     for origin in
         ["https://a.example/", "a.example", "https://", "https://a.example/path", "ftp://a.example", "", "null"]
     {
@@ -277,7 +277,7 @@ on_every_database! {
 }
 
 #[test]
-fn a_key_of_the_file_is_the_variables_name() {
+fn config_file_keys_match_the_environment_variables() {
     let mut variables = std::collections::BTreeSet::new();
     for command in ["serve", "gateway", "demo", "list", "export", "import", "health", "migrate"] {
         let (_, help, _) = ran(&[command, "--help"], &[]);
@@ -296,7 +296,7 @@ fn a_key_of_the_file_is_the_variables_name() {
 }
 
 #[test]
-fn what_file_and_environment_say_of_an_option_is_no_argument_of_another_command() {
+fn options_from_file_and_environment_do_not_fill_arguments_of_other_commands() {
     let directory = directory();
     let config = write(directory.path(), "auditlog.toml", "organization = \"org_file\"\n");
     let url = format!("sqlite://{}", directory.path().join("test.db").display());
@@ -319,7 +319,7 @@ fn what_file_and_environment_say_of_an_option_is_no_argument_of_another_command(
 }
 
 #[test]
-fn an_address_has_a_port() {
+fn a_listen_address_without_a_valid_port_is_refused() {
     for address in ["7331", "localhost", ":80", "localhost:", "localhost:99999"] {
         for command in [&["serve"][..], &["gateway", "--upstream", "http://127.0.0.1:1"], &["demo"]] {
             let (code, _, stderr) = ran(&[command, &["--listen", address]].concat(), &[]);
@@ -330,7 +330,7 @@ fn an_address_has_a_port() {
 }
 
 #[test]
-fn nothing_stops_because_nobody_hears_it() {
+fn commands_and_servers_go_on_when_standard_error_cannot_be_written() {
     let directory = directory();
     let url = format!("sqlite://{}", directory.path().join("test.db").display());
     let full = || fs::OpenOptions::new().write(true).open("/dev/full").expect("it is there");

@@ -14,7 +14,7 @@ async fn sent(request: reqwest::RequestBuilder) -> Response {
 }
 
 on_every_database! {
-    async fn pages_of_named_origins_may_call_and_no_others(database: &Database) {
+    async fn only_configured_origins_may_call(database: &Database) {
         let origin = "https://viewer.example.com";
         let arguments = ["--listen", "127.0.0.1:0", "--cors-origin", origin, "--cors-origin", "http://localhost:3000"];
         let named = Process::serve_with(&database.url, &arguments);

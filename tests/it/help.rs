@@ -56,7 +56,7 @@ fn every_command_has_examples() {
 }
 
 #[test]
-fn servers_and_connections_alone_are_configured_by_the_environment() {
+fn only_server_and_connection_options_have_environment_variables() {
     let mut with_variable = BTreeSet::new();
     for words in leaves() {
         let help = help(&words);
@@ -98,7 +98,7 @@ fn shells_complete_commands_and_options() {
 }
 
 on_every_database! {
-    async fn health_is_told_by_the_exit_code(database: &Database) {
+    async fn the_health_command_reports_by_its_exit_code(database: &Database) {
         let service = Process::serve_with(&database.url, &["--listen", "127.0.0.1:0", "--drain-delay", "5s"]);
         let endpoint = service.url("");
         let health = || ran(&["health"], &[("AUDITLOG_ENDPOINT", &endpoint)]);

@@ -51,7 +51,7 @@ fn started(database: &Database) -> (Process, String) {
 }
 
 on_every_database! {
-    async fn bad_lines_are_told_by_number_and_skipped(database: &Database) {
+    async fn bad_lines_are_reported_by_number_and_skipped(database: &Database) {
         let (service, key) = started(database);
         let unknown_action = line("log_5", "a").replace("created", "made");
         let other_content = line("log_1", "a").replace("\"r\"", "\"s\"");
@@ -84,7 +84,7 @@ on_every_database! {
         }
     }
 
-    async fn a_file_may_be_packed_and_need_no_ids(database: &Database) {
+    async fn a_compressed_file_without_ids_is_imported(database: &Database) {
         let (service, key) = started(database);
         let without_id = line("x", "a").replace("\"id\":\"x\",", "");
         let lines = format!("{without_id}\n{without_id}\n");

@@ -175,7 +175,7 @@ on_every_database! {
         }
     }
 
-    async fn without_a_size_it_is_that_of_the_last_checkpoint(database: &Database) {
+    async fn a_proof_without_a_size_uses_the_last_checkpoint(database: &Database) {
         let log = Log::with(database, 10).await;
         let ingest = start(&log.service.store, Clock::system());
         write(&ingest, ORGANIZATION, (11..=20).map(|n| entry(&format!("log_{n}"), n)).collect()).await.expect("written");
@@ -190,7 +190,7 @@ on_every_database! {
         assert_eq!(log.inclusion(Some(Entry::Id("log_11".to_owned())), None).await.expect("a proof").size, 20);
     }
 
-    async fn what_the_log_does_not_have_is_refused_with_what_it_has(database: &Database) {
+    async fn a_position_outside_the_log_is_refused_with_the_allowed_range(database: &Database) {
         let log = Log::with(database, 10).await;
         let by = |seq| Some(Entry::Sequence(seq));
         for (entry, size, told) in [

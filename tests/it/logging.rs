@@ -82,7 +82,7 @@ impl Stuck {
 }
 
 on_every_database! {
-    async fn a_server_goes_on_and_ends_while_nobody_reads_its_log(database: &Database) {
+    async fn a_server_serves_and_stops_while_nobody_reads_its_log(database: &Database) {
         let key = create_key(&database.url, &["--organization", "org_a", "--scope", "write"]);
         let mut service = Stuck::serve(database);
         assert_eq!(service.dropped().await, 0);
@@ -117,7 +117,7 @@ on_every_database! {
         assert_eq!(ended.code(), Some(0));
     }
 
-    async fn the_first_line_says_what_runs(database: &Database) {
+    async fn the_first_log_line_describes_the_server(database: &Database) {
         // The server of the tests asks for no password.
         let url = database.url.replace("postgres://postgres@", "postgres://postgres:hunter2@");
         let service = Process::serve(&url);
@@ -208,7 +208,7 @@ fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn frames_that_nobody_asked_for_are_not_logged() {
+fn unsolicited_frames_are_not_logged() {
     run(async {
         let database = Database::fresh(Backend::Sqlite).await.expect("SQLite is there");
         for level in ["info", "debug"] {
@@ -232,7 +232,7 @@ fn frames_that_nobody_asked_for_are_not_logged() {
 }
 
 #[test]
-fn a_service_that_is_away_is_not_logged_for_each_who_asks() {
+fn an_unreachable_service_is_not_logged_for_every_request() {
     run(async {
         let gateway = Process::gateway("http://127.0.0.1:9", &[]);
         for _ in 0..100 {

@@ -47,7 +47,7 @@ on_every_database! {
         service.stop().await;
     }
 
-    async fn both_servers_tell_where_they_serve_metrics(database: &Database) {
+    async fn service_and_gateway_log_their_metrics_address(database: &Database) {
         let metrics = ["--metrics-listen", "127.0.0.1:0"];
         let service = Process::serve_with(&database.url, &[["--listen", "127.0.0.1:0"], metrics].concat());
         let gateway = Process::gateway(&service.url(""), &metrics);
@@ -103,7 +103,7 @@ on_every_database! {
         service.stop().await;
     }
 
-    async fn who_asks_for_metrics_and_sends_nothing_is_cut_off(database: &Database) {
+    async fn silent_connections_to_the_metrics_port_are_closed(database: &Database) {
         let service = Service::start(database).await;
         let address = service.running.metrics_address.expect("it serves metrics");
         let mut silent = Vec::new();

@@ -143,7 +143,7 @@ fn odd_entries() -> Vec<Value> {
 }
 
 on_every_database! {
-    async fn a_spreadsheet_has_each_value_and_computes_none(database: &Database) {
+    async fn csv_has_each_value_and_no_formula(database: &Database) {
         let entries = odd_entries();
         let started = Started::with(database, entries.clone()).await;
         let exported = started.export(&["--format", "csv"]);
@@ -170,7 +170,7 @@ on_every_database! {
         assert!(whole == exported.stdout, "one line of names, and each entry once: {}", text(&whole));
     }
 
-    async fn no_file_is_overwritten_or_made_up(database: &Database) {
+    async fn existing_files_are_not_overwritten_and_missing_ones_not_continued(database: &Database) {
         let started = Started::with(database, vec![least("log_1"), least("log_2")]).await;
         let path = |name: &str| database.directory.path().join(name).to_str().expect("UTF-8").to_owned();
         let file = path("trail.ndjson");
@@ -211,7 +211,7 @@ on_every_database! {
         assert_eq!(fs::read_to_string(&file).expect("the file"), r#"{"id":"log_1""#);
     }
 
-    async fn a_reader_that_has_enough_is_no_error_and_a_full_disk_is_one(database: &Database) {
+    async fn a_closed_pipe_is_no_error_and_a_full_disk_is_one(database: &Database) {
         let entries = (0..3_000).map(|number| least(&format!("log_{number:04}"))).collect();
         let started = Started::with(database, entries).await;
         for arguments in [&[][..], &["--format", "csv"]] {

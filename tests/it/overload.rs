@@ -145,7 +145,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 on_every_database! {
-    async fn requests_beyond_the_limit_are_refused_at_once_and_alike(database: &Database) {
+    async fn requests_beyond_the_limit_are_refused_at_once_on_every_surface(database: &Database) {
         let (service, key) = service(database, limited(Limits { requests: 2, ..Limits::default() })).await;
         let surfaces = Surfaces::start(service).await;
         let service = &surfaces.service;
@@ -168,7 +168,7 @@ on_every_database! {
         until("the places are given back", async || service.get("/v1/org_a/audit-logs", &key).await.status == 200).await;
     }
 
-    async fn one_key_does_not_take_all_places(database: &Database) {
+    async fn one_key_cannot_take_all_request_permits(database: &Database) {
         let (service, key) = service(database, limited(Limits { requests: 5, ..Limits::default() })).await;
         let other = service.key(Some("org_a"), &[Scope::Read]).await;
         let surfaces = Surfaces::start(service).await;
@@ -187,7 +187,7 @@ on_every_database! {
         until("the places are given back", async || service.get("/v1/org_a/audit-logs", &key).await.status == 200).await;
     }
 
-    async fn a_key_that_asks_too_often_is_refused_and_others_are_not(database: &Database) {
+    async fn a_key_beyond_its_rate_limit_is_refused_and_others_are_not(database: &Database) {
         let rate = NonZeroU32::new(5).expect("not 0");
         let (service, key) = service(database, Options { rate, ..options() }).await;
         let other = service.key(Some("org_a"), &[Scope::Read]).await;
@@ -213,7 +213,7 @@ on_every_database! {
         is_served(service, &other).await;
     }
 
-    async fn a_read_beyond_those_that_may_wait_is_refused_at_once(database: &Database) {
+    async fn reads_beyond_the_waiting_limit_are_refused_at_once(database: &Database) {
         let (service, key) = service(database, Options { reads: 1, ..options() }).await;
         let surfaces = Surfaces::start(service).await;
         let service = &surfaces.service;
@@ -235,7 +235,7 @@ on_every_database! {
         is_served(service, &key).await;
     }
 
-    async fn one_key_does_not_take_all_reads(database: &Database) {
+    async fn one_key_cannot_take_all_read_permits(database: &Database) {
         // Eight waiting reads for a key and nine in total, besides the running one.
         let (service, key) = service(database, Options { reads: 10, ..options() }).await;
         let other = service.key(Some("org_a"), &[Scope::Read]).await;
@@ -258,7 +258,7 @@ on_every_database! {
         }
     }
 
-    async fn keys_that_are_made_up_take_no_connection_of_others(database: &Database) {
+    async fn unknown_keys_take_no_database_connections_from_others(database: &Database) {
         let (service, key) = service(database, options()).await;
         is_served(&service, &key).await;
         // The cached lookup of the key has expired.
@@ -306,7 +306,7 @@ on_every_database! {
         }
     }
 
-    async fn one_key_does_not_take_all_bytes(database: &Database) {
+    async fn one_key_cannot_take_all_request_bytes(database: &Database) {
         let (service, key) = service(database, limited(Limits { bytes: 1024 * 1024, ..Limits::default() })).await;
         let other = service.key(Some("org_a"), &[Scope::Read, Scope::Write]).await;
         let held = asked(&service, &writing(&key, 2 * 1024 * 1024, &"x".repeat(800 * 1024))).await;

@@ -115,7 +115,7 @@ behind_every_proxy! {
         }
     }
 
-    async fn an_upload_beyond_the_rate_of_its_key_is_told_so(proxied: &Proxied, "--rate-limit", "1") {
+    async fn an_upload_beyond_the_rate_limit_of_its_key_gets_that_error(proxied: &Proxied, "--rate-limit", "1") {
         let Proxied { proxy, service, key } = proxied;
         let origin = proxy.origin();
         let (ending, direct) = (AtomicBool::new(false), Origin { url: service.url(""), certificate: None });
@@ -180,7 +180,7 @@ behind_every_proxy! {
         assert_eq!(failure(&invalid), "InvalidArgument INVALID_PARAMETER");
     }
 
-    async fn a_gateway_reads_on_while_uploads_over_the_same_connection_are_refused(proxied: &Proxied,) {
+    async fn a_gateway_serves_reads_while_uploads_on_the_same_connection_are_refused(proxied: &Proxied,) {
         let Proxied { proxy, key, .. } = proxied;
         let origin = proxy.origin();
         let mut command = auditlog();

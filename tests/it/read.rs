@@ -136,7 +136,7 @@ on_every_database! {
         assert!(changes.ends_with("  rules[10]: 10 → null\n  rules[11]: 11 → null\n"), "{changes}");
     }
 
-    async fn a_list_says_how_much_of_the_whole_it_shows(database: &Database) {
+    async fn a_list_shows_its_range_and_the_total(database: &Database) {
         let started = Started::with(database, &entries()).await;
         for (arguments, ids, footer) in [
             (&["--limit", "2"][..], &["log_3", "log_2"][..], "1 to 2 of 3; continue with --offset 2"),
@@ -241,7 +241,7 @@ on_every_database! {
         assert!(ids[newer..] == expected, "page follows on page without gap or repetition");
     }
 
-    async fn what_cannot_be_read_is_told(database: &Database) {
+    async fn read_errors_are_reported(database: &Database) {
         let started = Started::with(database, &entries()).await;
         let wide = create_key(&database.url, &["--all-organizations", "--scope", "read"]);
         let writer = create_key(&database.url, &["--organization", "org_a", "--scope", "write"]);

@@ -91,7 +91,7 @@ fn statements(block: &str) -> Vec<String> {
 }
 
 #[test]
-fn with_the_roles_of_the_page_the_service_does_all_it_does() {
+fn the_service_works_with_the_documented_roles() {
     run(async {
         let Some(roles) = Roles::of_the_page().await else { return };
         let shell = blocks_of(ROLES, Language::Shell);
@@ -253,7 +253,7 @@ fn a_service_that_may_not_erase_says_so() {
 }
 
 #[test]
-fn a_missing_grant_is_named_as_such() {
+fn a_missing_grant_is_named_in_the_error() {
     run(async {
         let Some(roles) = Roles::of_the_page().await else { return };
         let owner = roles.connect("auditlog_owner", "auditlog").await;
@@ -357,7 +357,7 @@ fn privileges() -> Vec<(String, String)> {
 }
 
 #[test]
-fn no_grant_of_the_page_is_too_many() {
+fn every_documented_grant_is_needed() {
     run(async {
         let Some(roles) = Roles::of_the_page().await else { return };
         let owner = Store::open(&roles.secret("auditlog_owner"), 2).await.expect("the database opens");

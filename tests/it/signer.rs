@@ -144,7 +144,7 @@ fn told(service: &Process, text: &str) -> String {
 }
 
 on_every_database! {
-    async fn checkpoints_follow_what_is_written_and_verify(database: &Database) {
+    async fn checkpoints_cover_new_entries_and_verify(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let ingest = start(&store, Clock::system());
         let service = serve(database, &key_file);
@@ -178,7 +178,7 @@ on_every_database! {
         assert_eq!((health(&service.url(""), "").await, health(&service.url(""), PROOFS).await), (SERVING, NOT_SERVING));
     }
 
-    async fn whoever_has_seen_a_checkpoint_finds_it_in_all_later_ones(database: &Database) {
+    async fn every_checkpoint_extends_all_earlier_ones(database: &Database) {
         const NAMES: [&str; 3] = ["org_a", "org_b", "org_c"];
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let copy = copy_key(database, &key_file);

@@ -177,7 +177,7 @@ fn a_database_that_is_not_in_utf_8_is_refused_with_the_command_that_makes_anothe
 }
 
 #[test]
-fn an_ipv6_address_is_one_of_a_database_a_service_and_a_gateway() {
+fn ipv6_addresses_work_for_database_service_and_gateway() {
     database::run(Backend::Postgres, async |database| {
         // The server of the tests listens on IPv4 only.
         let Ok(listener) = tokio::net::TcpListener::bind("[::1]:0").await else { return };
@@ -206,7 +206,7 @@ fn an_ipv6_address_is_one_of_a_database_a_service_and_a_gateway() {
 }
 
 #[test]
-fn a_postgres_that_takes_no_connection_is_named_with_its_own_reason() {
+fn a_failed_postgres_connection_is_reported_with_its_reason() {
     let gone = "postgres://nobody:hunter2@127.0.0.1:1/none";
     let (_, _, said) = ran(&["migrate"], &[("AUDITLOG_DATABASE_URL", gone)]);
     assert!(said.contains("error: cannot connect to PostgreSQL at 127.0.0.1:1: Connection refused"), "{said}");
@@ -226,7 +226,7 @@ fn a_postgres_that_takes_no_connection_is_named_with_its_own_reason() {
 }
 
 #[test]
-fn health_checks_tell_that_the_database_is_away_and_the_log_tells_why() {
+fn health_checks_report_an_unreachable_database_and_the_log_says_why() {
     database::run(Backend::Postgres, async |database| {
         let service = Asked::start(&database.url);
         assert_eq!(service.health(), (Some(0), "serving\n".to_owned()));
@@ -257,7 +257,7 @@ fn health_checks_tell_that_the_database_is_away_and_the_log_tells_why() {
 }
 
 #[test]
-fn reads_do_not_see_that_idle_connections_have_died() {
+fn reads_succeed_after_idle_connections_were_closed() {
     database::run(Backend::Postgres, async |database| {
         let store = database.store().await;
         let several = async || {

@@ -156,7 +156,7 @@ on_every_database! {
         say(&format!("{:?}: verify of the trail: {}", database.backend, told.trim_end()));
     }
 
-    async fn what_was_seen_is_remembered_and_extended(database: &Database) {
+    async fn the_verified_state_is_saved_and_extended(database: &Database) {
         let verified = Verified::with(database, 300).await;
         let state = verified.file("state");
         let remember = ["--state", &state];
@@ -196,7 +196,7 @@ on_every_database! {
         }
     }
 
-    async fn what_cannot_be_checked_has_an_exit_code_of_its_own(database: &Database) {
+    async fn a_verification_that_cannot_run_has_its_own_exit_code(database: &Database) {
         let verified = Verified::with(database, 10).await;
         let key = verified.public.text();
         let reader = create_key(&database.url, &["--organization", ORGANIZATION, "--scope", "read"]);

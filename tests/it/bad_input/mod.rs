@@ -170,7 +170,7 @@ on_every_database! {
         insta::assert_snapshot!("messages", told);
     }
 
-    async fn what_is_at_its_limit_is_taken(database: &Database) {
+    async fn values_at_their_limits_are_accepted(database: &Database) {
         let (surfaces, key) = started(database).await;
         for body in bodies::good() {
             let written = surfaces.grpc_write("org_a", &key, &body).await.expect("a request").expect("gRPC takes it");
@@ -190,7 +190,7 @@ on_every_database! {
         assert!(surfaces.rest(&Ask::get(LIST, &key)).await.text.contains(r#""total":1006,"#));
     }
 
-    async fn errors_fit_into_headers_whatever_they_name(database: &Database) {
+    async fn error_messages_always_fit_into_headers(database: &Database) {
         let (surfaces, key) = started(database).await;
         for number in 0..249 {
             let name = format!("{}{number:04}", "x".repeat(60));

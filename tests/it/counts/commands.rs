@@ -140,7 +140,7 @@ on_every_database! {
         assert_eq!(running_counts(database, &["status"]).1, "");
     }
 
-    async fn entries_that_were_taken_back_are_not_counted(database: &Database) {
+    async fn entries_lost_in_a_restore_are_not_counted(database: &Database) {
         let (one, other) = (database.store().await, database.store().await);
         let write = async |store: &Store, kind: &str, numbers: Range<u64>| {
             let ingest = ingest::start(store, Clock::system());

@@ -139,7 +139,7 @@ fn without_comment(line: &str) -> &str {
 }
 
 #[test]
-fn what_no_test_can_run_is_verified_otherwise() {
+fn commands_that_no_test_can_run_are_verified_otherwise() {
     let pages = pages();
     let lines = |path: &str| {
         let page = pages.iter().find(|page| page.path == path).expect("the page is there");

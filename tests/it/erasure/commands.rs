@@ -35,7 +35,7 @@ async fn erased(store: &Store) -> usize {
 }
 
 on_every_database! {
-    async fn an_entry_that_was_tampered_with_stays_and_the_rest_is_told_as_erased(database: &Database) {
+    async fn a_tampered_entry_is_kept_and_the_rest_is_reported_as_erased(database: &Database) {
         let store = database.store().await;
         four(&start(&store, Clock::system())).await;
         let (_service, variables) = served(database);
@@ -83,7 +83,7 @@ on_every_database! {
         check_log(&store, ORG).await;
     }
 
-    async fn a_service_that_is_killed_in_the_middle_leaves_a_whole_log_and_a_repeat_finishes(database: &Database) {
+    async fn an_erasure_interrupted_by_a_kill_keeps_the_log_consistent_and_can_be_repeated(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
         for first in (0..12_000).step_by(500) {
@@ -122,7 +122,7 @@ on_every_database! {
         }
     }
 
-    async fn readers_and_an_import_make_sense_of_what_is_erased(database: &Database) {
+    async fn read_commands_and_imports_handle_erased_entries(database: &Database) {
         let store = database.store().await;
         four(&start(&store, Clock::system())).await;
         eraser(&store).erase(erasure(of_user("ada"), both())).await.expect("erased");

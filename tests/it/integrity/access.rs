@@ -78,7 +78,7 @@ async fn get_all(log: &Log, key: Option<&str>, organization: &str, is_bad: bool)
 }
 
 on_every_database! {
-    async fn verifying_takes_its_scope_and_checks_have_their_order(database: &Database) {
+    async fn verification_requires_its_scope_and_checks_run_in_the_documented_order(database: &Database) {
         let log = Log::with(database, 3).await;
         let all_others = [Scope::Read, Scope::Write, Scope::Erase];
         let others = log.service.key(Some(ORGANIZATION), &all_others).await;

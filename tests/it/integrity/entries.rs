@@ -114,7 +114,7 @@ on_every_database! {
         }
     }
 
-    async fn a_whole_trail_is_read_up_to_its_head_in_messages_that_any_client_takes(database: &Database) {
+    async fn a_large_log_is_read_up_to_its_head_in_messages_of_the_default_size_limit(database: &Database) {
         let Some(trail) = trail::database(database.backend).await else { return };
         let service = Service::start(trail).await;
         let key = service.key(Some(trail::ORGANIZATION), &[Scope::Verify]).await;
@@ -135,7 +135,7 @@ on_every_database! {
         assert_eq!((edge.size(), edge.root()), (ENTRIES as u64, head.root));
     }
 
-    async fn what_is_written_meanwhile_is_not_in_it(database: &Database) {
+    async fn entries_written_during_a_read_are_not_included(database: &Database) {
         let service = Service::start(database).await;
         let ingest = start(&service.store, Clock::system());
         let large = |number: u64| {
@@ -159,7 +159,7 @@ on_every_database! {
         assert_eq!(entries.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), (1..=120).collect::<Vec<_>>());
     }
 
-    async fn it_ends_with_its_key_and_gives_way_to_a_drain(database: &Database) {
+    async fn a_read_ends_when_its_key_is_revoked_or_the_service_drains(database: &Database) {
         let Some(trail) = trail::database(database.backend).await else { return };
         let service = Service::start(trail).await;
         let [revoked, good] = [service.key(Some(trail::ORGANIZATION), &[Scope::Verify]).await, service.key(Some(trail::ORGANIZATION), &[Scope::Verify]).await];
@@ -176,7 +176,7 @@ on_every_database! {
         stopping.await.expect("the service stops");
     }
 
-    async fn what_was_erased_has_its_hashes_and_all_proofs_hold(database: &Database) {
+    async fn erased_groups_are_sent_as_hashes_and_all_proofs_hold(database: &Database) {
         let log = Log::with(database, 300).await;
         let before = log.entries(0, 0).await.expect("they are read");
         let bundle = log.bundle(0, 256).await.expect("a bundle");
@@ -206,7 +206,7 @@ on_every_database! {
         assert_eq!(log.bundle(0, 256).await.expect_err("no leaf").code(), Code::Internal);
     }
 
-    async fn an_entry_that_nobody_wrote_so_is_named_after_all_before_it(database: &Database) {
+    async fn a_damaged_entry_is_reported_after_all_entries_before_it(database: &Database) {
         let log = Log::with(database, 100).await;
         execute(database, "DELETE FROM audit_logs WHERE seq = 30").await;
         let rest: Vec<_> = log.entries(20, 20).await.expect("they are read").iter().map(|entry| entry.sequence).collect();

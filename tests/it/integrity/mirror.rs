@@ -41,7 +41,7 @@ on_every_database! {
         }
     }
 
-    async fn a_tile_is_had_as_far_as_the_last_checkpoint_goes(database: &Database) {
+    async fn tiles_are_served_up_to_the_last_checkpoint(database: &Database) {
         let log = Log::with(database, 600).await;
         sign_at(database, &log.service, ORGANIZATION, 590).await;
         for (path, length) in [
@@ -78,7 +78,7 @@ on_every_database! {
         assert_eq!(hashes, own);
     }
 
-    async fn what_cannot_change_may_be_kept(database: &Database) {
+    async fn immutable_responses_are_cacheable(database: &Database) {
         let log = Log::with(database, 300).await;
         let forever = "private, max-age=31536000, immutable";
         let (binary, json) = ("application/octet-stream", "application/json");

@@ -109,7 +109,7 @@ on_every_database! {
         service.stop().await;
     }
 
-    async fn calls_from_the_web_are_counted_like_others(database: &Database) {
+    async fn grpc_web_calls_are_counted_like_others(database: &Database) {
         let service = Service::start(database).await;
         let key = service.key(Some("org_a"), &[Scope::Read]).await;
         for (limit, told) in [(1, "grpc-status:0"), (0, "")] {
@@ -177,7 +177,7 @@ on_every_database! {
         draining.await.expect("no panic").expect("it ends");
     }
 
-    async fn who_goes_away_before_the_answer_is_counted(database: &Database) {
+    async fn a_client_that_leaves_before_the_response_is_counted(database: &Database) {
         let service = Service::start(database).await;
         let key = service.key(Some("org_a"), &[Scope::Write]).await;
         let blocker = hold_head(&service.store, "org_a").await;

@@ -64,7 +64,7 @@ async fn write_and_go(service: &Service, key: &str, id: &str, going: Going) {
 }
 
 on_every_database! {
-    async fn a_statement_that_reads_for_a_request_ends_and_that_of_a_job_does_not(database: &Database) {
+    async fn read_statements_time_out_for_requests_and_not_for_jobs(database: &Database) {
         let store = database.store().await;
         store.clone().close().await;
         // Replaces the table with a slow view that contains a valid key.
@@ -87,7 +87,7 @@ on_every_database! {
         store.close().await;
     }
 
-    async fn a_write_whose_caller_has_gone_is_not_begun(database: &Database) {
+    async fn a_write_whose_caller_has_disconnected_is_not_started(database: &Database) {
         let organization = OrganizationId::parse("org_a").expect("an id");
         for (number, going) in [Going::Connection, Going::Stream, Going::Deadline].into_iter().enumerate() {
             // Each case needs its own service; otherwise the service would predict that the second write is late.
@@ -150,7 +150,7 @@ on_every_database! {
 }
 
 #[test]
-fn what_has_no_time_left_is_refused_without_being_begun() {
+fn a_request_past_its_deadline_is_refused_without_being_started() {
     super::peers::on_sqlite(async |database| {
         let serving = Serving { request_timeout: Duration::from_secs(30), ..serving() };
         let (service, key) = service(database, Options { serving, ..options() }).await;

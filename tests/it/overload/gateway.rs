@@ -12,7 +12,7 @@ use crate::support::service::options;
 use crate::support::surfaces::{Ask, Surfaces};
 
 #[test]
-fn a_client_that_sends_slowly_delays_no_first_request_of_others() {
+fn slow_uploads_do_not_delay_the_first_requests_of_other_clients() {
     on_sqlite(async |database| {
         let (service, key) = service(database, options()).await;
         // Leaves one permit for all unknown credentials.
@@ -34,7 +34,7 @@ fn a_client_that_sends_slowly_delays_no_first_request_of_others() {
 }
 
 #[test]
-fn refusals_that_nobody_takes_hold_no_permit() {
+fn unread_error_responses_hold_no_permit() {
     on_sqlite(async |database| {
         let (service, key) = service(database, options()).await;
         // Leaves one permit for all unknown credentials.

@@ -33,7 +33,7 @@ pub(super) fn on_sqlite(test: impl AsyncFn(&Database)) {
 }
 
 #[test]
-fn who_sends_no_request_is_ended_and_others_are_served() {
+fn connections_without_a_request_are_closed_and_others_are_served() {
     on_sqlite(async |database| {
         let (service, key) = service(database, connections(super::hasty())).await;
         let mut silent = connect(&service).await;
@@ -49,7 +49,7 @@ fn who_sends_no_request_is_ended_and_others_are_served() {
 }
 
 #[test]
-fn a_head_that_does_not_come_to_its_end_ends_the_connection() {
+fn an_incomplete_request_head_closes_the_connection() {
     on_sqlite(async |database| {
         let limits = ConnectionLimits { head: Duration::from_millis(500), ..ConnectionLimits::default() };
         let (service, key) = service(database, connections(limits)).await;
@@ -64,7 +64,7 @@ fn a_head_that_does_not_come_to_its_end_ends_the_connection() {
 }
 
 #[test]
-fn a_body_that_does_not_come_is_not_waited_for() {
+fn a_stalled_body_times_out_and_closes_the_connection() {
     on_sqlite(async |database| {
         let (service, key) = service(database, options()).await;
         let slow = writing(&key, 100, "{");
@@ -83,7 +83,7 @@ fn a_body_that_does_not_come_is_not_waited_for() {
 }
 
 #[test]
-fn a_connection_without_a_key_gives_way_also_while_it_asks() {
+fn a_connection_without_a_key_can_be_closed_during_its_request() {
     on_sqlite(async |database| {
         let (service, key) = service(database, connections(ConnectionLimits { most: 8, ..Default::default() })).await;
         let keyless = "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: a\r\n\
@@ -99,7 +99,7 @@ fn a_connection_without_a_key_gives_way_also_while_it_asks() {
 }
 
 #[test]
-fn a_slow_body_ends_with_the_time_of_its_request() {
+fn a_slow_body_times_out_at_the_request_deadline() {
     on_sqlite(async |database| {
         let serving = Serving { request_timeout: Duration::from_millis(500), ..serving() };
         let (service, key) = service(database, auditlog::app::Options { serving, ..options() }).await;
@@ -112,7 +112,7 @@ fn a_slow_body_ends_with_the_time_of_its_request() {
 }
 
 #[test]
-fn a_body_that_does_not_come_is_given_up_before_the_time_of_its_request() {
+fn a_stalled_body_times_out_before_the_request_deadline() {
     // It takes about two seconds on a busy machine; the request deadline is 30 seconds.
     const SOON: Duration = Duration::from_secs(15);
     on_sqlite(async |database| {
@@ -136,7 +136,7 @@ fn a_body_that_does_not_come_is_given_up_before_the_time_of_its_request() {
 }
 
 #[test]
-fn a_flood_of_connections_takes_no_place_from_those_in_use() {
+fn a_flood_of_connections_closes_no_connection_in_use() {
     on_sqlite(async |database| {
         let (service, key) = service(database, connections(ConnectionLimits { most: 8, ..Default::default() })).await;
         let mut client = service.grpc().await;
@@ -166,7 +166,7 @@ fn a_flood_of_connections_takes_no_place_from_those_in_use() {
 }
 
 #[test]
-fn who_takes_nothing_is_ended_and_others_are_served() {
+fn clients_that_read_nothing_are_disconnected_and_others_are_served() {
     on_sqlite(async |database| {
         let (service, key) = service(database, connections(super::hasty())).await;
         for request in 0..8 {
@@ -213,7 +213,7 @@ fn who_takes_nothing_is_ended_and_others_are_served() {
 }
 
 #[test]
-fn an_answer_that_is_taken_in_part_gives_its_bytes_back() {
+fn a_partly_read_response_releases_its_bytes() {
     on_sqlite(async |database| {
         let (service, key) = service(database, connections(super::hasty())).await;
         let written = service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..1)})).await;
@@ -239,7 +239,7 @@ fn an_answer_that_is_taken_in_part_gives_its_bytes_back() {
 }
 
 #[test]
-fn who_is_idle_is_asked_to_come_again() {
+fn idle_connections_are_closed_gracefully() {
     on_sqlite(async |database| {
         let (service, key) = service(database, connections(super::hasty())).await;
         let request = format!("GET /v1/org_a/audit-logs HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\n\r\n");
@@ -256,7 +256,7 @@ fn who_is_idle_is_asked_to_come_again() {
 }
 
 #[test]
-fn who_is_old_is_asked_to_come_again_and_ends_what_is_under_way() {
+fn old_connections_are_closed_gracefully_after_their_open_requests() {
     on_sqlite(async |database| {
         let limits = ConnectionLimits { age: Duration::from_millis(500), ..ConnectionLimits::default() };
         let (service, key) = service(database, connections(limits)).await;
@@ -303,7 +303,7 @@ fn a_body_that_is_too_large_is_refused() {
 }
 
 #[test]
-fn streams_without_a_key_are_few_on_each_connection() {
+fn streams_without_a_key_are_limited_per_connection() {
     on_sqlite(async |database| {
         let (service, key) = service(database, options()).await;
         let channel = Channel::from_shared(service.url("")).expect("a URL").connect().await.expect("it connects");
@@ -327,7 +327,7 @@ fn streams_without_a_key_are_few_on_each_connection() {
 }
 
 #[test]
-fn a_stream_without_a_key_is_read_only_so_far() {
+fn the_input_of_a_stream_without_a_key_is_limited() {
     on_sqlite(async |database| {
         let (service, key) = service(database, options()).await;
         let channel = Channel::from_shared(service.url("")).expect("a URL").connect().await.expect("it connects");
@@ -346,7 +346,7 @@ fn a_stream_without_a_key_is_read_only_so_far() {
 }
 
 #[test]
-fn a_connection_says_what_it_allows() {
+fn http2_settings_announce_the_limits() {
     on_sqlite(async |database| {
         let (service, _) = service(database, options()).await;
         let mut stream = asked(&service, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
@@ -381,7 +381,7 @@ type Flood<'a> = Box<dyn Fn(u32) -> Vec<u8> + 'a>;
 const HEAD: [u8; 16] = *b"\x82\x86\x04\x06/livez\x01\x01a\0\0\0";
 
 #[test]
-fn floods_of_http2_frames_keep_nobody_from_being_served() {
+fn others_are_served_during_floods_of_http2_frames() {
     on_sqlite(async |database| {
         let (service, key) = service(database, connections(ConnectionLimits::default())).await;
         let head = &HEAD[..13];

@@ -170,7 +170,7 @@ async fn refused(database: &Database, times: u32, batch: u32, bytes: usize) {
 }
 
 #[test]
-fn messages_that_come_after_their_requests_were_refused_leave_the_connection_open() {
+fn messages_of_refused_requests_leave_the_connection_open() {
     on_sqlite(async |database| {
         // More than the number of resets that the server's HTTP/2 library allows itself on a connection.
         refused(database, 80, 50, 0).await;
@@ -178,7 +178,7 @@ fn messages_that_come_after_their_requests_were_refused_leave_the_connection_ope
 }
 
 #[test]
-fn large_messages_that_come_after_their_requests_were_refused_do_so_too() {
+fn large_messages_of_refused_requests_leave_the_connection_open() {
     on_sqlite(async |database| {
         refused(database, 120, 16, 160 * 1024).await;
     });
@@ -212,7 +212,7 @@ fn uploads_with_an_unknown_key_leave_the_connection_open_too() {
 }
 
 #[test]
-fn of_requests_that_are_read_together_each_is_answered() {
+fn requests_that_are_read_together_are_each_answered() {
     on_sqlite(async |database| {
         const TIMES: u32 = 20;
         let (service, key) = service(database, limited(Limits { requests: 1, ..Limits::default() })).await;
@@ -243,7 +243,7 @@ fn of_requests_that_are_read_together_each_is_answered() {
 }
 
 #[test]
-fn a_stream_beyond_those_of_a_connection_is_refused() {
+fn streams_beyond_the_limit_of_a_connection_are_refused() {
     on_sqlite(async |database| {
         const MOST: u32 = 512;
         let (service, key) = service(database, limited(Limits { requests: 1_000, ..Limits::default() })).await;

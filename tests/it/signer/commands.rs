@@ -12,7 +12,7 @@ fn directory() -> tempfile::TempDir {
 }
 
 #[test]
-fn a_key_is_made_once_shown_and_exchanged() {
+fn a_key_is_created_once_shown_and_rotated() {
     let directory = directory();
     let path = directory.path().join("key");
     let file = path.to_str().expect("UTF-8");
@@ -169,7 +169,7 @@ fn root_writes_nothing_beside_the_key_of_another_user_and_names_the_command() {
 }
 
 #[test]
-fn a_key_file_that_is_none_is_refused_without_its_text() {
+fn an_invalid_key_file_is_refused_without_showing_its_text() {
     let directory = directory();
     let path = directory.path().join("key");
     let seed = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U=";
@@ -201,7 +201,7 @@ fn a_key_file_that_is_none_is_refused_without_its_text() {
 }
 
 #[test]
-fn a_key_needs_a_name_and_a_name_a_key() {
+fn signing_key_and_log_name_require_each_other() {
     for (arguments, told) in [
         (["--signing-key", "x"], "--signing-key needs --log-name NAME; give both or neither"),
         (["--log-name", "audit.example.com"], "--log-name needs --signing-key FILE; give both or neither"),
@@ -215,7 +215,7 @@ fn a_key_needs_a_name_and_a_name_a_key() {
 }
 
 on_every_database! {
-    async fn verifier_keys_are_shown_and_a_key_that_others_can_read_is_told(database: &Database) {
+    async fn verifier_keys_are_shown_and_a_key_file_readable_by_others_is_reported(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let ingest = start(&store, Clock::system());
         append(&ingest, "org_a", 0, 1).await;

@@ -74,7 +74,7 @@ async fn forged(database: &Database, store: &Store, signed: usize) -> Vec<String
 }
 
 on_every_database! {
-    async fn two_histories_are_not_signed_from_tiles_that_contradict_each_other(database: &Database) {
+    async fn contradictory_tiles_do_not_lead_to_two_signed_histories(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let ingest = start(&store, Clock::system());
         append(&ingest, "org", 0, 505).await;
@@ -143,7 +143,7 @@ on_every_database! {
         assert!(acknowledge(&["--all", "--yes"]).2.contains("nothing to give up"));
     }
 
-    async fn what_contradicts_itself_is_not_signed(database: &Database) {
+    async fn an_inconsistent_log_is_not_signed(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let ingest = start(&store, Clock::system());
         append(&ingest, "org", 0, 290).await;
@@ -192,7 +192,7 @@ on_every_database! {
         }
     }
 
-    async fn the_file_is_enough_and_the_database_alone_is_not(database: &Database) {
+    async fn the_state_file_suffices_and_the_database_alone_does_not(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let state = database.directory.path().join("key.state");
         let ingest = start(&store, Clock::system());
@@ -229,7 +229,7 @@ on_every_database! {
         assert_eq!(signed(&store, "org").await, Some(checkpoint));
     }
 
-    async fn a_lost_memory_stops_signing_until_the_database_is_trusted(database: &Database) {
+    async fn a_lost_state_file_stops_signing_until_the_database_is_trusted(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let state = database.directory.path().join("key.state");
         let ingest = start(&store, Clock::system());
@@ -261,7 +261,7 @@ on_every_database! {
         until("it serves proofs", async || (health(&service.url(""), PROOFS).await == SERVING).then_some(())).await;
     }
 
-    async fn another_key_or_name_does_not_sign_in_silence(database: &Database) {
+    async fn another_key_or_log_name_does_not_sign_until_acknowledged(database: &Database) {
         let (store, key_file, other) = (database.store().await, new_key(database, "key"), new_key(database, "other"));
         let ingest = start(&store, Clock::system());
         append(&ingest, "org", 0, 2).await;

@@ -45,7 +45,7 @@ fn signatures(checkpoint: &SignedCheckpoint) -> usize {
 }
 
 on_every_database! {
-    async fn a_new_key_is_recorded_before_it_signs_and_the_old_one_signs_along(database: &Database) {
+    async fn a_new_key_is_recorded_before_it_signs_and_the_old_one_also_signs(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let copy = copy_key(database, &key_file);
         let ingest = start(&store, Clock::system());
@@ -95,7 +95,7 @@ on_every_database! {
         }
     }
 
-    async fn a_key_that_only_the_database_introduces_is_not_trusted(database: &Database) {
+    async fn a_key_endorsed_only_in_the_database_is_not_trusted(database: &Database) {
         let (store, key_file, foreign) = (database.store().await, new_key(database, "key"), new_key(database, "foreign"));
         let ingest = start(&store, Clock::system());
         append(&ingest, "org", 0, 3).await;

@@ -182,7 +182,7 @@ fn assert_removed(signed: &Signed<'_>, key: &str, victim: Seq, refused: u64, why
 }
 
 on_every_database! {
-    async fn an_erasure_that_somebody_records_by_sql_is_none(database: &Database) {
+    async fn an_erasure_recorded_by_sql_is_refused(database: &Database) {
         let signed = Signed::start(database);
         signed.import(0..8);
         let forger = Forger::of(database).await;
@@ -227,7 +227,7 @@ on_every_database! {
         assert_removed(&signed, &key, 2, 6, "which is not trusted");
     }
 
-    async fn a_signed_record_that_is_edited_before_it_is_in_a_signed_tree_is_none(database: &Database) {
+    async fn a_signed_record_edited_before_its_checkpoint_is_refused(database: &Database) {
         let signed = Signed::start(database);
         signed.import(0..8);
         let forger = Forger::of(database).await;
@@ -323,7 +323,7 @@ on_every_database! {
         assert!(listed.contains("properly erased: content of entry 1, by entry 9, signed by another key of the log\n"), "{listed}");
     }
 
-    async fn a_log_that_gets_keys_later_says_which_erasures_had_no_signature(database: &Database) {
+    async fn erasures_before_the_first_key_are_reported_as_unsigned(database: &Database) {
         let service = Process::serve(&database.url);
         let scopes = ["--organization", ORGANIZATION, "--scope", "write", "--scope", "verify", "--scope", "erase"];
         let key = create_key(&database.url, &scopes);

@@ -254,7 +254,7 @@ fn no_groups() -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn groups_that_no_entry_has_are_refused_here_and_in_python() {
+fn impossible_groups_are_refused_here_and_in_python() {
     let (key, _) = signed("0123456789abcdef0123456789abcdef", 1, Hash::of_nothing());
     let key = key.text();
     let [a, b, c] = CHANGE;

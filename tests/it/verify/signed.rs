@@ -82,7 +82,7 @@ fn keys_in(state: &Path) -> Vec<String> {
 }
 
 on_every_database! {
-    async fn a_new_key_is_followed_while_the_old_one_signs_along(database: &Database) {
+    async fn a_key_rotation_is_followed_while_the_old_key_also_signs(database: &Database) {
         let signed = Signed::start(database);
         signed.import(0..300);
         let (state, missed) = (database.directory.path().join("state"), database.directory.path().join("missed"));
@@ -119,7 +119,7 @@ on_every_database! {
         assert_eq!(keys_in(&missed), both[1..]);
     }
 
-    async fn an_erasure_meanwhile_is_no_removal(database: &Database) {
+    async fn an_erasure_during_verification_is_no_violation(database: &Database) {
         let signed = Signed::start(database);
         signed.import(0..600);
         let state = database.directory.path().join("state");

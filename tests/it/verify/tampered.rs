@@ -188,7 +188,7 @@ on_every_database! {
         verified.assert_found(&[], unrecorded);
     }
 
-    async fn what_cannot_even_be_read_is_caught_and_named(database: &Database) {
+    async fn an_unreadable_entry_is_caught_and_named(database: &Database) {
         let verified = Verified::with(database, 600).await;
         keep(&verified, "kept").await;
         for (at, edit) in [
@@ -206,7 +206,7 @@ on_every_database! {
         verified.assert_verified(&[], "600");
     }
 
-    async fn a_rewritten_past_is_not_put_down_to_what_is_new(database: &Database) {
+    async fn a_rewritten_past_is_not_blamed_on_new_entries(database: &Database) {
         let verified = Verified::with(database, 1_000).await;
         let state = verified.file("state");
         verified.assert_verified(&["--state", &state], "1,000");
@@ -259,7 +259,7 @@ on_every_database! {
         verified.assert_found(&[], "not signed: the signature of the note is not that of its key");
     }
 
-    async fn what_was_properly_erased_is_counted_and_told(database: &Database) {
+    async fn recorded_erasures_are_counted_and_reported(database: &Database) {
         let verified = Verified::with(database, 300).await;
         let state = verified.file("state");
         verified.assert_verified(&["--state", &state], "300");
