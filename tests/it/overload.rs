@@ -1,7 +1,7 @@
 //! Requests beyond a limit are refused at once, and stalled peers are disconnected, while honest clients are served.
 
 use std::num::NonZeroU32;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use auditlog::access::Scope;
 use auditlog::app::{ConnectionLimits, Limits, Options, Serving};
@@ -26,10 +26,7 @@ use crate::support::metrics::comes_to;
 use crate::support::service::made_up;
 use crate::support::service::{options, serving, with_key};
 use crate::support::surfaces::{Ask, Surfaces};
-use crate::support::{Backend, Database, Service, on_every_database};
-
-/// A time limit that is generous even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::{Backend, Database, Service, TIMEOUT, on_every_database, until};
 
 /// A service with an organization, and a key for it.
 async fn service(database: &Database, options: Options) -> (Service, String) {
@@ -71,7 +68,7 @@ async fn connect(service: &Service) -> TcpStream {
 async fn closed(stream: &mut TcpStream) {
     let mut bytes = [0; 4096];
     let ended = async { while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {} };
-    tokio::time::timeout(PATIENCE, ended).await.expect("the service closes it");
+    tokio::time::timeout(TIMEOUT, ended).await.expect("the service closes it");
 }
 
 /// Whether the connection is open and has received nothing.
@@ -103,7 +100,7 @@ fn asked_all(service: &Service, request: String) -> impl Future<Output = String>
         let mut stream = TcpStream::connect(address).await.expect("it connects");
         stream.write_all(request.as_bytes()).await.expect("it is sent");
         let mut answer = Vec::new();
-        let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time");
+        let read = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut answer)).await.expect("in time");
         read.expect("an answer");
         String::from_utf8_lossy(&answer).into_owned()
     }
@@ -126,22 +123,13 @@ async fn permits_are_taken(service: &Service, key: &str, requests: f64) {
     comes_to(service, "auditlog_requests_in_flight", |under_way| under_way == requests).await;
     // Requests are counted shortly before they get their permits.
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let refused = async || service.get("/v1/org_a/audit-logs", key).await.status == 429;
+    let refused = async || (service.get("/v1/org_a/audit-logs", key).await.status == 429).then_some(());
     until("the permits are taken", refused).await;
 }
 
 /// Waits until a request was refused for `reason`.
 async fn counted(service: &Service, reason: &str) {
     comes_to(service, &format!("auditlog_refusals_total{{reason={reason:?}}}"), |refusals| refusals > 0.0).await;
-}
-
-/// Waits until `holds` returns true.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds().await {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 on_every_database! {
@@ -165,7 +153,7 @@ on_every_database! {
             assert_eq!(service.get(path, &key).await.status, 200, "{path}");
         }
         drop(held);
-        until("the places are given back", async || service.get("/v1/org_a/audit-logs", &key).await.status == 200).await;
+        until("the permits are released", async || (service.get("/v1/org_a/audit-logs", &key).await.status == 200).then_some(())).await;
     }
 
     async fn one_key_cannot_take_all_request_permits(database: &Database) {
@@ -184,7 +172,7 @@ on_every_database! {
         counted(service, "requests").await;
         is_served(service, &other).await;
         drop(uploads);
-        until("the places are given back", async || service.get("/v1/org_a/audit-logs", &key).await.status == 200).await;
+        until("the permits are released", async || (service.get("/v1/org_a/audit-logs", &key).await.status == 200).then_some(())).await;
     }
 
     async fn a_key_beyond_its_rate_limit_is_refused_and_others_are_not(database: &Database) {
@@ -330,12 +318,12 @@ on_every_database! {
         comes_to(service, "auditlog_held_bytes", |bytes| bytes >= 700.0 * 1024.0).await;
         let body = serde_json::to_vec(&json!({"auditLogs": large(0..4)})).expect("JSON");
         let ask = Ask::post("/v1/org_a/audit-logs", &key, body);
-        until("refused", async || service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..4)})).await.status == 429).await;
+        until("the body is refused", async || (service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..4)})).await.status == 429).then_some(())).await;
         let told = surfaces.rest(&ask).await;
         assert_eq!(told.code(), "overloaded", "{}", told.text);
         counted(service, "bytes").await;
         is_served(service, &key).await;
         drop(held);
-        until("the bytes are given back", async || service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..4)})).await.status == 201).await;
+        until("the bytes are released", async || (service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..4)})).await.status == 201).then_some(())).await;
     }
 }

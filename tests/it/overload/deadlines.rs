@@ -11,12 +11,12 @@ use serde_json::json;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use super::{asked, asked_all, counted, limited, service, until, writing};
+use super::{asked, asked_all, counted, limited, service, writing};
 use crate::support::database::execute;
 use crate::support::json::least;
 use crate::support::metrics::comes_to;
 use crate::support::service::{options, serving, with_key};
-use crate::support::{Backend, Database, Service, on_every_database};
+use crate::support::{Backend, Database, Service, on_every_database, until};
 
 /// How a caller leaves while its write waits.
 #[derive(Debug, Clone, Copy)]
@@ -100,11 +100,11 @@ on_every_database! {
             comes_to(&service, "auditlog_queue_entries", |entries| entries == 1.0).await;
             write_and_go(&service, &key, &second, going).await;
             // The second write no longer holds a permit.
-            until("the second is given up", async || service.get("/v1/org_a/audit-logs", &key).await.status == 200).await;
+            until("the second is given up", async || (service.get("/v1/org_a/audit-logs", &key).await.status == 200).then_some(())).await;
             append.roll_back().await.expect("it ends");
             let id = |id: &str| EntryId::parse(id.to_owned()).expect("an id");
             let stored = async |name: &str| service.store.entry(&organization, &id(name)).await.expect("it reads").is_some();
-            until("the first is written", async || stored(&first).await).await;
+            until("the first is written", async || stored(&first).await.then_some(())).await;
             // A later write is committed after all that waited.
             let third = format!("log_{number}_third");
             assert_eq!(service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": [least(&third)]})).await.status, 201);

@@ -18,14 +18,13 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
 use super::{
-    PATIENCE, asked, asked_all, closed, connect, connections, counted, held, is_open, is_served, large, service, until,
-    writing,
+    asked, asked_all, closed, connect, connections, counted, held, is_open, is_served, large, service, writing,
 };
 use crate::support::metrics::comes_to;
 use crate::support::service::made_up;
 use crate::support::service::{options, serving, with_key};
 use crate::support::surfaces::Surfaces;
-use crate::support::{Backend, Database, database};
+use crate::support::{Backend, Database, TIMEOUT, database, until};
 
 /// Runs a test of connections, which does not depend on the database.
 pub(super) fn on_sqlite(test: impl AsyncFn(&Database)) {
@@ -105,7 +104,7 @@ fn a_slow_body_times_out_at_the_request_deadline() {
         let (service, key) = service(database, auditlog::app::Options { serving, ..options() }).await;
         let mut slow = asked(&service, &writing(&key, 100, "{")).await;
         let mut answer = [0; 12];
-        let read = tokio::time::timeout(PATIENCE, slow.read_exact(&mut answer)).await.expect("in time");
+        let read = tokio::time::timeout(TIMEOUT, slow.read_exact(&mut answer)).await.expect("in time");
         read.expect("an answer");
         assert_eq!(&answer, b"HTTP/1.1 504");
     });
@@ -149,7 +148,7 @@ fn a_flood_of_connections_closes_no_connection_in_use() {
             flood.push(connect(&service).await);
             client.list_audit_logs(list()).await.expect("a page, on the same connection");
         }
-        let open = async || flood.iter().filter(|stream| is_open(stream)).count() <= 6;
+        let open = async || (flood.iter().filter(|stream| is_open(stream)).count() <= 6).then_some(());
         until("only so many are open", open).await;
         assert!(is_open(&busy), "a request under way is not given up");
         counted(&service, "connections").await;
@@ -195,11 +194,11 @@ fn clients_that_read_nothing_are_disconnected_and_others_are_served() {
         counted(&service, "stalled").await;
         // Only the bytes that the kernel had buffered arrive.
         let mut taken = Vec::new();
-        let _ = tokio::time::timeout(PATIENCE, slow.read_to_end(&mut taken)).await.expect("it is ended");
+        let _ = tokio::time::timeout(TIMEOUT, slow.read_to_end(&mut taken)).await.expect("it is ended");
         assert!(taken.len() < 13 * 1024 * 1024, "{} bytes came", taken.len());
         let mut pieces = 0;
         let ended = loop {
-            match tokio::time::timeout(PATIENCE, stream.message()).await.expect("it is ended") {
+            match tokio::time::timeout(TIMEOUT, stream.message()).await.expect("it is ended") {
                 Ok(Some(_)) => pieces += 1,
                 Ok(None) => break Ok(pieces),
                 Err(status) => break Err(status),
@@ -266,7 +265,7 @@ fn old_connections_are_closed_gracefully_after_their_open_requests() {
         tokio::time::sleep(Duration::from_secs(3)).await;
         old.write_all(&body.as_bytes()[64 * 1024..]).await.expect("it is open");
         let mut answer = Vec::new();
-        tokio::time::timeout(PATIENCE, old.read_to_end(&mut answer)).await.expect("it is closed").expect("an answer");
+        tokio::time::timeout(TIMEOUT, old.read_to_end(&mut answer)).await.expect("it is closed").expect("an answer");
         assert!(answer.starts_with(b"HTTP/1.1 201"), "{}", String::from_utf8_lossy(&answer));
     });
 }
@@ -282,7 +281,7 @@ fn a_head_that_is_too_large_is_refused() {
         for request in [long, many] {
             let mut stream = asked(&service, &request).await;
             let mut answer = [0; 12];
-            let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("in time");
+            let read = tokio::time::timeout(TIMEOUT, stream.read_exact(&mut answer)).await.expect("in time");
             read.expect("an answer");
             assert_eq!(&answer, b"HTTP/1.1 431");
         }
@@ -322,7 +321,8 @@ fn streams_without_a_key_are_limited_per_connection() {
         HealthClient::new(channel).watch(HealthCheckRequest::default()).await.expect("another connection has its own");
         is_served(&service, &key).await;
         drop(watched);
-        until("the places are given back", async || client.watch(HealthCheckRequest::default()).await.is_ok()).await;
+        let accepted = async || client.watch(HealthCheckRequest::default()).await.is_ok().then_some(());
+        until("the streams are released", accepted).await;
     });
 }
 
@@ -406,7 +406,7 @@ fn others_are_served_during_floods_of_http2_frames() {
             let mut is_open = true;
             for first in (0..20_000).step_by(100) {
                 let frames: Vec<u8> = (first..first + 100).flat_map(&flood).collect();
-                if tokio::time::timeout(PATIENCE, sending.write_all(&frames)).await.expect("it is read").is_err() {
+                if tokio::time::timeout(TIMEOUT, sending.write_all(&frames)).await.expect("it is read").is_err() {
                     is_open = false;
                     break;
                 }
@@ -416,7 +416,7 @@ fn others_are_served_during_floods_of_http2_frames() {
             }
             assert!(!(is_open && is_ended), "{what} are not ended");
             drop(sending);
-            let _ = tokio::time::timeout(PATIENCE, reading).await.expect("it is closed");
+            let _ = tokio::time::timeout(TIMEOUT, reading).await.expect("it is closed");
             is_served(&service, &key).await;
         }
     });

@@ -11,10 +11,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::peers::{frame, on_sqlite};
-use super::{PATIENCE, connect, counted, held, limited, permits_are_taken, service};
+use super::{connect, counted, held, limited, permits_are_taken, service};
 use crate::support::metrics::comes_to;
 use crate::support::service::made_up;
-use crate::support::{Database, Service};
+use crate::support::{Database, Service, TIMEOUT};
 
 /// Frame types and flags. Source: RFC 9113, section 6.
 const DATA: u8 = 0;
@@ -92,7 +92,7 @@ impl Peer {
             self.stream.read_exact(&mut payload).await?;
             Ok::<_, std::io::Error>(Frame { kind, flags, stream: u32::from_be_bytes([a, b, c, d]), payload })
         };
-        let read = tokio::time::timeout(PATIENCE, read).await.expect("in time").expect("the connection is open");
+        let read = tokio::time::timeout(TIMEOUT, read).await.expect("in time").expect("the connection is open");
         assert_ne!(read.kind, GOAWAY, "{}", read.payload.escape_ascii());
         assert!(read.kind != RST_STREAM || read.payload == REFUSED_STREAM.to_be_bytes(), "a stream was reset");
         match (read.kind, read.flags, read.stream) {
