@@ -18,7 +18,7 @@ use crate::entry::Entry;
 use crate::journal::Written;
 
 /// The time limit of a call. Longer than the service's own request deadline.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub const TIMEOUT: Duration = Duration::from_secs(40);
 const CONNECT: Duration = Duration::from_secs(2);
 
 /// Why a call has no usable answer.
@@ -64,8 +64,8 @@ pub struct Client {
 impl Client {
     /// Connects on the first call and reconnects after a broken connection.
     pub fn new(url: &str, key: &str) -> anyhow::Result<Self> {
-        let channel = Endpoint::from_shared(url.to_owned())?.connect_timeout(CONNECT).timeout(PATIENCE).connect_lazy();
-        let http = reqwest::Client::builder().connect_timeout(CONNECT).timeout(PATIENCE).build()?;
+        let channel = Endpoint::from_shared(url.to_owned())?.connect_timeout(CONNECT).timeout(TIMEOUT).connect_lazy();
+        let http = reqwest::Client::builder().connect_timeout(CONNECT).timeout(TIMEOUT).build()?;
         Ok(Self { url: url.to_owned(), key: key.to_owned(), channel, http })
     }
 

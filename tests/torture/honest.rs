@@ -20,7 +20,7 @@ pub const MARK: &str = "honest-content-81d2";
 const CLIENTS: usize = 4;
 const REST: Duration = Duration::from_millis(20);
 /// The time limit of a call, and of connecting.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The latencies of successful calls, and the errors with their counts.
 #[derive(Default)]
@@ -122,7 +122,7 @@ fn told(status: &Status) -> String {
 /// Connects on the first call and reconnects after a broken connection.
 fn connect(target: &Target) -> AuditLogServiceClient<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{}", target.address)).expect("an address");
-    let channel = endpoint.connect_timeout(PATIENCE).timeout(PATIENCE).connect_lazy();
+    let channel = endpoint.connect_timeout(TIMEOUT).timeout(TIMEOUT).connect_lazy();
     AuditLogServiceClient::new(channel).max_decoding_message_size(auditlog::grpc::MAX_RESPONSE)
 }
 
