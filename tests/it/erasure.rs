@@ -250,8 +250,8 @@ on_every_database! {
             for _ in 0..2 {
                 let refused = eraser.erase(erasure(of_user("ada"), both())).await.expect_err("one is refused");
                 let Error::Tampered(violations) = refused else { panic!("{edit}: {}", refused.with_causes()) };
-                let told = if number < 3 { "entry number 1 cannot be read" } else { "entry log_1 (number 1) is not what its leaf says" };
-                assert!(violations.iter().all(|one| one.description.starts_with(told)), "{violations:?}");
+                let expected = if number < 3 { "entry number 1 cannot be read" } else { "entry log_1 (number 1) is not what its leaf says" };
+                assert!(violations.iter().all(|one| one.description.starts_with(expected)), "{violations:?}");
             }
             let connection = Connections::connect(&database.url).await.expect("the database opens");
             let asked = "SELECT sum(erased) FROM audit_logs WHERE id IN ('log_2', 'log_3')";
@@ -285,8 +285,8 @@ on_every_database! {
         assert_eq!(dry.into_inner(), EraseAuditLogsResponse { entries: 2, groups: 4, ..Default::default() });
         let purged = database.backend == Backend::Sqlite;
         let asked = request(Asked::UserId("ada".to_owned()), false);
-        let told = erasures.erase_audit_logs(with_key(asked.clone(), &key)).await.expect("an answer").into_inner();
-        assert_eq!(told, EraseAuditLogsResponse { entries: 3, groups: 4, sequences: vec![5, 6], complete: true, purged });
+        let response = erasures.erase_audit_logs(with_key(asked.clone(), &key)).await.expect("an answer").into_inner();
+        assert_eq!(response, EraseAuditLogsResponse { entries: 3, groups: 4, sequences: vec![5, 6], complete: true, purged });
         let again = erasures.erase_audit_logs(with_key(asked, &key)).await.expect("an answer").into_inner();
         assert_eq!(again, EraseAuditLogsResponse { complete: true, purged, ..Default::default() });
         let shown = |entry: &Value| {

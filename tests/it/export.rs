@@ -72,16 +72,16 @@ on_every_database! {
         let of_service = || high_water(service.child.id()).expect("it runs");
         let (client_before, _) = export_and_compare(&service, &key, ENTRIES - 8_000);
         let service_before = of_service();
-        let (client, told) = export_and_compare(&service, &key, 0);
+        let (client, summary) = export_and_compare(&service, &key, 0);
         say(&format!(
             "{:?}: export of the trail, {}; VmHWM at 8,000 and {ENTRIES} entries: client {client_before} and {client} KiB, \
              service {service_before} and {} KiB",
-            database.backend, told.trim_end(), of_service()
+            database.backend, summary.trim_end(), of_service()
         ));
         for (before, after) in [(client_before, client), (service_before, of_service())] {
             assert!(after < MEMORY && after < before + GROWTH, "{before} KiB grew to {after} KiB");
         }
-        assert!(told.starts_with("80,403 entries in "), "{told}");
+        assert!(summary.starts_with("80,403 entries in "), "{summary}");
     }
 
     async fn a_killed_export_goes_on_after_its_last_whole_line(database: &Database) {
@@ -184,9 +184,9 @@ on_every_database! {
         let output = child.wait_with_output().expect("it ends");
         let written = text(&written);
         let last = id(written.lines().last().expect("a line"));
-        let told = format!("The API key was revoked; {} entries were written; continue with --after {last}", written.lines().count());
+        let expected = format!("The API key was revoked; {} entries were written; continue with --after {last}", written.lines().count());
         assert_eq!(output.status.code(), Some(1));
-        assert!(text(&output.stderr).contains(&told), "{told:?} in {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(&expected), "{expected:?} in {}", text(&output.stderr));
     }
 
     async fn its_filters_are_those_of_a_list(database: &Database) {

@@ -189,9 +189,9 @@ fn entries_have_ids_before_they_are_first_sent() {
         assert!(first != last && mine == "log_mine");
         assert!([first, last].iter().all(|id| id.starts_with("log_") && id.len() == 30), "{seen:?}");
         let answer: Value = answer.json().await.expect("JSON");
-        let told: Vec<_> =
+        let returned: Vec<_> =
             answer["auditLogs"].as_array().expect("a list").iter().map(|one| one["id"].clone()).collect();
-        assert_eq!(told, seen[0].iter().map(|id| json!(id)).collect::<Vec<_>>());
+        assert_eq!(returned, seen[0].iter().map(|id| json!(id)).collect::<Vec<_>>());
     });
 }
 

@@ -63,10 +63,10 @@ fn only_server_and_connection_options_have_environment_variables() {
         let options: Vec<_> = help.split("\n      --").skip(1).collect();
         assert!(!options.is_empty(), "{help}");
         for option in options {
-            let told = option.split_whitespace().collect::<Vec<_>>().join(" ");
-            let name = told.split(' ').next().expect("a name");
-            assert_eq!(told.contains("[env: AUDITLOG_"), has_variable(&words[0], name), "{words:?} --{told}");
-            if CONNECTION.contains(&name) && told.contains("[env: AUDITLOG_") {
+            let described = option.split_whitespace().collect::<Vec<_>>().join(" ");
+            let name = described.split(' ').next().expect("a name");
+            assert_eq!(described.contains("[env: AUDITLOG_"), has_variable(&words[0], name), "{words:?} --{described}");
+            if CONNECTION.contains(&name) && described.contains("[env: AUDITLOG_") {
                 with_variable.insert(name.to_owned());
             }
         }

@@ -55,8 +55,8 @@ on_every_database! {
         let list = reqwest::Client::new().get(gateway.url("/v1/org_a/audit-logs")).bearer_auth(key);
         assert_eq!(list.send().await.expect("an answer").status(), 200);
         let [of_service, of_gateway] = [&service, &gateway].map(|process| {
-            let told = process.said.iter().find(|line| line.contains("serving metrics")).expect("it is told");
-            let event: serde_json::Value = serde_json::from_str(told).expect("JSON");
+            let line = process.said.iter().find(|line| line.contains("serving metrics")).expect("it is logged");
+            let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
             format!("http://{}/metrics", event["address"].as_str().expect("an address"))
         });
         let (of_service, of_gateway) = (Seen::at(&of_service).await, Seen::at(&of_gateway).await);

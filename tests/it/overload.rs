@@ -140,9 +140,9 @@ on_every_database! {
         let held = [held(service, &key).await, held(service, &key).await];
         let ask = Ask::get("/v1/org_a/audit-logs", &key);
         permits_are_taken(service, &key, 2.0).await;
-        let told = surfaces.rest(&ask).await;
-        assert_eq!(told.code(), "overloaded");
-        assert!(told.headers.contains(&("retry-after", "1".to_owned())), "{told:?}");
+        let answer = surfaces.rest(&ask).await;
+        assert_eq!(answer.code(), "overloaded");
+        assert!(answer.headers.contains(&("retry-after", "1".to_owned())), "{answer:?}");
         let list = ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() };
         let status = service.grpc().await.list_audit_logs(with_key(list, &key)).await.expect_err("refused");
         assert_eq!((status.code(), status.get_details_error_info().expect("it has").reason.as_str()), (Code::ResourceExhausted, "OVERLOADED"));
@@ -166,9 +166,9 @@ on_every_database! {
             uploads.push(held(service, &key).await);
         }
         permits_are_taken(service, &key, 4.0).await;
-        let told = surfaces.rest(&Ask::get("/v1/org_a/audit-logs", &key)).await;
-        assert_eq!(told.code(), "overloaded");
-        assert!(told.text.contains("with this API key"), "{}", told.text);
+        let answer = surfaces.rest(&Ask::get("/v1/org_a/audit-logs", &key)).await;
+        assert_eq!(answer.code(), "overloaded");
+        assert!(answer.text.contains("with this API key"), "{}", answer.text);
         counted(service, "requests").await;
         is_served(service, &other).await;
         drop(uploads);
@@ -206,19 +206,19 @@ on_every_database! {
         let surfaces = Surfaces::start(service).await;
         let service = &surfaces.service;
         // Takes all permits of running reads, and none of the waiting ones.
-        let mut turns = Vec::new();
-        while let Ok(turn) = tokio::time::timeout(Duration::from_millis(200), service.store.read_permit("al_test")).await {
-            turns.push(turn.expect("a turn"));
+        let mut running = Vec::new();
+        while let Ok(permit) = tokio::time::timeout(Duration::from_millis(200), service.store.read_permit("al_test")).await {
+            running.push(permit.expect("a permit"));
         }
         let mut asks = [tokio::spawn(asked_all(service, list(&key))), tokio::spawn(asked_all(service, list(&key)))];
-        let (refused, place) = futures::future::select_all(&mut asks).map(|(answer, place, _)| (answer, place)).await;
+        let (refused, index) = futures::future::select_all(&mut asks).map(|(answer, index, _)| (answer, index)).await;
         let refused = refused.expect("no panic");
         assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("Too many reads are waiting"), "{refused}");
         let ask = Ask::get("/v1/org_a/audit-logs/log_none", &key);
         assert_eq!(surfaces.rest(&ask).await.code(), "overloaded");
         counted(service, "reads").await;
-        drop(turns);
-        let waited = (&mut asks[1 - place]).await.expect("no panic");
+        drop(running);
+        let waited = (&mut asks[1 - index]).await.expect("no panic");
         assert!(waited.starts_with("HTTP/1.1 200"), "{waited}");
         is_served(service, &key).await;
     }
@@ -232,11 +232,11 @@ on_every_database! {
             running.push(permit.expect("a permit"));
         }
         let mut asks: Vec<_> = (0..9).map(|_| tokio::spawn(asked_all(&service, list(&key)))).collect();
-        let (refused, place) = futures::future::select_all(&mut asks).map(|(answer, place, _)| (answer, place)).await;
+        let (refused, index) = futures::future::select_all(&mut asks).map(|(answer, index, _)| (answer, index)).await;
         let refused = refused.expect("no panic");
         assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("Too many reads with this API key"), "{refused}");
         counted(&service, "reads").await;
-        drop(asks.remove(place));
+        drop(asks.remove(index));
         asks.push(tokio::spawn(asked_all(&service, list(&other))));
         tokio::time::sleep(Duration::from_millis(300)).await;
         drop(running);
@@ -319,8 +319,8 @@ on_every_database! {
         let body = serde_json::to_vec(&json!({"auditLogs": large(0..4)})).expect("JSON");
         let ask = Ask::post("/v1/org_a/audit-logs", &key, body);
         until("the body is refused", async || (service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..4)})).await.status == 429).then_some(())).await;
-        let told = surfaces.rest(&ask).await;
-        assert_eq!(told.code(), "overloaded", "{}", told.text);
+        let answer = surfaces.rest(&ask).await;
+        assert_eq!(answer.code(), "overloaded", "{}", answer.text);
         counted(service, "bytes").await;
         is_served(service, &key).await;
         drop(held);

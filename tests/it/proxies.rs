@@ -199,18 +199,18 @@ behind_every_proxy! {
         proxied.check("curl", Some(answers), UNAUTHENTICATED);
     }
 
-    async fn health_is_told(proxied: &Proxied,) {
+    async fn health_checks_are_answered(proxied: &Proxied,) {
         let origin = proxied.proxy.origin();
         for version in [Version::Http1, Version::Http2] {
             for path in ["/livez", "/readyz"] {
-                let Some(told) = origin.fetched(version, path, &[]) else { return };
-                assert_eq!(told, r#"{"status":"ok"}"#, "{version:?} {path}");
+                let Some(answer) = origin.fetched(version, path, &[]) else { return };
+                assert_eq!(answer, r#"{"status":"ok"}"#, "{version:?} {path}");
             }
             let text = ["content-type: application/grpc-web-text", "accept: application/grpc-web-text"];
             let web = ["-H", text[0], "-H", text[1], "--data", "AAAAAAA="];
-            let told = origin.fetched(version, "/grpc.health.v1.Health/Check", &web).expect("there is curl");
+            let answer = origin.fetched(version, "/grpc.health.v1.Health/Check", &web).expect("there is curl");
             // A message with SERVING, followed by the trailers.
-            assert!(told.starts_with("AAAAAAIIAQ=="), "gRPC-Web, {version:?}: {told}");
+            assert!(answer.starts_with("AAAAAAIIAQ=="), "gRPC-Web, {version:?}: {answer}");
         }
         let mut health = HealthClient::new(origin.grpc().await);
         let request = HealthCheckRequest { service: "auditlog.v1.AuditLogService".to_owned() };

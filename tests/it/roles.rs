@@ -271,10 +271,10 @@ fn a_missing_grant_is_named_in_the_error() {
         ] {
             owner.execute_unprepared(&format!("REVOKE SELECT ON {table} FROM auditlog_serve")).await.expect("it runs");
             let refused = Store::open(&roles.secret("auditlog_serve"), 2).await.err().expect("it may not read");
-            let told = format!("{refused:#}");
+            let message = format!("{refused:#}");
             let expected =
                 format!("lacks the right to read table {table}; docs/postgresql-roles.md has the GRANT for it");
-            assert!(told.contains(&expected) && !told.contains("migrate"), "{told}");
+            assert!(message.contains(&expected) && !message.contains("migrate"), "{message}");
             owner.execute_unprepared(&format!("GRANT SELECT ON {table} TO auditlog_serve")).await.expect("it runs");
         }
         Store::open(&roles.secret("auditlog_serve"), 2).await.expect("it may again");

@@ -52,10 +52,10 @@ struct Task {
 impl Task {
     fn start(store: &Store, ingest: &Ingest, key_file: &Path) -> Self {
         let signer = Signer::new(store.clone(), Clock::system(), signing(key_file), recorder(ingest.clone()));
-        let (signer, (told, serving)) = (signer.expect("a key"), watch::channel(false));
+        let (signer, (sender, serving)) = (signer.expect("a key"), watch::channel(false));
         let steps = async move {
             loop {
-                told.send_replace(signer.step().await.is_ok());
+                sender.send_replace(signer.step().await.is_ok());
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
@@ -136,7 +136,7 @@ fn serve(database: &Database, key_file: &Path) -> Process {
 }
 
 /// Waits for a log line that contains `text`.
-fn told(service: &Process, text: &str) -> String {
+fn logged_line(service: &Process, text: &str) -> String {
     let until = Instant::now() + Duration::from_secs(20);
     let later = std::iter::from_fn(|| service.log.recv_timeout(until.duration_since(Instant::now())).ok());
     let found = service.said.iter().cloned().chain(later).find(|line| line.contains(text));

@@ -91,9 +91,10 @@ fn a_write_is_refused_once(lose: impl Fn(&Path)) {
         let said = service.until_health(1).await;
         assert!(said.contains("runs, but its database does not answer; the log of the service says why"), "{said}");
         assert_eq!((service.status("/readyz").await, service.status("/livez").await), (503, 200));
-        let told = service.logged("ERROR");
-        let told = told.iter().filter(|event| event["message"].to_string().contains("was removed or replaced while"));
-        assert_eq!(told.count(), 1);
+        let errors = service.logged("ERROR");
+        let errors =
+            errors.iter().filter(|event| event["message"].to_string().contains("was removed or replaced while"));
+        assert_eq!(errors.count(), 1);
     });
 }
 
@@ -170,8 +171,8 @@ fn a_database_that_is_not_in_utf_8_is_refused_with_the_command_that_makes_anothe
         execute(&database, &makes).await;
         let (code, _, said) = ran(&["migrate"], &[("AUDITLOG_DATABASE_URL", &latin)]);
         assert_eq!(code, Some(1));
-        let told = format!("the database {name} has the encoding LATIN1, and must have UTF8");
-        assert!(said.contains(&told), "{said}");
+        let expected = format!("the database {name} has the encoding LATIN1, and must have UTF8");
+        assert!(said.contains(&expected), "{said}");
         assert!(said.contains("createdb --encoding=UTF8 --locale=C --template=template0"), "{said}");
     });
 }
@@ -242,14 +243,14 @@ fn health_checks_report_an_unreachable_database_and_the_log_says_why() {
         assert!(said.contains("runs, but its database does not answer; the log of the service says why"), "{said}");
         assert!(!said.contains(server), "whoever asks needs no key: {said}");
         assert_eq!((service.status("/readyz").await, service.status("/livez").await), (503, 200));
-        let told = service.logged("ERROR");
+        let errors = service.logged("ERROR");
         let reason =
             format!("cannot connect to PostgreSQL at {server}: database \"{name}\" is not currently accepting");
         let says =
             |event: &Value, field: &str, text: &str| event[field].as_str().is_some_and(|said| said.contains(text));
         let tells = |event: &Value, message: &str| says(event, "message", message) && says(event, "error", &reason);
-        assert_eq!(told.iter().filter(|event| tells(event, "the database does not answer")).count(), 1, "{told:?}");
-        assert!(told.iter().any(|event| tells(event, "storage is unavailable")), "{told:?}");
+        assert_eq!(errors.iter().filter(|event| tells(event, "the database does not answer")).count(), 1, "{errors:?}");
+        assert!(errors.iter().any(|event| tells(event, "storage is unavailable")), "{errors:?}");
         run(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await;
         service.until_health(0).await;
         assert_eq!((service.write("log_1").await, service.status("/readyz").await), (201, 200));

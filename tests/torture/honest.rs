@@ -109,13 +109,13 @@ async fn work(target: Target, ending: Arc<AtomicBool>) -> Served {
         }
         let asked = Instant::now();
         let answered = if turn % 2 == 0 { list(&mut client, &target).await } else { write(&mut client, &target).await };
-        served.note(asked, answered.map_err(|status| told(&status)));
+        served.note(asked, answered.map_err(|status| describe(&status)));
         tokio::time::sleep(REST).await;
     }
     served
 }
 
-fn told(status: &Status) -> String {
+fn describe(status: &Status) -> String {
     format!("{:?}: {}", status.code(), status.message())
 }
 

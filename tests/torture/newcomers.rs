@@ -76,10 +76,10 @@ async fn watch(target: &Target) -> Result<(), String> {
     let endpoint = Endpoint::from_shared(format!("http://{}", target.address)).expect("an address");
     let channel = endpoint.connect_timeout(TIMEOUT).timeout(TIMEOUT).connect().await;
     let mut health = HealthClient::new(channel.map_err(|error| causes(&error))?);
-    let told = |status: tonic::Status| format!("{:?}: {}", status.code(), status.message());
-    let mut statuses = health.watch(HealthCheckRequest::default()).await.map_err(told)?.into_inner();
+    let describe = |status: tonic::Status| format!("{:?}: {}", status.code(), status.message());
+    let mut statuses = health.watch(HealthCheckRequest::default()).await.map_err(describe)?.into_inner();
     let status = tokio::time::timeout(TIMEOUT, statuses.message()).await.map_err(|_| "no status".to_owned())?;
-    status.map_err(told)?.map(drop).ok_or_else(|| "the stream ended".to_owned())
+    status.map_err(describe)?.map(drop).ok_or_else(|| "the stream ended".to_owned())
 }
 
 /// The root cause of an error, without the addresses that its outer messages contain.

@@ -167,8 +167,8 @@ fn composed(page: &str, line: &str) {
     let compose = after("-f").copied().unwrap_or("docker-compose.yml");
     assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(compose).exists(), "{page}: {compose}, which {line} needs");
     // `auditlog` may be the service, the command, or the service followed by the command.
-    let told = words.iter().skip_while(|word| **word != "auditlog").find(|word| **word != "auditlog");
-    if let Some(subcommand) = told.filter(|word| !word.starts_with('-')) {
+    let word = words.iter().skip_while(|word| **word != "auditlog").find(|word| **word != "auditlog");
+    if let Some(subcommand) = word.filter(|word| !word.starts_with('-')) {
         let known = output(["help", subcommand], &[]);
         assert!(known.status.success(), "{page}: {line}: {}", text(&known.stderr));
     }

@@ -30,7 +30,7 @@ fn salt(bytes: &[u8]) -> Salt {
 fn group_hash(entry: &pb::LogEntry, group: Group) -> Option<Hash> {
     let (hashed, GroupHash(hash)) = match group {
         Group::Facts => match entry.facts.as_ref()? {
-            log_entry::Facts::FactsHash(told) => return Some(hash(told)),
+            log_entry::Facts::FactsHash(bytes) => return Some(hash(bytes)),
             log_entry::Facts::FactsValues(facts) => {
                 let pb::Facts { salt: own, timestamp, resource_type, resource_id, action, user_id, trace_id } = facts;
                 let timestamp = time(*timestamp);
@@ -40,7 +40,7 @@ fn group_hash(entry: &pb::LogEntry, group: Group) -> Option<Hash> {
             }
         },
         Group::Actor => match entry.actor.as_ref()? {
-            log_entry::Actor::ActorHash(told) => return Some(hash(told)),
+            log_entry::Actor::ActorHash(bytes) => return Some(hash(bytes)),
             log_entry::Actor::ActorValues(pb::Actor { salt: own, user_name, user_email, metadata }) => {
                 let metadata: &BTreeMap<_, _> = metadata;
                 let (user_name, user_email) = (user_name.as_deref(), user_email.as_deref());
@@ -48,7 +48,7 @@ fn group_hash(entry: &pb::LogEntry, group: Group) -> Option<Hash> {
             }
         },
         Group::Content => match entry.content.as_ref()? {
-            log_entry::Content::ContentHash(told) => return Some(hash(told)),
+            log_entry::Content::ContentHash(bytes) => return Some(hash(bytes)),
             log_entry::Content::ContentValues(pb::Content { salt: own, resource_name, changes }) => {
                 let json = |text: &Option<String>| JsonText::parse(text.as_deref().unwrap_or("null")).expect("JSON");
                 let change = |change: &pb::Change| Change {
@@ -104,13 +104,13 @@ on_every_database! {
             assert_eq!(some, entries[first - 1..first - 1 + count], "{limit} after {after}");
         }
         assert_eq!(log.entries(700, 0).await.expect("none"), []);
-        for (after, limit, told) in [
+        for (after, limit, expected) in [
             (-1, 0, "after_sequence: must be 0 to 700, got -1"),
             (701, 0, "after_sequence: must be 0 to 700, got 701"),
             (0, -1, "limit: must be 1 or more, or 0 for all, got -1"),
         ] {
             let status = log.entries(after, limit).await.expect_err("refused");
-            assert_eq!(refusal(&status), (Code::InvalidArgument, "INVALID_PARAMETER".to_owned(), told.to_owned()));
+            assert_eq!(refusal(&status), (Code::InvalidArgument, "INVALID_PARAMETER".to_owned(), expected.to_owned()));
         }
     }
 
@@ -189,12 +189,12 @@ on_every_database! {
             let is_whole = ![7, 256].contains(&before.sequence);
             assert_eq!(before == after, is_whole, "{}", before.sequence);
         }
-        let told = |entry: &pb::LogEntry| (
+        let hashed = |entry: &pb::LogEntry| (
             matches!(entry.facts, Some(log_entry::Facts::FactsHash(_))),
             matches!(entry.actor, Some(log_entry::Actor::ActorHash(_))),
             matches!(entry.content, Some(log_entry::Content::ContentHash(_))),
         );
-        assert_eq!([told(&after[6]), told(&after[255]), told(&after[7])], [(false, true, true), (false, false, true), (false, false, false)]);
+        assert_eq!([hashed(&after[6]), hashed(&after[255]), hashed(&after[7])], [(false, true, true), (false, false, true), (false, false, false)]);
         assert_eq!(log.bundle(0, 256).await.expect("a bundle"), bundle, "bundles hold leaves, which no erasure changes");
         for seq in [7, 256, 257] {
             log.check_inclusion(seq, 300).await;

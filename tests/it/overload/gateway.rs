@@ -27,8 +27,8 @@ fn slow_uploads_do_not_delay_the_first_requests_of_other_clients() {
                 .expect("sent");
             slow.push(stream);
         }
-        let told = surfaces.rest(&Ask::get("/v1/org_a/audit-logs", &key)).await;
-        assert_eq!(told.status, 200, "{}", told.text);
+        let answer = surfaces.rest(&Ask::get("/v1/org_a/audit-logs", &key)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
         assert!(slow.iter().all(super::is_open), "they are still sending");
     });
 }
@@ -55,8 +55,8 @@ fn unread_error_responses_hold_no_permit() {
             assert_eq!(answer.status(), 401);
             refused.push(answer);
         }
-        let told = surfaces.rest(&Ask::get("/v1/org_a/audit-logs", &key)).await;
-        assert_eq!(told.status, 200, "{}", told.text);
+        let answer = surfaces.rest(&Ask::get("/v1/org_a/audit-logs", &key)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
         drop((refused, client));
         connection.abort();
     });

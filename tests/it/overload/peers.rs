@@ -316,7 +316,7 @@ fn streams_without_a_key_are_limited_per_connection() {
         };
         assert_eq!((status.code(), watched.len()), (Code::ResourceExhausted, 16));
         counted(&service, "requests").await;
-        client.check(HealthCheckRequest::default()).await.expect("a check has a place");
+        client.check(HealthCheckRequest::default()).await.expect("a check is no stream");
         let channel = Channel::from_shared(service.url("")).expect("a URL").connect().await.expect("it connects");
         HealthClient::new(channel).watch(HealthCheckRequest::default()).await.expect("another connection has its own");
         is_served(&service, &key).await;
@@ -356,14 +356,14 @@ fn http2_settings_announce_the_limits() {
         assert_eq!(head[3], 4, "SETTINGS comes first");
         let mut settings = vec![0; usize::from(head[2])];
         stream.read_exact(&mut settings).await.expect("its payload");
-        let told: Vec<_> = settings
+        let announced: Vec<_> = settings
             .chunks(6)
             .map(|one| (one[1], u32::from_be_bytes(one[2..].try_into().expect("four bytes"))))
             .collect();
         // SETTINGS_MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE and MAX_HEADER_LIST_SIZE. Source: RFC
         // 9113, section 6.5.2.
         for setting in [(3, 512), (4, 1024 * 1024), (5, 16 * 1024), (6, 80 * 1024)] {
-            assert!(told.contains(&setting), "{setting:?}: {told:?}");
+            assert!(announced.contains(&setting), "{setting:?}: {announced:?}");
         }
     });
 }

@@ -51,7 +51,7 @@ fn message(stream: u32, message: &[u8]) -> Vec<Vec<u8>> {
     let prefixed = [&[0], &length[..], message].concat();
     let last = prefixed.len().div_ceil(LARGEST_FRAME) - 1;
     let pieces = prefixed.chunks(LARGEST_FRAME).enumerate();
-    pieces.map(|(place, piece)| frame(DATA, if place == last { END_STREAM } else { 0 }, stream, piece)).collect()
+    pieces.map(|(index, piece)| frame(DATA, if index == last { END_STREAM } else { 0 }, stream, piece)).collect()
 }
 
 struct Frame {
@@ -234,7 +234,7 @@ fn requests_that_are_read_together_are_each_answered() {
                     ended.insert(stream);
                 }
             }
-            assert!(!served.is_empty(), "there was a place for one");
+            assert!(!served.is_empty(), "one got the permit");
             // A response ends shortly before its permit is free.
             comes_to(&service, "auditlog_requests_in_flight", |requests| requests == 0.0).await;
         }

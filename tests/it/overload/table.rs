@@ -82,8 +82,8 @@ fn sources(directory: &Path) -> String {
 
 #[test]
 fn each_limit_of_the_table_has_a_test() {
-    let told: Vec<_> = rows().into_iter().map(|[limit, ..]| limit).collect();
-    assert_eq!(told, TESTED.map(|(limit, _)| limit));
+    let documented: Vec<_> = rows().into_iter().map(|[limit, ..]| limit).collect();
+    assert_eq!(documented, TESTED.map(|(limit, _)| limit));
     let tests = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it"));
     for ([.., reason], (limit, test)) in rows().into_iter().zip(TESTED) {
         let found = tests.split(&format!("fn {test}(")).nth(1);
@@ -100,19 +100,19 @@ fn each_limit_of_the_table_has_a_test() {
 fn each_option_of_the_table_has_its_default() {
     let (_, help, _) = ran(&["serve", "--help"], &[]);
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut told = BTreeSet::new();
+    let mut documented = BTreeSet::new();
     for [limit, default, option, ..] in rows().into_iter().filter(|[_, _, option, ..]| !option.is_empty()) {
         let text = help.split(&format!("{option} <")).nth(1).unwrap_or_else(|| panic!("{limit}: there is no {option}"));
-        let stands = text.split("[default: ").nth(1).and_then(|rest| rest.split(']').next()).expect("a default");
-        assert_eq!(stands, default.trim_end_matches(" MiB"), "{limit}");
-        told.insert(option);
+        let actual = text.split("[default: ").nth(1).and_then(|rest| rest.split(']').next()).expect("a default");
+        assert_eq!(actual, default.trim_end_matches(" MiB"), "{limit}");
+        documented.insert(option);
     }
     // The options that set a limit, by their names.
     let options = help.split_whitespace().filter(|word| word.starts_with("--"));
     let bounds =
         options.filter(|word| ["--max", "--queue", "--bodies", "--rate"].iter().any(|name| word.starts_with(name)));
     for option in bounds {
-        assert!(told.contains(option.trim_end_matches(&[',', '.', ';'][..])), "{option} is not in the table");
+        assert!(documented.contains(option.trim_end_matches(&[',', '.', ';'][..])), "{option} is not in the table");
     }
 }
 
@@ -122,6 +122,7 @@ fn each_reason_of_a_refusal_is_in_the_table() {
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/metrics/mod.rs")).expect("the source");
     let reasons = source.split("pub enum Refusal {").nth(1).expect("the reasons").split('}').next().expect("an end");
     let named = reasons.lines().map(str::trim).filter_map(|line| line.strip_suffix(','));
-    let told: BTreeSet<_> = rows().into_iter().map(|[.., reason]| reason).filter(|reason| !reason.is_empty()).collect();
-    assert_eq!(named.map(str::to_owned).collect::<BTreeSet<_>>(), told);
+    let documented: BTreeSet<_> =
+        rows().into_iter().map(|[.., reason]| reason).filter(|reason| !reason.is_empty()).collect();
+    assert_eq!(named.map(str::to_owned).collect::<BTreeSet<_>>(), documented);
 }

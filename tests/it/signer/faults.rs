@@ -81,7 +81,7 @@ on_every_database! {
         append(&ingest, "org", 0, 3).await;
         set_mode(&keys, 0o500);
         let service = serve_by_modes(database, &key_file);
-        let line = told(&service, "nothing can be signed");
+        let line = logged_line(&service, "nothing can be signed");
         assert!(line.contains("Permission denied"), "{line}");
         append(&ingest, "org", 3, 3).await;
         assert_eq!((health(&service.url(""), "").await, health(&service.url(""), PROOFS).await), (SERVING, NOT_SERVING));

@@ -113,7 +113,7 @@ on_every_database! {
 
         let store = yesterdays.store().await;
         let service = serve(&yesterdays, &key_file);
-        let line = told(&service, "it was signed with 10 entries and has 5");
+        let line = logged_line(&service, "it was signed with 10 entries and has 5");
         assert!(line.contains("acknowledge-rollback"), "{line}");
         assert_eq!((health(&service.url(""), "").await, health(&service.url(""), PROOFS).await), (SERVING, NOT_SERVING));
         // Longer than the signed size, with different entries.
@@ -123,7 +123,7 @@ on_every_database! {
             let written = http.post(service.url("/v1/org/audit-logs")).bearer_auth(&api_key).json(&body).send().await;
             assert_eq!(written.expect("an answer").status().as_u16(), 201);
         }
-        told(&service, "its first 10 entries are not those that were signed");
+        logged_line(&service, "its first 10 entries are not those that were signed");
         assert_eq!(signed(&store, "org").await.expect("the old one").size, 5);
 
         let (key_file, url) = (key_file.to_str().expect("UTF-8"), yesterdays.url.as_str());
@@ -135,9 +135,9 @@ on_every_database! {
         assert!(unsure.1.contains("in the database now: 13 entries"), "{unsure:?}");
         tokio::time::sleep(Duration::from_secs(4)).await;
         assert_eq!(health(&service.url(""), PROOFS).await, NOT_SERVING);
-        let (code, _, told) = acknowledge(&["--organization", "org", "--yes"]);
-        assert_eq!(code, Some(0), "{told}");
-        assert!(told.contains("a rollback is acknowledged"), "{told}");
+        let (code, _, stderr) = acknowledge(&["--organization", "org", "--yes"]);
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(stderr.contains("a rollback is acknowledged"), "{stderr}");
         signed_up_to(&store, "org", 13).await;
         until("it serves proofs", async || (health(&service.url(""), PROOFS).await == SERVING).then_some(())).await;
         assert!(acknowledge(&["--all", "--yes"]).2.contains("nothing to give up"));
@@ -239,7 +239,7 @@ on_every_database! {
         let service = serve(database, &key_file);
         let before = [signed_up_to(&store, "org_a", 5).await, signed_up_to(&store, "org_b", 5).await];
         std::fs::remove_file(&state).expect("it is lost");
-        let line = told(&service, "the file beside the key that remembers what was signed is not there");
+        let line = logged_line(&service, "the file beside the key that remembers what was signed is not there");
         assert!(line.contains("acknowledge-rollback --all") && line.contains("key.state"), "{line}");
         append(&ingest, "org_a", 5, 1).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -248,13 +248,13 @@ on_every_database! {
 
         let environment = [("AUDITLOG_SIGNING_KEY", key_file.to_str().expect("UTF-8")), ("AUDITLOG_LOG_NAME", LOG_NAME), ("AUDITLOG_DATABASE_URL", &database.url)];
         let acknowledge = |arguments: &[&str]| ran(&[&["signing-key", "acknowledge-rollback"], arguments].concat(), &environment);
-        let (code, _, told) = acknowledge(&["--organization", "org_a", "--yes"]);
-        assert!(code == Some(1) && told.contains("give --all"), "{told}");
+        let (code, _, stderr) = acknowledge(&["--organization", "org_a", "--yes"]);
+        assert!(code == Some(1) && stderr.contains("give --all"), "{stderr}");
         assert!(!state.exists());
-        let (code, shown, told) = acknowledge(&["--all", "--yes"]);
-        assert_eq!(code, Some(0), "{told}");
+        let (code, shown, stderr) = acknowledge(&["--all", "--yes"]);
+        assert_eq!(code, Some(0), "{stderr}");
         assert!(shown.contains(&format!("signed, according to the database: 5 entries, root {}", before[0].root)), "{shown}");
-        assert!(told.contains("the signed state in the database is accepted") && !told.contains("given up"), "{told}");
+        assert!(stderr.contains("the signed state in the database is accepted") && !stderr.contains("given up"), "{stderr}");
         let after = signed_up_to(&store, "org_a", 6).await;
         check_extends(&store, "org_a", &before[0]).await;
         assert_eq!((after.size, signed(&store, "org_b").await.as_ref()), (6, Some(&before[1])));
@@ -273,8 +273,8 @@ on_every_database! {
         task.says(false).await;
         assert_eq!(signed(&store, "org").await, Some(before));
         let environment = [("AUDITLOG_SIGNING_KEY", other.to_str().expect("UTF-8")), ("AUDITLOG_LOG_NAME", LOG_NAME), ("AUDITLOG_DATABASE_URL", &database.url)];
-        let (code, shown, told) = ran(&["signing-key", "acknowledge-rollback", "--all", "--yes"], &environment);
-        assert_eq!(code, Some(0), "{told}");
+        let (code, shown, stderr) = ran(&["signing-key", "acknowledge-rollback", "--all", "--yes"], &environment);
+        assert_eq!(code, Some(0), "{stderr}");
         assert!(shown.contains("none of the keys that it was signed with is in the key file"), "{shown}");
         // The log records the change itself.
         let checkpoint = signed_up_to(&store, "org", 4).await;

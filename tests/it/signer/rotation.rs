@@ -19,7 +19,7 @@ fn rotate(key_file: &Path, overlap: Duration) -> CheckpointKeys {
 async fn introduced(store: &Store, name: &str) -> Vec<(i64, KeyEndorsement)> {
     let entries = store.sealed(&organization(name), 0, i64::MAX, 10_000).await.expect("read");
     let rotations = entries.into_iter().filter(|one| one.entry.content.id.as_str().starts_with("auditlog:rotation:"));
-    let told = |HashedEntry { entry, .. }: HashedEntry| {
+    let endorsement = |HashedEntry { entry, .. }: HashedEntry| {
         let content = &entry.content;
         assert_eq!((entry.writer_key_id.as_str(), content.user_id.as_str()), ("-", "system"));
         assert_eq!(content.resource_id.as_str(), name);
@@ -31,7 +31,7 @@ async fn introduced(store: &Store, name: &str) -> Vec<(i64, KeyEndorsement)> {
         let key = VerifierKey::parse(&values[0]).expect("a key");
         (entry.seq, KeyEndorsement::new(key, values.get(1).cloned().unwrap_or_default()))
     };
-    rotations.map(told).collect()
+    rotations.map(endorsement).collect()
 }
 
 /// Their sequence numbers and keys.

@@ -278,18 +278,18 @@ on_every_database! {
         verified.assert_unsigned(&[], "300", "the entries 301 to 301, which may record what was erased, are not signed");
         verified.sign(301).await;
         let public = verified.public.text();
-        let (code, verdict, told) = verified.run(&["verify", "--public-key", &public, "--state", &state, "--verbose"]);
+        let (code, verdict, stderr) = verified.run(&["verify", "--public-key", &public, "--state", &state, "--verbose"]);
         assert!(code == Some(0) && verdict.ends_with("; 4 groups of values were properly erased\n"), "{verdict}");
         for (group, seq) in [("actor", 7), ("content", 7), ("actor", 260), ("content", 260)] {
-            assert!(told.contains(&format!("properly erased: {group} of entry {seq}, by entry 301\n")), "{told}");
+            assert!(stderr.contains(&format!("properly erased: {group} of entry {seq}, by entry 301\n")), "{stderr}");
         }
         // A proof without the erased groups is valid.
         let (code, proof, stderr) = verified.run(&["prove", &one, "--public-key", &public]);
         assert_eq!(code, Some(0), "{stderr}");
         let file = verified.file("proof");
         std::fs::write(&file, proof).expect("a file");
-        let (code, told, _) = ran(&["verify-proof", &file, "--public-key", &public], &[]);
-        assert!(code == Some(0) && told.ends_with("\nactor: not in the proof (redacted or erased)\ncontent: not in the proof (redacted or erased)\n"), "{told}");
+        let (code, stdout, _) = ran(&["verify-proof", &file, "--public-key", &public], &[]);
+        assert!(code == Some(0) && stdout.ends_with("\nactor: not in the proof (redacted or erased)\ncontent: not in the proof (redacted or erased)\n"), "{stdout}");
         keep(&verified, "kept").await;
         let wrong = literal(database, &[7; 32]);
         for (edit, verdict) in [
