@@ -49,7 +49,7 @@ fn catalogue(database: &Database, arguments: &[&str]) -> (Option<i32>, String, S
 }
 
 /// Repeats `ask` until an answer has `status`. Returns the time it took and the answer's text.
-async fn until(status: u16, ask: impl AsyncFn() -> reqwest::Response) -> (Duration, String) {
+async fn until_status(status: u16, ask: impl AsyncFn() -> reqwest::Response) -> (Duration, String) {
     let begun = Instant::now();
     loop {
         let answer = ask().await;
@@ -80,7 +80,7 @@ on_every_database! {
         let (code, stdout, stderr) = catalogue(database, &["add", "webhook", "--history", "webhooks"]);
         assert_eq!((code, stdout.as_str()), (Some(0), ""));
         assert_eq!(stderr, "Added resource type webhook. Services notice within 5 seconds.\n");
-        let (elapsed, empty) = until(200, history).await;
+        let (elapsed, empty) = until_status(200, history).await;
         assert!(elapsed < LATE && empty.contains("\"total\":0"), "{elapsed:?}");
         // Uses an id that is never written, so the type stays unused.
         let known = http.get(service.url("/v1/org_a/audit-logs?resourceType=webhook")).bearer_auth(&key).send().await.expect("an answer");
@@ -97,7 +97,7 @@ on_every_database! {
         assert!(body.contains("must be one of assistant, thread, vector_store, rule, mcp_configuration, user, organization, got"), "{body}");
         assert_eq!(catalogue(database, &["list"]).1, format!("{DEFAULTS}{ACTIONS}"));
         assert_eq!(catalogue(database, &["add", "webhook"]).0, Some(0));
-        let (elapsed, _) = until(201, async || write("log_1").await).await;
+        let (elapsed, _) = until_status(201, async || write("log_1").await).await;
         assert!(elapsed < LATE, "{elapsed:?}");
         assert_eq!(catalogue(database, &["list"]).1, format!("{DEFAULTS}resource_type\twebhook\t-\n{ACTIONS}"));
     }

@@ -60,8 +60,8 @@ async fn set(storm: &Storm<'_>, (level, position): LevelPosition, what: &str) {
     execute(storm.database, &format!("UPDATE running_counts SET {what} WHERE {place}")).await;
 }
 
-/// Waits until `running-counts status` says so.
-async fn until(database: &Database, expected: &str) {
+/// Waits until `running-counts status` prints `expected`.
+async fn until_status(database: &Database, expected: &str) {
     let begun = Instant::now();
     loop {
         let status = running_counts(database, &["status"]).1;
@@ -182,9 +182,9 @@ on_every_database! {
         let damage = format!("INSERT INTO key_totals ({columns}) VALUES ('first', 'o', {damaged}, 0, 0, 0)");
         execute(database, &damage).await;
         let service = Process::serve_with(&database.url, &["--listen", "127.0.0.1:0"]);
-        until(database, "first\t3000\t0\t3000\norg\t4000\t4000\t0\n").await;
+        until_status(database, "first\t3000\t0\t3000\norg\t4000\t4000\t0\n").await;
         execute(database, "DELETE FROM key_totals WHERE organization_id = 'first'").await;
-        until(database, "first\t3000\t3000\t0\norg\t4000\t4000\t0\n").await;
+        until_status(database, "first\t3000\t3000\t0\norg\t4000\t4000\t0\n").await;
         assert_eq!(service.terminate(), Some(0));
         let (code, stdout, error) = running_counts(database, &["rebuild"]);
         assert_eq!((code, stdout.as_str()), (Some(0), "7,000 entries counted\n"), "{error}");

@@ -163,7 +163,7 @@ on_every_database! {
         assert!(status == 400 && text.contains("auditLogs[0].erased: is only in responses; leave it out of a new entry"), "{text}");
     }
 
-    async fn no_log_of_the_service_tells_what_was_erased(database: &Database) {
+    async fn service_logs_never_show_erased_values(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
         write(&ingest, ORG, vec![person("log_1", "ada", (ResourceType(3), "rule_1"), "Zq_lovelace")]).await.expect("written");
