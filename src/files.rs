@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_whole_for_its_owner_alone_and_no_link_is_followed() {
+    fn files_are_replaced_atomically_with_owner_only_access_and_without_following_links() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = |name: &str| directory.path().join(name);
         let [target, link, file] = ["target", "link", "file"].map(path);

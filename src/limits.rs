@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_come_back_with_their_reservation() {
+    fn dropping_a_reservation_releases_its_bytes() {
         let budget = Budget::new(100);
         let request = budget.hold(0);
         assert!(request.try_grow(60) && !request.try_grow(41) && request.try_grow(40));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_budget_holds_bytes_of_the_whole() {
+    fn bytes_of_a_partial_budget_count_against_the_whole() {
         let whole = Budget::new(100);
         let (one, other) = (whole.part(80), whole.part(80));
         let held = one.try_hold(60).expect("room in both");

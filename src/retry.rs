@@ -69,7 +69,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn pauses_double_from_the_first_to_the_longest_and_end_with_their_count() {
+    fn pauses_double_up_to_the_limit_and_stop_after_the_maximum_count() {
         let mut backoff = Backoff::new(50 * MS, 150 * MS).at_most(4);
         assert_eq!(backoff.by_ref().collect::<Vec<_>>(), [50 * MS, 100 * MS, 150 * MS, 150 * MS]);
         assert_eq!((backoff.next(), backoff.taken()), (None, 4));
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_pauses_begins_with_the_first_failure() {
+    fn the_retry_time_limit_starts_at_the_first_failure() {
         let mut backoff = Backoff::new(MS, MS).within(40 * MS);
         std::thread::sleep(60 * MS);
         assert_eq!(backoff.next(), Some(MS), "what a first try took does not count");

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_survives_its_text() {
+    fn a_key_round_trips_through_its_text() {
         let key = PresentedKey::generate(&Random::seeded(7));
         let text = key.text();
         assert_eq!(text.len(), "al_".len() + ID + 1 + SECRET + CHECKSUM);

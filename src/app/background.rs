@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_that_fails_or_panics_is_logged_and_counted_and_goes_on_until_it_is_ended() {
+    async fn a_failing_or_panicking_job_is_logged_counted_and_retried() {
         let (metrics, log, (reports, mut heard)) = (Metrics::default(), Log::default(), mpsc::unbounded_channel());
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_from_the_period_to_the_limit_and_begin_anew_after_a_success() {
+    fn backoff_grows_from_the_period_to_the_limit_and_resets_after_a_success() {
         let pauses = |failures: &mut Failures| [(); 4].map(|()| failures.pause().as_millis());
         let mut failures = Failures::of(Duration::from_millis(700));
         assert_eq!(pauses(&mut failures), [700, 1_400, 2_800, 3_000]);

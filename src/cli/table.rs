@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_a_terminal_obeys_gets_through() {
+    fn terminal_control_characters_are_escaped() {
         assert_eq!(visible("a\u{1b}[2Jb\nc\u{202e}d\u{9b}é→"), "a\\u{1b}[2Jb\\nc\\u{202e}d\\u{9b}é→");
     }
 }

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_stored_by_type_and_action_without_their_zero_tail() {
+    fn counts_are_stored_by_type_and_action_without_trailing_zeros() {
         let mut counts = Counts::default();
         counts.add(kind(1, 2)).expect("room");
         assert_eq!(counts.bytes(), [vec![0; 8 * 4], vec![1, 0, 0, 0]].concat());
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_told_apart_by_their_text() {
+    fn count_keys_round_trip_through_their_text() {
         let id = |text: &str| Identifier::parse(text).expect("an id");
         let resource = CountKey::Resource(ResourceType(12), id("a:b"));
         for key in [CountKey::Organization, CountKey::User(id("o")), CountKey::User(id("r1:x")), resource] {

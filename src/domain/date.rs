@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_covers_what_it_was_written_to_cover() {
+    fn a_date_covers_the_range_of_its_precision() {
         for (text, span) in [
             ("2025-01-31", "2025-01-31T00:00:00Z to 2025-02-01T00:00:00Z"),
             ("2025-01-31T23:59:59Z", "2025-01-31T23:59:59Z to 2025-02-01T00:00:00Z"),
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_date_is_refused() {
+    fn an_invalid_date_is_refused() {
         for text in [
             "",
             "today",

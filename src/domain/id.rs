@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_the_service_are_refused_from_writers() {
+    fn writers_cannot_use_ids_reserved_for_the_service() {
         let refused = EntryId::from_writer("auditlog:erasure:1".to_owned());
         assert!(refused.is_err_and(|why| why.0.contains("auditlog:")));
     }

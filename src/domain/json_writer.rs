@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_make_json_whose_values_stay_as_they_were_written() {
+    fn raw_json_values_are_written_unchanged() {
         let mut text = Vec::new();
         write_array(&mut text, [None, Some("1E400"), Some(r#"{"b":1,"b":"\u0041"}"#)], |text, json| {
             let mut object = ObjectWriter::begin(text);

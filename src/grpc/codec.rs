@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_take_much_memory_is_not_decoded() {
+    fn messages_with_too_many_entries_or_changes_are_not_decoded() {
         assert_eq!(excess(&request(10_000, 0)), None);
         assert_eq!(excess(&request(10_001, 0)), Some(2));
         assert_eq!(excess(&request(2, 10_000)), None);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_left_to_prost() {
+    fn malformed_messages_are_left_to_prost() {
         let message = request(3, 3);
         for end in 0..message.len() {
             assert_eq!(excess(&message.slice(..end)), None);

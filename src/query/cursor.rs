@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_of_its_list_and_its_key() {
+    fn a_cursor_is_valid_only_for_its_list_and_key() {
         let organizations = ["org", "other"].map(|id| OrganizationId::parse(id).expect("an id"));
         let filters =
             [Filter::default(), Filter { user_ids: vec![Identifier::parse("u").expect("an id")], ..Filter::default() }];

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_spans_of_a_sparse_filter_hold_the_entries_that_come_first() {
+    fn the_ranges_of_a_sparse_filter_contain_its_newest_entries() {
         let mut random = StdRng::seed_from_u64(7);
         for _ in 0..3_000 {
             let mut entries: Vec<i64> =
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_of_what_lies_above_hold_everywhere() {
+    fn the_bounds_on_the_number_of_newer_entries_hold_at_every_position() {
         let mut random = StdRng::seed_from_u64(8);
         for _ in 0..3_000 {
             let entries: Vec<i64> = (0..20).map(|_| random.random_range(0..1_000)).collect();

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_is_that_of_this_program_and_no_library_says_more_than_warnings() {
+    fn a_level_applies_to_this_program_and_libraries_log_at_most_warnings() {
         for (text, level) in [("info", Level::INFO), ("debug", Level::DEBUG), ("TRACE", Level::TRACE)] {
             let filter = filter(text);
             assert!(filter.would_enable("auditlog::app", &level), "{text}");
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_level_and_no_pair_is_an_error() {
+    fn an_invalid_log_filter_is_an_error() {
         for text in ["verbose", "", "info,", "auditlog=loud", "=debug", "audit log=debug", "loud=quiet=x", "info;debug"]
         {
             let error = text.parse::<LogFilter>().expect_err(text).to_string();

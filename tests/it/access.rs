@@ -110,7 +110,7 @@ on_every_database! {
         assert_eq!((bad_name.status, bad_name.body["error"]["code"].as_str()), (400, Some("invalid_parameter")));
     }
 
-    async fn an_expired_key_says_when(database: &Database) {
+    async fn the_error_of_an_expired_key_names_the_expiry_time(database: &Database) {
         let store = database.store().await;
         let organization = OrganizationId::parse("org_a").expect("an id");
         store.create_organization(&organization, "00", Timestamp::MIN).await.expect("made");

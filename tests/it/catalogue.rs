@@ -49,7 +49,7 @@ fn catalogue(database: &Database, arguments: &[&str]) -> (Option<i32>, String, S
 }
 
 /// Repeats `ask` until an answer has `status`. Returns the time it took and the answer's text.
-async fn until(status: u16, ask: impl AsyncFn() -> reqwest::Response) -> (Duration, String) {
+async fn until_status(status: u16, ask: impl AsyncFn() -> reqwest::Response) -> (Duration, String) {
     let begun = Instant::now();
     loop {
         let answer = ask().await;
@@ -65,7 +65,7 @@ async fn until(status: u16, ask: impl AsyncFn() -> reqwest::Response) -> (Durati
 const LATE: Duration = Duration::from_millis(7_500);
 
 on_every_database! {
-    async fn a_type_is_taken_served_and_refused_within_seconds_of_its_change(database: &Database) {
+    async fn an_added_or_removed_type_takes_effect_within_seconds(database: &Database) {
         let key = create_key(&database.url, &["--organization", "org_a", "--scope", "read", "--scope", "write"]);
         let service = Process::serve(&database.url);
         let http = reqwest::Client::new();
@@ -80,7 +80,7 @@ on_every_database! {
         let (code, stdout, stderr) = catalogue(database, &["add", "webhook", "--history", "webhooks"]);
         assert_eq!((code, stdout.as_str()), (Some(0), ""));
         assert_eq!(stderr, "Added resource type webhook. Services notice within 5 seconds.\n");
-        let (elapsed, empty) = until(200, history).await;
+        let (elapsed, empty) = until_status(200, history).await;
         assert!(elapsed < LATE && empty.contains("\"total\":0"), "{elapsed:?}");
         // Uses an id that is never written, so the type stays unused.
         let known = http.get(service.url("/v1/org_a/audit-logs?resourceType=webhook")).bearer_auth(&key).send().await.expect("an answer");
@@ -89,20 +89,20 @@ on_every_database! {
         assert_eq!(removed, "Waiting 6 seconds until running services have noticed …\nRemoved resource type webhook.\n");
         let gone = history().await;
         assert_eq!(gone.status().as_u16(), 404, "all have noticed");
-        let told = gone.text().await.expect("text");
-        assert!(!told.contains("webhooks,"), "{told}");
+        let body = gone.text().await.expect("text");
+        assert!(!body.contains("webhooks,"), "{body}");
         let refused = write("log_1").await;
         assert_eq!(refused.status().as_u16(), 400);
-        let told = refused.text().await.expect("text");
-        assert!(told.contains("must be one of assistant, thread, vector_store, rule, mcp_configuration, user, organization, got"), "{told}");
+        let body = refused.text().await.expect("text");
+        assert!(body.contains("must be one of assistant, thread, vector_store, rule, mcp_configuration, user, organization, got"), "{body}");
         assert_eq!(catalogue(database, &["list"]).1, format!("{DEFAULTS}{ACTIONS}"));
         assert_eq!(catalogue(database, &["add", "webhook"]).0, Some(0));
-        let (elapsed, _) = until(201, async || write("log_1").await).await;
+        let (elapsed, _) = until_status(201, async || write("log_1").await).await;
         assert!(elapsed < LATE, "{elapsed:?}");
         assert_eq!(catalogue(database, &["list"]).1, format!("{DEFAULTS}resource_type\twebhook\t-\n{ACTIONS}"));
     }
 
-    async fn a_replica_that_knew_the_catalogue_before_names_the_new_type_at_once(database: &Database) {
+    async fn a_replica_with_a_cached_catalogue_shows_a_new_type_at_once(database: &Database) {
         let mut replicas = Vec::new();
         for _ in 0..5 {
             replicas.push(Service::start(database).await);
@@ -130,7 +130,7 @@ on_every_database! {
         assert_eq!(stream.message().await.expect("a message").expect("a piece").audit_logs[0].resource_type, "webhook");
     }
 
-    async fn a_used_type_stays_and_a_code_never_changes_its_meaning(database: &Database) {
+    async fn a_used_type_cannot_be_removed_and_codes_are_never_reused(database: &Database) {
         let service = Service::start(database).await;
         let key = service.key(None, &BOTH).await;
         for organization in ["org_a", "org_b"] {
@@ -145,12 +145,12 @@ on_every_database! {
         // Like a write that was in progress during the removal.
         execute(database, "UPDATE audit_logs SET resource_type = 7 WHERE organization_id = 'org_b'").await;
         assert_eq!(service.store.remove_resource_type(&name("webhook"), now()).await.expect("an answer"), Removal::Used("org_b".to_owned()));
-        let (code_of, _, told) = catalogue(database, &["remove", "webhook"]);
-        assert_eq!((code_of, told.as_str()), (Some(1), "error: webhook is in use: organization org_b has entries of it, and entries are never deleted\n"));
+        let (code_of, _, stderr) = catalogue(database, &["remove", "webhook"]);
+        assert_eq!((code_of, stderr.as_str()), (Some(1), "error: webhook is in use: organization org_b has entries of it, and entries are never deleted\n"));
         execute(database, "UPDATE audit_logs SET resource_type = 3 WHERE organization_id = 'org_b'").await;
         assert_eq!(service.store.remove_resource_type(&name("webhook"), now()).await.expect("an answer"), Removal::Removed(PathSegment::parse("webhooks").ok()));
-        let (code_of, _, told) = catalogue(database, &["remove", "webhook"]);
-        assert_eq!((code_of, told.as_str()), (Some(1), "error: the resource type must be one of assistant, thread, vector_store, rule, mcp_configuration, user, organization, gadget, got \"webhook\"\n"));
+        let (code_of, _, stderr) = catalogue(database, &["remove", "webhook"]);
+        assert_eq!((code_of, stderr.as_str()), (Some(1), "error: the resource type must be one of assistant, thread, vector_store, rule, mcp_configuration, user, organization, gadget, got \"webhook\"\n"));
         execute(database, "UPDATE audit_logs SET resource_type = 7 WHERE organization_id = 'org_b'").await;
         let fresh = Service::start(database).await;
         let path = "/v1/org_b/audit-logs/log_1";
@@ -167,9 +167,9 @@ on_every_database! {
         assert_eq!(Service::start(database).await.get(path, &key).await.body["resourceType"], "webhook");
     }
 
-    async fn a_history_path_is_one_types_and_stays_so(database: &Database) {
+    async fn a_history_path_belongs_to_one_type_and_never_changes(database: &Database) {
         let _ = database.store().await;
-        for (arguments, exit, told) in [
+        for (arguments, exit, expected) in [
             (&["add", "webhook"][..], 0, "Added resource type webhook."),
             (&["add", "webhook"], 0, "Resource type webhook already exists."),
             (&["add", "webhook", "--history", "rules"], 1, "error: the history path belongs to rule; choose another --history"),
@@ -189,7 +189,7 @@ on_every_database! {
         ] {
             let (code, stdout, stderr) = catalogue(database, arguments);
             assert_eq!((code, stdout.as_str()), (Some(exit), ""), "{arguments:?}: {stderr}");
-            assert!(stderr.contains(told), "{arguments:?}: {stderr}");
+            assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
         }
         let listed = DEFAULTS.replace("user\t-", "user\tusers");
         assert_eq!(catalogue(database, &["list"]).1, format!("{listed}resource_type\twebhook\twebhooks\n{ACTIONS}"));
@@ -198,7 +198,7 @@ on_every_database! {
         assert_eq!(catalogue(database, &["add", &long[1..]]).0, Some(0));
     }
 
-    async fn types_that_are_added_at_once_get_codes_of_their_own_and_there_is_an_end(database: &Database) {
+    async fn types_added_concurrently_get_unique_codes_up_to_the_limit(database: &Database) {
         let store = database.store().await;
         let adding = (0..8).map(|task| {
             // With its own connections, like another process.
@@ -223,8 +223,8 @@ on_every_database! {
         }
         assert_eq!(store.remove_resource_type(&name("more_200"), Clock::system().now()).await.expect("an answer"), Removal::Removed(None));
         assert_eq!(add(&store, "too_many", None).await, Addition::Full(256));
-        let (code, _, told) = catalogue(database, &["add", "too_many"]);
-        assert_eq!((code, told.as_str()), (Some(1), "error: 256 resource types are the maximum, and removed ones count\n"));
+        let (code, _, stderr) = catalogue(database, &["add", "too_many"]);
+        assert_eq!((code, stderr.as_str()), (Some(1), "error: 256 resource types are the maximum, and removed ones count\n"));
         assert_eq!(add(&store, "more_200", None).await, Addition::Added, "it has its place");
         assert_eq!(codes().await.into_iter().collect::<BTreeSet<_>>().len(), 256);
     }
@@ -252,9 +252,9 @@ on_every_database! {
         }
         assert_eq!(write(of_type("log_1", "webhook")).await, 201, "it has not noticed");
         let [webhook, gadget] = removing.map(|command| command.wait_with_output().expect("it ends"));
-        let told = text(&webhook.stderr);
-        assert_eq!(webhook.status.code(), Some(1), "{told}");
-        assert!(told.contains("it was used during the removal, and stays: webhook is in use: organization org_a"), "{told}");
+        let stderr = text(&webhook.stderr);
+        assert_eq!(webhook.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("it was used during the removal, and stays: webhook is in use: organization org_a"), "{stderr}");
         assert_eq!(gadget.status.code(), Some(0), "{}", text(&gadget.stderr));
         let listed = catalogue(database, &["list"]).1;
         assert!(listed.contains("webhook\twebhooks") && !listed.contains("gadget"), "{listed}");

@@ -20,7 +20,7 @@ fn write(directory: &Path, name: &str, content: &str) -> String {
 
 #[test]
 fn wrong_usage_exits_2_and_says_what_is_allowed() {
-    for (arguments, told) in [
+    for (arguments, expected) in [
         (&["serv"][..], "a similar subcommand exists: 'serve'"),
         (&["serve", "--rest", "maybe"], "[possible values: on, off]"),
         (&["serve", "--queue-entries", "1"], "1 is not in 1000.."),
@@ -72,7 +72,7 @@ fn wrong_usage_exits_2_and_says_what_is_allowed() {
     ] {
         let (code, _, stderr) = ran(arguments, &[]);
         assert_eq!(code, Some(2), "{arguments:?}: {stderr}");
-        assert!(stderr.contains(told), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
     }
 }
 
@@ -101,8 +101,8 @@ fn wrong_usage_shows_no_password_and_no_key() {
     }
     let (code, _, stderr) = ran(&["migrate"], &[("AUDITLOG_DATABASE_URL", "postgrs://u:hunter2@host/db")]);
     assert_eq!(code, Some(2));
-    let told = "invalid value '(hidden)' for '--database-url <URL>': must start with sqlite:// or postgres://, got \"postgrs\"";
-    assert!(stderr.contains(told), "{stderr}");
+    let expected = "invalid value '(hidden)' for '--database-url <URL>': must start with sqlite:// or postgres://, got \"postgrs\"";
+    assert!(stderr.contains(expected), "{stderr}");
     let environment =
         [("AUDITLOG_ENDPOINT", endpoint), ("AUDITLOG_UPSTREAM", endpoint), ("AUDITLOG_DATABASE_URL", database)];
     for command in ["list", "health", "gateway", "serve"] {
@@ -129,7 +129,7 @@ fn failures_exit_1_and_name_their_cause() {
     let gone = "postgres://nobody:hunter2@127.0.0.1:1/none";
     let kept = directory();
     let not_a_database = format!("sqlite://{}", write(kept.path(), "text", "this is no database file, just text"));
-    for (arguments, url, told) in [
+    for (arguments, url, expected) in [
         (&["migrate"][..], gone, "cannot connect to PostgreSQL"),
         (&["keys", "list"], "sqlite:///nowhere/not-there.db", "cannot open sqlite:///nowhere/not-there.db"),
         (&["migrate"], "postgres://u:pass/hunter2@host/db", "the database URL cannot be read"),
@@ -143,7 +143,7 @@ fn failures_exit_1_and_name_their_cause() {
     ] {
         let (code, stdout, stderr) = ran(arguments, &[("AUDITLOG_DATABASE_URL", url)]);
         assert_eq!((code, stdout.as_str()), (Some(1), ""), "{url}: {stderr}");
-        assert!(stderr.contains(told), "{url}: {stderr}");
+        assert!(stderr.contains(expected), "{url}: {stderr}");
         assert!(!stderr.contains("hunter2"), "{stderr}");
     }
     let (code, _, stderr) = ran(&["import", "/nowhere.ndjson"], &[("AUDITLOG_API_KEY", "x")]);
@@ -196,7 +196,7 @@ fn a_misspelt_option_in_the_file_is_refused() {
 }
 
 #[test]
-fn an_origin_is_what_a_browser_sends() {
+fn an_invalid_cors_origin_is_refused() {
     for origin in
         ["https://a.example/", "a.example", "https://", "https://a.example/path", "ftp://a.example", "", "null"]
     {
@@ -205,8 +205,8 @@ fn an_origin_is_what_a_browser_sends() {
         let serve = ["serve", "--database-url", "sqlite:///nowhere/at/all.db"];
         let (code, _, stderr) = ran(&[&serve[..], &elsewhere].concat(), &[]);
         assert_eq!(code, Some(2), "{origin}");
-        let told = format!("must be * or an origin such as https://viewer.example.com, got {origin:?}");
-        assert!(stderr.contains(&told), "{origin}: {stderr}");
+        let expected = format!("must be * or an origin such as https://viewer.example.com, got {origin:?}");
+        assert!(stderr.contains(&expected), "{origin}: {stderr}");
         let gateway = ["gateway", "--upstream", "http://127.0.0.1:1", "--listen", "nowhere.invalid:1"];
         let from_environment = ran(&gateway, &[("AUDITLOG_CORS_ORIGIN", origin)]);
         assert!(origin.is_empty() || from_environment.0 == Some(2), "{origin}: {from_environment:?}");
@@ -277,7 +277,7 @@ on_every_database! {
 }
 
 #[test]
-fn a_key_of_the_file_is_the_variables_name() {
+fn config_file_keys_match_the_environment_variables() {
     let mut variables = std::collections::BTreeSet::new();
     for command in ["serve", "gateway", "demo", "list", "export", "import", "health", "migrate"] {
         let (_, help, _) = ran(&[command, "--help"], &[]);
@@ -286,8 +286,8 @@ fn a_key_of_the_file_is_the_variables_name() {
     }
     let directory = directory();
     let config = write(directory.path(), "auditlog.toml", "nothing = 1\n");
-    let (_, _, told) = ran(&["migrate", "--config", &config], &[]);
-    let allowed = told.split("allowed: ").nth(1).expect("a list").trim();
+    let (_, _, stderr) = ran(&["migrate", "--config", &config], &[]);
+    let allowed = stderr.split("allowed: ").nth(1).expect("a list").trim();
     let allowed: Vec<_> = allowed.split(';').next().expect("names").split(", ").collect();
     assert!(variables.len() > 15);
     for variable in &variables {
@@ -296,7 +296,7 @@ fn a_key_of_the_file_is_the_variables_name() {
 }
 
 #[test]
-fn what_file_and_environment_say_of_an_option_is_no_argument_of_another_command() {
+fn options_from_file_and_environment_do_not_fill_arguments_of_other_commands() {
     let directory = directory();
     let config = write(directory.path(), "auditlog.toml", "organization = \"org_file\"\n");
     let url = format!("sqlite://{}", directory.path().join("test.db").display());
@@ -319,7 +319,7 @@ fn what_file_and_environment_say_of_an_option_is_no_argument_of_another_command(
 }
 
 #[test]
-fn an_address_has_a_port() {
+fn a_listen_address_without_a_valid_port_is_refused() {
     for address in ["7331", "localhost", ":80", "localhost:", "localhost:99999"] {
         for command in [&["serve"][..], &["gateway", "--upstream", "http://127.0.0.1:1"], &["demo"]] {
             let (code, _, stderr) = ran(&[command, &["--listen", address]].concat(), &[]);
@@ -330,7 +330,7 @@ fn an_address_has_a_port() {
 }
 
 #[test]
-fn nothing_stops_because_nobody_hears_it() {
+fn commands_and_servers_go_on_when_standard_error_cannot_be_written() {
     let directory = directory();
     let url = format!("sqlite://{}", directory.path().join("test.db").display());
     let full = || fs::OpenOptions::new().write(true).open("/dev/full").expect("it is there");

@@ -78,15 +78,15 @@ fn path(random: &mut StdRng) -> String {
 
 /// Compares the surfaces. Returns the code and the cursor of the next page.
 async fn compare(surfaces: &Surfaces, path: &str, key: &str) -> (String, Option<String>) {
-    let told = surfaces.rest(&Ask::get(path, key)).await;
+    let answer = surfaces.rest(&Ask::get(path, key)).await;
     match surfaces.grpc(path, key).await {
-        Some(Ok(page)) => assert_eq!((told.status, &told.text), (200, &page), "{path}"),
-        Some(Err(code)) => assert_eq!(told.code(), code, "{path}: {}", told.text),
+        Some(Ok(page)) => assert_eq!((answer.status, &answer.text), (200, &page), "{path}"),
+        Some(Err(code)) => assert_eq!(answer.code(), code, "{path}: {}", answer.text),
         // If gRPC cannot express the request, REST must refuse it.
-        None => assert!((400..=404).contains(&told.status), "{path}: {}", told.text),
+        None => assert!((400..=404).contains(&answer.status), "{path}: {}", answer.text),
     }
-    let cursor = told.body()["pagination"]["nextCursor"].as_str().map(str::to_owned);
-    (told.code(), cursor)
+    let cursor = answer.body()["pagination"]["nextCursor"].as_str().map(str::to_owned);
+    (answer.code(), cursor)
 }
 
 fn reads(backend: Backend) {
@@ -174,16 +174,16 @@ on_every_database! {
             let body = serde_json::to_vec(&json!({"auditLogs": entries})).expect("JSON");
             // The first call writes and the others replay, so `replayed` may differ.
             let grpc = surfaces.grpc_write("org_w", key, &body).await.expect("a request");
-            let told = surfaces.rest(&Ask::post("/v1/org_w/audit-logs", key, body)).await;
-            *codes.entry(told.code()).or_default() += 1;
+            let answer = surfaces.rest(&Ask::post("/v1/org_w/audit-logs", key, body)).await;
+            *codes.entry(answer.code()).or_default() += 1;
             match grpc {
                 Ok(mut written) => {
                     for one in written["auditLogs"].as_array_mut().expect("entries") {
                         one["replayed"] = json!(true);
                     }
-                    assert_eq!((told.status, told.body()), (201, written));
+                    assert_eq!((answer.status, answer.body()), (201, written));
                 }
-                Err(status) => assert_eq!(told.code(), code(status), "{}", told.text),
+                Err(status) => assert_eq!(answer.code(), code(status), "{}", answer.text),
             }
         }
         say(&format!("{:?}: the surfaces agree; codes {codes:?}", database.backend));

@@ -14,7 +14,7 @@ async fn sent(request: reqwest::RequestBuilder) -> Response {
 }
 
 on_every_database! {
-    async fn pages_of_named_origins_may_call_and_no_others(database: &Database) {
+    async fn only_configured_origins_may_call(database: &Database) {
         let origin = "https://viewer.example.com";
         let arguments = ["--listen", "127.0.0.1:0", "--cors-origin", origin, "--cors-origin", "http://localhost:3000"];
         let named = Process::serve_with(&database.url, &arguments);
@@ -40,14 +40,14 @@ on_every_database! {
                 (&gateway, "http://localhost:3000", None),
             ] {
                 let answer = preflight(process, origin).await;
-                let told = cors(&answer);
+                let headers = cors(&answer);
                 let expected = allowed.map(|allowed| format!("access-control-allow-origin: {allowed}"));
-                assert_eq!(told.iter().find(|line| line.starts_with("access-control-allow-origin")), expected.as_ref(), "{path} {origin}");
+                assert_eq!(headers.iter().find(|line| line.starts_with("access-control-allow-origin")), expected.as_ref(), "{path} {origin}");
                 if expected.is_some() {
                     assert!(answer.status().is_success());
-                    let told = told.join("\n");
+                    let headers = headers.join("\n");
                     for part in ["authorization", "content-type", "x-organization-id", "x-grpc-web", "allow-methods: GET,POST"] {
-                        assert!(told.contains(part), "{part} in {told}");
+                        assert!(headers.contains(part), "{part} in {headers}");
                     }
                 }
             }
@@ -60,8 +60,8 @@ on_every_database! {
         for request in [web(&named), http.get(named.url(LIST))] {
             let answer = sent(request.header("origin", origin).bearer_auth(&key)).await;
             assert_eq!(answer.status().as_u16(), 200);
-            let told = cors(&answer).join("\n");
-            assert!(told.contains(&format!("allow-origin: {origin}")) && told.contains("grpc-status") && told.contains("retry-after"), "{told}");
+            let headers = cors(&answer).join("\n");
+            assert!(headers.contains(&format!("allow-origin: {origin}")) && headers.contains("grpc-status") && headers.contains("retry-after"), "{headers}");
             assert!(!answer.bytes().await.expect("a body").is_empty());
         }
         let trailer = sent(web(&named).bearer_auth(&key)).await.bytes().await.expect("a body");

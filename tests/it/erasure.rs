@@ -72,7 +72,7 @@ pub async fn four(ingest: &Ingest) -> Vec<NewEntry> {
 }
 
 on_every_database! {
-    async fn what_is_erased_is_gone_and_the_log_is_what_it_was(database: &Database) {
+    async fn an_erasure_removes_values_and_changes_no_leaf(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
         let sent = four(&ingest).await;
@@ -124,7 +124,7 @@ on_every_database! {
         assert_eq!(row.expect("an answer").expect("a row").try_get_by_index::<i64>(0).expect("a count"), 2, "by that entry");
     }
 
-    async fn a_user_is_forgotten_where_they_acted_and_where_they_are_the_resource(database: &Database) {
+    async fn a_user_is_erased_as_actor_and_as_resource(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
         four(&ingest).await;
@@ -143,7 +143,7 @@ on_every_database! {
         assert_eq!(check_log(&store, ORG).await, 6);
     }
 
-    async fn much_is_erased_in_many_transactions_with_a_record_each(database: &Database) {
+    async fn a_large_erasure_takes_many_transactions_with_a_record_each(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
         for first in (0..7_000).step_by(500) {
@@ -169,7 +169,7 @@ on_every_database! {
         check_counts(&store).await;
     }
 
-    async fn whatever_is_written_and_erased_at_once_the_log_holds(database: &Database) {
+    async fn the_log_stays_consistent_under_concurrent_writes_and_erasures(database: &Database) {
         let store = database.store().await;
         let other = database.store().await;
         let ingests = [start(&store, Clock::system()), start(&other, Clock::system())];
@@ -221,7 +221,7 @@ on_every_database! {
         check_log(&store, ORG).await;
     }
 
-    async fn an_entry_that_was_changed_in_the_database_is_not_erased_and_all_others_are(database: &Database) {
+    async fn a_tampered_entry_is_not_erased_and_all_others_are(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
         four(&ingest).await;
@@ -240,7 +240,7 @@ on_every_database! {
         assert_eq!(store.head(&organization(ORG)).await.expect("read"), Some(6), "nothing more is recorded");
     }
 
-    async fn an_entry_that_cannot_be_read_keeps_no_user_from_being_forgotten(database: &Database) {
+    async fn an_unreadable_entry_does_not_stop_the_erasure_of_others(database: &Database) {
         for (number, edit) in ["changes = 'x'", "salts = ''", "leaf_hash = ''", "resource_type = 999, action = 999"].into_iter().enumerate() {
             let Some(database) = Database::fresh(database.backend).await else { return };
             let store = database.store().await;
@@ -250,8 +250,8 @@ on_every_database! {
             for _ in 0..2 {
                 let refused = eraser.erase(erasure(of_user("ada"), both())).await.expect_err("one is refused");
                 let Error::Tampered(violations) = refused else { panic!("{edit}: {}", refused.with_causes()) };
-                let told = if number < 3 { "entry number 1 cannot be read" } else { "entry log_1 (number 1) is not what its leaf says" };
-                assert!(violations.iter().all(|one| one.description.starts_with(told)), "{violations:?}");
+                let expected = if number < 3 { "entry number 1 cannot be read" } else { "entry log_1 (number 1) is not what its leaf says" };
+                assert!(violations.iter().all(|one| one.description.starts_with(expected)), "{violations:?}");
             }
             let connection = Connections::connect(&database.url).await.expect("the database opens");
             let asked = "SELECT sum(erased) FROM audit_logs WHERE id IN ('log_2', 'log_3')";
@@ -275,7 +275,7 @@ pub fn ids(ids: &[&str]) -> Asked {
 }
 
 on_every_database! {
-    async fn readers_are_told_what_is_erased_on_every_surface(database: &Database) {
+    async fn every_surface_shows_which_groups_are_erased(database: &Database) {
         let service = Service::start(database).await;
         let ingest = start(&service.store, Clock::system());
         four(&ingest).await;
@@ -285,8 +285,8 @@ on_every_database! {
         assert_eq!(dry.into_inner(), EraseAuditLogsResponse { entries: 2, groups: 4, ..Default::default() });
         let purged = database.backend == Backend::Sqlite;
         let asked = request(Asked::UserId("ada".to_owned()), false);
-        let told = erasures.erase_audit_logs(with_key(asked.clone(), &key)).await.expect("an answer").into_inner();
-        assert_eq!(told, EraseAuditLogsResponse { entries: 3, groups: 4, sequences: vec![5, 6], complete: true, purged });
+        let response = erasures.erase_audit_logs(with_key(asked.clone(), &key)).await.expect("an answer").into_inner();
+        assert_eq!(response, EraseAuditLogsResponse { entries: 3, groups: 4, sequences: vec![5, 6], complete: true, purged });
         let again = erasures.erase_audit_logs(with_key(asked, &key)).await.expect("an answer").into_inner();
         assert_eq!(again, EraseAuditLogsResponse { complete: true, purged, ..Default::default() });
         let shown = |entry: &Value| {

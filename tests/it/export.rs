@@ -66,22 +66,22 @@ fn export_and_compare(service: &Process, key: &str, skipped: usize) -> (u64, Str
 
 on_every_database! {
     /// The trail was imported, so this compares the complete round trip.
-    async fn the_trail_comes_out_as_it_went_in_and_its_length_costs_no_memory(database: &Database) {
+    async fn an_export_equals_the_import_and_takes_constant_memory(database: &Database) {
         let Some(trail) = trail::database(database.backend).await else { return };
         let (service, key) = (Process::serve(&trail.url), reader(trail));
         let of_service = || high_water(service.child.id()).expect("it runs");
         let (client_before, _) = export_and_compare(&service, &key, ENTRIES - 8_000);
         let service_before = of_service();
-        let (client, told) = export_and_compare(&service, &key, 0);
+        let (client, summary) = export_and_compare(&service, &key, 0);
         say(&format!(
             "{:?}: export of the trail, {}; VmHWM at 8,000 and {ENTRIES} entries: client {client_before} and {client} KiB, \
              service {service_before} and {} KiB",
-            database.backend, told.trim_end(), of_service()
+            database.backend, summary.trim_end(), of_service()
         ));
         for (before, after) in [(client_before, client), (service_before, of_service())] {
             assert!(after < MEMORY && after < before + GROWTH, "{before} KiB grew to {after} KiB");
         }
-        assert!(told.starts_with("80,403 entries in "), "{told}");
+        assert!(summary.starts_with("80,403 entries in "), "{summary}");
     }
 
     async fn a_killed_export_goes_on_after_its_last_whole_line(database: &Database) {
@@ -140,7 +140,7 @@ on_every_database! {
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 
-    async fn an_export_that_broke_off_ends_where_it_would_have(database: &Database) {
+    async fn an_interrupted_export_ends_at_the_head_from_its_start(database: &Database) {
         let key = create_key(&database.url, &["--organization", ORGANIZATION, "--scope", "read", "--scope", "write"]);
         // Uses the longest lines of the trail, so that the data exceeds the buffers of a connection.
         let mut long: Vec<_> = lines().iter().collect();
@@ -167,7 +167,7 @@ on_every_database! {
         assert!(text(&written).lines().eq(long[..2_000].iter().map(|line| line.as_str())), "the first 2,000, and no more");
     }
 
-    async fn an_export_that_cannot_go_on_tells_how_to(database: &Database) {
+    async fn a_failed_export_says_how_to_continue(database: &Database) {
         let Some(trail) = trail::database(database.backend).await else { return };
         let key = reader(trail);
         let service = Process::serve(&trail.url);
@@ -184,9 +184,9 @@ on_every_database! {
         let output = child.wait_with_output().expect("it ends");
         let written = text(&written);
         let last = id(written.lines().last().expect("a line"));
-        let told = format!("The API key was revoked; {} entries were written; continue with --after {last}", written.lines().count());
+        let expected = format!("The API key was revoked; {} entries were written; continue with --after {last}", written.lines().count());
         assert_eq!(output.status.code(), Some(1));
-        assert!(text(&output.stderr).contains(&told), "{told:?} in {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(&expected), "{expected:?} in {}", text(&output.stderr));
     }
 
     async fn its_filters_are_those_of_a_list(database: &Database) {

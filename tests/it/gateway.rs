@@ -94,7 +94,7 @@ on_every_database! {
         }
     }
 
-    async fn a_service_that_is_away_is_waited_for_and_comes_back(database: &Database) {
+    async fn an_unreachable_service_gives_503_until_it_is_back(database: &Database) {
         let key = create_key(&database.url, &["--organization", "org_a", "--scope", "read", "--scope", "write"]);
         let service = Process::serve(&database.url);
         let address = service.address.clone();
@@ -129,7 +129,7 @@ on_every_database! {
 const LATE: &str = "The request took longer than it may; what it writes may still be written, and its ids tell";
 
 #[test]
-fn who_asks_and_until_when_is_sent_on() {
+fn credentials_trace_context_and_deadline_are_forwarded() {
     run(async {
         let (upstream, url) = Upstream::start([]).await;
         let (gateway, http) = gateway(&url);
@@ -189,14 +189,14 @@ fn entries_have_ids_before_they_are_first_sent() {
         assert!(first != last && mine == "log_mine");
         assert!([first, last].iter().all(|id| id.starts_with("log_") && id.len() == 30), "{seen:?}");
         let answer: Value = answer.json().await.expect("JSON");
-        let told: Vec<_> =
+        let returned: Vec<_> =
             answer["auditLogs"].as_array().expect("a list").iter().map(|one| one["id"].clone()).collect();
-        assert_eq!(told, seen[0].iter().map(|id| json!(id)).collect::<Vec<_>>());
+        assert_eq!(returned, seen[0].iter().map(|id| json!(id)).collect::<Vec<_>>());
     });
 }
 
 #[test]
-fn what_the_service_says_itself_is_not_tried_again() {
+fn errors_of_the_service_itself_are_not_retried() {
     run(async {
         let mut details = ErrorDetails::new();
         details.set_error_info("STORAGE_UNAVAILABLE", "auditlog", std::collections::HashMap::new());
@@ -219,7 +219,7 @@ fn what_the_service_says_itself_is_not_tried_again() {
 }
 
 #[test]
-fn a_service_that_hangs_is_late_and_not_away() {
+fn a_service_that_hangs_gives_a_timeout_error() {
     run(async {
         // Connections are accepted, but nothing is answered.
         let hangs = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -259,7 +259,7 @@ fn it_drains_on_sigterm() {
 }
 
 #[test]
-fn keys_that_would_travel_in_the_clear_are_warned_of() {
+fn plain_http_to_another_host_logs_a_warning() {
     for (upstream, warns) in [
         ("http://auditlog.invalid:8080", true),
         ("http://192.0.2.1:8080", true),
@@ -276,7 +276,7 @@ fn keys_that_would_travel_in_the_clear_are_warned_of() {
 }
 
 #[test]
-fn of_grpc_it_speaks_health_and_reflection_alone() {
+fn a_gateway_serves_only_health_and_reflection_over_grpc() {
     run(async {
         let database = Database::fresh(Backend::Sqlite).await.expect("SQLite is there");
         let (service, key) =
@@ -297,7 +297,7 @@ fn of_grpc_it_speaks_health_and_reflection_alone() {
 }
 
 #[test]
-fn the_health_of_the_service_behind_is_watched_and_listed_until_the_gateway_drains() {
+fn upstream_health_is_watched_and_listed_until_the_gateway_drains() {
     run(async {
         let database = Database::fresh(Backend::Sqlite).await.expect("SQLite is there");
         let service = Process::serve(&database.url);
@@ -325,7 +325,7 @@ fn the_health_of_the_service_behind_is_watched_and_listed_until_the_gateway_drai
 }
 
 #[test]
-fn reflection_of_the_gateway_shows_what_it_speaks() {
+fn gateway_reflection_lists_its_services() {
     run(async {
         let gateway = Process::gateway("http://127.0.0.1:9", &[]);
         let channel = tonic::transport::Endpoint::from_shared(gateway.url("")).expect("a URL").connect_lazy();

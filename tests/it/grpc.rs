@@ -129,7 +129,7 @@ on_every_database! {
         assert_eq!(shown(&status).2, ["audit_logs[0].changes"]);
     }
 
-    async fn what_tonic_refuses_by_itself_has_our_codes(database: &Database) {
+    async fn errors_raised_by_tonic_have_our_codes(database: &Database) {
         let service = Service::start(database).await;
         let key = service.key(Some("org_a"), &BOTH).await;
         let mut client = service.grpc().await;
@@ -213,7 +213,7 @@ on_every_database! {
         }
     }
 
-    async fn health_turns_before_a_drain_that_has_a_limit(database: &Database) {
+    async fn health_is_not_serving_while_a_drain_waits_for_open_requests(database: &Database) {
         let brief = Options { serving: Serving { drain_limit: Duration::from_secs(20), ..serving() }, ..options() };
         let service = Service::start_with(database, Clock::system(), brief).await;
         let key = service.key(Some("org_a"), &BOTH).await;
@@ -248,7 +248,7 @@ on_every_database! {
         blocker.roll_back().await.expect("the lock is given back");
     }
 
-    async fn readiness_turns_while_connections_are_still_taken(database: &Database) {
+    async fn readiness_fails_while_connections_are_still_accepted(database: &Database) {
         let slow = Options { serving: Serving { drain_delay: Duration::from_secs(3), ..serving() }, ..options() };
         let service = Service::start_with(database, Clock::system(), slow).await;
         let (http, ready) = (service.http.clone(), service.url("/readyz"));

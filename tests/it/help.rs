@@ -56,17 +56,17 @@ fn every_command_has_examples() {
 }
 
 #[test]
-fn servers_and_connections_alone_are_configured_by_the_environment() {
+fn only_server_and_connection_options_have_environment_variables() {
     let mut with_variable = BTreeSet::new();
     for words in leaves() {
         let help = help(&words);
         let options: Vec<_> = help.split("\n      --").skip(1).collect();
         assert!(!options.is_empty(), "{help}");
         for option in options {
-            let told = option.split_whitespace().collect::<Vec<_>>().join(" ");
-            let name = told.split(' ').next().expect("a name");
-            assert_eq!(told.contains("[env: AUDITLOG_"), has_variable(&words[0], name), "{words:?} --{told}");
-            if CONNECTION.contains(&name) && told.contains("[env: AUDITLOG_") {
+            let described = option.split_whitespace().collect::<Vec<_>>().join(" ");
+            let name = described.split(' ').next().expect("a name");
+            assert_eq!(described.contains("[env: AUDITLOG_"), has_variable(&words[0], name), "{words:?} --{described}");
+            if CONNECTION.contains(&name) && described.contains("[env: AUDITLOG_") {
                 with_variable.insert(name.to_owned());
             }
         }
@@ -98,7 +98,7 @@ fn shells_complete_commands_and_options() {
 }
 
 on_every_database! {
-    async fn health_is_told_by_the_exit_code(database: &Database) {
+    async fn the_health_command_reports_by_its_exit_code(database: &Database) {
         let service = Process::serve_with(&database.url, &["--listen", "127.0.0.1:0", "--drain-delay", "5s"]);
         let endpoint = service.url("");
         let health = || ran(&["health"], &[("AUDITLOG_ENDPOINT", &endpoint)]);

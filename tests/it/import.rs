@@ -51,7 +51,7 @@ fn started(database: &Database) -> (Process, String) {
 }
 
 on_every_database! {
-    async fn bad_lines_are_told_by_number_and_skipped(database: &Database) {
+    async fn bad_lines_are_reported_by_number_and_skipped(database: &Database) {
         let (service, key) = started(database);
         let unknown_action = line("log_5", "a").replace("created", "made");
         let other_content = line("log_1", "a").replace("\"r\"", "\"s\"");
@@ -60,14 +60,14 @@ on_every_database! {
             line("log_7", "a"), other_content, line("log_9", "a").replace("\"organizationId\":\"a\",", ""),
             line("log_10", "a").replace("userId", "userid"), line("bad id", "a"),
         ];
-        let (code, summary, told) = import(&service, &key, lines.join("\n").as_bytes(), &[]);
-        assert_eq!(code, Some(3), "{told}");
+        let (code, summary, stderr) = import(&service, &key, lines.join("\n").as_bytes(), &[]);
+        assert_eq!(code, Some(3), "{stderr}");
         assert!(summary.starts_with("4 written, 0 already there, 6 skipped"), "{summary}");
         for expected in [
             "line 2: EOF", "line 5: action: must be one of created", "line 8: id: log_1 is the id of an entry with other content",
             "line 9: organizationId is missing", "line 10: unknown field `userid`", "line 11: id: must be of",
         ] {
-            assert!(told.contains(expected), "{expected:?} in {told}");
+            assert!(stderr.contains(expected), "{expected:?} in {stderr}");
         }
         assert_eq!(ids(&service, &key, "a").await, ["log_1", "log_3", "log_7"]);
         assert_eq!(ids(&service, &key, "b").await, ["log_6"]);
@@ -77,14 +77,14 @@ on_every_database! {
         let (service, key) = started(database);
         for (organization, bad) in [("a", "{".to_owned()), ("b", line("log_3", "b").replace("created", "made"))] {
             let lines = [line("log_1", organization), line("log_2", organization), bad, line("log_4", organization)].join("\n");
-            let (code, summary, told) = import(&service, &key, lines.as_bytes(), &["--strict"]);
+            let (code, summary, stderr) = import(&service, &key, lines.as_bytes(), &["--strict"]);
             assert_eq!((code, summary.as_str()), (Some(1), ""));
-            assert!(told.contains("error: line 3: ") && told.contains("2 written"), "{told}");
+            assert!(stderr.contains("error: line 3: ") && stderr.contains("2 written"), "{stderr}");
             assert_eq!(ids(&service, &key, organization).await, ["log_1", "log_2"]);
         }
     }
 
-    async fn a_file_may_be_packed_and_need_no_ids(database: &Database) {
+    async fn a_compressed_file_without_ids_is_imported(database: &Database) {
         let (service, key) = started(database);
         let without_id = line("x", "a").replace("\"id\":\"x\",", "");
         let lines = format!("{without_id}\n{without_id}\n");
@@ -118,8 +118,8 @@ on_every_database! {
         let members = files("members").iter().flat_map(|file| packed(file)).collect();
         let one_member = packed(&files("whole").concat());
         for (organization, bytes) in [("plain", plain.clone().into_bytes()), ("members", members), ("whole", one_member)] {
-            let (code, summary, told) = import(&service, &key, &bytes, &[]);
-            assert_eq!(code, Some(0), "{organization}: {told}");
+            let (code, summary, stderr) = import(&service, &key, &bytes, &[]);
+            assert_eq!(code, Some(0), "{organization}: {stderr}");
             assert!(summary.starts_with("4 written, 0 already there, 0 skipped"), "{summary}");
             assert_eq!(ids(&service, &key, organization).await[..3], ["log_1", "log_2", "log_3"]);
         }
@@ -130,19 +130,19 @@ on_every_database! {
 
     async fn a_file_without_a_single_entry_is_an_error(database: &Database) {
         let (service, key) = started(database);
-        let (code, summary, told) = import(&service, &key, b"id,organizationId\nlog_1,a\n", &[]);
+        let (code, summary, stderr) = import(&service, &key, b"id,organizationId\nlog_1,a\n", &[]);
         assert_eq!(code, Some(1));
         assert!(summary.starts_with("0 written, 0 already there, 2 skipped"), "{summary}");
-        assert!(told.contains("takes one JSON object per line"), "{told}");
+        assert!(stderr.contains("takes one JSON object per line"), "{stderr}");
         assert_eq!(import(&service, &key, b"", &[]).0, Some(0), "nothing is no mistake");
     }
 
     async fn a_refused_key_ends_the_import(database: &Database) {
         let (service, _) = started(database);
         let reader = create_key(&database.url, &["--organization", "a", "--scope", "read"]);
-        let (code, _, told) = import(&service, &reader, line("log_1", "a").as_bytes(), &[]);
+        let (code, _, stderr) = import(&service, &reader, line("log_1", "a").as_bytes(), &[]);
         assert_eq!(code, Some(1));
-        assert!(told.contains("Insufficient permissions to write audit logs"), "{told}");
+        assert!(stderr.contains("Insufficient permissions to write audit logs"), "{stderr}");
     }
 
     async fn an_import_outlives_a_restart_of_the_service(database: &Database) {

@@ -49,7 +49,7 @@ on_every_database! {
         assert_eq!((again[0].seq, again[0].replayed), (2, false));
     }
 
-    async fn a_replay_is_told_by_all_that_the_writer_sent_and_by_nothing_that_it_did_not(database: &Database) {
+    async fn a_replay_is_recognized_by_exactly_the_fields_that_the_writer_sent(database: &Database) {
         let store = database.store().await;
         let (clock, hand) = set_clock(1_000_000);
         let ingest = start(&store, clock);
@@ -72,7 +72,7 @@ on_every_database! {
         assert_eq!(twice.expect("written").iter().map(|one| one.replayed).collect::<Vec<_>>(), [false, true]);
     }
 
-    async fn an_entry_without_a_timestamp_gets_this_servers_clock_whatever_was_recorded_before(database: &Database) {
+    async fn an_entry_without_a_timestamp_gets_the_server_time_even_behind_recorded_at(database: &Database) {
         let store = database.store().await;
         let (clock, hand) = set_clock(70 * 31_556_952_000_000);
         let ingest = start(&store, clock);
@@ -90,7 +90,7 @@ on_every_database! {
         }
     }
 
-    async fn a_timestamp_too_far_ahead_is_for_later_and_a_stored_entry_is_a_replay_at_any_time(database: &Database) {
+    async fn a_timestamp_too_far_ahead_is_refused_unless_the_entry_is_a_replay(database: &Database) {
         let store = database.store().await;
         let (clock, hand) = set_clock(60 * 60_000_000);
         let ingest = start(&store, clock);
@@ -153,7 +153,7 @@ on_every_database! {
         assert!(write(&ingest, "org", vec![original]).await.expect("a replay")[0].replayed);
     }
 
-    async fn the_same_rule_holds_inside_one_request(database: &Database) {
+    async fn replays_and_conflicts_are_recognized_within_one_request(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
         let twice = write(&ingest, "org", vec![entry("log_1", 1), entry("log_2", 2), entry("log_1", 1)]).await;
@@ -178,7 +178,7 @@ on_every_database! {
         assert!(store.has_organization(&organization("made")).await.expect("an answer"));
     }
 
-    async fn a_refused_request_to_a_new_organization_does_no_harm_to_its_neighbours(database: &Database) {
+    async fn a_refused_request_to_a_new_organization_does_not_affect_concurrent_requests(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
         let requests = (0..30).map(|number| {
@@ -196,7 +196,7 @@ on_every_database! {
         assert_eq!(made, [("made_0".to_owned(), 10), ("made_1".to_owned(), 10)]);
     }
 
-    async fn a_refused_request_does_no_harm_to_its_neighbours(database: &Database) {
+    async fn a_refused_request_does_not_affect_concurrent_requests(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
         write(&ingest, "org", vec![entry("taken", 1)]).await.expect("written");
@@ -248,7 +248,7 @@ on_every_database! {
         assert_eq!(all(&store, "org").await.len(), 11);
     }
 
-    async fn what_would_be_late_is_refused_before_it_waits(database: &Database) {
+    async fn a_write_that_would_miss_its_deadline_is_refused_before_it_is_queued(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
         let due = |milliseconds| Deadline::after(Duration::from_millis(milliseconds));
@@ -322,7 +322,7 @@ on_every_database! {
         assert_eq!(waiting.await.expect("no panic"), 7, "the waiter sees what it waited for");
     }
 
-    async fn work_whose_caller_has_gone_is_not_begun(database: &Database) {
+    async fn a_write_dropped_by_its_caller_is_not_started(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
         let blocker = hold_head(&store, "org").await;
@@ -338,7 +338,7 @@ on_every_database! {
         assert_eq!(write(&ingest, "org", vec![entry("log_3", 1)]).await.expect("written")[0].seq, 2);
     }
 
-    async fn a_request_with_a_fault_of_its_own_fails_alone(database: &Database) {
+    async fn a_request_that_the_database_rejects_fails_alone(database: &Database) {
         let store = database.store().await;
         poison(database).await;
         let ingest = start(&store, Clock::system());

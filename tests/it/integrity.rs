@@ -139,8 +139,8 @@ pub fn refusal(status: &Status) -> (Code, String, String) {
     let details = status.get_error_details();
     let reason = details.error_info().expect("ErrorInfo").reason.clone();
     let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
-    let told = violations.iter().map(|one| format!("{}: {}", one.field, one.description)).collect::<Vec<_>>();
-    (status.code(), reason, told.join("; "))
+    let descriptions = violations.iter().map(|one| format!("{}: {}", one.field, one.description)).collect::<Vec<_>>();
+    (status.code(), reason, descriptions.join("; "))
 }
 
 on_every_database! {
@@ -175,7 +175,7 @@ on_every_database! {
         }
     }
 
-    async fn without_a_size_it_is_that_of_the_last_checkpoint(database: &Database) {
+    async fn a_proof_without_a_size_uses_the_last_checkpoint(database: &Database) {
         let log = Log::with(database, 10).await;
         let ingest = start(&log.service.store, Clock::system());
         write(&ingest, ORGANIZATION, (11..=20).map(|n| entry(&format!("log_{n}"), n)).collect()).await.expect("written");
@@ -190,10 +190,10 @@ on_every_database! {
         assert_eq!(log.inclusion(Some(Entry::Id("log_11".to_owned())), None).await.expect("a proof").size, 20);
     }
 
-    async fn what_the_log_does_not_have_is_refused_with_what_it_has(database: &Database) {
+    async fn a_position_outside_the_log_is_refused_with_the_allowed_range(database: &Database) {
         let log = Log::with(database, 10).await;
         let by = |seq| Some(Entry::Sequence(seq));
-        for (entry, size, told) in [
+        for (entry, size, expected) in [
             (None, None, "id: is required, or sequence"),
             (by(0), None, "sequence: must be 1 or more, got 0"),
             (by(Seq::MIN), None, "sequence: must be 1 or more, got -9223372036854775808"),
@@ -204,13 +204,13 @@ on_every_database! {
             (Some(Entry::Id(String::new())), None, "id: must be 1 to 128 bytes, got 0"),
         ] {
             let status = log.inclusion(entry, size).await.expect_err("refused");
-            assert_eq!(refusal(&status), (Code::InvalidArgument, "INVALID_PARAMETER".to_owned(), told.to_owned()));
+            assert_eq!(refusal(&status), (Code::InvalidArgument, "INVALID_PARAMETER".to_owned(), expected.to_owned()));
         }
         for entry in [by(11), by(Seq::MAX), Some(Entry::Id("log_11".to_owned()))] {
             let status = log.inclusion(entry, None).await.expect_err("refused");
             assert_eq!(refusal(&status), (Code::NotFound, "AUDIT_LOG_NOT_FOUND".to_owned(), String::new()));
         }
-        for (first, second, told) in [
+        for (first, second, expected) in [
             (-1, None, "first_size: must be 0 to 10, got -1"),
             (11, None, "first_size: must be 0 to 10, got 11"),
             (5, Some(11), "second_size: must be 0 to 10, got 11"),
@@ -219,7 +219,7 @@ on_every_database! {
             (Seq::MAX, Some(Seq::MAX), "second_size: must be 0 to 10, got 9223372036854775807"),
         ] {
             let status = log.consistency(first, second).await.expect_err("refused");
-            assert_eq!(refusal(&status), (Code::InvalidArgument, "INVALID_PARAMETER".to_owned(), told.to_owned()));
+            assert_eq!(refusal(&status), (Code::InvalidArgument, "INVALID_PARAMETER".to_owned(), expected.to_owned()));
         }
     }
 

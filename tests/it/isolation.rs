@@ -68,7 +68,7 @@ async fn call_all(service: &Service, key: &str, organization: &str) -> [(&'stati
 }
 
 on_every_database! {
-    async fn a_bound_key_sees_its_own_rows_alone(database: &Database) {
+    async fn a_key_of_one_organization_sees_only_its_entries(database: &Database) {
         let service = Service::start(database).await;
         let (ours, _) = two_organizations(&service).await;
         for path in ["/v1/ours/audit-logs", "/v1/rules/rule_1/history", "/v1/ours/audit-logs?resourceId=rule_1"] {
@@ -117,7 +117,7 @@ on_every_database! {
         }
     }
 
-    async fn a_cursor_does_not_cross_over(database: &Database) {
+    async fn a_cursor_is_refused_in_another_organization(database: &Database) {
         let service = Service::start(database).await;
         let (ours, theirs) = two_organizations(&service).await;
         let page = service.get("/v1/theirs/audit-logs?limit=1", &theirs).await;
@@ -165,7 +165,7 @@ on_every_database! {
         replica.stop().await;
     }
 
-    async fn an_id_is_taken_in_its_own_organization_alone(database: &Database) {
+    async fn entry_ids_are_unique_per_organization(database: &Database) {
         let service = Service::start(database).await;
         let (ours, _) = two_organizations(&service).await;
         let mut theirs_id = least(SECRET);

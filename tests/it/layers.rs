@@ -112,7 +112,7 @@ fn only_the_store_names_sea_orm() {
 }
 
 #[test]
-fn what_lies_below_knows_no_protocol() {
+fn lower_layers_use_no_protocol_crates() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let below = [
         "domain",

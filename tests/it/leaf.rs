@@ -16,7 +16,7 @@ use crate::support::process::{program, text};
 /// An entry as a verifier gets it: the values that the service returned, the salts, and the hashes of erased groups.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Told {
+struct VectorEntry {
     log_id: String,
     sequence: i64,
     id: String,
@@ -30,7 +30,7 @@ struct Told {
     user_id: String,
     user_name: Option<String>,
     user_email: Option<String>,
-    changes: Vec<ToldChange>,
+    changes: Vec<VectorChange>,
     metadata: BTreeMap<String, String>,
     trace_id: Option<String>,
     /// In hex, for the groups that are not erased.
@@ -47,7 +47,7 @@ struct Told {
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ToldChange {
+struct VectorChange {
     field: String,
     old_value_json: String,
     new_value_json: String,
@@ -67,48 +67,48 @@ struct Computed {
 #[derive(Debug, Deserialize)]
 struct Vector {
     case: String,
-    entry: Told,
+    entry: VectorEntry,
     expected: Computed,
 }
 
 /// The results of this project for an entry.
-fn computed(told: &Told) -> Computed {
+fn computed(entry: &VectorEntry) -> Computed {
     let json = |text: &str| JsonText::parse(text).expect("JSON");
-    let change = |change: &ToldChange| Change {
+    let change = |change: &VectorChange| Change {
         field: change.field.clone(),
         old_value: json(&change.old_value_json),
         new_value: json(&change.new_value_json),
     };
-    let changes: Vec<_> = told.changes.iter().map(change).collect();
+    let changes: Vec<_> = entry.changes.iter().map(change).collect();
     let values = [
         Values::Facts {
-            timestamp: Timestamp::parse(&told.timestamp).expect("a time"),
-            resource_type: &told.resource_type,
-            resource_id: &told.resource_id,
-            action: &told.action,
-            user_id: &told.user_id,
-            trace_id: told.trace_id.as_deref(),
+            timestamp: Timestamp::parse(&entry.timestamp).expect("a time"),
+            resource_type: &entry.resource_type,
+            resource_id: &entry.resource_id,
+            action: &entry.action,
+            user_id: &entry.user_id,
+            trace_id: entry.trace_id.as_deref(),
         },
         Values::Actor {
-            user_name: told.user_name.as_deref(),
-            user_email: told.user_email.as_deref(),
-            metadata: &told.metadata,
+            user_name: entry.user_name.as_deref(),
+            user_email: entry.user_email.as_deref(),
+            metadata: &entry.metadata,
         },
-        Values::Content { resource_name: told.resource_name.as_deref(), changes: &changes },
+        Values::Content { resource_name: entry.resource_name.as_deref(), changes: &changes },
     ];
-    let groups = values.map(|values| match told.erased.get(values.group().name()) {
+    let groups = values.map(|values| match entry.erased.get(values.group().name()) {
         Some(hash) => GroupHash(Hash::parse(hash).expect("a hash")),
         None => {
-            let salt = u128::from_str_radix(&told.salts[values.group().name()], 16).expect("hex");
+            let salt = u128::from_str_radix(&entry.salts[values.group().name()], 16).expect("hex");
             values.hash(&salt.to_be_bytes())
         }
     });
-    let recorded_at = Timestamp::parse(&told.recorded_at).expect("a time");
-    let Told { log_id, sequence, id, writer, .. } = told;
+    let recorded_at = Timestamp::parse(&entry.recorded_at).expect("a time");
+    let VectorEntry { log_id, sequence, id, writer, .. } = entry;
     let leaf = Leaf { log_id, seq: *sequence, id, recorded_at, writer, groups };
     let data = leaf.data();
     assert_eq!(Leaf::parse(&data), Ok(leaf));
-    let (signed_text, signed_by) = signatures(told).unzip();
+    let (signed_text, signed_by) = signatures(entry).unzip();
     Computed {
         groups: groups.map(|GroupHash(hash)| hash.to_string()).to_vec(),
         leaf_hash: Hash::of_leaf(&data).to_string(),
@@ -119,30 +119,30 @@ fn computed(told: &Told) -> Computed {
 }
 
 /// The signed text, and the keys that signed it. `None` for an entry without signatures.
-fn signatures(told: &Told) -> Option<(String, Vec<String>)> {
-    let origin = KeyName::parse(told.origin.clone()?).expect("a name");
+fn signatures(entry: &VectorEntry) -> Option<(String, Vec<String>)> {
+    let origin = KeyName::parse(entry.origin.clone()?).expect("a name");
     let new = |field: &str| {
-        let change = told.changes.iter().find(|change| change.field == field).expect("it is there");
+        let change = entry.changes.iter().find(|change| change.field == field).expect("it is there");
         serde_json::from_str::<String>(&change.new_value_json).expect("a string")
     };
-    let keys = told.verifier_keys.iter().map(|key| VerifierKey::parse(key).expect("a key"));
-    if told.id.starts_with("auditlog:rotation:") {
+    let keys = entry.verifier_keys.iter().map(|key| VerifierKey::parse(key).expect("a key"));
+    if entry.id.starts_with("auditlog:rotation:") {
         let key = VerifierKey::parse(&new("verifierKey")).expect("a key");
         let introduction = KeyEndorsement::new(key, new("signatures"));
         let text = format!("auditlog/rotation/v1\n{}\n", introduction.key().text());
         let by = keys.filter(|key| introduction.is_signed_by(std::slice::from_ref(key))).map(|key| key.text());
         return Some((text, by.collect()));
     }
-    let group = |change: &ToldChange| {
+    let group = |change: &VectorChange| {
         let (seq, group) = change.field.strip_prefix("erased.")?.split_once('.')?;
         let hash = GroupHash(Hash::parse(&new(&change.field)).expect("a hash"));
         Some((seq.parse().expect("a number"), Group::parse(group).expect("a group"), hash))
     };
     let record = ErasureRecord {
-        id: told.id.clone(),
-        user_id: told.user_id.clone(),
-        reason: told.changes[0].new_value_json.clone(),
-        groups: told.changes.iter().filter_map(group).collect(),
+        id: entry.id.clone(),
+        user_id: entry.user_id.clone(),
+        reason: entry.changes[0].new_value_json.clone(),
+        groups: entry.changes.iter().filter_map(group).collect(),
     };
     let lines = new("signatures");
     let signed = |key: &VerifierKey| record.check(&origin, &lines, std::slice::from_ref(key)).is_ok();
@@ -154,7 +154,7 @@ fn vectors() -> Vec<Vector> {
 }
 
 /// The results of the Python implementation; `None` without Python.
-fn computed_by_python(entries: &[Told]) -> Option<Vec<Computed>> {
+fn computed_by_python(entries: &[VectorEntry]) -> Option<Vec<Computed>> {
     let python = program(&["python3", "/usr/bin/python3"], &["-c", "import hashlib"])?;
     let mut child = Command::new(python)
         .args(["-B", "tests/clients/python/leaf.py"])
@@ -258,10 +258,10 @@ fn drawn_time(random: &Random) -> Timestamp {
     Timestamp::MIN.plus(i64::try_from(micros).expect("it fits"))
 }
 
-fn drawn(random: &Random, sequence: i64) -> Told {
+fn drawn(random: &Random, sequence: i64) -> VectorEntry {
     let optional = |random: &Random| (below(random, 2) == 0).then(|| drawn_text(random, 1));
     let salts = Salts::from_bytes(random.bytes());
-    let mut told = Told {
+    let mut entry = VectorEntry {
         log_id: random.hex::<16>(),
         sequence,
         id: random.base62(1 + below(random, 128) as usize),
@@ -285,14 +285,14 @@ fn drawn(random: &Random, sequence: i64) -> Told {
     };
     for _ in 0..below(random, 13) {
         let [old_value_json, new_value_json] = [drawn_json(random), drawn_json(random)];
-        told.changes.push(ToldChange { field: drawn_text(random, 0), old_value_json, new_value_json });
+        entry.changes.push(VectorChange { field: drawn_text(random, 0), old_value_json, new_value_json });
     }
     if below(random, 4) == 0 {
         // The erased values stay in the input, where they must make no difference.
         for group in Group::ALL.into_iter().filter(|_| below(random, 2) == 0) {
-            told.salts.remove(group.name());
-            told.erased.insert(group.name().to_owned(), Hash(random.bytes()).to_string());
+            entry.salts.remove(group.name());
+            entry.erased.insert(group.name().to_owned(), Hash(random.bytes()).to_string());
         }
     }
-    told
+    entry
 }

@@ -13,7 +13,7 @@ use crate::support::{Backend, Database, on_every_database};
 const ORGANIZATIONS: [&str; 2] = ["org_a", "org_b"];
 
 on_every_database! {
-    async fn leaves_edge_root_and_tiles_are_those_of_the_entries(database: &Database) {
+    async fn leaves_compact_range_root_and_tiles_match_the_entries(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
         let mut random = StdRng::seed_from_u64(5);

@@ -82,7 +82,7 @@ impl Stuck {
 }
 
 on_every_database! {
-    async fn a_server_goes_on_and_ends_while_nobody_reads_its_log(database: &Database) {
+    async fn a_server_serves_and_stops_while_nobody_reads_its_log(database: &Database) {
         let key = create_key(&database.url, &["--organization", "org_a", "--scope", "write"]);
         let mut service = Stuck::serve(database);
         assert_eq!(service.dropped().await, 0);
@@ -94,21 +94,21 @@ on_every_database! {
             assert_eq!(write.send().await.expect("an answer").status(), 201);
         }
         // Reads the log again, up to the line that reports dropped lines.
-        let (told, hears) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let reading = std::thread::spawn(move || {
             loop {
                 let mut line = String::new();
                 assert!(service.lines.read_line(&mut line).expect("a line") > 0, "it goes on");
                 let event = event(&line);
                 if event["message"].as_str().is_some_and(|message| message.starts_with("log lines were dropped")) {
-                    told.send(event).expect("somebody waits");
+                    sender.send(event).expect("somebody waits");
                     return service;
                 }
             }
         });
-        let told = until("it tells what was dropped", async || hears.try_recv().ok()).await;
-        assert_eq!(told["level"], "WARN");
-        assert!(told["dropped"].as_u64().expect("a number") >= dropped, "{told}");
+        let warning = until("the dropped lines are reported", async || receiver.try_recv().ok()).await;
+        assert_eq!(warning["level"], "WARN");
+        assert!(warning["dropped"].as_u64().expect("a number") >= dropped, "{warning}");
         let mut service = reading.join().expect("no panic");
         service.flood(service.dropped().await).await;
         let killed = Command::new("bash").args(["-c", &format!("kill -TERM {}", service.child.id())]).status();
@@ -117,7 +117,7 @@ on_every_database! {
         assert_eq!(ended.code(), Some(0));
     }
 
-    async fn the_first_line_says_what_runs(database: &Database) {
+    async fn the_first_log_line_describes_the_server(database: &Database) {
         // The server of the tests asks for no password.
         let url = database.url.replace("postgres://postgres@", "postgres://postgres:hunter2@");
         let service = Process::serve(&url);
@@ -168,10 +168,10 @@ on_every_database! {
         let revoked_line = lines.iter().find(|line| line["key"] == id(&revoked)).expect("it is logged");
         assert_eq!(revoked_line["detail"], "The API key was revoked");
         let without_key = lines.iter().filter(|line| line["reason"] == "missing_authentication");
-        let told = without_key.clone().count() as u64;
+        let count = without_key.clone().count() as u64;
         let left_out = without_key.chain([revoked_line]).filter_map(|line| line["left_out"].as_u64()).sum::<u64>();
-        assert!(told < 50, "{told} lines of 50 requests");
-        assert_eq!(told + left_out, 50, "each was logged or is counted");
+        assert!(count < 50, "{count} lines of 50 requests");
+        assert_eq!(count + left_out, 50, "each was logged or is counted");
         let all = format!("{lines:?}");
         for secret in [&reader, &writer, &revoked] {
             assert!(!all.contains(&secret[16..59]), "{all}");
@@ -208,7 +208,7 @@ fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn frames_that_nobody_asked_for_are_not_logged() {
+fn unsolicited_frames_are_not_logged() {
     run(async {
         let database = Database::fresh(Backend::Sqlite).await.expect("SQLite is there");
         for level in ["info", "debug"] {
@@ -232,7 +232,7 @@ fn frames_that_nobody_asked_for_are_not_logged() {
 }
 
 #[test]
-fn a_service_that_is_away_is_not_logged_for_each_who_asks() {
+fn an_unreachable_service_is_not_logged_for_every_request() {
     run(async {
         let gateway = Process::gateway("http://127.0.0.1:9", &[]);
         for _ in 0..100 {

@@ -47,7 +47,7 @@ on_every_database! {
         service.stop().await;
     }
 
-    async fn both_servers_tell_where_they_serve_metrics(database: &Database) {
+    async fn service_and_gateway_log_their_metrics_address(database: &Database) {
         let metrics = ["--metrics-listen", "127.0.0.1:0"];
         let service = Process::serve_with(&database.url, &[["--listen", "127.0.0.1:0"], metrics].concat());
         let gateway = Process::gateway(&service.url(""), &metrics);
@@ -55,8 +55,8 @@ on_every_database! {
         let list = reqwest::Client::new().get(gateway.url("/v1/org_a/audit-logs")).bearer_auth(key);
         assert_eq!(list.send().await.expect("an answer").status(), 200);
         let [of_service, of_gateway] = [&service, &gateway].map(|process| {
-            let told = process.said.iter().find(|line| line.contains("serving metrics")).expect("it is told");
-            let event: serde_json::Value = serde_json::from_str(told).expect("JSON");
+            let line = process.said.iter().find(|line| line.contains("serving metrics")).expect("it is logged");
+            let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
             format!("http://{}/metrics", event["address"].as_str().expect("an address"))
         });
         let (of_service, of_gateway) = (Seen::at(&of_service).await, Seen::at(&of_gateway).await);
@@ -103,7 +103,7 @@ on_every_database! {
         service.stop().await;
     }
 
-    async fn who_asks_for_metrics_and_sends_nothing_is_cut_off(database: &Database) {
+    async fn silent_connections_to_the_metrics_port_are_closed(database: &Database) {
         let service = Service::start(database).await;
         let address = service.running.metrics_address.expect("it serves metrics");
         let mut silent = Vec::new();

@@ -143,7 +143,7 @@ fn odd_entries() -> Vec<Value> {
 }
 
 on_every_database! {
-    async fn a_spreadsheet_has_each_value_and_computes_none(database: &Database) {
+    async fn csv_has_each_value_and_no_formula(database: &Database) {
         let entries = odd_entries();
         let started = Started::with(database, entries.clone()).await;
         let exported = started.export(&["--format", "csv"]);
@@ -170,48 +170,48 @@ on_every_database! {
         assert!(whole == exported.stdout, "one line of names, and each entry once: {}", text(&whole));
     }
 
-    async fn no_file_is_overwritten_or_made_up(database: &Database) {
+    async fn existing_files_are_not_overwritten_and_missing_ones_not_continued(database: &Database) {
         let started = Started::with(database, vec![least("log_1"), least("log_2")]).await;
         let path = |name: &str| database.directory.path().join(name).to_str().expect("UTF-8").to_owned();
         let file = path("trail.ndjson");
         fs::write(&file, "somebody's\n").expect("a file");
-        let told = started.refused(&["--output", &file]);
-        assert!(told.contains("already exists; choose another --output, or continue with --after and its last id"), "{told}");
-        let told = started.refused(&["--output", &file, "--after", "log_none"]);
-        assert!(told.contains("--after log_none: Audit log not found"), "{told}");
-        let told = started.refused(&["--output", &path("none.ndjson"), "--after", "log_1"]);
-        assert!(told.contains("cannot continue") && told.contains("No such file"), "{told}");
+        let stderr = started.refused(&["--output", &file]);
+        assert!(stderr.contains("already exists; choose another --output, or continue with --after and its last id"), "{stderr}");
+        let stderr = started.refused(&["--output", &file, "--after", "log_none"]);
+        assert!(stderr.contains("--after log_none: Audit log not found"), "{stderr}");
+        let stderr = started.refused(&["--output", &path("none.ndjson"), "--after", "log_1"]);
+        assert!(stderr.contains("cannot continue") && stderr.contains("No such file"), "{stderr}");
         assert!(!fs::exists(path("none.ndjson")).expect("it can be asked"));
-        let told = started.refused(&["--output", &path("none/trail.ndjson")]);
-        assert!(told.contains("cannot create") && told.contains("No such file"), "{told}");
+        let stderr = started.refused(&["--output", &path("none/trail.ndjson")]);
+        assert!(stderr.contains("cannot create") && stderr.contains("No such file"), "{stderr}");
         assert_eq!(fs::read_to_string(&file).expect("the file"), "somebody's\n");
-        let told = started.refused(&["--output", &file, "--after", "log_1"]);
-        assert!(told.contains("its last line is not an entry"), "{told}");
+        let stderr = started.refused(&["--output", &file, "--after", "log_1"]);
+        assert!(stderr.contains("its last line is not an entry"), "{stderr}");
         for (format, file) in [("ndjson", path("first.ndjson")), ("csv", path("first.csv"))] {
             let arguments = ["--format", format, "--output", &file];
             let only_first = started.export(&[&arguments[..], &["--start-date", "2025-01-01"]].concat());
             assert!(only_first.status.success(), "{}", text(&only_first.stderr));
             let before = fs::read_to_string(&file).expect("the file");
-            let told = started.refused(&[&arguments[..], &["--after", "log_1"]].concat());
-            assert!(told.contains("its last entry is log_2, but --after is log_1"), "{told}");
+            let stderr = started.refused(&[&arguments[..], &["--after", "log_1"]].concat());
+            assert!(stderr.contains("its last entry is log_2, but --after is log_1"), "{stderr}");
             assert_eq!(fs::read_to_string(&file).expect("the file"), before);
             assert!(started.export(&[&arguments[..], &["--after", "log_2"]].concat()).status.success());
             assert_eq!(fs::read_to_string(&file).expect("the file"), before, "there is nothing more");
         }
         let refused = path("refused.csv");
-        let told = started.refused(&["--format", "csv", "--output", &refused, "--action", "create"]);
-        assert!(told.contains("did you mean created?"), "{told}");
+        let stderr = started.refused(&["--format", "csv", "--output", &refused, "--action", "create"]);
+        assert!(stderr.contains("did you mean created?"), "{stderr}");
         assert!(!fs::exists(&refused).expect("it can be asked"), "nothing is in the way of the next try");
         assert!(started.export(&["--format", "csv", "--output", &refused, "--action", "created"]).status.success());
         let dash = started.export(&["--output", "-"]);
         assert!(dash.status.success() && text(&dash.stdout).lines().count() == 2);
         fs::write(&file, r#"{"id":"log_1""#).expect("the file");
-        let told = started.refused(&["--output", &file, "--after", "log_1"]);
-        assert!(told.contains("its last line is incomplete"), "{told}");
+        let stderr = started.refused(&["--output", &file, "--after", "log_1"]);
+        assert!(stderr.contains("its last line is incomplete"), "{stderr}");
         assert_eq!(fs::read_to_string(&file).expect("the file"), r#"{"id":"log_1""#);
     }
 
-    async fn a_reader_that_has_enough_is_no_error_and_a_full_disk_is_one(database: &Database) {
+    async fn a_closed_pipe_is_no_error_and_a_full_disk_is_one(database: &Database) {
         let entries = (0..3_000).map(|number| least(&format!("log_{number:04}"))).collect();
         let started = Started::with(database, entries).await;
         for arguments in [&[][..], &["--format", "csv"]] {

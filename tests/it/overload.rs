@@ -1,7 +1,7 @@
 //! Requests beyond a limit are refused at once, and stalled peers are disconnected, while honest clients are served.
 
 use std::num::NonZeroU32;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use auditlog::access::Scope;
 use auditlog::app::{ConnectionLimits, Limits, Options, Serving};
@@ -26,10 +26,7 @@ use crate::support::metrics::comes_to;
 use crate::support::service::made_up;
 use crate::support::service::{options, serving, with_key};
 use crate::support::surfaces::{Ask, Surfaces};
-use crate::support::{Backend, Database, Service, on_every_database};
-
-/// A time limit that is generous even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::{Backend, Database, Service, TIMEOUT, on_every_database, until};
 
 /// A service with an organization, and a key for it.
 async fn service(database: &Database, options: Options) -> (Service, String) {
@@ -71,7 +68,7 @@ async fn connect(service: &Service) -> TcpStream {
 async fn closed(stream: &mut TcpStream) {
     let mut bytes = [0; 4096];
     let ended = async { while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {} };
-    tokio::time::timeout(PATIENCE, ended).await.expect("the service closes it");
+    tokio::time::timeout(TIMEOUT, ended).await.expect("the service closes it");
 }
 
 /// Whether the connection is open and has received nothing.
@@ -103,7 +100,7 @@ fn asked_all(service: &Service, request: String) -> impl Future<Output = String>
         let mut stream = TcpStream::connect(address).await.expect("it connects");
         stream.write_all(request.as_bytes()).await.expect("it is sent");
         let mut answer = Vec::new();
-        let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time");
+        let read = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut answer)).await.expect("in time");
         read.expect("an answer");
         String::from_utf8_lossy(&answer).into_owned()
     }
@@ -126,7 +123,7 @@ async fn permits_are_taken(service: &Service, key: &str, requests: f64) {
     comes_to(service, "auditlog_requests_in_flight", |under_way| under_way == requests).await;
     // Requests are counted shortly before they get their permits.
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let refused = async || service.get("/v1/org_a/audit-logs", key).await.status == 429;
+    let refused = async || (service.get("/v1/org_a/audit-logs", key).await.status == 429).then_some(());
     until("the permits are taken", refused).await;
 }
 
@@ -135,26 +132,17 @@ async fn counted(service: &Service, reason: &str) {
     comes_to(service, &format!("auditlog_refusals_total{{reason={reason:?}}}"), |refusals| refusals > 0.0).await;
 }
 
-/// Waits until `holds` returns true.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds().await {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 on_every_database! {
-    async fn requests_beyond_the_limit_are_refused_at_once_and_alike(database: &Database) {
+    async fn requests_beyond_the_limit_are_refused_at_once_on_every_surface(database: &Database) {
         let (service, key) = service(database, limited(Limits { requests: 2, ..Limits::default() })).await;
         let surfaces = Surfaces::start(service).await;
         let service = &surfaces.service;
         let held = [held(service, &key).await, held(service, &key).await];
         let ask = Ask::get("/v1/org_a/audit-logs", &key);
         permits_are_taken(service, &key, 2.0).await;
-        let told = surfaces.rest(&ask).await;
-        assert_eq!(told.code(), "overloaded");
-        assert!(told.headers.contains(&("retry-after", "1".to_owned())), "{told:?}");
+        let answer = surfaces.rest(&ask).await;
+        assert_eq!(answer.code(), "overloaded");
+        assert!(answer.headers.contains(&("retry-after", "1".to_owned())), "{answer:?}");
         let list = ListAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() };
         let status = service.grpc().await.list_audit_logs(with_key(list, &key)).await.expect_err("refused");
         assert_eq!((status.code(), status.get_details_error_info().expect("it has").reason.as_str()), (Code::ResourceExhausted, "OVERLOADED"));
@@ -165,10 +153,10 @@ on_every_database! {
             assert_eq!(service.get(path, &key).await.status, 200, "{path}");
         }
         drop(held);
-        until("the places are given back", async || service.get("/v1/org_a/audit-logs", &key).await.status == 200).await;
+        until("the permits are released", async || (service.get("/v1/org_a/audit-logs", &key).await.status == 200).then_some(())).await;
     }
 
-    async fn one_key_does_not_take_all_places(database: &Database) {
+    async fn one_key_cannot_take_all_request_permits(database: &Database) {
         let (service, key) = service(database, limited(Limits { requests: 5, ..Limits::default() })).await;
         let other = service.key(Some("org_a"), &[Scope::Read]).await;
         let surfaces = Surfaces::start(service).await;
@@ -178,16 +166,16 @@ on_every_database! {
             uploads.push(held(service, &key).await);
         }
         permits_are_taken(service, &key, 4.0).await;
-        let told = surfaces.rest(&Ask::get("/v1/org_a/audit-logs", &key)).await;
-        assert_eq!(told.code(), "overloaded");
-        assert!(told.text.contains("with this API key"), "{}", told.text);
+        let answer = surfaces.rest(&Ask::get("/v1/org_a/audit-logs", &key)).await;
+        assert_eq!(answer.code(), "overloaded");
+        assert!(answer.text.contains("with this API key"), "{}", answer.text);
         counted(service, "requests").await;
         is_served(service, &other).await;
         drop(uploads);
-        until("the places are given back", async || service.get("/v1/org_a/audit-logs", &key).await.status == 200).await;
+        until("the permits are released", async || (service.get("/v1/org_a/audit-logs", &key).await.status == 200).then_some(())).await;
     }
 
-    async fn a_key_that_asks_too_often_is_refused_and_others_are_not(database: &Database) {
+    async fn a_key_beyond_its_rate_limit_is_refused_and_others_are_not(database: &Database) {
         let rate = NonZeroU32::new(5).expect("not 0");
         let (service, key) = service(database, Options { rate, ..options() }).await;
         let other = service.key(Some("org_a"), &[Scope::Read]).await;
@@ -213,29 +201,29 @@ on_every_database! {
         is_served(service, &other).await;
     }
 
-    async fn a_read_beyond_those_that_may_wait_is_refused_at_once(database: &Database) {
+    async fn reads_beyond_the_waiting_limit_are_refused_at_once(database: &Database) {
         let (service, key) = service(database, Options { reads: 1, ..options() }).await;
         let surfaces = Surfaces::start(service).await;
         let service = &surfaces.service;
         // Takes all permits of running reads, and none of the waiting ones.
-        let mut turns = Vec::new();
-        while let Ok(turn) = tokio::time::timeout(Duration::from_millis(200), service.store.read_permit("al_test")).await {
-            turns.push(turn.expect("a turn"));
+        let mut running = Vec::new();
+        while let Ok(permit) = tokio::time::timeout(Duration::from_millis(200), service.store.read_permit("al_test")).await {
+            running.push(permit.expect("a permit"));
         }
         let mut asks = [tokio::spawn(asked_all(service, list(&key))), tokio::spawn(asked_all(service, list(&key)))];
-        let (refused, place) = futures::future::select_all(&mut asks).map(|(answer, place, _)| (answer, place)).await;
+        let (refused, index) = futures::future::select_all(&mut asks).map(|(answer, index, _)| (answer, index)).await;
         let refused = refused.expect("no panic");
         assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("Too many reads are waiting"), "{refused}");
         let ask = Ask::get("/v1/org_a/audit-logs/log_none", &key);
         assert_eq!(surfaces.rest(&ask).await.code(), "overloaded");
         counted(service, "reads").await;
-        drop(turns);
-        let waited = (&mut asks[1 - place]).await.expect("no panic");
+        drop(running);
+        let waited = (&mut asks[1 - index]).await.expect("no panic");
         assert!(waited.starts_with("HTTP/1.1 200"), "{waited}");
         is_served(service, &key).await;
     }
 
-    async fn one_key_does_not_take_all_reads(database: &Database) {
+    async fn one_key_cannot_take_all_read_permits(database: &Database) {
         // Eight waiting reads for a key and nine in total, besides the running one.
         let (service, key) = service(database, Options { reads: 10, ..options() }).await;
         let other = service.key(Some("org_a"), &[Scope::Read]).await;
@@ -244,11 +232,11 @@ on_every_database! {
             running.push(permit.expect("a permit"));
         }
         let mut asks: Vec<_> = (0..9).map(|_| tokio::spawn(asked_all(&service, list(&key)))).collect();
-        let (refused, place) = futures::future::select_all(&mut asks).map(|(answer, place, _)| (answer, place)).await;
+        let (refused, index) = futures::future::select_all(&mut asks).map(|(answer, index, _)| (answer, index)).await;
         let refused = refused.expect("no panic");
         assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("Too many reads with this API key"), "{refused}");
         counted(&service, "reads").await;
-        drop(asks.remove(place));
+        drop(asks.remove(index));
         asks.push(tokio::spawn(asked_all(&service, list(&other))));
         tokio::time::sleep(Duration::from_millis(300)).await;
         drop(running);
@@ -258,7 +246,7 @@ on_every_database! {
         }
     }
 
-    async fn keys_that_are_made_up_take_no_connection_of_others(database: &Database) {
+    async fn unknown_keys_take_no_database_connections_from_others(database: &Database) {
         let (service, key) = service(database, options()).await;
         is_served(&service, &key).await;
         // The cached lookup of the key has expired.
@@ -306,7 +294,7 @@ on_every_database! {
         }
     }
 
-    async fn one_key_does_not_take_all_bytes(database: &Database) {
+    async fn one_key_cannot_take_all_request_bytes(database: &Database) {
         let (service, key) = service(database, limited(Limits { bytes: 1024 * 1024, ..Limits::default() })).await;
         let other = service.key(Some("org_a"), &[Scope::Read, Scope::Write]).await;
         let held = asked(&service, &writing(&key, 2 * 1024 * 1024, &"x".repeat(800 * 1024))).await;
@@ -330,12 +318,12 @@ on_every_database! {
         comes_to(service, "auditlog_held_bytes", |bytes| bytes >= 700.0 * 1024.0).await;
         let body = serde_json::to_vec(&json!({"auditLogs": large(0..4)})).expect("JSON");
         let ask = Ask::post("/v1/org_a/audit-logs", &key, body);
-        until("refused", async || service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..4)})).await.status == 429).await;
-        let told = surfaces.rest(&ask).await;
-        assert_eq!(told.code(), "overloaded", "{}", told.text);
+        until("the body is refused", async || (service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..4)})).await.status == 429).then_some(())).await;
+        let answer = surfaces.rest(&ask).await;
+        assert_eq!(answer.code(), "overloaded", "{}", answer.text);
         counted(service, "bytes").await;
         is_served(service, &key).await;
         drop(held);
-        until("the bytes are given back", async || service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..4)})).await.status == 201).await;
+        until("the bytes are released", async || (service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..4)})).await.status == 201).then_some(())).await;
     }
 }

@@ -241,7 +241,7 @@ pub fn opened_by_go(key: &str, note: &str) -> Option<bool> {
 }
 
 #[test]
-fn true_proofs_hold_and_forged_ones_do_not_here_and_in_go() {
+fn valid_proofs_pass_and_forged_ones_fail_here_and_in_go() {
     let cases = cases();
     for case in &cases {
         assert_eq!(verified(case), case.is_true, "{case:?}");

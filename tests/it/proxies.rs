@@ -115,7 +115,7 @@ behind_every_proxy! {
         }
     }
 
-    async fn an_upload_beyond_the_rate_of_its_key_is_told_so(proxied: &Proxied, "--rate-limit", "1") {
+    async fn an_upload_beyond_the_rate_limit_of_its_key_gets_that_error(proxied: &Proxied, "--rate-limit", "1") {
         let Proxied { proxy, service, key } = proxied;
         let origin = proxy.origin();
         let (ending, direct) = (AtomicBool::new(false), Origin { url: service.url(""), certificate: None });
@@ -180,7 +180,7 @@ behind_every_proxy! {
         assert_eq!(failure(&invalid), "InvalidArgument INVALID_PARAMETER");
     }
 
-    async fn a_gateway_reads_on_while_uploads_over_the_same_connection_are_refused(proxied: &Proxied,) {
+    async fn a_gateway_serves_reads_while_uploads_on_the_same_connection_are_refused(proxied: &Proxied,) {
         let Proxied { proxy, key, .. } = proxied;
         let origin = proxy.origin();
         let mut command = auditlog();
@@ -199,18 +199,18 @@ behind_every_proxy! {
         proxied.check("curl", Some(answers), UNAUTHENTICATED);
     }
 
-    async fn health_is_told(proxied: &Proxied,) {
+    async fn health_checks_are_answered(proxied: &Proxied,) {
         let origin = proxied.proxy.origin();
         for version in [Version::Http1, Version::Http2] {
             for path in ["/livez", "/readyz"] {
-                let Some(told) = origin.fetched(version, path, &[]) else { return };
-                assert_eq!(told, r#"{"status":"ok"}"#, "{version:?} {path}");
+                let Some(answer) = origin.fetched(version, path, &[]) else { return };
+                assert_eq!(answer, r#"{"status":"ok"}"#, "{version:?} {path}");
             }
             let text = ["content-type: application/grpc-web-text", "accept: application/grpc-web-text"];
             let web = ["-H", text[0], "-H", text[1], "--data", "AAAAAAA="];
-            let told = origin.fetched(version, "/grpc.health.v1.Health/Check", &web).expect("there is curl");
+            let answer = origin.fetched(version, "/grpc.health.v1.Health/Check", &web).expect("there is curl");
             // A message with SERVING, followed by the trailers.
-            assert!(told.starts_with("AAAAAAIIAQ=="), "gRPC-Web, {version:?}: {told}");
+            assert!(answer.starts_with("AAAAAAIIAQ=="), "gRPC-Web, {version:?}: {answer}");
         }
         let mut health = HealthClient::new(origin.grpc().await);
         let request = HealthCheckRequest { service: "auditlog.v1.AuditLogService".to_owned() };

@@ -136,7 +136,7 @@ on_every_database! {
         assert!(changes.ends_with("  rules[10]: 10 → null\n  rules[11]: 11 → null\n"), "{changes}");
     }
 
-    async fn a_list_says_how_much_of_the_whole_it_shows(database: &Database) {
+    async fn a_list_shows_its_range_and_the_total(database: &Database) {
         let started = Started::with(database, &entries()).await;
         for (arguments, ids, footer) in [
             (&["--limit", "2"][..], &["log_3", "log_2"][..], "1 to 2 of 3; continue with --offset 2"),
@@ -151,13 +151,13 @@ on_every_database! {
             (&["--end-date", "2025-01-22T08:59:59Z"], &["log_2", "log_abc123"], "1 to 2 of 2"),
         ] {
             let arguments = [&LIST, arguments].concat();
-            let (table, told) = started.shown(&arguments, &[]);
+            let (table, stderr) = started.shown(&arguments, &[]);
             let rows = table.lines().filter(|line| !line.starts_with([' ', 'T']));
             assert_eq!(rows.filter_map(|row| row.split(' ').next_back()).collect::<Vec<_>>(), ids, "{arguments:?}");
             assert_eq!(table.starts_with("TIME "), !ids.is_empty());
-            assert_eq!(told, format!("{footer}\n"), "{arguments:?}");
-            let (lines, told) = started.shown(&[&arguments[..], &["--json"]].concat(), &[]);
-            assert_eq!((lines.lines().count(), told.as_str()), (ids.len(), ""), "{arguments:?}");
+            assert_eq!(stderr, format!("{footer}\n"), "{arguments:?}");
+            let (lines, stderr) = started.shown(&[&arguments[..], &["--json"]].concat(), &[]);
+            assert_eq!((lines.lines().count(), stderr.as_str()), (ids.len(), ""), "{arguments:?}");
         }
         for (arguments, footer) in [
             (&["history", "rule", "rule_1"][..], "1 to 1 of 1\n"),
@@ -166,8 +166,8 @@ on_every_database! {
             (&["history", "rule", "rule_1", "--user-id", "uid_2", "--organization", "org_a"], "1 to 1 of 1\n"),
             (&["history", "thread", "rule_1"], "No entries match.\n"),
         ] {
-            let (table, told) = started.shown(arguments, &[]);
-            assert_eq!((told.as_str(), table.contains("log_2")), (footer, footer.starts_with('1')), "{arguments:?}");
+            let (table, stderr) = started.shown(arguments, &[]);
+            assert_eq!((stderr.as_str(), table.contains("log_2")), (footer, footer.starts_with('1')), "{arguments:?}");
         }
     }
 
@@ -241,11 +241,11 @@ on_every_database! {
         assert!(ids[newer..] == expected, "page follows on page without gap or repetition");
     }
 
-    async fn what_cannot_be_read_is_told(database: &Database) {
+    async fn read_errors_are_reported(database: &Database) {
         let started = Started::with(database, &entries()).await;
         let wide = create_key(&database.url, &["--all-organizations", "--scope", "read"]);
         let writer = create_key(&database.url, &["--organization", "org_a", "--scope", "write"]);
-        for (arguments, environment, told) in [
+        for (arguments, environment, expected) in [
             (&LIST[..], &[("AUDITLOG_API_KEY", "al_wrong")][..], "error: Invalid API key"),
             (&LIST, &[("AUDITLOG_API_KEY", &writer)], "error: Insufficient permissions to view audit logs"),
             (&LIST, &[("AUDITLOG_API_KEY", "al_x\ny")], "error: the API key must be printable ASCII"),
@@ -257,7 +257,7 @@ on_every_database! {
             (&LIST, &[("AUDITLOG_ENDPOINT", "http://127.0.0.1:1")], "error: cannot reach the service at http://127.0.0.1:1/: Connection refused"),
         ] {
             let stderr = started.refused(arguments, environment);
-            assert!(stderr.contains(told), "{arguments:?}: {stderr}");
+            assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
             assert!(!stderr.contains("plain HTTP"), "{stderr}");
         }
         for endpoint in ["http://example.invalid:1", "http://192.0.2.1.invalid:1"] {

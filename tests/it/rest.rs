@@ -66,7 +66,7 @@ on_every_database! {
         assert!(read.text.contains(kept), "{}", read.text);
     }
 
-    async fn a_bad_query_is_refused_by_name(database: &Database) {
+    async fn a_bad_query_is_refused_with_the_name_of_the_parameter(database: &Database) {
         let (service, key) = started(database).await;
         let many = "&userId=u".repeat(101);
         for (query, code_expected, message) in [
@@ -139,7 +139,7 @@ on_every_database! {
         assert_eq!(service.get(LIST, &key).await.body["pagination"]["total"], 0);
     }
 
-    async fn an_entry_that_is_too_early_is_for_later_and_says_when(database: &Database) {
+    async fn a_timestamp_too_far_ahead_is_refused_with_retry_after(database: &Database) {
         let service = Service::start_with(database, Clock::from_fn(|| Timestamp::saturating(0)), options()).await;
         let key = service.key(Some("org_abc123"), &[Scope::Read, Scope::Write]).await;
         for (timestamp, wait) in [("1970-01-01T00:05:00.5Z", "1"), ("1970-01-01T00:05:30Z", "30"), ("9000-01-01T00:00:00Z", "60")] {
@@ -154,7 +154,7 @@ on_every_database! {
         assert_eq!(service.get(LIST, &key).await.body["pagination"]["total"], 0);
     }
 
-    async fn paths_and_methods_that_there_are_not_are_told_in_the_envelope(database: &Database) {
+    async fn unknown_paths_and_methods_get_the_error_envelope(database: &Database) {
         let (service, key) = started(database).await;
         for path in ["/", "/v1", "/v1/org_abc123", "/v1/users/u/history", "/v1/org_abc123/audit-logs/", "/v1/org_abc123/audit-logs/a/b", "/auditlog.v1.AuditLogService/ListAuditLogs"] {
             assert_eq!(code(&service.get(path, &key).await), (404, "not_found_error route_not_found".to_owned()), "{path}");
@@ -192,7 +192,7 @@ on_every_database! {
         assert_eq!(service.get(&format!("{LIST}?action=created&cursor={damaged}"), &key).await.status, 400);
     }
 
-    async fn an_overloaded_service_says_when_to_come_back(database: &Database) {
+    async fn an_overloaded_service_sends_retry_after(database: &Database) {
         let small = auditlog::app::Options { queue: QueueLimits { entries: 1, ..QueueLimits::default() }, ..options() };
         let service = Service::start_with(database, Clock::system(), small).await;
         let key = service.key(Some("org_abc123"), &BOTH).await;
@@ -211,7 +211,7 @@ on_every_database! {
         assert_eq!(waiting.await.expect("no panic").expect("an answer").status().as_u16(), 201);
     }
 
-    async fn a_fault_of_ours_tells_a_request_id_and_nothing_of_its_cause(database: &Database) {
+    async fn an_internal_error_shows_a_request_id_and_not_its_cause(database: &Database) {
         let (service, key) = started(database).await;
         crate::support::database::poison(database).await;
         let mut entry = least("log_1");

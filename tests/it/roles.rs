@@ -91,7 +91,7 @@ fn statements(block: &str) -> Vec<String> {
 }
 
 #[test]
-fn with_the_roles_of_the_page_the_service_does_all_it_does() {
+fn the_service_works_with_the_documented_roles() {
     run(async {
         let Some(roles) = Roles::of_the_page().await else { return };
         let shell = blocks_of(ROLES, Language::Shell);
@@ -253,7 +253,7 @@ fn a_service_that_may_not_erase_says_so() {
 }
 
 #[test]
-fn a_missing_grant_is_named_as_such() {
+fn a_missing_grant_is_named_in_the_error() {
     run(async {
         let Some(roles) = Roles::of_the_page().await else { return };
         let owner = roles.connect("auditlog_owner", "auditlog").await;
@@ -271,10 +271,10 @@ fn a_missing_grant_is_named_as_such() {
         ] {
             owner.execute_unprepared(&format!("REVOKE SELECT ON {table} FROM auditlog_serve")).await.expect("it runs");
             let refused = Store::open(&roles.secret("auditlog_serve"), 2).await.err().expect("it may not read");
-            let told = format!("{refused:#}");
+            let message = format!("{refused:#}");
             let expected =
                 format!("lacks the right to read table {table}; docs/postgresql-roles.md has the GRANT for it");
-            assert!(told.contains(&expected) && !told.contains("migrate"), "{told}");
+            assert!(message.contains(&expected) && !message.contains("migrate"), "{message}");
             owner.execute_unprepared(&format!("GRANT SELECT ON {table} TO auditlog_serve")).await.expect("it runs");
         }
         Store::open(&roles.secret("auditlog_serve"), 2).await.expect("it may again");
@@ -357,7 +357,7 @@ fn privileges() -> Vec<(String, String)> {
 }
 
 #[test]
-fn no_grant_of_the_page_is_too_many() {
+fn every_documented_grant_is_needed() {
     run(async {
         let Some(roles) = Roles::of_the_page().await else { return };
         let owner = Store::open(&roles.secret("auditlog_owner"), 2).await.expect("the database opens");

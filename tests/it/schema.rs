@@ -29,14 +29,14 @@ on_every_database! {
         assert_eq!(store.migrate().await.expect("it is up to date"), 0);
     }
 
-    async fn a_newer_schema_is_refused_by_name(database: &Database) {
+    async fn a_newer_schema_is_refused_with_the_name_of_its_migration(database: &Database) {
         database.store().await.close().await;
         execute(database, "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m0999_future', 0)").await;
         let refusal = refusal(database).await;
         assert!(refusal.contains("newer than this auditlog") && refusal.contains("m0999_future"), "{refusal}");
     }
 
-    async fn a_damaged_schema_is_refused_by_the_table(database: &Database) {
+    async fn a_damaged_schema_is_refused_with_the_name_of_the_table(database: &Database) {
         database.store().await.close().await;
         execute(database, "ALTER TABLE audit_logs DROP COLUMN trace_id").await;
         let refusal = refusal(database).await;

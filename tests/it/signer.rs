@@ -52,10 +52,10 @@ struct Task {
 impl Task {
     fn start(store: &Store, ingest: &Ingest, key_file: &Path) -> Self {
         let signer = Signer::new(store.clone(), Clock::system(), signing(key_file), recorder(ingest.clone()));
-        let (signer, (told, serving)) = (signer.expect("a key"), watch::channel(false));
+        let (signer, (sender, serving)) = (signer.expect("a key"), watch::channel(false));
         let steps = async move {
             loop {
-                told.send_replace(signer.step().await.is_ok());
+                sender.send_replace(signer.step().await.is_ok());
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
@@ -136,7 +136,7 @@ fn serve(database: &Database, key_file: &Path) -> Process {
 }
 
 /// Waits for a log line that contains `text`.
-fn told(service: &Process, text: &str) -> String {
+fn logged_line(service: &Process, text: &str) -> String {
     let until = Instant::now() + Duration::from_secs(20);
     let later = std::iter::from_fn(|| service.log.recv_timeout(until.duration_since(Instant::now())).ok());
     let found = service.said.iter().cloned().chain(later).find(|line| line.contains(text));
@@ -144,7 +144,7 @@ fn told(service: &Process, text: &str) -> String {
 }
 
 on_every_database! {
-    async fn checkpoints_follow_what_is_written_and_verify(database: &Database) {
+    async fn checkpoints_cover_new_entries_and_verify(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let ingest = start(&store, Clock::system());
         let service = serve(database, &key_file);
@@ -178,7 +178,7 @@ on_every_database! {
         assert_eq!((health(&service.url(""), "").await, health(&service.url(""), PROOFS).await), (SERVING, NOT_SERVING));
     }
 
-    async fn whoever_has_seen_a_checkpoint_finds_it_in_all_later_ones(database: &Database) {
+    async fn every_checkpoint_extends_all_earlier_ones(database: &Database) {
         const NAMES: [&str; 3] = ["org_a", "org_b", "org_c"];
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let copy = copy_key(database, &key_file);

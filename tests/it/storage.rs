@@ -91,9 +91,10 @@ fn a_write_is_refused_once(lose: impl Fn(&Path)) {
         let said = service.until_health(1).await;
         assert!(said.contains("runs, but its database does not answer; the log of the service says why"), "{said}");
         assert_eq!((service.status("/readyz").await, service.status("/livez").await), (503, 200));
-        let told = service.logged("ERROR");
-        let told = told.iter().filter(|event| event["message"].to_string().contains("was removed or replaced while"));
-        assert_eq!(told.count(), 1);
+        let errors = service.logged("ERROR");
+        let errors =
+            errors.iter().filter(|event| event["message"].to_string().contains("was removed or replaced while"));
+        assert_eq!(errors.count(), 1);
     });
 }
 
@@ -170,14 +171,14 @@ fn a_database_that_is_not_in_utf_8_is_refused_with_the_command_that_makes_anothe
         execute(&database, &makes).await;
         let (code, _, said) = ran(&["migrate"], &[("AUDITLOG_DATABASE_URL", &latin)]);
         assert_eq!(code, Some(1));
-        let told = format!("the database {name} has the encoding LATIN1, and must have UTF8");
-        assert!(said.contains(&told), "{said}");
+        let expected = format!("the database {name} has the encoding LATIN1, and must have UTF8");
+        assert!(said.contains(&expected), "{said}");
         assert!(said.contains("createdb --encoding=UTF8 --locale=C --template=template0"), "{said}");
     });
 }
 
 #[test]
-fn an_ipv6_address_is_one_of_a_database_a_service_and_a_gateway() {
+fn ipv6_addresses_work_for_database_service_and_gateway() {
     database::run(Backend::Postgres, async |database| {
         // The server of the tests listens on IPv4 only.
         let Ok(listener) = tokio::net::TcpListener::bind("[::1]:0").await else { return };
@@ -206,7 +207,7 @@ fn an_ipv6_address_is_one_of_a_database_a_service_and_a_gateway() {
 }
 
 #[test]
-fn a_postgres_that_takes_no_connection_is_named_with_its_own_reason() {
+fn a_failed_postgres_connection_is_reported_with_its_reason() {
     let gone = "postgres://nobody:hunter2@127.0.0.1:1/none";
     let (_, _, said) = ran(&["migrate"], &[("AUDITLOG_DATABASE_URL", gone)]);
     assert!(said.contains("error: cannot connect to PostgreSQL at 127.0.0.1:1: Connection refused"), "{said}");
@@ -226,7 +227,7 @@ fn a_postgres_that_takes_no_connection_is_named_with_its_own_reason() {
 }
 
 #[test]
-fn health_checks_tell_that_the_database_is_away_and_the_log_tells_why() {
+fn health_checks_report_an_unreachable_database_and_the_log_says_why() {
     database::run(Backend::Postgres, async |database| {
         let service = Asked::start(&database.url);
         assert_eq!(service.health(), (Some(0), "serving\n".to_owned()));
@@ -242,14 +243,14 @@ fn health_checks_tell_that_the_database_is_away_and_the_log_tells_why() {
         assert!(said.contains("runs, but its database does not answer; the log of the service says why"), "{said}");
         assert!(!said.contains(server), "whoever asks needs no key: {said}");
         assert_eq!((service.status("/readyz").await, service.status("/livez").await), (503, 200));
-        let told = service.logged("ERROR");
+        let errors = service.logged("ERROR");
         let reason =
             format!("cannot connect to PostgreSQL at {server}: database \"{name}\" is not currently accepting");
         let says =
             |event: &Value, field: &str, text: &str| event[field].as_str().is_some_and(|said| said.contains(text));
         let tells = |event: &Value, message: &str| says(event, "message", message) && says(event, "error", &reason);
-        assert_eq!(told.iter().filter(|event| tells(event, "the database does not answer")).count(), 1, "{told:?}");
-        assert!(told.iter().any(|event| tells(event, "storage is unavailable")), "{told:?}");
+        assert_eq!(errors.iter().filter(|event| tells(event, "the database does not answer")).count(), 1, "{errors:?}");
+        assert!(errors.iter().any(|event| tells(event, "storage is unavailable")), "{errors:?}");
         run(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await;
         service.until_health(0).await;
         assert_eq!((service.write("log_1").await, service.status("/readyz").await), (201, 200));
@@ -257,7 +258,7 @@ fn health_checks_tell_that_the_database_is_away_and_the_log_tells_why() {
 }
 
 #[test]
-fn reads_do_not_see_that_idle_connections_have_died() {
+fn reads_succeed_after_idle_connections_were_closed() {
     database::run(Backend::Postgres, async |database| {
         let store = database.store().await;
         let several = async || {

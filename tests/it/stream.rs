@@ -36,7 +36,7 @@ async fn drain(mut stream: Streaming<ExportAuditLogsResponse>) -> Vec<ExportAudi
 }
 
 on_every_database! {
-    async fn an_export_of_little_tells_how_far_it_looked(database: &Database) {
+    async fn a_sparse_export_reports_how_far_it_has_scanned(database: &Database) {
         let Some(trail) = trail::database(database.backend).await else { return };
         let service = Service::start(trail).await;
         let key = service.key(Some(ORGANIZATION), &[Scope::Read]).await;
@@ -54,7 +54,7 @@ on_every_database! {
         }
     }
 
-    async fn what_is_written_meanwhile_is_not_in_it_and_every_message_can_be_received(database: &Database) {
+    async fn an_export_excludes_later_entries_and_its_messages_fit_the_size_limit(database: &Database) {
         let service = Service::start(database).await;
         let key = service.key(Some("org_a"), &[Scope::Read, Scope::Write]).await;
         // Ten entries per request, far more than the buffers of a connection hold.
@@ -77,7 +77,7 @@ on_every_database! {
         assert_eq!(again.iter().flat_map(|piece| &piece.audit_logs).map(|entry| entry.sequence).collect::<Vec<_>>(), [116, 117, 118, 119, 120]);
     }
 
-    async fn who_may_export_and_from_where_is_checked_first(database: &Database) {
+    async fn access_and_position_are_checked_before_an_export_starts(database: &Database) {
         let service = Service::start(database).await;
         let both = [Scope::Read, Scope::Write];
         let (key, foreign) = (service.key(Some("org_a"), &both).await, service.key(Some("org_b"), &both).await);
@@ -107,7 +107,7 @@ on_every_database! {
         assert_eq!(anonymous.code(), Code::Unauthenticated);
     }
 
-    async fn it_ends_with_its_key(database: &Database) {
+    async fn an_export_ends_when_its_key_is_revoked(database: &Database) {
         let Some(trail) = trail::database(database.backend).await else { return };
         let service = Service::start(trail).await;
         let key = service.key(Some(ORGANIZATION), &[Scope::Read]).await;
@@ -124,7 +124,7 @@ on_every_database! {
         assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "The API key was revoked"));
     }
 
-    async fn it_gives_way_to_a_drain(database: &Database) {
+    async fn an_export_ends_when_the_service_drains(database: &Database) {
         let Some(trail) = trail::database(database.backend).await else { return };
         let service = Service::start(trail).await;
         let key = service.key(Some(ORGANIZATION), &[Scope::Read]).await;

@@ -53,8 +53,8 @@ impl<'a> Verified<'a> {
     /// Runs `auditlog verify` with the log's key. Returns the exit code and the verdict.
     pub fn verify(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let key = self.public.text();
-        let (code, verdict, told) = self.run(&[&["verify", "--public-key", &key], arguments].concat());
-        assert!(code != Some(3), "{told}");
+        let (code, verdict, stderr) = self.run(&[&["verify", "--public-key", &key], arguments].concat());
+        assert!(code != Some(3), "{stderr}");
         (code, verdict.trim_end().to_owned())
     }
 
@@ -66,10 +66,10 @@ impl<'a> Verified<'a> {
     /// Asserts that the first `entries` entries are verified and the later ones are not signed.
     pub fn assert_unsigned(&self, arguments: &[&str], entries: &str, why: &str) {
         let key = self.public.text();
-        let (code, verdict, told) = self.run(&[&["verify", "--public-key", &key], arguments].concat());
+        let (code, verdict, stderr) = self.run(&[&["verify", "--public-key", &key], arguments].concat());
         assert!(verdict.starts_with(&format!("verified: {entries} entries of ")), "{verdict}");
-        assert_eq!(code, Some(3), "{told}");
-        assert!(told.contains(why), "{told}");
+        assert_eq!(code, Some(3), "{stderr}");
+        assert!(stderr.contains(why), "{stderr}");
     }
 
     /// Asserts that the verification fails with this verdict.
@@ -148,15 +148,15 @@ on_every_database! {
         let key = create_key(&trail.url, &["--organization", ORGANIZATION, "--scope", "verify"]);
         let service = Process::serve(&trail.url);
         let verified = Verified { database, store, service, key, public };
-        let (code, verdict, told) = verified.run(&["verify", "--public-key", &verified.public.text()]);
-        assert_eq!(code, Some(0), "{verdict}{told}");
+        let (code, verdict, stderr) = verified.run(&["verify", "--public-key", &verified.public.text()]);
+        assert_eq!(code, Some(0), "{verdict}{stderr}");
         assert!(verdict.starts_with("verified: 80,403 entries of audit.example.com/"), "{verdict}");
-        assert!(told.starts_with("80,403 entries in "), "{told}");
+        assert!(stderr.starts_with("80,403 entries in "), "{stderr}");
         proof::prove_some_of_the_trail(&verified);
-        say(&format!("{:?}: verify of the trail: {}", database.backend, told.trim_end()));
+        say(&format!("{:?}: verify of the trail: {}", database.backend, stderr.trim_end()));
     }
 
-    async fn what_was_seen_is_remembered_and_extended(database: &Database) {
+    async fn the_verified_state_is_saved_and_extended(database: &Database) {
         let verified = Verified::with(database, 300).await;
         let state = verified.file("state");
         let remember = ["--state", &state];
@@ -177,9 +177,9 @@ on_every_database! {
         let last = std::fs::read_to_string(&state).expect("the state");
         // Starting from the first state, only the new entries are read.
         std::fs::write(&state, &first).expect("the state");
-        let (code, verdict, told) = verified.run(&["verify", "--state", &state, "--since-last", "--json"]);
+        let (code, verdict, stderr) = verified.run(&["verify", "--state", &state, "--since-last", "--json"]);
         let verdict: Value = serde_json::from_str(&verdict).expect("JSON");
-        assert_eq!((code, &verdict["verified"], &verdict["size"], &verdict["read"]), (Some(0), &true.into(), &700.into(), &400.into()), "{told}");
+        assert_eq!((code, &verdict["verified"], &verdict["size"], &verdict["read"]), (Some(0), &true.into(), &700.into(), &400.into()), "{stderr}");
         assert_eq!(std::fs::read_to_string(&state).expect("the state"), last, "the same is remembered");
         verified.assert_verified(&["--state", &state, "--since-last"], "700");
         assert_eq!(std::fs::read_dir(database.directory.path()).expect("files").filter(|file| file.as_ref().is_ok_and(|file| file.file_name().to_string_lossy().starts_with(".state"))).count(), 0);
@@ -196,7 +196,7 @@ on_every_database! {
         }
     }
 
-    async fn what_cannot_be_checked_has_an_exit_code_of_its_own(database: &Database) {
+    async fn a_verification_that_cannot_run_has_its_own_exit_code(database: &Database) {
         let verified = Verified::with(database, 10).await;
         let key = verified.public.text();
         let reader = create_key(&database.url, &["--organization", ORGANIZATION, "--scope", "read"]);

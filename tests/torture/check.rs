@@ -48,7 +48,7 @@ impl Findings {
     }
 
     /// The first findings of each kind, one a line.
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         let mut lines = Vec::new();
         for (kind, found) in [("lost", &self.lost), ("duplicated", &self.duplicated), ("wrong", &self.other)] {
             let brief = |what: &String| what.chars().take(LINE).collect::<String>();

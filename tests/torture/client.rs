@@ -18,14 +18,14 @@ use crate::entry::Entry;
 use crate::journal::Written;
 
 /// The time limit of a call. Longer than the service's own request deadline.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub const TIMEOUT: Duration = Duration::from_secs(40);
 const CONNECT: Duration = Duration::from_secs(2);
 
 /// Why a call has no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trouble {
     /// A documented error code, for example STORAGE_UNAVAILABLE.
-    Told(String),
+    Code(String),
     /// The client could not connect, or the connection broke.
     Connection,
     /// The service did not answer in time.
@@ -37,7 +37,7 @@ pub enum Trouble {
 impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Told(code) => f.write_str(code),
+            Self::Code(code) => f.write_str(code),
             Self::Connection => f.write_str("connection"),
             Self::Silence => f.write_str("silence"),
             Self::Strange(what) => write!(f, "strange: {what}"),
@@ -64,8 +64,8 @@ pub struct Client {
 impl Client {
     /// Connects on the first call and reconnects after a broken connection.
     pub fn new(url: &str, key: &str) -> anyhow::Result<Self> {
-        let channel = Endpoint::from_shared(url.to_owned())?.connect_timeout(CONNECT).timeout(PATIENCE).connect_lazy();
-        let http = reqwest::Client::builder().connect_timeout(CONNECT).timeout(PATIENCE).build()?;
+        let channel = Endpoint::from_shared(url.to_owned())?.connect_timeout(CONNECT).timeout(TIMEOUT).connect_lazy();
+        let http = reqwest::Client::builder().connect_timeout(CONNECT).timeout(TIMEOUT).build()?;
         Ok(Self { url: url.to_owned(), key: key.to_owned(), channel, http })
     }
 
@@ -128,7 +128,7 @@ impl Client {
             message: String,
         }
         match serde_json::from_str(&text) {
-            Ok(Refusal { error: Cause { code, message } }) => Err(told(code.to_uppercase(), &message)),
+            Ok(Refusal { error: Cause { code, message } }) => Err(service_error(code.to_uppercase(), &message)),
             Err(_) => Err(Trouble::Strange(format!("{status} without a code: {text}"))),
         }
     }
@@ -176,7 +176,7 @@ fn of_grpc(written: pb::WrittenAuditLog) -> Result<Written, Trouble> {
 /// Classifies a failed call. Errors of the service have details; all others are connection errors.
 pub fn trouble(status: &tonic::Status) -> Trouble {
     if let Some(info) = status.get_details_error_info() {
-        return told(info.reason, status.message());
+        return service_error(info.reason, status.message());
     }
     match status.code() {
         tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Internal => Trouble::Connection,
@@ -187,10 +187,10 @@ pub fn trouble(status: &tonic::Status) -> Trouble {
     }
 }
 
-fn told(code: String, message: &str) -> Trouble {
+fn service_error(code: String, message: &str) -> Trouble {
     // The codes that may occur: docs/grpc.md. Any other code is a bug in the service or in this program.
     match ["OVERLOADED", "STORAGE_UNAVAILABLE", "TIMEOUT", "RATE_LIMITED"].contains(&code.as_str()) {
-        true => Trouble::Told(code),
+        true => Trouble::Code(code),
         false => Trouble::Strange(format!("{code}: {message}")),
     }
 }

@@ -19,14 +19,14 @@ pub async fn run(backends: &[Backend], scratch: &Path, seed: u64, all: &mut Vec<
     let mut passed = true;
     for backend in backends {
         for control in losing::of(*backend) {
-            passed &= told(*backend, control.name, losing::run(&control, *backend, scratch, seed, all).await);
+            passed &= print_outcome(*backend, control.name, losing::run(&control, *backend, scratch, seed, all).await);
         }
-        passed &= told(*backend, "tampered", tampered::run(*backend, scratch, seed, all).await);
+        passed &= print_outcome(*backend, "tampered", tampered::run(*backend, scratch, seed, all).await);
     }
     passed
 }
 
-fn told(backend: Backend, name: &str, outcome: anyhow::Result<String>) -> bool {
+fn print_outcome(backend: Backend, name: &str, outcome: anyhow::Result<String>) -> bool {
     match &outcome {
         Ok(found) => say(&format!("{}, {name}: detected, as expected\n{found}", backend.name())),
         Err(error) => say(&format!("FAILED: {}, {name}: {error:#}", backend.name())),

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub const MEMORY: &str = "process_resident_memory_bytes";
 
 const PAUSE: Duration = Duration::from_millis(50);
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The highest value of each gauge and counter, by name and labels.
 pub struct Gauges(Arc<Mutex<BTreeMap<String, f64>>>);
@@ -48,8 +48,8 @@ fn look(address: &str, seen: &Weak<Mutex<BTreeMap<String, f64>>>) -> Option<()> 
 /// The current value of all metrics; `None` if the endpoint does not answer.
 pub fn now(address: &str) -> Option<BTreeMap<String, f64>> {
     let address: SocketAddr = address.parse().ok()?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).ok()?;
+    stream.set_read_timeout(Some(TIMEOUT)).ok()?;
     stream.write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n").ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;

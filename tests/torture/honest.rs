@@ -20,7 +20,7 @@ pub const MARK: &str = "honest-content-81d2";
 const CLIENTS: usize = 4;
 const REST: Duration = Duration::from_millis(20);
 /// The time limit of a call, and of connecting.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The latencies of successful calls, and the errors with their counts.
 #[derive(Default)]
@@ -109,20 +109,20 @@ async fn work(target: Target, ending: Arc<AtomicBool>) -> Served {
         }
         let asked = Instant::now();
         let answered = if turn % 2 == 0 { list(&mut client, &target).await } else { write(&mut client, &target).await };
-        served.note(asked, answered.map_err(|status| told(&status)));
+        served.note(asked, answered.map_err(|status| describe(&status)));
         tokio::time::sleep(REST).await;
     }
     served
 }
 
-fn told(status: &Status) -> String {
+fn describe(status: &Status) -> String {
     format!("{:?}: {}", status.code(), status.message())
 }
 
 /// Connects on the first call and reconnects after a broken connection.
 fn connect(target: &Target) -> AuditLogServiceClient<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{}", target.address)).expect("an address");
-    let channel = endpoint.connect_timeout(PATIENCE).timeout(PATIENCE).connect_lazy();
+    let channel = endpoint.connect_timeout(TIMEOUT).timeout(TIMEOUT).connect_lazy();
     AuditLogServiceClient::new(channel).max_decoding_message_size(auditlog::grpc::MAX_RESPONSE)
 }
 

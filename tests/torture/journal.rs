@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::entry::Entry;
 
 /// The time limit of a sync, also while a fault fills another disk.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One line of the journal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ impl Journal {
         let (synced, done) = oneshot::channel();
         let text = serde_json::to_string(record)? + "\n";
         self.lines.send(Line { text, synced }).context("the journal's thread has ended")?;
-        let done = tokio::time::timeout(PATIENCE, done).await.context("the journal's disk does not answer")?;
+        let done = tokio::time::timeout(TIMEOUT, done).await.context("the journal's disk does not answer")?;
         done.context("the journal could not be written")
     }
 

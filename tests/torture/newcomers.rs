@@ -11,7 +11,7 @@ use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::honest::{self, PATIENCE, Served};
+use crate::honest::{self, Served, TIMEOUT};
 use crate::hostile::Target;
 
 const CLIENTS: usize = 2;
@@ -65,7 +65,7 @@ impl Newcomers {
 
 async fn list(target: &Target, key: &str) -> Result<(), String> {
     let url = format!("http://{}/v1/{}/audit-logs?limit=1", target.address, target.organization);
-    let http = reqwest::Client::builder().timeout(PATIENCE).build().map_err(|error| causes(&error))?;
+    let http = reqwest::Client::builder().timeout(TIMEOUT).build().map_err(|error| causes(&error))?;
     let answer = http.get(url).bearer_auth(key).send().await.map_err(|error| causes(&error))?;
     let status = answer.status();
     let body = answer.text().await.map_err(|error| causes(&error))?;
@@ -74,12 +74,12 @@ async fn list(target: &Target, key: &str) -> Result<(), String> {
 
 async fn watch(target: &Target) -> Result<(), String> {
     let endpoint = Endpoint::from_shared(format!("http://{}", target.address)).expect("an address");
-    let channel = endpoint.connect_timeout(PATIENCE).timeout(PATIENCE).connect().await;
+    let channel = endpoint.connect_timeout(TIMEOUT).timeout(TIMEOUT).connect().await;
     let mut health = HealthClient::new(channel.map_err(|error| causes(&error))?);
-    let told = |status: tonic::Status| format!("{:?}: {}", status.code(), status.message());
-    let mut statuses = health.watch(HealthCheckRequest::default()).await.map_err(told)?.into_inner();
-    let status = tokio::time::timeout(PATIENCE, statuses.message()).await.map_err(|_| "no status".to_owned())?;
-    status.map_err(told)?.map(drop).ok_or_else(|| "the stream ended".to_owned())
+    let describe = |status: tonic::Status| format!("{:?}: {}", status.code(), status.message());
+    let mut statuses = health.watch(HealthCheckRequest::default()).await.map_err(describe)?.into_inner();
+    let status = tokio::time::timeout(TIMEOUT, statuses.message()).await.map_err(|_| "no status".to_owned())?;
+    status.map_err(describe)?.map(drop).ok_or_else(|| "the stream ended".to_owned())
 }
 
 /// The root cause of an error, without the addresses that its outer messages contain.

@@ -223,7 +223,7 @@ impl Scene {
         figures.duplicated += findings.duplicated.len() as u64;
         figures.wrong += findings.other.len() as u64;
         if !findings.is_empty() {
-            bail!("after {} faults:\n{}", figures.faults, findings.told());
+            bail!("after {} faults:\n{}", figures.faults, findings.summary());
         }
         let mut unexpected = Vec::new();
         for (trouble, count) in self.load.shared.take_troubles() {

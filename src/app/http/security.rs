@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_peer_is_the_one_that_the_connection_has_left() {
+    fn the_peer_address_comes_from_the_request_extension() {
         let peer = SocketAddr::from(([192, 0, 2, 7], 4711));
         let mut request = Request::new(Body::empty());
         assert_eq!(Asker::of(&request, "method".into()).peer, None);

@@ -95,7 +95,7 @@ impl Model {
     }
 
     /// Compares each count with the entries, and the sizes with what they may be after a step of `step` entries.
-    fn check(&self, step: i64, told: &str) {
+    fn check(&self, step: i64, context: &str) {
         let Stored { total, newest, tail, level0, level1 } = &self.stored;
         let (mut all, mut below, mut since, mut in_block) = (Counts::default(), Counts::default(), 0, 0);
         let mut counts_seen = 0;
@@ -107,25 +107,25 @@ impl Model {
                 assert_eq!(
                     counts.bytes(),
                     all.minus(&below).expect("more").bytes(),
-                    "{told}: the level-1 count at {at:?}"
+                    "{context}: the level-1 count at {at:?}"
                 );
                 in_block += 1;
             }
             if let Some(counts) = level0.get(at) {
-                assert_eq!(counts.bytes(), all.bytes(), "{told}: the level-0 count at {at:?}");
+                assert_eq!(counts.bytes(), all.bytes(), "{context}: the level-0 count at {at:?}");
                 (below, in_block) = (all.clone(), 0);
             }
-            assert!(in_block <= 2 * BLOCK, "{told}: a block of more than {in_block} counts at {at:?}");
+            assert!(in_block <= 2 * BLOCK, "{context}: a block of more than {in_block} counts at {at:?}");
             if is_counted {
-                assert!(since <= WIDEST + step, "{told}: {since} entries before the count at {at:?}");
+                assert!(since <= WIDEST + step, "{context}: {since} entries before the count at {at:?}");
                 (since, counts_seen) = (0, counts_seen + 1);
             }
         }
-        assert_eq!(counts_seen, level0.len() + level1.len(), "{told}: counts lie at entries, one at each");
-        assert_eq!(total.bytes(), all.bytes(), "{told}: the total count");
+        assert_eq!(counts_seen, level0.len() + level1.len(), "{context}: counts lie at entries, one at each");
+        assert_eq!(total.bytes(), all.bytes(), "{context}: the total count");
         let last = self.entries.last_key_value().map(|(at, _)| *at);
-        assert_eq!((Some(*newest), *tail), (last, since), "{told}: the end");
-        assert!(since <= WIDEST + step, "{told}: {since} entries after the last count");
+        assert_eq!((Some(*newest), *tail), (last, since), "{context}: the end");
+        assert!(since <= WIDEST + step, "{context}: {since} entries after the last count");
     }
 }
 

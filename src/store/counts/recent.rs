@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_committed_is_given_once_and_up_to_the_number_asked_for() {
+    fn committed_entries_are_returned_once_and_up_to_the_requested_number() {
         let recent = Recent::default();
         keep(&recent, "a", 5..=7);
         keep(&recent, "b", 1..=2);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn it_never_keeps_more_than_it_may() {
+    fn the_number_of_kept_entries_is_limited() {
         let recent = Recent::default();
         for turn in 0..7 {
             keep(&recent, &format!("o{turn}"), 1..=3_000);

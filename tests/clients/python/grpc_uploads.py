@@ -26,7 +26,7 @@ else:
 write = channel.unary_unary("/auditlog.v1.AuditLogService/WriteAuditLogs")
 
 
-def told(error):
+def describe(error):
     details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
     name = "".join(word.capitalize() for word in error.code().name.split("_"))
     if details is None:
@@ -44,5 +44,5 @@ for _ in range(int(times)):
         write(message, metadata=[("authorization", f"Bearer {key}")], timeout=60)
         answers["Ok"] += 1
     except grpc.RpcError as error:
-        answers[told(error)] += 1
+        answers[describe(error)] += 1
 print(json.dumps(answers))

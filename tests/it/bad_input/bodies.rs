@@ -175,7 +175,7 @@ fn members() -> Named {
         body(&[least("log_1"), with(&json!({"id": "log_2", "action": "made"}))]),
     ));
     bodies.push((
-        "ten bad entries, of which eight are told".to_owned(),
+        "ten bad entries, of which eight are reported".to_owned(),
         body(&vec![with(&json!({"action": "made"})); 10]),
     ));
     bodies.push((

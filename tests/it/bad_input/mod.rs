@@ -11,7 +11,7 @@ use tonic::Status;
 use crate::support::json::least;
 use crate::support::service::options;
 use crate::support::surfaces::shown_status;
-use crate::support::surfaces::{Ask, Surfaces, Told, code};
+use crate::support::surfaces::{Ask, RawAnswer, Surfaces, code};
 use crate::support::{Backend, Database, Service, on_every_database};
 
 const BOTH: [Scope; 2] = [Scope::Read, Scope::Write];
@@ -27,51 +27,51 @@ async fn started(database: &Database) -> (Surfaces, String) {
 }
 
 /// An error in the form of the snapshot: the name of the request, the status and the body.
-fn shown(name: &str, answer: &Told) -> String {
+fn shown(name: &str, answer: &RawAnswer) -> String {
     format!("{name}\n    {} {}\n", answer.status, answer.text)
 }
 
 on_every_database! {
     async fn a_bad_query_has_its_error_on_every_surface(database: &Database) {
         let (surfaces, key) = started(database).await;
-        let mut told = String::new();
+        let mut errors = String::new();
         for query in queries::bad() {
             let path = format!("{LIST}?{query}");
             let answer = surfaces.rest(&Ask::get(&path, &key)).await;
             assert_eq!(answer.status, 400, "{query}: {}", answer.text);
             let name: String = query.chars().take(80).collect();
-            told += &shown(&name, &answer);
+            errors += &shown(&name, &answer);
             if let Some(outcome) = surfaces.grpc(&path, &key).await {
                 assert_eq!(outcome.expect_err(&query), answer.code(), "{query}");
             }
         }
         for (path, allowed) in [("/v1/rules/r/history?resourceType=rule", "a history"), ("/v1/org_a/audit-logs/log_1?x=1", "one entry")] {
             let answer = surfaces.rest(&Ask::get(path, &key)).await;
-            told += &shown(allowed, &answer);
+            errors += &shown(allowed, &answer);
         }
-        insta::assert_snapshot!("queries", told);
+        insta::assert_snapshot!("queries", errors);
     }
 
     async fn a_bad_body_has_its_error_on_every_surface_and_stores_nothing(database: &Database) {
         let (surfaces, key) = started(database).await;
-        let mut told = String::new();
+        let mut errors = String::new();
         for (name, body) in bodies::bad() {
             let answer = surfaces.rest(&Ask::post(LIST, &key, body.clone())).await;
             assert!([400, 409, 429].contains(&answer.status), "{name}: {}", answer.text);
             let name: String = name.chars().take(80).collect();
-            told += &shown(&name, &answer);
+            errors += &shown(&name, &answer);
             // Only REST has the organization in each line; gRPC does not.
             if !name.contains("rganization")
                 && let Some(outcome) = surfaces.grpc_write("org_a", &key, &body).await
             {
                 let status = outcome.expect_err(&name);
-                told += &shown_status(&status);
+                errors += &shown_status(&status);
                 assert_eq!(code(status), answer.code(), "{name}");
             }
         }
         let page = surfaces.rest(&Ask::get(LIST, &key)).await;
         assert_eq!(page.body()["pagination"]["total"], 0, "nothing is stored");
-        insta::assert_snapshot!("bodies", told);
+        insta::assert_snapshot!("bodies", errors);
     }
 
     async fn a_bad_write_makes_no_organization(database: &Database) {
@@ -98,7 +98,7 @@ on_every_database! {
         let method = |method: &str, path: &str| Ask { method: method.parse().expect("a method"), path: path.to_owned(), ..get.clone() };
         let bearer = format!("Bearer {key}").into_bytes();
         let large = Ask { body: vec![b' '; 4 * 1024 * 1024 + 1], ..post.clone() };
-        let mut told = String::new();
+        let mut errors = String::new();
         for (name, ask) in [
             ("no credential", authorized(&[])),
             ("an empty credential", authorized(&[b""])),
@@ -134,18 +134,18 @@ on_every_database! {
         ] {
             let answer = surfaces.rest(&ask).await;
             assert!(answer.status >= 400, "{name}: {}", answer.text);
-            told += &shown(name, &answer);
+            errors += &shown(name, &answer);
         }
         let page = surfaces.rest(&get).await;
         assert_eq!(page.body()["pagination"]["total"], 0, "nothing is stored");
-        insta::assert_snapshot!("requests", told);
+        insta::assert_snapshot!("requests", errors);
     }
 
     async fn a_bad_message_has_its_error(database: &Database) {
         let (surfaces, key) = started(database).await;
         let service = &surfaces.service;
         let framed = |bytes: &[u8]| [&[0, 0, 0, 0, u8::try_from(bytes.len()).expect("short")][..], bytes].concat();
-        let mut told = String::new();
+        let mut errors = String::new();
         for (name, method, content_type, bytes) in [
             ("no message at all", "ListAuditLogs", "application/grpc", Vec::new()),
             ("half a frame", "ListAuditLogs", "application/grpc", vec![0, 0, 0]),
@@ -164,13 +164,13 @@ on_every_database! {
             let answer = request.header("content-type", content_type).header("te", "trailers").body(bytes).send().await;
             let answer = answer.expect("an answer");
             let status = Status::from_header_map(answer.headers()).unwrap_or_else(|| panic!("{name}: {answer:?}"));
-            told += &format!("{name}\n{}", shown_status(&status));
-            told += &format!("    {}\n", status.message());
+            errors += &format!("{name}\n{}", shown_status(&status));
+            errors += &format!("    {}\n", status.message());
         }
-        insta::assert_snapshot!("messages", told);
+        insta::assert_snapshot!("messages", errors);
     }
 
-    async fn what_is_at_its_limit_is_taken(database: &Database) {
+    async fn values_at_their_limits_are_accepted(database: &Database) {
         let (surfaces, key) = started(database).await;
         for body in bodies::good() {
             let written = surfaces.grpc_write("org_a", &key, &body).await.expect("a request").expect("gRPC takes it");
@@ -190,7 +190,7 @@ on_every_database! {
         assert!(surfaces.rest(&Ask::get(LIST, &key)).await.text.contains(r#""total":1006,"#));
     }
 
-    async fn errors_fit_into_headers_whatever_they_name(database: &Database) {
+    async fn error_messages_always_fit_into_headers(database: &Database) {
         let (surfaces, key) = started(database).await;
         for number in 0..249 {
             let name = format!("{}{number:04}", "x".repeat(60));
@@ -200,8 +200,8 @@ on_every_database! {
         let odd = "\u{e0001}".repeat(60);
         let entry = |_| serde_json::json!({"id": "log_1", "resourceType": odd, "resourceId": "r", "action": odd, "userId": "u"});
         let body = bodies::body(&(0..8).map(entry).collect::<Vec<_>>());
-        let told = surfaces.rest(&Ask::post(LIST, &key, body)).await;
-        assert_eq!((told.status, told.code().as_str()), (400, "invalid_parameter"), "{}", told.text);
-        assert!(told.text.contains("auditLogs[0].resourceType: must be one of assistant, ") && told.text.contains(" and 236 more"), "{}", told.text);
+        let answer = surfaces.rest(&Ask::post(LIST, &key, body)).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_parameter"), "{}", answer.text);
+        assert!(answer.text.contains("auditLogs[0].resourceType: must be one of assistant, ") && answer.text.contains(" and 236 more"), "{}", answer.text);
     }
 }

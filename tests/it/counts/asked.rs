@@ -160,7 +160,7 @@ impl<'a> Reader<'a> {
         let offset = asked.offset as usize;
         let then: Vec<_> =
             heads.iter().filter(|head| asked.is_answered(&page, &matching, **head, offset)).copied().collect();
-        assert!(!then.is_empty(), "{asked:?}: {} at none of the heads {heads:?}", told(&page, &matching, offset));
+        assert!(!then.is_empty(), "{asked:?}: {} at none of the heads {heads:?}", describe(&page, &matching, offset));
         self.asked += 1;
         self.deep += usize::from(asked.offset >= 1_024 && !page.entries.is_empty());
         let Some(cursor) = page.next_cursor.filter(|_| self.random.random_bool(0.3)) else { return };
@@ -168,11 +168,11 @@ impl<'a> Reader<'a> {
         let next = next.unwrap_or_else(|error| panic!("{asked:?}, next: {}", error.with_causes()));
         let offset = offset + page.entries.len();
         let is_next = then.iter().any(|head| asked.is_answered(&next, &matching, *head, offset));
-        assert!(is_next, "{asked:?}, next: {} at none of the heads {then:?}", told(&next, &matching, offset));
+        assert!(is_next, "{asked:?}, next: {} at none of the heads {then:?}", describe(&next, &matching, offset));
     }
 }
 
-fn told(page: &Page, matching: &[Seq], offset: usize) -> String {
+fn describe(page: &Page, matching: &[Seq], offset: usize) -> String {
     let place = |seq: Seq| matching.iter().position(|one| *one == seq);
     let first = page.entries.first().map(|entry| (entry.seq, place(entry.seq)));
     let (total, count, all) = (page.total, page.entries.len(), matching.len());

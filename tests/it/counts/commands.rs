@@ -60,8 +60,8 @@ async fn set(storm: &Storm<'_>, (level, position): LevelPosition, what: &str) {
     execute(storm.database, &format!("UPDATE running_counts SET {what} WHERE {place}")).await;
 }
 
-/// Waits until `running-counts status` says so.
-async fn until(database: &Database, expected: &str) {
+/// Waits until `running-counts status` prints `expected`.
+async fn until_status(database: &Database, expected: &str) {
     let begun = Instant::now();
     loop {
         let status = running_counts(database, &["status"]).1;
@@ -76,17 +76,17 @@ async fn until(database: &Database, expected: &str) {
 on_every_database! {
     async fn check_names_each_damage_and_rebuild_mends_it(database: &Database) {
         let storm = Storm::begin(database, ENTRIES).await;
-        let (code, told, error) = running_counts(database, &["status"]);
-        assert_eq!((code, told), (Some(0), format!("org\t{ENTRIES}\t0\t{ENTRIES}\n")), "{error}");
-        let (code, told, error) = running_counts(database, &["update"]);
-        assert_eq!((code, told.as_str()), (Some(0), "8,000 entries counted\n"), "{error}");
+        let (code, stdout, error) = running_counts(database, &["status"]);
+        assert_eq!((code, stdout), (Some(0), format!("org\t{ENTRIES}\t0\t{ENTRIES}\n")), "{error}");
+        let (code, stdout, error) = running_counts(database, &["update"]);
+        assert_eq!((code, stdout.as_str()), (Some(0), "8,000 entries counted\n"), "{error}");
         let all = format!("org\t{ENTRIES}\t{ENTRIES}\t0\n");
         let hot = storm.store.key_counts(&storm.log.organization, &CountKey::User(Identifier::parse("u0".to_owned()).expect("an id"))).await.expect("read");
         let hot = blob(database.backend, &one_more(&hot.expect("u0 has counts").total.counts));
         for damage in 0..7 {
             let [above, after] = promote(&storm).await;
-            let (code, told, _) = running_counts(database, &["check"]);
-            assert!(code == Some(0) && told.ends_with(": 0 wrong\n"), "{damage}: {told}");
+            let (code, stdout, _) = running_counts(database, &["check"]);
+            assert!(code == Some(0) && stdout.ends_with(": 0 wrong\n"), "{damage}: {stdout}");
             let changed = |counts: &Counts| format!("counts = {}", blob(database.backend, &one_more(counts)));
             let expected = match damage {
                 0 => {
@@ -118,12 +118,12 @@ on_every_database! {
                     "org: the organization has a wrong count of "
                 }
             };
-            let (code, told, error) = running_counts(database, &["check", "--organization", ORGANIZATION]);
-            assert_eq!(code, Some(1), "{damage}: {told}");
-            assert!(told.lines().any(|line| line.starts_with(expected)), "{damage}: {told}");
+            let (code, stdout, error) = running_counts(database, &["check", "--organization", ORGANIZATION]);
+            assert_eq!(code, Some(1), "{damage}: {stdout}");
+            assert!(stdout.lines().any(|line| line.starts_with(expected)), "{damage}: {stdout}");
             assert!(error.contains("run `auditlog running-counts rebuild`"), "{damage}: {error}");
-            let (code, told, error) = running_counts(database, &["rebuild"]);
-            assert_eq!((code, told.as_str()), (Some(0), "8,000 entries counted\n"), "{damage}: {error}");
+            let (code, stdout, error) = running_counts(database, &["rebuild"]);
+            assert_eq!((code, stdout.as_str()), (Some(0), "8,000 entries counted\n"), "{damage}: {error}");
             assert_eq!(running_counts(database, &["status"]).1, all, "{damage}");
             storm.check("mended").await;
         }
@@ -133,14 +133,14 @@ on_every_database! {
     async fn an_organization_that_is_not_there_is_refused(database: &Database) {
         database.store().await.close().await;
         for command in ["status", "update", "check", "rebuild"] {
-            let (code, told, error) = running_counts(database, &[command, "--organization", "nobody"]);
-            assert_eq!((code, told.as_str()), (Some(1), ""), "{command}: {error}");
+            let (code, stdout, error) = running_counts(database, &[command, "--organization", "nobody"]);
+            assert_eq!((code, stdout.as_str()), (Some(1), ""), "{command}: {error}");
             assert!(error.contains("there is no organization nobody"), "{command}: {error}");
         }
         assert_eq!(running_counts(database, &["status"]).1, "");
     }
 
-    async fn entries_that_were_taken_back_are_not_counted(database: &Database) {
+    async fn entries_lost_in_a_restore_are_not_counted(database: &Database) {
         let (one, other) = (database.store().await, database.store().await);
         let write = async |store: &Store, kind: &str, numbers: Range<u64>| {
             let ingest = ingest::start(store, Clock::system());
@@ -165,8 +165,8 @@ on_every_database! {
         let organization = OrganizationId::parse(ORGANIZATION).expect("an id");
         // It has written entries of these numbers, and remembers them.
         EntryCounter::new(one).count_all(&organization, |_| {}).await.expect("counted");
-        let (code, told, _) = running_counts(database, &["check"]);
-        assert!(code == Some(0) && told.ends_with(": 0 wrong\n"), "{told}");
+        let (code, stdout, _) = running_counts(database, &["check"]);
+        assert!(code == Some(0) && stdout.ends_with(": 0 wrong\n"), "{stdout}");
     }
 
     async fn one_organization_that_cannot_be_counted_stops_no_other(database: &Database) {
@@ -182,12 +182,12 @@ on_every_database! {
         let damage = format!("INSERT INTO key_totals ({columns}) VALUES ('first', 'o', {damaged}, 0, 0, 0)");
         execute(database, &damage).await;
         let service = Process::serve_with(&database.url, &["--listen", "127.0.0.1:0"]);
-        until(database, "first\t3000\t0\t3000\norg\t4000\t4000\t0\n").await;
+        until_status(database, "first\t3000\t0\t3000\norg\t4000\t4000\t0\n").await;
         execute(database, "DELETE FROM key_totals WHERE organization_id = 'first'").await;
-        until(database, "first\t3000\t3000\t0\norg\t4000\t4000\t0\n").await;
+        until_status(database, "first\t3000\t3000\t0\norg\t4000\t4000\t0\n").await;
         assert_eq!(service.terminate(), Some(0));
-        let (code, told, error) = running_counts(database, &["rebuild"]);
-        assert_eq!((code, told.as_str()), (Some(0), "7,000 entries counted\n"), "{error}");
+        let (code, stdout, error) = running_counts(database, &["rebuild"]);
+        assert_eq!((code, stdout.as_str()), (Some(0), "7,000 entries counted\n"), "{error}");
         assert_eq!(running_counts(database, &["check"]).0, Some(0));
         storm.ask(1, 30).await;
     }

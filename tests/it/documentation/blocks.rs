@@ -99,7 +99,7 @@ fn language(fence: &str) -> Result<Language, String> {
 }
 
 #[test]
-fn a_block_that_nothing_would_be_done_with_is_an_error() {
+fn a_code_block_that_no_test_would_run_is_an_error() {
     let languages =
         |text: &str| blocks(text).map(|blocks| blocks.into_iter().map(|one| one.language).collect::<Vec<_>>());
     assert_eq!(languages("a\n```sh\nx\n```\n```json\n1\n```\n"), Ok(vec![Language::Shell, Language::Json]));

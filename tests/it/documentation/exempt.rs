@@ -139,7 +139,7 @@ fn without_comment(line: &str) -> &str {
 }
 
 #[test]
-fn what_no_test_can_run_is_verified_otherwise() {
+fn commands_that_no_test_can_run_are_verified_otherwise() {
     let pages = pages();
     let lines = |path: &str| {
         let page = pages.iter().find(|page| page.path == path).expect("the page is there");
@@ -167,8 +167,8 @@ fn composed(page: &str, line: &str) {
     let compose = after("-f").copied().unwrap_or("docker-compose.yml");
     assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(compose).exists(), "{page}: {compose}, which {line} needs");
     // `auditlog` may be the service, the command, or the service followed by the command.
-    let told = words.iter().skip_while(|word| **word != "auditlog").find(|word| **word != "auditlog");
-    if let Some(subcommand) = told.filter(|word| !word.starts_with('-')) {
+    let word = words.iter().skip_while(|word| **word != "auditlog").find(|word| **word != "auditlog");
+    if let Some(subcommand) = word.filter(|word| !word.starts_with('-')) {
         let known = output(["help", subcommand], &[]);
         assert!(known.status.success(), "{page}: {line}: {}", text(&known.stderr));
     }

@@ -74,7 +74,7 @@ fn string(documented: &str, printed: &str) -> bool {
 }
 
 #[test]
-fn what_is_left_open_matches_and_nothing_else_does() {
+fn an_ellipsis_matches_any_text_and_all_else_must_be_equal() {
     for (documented, printed) in
         [("a\nb\n", "a\nb"), ("a\n…\nd", "a\nb\nc\nd"), ("a\n…", "a"), ("x … z", "x y z"), ("key al_…", "key al_123")]
     {

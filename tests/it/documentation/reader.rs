@@ -27,7 +27,7 @@ use super::{exempt, expected, programs, started};
 use crate::support::{Backend, Database, Process, as_postgres, database};
 
 /// The time limit of a block.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const POSTGRES: &str = "postgres://user:password@localhost";
 const TRAIL: &str = "assets/demo.ndjson.gz";
 
@@ -188,7 +188,7 @@ impl Reader<'_> {
         let status = loop {
             match child.try_wait().expect("it can be asked") {
                 Some(status) => break Some(status),
-                None if begun.elapsed() > PATIENCE => break None,
+                None if begun.elapsed() > TIMEOUT => break None,
                 None => std::thread::sleep(Duration::from_millis(10)),
             }
         };
@@ -200,7 +200,7 @@ impl Reader<'_> {
             let killed = Command::new("bash").args(["-c", &group]).status();
             assert!(killed.is_ok_and(|status| status.success()));
             child.wait().expect("it ends");
-            panic!("{at}: it takes longer than {PATIENCE:?}: {script}\n{printed}{errors}");
+            panic!("{at}: it takes longer than {TIMEOUT:?}: {script}\n{printed}{errors}");
         };
         assert!(status.success(), "{at}: it ends with {status}: {script}\n{printed}{errors}");
         printed

@@ -60,10 +60,10 @@ fn the_readme_has_every_variable_and_no_other() {
     let readme = file("README.md");
     let configuration = readme.split("\n## ").find(|part| part.starts_with("Configuration\n")).expect("the section");
     let names = configuration.split(|letter: char| letter != '_' && !letter.is_ascii_uppercase());
-    let told: BTreeSet<_> = names.filter(|name| name.starts_with("AUDITLOG_")).map(str::to_owned).collect();
+    let documented: BTreeSet<_> = names.filter(|name| name.starts_with("AUDITLOG_")).map(str::to_owned).collect();
     let known = variables();
     assert!(known.len() > 20, "{known:?}");
-    assert_eq!(told, known);
+    assert_eq!(documented, known);
 }
 
 /// Reasons that only gRPC returns. `REST_ALONE` lists those that only REST returns.

@@ -25,7 +25,7 @@ fn served(database: &Database) -> (Process, [(&'static str, String); 3]) {
     (service, [("AUDITLOG_ENDPOINT", endpoint), ("AUDITLOG_API_KEY", key), ("AUDITLOG_ORGANIZATION", ORG.to_owned())])
 }
 
-fn told(arguments: &[&str], variables: &[(&'static str, String); 3]) -> (Option<i32>, String, String) {
+fn run_command(arguments: &[&str], variables: &[(&'static str, String); 3]) -> (Option<i32>, String, String) {
     let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
     ran(arguments, &variables)
 }
@@ -35,12 +35,12 @@ async fn erased(store: &Store) -> usize {
 }
 
 on_every_database! {
-    async fn an_entry_that_was_tampered_with_stays_and_the_rest_is_told_as_erased(database: &Database) {
+    async fn a_tampered_entry_is_kept_and_the_rest_is_reported_as_erased(database: &Database) {
         let store = database.store().await;
         four(&start(&store, Clock::system())).await;
         let (_service, variables) = served(database);
         execute(database, "UPDATE audit_logs SET user_name = 'Eve' WHERE id = 'log_1'").await;
-        let (code, stdout, stderr) = told(&[&["erase"], &WHY[..], &["--user", "ada", "--yes"]].concat(), &variables);
+        let (code, stdout, stderr) = run_command(&[&["erase"], &WHY[..], &["--user", "ada", "--yes"]].concat(), &variables);
         assert_eq!((code, stdout.as_str()), (Some(1), ""));
         let so_far = "erased 3 groups of values, left: 1 group of values of 1 entry; the rest was tampered with and stays";
         assert!(stderr.contains(so_far), "{stderr}");
@@ -51,7 +51,7 @@ on_every_database! {
         let store = database.store().await;
         four(&start(&store, Clock::system())).await;
         let (_service, variables) = served(database);
-        let erase = |more: &[&str]| told(&[&["erase"], &WHY[..], more].concat(), &variables);
+        let erase = |more: &[&str]| run_command(&[&["erase"], &WHY[..], more].concat(), &variables);
         let (code, stdout, _) = erase(&["--user", "ada", "--dry-run"]);
         assert_eq!((code, stdout.as_str()), (Some(0), "would erase 4 groups of values of 3 entries\n"));
         let (code, stdout, stderr) = erase(&["--user", "ada"]);
@@ -78,12 +78,12 @@ on_every_database! {
             assert_eq!((ended, stdout.as_str()), (Some(code), ""), "{arguments:?}: {stderr}");
             assert!(stderr.contains(why), "{arguments:?}: {stderr}");
         }
-        let (code, _, stderr) = told(&["erase", "--user", "ada", "--yes"], &variables);
+        let (code, _, stderr) = run_command(&["erase", "--user", "ada", "--yes"], &variables);
         assert!(code == Some(2) && stderr.contains("--reason"), "{stderr}");
         check_log(&store, ORG).await;
     }
 
-    async fn a_service_that_is_killed_in_the_middle_leaves_a_whole_log_and_a_repeat_finishes(database: &Database) {
+    async fn an_erasure_interrupted_by_a_kill_keeps_the_log_consistent_and_can_be_repeated(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
         for first in (0..12_000).step_by(500) {
@@ -112,7 +112,7 @@ on_every_database! {
         say(&format!("{:?}: an erasure was killed {killed} times, {} groups were gone then", database.backend, erased(&store).await));
         assert!(killed > 0, "it was killed in the middle");
         let (_service, variables) = served(database);
-        let (code, stdout, stderr) = told(&["erase", "--user", "ada", "--yes", WHY[0], WHY[1]], &variables);
+        let (code, stdout, stderr) = run_command(&["erase", "--user", "ada", "--yes", WHY[0], WHY[1]], &variables);
         assert!(code == Some(0) && stdout.contains("recorded as numbers ") | stdout.contains("nothing is left"), "{stdout}{stderr}");
         assert_eq!(erased(&store).await, 24_000);
         check_log(&store, ORG).await;
@@ -122,38 +122,38 @@ on_every_database! {
         }
     }
 
-    async fn readers_and_an_import_make_sense_of_what_is_erased(database: &Database) {
+    async fn read_commands_and_imports_handle_erased_entries(database: &Database) {
         let store = database.store().await;
         four(&start(&store, Clock::system())).await;
         eraser(&store).erase(erasure(of_user("ada"), both())).await.expect("erased");
         let (_service, variables) = served(database);
-        let (_, entry, _) = told(&["get", "log_2"], &variables);
+        let (_, entry, _) = run_command(&["get", "log_2"], &variables);
         assert!(entry.contains("erased        actor, content\n") && !entry.contains("two"), "{entry}");
-        let (_, list, _) = told(&["list"], &variables);
+        let (_, list, _) = run_command(&["list"], &variables);
         let lines: Vec<_> = list.lines().collect();
         let under = |id: &str| lines.iter().position(|line| line.ends_with(id)).and_then(|place| lines.get(place + 1)).copied();
         assert_eq!(under("log_2"), Some("    erased: actor, content"), "{list}");
         assert_eq!(under("log_1"), Some("    erased: actor"), "{list}");
         assert_eq!(under("log_4"), Some("    field_four: \"old four\" → [\"new four\"]"), "{list}");
-        let (_, csv, _) = told(&["export", "--format", "csv"], &variables);
+        let (_, csv, _) = run_command(&["export", "--format", "csv"], &variables);
         assert!(csv.contains("\"log_2\"") && csv.lines().any(|line| line.starts_with("\"log_2\"") && line.ends_with("\"actor content\"")), "{csv}");
-        let (_, trail, _) = told(&["export"], &variables);
+        let (_, trail, _) = run_command(&["export"], &variables);
         let line = trail.lines().find(|line| line.contains("\"log_2\"")).expect("a line");
         assert!(line.ends_with(r#""metadata":{"ipAddress":null,"userAgent":null,"source":null},"erased":["actor","content"]}"#), "{line}");
         // The same log already has the entries. Clients cannot write the entries of the service itself.
         let file = database.directory.path().join("trail.ndjson");
         std::fs::write(&file, &trail).expect("a file");
         let file = file.to_str().expect("UTF-8");
-        let (code, stdout, stderr) = told(&["import", file], &variables);
+        let (code, stdout, stderr) = run_command(&["import", file], &variables);
         assert!(code == Some(3) && stdout.starts_with("0 written, 4 already there, 2 skipped"), "{stdout}{stderr}");
         assert!(stderr.contains("3 entries had lost values before the export; the new entries do not show that"), "{stderr}");
         assert_eq!(stderr.matches("must not start with auditlog:").count(), 2, "{stderr}");
         // Another log gets the facts and the remaining values.
         let other = create_key(&database.url, &["--organization", "org_b", "--scope", "write", "--scope", "read"]);
         let variables = [variables[0].clone(), ("AUDITLOG_API_KEY", other), ("AUDITLOG_ORGANIZATION", "org_b".to_owned())];
-        let (code, stdout, stderr) = told(&["import", file, "--organization", "org_b"], &variables);
+        let (code, stdout, stderr) = run_command(&["import", file, "--organization", "org_b"], &variables);
         assert!(code == Some(3) && stdout.starts_with("4 written, 0 already there, 2 skipped"), "{stdout}{stderr}");
-        let (_, entry, _) = told(&["get", "log_1"], &variables);
+        let (_, entry, _) = run_command(&["get", "log_1"], &variables);
         assert!(entry.contains("field_one") && entry.contains("user          ada\n") && !entry.contains("Name"), "{entry}");
         // A writer must not send an erased entry.
         let body = serde_json::json!({"auditLogs": [serde_json::from_str::<serde_json::Value>(line).expect("JSON")]});
@@ -163,7 +163,7 @@ on_every_database! {
         assert!(status == 400 && text.contains("auditLogs[0].erased: is only in responses; leave it out of a new entry"), "{text}");
     }
 
-    async fn no_log_of_the_service_tells_what_was_erased(database: &Database) {
+    async fn service_logs_never_show_erased_values(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
         write(&ingest, ORG, vec![person("log_1", "ada", (ResourceType(3), "rule_1"), "Zq_lovelace")]).await.expect("written");
@@ -174,7 +174,7 @@ on_every_database! {
         let service = Process::spawn(command);
         let variables = [("AUDITLOG_ENDPOINT", service.url("")), ("AUDITLOG_API_KEY", key), ("AUDITLOG_ORGANIZATION", ORG.to_owned())];
         for arguments in [&["get", "log_1"][..], &["erase", "--entry", "log_1", WHY[0], WHY[1], "--yes"], &["erase", "--user", "ada", WHY[0], WHY[1], "--yes"], &["list"]] {
-            let (code, _, stderr) = told(arguments, &variables);
+            let (code, _, stderr) = run_command(arguments, &variables);
             assert_eq!(code, Some(0), "{arguments:?}: {stderr}");
         }
         service.signal("TERM");
@@ -193,8 +193,8 @@ on_every_database! {
         database.store().await.close().await;
         let removed = output(["catalogue", "remove", "organization"], &[("AUDITLOG_DATABASE_URL", &database.url)]);
         assert_eq!(removed.status.code(), Some(1));
-        let told = text(&removed.stderr);
-        assert!(told.contains("organization cannot be removed: entries of the service itself have this type"), "{told}");
+        let stderr = text(&removed.stderr);
+        assert!(stderr.contains("organization cannot be removed: entries of the service itself have this type"), "{stderr}");
         let store = database.store().await;
         four(&start(&store, Clock::system())).await;
         eraser(&store).erase(erasure(of_user("ada"), both())).await.expect("erased");

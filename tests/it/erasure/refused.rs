@@ -51,12 +51,12 @@ on_every_database! {
         four(&start(&service.store, Clock::system())).await;
         let key = service.key(Some(ORG), &[Scope::Read, Scope::Erase]).await;
         let mut erasures = service.erasures().await;
-        let mut told = String::new();
+        let mut errors = String::new();
         for (name, request) in bad() {
             let status = erasures.erase_audit_logs(with_key(request, &key)).await.expect_err(name);
-            told += &format!("{name}\n{}    {}\n", shown_status(&status), status.message());
+            errors += &format!("{name}\n{}    {}\n", shown_status(&status), status.message());
         }
-        insta::assert_snapshot!("erasures", told);
+        insta::assert_snapshot!("erasures", errors);
         let page = service.get(&format!("/v1/{ORG}/audit-logs"), &key).await;
         assert_eq!(page.body["pagination"]["total"], 4, "nothing is recorded");
         assert!(page.text.matches(r#""erased":[]"#).count() == 4, "nothing is erased");

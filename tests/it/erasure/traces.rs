@@ -132,7 +132,7 @@ on_every_database! {
         check_log(&store, ORG).await;
     }
 
-    async fn a_reader_of_what_was_before_keeps_the_traces_and_that_is_told(database: &Database) {
+    async fn an_open_snapshot_delays_the_purge_and_the_report_says_so(database: &Database) {
         let store = database.store().await;
         fill(&store, 250).await;
         let held = store.held_snapshot().await.expect("a snapshot");

@@ -78,7 +78,7 @@ async fn get_all(log: &Log, key: Option<&str>, organization: &str, is_bad: bool)
 }
 
 on_every_database! {
-    async fn verifying_takes_its_scope_and_checks_have_their_order(database: &Database) {
+    async fn verification_requires_its_scope_and_checks_run_in_the_documented_order(database: &Database) {
         let log = Log::with(database, 3).await;
         let all_others = [Scope::Read, Scope::Write, Scope::Erase];
         let others = log.service.key(Some(ORGANIZATION), &all_others).await;
@@ -104,19 +104,19 @@ on_every_database! {
                     let status = outcome.expect_err("refused");
                     assert_eq!(refusal(&status), (code, reason.to_owned(), String::new()), "{organization}");
                 }
-                for told in get_all(&log, key, organization, is_bad).await {
-                    assert_eq!(told, (http, reason.to_lowercase()), "{organization}");
+                for answer in get_all(&log, key, organization, is_bad).await {
+                    assert_eq!(answer, (http, reason.to_lowercase()), "{organization}");
                 }
             }
         }
         for key in [&log.key, &wide] {
             assert!(call_all(&log, Some(key), ORGANIZATION, false).await.iter().all(Result::is_ok));
-            assert!(get_all(&log, Some(key), ORGANIZATION, false).await.iter().all(|told| *told == (200, "ok".to_owned())));
+            assert!(get_all(&log, Some(key), ORGANIZATION, false).await.iter().all(|answer| *answer == (200, "ok".to_owned())));
             for outcome in call_all(&log, Some(key), ORGANIZATION, true).await {
                 assert_eq!(refusal(&outcome.expect_err("refused")).1, "INVALID_PARAMETER");
             }
-            for told in get_all(&log, Some(key), ORGANIZATION, true).await {
-                assert!(told.0 == 400 && ["invalid_parameter", "unknown_parameter"].contains(&&*told.1), "{told:?}");
+            for answer in get_all(&log, Some(key), ORGANIZATION, true).await {
+                assert!(answer.0 == 400 && ["invalid_parameter", "unknown_parameter"].contains(&&*answer.1), "{answer:?}");
             }
         }
         let verified = log.service.get(&format!("/v1/{ORGANIZATION}/audit-logs"), &log.key).await;

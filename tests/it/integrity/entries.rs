@@ -30,7 +30,7 @@ fn salt(bytes: &[u8]) -> Salt {
 fn group_hash(entry: &pb::LogEntry, group: Group) -> Option<Hash> {
     let (hashed, GroupHash(hash)) = match group {
         Group::Facts => match entry.facts.as_ref()? {
-            log_entry::Facts::FactsHash(told) => return Some(hash(told)),
+            log_entry::Facts::FactsHash(bytes) => return Some(hash(bytes)),
             log_entry::Facts::FactsValues(facts) => {
                 let pb::Facts { salt: own, timestamp, resource_type, resource_id, action, user_id, trace_id } = facts;
                 let timestamp = time(*timestamp);
@@ -40,7 +40,7 @@ fn group_hash(entry: &pb::LogEntry, group: Group) -> Option<Hash> {
             }
         },
         Group::Actor => match entry.actor.as_ref()? {
-            log_entry::Actor::ActorHash(told) => return Some(hash(told)),
+            log_entry::Actor::ActorHash(bytes) => return Some(hash(bytes)),
             log_entry::Actor::ActorValues(pb::Actor { salt: own, user_name, user_email, metadata }) => {
                 let metadata: &BTreeMap<_, _> = metadata;
                 let (user_name, user_email) = (user_name.as_deref(), user_email.as_deref());
@@ -48,7 +48,7 @@ fn group_hash(entry: &pb::LogEntry, group: Group) -> Option<Hash> {
             }
         },
         Group::Content => match entry.content.as_ref()? {
-            log_entry::Content::ContentHash(told) => return Some(hash(told)),
+            log_entry::Content::ContentHash(bytes) => return Some(hash(bytes)),
             log_entry::Content::ContentValues(pb::Content { salt: own, resource_name, changes }) => {
                 let json = |text: &Option<String>| JsonText::parse(text.as_deref().unwrap_or("null")).expect("JSON");
                 let change = |change: &pb::Change| Change {
@@ -104,17 +104,17 @@ on_every_database! {
             assert_eq!(some, entries[first - 1..first - 1 + count], "{limit} after {after}");
         }
         assert_eq!(log.entries(700, 0).await.expect("none"), []);
-        for (after, limit, told) in [
+        for (after, limit, expected) in [
             (-1, 0, "after_sequence: must be 0 to 700, got -1"),
             (701, 0, "after_sequence: must be 0 to 700, got 701"),
             (0, -1, "limit: must be 1 or more, or 0 for all, got -1"),
         ] {
             let status = log.entries(after, limit).await.expect_err("refused");
-            assert_eq!(refusal(&status), (Code::InvalidArgument, "INVALID_PARAMETER".to_owned(), told.to_owned()));
+            assert_eq!(refusal(&status), (Code::InvalidArgument, "INVALID_PARAMETER".to_owned(), expected.to_owned()));
         }
     }
 
-    async fn a_whole_trail_is_read_up_to_its_head_in_messages_that_any_client_takes(database: &Database) {
+    async fn a_large_log_is_read_up_to_its_head_in_messages_of_the_default_size_limit(database: &Database) {
         let Some(trail) = trail::database(database.backend).await else { return };
         let service = Service::start(trail).await;
         let key = service.key(Some(trail::ORGANIZATION), &[Scope::Verify]).await;
@@ -135,7 +135,7 @@ on_every_database! {
         assert_eq!((edge.size(), edge.root()), (ENTRIES as u64, head.root));
     }
 
-    async fn what_is_written_meanwhile_is_not_in_it(database: &Database) {
+    async fn entries_written_during_a_read_are_not_included(database: &Database) {
         let service = Service::start(database).await;
         let ingest = start(&service.store, Clock::system());
         let large = |number: u64| {
@@ -159,7 +159,7 @@ on_every_database! {
         assert_eq!(entries.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), (1..=120).collect::<Vec<_>>());
     }
 
-    async fn it_ends_with_its_key_and_gives_way_to_a_drain(database: &Database) {
+    async fn a_read_ends_when_its_key_is_revoked_or_the_service_drains(database: &Database) {
         let Some(trail) = trail::database(database.backend).await else { return };
         let service = Service::start(trail).await;
         let [revoked, good] = [service.key(Some(trail::ORGANIZATION), &[Scope::Verify]).await, service.key(Some(trail::ORGANIZATION), &[Scope::Verify]).await];
@@ -176,7 +176,7 @@ on_every_database! {
         stopping.await.expect("the service stops");
     }
 
-    async fn what_was_erased_has_its_hashes_and_all_proofs_hold(database: &Database) {
+    async fn erased_groups_are_sent_as_hashes_and_all_proofs_hold(database: &Database) {
         let log = Log::with(database, 300).await;
         let before = log.entries(0, 0).await.expect("they are read");
         let bundle = log.bundle(0, 256).await.expect("a bundle");
@@ -189,12 +189,12 @@ on_every_database! {
             let is_whole = ![7, 256].contains(&before.sequence);
             assert_eq!(before == after, is_whole, "{}", before.sequence);
         }
-        let told = |entry: &pb::LogEntry| (
+        let hashed = |entry: &pb::LogEntry| (
             matches!(entry.facts, Some(log_entry::Facts::FactsHash(_))),
             matches!(entry.actor, Some(log_entry::Actor::ActorHash(_))),
             matches!(entry.content, Some(log_entry::Content::ContentHash(_))),
         );
-        assert_eq!([told(&after[6]), told(&after[255]), told(&after[7])], [(false, true, true), (false, false, true), (false, false, false)]);
+        assert_eq!([hashed(&after[6]), hashed(&after[255]), hashed(&after[7])], [(false, true, true), (false, false, true), (false, false, false)]);
         assert_eq!(log.bundle(0, 256).await.expect("a bundle"), bundle, "bundles hold leaves, which no erasure changes");
         for seq in [7, 256, 257] {
             log.check_inclusion(seq, 300).await;
@@ -206,7 +206,7 @@ on_every_database! {
         assert_eq!(log.bundle(0, 256).await.expect_err("no leaf").code(), Code::Internal);
     }
 
-    async fn an_entry_that_nobody_wrote_so_is_named_after_all_before_it(database: &Database) {
+    async fn a_damaged_entry_is_reported_after_all_entries_before_it(database: &Database) {
         let log = Log::with(database, 100).await;
         execute(database, "DELETE FROM audit_logs WHERE seq = 30").await;
         let rest: Vec<_> = log.entries(20, 20).await.expect("they are read").iter().map(|entry| entry.sequence).collect();

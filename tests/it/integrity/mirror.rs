@@ -29,7 +29,7 @@ on_every_database! {
         assert!(is_whole, "{said}");
         // Three full tiles of leaves, one of 232 leaves, and one of the level above.
         assert_eq!(said, "tiles 5\nentries 1000\nmirrored\n");
-        for (statement, told) in [
+        for (statement, expected) in [
             ("UPDATE audit_logs SET user_name = 'another' WHERE seq = 700", "entry 700 is not that of the tree"),
             ("UPDATE log_tiles SET hashes = (SELECT hashes FROM log_tiles WHERE level = 0 AND tile_index = 1) \
               WHERE level = 0 AND tile_index = 2", "inconsistent tile"),
@@ -37,11 +37,11 @@ on_every_database! {
         ] {
             execute(database, statement).await;
             let (is_whole, said) = mirrored(&log).await.expect("Go is there");
-            assert!(!is_whole && said.contains(told), "{statement}: {said}");
+            assert!(!is_whole && said.contains(expected), "{statement}: {said}");
         }
     }
 
-    async fn a_tile_is_had_as_far_as_the_last_checkpoint_goes(database: &Database) {
+    async fn tiles_are_served_up_to_the_last_checkpoint(database: &Database) {
         let log = Log::with(database, 600).await;
         sign_at(database, &log.service, ORGANIZATION, 590).await;
         for (path, length) in [
@@ -53,7 +53,7 @@ on_every_database! {
             match (log.tile(path).await, length) {
                 (Ok(data), Some(length)) => assert_eq!(data.len(), 32 * length, "{path}"),
                 (Err(status), None) => assert_eq!(refusal(&status), (Code::NotFound, "TILE_NOT_FOUND".to_owned(), String::new()), "{path}"),
-                (told, _) => panic!("{path}: {told:?}"),
+                (outcome, _) => panic!("{path}: {outcome:?}"),
             }
             let answer = log.service.get(&format!("/v1/{ORGANIZATION}/log/{path}"), &log.key).await;
             assert_eq!(answer.status, if length.is_some() { 200 } else { 404 }, "{path}: {}", answer.text);
@@ -62,13 +62,13 @@ on_every_database! {
             match (log.tile(path).await, count) {
                 (Ok(bundle), Some(count)) => assert_eq!(unbundle(&bundle).expect("leaves").len(), count, "{path}"),
                 (Err(status), None) => assert_eq!(refusal(&status).1, "TILE_NOT_FOUND", "{path}"),
-                (told, _) => panic!("{path}: {told:?}"),
+                (outcome, _) => panic!("{path}: {outcome:?}"),
             }
         }
         for path in ["", "tile", "tile/0/0", "/tile/0/000", "tile/8/000", "tile/0/000.p/256", "tile/entries/00"] {
             let status = log.tile(path).await.expect_err("refused");
-            let told = format!("path: must be a path of C2SP tlog-tiles such as tile/0/x001/234.p/56, got {path:?}");
-            assert_eq!(refusal(&status), (Code::InvalidArgument, "INVALID_PARAMETER".to_owned(), told));
+            let expected = format!("path: must be a path of C2SP tlog-tiles such as tile/0/x001/234.p/56, got {path:?}");
+            assert_eq!(refusal(&status), (Code::InvalidArgument, "INVALID_PARAMETER".to_owned(), expected));
         }
         // The stored leaf hashes equal those of the leaves.
         let tiles = [0, 1, 2].map(|index| TileId { level: 0, index });
@@ -78,7 +78,7 @@ on_every_database! {
         assert_eq!(hashes, own);
     }
 
-    async fn what_cannot_change_may_be_kept(database: &Database) {
+    async fn immutable_responses_are_cacheable(database: &Database) {
         let log = Log::with(database, 300).await;
         let forever = "private, max-age=31536000, immutable";
         let (binary, json) = ("application/octet-stream", "application/json");

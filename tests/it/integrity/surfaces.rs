@@ -127,17 +127,17 @@ on_every_database! {
         let mut codes = std::collections::BTreeMap::<String, usize>::new();
         for _ in 0..300 {
             let Request { path, call } = request(&mut random);
-            let told = surfaces.rest(&Ask::get(&path, &key)).await;
-            let is_json = told.headers.contains(&("content-type", "application/json".to_owned()));
+            let response = surfaces.rest(&Ask::get(&path, &key)).await;
+            let is_json = response.headers.contains(&("content-type", "application/json".to_owned()));
             match grpc(&surfaces.service, &key, call).await {
                 Ok(answer) if is_json => {
                     let answer: Value = serde_json::from_slice(&answer).expect("JSON");
-                    assert_eq!((told.status, told.body()), (200, answer), "{path}");
+                    assert_eq!((response.status, response.body()), (200, answer), "{path}");
                     *codes.entry("ok".to_owned()).or_default() += 1;
                 }
-                Ok(answer) => assert_eq!((told.status, &told.bytes), (200, &answer), "{path}"),
+                Ok(answer) => assert_eq!((response.status, &response.bytes), (200, &answer), "{path}"),
                 Err(code) => {
-                    assert_eq!(told.code(), code, "{path}: {}", told.text);
+                    assert_eq!(response.code(), code, "{path}: {}", response.text);
                     *codes.entry(code).or_default() += 1;
                 }
             }
@@ -150,7 +150,7 @@ on_every_database! {
     async fn a_bad_path_or_parameter_has_its_error(database: &Database) {
         let Log { service, key, .. } = Log::with(database, 10).await;
         let surfaces = Surfaces::start(service).await;
-        for (path, status, told) in [
+        for (path, status, expected) in [
             ("inclusion-proof", 400, "id: is required, or sequence"),
             ("inclusion-proof?id=log_1&sequence=1", 400, "sequence: must not come together with id"),
             ("inclusion-proof?id=", 400, "id: must not be empty; leave it out"),
@@ -170,7 +170,7 @@ on_every_database! {
         ] {
             let answer = surfaces.rest(&Ask::get(format!("/v1/{ORGANIZATION}/log/{path}"), &key)).await;
             let message = answer.body()["error"]["message"].as_str().expect("a message").to_owned();
-            assert_eq!((answer.status, message.as_str()), (status, told), "{path}");
+            assert_eq!((answer.status, message.as_str()), (status, expected), "{path}");
         }
         let history = surfaces.rest(&Ask::get("/v1/rules/log/history", &key)).await;
         assert_eq!(history.status, 403, "a resource may be called log: {}", history.text);

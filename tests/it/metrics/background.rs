@@ -26,7 +26,7 @@ fn many(count: usize) -> serde_json::Value {
 }
 
 on_every_database! {
-    async fn the_queue_is_as_deep_as_what_waits(database: &Database) {
+    async fn queue_gauges_count_the_waiting_entries_and_bytes(database: &Database) {
         let queue = QueueLimits { entries: 5, bytes: 1024 * 1024 };
         let service = Service::start_with(database, Clock::system(), Options { queue, ..options() }).await;
         let key = service.key(Some("org_a"), &[Scope::Write]).await;
@@ -47,7 +47,7 @@ on_every_database! {
         service.stop().await;
     }
 
-    async fn bytes_that_find_no_room_are_refused_and_leave_nothing(database: &Database) {
+    async fn writes_beyond_the_byte_limit_of_the_queue_are_refused(database: &Database) {
         let queue = QueueLimits { entries: 1_000, bytes: 2_000 };
         let service = Service::start_with(database, Clock::system(), Options { queue, ..options() }).await;
         let key = service.key(Some("org_a"), &[Scope::Write]).await;
@@ -64,7 +64,7 @@ on_every_database! {
         service.stop().await;
     }
 
-    async fn commits_and_what_they_hold_are_counted(database: &Database) {
+    async fn commits_and_their_entries_are_counted(database: &Database) {
         let service = Service::start(database).await;
         let key = service.key(Some("org_a"), &[Scope::Write]).await;
         assert_eq!(service.post(PATH, &key, &many(3)).await.status, 201);
@@ -125,7 +125,7 @@ on_every_database! {
         service.stop().await;
     }
 
-    async fn a_signing_key_that_is_missing_is_seen(database: &Database) {
+    async fn a_missing_signing_key_is_a_gauge_and_a_warning(database: &Database) {
         let signing = |seen: &Seen| ["configured", "missing"].map(|what| seen.count(&format!("auditlog_signing_{what}")));
         let service = Service::start(database).await;
         assert_eq!(signing(&Seen::of(&service).await), [0.0, 0.0], "nothing was ever signed");
@@ -167,7 +167,7 @@ on_every_database! {
         assert!(warned.len() == 1 && warned[0].contains("WARN") && !warned[0].contains("org_a"), "{warned:?}");
     }
 
-    async fn entries_whose_time_has_not_come_are_counted_as_refused(database: &Database) {
+    async fn entries_too_far_ahead_are_counted_as_refused(database: &Database) {
         let service = Service::start(database).await;
         let key = service.key(Some("org_a"), &[Scope::Write]).await;
         let mut entry = body("log_1");
@@ -177,7 +177,7 @@ on_every_database! {
         service.stop().await;
     }
 
-    async fn the_lag_of_the_counts_is_what_is_not_counted(database: &Database) {
+    async fn the_running_counts_lag_is_the_number_of_uncounted_entries(database: &Database) {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
         for (name, count) in [("org_a", 2_500), ("org_b", 2_100)] {
@@ -204,7 +204,7 @@ on_every_database! {
         service.stop().await;
     }
 
-    async fn connections_are_told_by_pool_and_state(database: &Database) {
+    async fn pool_connections_are_measured_by_pool_and_state(database: &Database) {
         let service = Service::start(database).await;
         let writers = |state| format!("auditlog_pool_connections{{pool=\"writers\",state=\"{state}\"}}");
         let most = if database.backend == Backend::Sqlite { 1.0 } else { 3.0 };
@@ -279,7 +279,7 @@ on_every_database! {
         service.stop().await;
     }
 
-    async fn the_process_is_told(database: &Database) {
+    async fn process_metrics_are_served(database: &Database) {
         let service = Service::start(database).await;
         let before = Seen::of(&service).await;
         let memory = before.count("process_resident_memory_bytes");

@@ -65,7 +65,7 @@ fn promtool(arguments: &[&str], input: &str) -> Option<String> {
 }
 
 on_every_database! {
-    async fn what_is_served_is_documented_and_prometheus_takes_it(database: &Database) {
+    async fn served_metrics_are_documented_and_accepted_by_prometheus(database: &Database) {
         let service = whole(database).await;
         let key = service.key(Some("org_a"), &[Scope::Write]).await;
         assert_eq!(service.post("/v1/org_a/audit-logs", &key, &body("log_1")).await.status, 201);
@@ -88,7 +88,7 @@ on_every_database! {
 }
 
 #[test]
-fn alarms_ask_for_what_is_served() {
+fn alarms_use_only_served_metrics() {
     let documented = documented();
     for (alarm, expression) in alarms() {
         let asked = asked(&expression);
@@ -98,7 +98,7 @@ fn alarms_ask_for_what_is_served() {
 }
 
 #[test]
-fn alarms_come_when_they_should() {
+fn alarms_fire_when_they_should() {
     promtool(&["test", "rules", "tests/data/prometheus-alerts.test.yml"], "");
 }
 

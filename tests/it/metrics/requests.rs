@@ -109,16 +109,16 @@ on_every_database! {
         service.stop().await;
     }
 
-    async fn calls_from_the_web_are_counted_like_others(database: &Database) {
+    async fn grpc_web_calls_are_counted_like_others(database: &Database) {
         let service = Service::start(database).await;
         let key = service.key(Some("org_a"), &[Scope::Read]).await;
-        for (limit, told) in [(1, "grpc-status:0"), (0, "")] {
+        for (limit, expected) in [(1, "grpc-status:0"), (0, "")] {
             let message = list("org_a", limit).encode_to_vec();
             let framed = [&[0], &(message.len() as u32).to_be_bytes()[..], &message].concat();
             let request = service.http.post(service.url("/auditlog.v1.AuditLogService/ListAuditLogs")).bearer_auth(&key);
             let answer = request.header("content-type", "application/grpc-web+proto").body(framed).send().await;
             let body = answer.expect("an answer").bytes().await.expect("a body");
-            assert!(String::from_utf8_lossy(&body).contains(told), "{body:?}");
+            assert!(String::from_utf8_lossy(&body).contains(expected), "{body:?}");
         }
         ended(&service, "ListAuditLogs", &[("OK", 1.0), ("INVALID_ARGUMENT", 1.0)]).await;
         service.stop().await;
@@ -177,7 +177,7 @@ on_every_database! {
         draining.await.expect("no panic").expect("it ends");
     }
 
-    async fn who_goes_away_before_the_answer_is_counted(database: &Database) {
+    async fn a_client_that_leaves_before_the_response_is_counted(database: &Database) {
         let service = Service::start(database).await;
         let key = service.key(Some("org_a"), &[Scope::Write]).await;
         let blocker = hold_head(&service.store, "org_a").await;

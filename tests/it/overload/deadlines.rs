@@ -11,12 +11,12 @@ use serde_json::json;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use super::{asked, asked_all, counted, limited, service, until, writing};
+use super::{asked, asked_all, counted, limited, service, writing};
 use crate::support::database::execute;
 use crate::support::json::least;
 use crate::support::metrics::comes_to;
 use crate::support::service::{options, serving, with_key};
-use crate::support::{Backend, Database, Service, on_every_database};
+use crate::support::{Backend, Database, Service, on_every_database, until};
 
 /// How a caller leaves while its write waits.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +64,7 @@ async fn write_and_go(service: &Service, key: &str, id: &str, going: Going) {
 }
 
 on_every_database! {
-    async fn a_statement_that_reads_for_a_request_ends_and_that_of_a_job_does_not(database: &Database) {
+    async fn read_statements_time_out_for_requests_and_not_for_jobs(database: &Database) {
         let store = database.store().await;
         store.clone().close().await;
         // Replaces the table with a slow view that contains a valid key.
@@ -87,7 +87,7 @@ on_every_database! {
         store.close().await;
     }
 
-    async fn a_write_whose_caller_has_gone_is_not_begun(database: &Database) {
+    async fn a_write_whose_caller_has_disconnected_is_not_started(database: &Database) {
         let organization = OrganizationId::parse("org_a").expect("an id");
         for (number, going) in [Going::Connection, Going::Stream, Going::Deadline].into_iter().enumerate() {
             // Each case needs its own service; otherwise the service would predict that the second write is late.
@@ -100,11 +100,11 @@ on_every_database! {
             comes_to(&service, "auditlog_queue_entries", |entries| entries == 1.0).await;
             write_and_go(&service, &key, &second, going).await;
             // The second write no longer holds a permit.
-            until("the second is given up", async || service.get("/v1/org_a/audit-logs", &key).await.status == 200).await;
+            until("the second is given up", async || (service.get("/v1/org_a/audit-logs", &key).await.status == 200).then_some(())).await;
             append.roll_back().await.expect("it ends");
             let id = |id: &str| EntryId::parse(id.to_owned()).expect("an id");
             let stored = async |name: &str| service.store.entry(&organization, &id(name)).await.expect("it reads").is_some();
-            until("the first is written", async || stored(&first).await).await;
+            until("the first is written", async || stored(&first).await.then_some(())).await;
             // A later write is committed after all that waited.
             let third = format!("log_{number}_third");
             assert_eq!(service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": [least(&third)]})).await.status, 201);
@@ -150,7 +150,7 @@ on_every_database! {
 }
 
 #[test]
-fn what_has_no_time_left_is_refused_without_being_begun() {
+fn a_request_past_its_deadline_is_refused_without_being_started() {
     super::peers::on_sqlite(async |database| {
         let serving = Serving { request_timeout: Duration::from_secs(30), ..serving() };
         let (service, key) = service(database, Options { serving, ..options() }).await;

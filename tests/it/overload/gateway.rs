@@ -12,7 +12,7 @@ use crate::support::service::options;
 use crate::support::surfaces::{Ask, Surfaces};
 
 #[test]
-fn a_client_that_sends_slowly_delays_no_first_request_of_others() {
+fn slow_uploads_do_not_delay_the_first_requests_of_other_clients() {
     on_sqlite(async |database| {
         let (service, key) = service(database, options()).await;
         // Leaves one permit for all unknown credentials.
@@ -27,14 +27,14 @@ fn a_client_that_sends_slowly_delays_no_first_request_of_others() {
                 .expect("sent");
             slow.push(stream);
         }
-        let told = surfaces.rest(&Ask::get("/v1/org_a/audit-logs", &key)).await;
-        assert_eq!(told.status, 200, "{}", told.text);
+        let answer = surfaces.rest(&Ask::get("/v1/org_a/audit-logs", &key)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
         assert!(slow.iter().all(super::is_open), "they are still sending");
     });
 }
 
 #[test]
-fn refusals_that_nobody_takes_hold_no_permit() {
+fn unread_error_responses_hold_no_permit() {
     on_sqlite(async |database| {
         let (service, key) = service(database, options()).await;
         // Leaves one permit for all unknown credentials.
@@ -55,8 +55,8 @@ fn refusals_that_nobody_takes_hold_no_permit() {
             assert_eq!(answer.status(), 401);
             refused.push(answer);
         }
-        let told = surfaces.rest(&Ask::get("/v1/org_a/audit-logs", &key)).await;
-        assert_eq!(told.status, 200, "{}", told.text);
+        let answer = surfaces.rest(&Ask::get("/v1/org_a/audit-logs", &key)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
         drop((refused, client));
         connection.abort();
     });

@@ -18,14 +18,13 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
 use super::{
-    PATIENCE, asked, asked_all, closed, connect, connections, counted, held, is_open, is_served, large, service, until,
-    writing,
+    asked, asked_all, closed, connect, connections, counted, held, is_open, is_served, large, service, writing,
 };
 use crate::support::metrics::comes_to;
 use crate::support::service::made_up;
 use crate::support::service::{options, serving, with_key};
 use crate::support::surfaces::Surfaces;
-use crate::support::{Backend, Database, database};
+use crate::support::{Backend, Database, TIMEOUT, database, until};
 
 /// Runs a test of connections, which does not depend on the database.
 pub(super) fn on_sqlite(test: impl AsyncFn(&Database)) {
@@ -33,7 +32,7 @@ pub(super) fn on_sqlite(test: impl AsyncFn(&Database)) {
 }
 
 #[test]
-fn who_sends_no_request_is_ended_and_others_are_served() {
+fn connections_without_a_request_are_closed_and_others_are_served() {
     on_sqlite(async |database| {
         let (service, key) = service(database, connections(super::hasty())).await;
         let mut silent = connect(&service).await;
@@ -49,7 +48,7 @@ fn who_sends_no_request_is_ended_and_others_are_served() {
 }
 
 #[test]
-fn a_head_that_does_not_come_to_its_end_ends_the_connection() {
+fn an_incomplete_request_head_closes_the_connection() {
     on_sqlite(async |database| {
         let limits = ConnectionLimits { head: Duration::from_millis(500), ..ConnectionLimits::default() };
         let (service, key) = service(database, connections(limits)).await;
@@ -64,7 +63,7 @@ fn a_head_that_does_not_come_to_its_end_ends_the_connection() {
 }
 
 #[test]
-fn a_body_that_does_not_come_is_not_waited_for() {
+fn a_stalled_body_times_out_and_closes_the_connection() {
     on_sqlite(async |database| {
         let (service, key) = service(database, options()).await;
         let slow = writing(&key, 100, "{");
@@ -83,7 +82,7 @@ fn a_body_that_does_not_come_is_not_waited_for() {
 }
 
 #[test]
-fn a_connection_without_a_key_gives_way_also_while_it_asks() {
+fn a_connection_without_a_key_can_be_closed_during_its_request() {
     on_sqlite(async |database| {
         let (service, key) = service(database, connections(ConnectionLimits { most: 8, ..Default::default() })).await;
         let keyless = "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: a\r\n\
@@ -99,20 +98,20 @@ fn a_connection_without_a_key_gives_way_also_while_it_asks() {
 }
 
 #[test]
-fn a_slow_body_ends_with_the_time_of_its_request() {
+fn a_slow_body_times_out_at_the_request_deadline() {
     on_sqlite(async |database| {
         let serving = Serving { request_timeout: Duration::from_millis(500), ..serving() };
         let (service, key) = service(database, auditlog::app::Options { serving, ..options() }).await;
         let mut slow = asked(&service, &writing(&key, 100, "{")).await;
         let mut answer = [0; 12];
-        let read = tokio::time::timeout(PATIENCE, slow.read_exact(&mut answer)).await.expect("in time");
+        let read = tokio::time::timeout(TIMEOUT, slow.read_exact(&mut answer)).await.expect("in time");
         read.expect("an answer");
         assert_eq!(&answer, b"HTTP/1.1 504");
     });
 }
 
 #[test]
-fn a_body_that_does_not_come_is_given_up_before_the_time_of_its_request() {
+fn a_stalled_body_times_out_before_the_request_deadline() {
     // It takes about two seconds on a busy machine; the request deadline is 30 seconds.
     const SOON: Duration = Duration::from_secs(15);
     on_sqlite(async |database| {
@@ -136,7 +135,7 @@ fn a_body_that_does_not_come_is_given_up_before_the_time_of_its_request() {
 }
 
 #[test]
-fn a_flood_of_connections_takes_no_place_from_those_in_use() {
+fn a_flood_of_connections_closes_no_connection_in_use() {
     on_sqlite(async |database| {
         let (service, key) = service(database, connections(ConnectionLimits { most: 8, ..Default::default() })).await;
         let mut client = service.grpc().await;
@@ -149,7 +148,7 @@ fn a_flood_of_connections_takes_no_place_from_those_in_use() {
             flood.push(connect(&service).await);
             client.list_audit_logs(list()).await.expect("a page, on the same connection");
         }
-        let open = async || flood.iter().filter(|stream| is_open(stream)).count() <= 6;
+        let open = async || (flood.iter().filter(|stream| is_open(stream)).count() <= 6).then_some(());
         until("only so many are open", open).await;
         assert!(is_open(&busy), "a request under way is not given up");
         counted(&service, "connections").await;
@@ -166,7 +165,7 @@ fn a_flood_of_connections_takes_no_place_from_those_in_use() {
 }
 
 #[test]
-fn who_takes_nothing_is_ended_and_others_are_served() {
+fn clients_that_read_nothing_are_disconnected_and_others_are_served() {
     on_sqlite(async |database| {
         let (service, key) = service(database, connections(super::hasty())).await;
         for request in 0..8 {
@@ -195,11 +194,11 @@ fn who_takes_nothing_is_ended_and_others_are_served() {
         counted(&service, "stalled").await;
         // Only the bytes that the kernel had buffered arrive.
         let mut taken = Vec::new();
-        let _ = tokio::time::timeout(PATIENCE, slow.read_to_end(&mut taken)).await.expect("it is ended");
+        let _ = tokio::time::timeout(TIMEOUT, slow.read_to_end(&mut taken)).await.expect("it is ended");
         assert!(taken.len() < 13 * 1024 * 1024, "{} bytes came", taken.len());
         let mut pieces = 0;
         let ended = loop {
-            match tokio::time::timeout(PATIENCE, stream.message()).await.expect("it is ended") {
+            match tokio::time::timeout(TIMEOUT, stream.message()).await.expect("it is ended") {
                 Ok(Some(_)) => pieces += 1,
                 Ok(None) => break Ok(pieces),
                 Err(status) => break Err(status),
@@ -213,7 +212,7 @@ fn who_takes_nothing_is_ended_and_others_are_served() {
 }
 
 #[test]
-fn an_answer_that_is_taken_in_part_gives_its_bytes_back() {
+fn a_partly_read_response_releases_its_bytes() {
     on_sqlite(async |database| {
         let (service, key) = service(database, connections(super::hasty())).await;
         let written = service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..1)})).await;
@@ -239,7 +238,7 @@ fn an_answer_that_is_taken_in_part_gives_its_bytes_back() {
 }
 
 #[test]
-fn who_is_idle_is_asked_to_come_again() {
+fn idle_connections_are_closed_gracefully() {
     on_sqlite(async |database| {
         let (service, key) = service(database, connections(super::hasty())).await;
         let request = format!("GET /v1/org_a/audit-logs HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\n\r\n");
@@ -256,7 +255,7 @@ fn who_is_idle_is_asked_to_come_again() {
 }
 
 #[test]
-fn who_is_old_is_asked_to_come_again_and_ends_what_is_under_way() {
+fn old_connections_are_closed_gracefully_after_their_open_requests() {
     on_sqlite(async |database| {
         let limits = ConnectionLimits { age: Duration::from_millis(500), ..ConnectionLimits::default() };
         let (service, key) = service(database, connections(limits)).await;
@@ -266,7 +265,7 @@ fn who_is_old_is_asked_to_come_again_and_ends_what_is_under_way() {
         tokio::time::sleep(Duration::from_secs(3)).await;
         old.write_all(&body.as_bytes()[64 * 1024..]).await.expect("it is open");
         let mut answer = Vec::new();
-        tokio::time::timeout(PATIENCE, old.read_to_end(&mut answer)).await.expect("it is closed").expect("an answer");
+        tokio::time::timeout(TIMEOUT, old.read_to_end(&mut answer)).await.expect("it is closed").expect("an answer");
         assert!(answer.starts_with(b"HTTP/1.1 201"), "{}", String::from_utf8_lossy(&answer));
     });
 }
@@ -282,7 +281,7 @@ fn a_head_that_is_too_large_is_refused() {
         for request in [long, many] {
             let mut stream = asked(&service, &request).await;
             let mut answer = [0; 12];
-            let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("in time");
+            let read = tokio::time::timeout(TIMEOUT, stream.read_exact(&mut answer)).await.expect("in time");
             read.expect("an answer");
             assert_eq!(&answer, b"HTTP/1.1 431");
         }
@@ -303,7 +302,7 @@ fn a_body_that_is_too_large_is_refused() {
 }
 
 #[test]
-fn streams_without_a_key_are_few_on_each_connection() {
+fn streams_without_a_key_are_limited_per_connection() {
     on_sqlite(async |database| {
         let (service, key) = service(database, options()).await;
         let channel = Channel::from_shared(service.url("")).expect("a URL").connect().await.expect("it connects");
@@ -317,17 +316,18 @@ fn streams_without_a_key_are_few_on_each_connection() {
         };
         assert_eq!((status.code(), watched.len()), (Code::ResourceExhausted, 16));
         counted(&service, "requests").await;
-        client.check(HealthCheckRequest::default()).await.expect("a check has a place");
+        client.check(HealthCheckRequest::default()).await.expect("a check is no stream");
         let channel = Channel::from_shared(service.url("")).expect("a URL").connect().await.expect("it connects");
         HealthClient::new(channel).watch(HealthCheckRequest::default()).await.expect("another connection has its own");
         is_served(&service, &key).await;
         drop(watched);
-        until("the places are given back", async || client.watch(HealthCheckRequest::default()).await.is_ok()).await;
+        let accepted = async || client.watch(HealthCheckRequest::default()).await.is_ok().then_some(());
+        until("the streams are released", accepted).await;
     });
 }
 
 #[test]
-fn a_stream_without_a_key_is_read_only_so_far() {
+fn the_input_of_a_stream_without_a_key_is_limited() {
     on_sqlite(async |database| {
         let (service, key) = service(database, options()).await;
         let channel = Channel::from_shared(service.url("")).expect("a URL").connect().await.expect("it connects");
@@ -346,7 +346,7 @@ fn a_stream_without_a_key_is_read_only_so_far() {
 }
 
 #[test]
-fn a_connection_says_what_it_allows() {
+fn http2_settings_announce_the_limits() {
     on_sqlite(async |database| {
         let (service, _) = service(database, options()).await;
         let mut stream = asked(&service, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
@@ -356,14 +356,14 @@ fn a_connection_says_what_it_allows() {
         assert_eq!(head[3], 4, "SETTINGS comes first");
         let mut settings = vec![0; usize::from(head[2])];
         stream.read_exact(&mut settings).await.expect("its payload");
-        let told: Vec<_> = settings
+        let announced: Vec<_> = settings
             .chunks(6)
             .map(|one| (one[1], u32::from_be_bytes(one[2..].try_into().expect("four bytes"))))
             .collect();
         // SETTINGS_MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE and MAX_HEADER_LIST_SIZE. Source: RFC
         // 9113, section 6.5.2.
         for setting in [(3, 512), (4, 1024 * 1024), (5, 16 * 1024), (6, 80 * 1024)] {
-            assert!(told.contains(&setting), "{setting:?}: {told:?}");
+            assert!(announced.contains(&setting), "{setting:?}: {announced:?}");
         }
     });
 }
@@ -381,7 +381,7 @@ type Flood<'a> = Box<dyn Fn(u32) -> Vec<u8> + 'a>;
 const HEAD: [u8; 16] = *b"\x82\x86\x04\x06/livez\x01\x01a\0\0\0";
 
 #[test]
-fn floods_of_http2_frames_keep_nobody_from_being_served() {
+fn others_are_served_during_floods_of_http2_frames() {
     on_sqlite(async |database| {
         let (service, key) = service(database, connections(ConnectionLimits::default())).await;
         let head = &HEAD[..13];
@@ -406,7 +406,7 @@ fn floods_of_http2_frames_keep_nobody_from_being_served() {
             let mut is_open = true;
             for first in (0..20_000).step_by(100) {
                 let frames: Vec<u8> = (first..first + 100).flat_map(&flood).collect();
-                if tokio::time::timeout(PATIENCE, sending.write_all(&frames)).await.expect("it is read").is_err() {
+                if tokio::time::timeout(TIMEOUT, sending.write_all(&frames)).await.expect("it is read").is_err() {
                     is_open = false;
                     break;
                 }
@@ -416,7 +416,7 @@ fn floods_of_http2_frames_keep_nobody_from_being_served() {
             }
             assert!(!(is_open && is_ended), "{what} are not ended");
             drop(sending);
-            let _ = tokio::time::timeout(PATIENCE, reading).await.expect("it is closed");
+            let _ = tokio::time::timeout(TIMEOUT, reading).await.expect("it is closed");
             is_served(&service, &key).await;
         }
     });

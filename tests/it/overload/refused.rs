@@ -11,10 +11,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::peers::{frame, on_sqlite};
-use super::{PATIENCE, connect, counted, held, limited, permits_are_taken, service};
+use super::{connect, counted, held, limited, permits_are_taken, service};
 use crate::support::metrics::comes_to;
 use crate::support::service::made_up;
-use crate::support::{Database, Service};
+use crate::support::{Database, Service, TIMEOUT};
 
 /// Frame types and flags. Source: RFC 9113, section 6.
 const DATA: u8 = 0;
@@ -51,7 +51,7 @@ fn message(stream: u32, message: &[u8]) -> Vec<Vec<u8>> {
     let prefixed = [&[0], &length[..], message].concat();
     let last = prefixed.len().div_ceil(LARGEST_FRAME) - 1;
     let pieces = prefixed.chunks(LARGEST_FRAME).enumerate();
-    pieces.map(|(place, piece)| frame(DATA, if place == last { END_STREAM } else { 0 }, stream, piece)).collect()
+    pieces.map(|(index, piece)| frame(DATA, if index == last { END_STREAM } else { 0 }, stream, piece)).collect()
 }
 
 struct Frame {
@@ -92,7 +92,7 @@ impl Peer {
             self.stream.read_exact(&mut payload).await?;
             Ok::<_, std::io::Error>(Frame { kind, flags, stream: u32::from_be_bytes([a, b, c, d]), payload })
         };
-        let read = tokio::time::timeout(PATIENCE, read).await.expect("in time").expect("the connection is open");
+        let read = tokio::time::timeout(TIMEOUT, read).await.expect("in time").expect("the connection is open");
         assert_ne!(read.kind, GOAWAY, "{}", read.payload.escape_ascii());
         assert!(read.kind != RST_STREAM || read.payload == REFUSED_STREAM.to_be_bytes(), "a stream was reset");
         match (read.kind, read.flags, read.stream) {
@@ -170,7 +170,7 @@ async fn refused(database: &Database, times: u32, batch: u32, bytes: usize) {
 }
 
 #[test]
-fn messages_that_come_after_their_requests_were_refused_leave_the_connection_open() {
+fn messages_of_refused_requests_leave_the_connection_open() {
     on_sqlite(async |database| {
         // More than the number of resets that the server's HTTP/2 library allows itself on a connection.
         refused(database, 80, 50, 0).await;
@@ -178,7 +178,7 @@ fn messages_that_come_after_their_requests_were_refused_leave_the_connection_ope
 }
 
 #[test]
-fn large_messages_that_come_after_their_requests_were_refused_do_so_too() {
+fn large_messages_of_refused_requests_leave_the_connection_open() {
     on_sqlite(async |database| {
         refused(database, 120, 16, 160 * 1024).await;
     });
@@ -212,7 +212,7 @@ fn uploads_with_an_unknown_key_leave_the_connection_open_too() {
 }
 
 #[test]
-fn of_requests_that_are_read_together_each_is_answered() {
+fn requests_that_are_read_together_are_each_answered() {
     on_sqlite(async |database| {
         const TIMES: u32 = 20;
         let (service, key) = service(database, limited(Limits { requests: 1, ..Limits::default() })).await;
@@ -234,7 +234,7 @@ fn of_requests_that_are_read_together_each_is_answered() {
                     ended.insert(stream);
                 }
             }
-            assert!(!served.is_empty(), "there was a place for one");
+            assert!(!served.is_empty(), "one got the permit");
             // A response ends shortly before its permit is free.
             comes_to(&service, "auditlog_requests_in_flight", |requests| requests == 0.0).await;
         }
@@ -243,7 +243,7 @@ fn of_requests_that_are_read_together_each_is_answered() {
 }
 
 #[test]
-fn a_stream_beyond_those_of_a_connection_is_refused() {
+fn streams_beyond_the_limit_of_a_connection_are_refused() {
     on_sqlite(async |database| {
         const MOST: u32 = 512;
         let (service, key) = service(database, limited(Limits { requests: 1_000, ..Limits::default() })).await;

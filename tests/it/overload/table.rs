@@ -8,51 +8,54 @@ use crate::support::process::ran;
 
 /// The test of each limit: a function in tests/it.
 const TESTED: [(&str, &str); 28] = [
-    ("open connections", "a_flood_of_connections_takes_no_place_from_those_in_use"),
-    ("time to the first request", "who_sends_no_request_is_ended_and_others_are_served"),
+    ("open connections", "a_flood_of_connections_closes_no_connection_in_use"),
+    ("time to the first request", "connections_without_a_request_are_closed_and_others_are_served"),
+    ("time to a request's head, and between requests over HTTP/1", "an_incomplete_request_head_closes_the_connection"),
+    ("time without a request over HTTP/2", "idle_connections_are_closed_gracefully"),
+    ("age of a connection", "old_connections_are_closed_gracefully_after_their_open_requests"),
     (
-        "time to a request's head, and between requests over HTTP/1",
-        "a_head_that_does_not_come_to_its_end_ends_the_connection",
+        "time for a peer to acknowledge what it was sent",
+        "clients_that_read_nothing_are_disconnected_and_others_are_served",
     ),
-    ("time without a request over HTTP/2", "who_is_idle_is_asked_to_come_again"),
-    ("age of a connection", "who_is_old_is_asked_to_come_again_and_ends_what_is_under_way"),
-    ("time for a peer to acknowledge what it was sent", "who_takes_nothing_is_ended_and_others_are_served"),
-    ("time for a peer to take a piece of a response", "who_takes_nothing_is_ended_and_others_are_served"),
-    ("HTTP/2 streams of a connection", "a_stream_beyond_those_of_a_connection_is_refused"),
+    (
+        "time for a peer to take a piece of a response",
+        "clients_that_read_nothing_are_disconnected_and_others_are_served",
+    ),
+    ("HTTP/2 streams of a connection", "streams_beyond_the_limit_of_a_connection_are_refused"),
     (
         "HTTP/2 streams of a connection that the peer resets before they are looked at, and those reset for its faults",
-        "floods_of_http2_frames_keep_nobody_from_being_served",
+        "others_are_served_during_floods_of_http2_frames",
     ),
     ("a request's head", "a_head_that_is_too_large_is_refused"),
     ("headers of a request", "a_head_that_is_too_large_is_refused"),
     ("a request's body", "a_body_that_is_too_large_is_refused"),
-    ("pace of a request's body", "a_body_that_does_not_come_is_not_waited_for"),
-    ("requests under way", "requests_beyond_the_limit_are_refused_at_once_and_alike"),
-    ("requests under way with one API key", "one_key_does_not_take_all_places"),
+    ("pace of a request's body", "a_stalled_body_times_out_and_closes_the_connection"),
+    ("requests under way", "requests_beyond_the_limit_are_refused_at_once_on_every_surface"),
+    ("requests under way with one API key", "one_key_cannot_take_all_request_permits"),
     (
         "streams without a key on one connection: watched health, reflection",
-        "streams_without_a_key_are_few_on_each_connection",
+        "streams_without_a_key_are_limited_per_connection",
     ),
     (
         "calls without a key on one connection, these streams among them",
-        "streams_without_a_key_are_few_on_each_connection",
+        "streams_without_a_key_are_limited_per_connection",
     ),
-    ("reads that run or wait", "a_read_beyond_those_that_may_wait_is_refused_at_once"),
-    ("reads of one API key that run or wait", "one_key_does_not_take_all_reads"),
+    ("reads that run or wait", "reads_beyond_the_waiting_limit_are_refused_at_once"),
+    ("reads of one API key that run or wait", "one_key_cannot_take_all_read_permits"),
     (
         "unknown keys looked up at once, and those of one connection",
-        "keys_that_are_made_up_take_no_connection_of_others",
+        "unknown_keys_take_no_database_connections_from_others",
     ),
     ("bytes of requests and responses, heads of requests included", "bodies_beyond_the_budget_are_refused"),
-    ("bytes of requests with one API key", "one_key_does_not_take_all_bytes"),
-    ("entries that wait to be written", "the_queue_is_as_deep_as_what_waits"),
-    ("bytes of entries that wait", "bytes_that_find_no_room_are_refused_and_leave_nothing"),
+    ("bytes of requests with one API key", "one_key_cannot_take_all_request_bytes"),
+    ("entries that wait to be written", "queue_gauges_count_the_waiting_entries_and_bytes"),
+    ("bytes of entries that wait", "writes_beyond_the_byte_limit_of_the_queue_are_refused"),
     ("time that the writes ahead of one take", "a_write_that_would_be_late_is_refused"),
-    ("timestamp of a new entry ahead of the server", "entries_whose_time_has_not_come_are_counted_as_refused"),
-    ("requests a second of a key", "a_key_that_asks_too_often_is_refused_and_others_are_not"),
+    ("timestamp of a new entry ahead of the server", "entries_too_far_ahead_are_counted_as_refused"),
+    ("requests a second of a key", "a_key_beyond_its_rate_limit_is_refused_and_others_are_not"),
     (
         "time of a request, and of each of its statements that read",
-        "a_statement_that_reads_for_a_request_ends_and_that_of_a_job_does_not",
+        "read_statements_time_out_for_requests_and_not_for_jobs",
     ),
 ];
 
@@ -79,8 +82,8 @@ fn sources(directory: &Path) -> String {
 
 #[test]
 fn each_limit_of_the_table_has_a_test() {
-    let told: Vec<_> = rows().into_iter().map(|[limit, ..]| limit).collect();
-    assert_eq!(told, TESTED.map(|(limit, _)| limit));
+    let documented: Vec<_> = rows().into_iter().map(|[limit, ..]| limit).collect();
+    assert_eq!(documented, TESTED.map(|(limit, _)| limit));
     let tests = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it"));
     for ([.., reason], (limit, test)) in rows().into_iter().zip(TESTED) {
         let found = tests.split(&format!("fn {test}(")).nth(1);
@@ -97,19 +100,19 @@ fn each_limit_of_the_table_has_a_test() {
 fn each_option_of_the_table_has_its_default() {
     let (_, help, _) = ran(&["serve", "--help"], &[]);
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut told = BTreeSet::new();
+    let mut documented = BTreeSet::new();
     for [limit, default, option, ..] in rows().into_iter().filter(|[_, _, option, ..]| !option.is_empty()) {
         let text = help.split(&format!("{option} <")).nth(1).unwrap_or_else(|| panic!("{limit}: there is no {option}"));
-        let stands = text.split("[default: ").nth(1).and_then(|rest| rest.split(']').next()).expect("a default");
-        assert_eq!(stands, default.trim_end_matches(" MiB"), "{limit}");
-        told.insert(option);
+        let actual = text.split("[default: ").nth(1).and_then(|rest| rest.split(']').next()).expect("a default");
+        assert_eq!(actual, default.trim_end_matches(" MiB"), "{limit}");
+        documented.insert(option);
     }
     // The options that set a limit, by their names.
     let options = help.split_whitespace().filter(|word| word.starts_with("--"));
     let bounds =
         options.filter(|word| ["--max", "--queue", "--bodies", "--rate"].iter().any(|name| word.starts_with(name)));
     for option in bounds {
-        assert!(told.contains(option.trim_end_matches(&[',', '.', ';'][..])), "{option} is not in the table");
+        assert!(documented.contains(option.trim_end_matches(&[',', '.', ';'][..])), "{option} is not in the table");
     }
 }
 
@@ -119,6 +122,7 @@ fn each_reason_of_a_refusal_is_in_the_table() {
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/metrics/mod.rs")).expect("the source");
     let reasons = source.split("pub enum Refusal {").nth(1).expect("the reasons").split('}').next().expect("an end");
     let named = reasons.lines().map(str::trim).filter_map(|line| line.strip_suffix(','));
-    let told: BTreeSet<_> = rows().into_iter().map(|[.., reason]| reason).filter(|reason| !reason.is_empty()).collect();
-    assert_eq!(named.map(str::to_owned).collect::<BTreeSet<_>>(), told);
+    let documented: BTreeSet<_> =
+        rows().into_iter().map(|[.., reason]| reason).filter(|reason| !reason.is_empty()).collect();
+    assert_eq!(named.map(str::to_owned).collect::<BTreeSet<_>>(), documented);
 }

@@ -135,7 +135,7 @@ impl Origin {
             body.file().display()
         );
         self.transferred(version, path, &request, times, &|line, answer| match line.split_once(' ') {
-            Some((status, "0")) => told(status, answer),
+            Some((status, "0")) => rest_outcome(status, answer),
             _ => format!("curl: status and error {line}"),
         })
     }
@@ -284,7 +284,7 @@ pub fn failure(status: &Status) -> String {
 }
 
 /// The REST status and the code of the error.
-fn told(status: &str, body: &str) -> String {
+fn rest_outcome(status: &str, body: &str) -> String {
     match serde_json::from_str::<Value>(body) {
         Ok(body) if body["error"]["code"].is_string() => {
             format!("{status} {}", body["error"]["code"].as_str().unwrap_or_default())

@@ -114,7 +114,7 @@ fn a_body_that_comes_after_the_answer_of_a_gateway_harms_no_connection() {
 }
 
 #[test]
-fn clients_that_keep_connections_get_the_answer_to_a_refused_upload() {
+fn keep_alive_clients_get_the_response_to_a_refused_upload() {
     on_sqlite(async |database| {
         let (service, key) = started(database);
         let origin = origin(&service);

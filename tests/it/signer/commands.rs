@@ -12,25 +12,25 @@ fn directory() -> tempfile::TempDir {
 }
 
 #[test]
-fn a_key_is_made_once_shown_and_exchanged() {
+fn a_key_is_created_once_shown_and_rotated() {
     let directory = directory();
     let path = directory.path().join("key");
     let file = path.to_str().expect("UTF-8");
     let command = |words: &[&str]| ran(&[&["signing-key"], words].concat(), &[("AUDITLOG_SIGNING_KEY", file)]);
-    let (code, _, told) = command(&["rotate", "--overlap", "90d"]);
+    let (code, _, stderr) = command(&["rotate", "--overlap", "90d"]);
     assert_eq!(code, Some(1));
-    assert!(told.contains("there is no signing key"), "{told}");
+    assert!(stderr.contains("there is no signing key"), "{stderr}");
     assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 0, "nothing is left there");
-    let (code, public, told) = command(&["create"]);
-    assert_eq!(code, Some(0), "{told}");
+    let (code, public, stderr) = command(&["create"]);
+    assert_eq!(code, Some(0), "{stderr}");
     assert!(public.starts_with("ed25519\t") && public.ends_with("\t-\n"), "{public}");
     let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let secret = std::fs::read_to_string(&path).expect("text");
     assert!(secret.starts_with("# Keys that sign checkpoints of auditlog, secret: "), "{secret}");
-    let (code, _, told) = command(&["create"]);
+    let (code, _, stderr) = command(&["create"]);
     assert_eq!(code, Some(1));
-    assert!(told.contains("already exists; a key is never overwritten"), "{told}");
+    assert!(stderr.contains("already exists; a key is never overwritten"), "{stderr}");
     assert_eq!(std::fs::read_to_string(&path).expect("text"), secret);
     assert_eq!(command(&["show"]).1, public);
     let (code, both, _) = command(&["rotate", "--overlap", "90d"]);
@@ -74,8 +74,8 @@ impl Linked {
 
     fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let environment = self.environment.each_ref().map(|(name, value)| (*name, value.as_str()));
-        let (code, _, told) = ran(arguments, &environment);
-        (code, told)
+        let (code, _, stderr) = ran(arguments, &environment);
+        (code, stderr)
     }
 
     fn keys(&self) -> std::path::PathBuf {
@@ -105,21 +105,21 @@ fn no_link_beside_a_key_is_followed() {
     }
     for arguments in &WRITING[..2] {
         linked.link("key.lock");
-        let (code, told) = linked.run(arguments);
-        assert_eq!(code, Some(1), "{told}");
-        assert!(told.contains("key.lock: it is a symbolic link, and links are not followed"), "{told}");
+        let (code, stderr) = linked.run(arguments);
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains("key.lock: it is a symbolic link, and links are not followed"), "{stderr}");
         linked.assert_secret();
         std::fs::remove_file(linked.keys().join("key.lock")).expect("removed");
-        let (code, told) = linked.run(arguments);
-        assert_eq!(code, Some(0), "{arguments:?}: {told}");
+        let (code, stderr) = linked.run(arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {stderr}");
         linked.assert_secret();
     }
     for (name, arguments) in [("key.state", WRITING[2]), ("key", WRITING[1])] {
         let kept = std::fs::read(linked.keys().join(name)).expect("a file");
         linked.link(name);
-        let (code, told) = linked.run(arguments);
+        let (code, stderr) = linked.run(arguments);
         assert_eq!(code, Some(1), "{name}");
-        assert!(!told.contains("secret\n"), "{told}");
+        assert!(!stderr.contains("secret\n"), "{stderr}");
         linked.assert_secret();
         std::fs::remove_file(linked.keys().join(name)).expect("removed");
         std::fs::write(linked.keys().join(name), kept).expect("put back");
@@ -146,10 +146,10 @@ fn root_writes_nothing_beside_the_key_of_another_user_and_names_the_command() {
     let plant = "for name in key.lock key.new key.state.new; do ln -s ../secret $name || exit 1; done";
     assert_eq!(as_user(plant, &[]), (Some(0), String::new()));
     let assert_refused = |arguments: &[&str], named: &str| {
-        let (code, told) = linked.run(arguments);
-        assert_eq!(code, Some(1), "{told}");
+        let (code, stderr) = linked.run(arguments);
+        assert_eq!(code, Some(1), "{stderr}");
         let own = format!("belongs to user 4711, so root writes nothing there; run `sudo -u '#4711' auditlog {named}");
-        assert!(told.contains(&own), "{arguments:?}: {told}");
+        assert!(stderr.contains(&own), "{arguments:?}: {stderr}");
         linked.assert_secret();
     };
     assert_refused(WRITING[0], "signing-key create --signing-key ");
@@ -163,13 +163,13 @@ fn root_writes_nothing_beside_the_key_of_another_user_and_names_the_command() {
     chown(linked.keys(), Some(0), Some(0)).expect("root may");
     assert_refused(WRITING[1], "signing-key rotate --signing-key ");
     chown(linked.keys(), Some(USER), Some(USER)).expect("root may");
-    let (code, told) = as_user("rm key.lock && exec \"$0\" \"$@\"", WRITING[1]);
-    assert_eq!(code, Some(0), "{told}");
+    let (code, stderr) = as_user("rm key.lock && exec \"$0\" \"$@\"", WRITING[1]);
+    assert_eq!(code, Some(0), "{stderr}");
     linked.assert_secret();
 }
 
 #[test]
-fn a_key_file_that_is_none_is_refused_without_its_text() {
+fn an_invalid_key_file_is_refused_without_showing_its_text() {
     let directory = directory();
     let path = directory.path().join("key");
     let seed = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U=";
@@ -180,10 +180,10 @@ fn a_key_file_that_is_none_is_refused_without_its_text() {
         ("AUDITLOG_DATABASE_URL", &url),
     ];
     let serve = || ran(&["serve", "--listen", "127.0.0.1:0"], &environment);
-    let (code, _, told) = serve();
+    let (code, _, stderr) = serve();
     assert_eq!(code, Some(1));
-    assert!(told.contains("there is no signing key") && told.contains("signing-key create"), "{told}");
-    for (text, told) in [
+    assert!(stderr.contains("there is no signing key") && stderr.contains("signing-key create"), "{stderr}");
+    for (text, expected) in [
         (String::new(), "must have one key without `until`, the one that signs, got none"),
         (format!("ed25519 {seed} until 2030-01-01T00:00:00Z\n"), "got none"),
         (format!("ed25519 {seed}\ned25519 {seed}\n"), "got several"),
@@ -195,14 +195,14 @@ fn a_key_file_that_is_none_is_refused_without_its_text() {
         std::fs::write(&path, &text).expect("a file");
         let (code, shown, said) = serve();
         assert_eq!((code, shown.as_str()), (Some(1), ""), "{text}");
-        assert!(said.contains(told), "{text}: {said}");
+        assert!(said.contains(expected), "{text}: {said}");
         assert!(!said.contains("c2Vj"), "{said}");
     }
 }
 
 #[test]
-fn a_key_needs_a_name_and_a_name_a_key() {
-    for (arguments, told) in [
+fn signing_key_and_log_name_require_each_other() {
+    for (arguments, expected) in [
         (["--signing-key", "x"], "--signing-key needs --log-name NAME; give both or neither"),
         (["--log-name", "audit.example.com"], "--log-name needs --signing-key FILE; give both or neither"),
         (["--log-name", "https://audit.example.com"], "must be a DNS name in lower case, without scheme"),
@@ -210,12 +210,12 @@ fn a_key_needs_a_name_and_a_name_a_key() {
         let (code, _, said) =
             ran(&[&["serve", "--database-url", "sqlite:///nowhere/x.db"], &arguments[..]].concat(), &[]);
         assert_eq!(code, Some(2), "{said}");
-        assert!(said.contains(told), "{said}");
+        assert!(said.contains(expected), "{said}");
     }
 }
 
 on_every_database! {
-    async fn verifier_keys_are_shown_and_a_key_that_others_can_read_is_told(database: &Database) {
+    async fn verifier_keys_are_shown_and_a_key_file_readable_by_others_is_reported(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let ingest = start(&store, Clock::system());
         append(&ingest, "org_a", 0, 1).await;
@@ -233,9 +233,9 @@ on_every_database! {
         // A key that exists only in the database causes a message, but is not printed.
         append(&ingest, "org_b", 0, 1).await;
         store.keep_log_key(&organization("org_a"), &[7; 32], 1).await.expect("kept");
-        let (code, shown, told) = ran(&["signing-key", "show", "--organization", "org_a"], &environment);
+        let (code, shown, stderr) = ran(&["signing-key", "show", "--organization", "org_a"], &environment);
         assert_eq!((code, shown), (Some(0), format!("org_a\t{expected}\t0\n")));
-        assert!(told.contains("introduced by entry 1, is not in the key file"), "{told}");
+        assert!(stderr.contains("introduced by entry 1, is not in the key file"), "{stderr}");
         assert_eq!(ran(&["signing-key", "show", "--organization", "org_x"], &environment).0, Some(1));
     }
 }

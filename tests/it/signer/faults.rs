@@ -18,7 +18,7 @@ use crate::support::database::hold_head;
 use crate::support::erasure::erasure;
 
 on_every_database! {
-    async fn a_killed_signer_goes_on_with_what_it_has(database: &Database) {
+    async fn a_killed_signer_continues_after_a_restart(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let ingest = start(&store, Clock::system());
         let mut random = StdRng::seed_from_u64(9);
@@ -42,7 +42,7 @@ on_every_database! {
         }
     }
 
-    async fn a_file_that_is_ahead_of_its_checkpoint_is_no_rollback(database: &Database) {
+    async fn a_state_file_ahead_of_the_stored_checkpoint_is_no_rollback(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let ingest = start(&store, Clock::system());
         append(&ingest, "org", 0, 3).await;
@@ -60,7 +60,7 @@ on_every_database! {
         assert_eq!(signed(&store, "org").await.map(|one| one.size), Some(6));
     }
 
-    async fn a_slow_replica_does_not_take_a_checkpoint_back(database: &Database) {
+    async fn a_slow_replica_does_not_overwrite_a_newer_checkpoint(database: &Database) {
         let store = database.store().await;
         let checkpoint = |size: u64, note: &str| {
             let (root, signed_at) = (auditlog_verify::merkle::Hash::of_leaf(note.as_bytes()), Clock::system().now());
@@ -73,7 +73,7 @@ on_every_database! {
         assert_eq!((kept.size, kept.note.as_str()), (9, "last"));
     }
 
-    async fn what_cannot_be_remembered_is_not_signed(database: &Database) {
+    async fn nothing_is_signed_while_the_state_file_cannot_be_written(database: &Database) {
         let keys = database.directory.path().join("keys");
         std::fs::create_dir(&keys).expect("a directory");
         let (store, key_file) = (database.store().await, new_key(database, "keys/key"));
@@ -81,7 +81,7 @@ on_every_database! {
         append(&ingest, "org", 0, 3).await;
         set_mode(&keys, 0o500);
         let service = serve_by_modes(database, &key_file);
-        let line = told(&service, "nothing can be signed");
+        let line = logged_line(&service, "nothing can be signed");
         assert!(line.contains("Permission denied"), "{line}");
         append(&ingest, "org", 3, 3).await;
         assert_eq!((health(&service.url(""), "").await, health(&service.url(""), PROOFS).await), (SERVING, NOT_SERVING));
@@ -111,7 +111,7 @@ on_every_database! {
         signed_up_to(&store, "org", 4).await;
     }
 
-    async fn roots_are_those_of_the_leaves_whatever_is_written_erased_and_killed(database: &Database) {
+    async fn roots_match_the_leaves_through_writes_erasures_and_kills(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let mut random = StdRng::seed_from_u64(11);
         let mut task: Option<Task> = None;

@@ -74,7 +74,7 @@ async fn forged(database: &Database, store: &Store, signed: usize) -> Vec<String
 }
 
 on_every_database! {
-    async fn two_histories_are_not_signed_from_tiles_that_contradict_each_other(database: &Database) {
+    async fn contradictory_tiles_do_not_lead_to_two_signed_histories(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let ingest = start(&store, Clock::system());
         append(&ingest, "org", 0, 505).await;
@@ -113,7 +113,7 @@ on_every_database! {
 
         let store = yesterdays.store().await;
         let service = serve(&yesterdays, &key_file);
-        let line = told(&service, "it was signed with 10 entries and has 5");
+        let line = logged_line(&service, "it was signed with 10 entries and has 5");
         assert!(line.contains("acknowledge-rollback"), "{line}");
         assert_eq!((health(&service.url(""), "").await, health(&service.url(""), PROOFS).await), (SERVING, NOT_SERVING));
         // Longer than the signed size, with different entries.
@@ -123,7 +123,7 @@ on_every_database! {
             let written = http.post(service.url("/v1/org/audit-logs")).bearer_auth(&api_key).json(&body).send().await;
             assert_eq!(written.expect("an answer").status().as_u16(), 201);
         }
-        told(&service, "its first 10 entries are not those that were signed");
+        logged_line(&service, "its first 10 entries are not those that were signed");
         assert_eq!(signed(&store, "org").await.expect("the old one").size, 5);
 
         let (key_file, url) = (key_file.to_str().expect("UTF-8"), yesterdays.url.as_str());
@@ -135,15 +135,15 @@ on_every_database! {
         assert!(unsure.1.contains("in the database now: 13 entries"), "{unsure:?}");
         tokio::time::sleep(Duration::from_secs(4)).await;
         assert_eq!(health(&service.url(""), PROOFS).await, NOT_SERVING);
-        let (code, _, told) = acknowledge(&["--organization", "org", "--yes"]);
-        assert_eq!(code, Some(0), "{told}");
-        assert!(told.contains("a rollback is acknowledged"), "{told}");
+        let (code, _, stderr) = acknowledge(&["--organization", "org", "--yes"]);
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(stderr.contains("a rollback is acknowledged"), "{stderr}");
         signed_up_to(&store, "org", 13).await;
         until("it serves proofs", async || (health(&service.url(""), PROOFS).await == SERVING).then_some(())).await;
         assert!(acknowledge(&["--all", "--yes"]).2.contains("nothing to give up"));
     }
 
-    async fn what_contradicts_itself_is_not_signed(database: &Database) {
+    async fn an_inconsistent_log_is_not_signed(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let ingest = start(&store, Clock::system());
         append(&ingest, "org", 0, 290).await;
@@ -192,7 +192,7 @@ on_every_database! {
         }
     }
 
-    async fn the_file_is_enough_and_the_database_alone_is_not(database: &Database) {
+    async fn the_state_file_suffices_and_the_database_alone_does_not(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let state = database.directory.path().join("key.state");
         let ingest = start(&store, Clock::system());
@@ -229,7 +229,7 @@ on_every_database! {
         assert_eq!(signed(&store, "org").await, Some(checkpoint));
     }
 
-    async fn a_lost_memory_stops_signing_until_the_database_is_trusted(database: &Database) {
+    async fn a_lost_state_file_stops_signing_until_the_database_is_trusted(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let state = database.directory.path().join("key.state");
         let ingest = start(&store, Clock::system());
@@ -239,7 +239,7 @@ on_every_database! {
         let service = serve(database, &key_file);
         let before = [signed_up_to(&store, "org_a", 5).await, signed_up_to(&store, "org_b", 5).await];
         std::fs::remove_file(&state).expect("it is lost");
-        let line = told(&service, "the file beside the key that remembers what was signed is not there");
+        let line = logged_line(&service, "the file beside the key that remembers what was signed is not there");
         assert!(line.contains("acknowledge-rollback --all") && line.contains("key.state"), "{line}");
         append(&ingest, "org_a", 5, 1).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -248,20 +248,20 @@ on_every_database! {
 
         let environment = [("AUDITLOG_SIGNING_KEY", key_file.to_str().expect("UTF-8")), ("AUDITLOG_LOG_NAME", LOG_NAME), ("AUDITLOG_DATABASE_URL", &database.url)];
         let acknowledge = |arguments: &[&str]| ran(&[&["signing-key", "acknowledge-rollback"], arguments].concat(), &environment);
-        let (code, _, told) = acknowledge(&["--organization", "org_a", "--yes"]);
-        assert!(code == Some(1) && told.contains("give --all"), "{told}");
+        let (code, _, stderr) = acknowledge(&["--organization", "org_a", "--yes"]);
+        assert!(code == Some(1) && stderr.contains("give --all"), "{stderr}");
         assert!(!state.exists());
-        let (code, shown, told) = acknowledge(&["--all", "--yes"]);
-        assert_eq!(code, Some(0), "{told}");
+        let (code, shown, stderr) = acknowledge(&["--all", "--yes"]);
+        assert_eq!(code, Some(0), "{stderr}");
         assert!(shown.contains(&format!("signed, according to the database: 5 entries, root {}", before[0].root)), "{shown}");
-        assert!(told.contains("the signed state in the database is accepted") && !told.contains("given up"), "{told}");
+        assert!(stderr.contains("the signed state in the database is accepted") && !stderr.contains("given up"), "{stderr}");
         let after = signed_up_to(&store, "org_a", 6).await;
         check_extends(&store, "org_a", &before[0]).await;
         assert_eq!((after.size, signed(&store, "org_b").await.as_ref()), (6, Some(&before[1])));
         until("it serves proofs", async || (health(&service.url(""), PROOFS).await == SERVING).then_some(())).await;
     }
 
-    async fn another_key_or_name_does_not_sign_in_silence(database: &Database) {
+    async fn another_key_or_log_name_does_not_sign_until_acknowledged(database: &Database) {
         let (store, key_file, other) = (database.store().await, new_key(database, "key"), new_key(database, "other"));
         let ingest = start(&store, Clock::system());
         append(&ingest, "org", 0, 2).await;
@@ -273,8 +273,8 @@ on_every_database! {
         task.says(false).await;
         assert_eq!(signed(&store, "org").await, Some(before));
         let environment = [("AUDITLOG_SIGNING_KEY", other.to_str().expect("UTF-8")), ("AUDITLOG_LOG_NAME", LOG_NAME), ("AUDITLOG_DATABASE_URL", &database.url)];
-        let (code, shown, told) = ran(&["signing-key", "acknowledge-rollback", "--all", "--yes"], &environment);
-        assert_eq!(code, Some(0), "{told}");
+        let (code, shown, stderr) = ran(&["signing-key", "acknowledge-rollback", "--all", "--yes"], &environment);
+        assert_eq!(code, Some(0), "{stderr}");
         assert!(shown.contains("none of the keys that it was signed with is in the key file"), "{shown}");
         // The log records the change itself.
         let checkpoint = signed_up_to(&store, "org", 4).await;

@@ -19,7 +19,7 @@ fn rotate(key_file: &Path, overlap: Duration) -> CheckpointKeys {
 async fn introduced(store: &Store, name: &str) -> Vec<(i64, KeyEndorsement)> {
     let entries = store.sealed(&organization(name), 0, i64::MAX, 10_000).await.expect("read");
     let rotations = entries.into_iter().filter(|one| one.entry.content.id.as_str().starts_with("auditlog:rotation:"));
-    let told = |HashedEntry { entry, .. }: HashedEntry| {
+    let endorsement = |HashedEntry { entry, .. }: HashedEntry| {
         let content = &entry.content;
         assert_eq!((entry.writer_key_id.as_str(), content.user_id.as_str()), ("-", "system"));
         assert_eq!(content.resource_id.as_str(), name);
@@ -31,7 +31,7 @@ async fn introduced(store: &Store, name: &str) -> Vec<(i64, KeyEndorsement)> {
         let key = VerifierKey::parse(&values[0]).expect("a key");
         (entry.seq, KeyEndorsement::new(key, values.get(1).cloned().unwrap_or_default()))
     };
-    rotations.map(told).collect()
+    rotations.map(endorsement).collect()
 }
 
 /// Their sequence numbers and keys.
@@ -45,7 +45,7 @@ fn signatures(checkpoint: &SignedCheckpoint) -> usize {
 }
 
 on_every_database! {
-    async fn a_new_key_is_recorded_before_it_signs_and_the_old_one_signs_along(database: &Database) {
+    async fn a_new_key_is_recorded_before_it_signs_and_the_old_one_also_signs(database: &Database) {
         let (store, key_file) = (database.store().await, new_key(database, "key"));
         let copy = copy_key(database, &key_file);
         let ingest = start(&store, Clock::system());
@@ -95,7 +95,7 @@ on_every_database! {
         }
     }
 
-    async fn a_key_that_only_the_database_introduces_is_not_trusted(database: &Database) {
+    async fn a_key_endorsed_only_in_the_database_is_not_trusted(database: &Database) {
         let (store, key_file, foreign) = (database.store().await, new_key(database, "key"), new_key(database, "foreign"));
         let ingest = start(&store, Clock::system());
         append(&ingest, "org", 0, 3).await;

@@ -24,6 +24,9 @@ pub use process::Process;
 pub use service::Service;
 pub use upstream::Upstream;
 
+/// A time limit that is generous even on a busy machine.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Defines each test twice: on SQLite and on PostgreSQL, each with a fresh database.
 macro_rules! on_every_database {
     ($($(#[$meta:meta])* async fn $name:ident($database:ident: &Database) $body:block)+) => {$(
@@ -63,14 +66,14 @@ pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Waits until `is_so` returns a value. `what` describes it in the failure.
-pub async fn until<T>(what: &str, mut is_so: impl AsyncFnMut() -> Option<T>) -> T {
+/// Calls `probe` until it returns a value. `what` describes it in the failure after [`TIMEOUT`].
+pub async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
-        if let Some(found) = is_so().await {
+        if let Some(found) = probe().await {
             return found;
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "in vain: {what}");
+        assert!(begun.elapsed() < TIMEOUT, "timed out: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -35,7 +35,7 @@ pub struct Ask {
 
 /// A REST answer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Told {
+pub struct RawAnswer {
     pub status: u16,
     /// The headers that matter to a client.
     pub headers: Vec<(&'static str, String)>,
@@ -59,7 +59,7 @@ fn authorization(key: &str) -> (&'static str, Vec<u8>) {
     ("authorization", format!("Bearer {key}").into_bytes())
 }
 
-impl Told {
+impl RawAnswer {
     async fn read(response: Response) -> Self {
         const TELLING: [&str; 5] = ["content-type", "cache-control", "retry-after", "www-authenticate", "allow"];
         let text = |headers: &HeaderMap, name: &str| Some(headers.get(name)?.to_str().expect("ASCII").to_owned());
@@ -93,7 +93,7 @@ impl Surfaces {
     }
 
     /// Sends a request to the service and to the gateway. Returns the answer, which must be the same bytes on both.
-    pub async fn rest(&self, ask: &Ask) -> Told {
+    pub async fn rest(&self, ask: &Ask) -> RawAnswer {
         let direct = self.send(self.service.url(&ask.path), ask).await;
         let through = self.send(format!("http://{}{}", self.gateway.address, ask.path), ask).await;
         assert_eq!(direct, through, "service and gateway differ on {} {}", ask.method, ask.path);
@@ -105,22 +105,22 @@ impl Surfaces {
     }
 
     /// Repeats a request at `url` until it is refused with status 429, and returns that answer.
-    pub async fn refused(&self, url: &str, ask: &Ask) -> Told {
+    pub async fn refused(&self, url: &str, ask: &Ask) -> RawAnswer {
         for _ in 0..10_000 {
-            let told = self.send(format!("{url}{}", ask.path), ask).await;
-            if told.status == 429 {
-                return told;
+            let answer = self.send(format!("{url}{}", ask.path), ask).await;
+            if answer.status == 429 {
+                return answer;
             }
         }
         panic!("{} {} is never refused", ask.method, ask.path)
     }
 
-    async fn send(&self, url: String, ask: &Ask) -> Told {
+    async fn send(&self, url: String, ask: &Ask) -> RawAnswer {
         let mut request = self.http.request(ask.method.clone(), url);
         for (name, value) in &ask.headers {
             request = request.header(*name, value.as_slice());
         }
-        Told::read(request.body(ask.body.clone()).send().await.expect("an answer")).await
+        RawAnswer::read(request.body(ask.body.clone()).send().await.expect("an answer")).await
     }
 
     /// The gRPC answer to the same request, as REST formats it, or the code of the error. `None` if gRPC cannot express

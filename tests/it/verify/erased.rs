@@ -164,8 +164,8 @@ fn eraser(database: &Database, store: &Store) -> Eraser {
 }
 
 fn verdict(signed: &Signed<'_>, arguments: &[&str]) -> (Option<i32>, Value) {
-    let (code, verdict, told) = signed.run(&[&["verify", "--json"], arguments].concat());
-    (code, serde_json::from_str(&verdict).unwrap_or_else(|_| panic!("{verdict}{told}")))
+    let (code, verdict, stderr) = signed.run(&[&["verify", "--json"], arguments].concat());
+    (code, serde_json::from_str(&verdict).unwrap_or_else(|_| panic!("{verdict}{stderr}")))
 }
 
 /// Asserts that `victim` is found to be removed, because of `why` in its record.
@@ -182,7 +182,7 @@ fn assert_removed(signed: &Signed<'_>, key: &str, victim: Seq, refused: u64, why
 }
 
 on_every_database! {
-    async fn an_erasure_that_somebody_records_by_sql_is_none(database: &Database) {
+    async fn an_erasure_recorded_by_sql_is_refused(database: &Database) {
         let signed = Signed::start(database);
         signed.import(0..8);
         let forger = Forger::of(database).await;
@@ -227,7 +227,7 @@ on_every_database! {
         assert_removed(&signed, &key, 2, 6, "which is not trusted");
     }
 
-    async fn a_signed_record_that_is_edited_before_it_is_in_a_signed_tree_is_none(database: &Database) {
+    async fn a_signed_record_edited_before_its_checkpoint_is_refused(database: &Database) {
         let signed = Signed::start(database);
         signed.import(0..8);
         let forger = Forger::of(database).await;
@@ -273,8 +273,8 @@ on_every_database! {
         let remember = ["--state", state.to_str().expect("UTF-8")];
         let old = forger.verifier(own_keys(database).main().signing()).await.text();
         let erase = |entry: usize| {
-            let (code, _, told) = signed.run(&[&["erase", "--entry", &id(entry), "--groups", "content"], &WHY[..]].concat());
-            assert_eq!(code, Some(0), "{told}");
+            let (code, _, stderr) = signed.run(&[&["erase", "--entry", &id(entry), "--groups", "content"], &WHY[..]].concat());
+            assert_eq!(code, Some(0), "{stderr}");
         };
         erase(1);
         forger.signed(9).await;
@@ -318,12 +318,12 @@ on_every_database! {
         let (code, found) = verdict(&signed, &["--trust-first-key"]);
         assert_eq!((code, &found["erasedBy"]), (Some(0), &counts(2, 1)), "{found}");
         // The same in the text output.
-        let (_, told, listed) = signed.run(&[&["verify", "--verbose"], &remember[..]].concat());
-        assert!(told.contains("; 3 groups of values were properly erased, 1 with records signed by another key of the log"), "{told}");
+        let (_, stdout, listed) = signed.run(&[&["verify", "--verbose"], &remember[..]].concat());
+        assert!(stdout.contains("; 3 groups of values were properly erased, 1 with records signed by another key of the log"), "{stdout}");
         assert!(listed.contains("properly erased: content of entry 1, by entry 9, signed by another key of the log\n"), "{listed}");
     }
 
-    async fn a_log_that_gets_keys_later_says_which_erasures_had_no_signature(database: &Database) {
+    async fn erasures_before_the_first_key_are_reported_as_unsigned(database: &Database) {
         let service = Process::serve(&database.url);
         let scopes = ["--organization", ORGANIZATION, "--scope", "write", "--scope", "verify", "--scope", "erase"];
         let key = create_key(&database.url, &scopes);
@@ -336,8 +336,8 @@ on_every_database! {
         assert_eq!(forger.changes(6).await.len(), 3, "a log without keys has records without signatures");
         // With keys but before the first checkpoint, the record is signed by the key that will sign the checkpoint.
         let file = signing_key(database);
-        let (code, _, told) = ran(&["signing-key", "create"], &[("AUDITLOG_SIGNING_KEY", &file)]);
-        assert_eq!(code, Some(0), "{told}");
+        let (code, _, stderr) = ran(&["signing-key", "create"], &[("AUDITLOG_SIGNING_KEY", &file)]);
+        assert_eq!(code, Some(0), "{stderr}");
         let reason = ErasureReason::parse("asked for".to_owned()).expect("a reason");
         let target = Target::Entries(vec![auditlog::domain::EntryId::parse(id(2)).expect("an id")]);
         let groups = [Group::Actor].into_iter().collect();
@@ -352,8 +352,8 @@ on_every_database! {
         let counts = json!({ "givenKey": 1, "otherKey": 0, "unsigned": 2, "refused": 0 });
         let (code, found) = verdict(&signed, &["--public-key", &first[0].1]);
         assert_eq!((code, &found["erasedBy"], &found["size"]), (Some(0), &counts, &8.into()), "{found}");
-        let (_, told, _) = signed.run(&["verify", "--public-key", &first[0].1]);
-        assert!(told.contains("; 3 groups of values were properly erased, 2 with records not signed, before the log had keys"), "{told}");
+        let (_, stdout, _) = signed.run(&["verify", "--public-key", &first[0].1]);
+        assert!(stdout.contains("; 3 groups of values were properly erased, 2 with records not signed, before the log had keys"), "{stdout}");
         // A service without a key refuses to erase, whatever the database says about keys.
         for is_told in [true, false] {
             if !is_told {
@@ -361,9 +361,9 @@ on_every_database! {
             }
             for dry in [&["--dry-run"][..], &["--yes"]] {
                 let asked = ["erase", "--entry", &id(3), "--reason", "asked for"];
-                let (code, _, told) = run(&service.url(""), &key, &[&asked[..], dry].concat());
-                assert_eq!(code, Some(1), "{told}");
-                assert!(told.contains("This log is signed, and this service has no key of it"), "{told}");
+                let (code, _, stderr) = run(&service.url(""), &key, &[&asked[..], dry].concat());
+                assert_eq!(code, Some(1), "{stderr}");
+                assert!(stderr.contains("This log is signed, and this service has no key of it"), "{stderr}");
             }
         }
         // From now on, a record needs a signature, even if the database lists no keys of the log.
@@ -382,8 +382,8 @@ on_every_database! {
             let entries = (first..first + 550).map(|number| crate::support::erasure::person(&format!("log_{number}"), "ada", (user, "ada"), "x"));
             write(&ingest, ORGANIZATION, entries.collect()).await.expect("written");
         }
-        let (code, told, stderr) = signed.run(&[&["erase", "--user", "ada"], &WHY[..]].concat());
-        assert!(code == Some(0) && told.contains("recorded as numbers 1101 to 1103"), "{told}{stderr}");
+        let (code, stdout, stderr) = signed.run(&[&["erase", "--user", "ada"], &WHY[..]].concat());
+        assert!(code == Some(0) && stdout.contains("recorded as numbers 1101 to 1103"), "{stdout}{stderr}");
         forger.signed(1_103).await;
         for seq in 1_101..=1_103 {
             let changes = forger.changes(seq).await;

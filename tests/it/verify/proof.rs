@@ -186,12 +186,12 @@ pub fn prove_some_of_the_trail(verified: &Verified<'_>) {
     let mut random = StdRng::seed_from_u64(seed);
     let key = verified.public.text();
     for place in (0..8).map(|_| random.random_range(1..=TRAIL)).chain([TRAIL]) {
-        let (code, told) = verdict(prove(verified, place, "").as_bytes(), &key, &["--json"]);
-        let told: Value = serde_json::from_str(&told).expect("JSON");
+        let (code, output) = verdict(prove(verified, place, "").as_bytes(), &key, &["--json"]);
+        let json: Value = serde_json::from_str(&output).expect("JSON");
         let line: Value = serde_json::from_str(&lines()[place - 1]).expect("JSON");
-        assert_eq!((code, &told["id"], &told["size"]), (Some(0), &line["id"], &TRAIL.into()), "{told}");
-        assert_eq!(told["groups"]["facts"]["userId"], line["userId"]);
-        assert_eq!(told["groups"]["content"]["changes.0.field"], line["changes"][0]["field"]);
+        assert_eq!((code, &json["id"], &json["size"]), (Some(0), &line["id"], &TRAIL.into()), "{json}");
+        assert_eq!(json["groups"]["facts"]["userId"], line["userId"]);
+        assert_eq!(json["groups"]["content"]["changes.0.field"], line["changes"][0]["field"]);
     }
 }
 
@@ -254,7 +254,7 @@ fn no_groups() -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn groups_that_no_entry_has_are_refused_here_and_in_python() {
+fn impossible_groups_are_refused_here_and_in_python() {
     let (key, _) = signed("0123456789abcdef0123456789abcdef", 1, Hash::of_nothing());
     let key = key.text();
     let [a, b, c] = CHANGE;
@@ -275,12 +275,12 @@ fn groups_that_no_entry_has_are_refused_here_and_in_python() {
     let mut proofs = vec![good, made_of([&FACTS, &[], &CHANGE])];
     let is_true = proofs.len();
     for proof in &proofs {
-        let (code, told) = verdict(proof.as_bytes(), &key, &[]);
-        assert_eq!(code, Some(0), "{told}");
+        let (code, output) = verdict(proof.as_bytes(), &key, &[]);
+        assert_eq!(code, Some(0), "{output}");
     }
     for (name, proof) in no_groups() {
-        let (code, told) = verdict(proof.as_bytes(), &key, &[]);
-        assert!(code == Some(1) && told.contains(" where no entry has it"), "{name}: {told}");
+        let (code, output) = verdict(proof.as_bytes(), &key, &[]);
+        assert!(code == Some(1) && output.contains(" where no entry has it"), "{name}: {output}");
         proofs.push(proof);
     }
     let directory = tempfile::tempdir().expect("a directory");
@@ -308,26 +308,26 @@ on_every_database! {
         for seq in [1, 256, ENTRY, 300, ENTRIES] {
             let proof = prove(&verified, seq, "");
             assert!(proof.starts_with("c2sp.org/tlog-proof@v1\nextra ") && proof.contains(&format!("\nindex {}\n", seq - 1)));
-            let (code, told) = verdict(proof.as_bytes(), &key, &[]);
-            assert_eq!(code, Some(0), "{told}");
+            let (code, output) = verdict(proof.as_bytes(), &key, &[]);
+            assert_eq!(code, Some(0), "{output}");
             let first = format!("verified: entry {seq} of {}, whose signed checkpoint has 600 entries", verified.public.name());
-            assert_eq!(told.lines().next(), Some(first.as_str()));
+            assert_eq!(output.lines().next(), Some(first.as_str()));
             // The proof contains all values of the trail.
-            let (code, told) = verdict(proof.as_bytes(), &key, &["--json"]);
-            let told: Value = serde_json::from_str(&told).expect("JSON");
+            let (code, output) = verdict(proof.as_bytes(), &key, &["--json"]);
+            let json: Value = serde_json::from_str(&output).expect("JSON");
             let line: Value = serde_json::from_str(&lines()[seq - 1]).expect("JSON");
-            assert_eq!((code, &told["verified"], &told["id"], &told["sequence"]), (Some(0), &true.into(), &line["id"], &seq.into()));
-            assert_eq!(told["groups"]["facts"]["userId"], line["userId"]);
-            assert_eq!(told["groups"]["actor"]["userName"], line["userName"]);
-            assert_eq!(told["groups"]["content"]["changes.0.field"], line["changes"][0]["field"]);
+            assert_eq!((code, &json["verified"], &json["id"], &json["sequence"]), (Some(0), &true.into(), &line["id"], &seq.into()));
+            assert_eq!(json["groups"]["facts"]["userId"], line["userId"]);
+            assert_eq!(json["groups"]["actor"]["userName"], line["userName"]);
+            assert_eq!(json["groups"]["content"]["changes.0.field"], line["changes"][0]["field"]);
         }
         let redacted = prove(&verified, ENTRY, "actor,content");
         let kept: BTreeSet<_> = extra(&redacted)["groups"].as_object().expect("groups").keys().cloned().collect();
         assert_eq!(kept, BTreeSet::from(["facts".to_owned()]));
-        let (code, told) = verdict(redacted.as_bytes(), &key, &[]);
+        let (code, output) = verdict(redacted.as_bytes(), &key, &[]);
         assert_eq!(code, Some(0));
         for group in ["actor", "content"] {
-            assert!(told.contains(&format!("\n{group}: not in the proof (redacted or erased)")), "{told}");
+            assert!(output.contains(&format!("\n{group}: not in the proof (redacted or erased)")), "{output}");
         }
         // An existing file is not overwritten.
         let (file, id) = (verified.file("proof"), id(ENTRY));
@@ -356,14 +356,14 @@ on_every_database! {
         let forged: Vec<_> = forged(&proof, &other).into_iter().chain(forged_extras(&later)).collect();
         assert!(forged.len() > 150, "{}", forged.len());
         for (name, proof) in &forged {
-            let (code, told) = verdict(proof.as_bytes(), &key, &[]);
-            assert!(code == Some(1) && told.starts_with("NOT VERIFIED: "), "{name}: {told}");
+            let (code, output) = verdict(proof.as_bytes(), &key, &[]);
+            assert!(code == Some(1) && output.starts_with("NOT VERIFIED: "), "{name}: {output}");
         }
         let mut bytes = proof.clone().into_bytes();
         bytes[40] = 0xff;
         assert_eq!(verdict(&bytes, &key, &[]).0, Some(1));
-        let (code, told) = verdict(proof.replace("index ", "index 0").as_bytes(), &key, &[]);
-        assert_eq!((code, told.as_str()), (Some(1), "NOT VERIFIED: line 3: must be index and a number"));
+        let (code, output) = verdict(proof.replace("index ", "index 0").as_bytes(), &key, &[]);
+        assert_eq!((code, output.as_str()), (Some(1), "NOT VERIFIED: line 3: must be index and a number"));
         let others = key.replace(&key[key.len() - 8..], "AAAAAAA=");
         assert_eq!(ran(&["verify-proof", "-", "--public-key", &others], &[]).0, Some(2), "no key at all");
         let mut proofs = vec![proof, other, later, prove(&verified, ENTRY, "actor,content")];

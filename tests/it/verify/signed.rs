@@ -38,17 +38,17 @@ impl<'a> Signed<'a> {
     pub async fn verified(&self, size: u64, arguments: &[&str]) -> (Value, String) {
         let begun = Instant::now();
         loop {
-            let (code, verdict, told) = self.run(&[&["verify", "--json"], arguments].concat());
+            let (code, verdict, stderr) = self.run(&[&["verify", "--json"], arguments].concat());
             if code == Some(0) {
                 let verdict: Value = serde_json::from_str(&verdict).expect("JSON");
                 if verdict["size"] == size {
-                    return (verdict, told);
+                    return (verdict, stderr);
                 }
             } else {
                 // There is no checkpoint yet.
-                assert!(code == Some(3), "{verdict}{told}");
+                assert!(code == Some(3), "{verdict}{stderr}");
             }
-            assert!(begun.elapsed() < Duration::from_secs(20), "in vain: {verdict}{told}");
+            assert!(begun.elapsed() < Duration::from_secs(20), "in vain: {verdict}{stderr}");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
@@ -82,13 +82,13 @@ fn keys_in(state: &Path) -> Vec<String> {
 }
 
 on_every_database! {
-    async fn a_new_key_is_followed_while_the_old_one_signs_along(database: &Database) {
+    async fn a_key_rotation_is_followed_while_the_old_key_also_signs(database: &Database) {
         let signed = Signed::start(database);
         signed.import(0..300);
         let (state, missed) = (database.directory.path().join("state"), database.directory.path().join("missed"));
         let remember = ["--state", state.to_str().expect("UTF-8")];
-        let (_, told) = signed.verified(300, &[&remember[..], &["--trust-first-key"]].concat()).await;
-        assert!(told.contains("trusting the key that the service reports, without any other evidence: audit.example.com/"), "{told}");
+        let (_, stderr) = signed.verified(300, &[&remember[..], &["--trust-first-key"]].concat()).await;
+        assert!(stderr.contains("trusting the key that the service reports, without any other evidence: audit.example.com/"), "{stderr}");
         fs::copy(&state, &missed).expect("a copy");
         let file = signing_key(database);
         let (code, _, stderr) = ran(&["signing-key", "rotate", "--overlap", "1d"], &[("AUDITLOG_SIGNING_KEY", &file)]);
@@ -105,8 +105,8 @@ on_every_database! {
         signed.verified(311, &remember).await;
         assert_eq!(keys_in(&state), both[1..]);
         // With `--trust-first-key`, the verifier trusts the key that signs now, not the oldest one.
-        let (_, told) = signed.verified(311, &["--trust-first-key"]).await;
-        assert!(told.contains(&both[1]), "{told}");
+        let (_, stderr) = signed.verified(311, &["--trust-first-key"]).await;
+        assert!(stderr.contains(&both[1]), "{stderr}");
         // A verifier that missed the rotation needs the new key from elsewhere.
         let late = ["verify", "--state", missed.to_str().expect("UTF-8")];
         let (code, verdict, _) = signed.run(&late);
@@ -119,7 +119,7 @@ on_every_database! {
         assert_eq!(keys_in(&missed), both[1..]);
     }
 
-    async fn an_erasure_meanwhile_is_no_removal(database: &Database) {
+    async fn an_erasure_during_verification_is_no_violation(database: &Database) {
         let signed = Signed::start(database);
         signed.import(0..600);
         let state = database.directory.path().join("state");
@@ -135,8 +135,8 @@ on_every_database! {
                 }
             });
             while !erasing.is_finished() {
-                let (code, verdict, told) = signed.run(&[&["verify"], &remember[..]].concat());
-                assert_eq!(code, Some(0), "{verdict}{told}");
+                let (code, verdict, stderr) = signed.run(&[&["verify"], &remember[..]].concat());
+                assert_eq!(code, Some(0), "{verdict}{stderr}");
             }
         });
         let (verdict, _) = signed.verified(640, &remember).await;

@@ -188,7 +188,7 @@ on_every_database! {
         verified.assert_found(&[], unrecorded);
     }
 
-    async fn what_cannot_even_be_read_is_caught_and_named(database: &Database) {
+    async fn an_unreadable_entry_is_caught_and_named(database: &Database) {
         let verified = Verified::with(database, 600).await;
         keep(&verified, "kept").await;
         for (at, edit) in [
@@ -206,7 +206,7 @@ on_every_database! {
         verified.assert_verified(&[], "600");
     }
 
-    async fn a_rewritten_past_is_not_put_down_to_what_is_new(database: &Database) {
+    async fn a_rewritten_past_is_not_blamed_on_new_entries(database: &Database) {
         let verified = Verified::with(database, 1_000).await;
         let state = verified.file("state");
         verified.assert_verified(&["--state", &state], "1,000");
@@ -259,7 +259,7 @@ on_every_database! {
         verified.assert_found(&[], "not signed: the signature of the note is not that of its key");
     }
 
-    async fn what_was_properly_erased_is_counted_and_told(database: &Database) {
+    async fn recorded_erasures_are_counted_and_reported(database: &Database) {
         let verified = Verified::with(database, 300).await;
         let state = verified.file("state");
         verified.assert_verified(&["--state", &state], "300");
@@ -278,18 +278,18 @@ on_every_database! {
         verified.assert_unsigned(&[], "300", "the entries 301 to 301, which may record what was erased, are not signed");
         verified.sign(301).await;
         let public = verified.public.text();
-        let (code, verdict, told) = verified.run(&["verify", "--public-key", &public, "--state", &state, "--verbose"]);
+        let (code, verdict, stderr) = verified.run(&["verify", "--public-key", &public, "--state", &state, "--verbose"]);
         assert!(code == Some(0) && verdict.ends_with("; 4 groups of values were properly erased\n"), "{verdict}");
         for (group, seq) in [("actor", 7), ("content", 7), ("actor", 260), ("content", 260)] {
-            assert!(told.contains(&format!("properly erased: {group} of entry {seq}, by entry 301\n")), "{told}");
+            assert!(stderr.contains(&format!("properly erased: {group} of entry {seq}, by entry 301\n")), "{stderr}");
         }
         // A proof without the erased groups is valid.
         let (code, proof, stderr) = verified.run(&["prove", &one, "--public-key", &public]);
         assert_eq!(code, Some(0), "{stderr}");
         let file = verified.file("proof");
         std::fs::write(&file, proof).expect("a file");
-        let (code, told, _) = ran(&["verify-proof", &file, "--public-key", &public], &[]);
-        assert!(code == Some(0) && told.ends_with("\nactor: not in the proof (redacted or erased)\ncontent: not in the proof (redacted or erased)\n"), "{told}");
+        let (code, stdout, _) = ran(&["verify-proof", &file, "--public-key", &public], &[]);
+        assert!(code == Some(0) && stdout.ends_with("\nactor: not in the proof (redacted or erased)\ncontent: not in the proof (redacted or erased)\n"), "{stdout}");
         keep(&verified, "kept").await;
         let wrong = literal(database, &[7; 32]);
         for (edit, verdict) in [

@@ -166,9 +166,9 @@ impl Row {
         compared.into_iter().find(|(_, is_same)| !is_same).map(|(field, _)| field)
     }
 
-    fn is_as_told(&self, told: &Written) -> bool {
+    fn is_as_acknowledged(&self, written: &Written) -> bool {
         let leaf = STANDARD.encode(&self.leaf_hash);
-        (self.seq, self.recorded_at, &leaf) == (told.seq, told.recorded_at, &told.leaf)
+        (self.seq, self.recorded_at, &leaf) == (written.seq, written.recorded_at, &written.leaf)
     }
 }
 
@@ -212,10 +212,10 @@ pub fn meant(entries: &[Row], of: &str, ledger: &Ledger, key_id: &str, findings:
                 }
             }
         }
-        if ledger.acknowledged.get(&name).is_some_and(|told| !row.is_as_told(told)) {
-            let told = &ledger.acknowledged[&name];
+        if ledger.acknowledged.get(&name).is_some_and(|written| !row.is_as_acknowledged(written)) {
+            let written = &ledger.acknowledged[&name];
             findings.other.push(format!(
-                "{of}: {told:?} was acknowledged, and stored as entry {} of {}",
+                "{of}: {written:?} was acknowledged, and stored as entry {} of {}",
                 row.seq, row.recorded_at
             ));
         }
@@ -231,8 +231,8 @@ pub fn whole(logs: &HashMap<String, Vec<Row>>, ledger: &Ledger, when: When, find
         logs.iter().flat_map(|(of, rows)| rows.iter().map(move |row| (of.as_str(), row.id.as_str()))).collect();
     let missing = |name: &&(String, String)| !stored.contains(&(name.0.as_str(), name.1.as_str()));
     for (of, id) in ledger.acknowledged.keys().filter(missing) {
-        let told = &ledger.acknowledged[&(of.clone(), id.clone())];
-        findings.lost.push(format!("{of}: {id}, acknowledged as entry {}, is not stored", told.seq));
+        let written = &ledger.acknowledged[&(of.clone(), id.clone())];
+        findings.lost.push(format!("{of}: {id}, acknowledged as entry {}, is not stored", written.seq));
     }
     if when == When::Settled {
         for (of, id) in ledger.intended.keys().filter(|name| !ledger.acknowledged.contains_key(*name)) {

@@ -19,7 +19,7 @@ const TRIES: u32 = 20;
 pub struct Control {
     pub name: &'static str,
     /// The value of `AUDITLOG_POSITIVE_CONTROL`.
-    told: &'static str,
+    mode: &'static str,
     postgres: &'static str,
     /// Whether to kill PostgreSQL; `false` kills the service.
     kills_postgres: bool,
@@ -28,13 +28,13 @@ pub struct Control {
 pub fn of(backend: Backend) -> Vec<Control> {
     let early = Control {
         name: "acknowledge-before-commit",
-        told: "acknowledge-before-commit",
+        mode: "acknowledge-before-commit",
         postgres: "",
         kills_postgres: false,
     };
     let weak = Control {
         name: "synchronous-commit-off",
-        told: "skip-durability-check",
+        mode: "skip-durability-check",
         postgres: "-c synchronous_commit=off -c wal_writer_delay=10s",
         kills_postgres: true,
     };
@@ -52,11 +52,11 @@ pub async fn run(
     seed: u64,
     all: &mut Vec<Figures>,
 ) -> anyhow::Result<String> {
-    let Control { name, told, postgres, kills_postgres } = control;
+    let Control { name, mode, postgres, kills_postgres } = control;
     say(&format!("{}: {name}", backend.name()));
     let directory = scratch.join(format!("{}-{name}-{seed}", backend.name()));
     fs::create_dir(&directory)?;
-    let environment = vec![("AUDITLOG_POSITIVE_CONTROL", (*told).to_owned())];
+    let environment = vec![("AUDITLOG_POSITIVE_CONTROL", (*mode).to_owned())];
     let setting = Setting { environment, postgres, ..Setting::default() };
     let mut scene = Scene::open(backend, name, &directory, seed, setting).await?;
     for _ in 0..TRIES {
@@ -78,7 +78,7 @@ pub async fn run(
             scene.figures.lost = findings.lost.len() as u64;
             scene.count();
             all.push(scene.figures.clone());
-            return Ok(findings.told());
+            return Ok(findings.summary());
         }
     }
     bail!("{TRIES} kills, but the harness found no lost entry")

@@ -100,7 +100,7 @@ pub async fn run(backend: Backend, scratch: &Path, seed: u64, all: &mut Vec<Figu
     for table in KEPT {
         execute(&scene.database, &format!("CREATE TABLE kept_{table} AS SELECT * FROM {table}")).await?;
     }
-    let mut told = String::new();
+    let mut summary = String::new();
     for (what, sql, kind) in CHANGES {
         execute(&scene.database, sql).await.context(what)?;
         let findings = scene.examine(When::Between).await?;
@@ -109,9 +109,9 @@ pub async fn run(backend: Backend, scratch: &Path, seed: u64, all: &mut Vec<Figu
             Kind::Doubled => &findings.duplicated,
             Kind::Wrong => &findings.other,
         };
-        ensure!(!found.is_empty(), "{what}, but the harness did not find it to be {kind:?}: {}", findings.told());
+        ensure!(!found.is_empty(), "{what}, but the harness did not find it to be {kind:?}: {}", findings.summary());
         let found: String = found[0].chars().take(150).collect();
-        told += &format!("  {what}: {found}\n");
+        summary += &format!("  {what}: {found}\n");
         scene.happened();
         for table in KEPT {
             execute(&scene.database, &format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept_{table}"))
@@ -121,7 +121,7 @@ pub async fn run(backend: Backend, scratch: &Path, seed: u64, all: &mut Vec<Figu
     ensure!(scene.examine(When::Between).await?.is_empty(), "everything was restored, but a check still fails");
     scene.count();
     all.push(scene.figures.clone());
-    Ok(told.trim_end().to_owned())
+    Ok(summary.trim_end().to_owned())
 }
 
 async fn execute(database: &Database, sql: &str) -> anyhow::Result<()> {

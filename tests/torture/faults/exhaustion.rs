@@ -69,19 +69,19 @@ pub async fn run(scene: &mut Scene, fault: Fault) -> anyhow::Result<()> {
             scene.load_runs().await?;
             let name = format!("{} ({})", attack.name, attacked.name);
             let keys = if attack.name == "made_up_keys" { &unused[..] } else { std::slice::from_ref(&honest) };
-            let mut told = exhaust(attack, attacked, keys).await;
+            let mut outcome = exhaust(attack, attacked, keys).await;
             for log in [&scene.services[0].log, &gateway.log] {
                 let log = std::fs::read_to_string(log)?;
                 // The whole log; each line is reported once.
                 let new: Vec<_> =
                     indiscretions(&log).into_iter().filter(|line| seen.insert((*line).to_owned())).collect();
                 if !new.is_empty() {
-                    let also = told.map_or_else(|error| format!("; {error:#}"), |_| String::new());
-                    told = Err(anyhow!("the log contains {new:?}{also}"));
+                    let also = outcome.map_or_else(|error| format!("; {error:#}"), |_| String::new());
+                    outcome = Err(anyhow!("the log contains {new:?}{also}"));
                 }
             }
-            match told {
-                Ok(told) => scene.tell(&format!("{name}: {told}")),
+            match outcome {
+                Ok(outcome) => scene.tell(&format!("{name}: {outcome}")),
                 Err(error) => {
                     scene.tell(&format!("{name}: FAILED: {error:#}"));
                     failed.push(name);
@@ -124,11 +124,11 @@ async fn exhaust(attack: &Attack, attacked: &Attacked, keys: &[String]) -> anyho
         after = memory(metrics).await?;
     }
     let most = watched.most(MEMORY).unwrap_or_default().max(after);
-    let told = format!("{:.0}/{:.0}/{:.0} MB", before / 1e6, most / 1e6, after / 1e6);
-    ensure!(most <= before + MOST_MEMORY, "too much memory: {told}");
-    ensure!(after <= before + LEFT_MEMORY, "memory is not released: {told}");
+    let usage = format!("{:.0}/{:.0}/{:.0} MB", before / 1e6, most / 1e6, after / 1e6);
+    ensure!(most <= before + MOST_MEMORY, "too much memory: {usage}");
+    ensure!(after <= before + LEFT_MEMORY, "memory is not released: {usage}");
     let staying = staying.map_or_else(String::new, |staying| format!("; staying: {staying}"));
-    Ok(format!("{told}; coming: {coming}{staying}; attack: {}", seen.context("the attack could not be made")?))
+    Ok(format!("{usage}; coming: {coming}{staying}; attack: {}", seen.context("the attack could not be made")?))
 }
 
 /// Resident memory in bytes, from the metrics endpoint at `metrics`. Retries, because a process under attack may answer

@@ -36,8 +36,8 @@ pub async fn run(
         let suffered = suffered.map_err(|error| error.context(attack.name))?;
         scene.tell(&format!("{}: {suffered}", attack.name));
         let log = std::fs::read_to_string(&scene.services[0].log)?;
-        let told = indiscretions(&log);
-        ensure!(told.is_empty(), "{}: the log contains {told:?}", attack.name);
+        let leaked = indiscretions(&log);
+        ensure!(leaked.is_empty(), "{}: the log contains {leaked:?}", attack.name);
         scene.happened();
         if place % BETWEEN == BETWEEN - 1 {
             scene.check(fault.excuses()).await?;

@@ -82,7 +82,7 @@ impl Streams {
         }
     }
 
-    fn told(&self) -> String {
+    fn summary(&self) -> String {
         let (over, left) = match self.raw.as_ref().map(Raw::seen) {
             Some(seen) => (self.over + seen.over, (self.opened as usize).saturating_sub(seen.over)),
             None => (self.over, 0),
@@ -106,7 +106,7 @@ async fn keep_open(
         }
         tokio::time::sleep(tick).await;
     }
-    all.iter().map(Streams::told).collect::<Vec<_>>().join("; ")
+    all.iter().map(Streams::summary).collect::<Vec<_>>().join("; ")
 }
 
 /// More connections than the service allows, each with a gRPC-Web health check whose body never arrives. Opens a
@@ -208,26 +208,26 @@ pub async fn pairs_of_filters(target: Target, duration: Duration) -> io::Result<
     for _ in 0..CONNECTIONS {
         let (target, too_many, most) = (target.clone(), too_many.clone(), most.clone());
         all.spawn(async move {
-            let mut told = BTreeMap::<String, usize>::new();
+            let mut counts = BTreeMap::<String, usize>::new();
             while begun.elapsed() < duration {
                 let refused = exchange(&target, too_many.as_bytes()).await.unwrap_or_else(|error| error.to_string());
                 if refused.starts_with("HTTP/1.1 200") {
                     return Err(io::Error::other("a list of 100 users and 100 resources is answered"));
                 }
                 let answered = exchange(&target, most.as_bytes()).await.unwrap_or_else(|error| error.to_string());
-                [refused, answered].into_iter().for_each(|line| *told.entry(line).or_default() += 1);
+                [refused, answered].into_iter().for_each(|line| *counts.entry(line).or_default() += 1);
             }
-            Ok(told)
+            Ok(counts)
         });
     }
-    let mut told = BTreeMap::<String, usize>::new();
+    let mut counts = BTreeMap::<String, usize>::new();
     while let Some(ended) = all.join_next().await {
         ended
             .expect("an attack does not panic")?
             .into_iter()
-            .for_each(|(line, times)| *told.entry(line).or_default() += times);
+            .for_each(|(line, times)| *counts.entry(line).or_default() += times);
     }
-    Ok(format!("{told:?}"))
+    Ok(format!("{counts:?}"))
 }
 
 /// Requests with a different non-existent key each, as fast as the service answers.

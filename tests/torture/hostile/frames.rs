@@ -141,7 +141,7 @@ impl Raw {
     }
 
     /// Like [`Self::open`], but never reads from the socket.
-    pub async fn open_deaf(target: &Target, settings: &[(u16, u32)]) -> io::Result<Self> {
+    pub async fn open_unread(target: &Target, settings: &[(u16, u32)]) -> io::Result<Self> {
         let (read, write) = TcpStream::connect(target.address).await?.into_split();
         Self { write, seen: Arc::default(), reader: None, _unread: Some(read) }.begun(settings).await
     }

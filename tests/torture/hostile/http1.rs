@@ -13,7 +13,7 @@ use super::{MARK, Target, at_once};
 
 const TICK: Duration = Duration::from_millis(500);
 /// The time limit of an answer, and of opening a connection.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 async fn connect(target: &Target) -> io::Result<TcpStream> {
     TcpStream::connect(target.address).await
@@ -28,7 +28,7 @@ pub(super) async fn exchange(target: &Target, bytes: &[u8]) -> io::Result<String
         let (sent, length) = tokio::join!(write.write_all(bytes), read.read(&mut answer));
         length.or_else(|error| sent.and(Err(error)))
     };
-    let Ok(length) = tokio::time::timeout(PATIENCE, exchange).await else { return Ok("no answer".to_owned()) };
+    let Ok(length) = tokio::time::timeout(TIMEOUT, exchange).await else { return Ok("no answer".to_owned()) };
     let text = String::from_utf8_lossy(&answer[..length?]).into_owned();
     let line = text.lines().next().unwrap_or_default();
     // An HTTP/2 answer is not text.
@@ -137,7 +137,7 @@ async fn hold(target: &Target, count: usize, duration: Duration, begin: &[u8], n
             stream.write_all(begin).await?;
             Ok::<_, io::Error>(stream)
         };
-        match tokio::time::timeout(PATIENCE, opened).await {
+        match tokio::time::timeout(TIMEOUT, opened).await {
             Ok(Ok(stream)) => held.push(stream),
             _ => refused += 1,
         }

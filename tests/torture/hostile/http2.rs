@@ -22,7 +22,7 @@ fn list(target: &Target) -> Vec<u8> {
     prefixed(&request.encode_to_vec())
 }
 
-fn told(sent: u32, seen: &Seen) -> String {
+fn describe(sent: u32, seen: &Seen) -> String {
     let Seen { goaway, is_closed, .. } = seen;
     // Rounded, so that connections with similar results are reported together.
     let thousands = sent.div_ceil(1_000);
@@ -49,7 +49,7 @@ async fn flood(target: Target, duration: Duration, batch: fn(&Target, u32) -> Ve
                 tokio::task::yield_now().await;
             }
             let seen = raw.ends(usize::MAX, Duration::from_millis(200)).await;
-            Ok(told(batches * BATCH, &seen))
+            Ok(describe(batches * BATCH, &seen))
         }
     })
     .await
@@ -124,12 +124,12 @@ pub async fn pings(target: Target, duration: Duration) -> io::Result<String> {
     flood(target, duration, |_, _| repeated(|bytes| frame(PING, 0, 0, &[0; 8], bytes))).await
 }
 
-/// Pings from a client that reads no answer.
-pub async fn deaf_pings(target: Target, duration: Duration) -> io::Result<String> {
+/// Pings from a client that never reads from the socket.
+pub async fn unread_ping_acks(target: Target, duration: Duration) -> io::Result<String> {
     at_once(CONNECTIONS, |_| {
         let target = target.clone();
         async move {
-            let mut raw = Raw::open_deaf(&target, &[]).await?;
+            let mut raw = Raw::open_unread(&target, &[]).await?;
             let begun = Instant::now();
             let batch = repeated(|bytes| frame(PING, 0, 0, &[0; 8], bytes));
             while begun.elapsed() < duration {
@@ -313,11 +313,11 @@ pub async fn dribbled_windows(target: Target, duration: Duration) -> io::Result<
 }
 
 /// Requests lists with a maximum window and never reads from the socket.
-pub async fn deaf_lists(target: Target, duration: Duration) -> io::Result<String> {
+pub async fn unread_lists(target: Target, duration: Duration) -> io::Result<String> {
     at_once(16, |_| {
         let target = target.clone();
         async move {
-            let mut raw = Raw::open_deaf(&target, &[(INITIAL_WINDOW_SIZE, 0x7fff_ffff)]).await?;
+            let mut raw = Raw::open_unread(&target, &[(INITIAL_WINDOW_SIZE, 0x7fff_ffff)]).await?;
             let (block, message) = (call(&target, "ListAuditLogs"), list(&target));
             let mut bytes = Vec::new();
             frame(WINDOW_UPDATE, 0, 0, &0x7fff_0000u32.to_be_bytes(), &mut bytes);

@@ -14,7 +14,7 @@ use super::frames::prefixed;
 use super::{MARK, Target, at_once};
 
 /// The time limit of an answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub fn entry() -> AuditLogInput {
     AuditLogInput {
@@ -68,7 +68,7 @@ async fn send(target: &Target, times: usize, bodies: Vec<Vec<u8>>) -> io::Result
     at_once(times * bodies.len(), |place| {
         let (target, body) = (target.clone(), bodies[place % bodies.len()].clone());
         async move {
-            let answered = tokio::time::timeout(PATIENCE, answer(&target, body)).await;
+            let answered = tokio::time::timeout(TIMEOUT, answer(&target, body)).await;
             Ok(match answered {
                 Ok(Ok(status)) => status,
                 Ok(Err(error)) => {

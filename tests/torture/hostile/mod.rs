@@ -65,7 +65,7 @@ pub static ATTACKS: [Attack; 36] = attacks![
     http2::broken_frames,
     http2::rapid_reset,
     http2::pings,
-    http2::deaf_pings,
+    http2::unread_ping_acks,
     http2::settings,
     http2::priorities,
     http2::unknown_frames,
@@ -79,7 +79,7 @@ pub static ATTACKS: [Attack; 36] = attacks![
     http2::closed_windows,
     http2::closed_windows_of_exports,
     http2::dribbled_windows,
-    http2::deaf_lists,
+    http2::unread_lists,
     http2::huge_metadata,
     messages::withheld,
     messages::false_lengths,
@@ -120,16 +120,16 @@ where
     for place in 0..count {
         all.spawn(one(place));
     }
-    let mut told = std::collections::BTreeMap::<String, usize>::new();
+    let mut counts = std::collections::BTreeMap::<String, usize>::new();
     while let Some(ended) = all.join_next().await {
         let said = ended.expect("an attack does not panic").unwrap_or_else(|error| format!("{:?}", error.kind()));
-        *told.entry(said).or_default() += 1;
+        *counts.entry(said).or_default() += 1;
     }
-    let mut told: Vec<_> = told.into_iter().map(|(said, times)| format!("{times} × {said}")).collect();
-    let more = told.len().saturating_sub(3);
-    told.truncate(3);
+    let mut lines: Vec<_> = counts.into_iter().map(|(said, times)| format!("{times} × {said}")).collect();
+    let more = lines.len().saturating_sub(3);
+    lines.truncate(3);
     if more > 0 {
-        told.push(format!("{more} more"));
+        lines.push(format!("{more} more"));
     }
-    Ok(told.join("; "))
+    Ok(lines.join("; "))
 }

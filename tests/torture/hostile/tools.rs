@@ -86,9 +86,9 @@ async fn slowhttptest(target: &Target, duration: Duration, verb: &str, mode: &[&
             line.split(|letter: char| !letter.is_alphanumeric()).rfind(|word| !word.is_empty() && !word.ends_with('m'));
         Some(word.unwrap_or_default().to_owned())
     };
-    let told = ["connected:", "error:", "closed:", "service available:"]
+    let lines = ["connected:", "error:", "closed:", "service available:"]
         .map(|name| format!("{name} {}", last(name).unwrap_or_default()));
-    Ok(told.join(", "))
+    Ok(lines.join(", "))
 }
 
 /// Slow headers.

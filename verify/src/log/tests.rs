@@ -240,7 +240,7 @@ fn renumbered(mut entries: Vec<DisclosedEntry>, anew: bool) -> Vec<DisclosedEntr
 }
 
 #[test]
-fn what_left_its_place_is_named_with_and_without_new_hashes() {
+fn swapped_added_and_missing_entries_are_named_with_and_without_new_hashes() {
     let all = entries(600);
     let signed = log(&all);
     for anew in [false, true] {
@@ -278,7 +278,7 @@ fn what_left_its_place_is_named_with_and_without_new_hashes() {
 }
 
 #[test]
-fn where_tiles_were_edited_as_well_no_more_is_said_than_is_known() {
+fn edited_tiles_widen_the_reported_range_of_entries() {
     let all = entries(600);
     let mut signed = log(&all);
     let mut told = all.clone();
@@ -433,7 +433,7 @@ fn times_of_recording_do_not_decrease() {
 }
 
 #[test]
-fn a_new_key_is_trusted_where_one_before_has_signed_it() {
+fn a_new_key_is_trusted_if_an_earlier_key_signed_it() {
     let keys = [7u8, 8, 9].map(|seed| SigningKey::from_seed(&[seed; 32]).expect("32 bytes"));
     let [first, second, third] = keys.each_ref().map(|key| key.verifier(origin()));
     let signed = log(&entries(3)).checkpoint;
@@ -466,7 +466,7 @@ fn a_new_key_is_trusted_where_one_before_has_signed_it() {
 }
 
 #[test]
-fn a_leaf_that_should_not_be_where_it_was_signed_for_proves_nothing() {
+fn a_leaf_of_another_log_or_position_proves_nothing() {
     let trust = Trust::new([key().verifier(origin())]).expect("a key");
     let told = entry(1);
     let groups = told.hashes().map(|hash| hash.expect("told"));

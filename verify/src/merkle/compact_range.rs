@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edge_of_another_size_is_refused() {
+    fn a_compact_range_of_another_size_is_refused() {
         let mut edge = CompactRange::default();
         for leaf in leaves(7) {
             let _ = edge.append(leaf);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leaf_completes_what_ends_with_it() {
+    fn a_leaf_completes_the_subtrees_that_end_with_it() {
         let leaves = leaves(65_536);
         let mut edge = CompactRange::default();
         let mut completed = Vec::new();

@@ -50,7 +50,7 @@ mod tests {
     use crate::merkle::{KeyName, sign};
 
     #[test]
-    fn a_key_is_introduced_by_those_who_signed_it_and_by_nobody_else() {
+    fn a_key_is_endorsed_only_by_the_keys_that_signed_it() {
         let name = KeyName::parse("audit.example.com/log").expect("a name");
         let [old, older, new, other] = [1, 2, 3, 4].map(|seed| SigningKey::from_seed(&[seed; 32]).expect("32 bytes"));
         let verifier = |key: &SigningKey| key.verifier(name.clone());

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn any_known_key_is_enough_and_a_wrong_signature_of_one_is_too_much() {
+    fn one_known_key_is_enough_and_a_wrong_signature_of_any_is_refused() {
         let (old, new) = (example(), SigningKey::from_seed(&[7; 32]).expect("32 bytes"));
         let [old_verifier, new_verifier] = [&old, &new].map(|key| key.verifier(name()));
         let both = [old_verifier.clone(), new_verifier.clone()];
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_note_is_refused() {
+    fn a_malformed_note_is_refused() {
         let key = example();
         let verifier = [key.verifier(name())];
         let note = sign(TEXT, &name(), &[&key]);

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_tree_can_answer_is_refused() {
+    fn impossible_proof_requests_are_refused() {
         for (index, size) in [(0, 0), (5, 5), (u64::MAX, 5), (0, MAX_SIZE + 1)] {
             assert!(ProofRequest::inclusion(index, size).is_err(), "{index} of {size}");
         }

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tile_is_as_wide_as_the_tree_has_subtrees_for_it() {
+    fn the_width_of_a_tile_is_the_number_of_its_complete_subtrees() {
         let width = |level, index, size| TileId { level, index }.width(size);
         assert_eq!([0, 1, 255, 256, 257].map(|size| width(0, 0, size)), [0, 1, 255, 256, 256]);
         assert_eq!([256, 257, 512].map(|size| width(0, 1, size)), [0, 1, 256]);

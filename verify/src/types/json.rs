@@ -128,14 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn only_white_space_between_tokens_goes() {
+    fn only_white_space_between_tokens_is_removed() {
         assert_eq!(kept(" { \"a b\" : [ 1 ,\t2 ]\r\n} "), r#"{"a b":[1,2]}"#);
         assert_eq!(kept(r#""a \" b \\""#), r#""a \" b \\""#);
         assert_eq!(kept(r#"["x\\", " y "]"#), r#"["x\\"," y "]"#);
     }
 
     #[test]
-    fn what_other_parsers_lose_is_kept() {
+    fn numbers_escapes_and_duplicate_members_are_kept() {
         for text in [
             "9007199254740993",
             "1.0",
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_surrogate_is_refused_from_writers_wherever_it_stands() {
+    fn a_lone_surrogate_from_a_writer_is_refused_anywhere() {
         for text in [
             r#""\ud800""#,
             r#""\uDBFF x""#,
@@ -174,7 +174,7 @@ mod tests {
 
     /// Random strings of pieces that look like escapes, inside of JSON structures.
     #[test]
-    fn what_is_taken_from_writers_is_what_a_strict_parser_reads() {
+    fn writers_may_send_exactly_what_a_strict_parser_reads() {
         const PIECES: [&str; 12] =
             [r"\\", r"\u", "d8", "00", "dc", "ff", r"\ud83d", r"\ude00", r"\u0041", r"\\u", "u", r#"\""#];
         let mut random = StdRng::seed_from_u64(9);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_refused() {
+    fn invalid_json_is_refused() {
         for text in ["", "nul", "{'a':1}", "1 2", "01", "[1,]", "\"\n\"", "\"a\0b\"", "\u{feff}1"] {
             assert!(JsonText::parse(text).is_err(), "{text:?}");
         }

@@ -67,7 +67,7 @@ fn strange(key: &SigningKey) -> (String, ErasedGroups) {
 }
 
 #[test]
-fn a_record_excuses_what_is_missing_if_a_key_of_the_log_has_signed_it() {
+fn a_record_excuses_a_missing_group_if_a_key_of_the_log_signed_it() {
     let keys = keys();
     let [own, second, stranger] = keys.each_ref();
     assert_eq!(with(&trust(), vec![recorded(19, &[own])]), by_given());
@@ -91,7 +91,7 @@ fn a_record_excuses_what_is_missing_if_a_key_of_the_log_has_signed_it() {
 }
 
 #[test]
-fn a_record_needs_no_signature_if_a_later_entry_says_that_a_trusted_key_is_the_first() {
+fn a_record_before_the_first_key_needs_no_signature() {
     let keys = keys();
     let [own, second, stranger] = keys.each_ref();
     let by_nobody = verified(ErasedGroups { unsigned: 1, ..ErasedGroups::default() });
@@ -114,7 +114,7 @@ fn with_edited(edit: fn(&mut Vec<Change>)) -> String {
 }
 
 #[test]
-fn a_signature_excuses_what_it_was_made_for_alone() {
+fn a_signature_is_valid_only_for_the_record_it_was_made_for() {
     assert_eq!(with_edited(|_| ()), "verified");
     let forged = "removed without record: entry 5: its content is gone, and entry 20 records its erasure, and its \
                   signature is not that of its key for what it says";
