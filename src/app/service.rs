@@ -84,8 +84,7 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
     let metrics = Metrics::default();
     let bound = server::bind(&serving.listen, serving.limits.connections).await?;
     let scraped = metrics_server::start(serving.metrics_listen.as_deref(), &metrics).await?;
-    let budget = Budget::new(serving.limits.bytes);
-    let budgets = KeyBudgets::of(budget.clone());
+    let budgets = KeyBudgets::of(Budget::new(serving.limits.bytes));
     let store = store.with_read_limits(reads, budgets.clone(), metrics.clone());
     {
         let store = store.clone();
@@ -121,7 +120,7 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
         draining: Arc::clone(&draining),
         request_timeout: serving.request_timeout,
     });
-    let admission = Admission::new(serving.limits, budgets, Some(access), &metrics);
+    let admission = Admission::new(serving.limits, budgets.clone(), Some(access), &metrics);
     let grpc = grpc_router(&service, &admission, health.clone())?;
     let rest_router = match rest {
         true => {
@@ -136,7 +135,7 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
     let protocols = Protocols::new(grpc, "There is no such method", rest_router, &serving, (admission, &metrics))?;
     let backing = ServiceHandles { store, writer, jobs };
     let running =
-        server::spawn(bound, protocols, (budget, metrics), serving, (draining, health), Some(backing), scraped);
+        server::spawn(bound, protocols, (budgets.whole, metrics), serving, (draining, health), Some(backing), scraped);
     info!(address = %running.address, rest, "listening");
     Ok(running)
 }

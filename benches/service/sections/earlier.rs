@@ -18,7 +18,8 @@ use crate::writer::write;
 const ROUNDS: usize = 5;
 const DURATION: Duration = Duration::from_secs(3);
 /// The work to compare, with the number of clients. A build should not lose more than this to noise.
-const WORK: [(Work, usize); 4] = [(Work::Writes(100), 1), (Work::Writes(100), 4), (Work::Writes(1), 64), (Work::Lists, 16)];
+const WORK: [(Work, usize); 4] =
+    [(Work::Writes(100), 1), (Work::Writes(100), 4), (Work::Writes(1), 64), (Work::Lists, 16)];
 const LEAST: Target = Target::AtLeast(0.97);
 /// The size that the database server is configured for.
 const ROWS: u64 = 1_000_000;

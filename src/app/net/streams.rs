@@ -28,12 +28,12 @@ impl StreamTask {
     }
 }
 
+/// The answer of a request, or the task that will have it.
+type Started<T> = Either<Ready<Result<T, JoinError>>, AbortOnDropHandle<T>>;
+
 /// Polls `request` once, here in the task that reads its connection: that answers a request that is refused at once. All
 /// others continue on `service`, the runtime of the service.
-pub(super) fn start<F>(
-    service: &Handle,
-    request: F,
-) -> Either<Ready<Result<F::Output, JoinError>>, AbortOnDropHandle<F::Output>>
+pub(super) fn start<F>(service: &Handle, request: F) -> Started<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {

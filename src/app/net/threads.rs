@@ -21,7 +21,9 @@ impl ConnectionThreads {
         let runtime = Builder::new_multi_thread()
             .thread_name("connections")
             // Without the right to change it, the kernel gives both the same.
-            .on_thread_start(|| drop(nice(NICENESS)))
+            .on_thread_start(|| {
+                let _ = nice(NICENESS);
+            })
             .enable_all()
             .build()?;
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
