@@ -234,7 +234,7 @@ pub(super) async fn write(append: &mut Append, mut logs: BTreeMap<&OrganizationI
     let (mut entries, mut completed) = (Vec::new(), Vec::new());
     for (organization, log) in &mut logs {
         completed.push((*organization, log.grow()));
-        entries.extend(log.fresh.drain(..).map(|sealed| (*organization, sealed)));
+        entries.extend(log.fresh.drain(..).map(|hashed| (*organization, hashed)));
     }
     append.insert(&entries).await?;
     for (organization, completed) in completed {

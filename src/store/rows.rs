@@ -31,12 +31,12 @@ struct ChangeRow<'a> {
 }
 
 /// An entry as the values of all columns, in column order.
-pub(super) fn values(organization: &OrganizationId, sealed: &HashedEntry) -> impl Iterator<Item = Result<Value>> {
-    Column::iter().map(|column| value(column, organization, sealed).map_err(damaged))
+pub(super) fn values(organization: &OrganizationId, hashed: &HashedEntry) -> impl Iterator<Item = Result<Value>> {
+    Column::iter().map(|column| value(column, organization, hashed).map_err(damaged))
 }
 
-fn value(column: Column, organization: &OrganizationId, sealed: &HashedEntry) -> serde_json::Result<Value> {
-    let HashedEntry { entry, salts, leaf } = sealed;
+fn value(column: Column, organization: &OrganizationId, hashed: &HashedEntry) -> serde_json::Result<Value> {
+    let HashedEntry { entry, salts, leaf } = hashed;
     let Entry { seq, timestamp, recorded_at, writer_key_id, erased, content } = entry;
     let Content {
         id,
@@ -80,7 +80,7 @@ pub(super) fn names() -> Vec<&'static str> {
     Column::iter().map(|column| column.as_str()).collect()
 }
 
-/// All columns of the table `alias`, for [`sealed`].
+/// All columns of the table `alias`, for [`hashed_entry`].
 pub(super) fn all_columns(alias: &str) -> String {
     selected(alias, Column::iter())
 }
@@ -101,7 +101,7 @@ pub(super) fn read<T: TryGetable>(row: &QueryResult, column: Column) -> Result<T
 }
 
 /// Reads a row of [`all_columns`].
-pub(super) fn sealed(row: &QueryResult) -> Result<HashedEntry> {
+pub(super) fn hashed_entry(row: &QueryResult) -> Result<HashedEntry> {
     let (salts, leaf): (Vec<u8>, Vec<u8>) = (read(row, Column::Salts)?, read(row, Column::LeafHash)?);
     Ok(HashedEntry { entry: entry(row)?, salts: Salts::parse(&salts).map_err(foreign)?, leaf: hash(leaf)? })
 }

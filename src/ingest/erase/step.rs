@@ -48,15 +48,15 @@ impl Eraser {
         let mut log = Log::new(head, self.clock.now(), self.random.clone());
         let (mut step, mut remains, mut done, mut bytes) = (Step::default(), Vec::new(), 0, 0);
         for piece in seqs.chunks(PIECE) {
-            let mut sealed = Vec::with_capacity(piece.len());
+            let mut entries = Vec::with_capacity(piece.len());
             for read in append.numbered(organization, piece).await? {
                 match read {
-                    Ok(entry) => sealed.push(entry),
+                    Ok(hashed) => entries.push(hashed),
                     Err(seq) => step.tampered.push(unreadable(seq)),
                 }
             }
-            bytes += sealed.iter().map(|sealed| sealed.entry.content.size()).sum::<usize>();
-            let gone = self.take(append, erasure, (&log.head.log_id, &catalogue), sealed, &mut step).await?;
+            bytes += entries.iter().map(|hashed| hashed.entry.content.size()).sum::<usize>();
+            let gone = self.take(append, erasure, (&log.head.log_id, &catalogue), entries, &mut step).await?;
             remains.extend(gone);
             done += piece.len();
             // Each entry has at most two groups to erase.
@@ -73,31 +73,31 @@ impl Eraser {
         Ok((done, step))
     }
 
-    /// Erases the values of `sealed` that are left, and returns the hashes of their groups.
+    /// Erases the values of `entries` that are left, and returns the hashes of their groups.
     async fn take(
         &self,
         append: &Append,
         erasure: &Erasure,
         (log_id, catalogue): (&str, &Catalogue),
-        sealed: Vec<HashedEntry>,
+        entries: Vec<HashedEntry>,
         step: &mut Step,
     ) -> Result<Vec<ErasedGroupHash>> {
-        let partly = sealed.iter().filter(|sealed| !sealed.entry.erased.is_empty());
-        let partly: Vec<_> = partly.map(|sealed| sealed.entry.seq).collect();
+        let partly = entries.iter().filter(|hashed| !hashed.entry.erased.is_empty());
+        let partly: Vec<_> = partly.map(|hashed| hashed.entry.seq).collect();
         let before = append.remains(&erasure.organization, &partly).await?;
         let before: HashMap<_, _> = before.into_iter().map(|remains| ((remains.seq, remains.group), remains)).collect();
         let (mut remains, mut gone) = (Vec::new(), BTreeMap::new());
-        for sealed in &sealed {
-            let groups = erasure.groups_of(&sealed.entry).except(sealed.entry.erased);
+        for hashed in &entries {
+            let groups = erasure.groups_of(&hashed.entry).except(hashed.entry.erased);
             if groups.is_empty() {
                 continue;
             }
-            match whole(sealed, log_id, catalogue, &before) {
+            match whole(hashed, log_id, catalogue, &before) {
                 Some(all) => {
                     remains.extend(all.into_iter().filter(|remains| groups.has(remains.group)));
-                    gone.entry(groups.0).or_insert_with(Vec::new).push(sealed.entry.seq);
+                    gone.entry(groups.0).or_insert_with(Vec::new).push(hashed.entry.seq);
                 }
-                None => step.tampered.push(tampered(&sealed.entry)),
+                None => step.tampered.push(tampered(&hashed.entry)),
             }
         }
         for (groups, seqs) in gone {

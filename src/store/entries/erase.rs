@@ -166,8 +166,8 @@ impl Append {
         let entry = dialect::entry(sql.backend, "a", "$1", "seq", &number("k", 0));
         let statement = format!("SELECT {} FROM {k} {entry}", rows::all_columns("a"));
         let rows = self.query(sql.statement(statement)).await?;
-        let read = |row| match rows::sealed(row) {
-            Ok(sealed) => Ok::<_, Error>(Ok(sealed)),
+        let read = |row| match rows::hashed_entry(row) {
+            Ok(hashed) => Ok::<_, Error>(Ok(hashed)),
             Err(_) => Ok(Err(rows::read(row, Column::Seq)?)),
         };
         rows.iter().map(read).collect()

@@ -10,7 +10,7 @@ use super::ingest::{catalogue, organization};
 
 /// All entries in the order of their sequence numbers.
 async fn entries(store: &Store, name: &str, size: u64) -> Vec<HashedEntry> {
-    store.sealed(&organization(name), 0, Seq::MAX, size + 1).await.expect("read")
+    store.hashed_entries(&organization(name), 0, Seq::MAX, size + 1).await.expect("read")
 }
 
 /// Checks the log of an organization against its entries. Returns its size.
