@@ -12,7 +12,7 @@ use crate::store::Store;
 
 /// How long a cached catalogue is used. After this time at the latest, a new type is known and a removed type is
 /// refused.
-pub const FRESH: Duration = Duration::from_secs(5);
+pub const CACHE_TTL: Duration = Duration::from_secs(5);
 
 /// Caches the catalogue for the other modules.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ pub struct Catalogues {
 impl Catalogues {
     /// A cache in front of `store`.
     pub fn new(store: Store) -> Self {
-        Self { store, recent: Cache::builder().max_capacity(1).time_to_live(FRESH).build() }
+        Self { store, recent: Cache::builder().max_capacity(1).time_to_live(CACHE_TTL).build() }
     }
 
     /// The catalogue, at most five seconds old.

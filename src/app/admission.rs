@@ -131,9 +131,9 @@ impl Admission {
                 let is_cached = access.is_cached(request.headers());
                 let _waiting = (!is_cached).then(|| self.head(self.anonymous_bytes(connection), size)).transpose()?;
                 let caller = access.authenticate(request.headers(), &connection.lookups).await?;
-                let (key_id, asked) = (caller.key_id.clone(), access.ask(&caller));
+                let (key_id, within_limit) = (caller.key_id.clone(), access.check_rate_limit(&caller));
                 request.extensions_mut().insert(caller);
-                asked?;
+                within_limit?;
                 Some(key_id)
             }
             None => accepted,

@@ -8,12 +8,12 @@ use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand};
 
 use super::Database;
-use crate::catalogue::FRESH;
+use crate::catalogue::CACHE_TTL;
 use crate::domain::{CatalogueName, Clock, PathSegment};
 use crate::store::{Addition, Removal, Store};
 
 /// After this time, running services have noticed a change, and have written the entries that they accepted before.
-const NOTICED: Duration = FRESH.saturating_add(Duration::from_secs(1));
+const NOTICED: Duration = CACHE_TTL.saturating_add(Duration::from_secs(1));
 
 /// Lists the resource types and actions, and adds and removes resource types.
 #[derive(Args)]

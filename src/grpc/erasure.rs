@@ -40,11 +40,11 @@ fn erasure(
     key_id: String,
     catalogue: &Catalogue,
 ) -> Result<Erasure> {
-    use pb::erase_audit_logs_request::Target as Asked;
+    use pb::erase_audit_logs_request::Target as WireTarget;
     let pb::EraseAuditLogsRequest { organization_id: _, target, groups, reason, dry_run: _ } = request;
     let target = match target {
-        Some(Asked::Entries(pb::EntryIds { ids })) => Target::Entries(entries(ids)?),
-        Some(Asked::UserId(id)) => {
+        Some(WireTarget::Entries(pb::EntryIds { ids })) => Target::Entries(entries(ids)?),
+        Some(WireTarget::UserId(id)) => {
             let id = Identifier::parse(id).at("user_id")?;
             Target::User { id, resource_type: catalogue.resource_type("user").at("user_id")? }
         }

@@ -62,12 +62,12 @@ impl EncodeLabelValue for Code {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Asked {
+struct MethodLabel {
     method: Arc<str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ended {
+struct OutcomeLabels {
     method: Arc<str>,
     code: Code,
 }
@@ -75,8 +75,8 @@ struct Ended {
 #[derive(Debug)]
 pub(super) struct Requests {
     in_flight: Gauge,
-    ended: Family<Ended, Counter>,
-    durations: Family<Asked, Histogram>,
+    ended: Family<OutcomeLabels, Counter>,
+    durations: Family<MethodLabel, Histogram>,
 }
 
 impl Requests {
@@ -127,8 +127,8 @@ impl Drop for Request {
         let Requests { in_flight, ended, durations } = &self.metrics.0.requests;
         in_flight.dec();
         let (method, code) = (Arc::clone(&self.method), self.code);
-        ended.get_or_create(&Ended { method, code }).inc();
-        let asked = Asked { method: Arc::clone(&self.method) };
-        durations.get_or_create(&asked).observe(self.begun.elapsed().as_secs_f64());
+        ended.get_or_create(&OutcomeLabels { method, code }).inc();
+        let label = MethodLabel { method: Arc::clone(&self.method) };
+        durations.get_or_create(&label).observe(self.begun.elapsed().as_secs_f64());
     }
 }

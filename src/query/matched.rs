@@ -47,8 +47,8 @@ impl<'a> Matched<'a> {
         organization: &'a OrganizationId,
         filter: Filter,
     ) -> Result<Option<Self>> {
-        let CountedBy { keys: asked, kinds: _, time, is_answered } = filter.counted_by();
-        let (span, sides) = (PositionRange::from(time), sides(asked));
+        let CountedBy { keys: key_filter, kinds: _, time, is_answered } = filter.counted_by();
+        let (span, sides) = (PositionRange::from(time), sides(key_filter));
         let all: Vec<_> = sides.iter().flat_map(keys).collect();
         let state = snapshot.state(organization, Some(&filter), &all, span).await?;
         let Some(state) = state else { return Ok(None) };
@@ -167,9 +167,9 @@ impl<'a> Matched<'a> {
     }
 }
 
-/// The users and the resources that are asked for as streams, or all entries.
-fn sides(asked: KeyFilter<'_>) -> Vec<IndexScan> {
-    let KeyFilter { user_ids, resource_types, resource_ids } = asked;
+/// A scan by user and a scan by resource, for the parts of the filter that have values; a scan by time if none has.
+fn sides(key_filter: KeyFilter<'_>) -> Vec<IndexScan> {
+    let KeyFilter { user_ids, resource_types, resource_ids } = key_filter;
     let mut sides = Vec::new();
     if !user_ids.is_empty() {
         sides.push(IndexScan::Users(user_ids.to_vec()));

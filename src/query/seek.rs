@@ -260,10 +260,10 @@ mod tests {
             let to = if random.random_bool(0.5) { span.to } else { at(random.random_range(ends[0]..=ends[1])) };
             let needed = random.random_range(1..10);
             let spans = steps.spans_with_entries(span, to, needed);
-            let wanted: Vec<_> =
+            let expected: Vec<_> =
                 entries.iter().rev().map(|time| at(*time)).filter(|at| span.after < *at && *at <= to).collect();
             let held = |at: &Position| spans.iter().any(|span| span.after < *at && *at <= span.to);
-            assert!(wanted.iter().take(needed as usize).all(held), "{spans:?} hold {needed} of {wanted:?}");
+            assert!(expected.iter().take(needed as usize).all(held), "{spans:?} hold {needed} of {expected:?}");
             let is_inside = |one: &PositionRange| span.after <= one.after && one.to <= to && one.after < one.to;
             assert!(spans.iter().all(is_inside), "{spans:?} lie in {span:?} up to {to:?}");
         }

@@ -164,18 +164,17 @@ impl Examiner<'_> {
             .filter(|signed| signed.size <= now.size)
             .map(|signed| Ok((signed, ProofRequest::consistency(signed.size, now.size).map_err(internal)?)))
             .collect::<Result<_>>()?;
-        let wanted =
-            before.iter().map(|(_, question)| question).chain([&whole]).flat_map(ProofRequest::tiles).collect();
-        let tiles = self.store.tiles(organization, &wanted, now.size).await?;
+        let needed = before.iter().map(|(_, request)| request).chain([&whole]).flat_map(ProofRequest::tiles).collect();
+        let tiles = self.store.tiles(organization, &needed, now.size).await?;
         if whole.answer(&tiles).ok().and_then(|root| root.first().copied()) != Some(now.root) {
             return Ok(None);
         }
         let beyond = signed.iter().filter(|signed| signed.size > now.size);
         let rolled_back = |signed: &TreeHead| Finding::RolledBack { signed: signed.size, size: now.size };
         let mut findings: Vec<_> = beyond.map(rolled_back).collect();
-        for (signed, question) in before {
+        for (signed, request) in before {
             // Tiles that yield the root also yield the proof, unless somebody has cut a tile.
-            let proof = question.answer(&tiles).unwrap_or_default();
+            let proof = request.answer(&tiles).unwrap_or_default();
             if verify_consistency(signed.size, signed.root, &proof, now.size, now.root).is_err() {
                 findings.push(Finding::Forked { signed: signed.size });
             }

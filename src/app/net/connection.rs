@@ -53,8 +53,8 @@ pub(in crate::app) struct Connection {
     pub(super) close: Notify,
     /// Whether the socket reads on for a while when it closes.
     pub(super) lingers: AtomicBool,
-    /// Requests received.
-    pub(super) asked: AtomicUsize,
+    /// The number of requests received.
+    pub(super) requests: AtomicUsize,
     pub(super) under_way: Arc<()>,
     /// Cloned by each authenticated request under way. While there is one, the connection is not evicted.
     authenticated: Arc<()>,
@@ -74,7 +74,7 @@ impl Connection {
             peer,
             close: Notify::new(),
             lingers: AtomicBool::new(false),
-            asked: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
             under_way: Arc::default(),
             authenticated: Arc::default(),
             has_authenticated: AtomicBool::new(false),

@@ -24,9 +24,9 @@ impl Snapshot {
     ) -> Result<Option<CountState>> {
         let mut sql = self.sql(organization);
         let ends = [span.after, span.to];
-        let is_asked = ends.map(|end| end != Position::START && end != Position::END);
-        let asked: Vec<usize> = (0..ends.len()).filter(|end| is_asked[*end]).collect();
-        let statement = state_statement(&mut sql, filter, keys, span, &asked);
+        let is_bounded = ends.map(|end| end != Position::START && end != Position::END);
+        let bounded: Vec<usize> = (0..ends.len()).filter(|end| is_bounded[*end]).collect();
+        let statement = state_statement(&mut sql, filter, keys, span, &bounded);
         let mut state: Option<CountState> = None;
         for row in self.query(sql.statement(statement)).await? {
             let state = match &mut state {
@@ -44,7 +44,7 @@ impl Snapshot {
             let Some(key) = state.keys.get_mut(place / 2) else { continue };
             let total: Option<Vec<u8>> = row.try_get_by_index(5)?;
             key.total = total.map(|bytes| rows::counts(&bytes)).transpose()?;
-            if !asked.is_empty() {
+            if !bounded.is_empty() {
                 *(if place % 2 == 0 { &mut key.after } else { &mut key.to }) = last_count(&row)?;
             }
         }
@@ -94,14 +94,14 @@ impl Snapshot {
     }
 }
 
-/// `SELECT head, counted, uncounted, types, place, total`, and where ends are `asked` for, a level-0 count and
-/// a level-1 count. A place is twice the index of its key, and one more for the second end.
+/// `SELECT head, counted, uncounted, types, place, total`, and for the `bounded` ends of the span a level-0 count and a
+/// level-1 count. A place is twice the index of its key, and one more for the second end.
 fn state_statement(
     sql: &mut Sql,
     filter: Option<&Filter>,
     keys: &[CountKey],
     span: PositionRange,
-    asked: &[usize],
+    bounded: &[usize],
 ) -> String {
     let ends = [span.after, span.to];
     let row = |(place, key): (usize, &CountKey)| {
@@ -111,9 +111,9 @@ fn state_statement(
             let place = 2 * place as i64 + end as i64;
             serde_json::json!([place, text, timestamp.micros(), seq])
         };
-        match asked {
+        match bounded {
             [] => vec![at(0)],
-            asked => asked.iter().map(|end| at(*end)).collect(),
+            bounded => bounded.iter().map(|end| at(*end)).collect(),
         }
     };
     let k = sql.rows(keys.iter().enumerate().flat_map(row).collect());
@@ -136,7 +136,7 @@ fn state_statement(
     };
     let total = format!("c WHERE c.organization_id = $1 AND c.key = {} LIMIT 1", text("k", 1));
     let total = dialect::lateral_one(sql.backend, "key_totals", "c", &total);
-    let (columns, joins) = match asked {
+    let (columns, joins) = match bounded {
         [] => ("", String::new()),
         _ => (
             ", u.timestamp, u.seq, u.counts, i.timestamp, i.seq, i.counts",
