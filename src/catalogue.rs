@@ -30,7 +30,7 @@ impl Catalogues {
     /// The catalogue, at most five seconds old.
     pub async fn current(&self) -> Result<Arc<Catalogue>> {
         let read = async { Ok::<_, Error>(Arc::new(self.store.catalogue().await?)) };
-        self.recent.try_get_with((), read).await.map_err(|error| error.again("reading the catalogue"))
+        self.recent.try_get_with((), read).await.map_err(|error| error.clone_with_context("reading the catalogue"))
     }
 
     /// Returns `current`, or a newer catalogue if `current` does not name all types and actions of `entries`.

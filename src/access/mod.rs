@@ -219,7 +219,11 @@ impl Access {
             };
             CachedKey::look_up(&self.store, id).await
         };
-        let found = self.recent.try_get_with_by_ref(id, read).await.map_err(|error| error.again("reading a key"))?;
+        let found = self
+            .recent
+            .try_get_with_by_ref(id, read)
+            .await
+            .map_err(|error| error.clone_with_context("reading a key"))?;
         if found.key.is_some() {
             self.known.insert(id.to_owned(), ()).await;
         }

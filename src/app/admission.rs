@@ -223,13 +223,13 @@ impl Admission {
         budget.try_hold(size).map(Arc::new).ok_or_else(|| self.overloaded(Refusal::bytes, BYTES_SPENT))
     }
 
-    fn too_many(&self, told: &'static str) -> Error {
-        self.overloaded(Refusal::requests, told)
+    fn too_many(&self, message: &'static str) -> Error {
+        self.overloaded(Refusal::requests, message)
     }
 
-    fn overloaded(&self, reason: Refusal, told: &'static str) -> Error {
+    fn overloaded(&self, reason: Refusal, message: &'static str) -> Error {
         self.metrics.refused(reason);
-        Error::Overloaded(told)
+        Error::Overloaded(message)
     }
 
     /// The hash of the token in the Authorization header. The spelling of the scheme does not change it.

@@ -195,7 +195,7 @@ async fn ready(store: Store, pings: Cache<(), ()>, is_draining: bool) -> Result<
     if is_draining {
         return Err(Error::Draining.into());
     }
-    Ok(pings.try_get_with((), store.ping()).await.map_err(|error| error.again("asking the database"))?)
+    Ok(pings.try_get_with((), store.ping()).await.map_err(|error| error.clone_with_context("asking the database"))?)
 }
 
 fn grpc_router(service: &Arc<grpc::Service>, admission: &Admission, health: HealthStatuses) -> anyhow::Result<Router> {

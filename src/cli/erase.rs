@@ -71,7 +71,7 @@ impl Erase {
             tell!("no entry by or about the user {} has values left to erase; is the id right?", quoted(user));
         }
         if dry_run {
-            writeln!(stdout(), "would erase {}", told(found.groups, found.entries))?;
+            writeln!(stdout(), "would erase {}", extent(found.groups, found.entries))?;
             return Ok(());
         }
         if found.groups > 0 && !yes {
@@ -90,7 +90,7 @@ impl Erase {
     }
 }
 
-fn told(count: i64, entries: i64) -> String {
+fn extent(count: i64, entries: i64) -> String {
     format!("{} of {}", groups(count), counted(entries, "entry", "entries"))
 }
 
@@ -104,7 +104,7 @@ fn counted(count: i64, one: &str, many: &str) -> String {
 
 /// Asks for confirmation at the terminal. Errors: there is no terminal, or the answer is not yes.
 fn confirm(found: &EraseAuditLogsResponse, organization: &str) -> anyhow::Result<()> {
-    let what = told(found.groups, found.entries);
+    let what = extent(found.groups, found.entries);
     if !(stdin().is_terminal() && stderr().is_terminal()) {
         return Err(usage(&format!("this would erase {what} of {organization} forever; confirm with --yes")));
     }
@@ -167,7 +167,7 @@ impl ErasureProgress {
         }
         let erased = groups(erased);
         match left {
-            Some(left) => format!("erased {erased}, left: {}; {then}", told(left.groups, left.entries)),
+            Some(left) => format!("erased {erased}, left: {}; {then}", extent(left.groups, left.entries)),
             None => format!("erased at least {erased}; {then}"),
         }
     }
@@ -175,9 +175,9 @@ impl ErasureProgress {
     fn tell(&self) -> anyhow::Result<()> {
         let recorded = match &self.recorded[..] {
             [] => "nothing is left to erase".to_owned(),
-            [only] => format!("erased {}, recorded as number {only}", told(self.groups, self.entries)),
+            [only] => format!("erased {}, recorded as number {only}", extent(self.groups, self.entries)),
             [first, .., last] => {
-                format!("erased {}, recorded as numbers {first} to {last}", told(self.groups, self.entries))
+                format!("erased {}, recorded as numbers {first} to {last}", extent(self.groups, self.entries))
             }
         };
         writeln!(stdout(), "{recorded}").map_err(|error| anyhow!(error))?;

@@ -375,12 +375,12 @@ fn dispatch(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>
 
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
     // Some library errors repeat the text of their cause.
-    let mut told: Vec<String> = Vec::new();
+    let mut messages: Vec<String> = Vec::new();
     for cause in error.chain().map(ToString::to_string) {
-        if !told.last().is_some_and(|last| last.contains(&cause)) {
-            told.push(cause);
+        if !messages.last().is_some_and(|last| last.contains(&cause)) {
+            messages.push(cause);
         }
     }
-    tell!("error: {}", told.join(": "));
+    tell!("error: {}", messages.join(": "));
     ExitCode::from(code)
 }

@@ -93,10 +93,10 @@ impl Prove {
 /// Waits for a checkpoint that includes the entry `id`, and returns it with the inclusion proof. Errors: there is none
 /// within 10 seconds.
 async fn included(source: &Source, id: &str) -> anyhow::Result<(String, crate::grpc::pb::GetInclusionProofResponse)> {
-    let mut looks = checkpoint_backoff();
+    let mut polls = checkpoint_backoff();
     loop {
         // One more try follows the last pause, because the service may have been unavailable until then.
-        let pause = looks.next();
+        let pause = polls.next();
         let note = source.checkpoint().await?;
         if let Some(note) = &note
             && let Some(proof) = source.inclusion(id, claimed_size(note)?).await?
@@ -131,8 +131,8 @@ impl VerifyProof {
         let text = String::from_utf8(bytes).map_err(|error| Invalid(format!("it is not UTF-8: {error}")));
         let proved = text.and_then(|text| Proof::parse(&text)?.verify(&trust));
         let line = match &proved {
-            Ok(proved) if json => told_as_json(proved),
-            Ok(proved) => told_to_people(proved),
+            Ok(proved) if json => proved_as_json(proved),
+            Ok(proved) => proved_as_text(proved),
             Err(Invalid(why)) if json => json!({ "verified": false, "message": why }).to_string(),
             Err(Invalid(why)) => format!("NOT VERIFIED: {}", visible(why)),
         };
@@ -155,14 +155,14 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn told_as_json(proved: &Proved) -> String {
+fn proved_as_json(proved: &Proved) -> String {
     let Proved { checkpoint, seq, id, recorded_at, writer, groups } = proved;
     let fields = |fields: &[(String, String)]| {
         fields.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect::<Map<_, _>>()
     };
     let groups: Map<_, _> = groups
         .iter()
-        .map(|(group, told)| (group.name().to_owned(), told.as_deref().map_or(Value::Null, |told| fields(told).into())))
+        .map(|(group, list)| (group.name().to_owned(), list.as_deref().map_or(Value::Null, |list| fields(list).into())))
         .collect();
     json!({
         "verified": true, "origin": checkpoint.origin.as_str(), "size": checkpoint.size, "sequence": seq, "id": id,
@@ -171,24 +171,24 @@ fn told_as_json(proved: &Proved) -> String {
     .to_string()
 }
 
-fn told_to_people(proved: &Proved) -> String {
+fn proved_as_text(proved: &Proved) -> String {
     let Proved { checkpoint, seq, id, recorded_at, writer, groups } = proved;
-    let mut told = format!(
+    let mut text = format!(
         "verified: entry {seq} of {}, whose signed checkpoint has {} entries\nid = {id}\nrecorded = {recorded_at}\n\
          writer = {writer}",
         checkpoint.origin, checkpoint.size
     );
     for (group, fields) in groups {
         match fields {
-            None => told.push_str(&format!("\n{}: not in the proof (redacted or erased)", group.name())),
-            Some(fields) if fields.is_empty() => told.push_str(&format!("\n{}: empty", group.name())),
+            None => text.push_str(&format!("\n{}: not in the proof (redacted or erased)", group.name())),
+            Some(fields) if fields.is_empty() => text.push_str(&format!("\n{}: empty", group.name())),
             Some(fields) => {
-                told.push_str(&format!("\n{}:", group.name()));
+                text.push_str(&format!("\n{}:", group.name()));
                 for (name, value) in fields {
-                    told.push_str(&format!("\n  {} = {}", visible(name), visible(value)));
+                    text.push_str(&format!("\n  {} = {}", visible(name), visible(value)));
                 }
             }
         }
     }
-    told
+    text
 }

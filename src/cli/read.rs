@@ -98,13 +98,13 @@ impl ListArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, organization, filters, page } = self;
         let filter = Some(filters.message()?);
-        let walk = async |mut client: AuditLogs, PagePosition { limit, offset, cursor }: PagePosition| {
+        let read = async |mut client: AuditLogs, PagePosition { limit, offset, cursor }: PagePosition| {
             let (organization_id, filter) = (organization.clone(), filter.clone());
             let request = pb::ListAuditLogsRequest { organization_id, filter, limit, offset, cursor };
             let answer = client.list_audit_logs(request).await.map(Response::into_inner)?;
             Ok((answer.audit_logs, answer.pagination.unwrap_or_default()))
         };
-        page.show(&client, walk).await
+        page.show(&client, read).await
     }
 }
 
@@ -121,12 +121,12 @@ impl History {
             offset: None,
             cursor: None,
         };
-        let walk = async |mut client: AuditLogs, PagePosition { limit, offset, cursor }: PagePosition| {
+        let read = async |mut client: AuditLogs, PagePosition { limit, offset, cursor }: PagePosition| {
             let request = pb::GetResourceHistoryRequest { limit, offset, cursor, ..request.clone() };
             let answer = client.get_resource_history(request).await.map(Response::into_inner)?;
             Ok((answer.audit_logs, answer.pagination.unwrap_or_default()))
         };
-        page.show(&client, walk).await
+        page.show(&client, read).await
     }
 }
 
@@ -156,7 +156,7 @@ impl PageArgs {
     async fn show(
         &self,
         client: &Client,
-        walk: impl AsyncFn(AuditLogs, PagePosition) -> Result<(Vec<AuditLog>, Pagination), Status>,
+        read: impl AsyncFn(AuditLogs, PagePosition) -> Result<(Vec<AuditLog>, Pagination), Status>,
     ) -> anyhow::Result<()> {
         let (connected, endpoint): (_, &Endpoint) = (client.connect()?, &client.endpoint);
         let mut left = self.limit;
@@ -164,7 +164,7 @@ impl PageArgs {
         loop {
             let limit = i32::try_from(left.min(MAX_PAGE)).ok();
             let page =
-                walk(connected.clone(), PagePosition { limit, offset: offset.take(), cursor: cursor.take() }).await;
+                read(connected.clone(), PagePosition { limit, offset: offset.take(), cursor: cursor.take() }).await;
             let (entries, pagination) = page.map_err(|status| explained(&status, endpoint))?;
             let shown = u32::try_from(entries.len()).unwrap_or(left);
             left = left.saturating_sub(shown);

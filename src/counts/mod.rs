@@ -53,7 +53,8 @@ impl EntryCounter {
     pub async fn step(&self, tick: u32, lag: &CountingLag) -> Result<()> {
         let least = if tick.is_multiple_of(TIDY_EVERY) { TIDY_UNCOUNTED } else { MIN_UNCOUNTED };
         let lags = self.store.lags(MIN_ENTRIES, least).await;
-        let lags = lags.map_err(|error| error.again("the organizations with uncounted entries cannot be read"))?;
+        let lags =
+            lags.map_err(|error| error.clone_with_context("the organizations with uncounted entries cannot be read"))?;
         lag.found(lags.iter().map(|lag| lag.head - lag.counted));
         let mut failed = Ok(());
         for Lag { organization, head, counted } in lags {
@@ -64,7 +65,7 @@ impl EntryCounter {
                 Ok(step) => debug!(%organization, ?step, "counted"),
                 Err(error) => {
                     let doing = format!("counting failed for {organization}; totals stay exact, and become slower");
-                    failed = failed.and(Err(error.again(&doing)));
+                    failed = failed.and(Err(error.clone_with_context(&doing)));
                 }
             }
             // Gives way to requests.

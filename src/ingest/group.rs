@@ -29,7 +29,7 @@ pub(super) struct Writer {
     pub(super) store: Store,
     pub(super) clock: Clock,
     pub(super) random: Random,
-    pub(super) pace: CommitLatency,
+    pub(super) latency: CommitLatency,
     pub(super) lead: Lead,
     pub(super) metrics: Writes,
 }
@@ -82,9 +82,9 @@ impl Writer {
             // Work whose caller is gone is not started.
             group.retain(|job| !job.reply.is_closed());
             if !group.is_empty() {
-                self.pace.begin();
+                self.latency.begin();
                 self.answer(group).await;
-                self.pace.end();
+                self.latency.end();
             }
         }
     }

@@ -80,9 +80,9 @@ impl Log {
         // A conflict is permanent, so its writer must not wait for the timestamps.
         if conflicts.is_empty() {
             let wait = self.until_allowed(latest);
-            return Err(Error::told(premature, |violations| Error::TimestampAhead { violations, wait }));
+            return Err(Error::from_violations(premature, |violations| Error::TimestampAhead { violations, wait }));
         }
-        Err(Error::told(conflicts, Error::IdConflict))
+        Err(Error::from_violations(conflicts, Error::IdConflict))
     }
 
     /// The id is looked up first: a retry of a stored entry is a replay, whatever its timestamp.

@@ -94,17 +94,17 @@ pub struct Ingest {
     entries: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     limits: QueueLimits,
-    pace: CommitLatency,
+    latency: CommitLatency,
     waiting: Waiting,
     metrics: Metrics,
 }
 
 /// The recent latency of group commits. Clones share it.
 #[derive(Clone, Default)]
-struct CommitLatency(Arc<Mutex<Paced>>);
+struct CommitLatency(Arc<Mutex<CommitTimes>>);
 
 #[derive(Default)]
-struct Paced {
+struct CommitTimes {
     /// When the group under way began.
     begun: Option<Instant>,
     /// The moving average of earlier latencies, and when the last group ended.
@@ -113,30 +113,30 @@ struct Paced {
 
 impl CommitLatency {
     /// No code under the lock can panic.
-    fn paced(&self) -> MutexGuard<'_, Paced> {
+    fn times(&self) -> MutexGuard<'_, CommitTimes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin(&self) {
-        self.paced().begun = Some(Instant::now());
+        self.times().begun = Some(Instant::now());
     }
 
     fn end(&self) {
-        let mut paced = self.paced();
-        let Some(took) = paced.begun.take().map(|begun| begun.elapsed()) else { return };
-        let before = paced.recent().map_or(took, |before| before.mul_f64(0.75) + took.mul_f64(0.25));
-        paced.before = Some((before, Instant::now()));
+        let mut times = self.times();
+        let Some(took) = times.begun.take().map(|begun| begun.elapsed()) else { return };
+        let before = times.recent().map_or(took, |before| before.mul_f64(0.75) + took.mul_f64(0.25));
+        times.before = Some((before, Instant::now()));
     }
 
     /// The expected latency of a group now.
     fn of_group(&self) -> Duration {
-        let paced = self.paced();
-        let under_way = paced.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
-        paced.recent().unwrap_or_default().max(under_way)
+        let times = self.times();
+        let under_way = times.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+        times.recent().unwrap_or_default().max(under_way)
     }
 }
 
-impl Paced {
+impl CommitTimes {
     fn recent(&self) -> Option<Duration> {
         self.before.filter(|(_, ended)| ended.elapsed() < RECENT).map(|(took, _)| took)
     }
@@ -152,9 +152,9 @@ impl Ingest {
         metrics: &Metrics,
     ) -> (Self, JoinHandle<()>) {
         let (jobs, queue) = mpsc::unbounded_channel();
-        let pace = CommitLatency::default();
+        let latency = CommitLatency::default();
         let lead = Lead::register(clock.clone(), metrics);
-        let writer = Writer { store, clock, random, pace: pace.clone(), lead, metrics: metrics.writes() };
+        let writer = Writer { store, clock, random, latency: latency.clone(), lead, metrics: metrics.writes() };
         let writer = tokio::spawn(writer.run(queue));
         let [entries, bytes] = [limits.entries, limits.bytes].map(|places| Arc::new(Semaphore::new(places)));
         let help = "Entries that wait for their commit.";
@@ -168,7 +168,7 @@ impl Ingest {
         let oldest = waiting.clone();
         let help = "How long the oldest write has been waiting for its commit, 0 where none waits.";
         metrics.reading("auditlog_oldest_write_seconds", help, move || Some(oldest.oldest().as_secs_f64()));
-        (Self { jobs, entries, bytes, limits, pace, waiting, metrics: metrics.clone() }, writer)
+        (Self { jobs, entries, bytes, limits, latency, waiting, metrics: metrics.clone() }, writer)
     }
 
     /// Checks that a write is likely to be durable by `deadline`, so that no work is done for a caller who will be
@@ -181,7 +181,7 @@ impl Ingest {
         ];
         let groups = ahead[0].max(ahead[1]);
         // The group under way and all waiting groups.
-        let wait = self.pace.of_group().mul_f64(if groups > 0.0 { 1.0 + groups } else { 0.0 });
+        let wait = self.latency.of_group().mul_f64(if groups > 0.0 { 1.0 + groups } else { 0.0 });
         match 2 * wait > deadline.remaining() {
             true => Err(self.refuse(Refusal::late, "The writes that wait leave no time for this one")),
             false => Ok(()),
@@ -214,9 +214,9 @@ impl Ingest {
             .map_err(|_| self.refuse(Refusal::queue, "Too many writes are waiting"))
     }
 
-    fn refuse(&self, reason: Refusal, what: &'static str) -> Error {
+    fn refuse(&self, reason: Refusal, message: &'static str) -> Error {
         self.metrics.refused(reason);
-        Error::Overloaded(what)
+        Error::Overloaded(message)
     }
 }
 

@@ -45,14 +45,14 @@ async fn keys<S: Services>(State(Api { service }): State<Api<S>>, call: Call<Str
         return Err(refused(&*service, call, organization_id, fault).await);
     }
     let message = pb::GetPublicKeysRequest { organization_id };
-    Ok(told_keys(service.get_public_keys(call.request(message)).await?.into_inner()))
+    Ok(keys_json(service.get_public_keys(call.request(message)).await?.into_inner()))
 }
 
 async fn inclusion<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
     let organization_id = call.path.clone();
     let params = call.params(&params::INCLUSION).and_then(|params| params.inclusion(organization_id.clone()));
     match params {
-        Ok(message) => Ok(told_inclusion(service.get_inclusion_proof(call.request(message)).await?.into_inner())),
+        Ok(message) => Ok(inclusion_json(service.get_inclusion_proof(call.request(message)).await?.into_inner())),
         Err(fault) => Err(refused(&*service, call, organization_id, fault).await),
     }
 }
@@ -61,7 +61,7 @@ async fn consistency<S: Services>(State(Api { service }): State<Api<S>>, call: C
     let organization_id = call.path.clone();
     let params = call.params(&params::CONSISTENCY).and_then(|params| params.consistency(organization_id.clone()));
     match params {
-        Ok(message) => Ok(told_consistency(service.get_consistency_proof(call.request(message)).await?.into_inner())),
+        Ok(message) => Ok(consistency_json(service.get_consistency_proof(call.request(message)).await?.into_inner())),
         Err(fault) => Err(refused(&*service, call, organization_id, fault).await),
     }
 }
@@ -127,18 +127,18 @@ struct PublicKeyBody {
     sequence: i64,
 }
 
-fn told_inclusion(proof: pb::GetInclusionProofResponse) -> Response {
+fn inclusion_json(proof: pb::GetInclusionProofResponse) -> Response {
     let pb::GetInclusionProofResponse { sequence, size, leaf_hash, hashes, root } = proof;
     let (leaf_hash, root) = (STANDARD.encode(leaf_hash), STANDARD.encode(root));
     json::answer(StatusCode::OK, &InclusionBody { sequence, size, leaf_hash, hashes: base64(hashes), root })
 }
 
-fn told_consistency(proof: pb::GetConsistencyProofResponse) -> Response {
+fn consistency_json(proof: pb::GetConsistencyProofResponse) -> Response {
     let pb::GetConsistencyProofResponse { second_size, hashes } = proof;
     json::answer(StatusCode::OK, &ConsistencyBody { second_size, hashes: base64(hashes) })
 }
 
-fn told_keys(keys: pb::GetPublicKeysResponse) -> Response {
+fn keys_json(keys: pb::GetPublicKeysResponse) -> Response {
     let pb::GetPublicKeysResponse { public_keys } = keys;
     let key = |pb::PublicKey { verifier_key, sequence }| PublicKeyBody { verifier_key, sequence };
     json::answer(StatusCode::OK, &KeysBody { public_keys: public_keys.into_iter().map(key).collect() })

@@ -31,7 +31,7 @@ pub enum Finding {
         size: u64,
     },
     /// The state file, which remembers what was signed, is missing.
-    Forgotten,
+    StateMissing,
     /// The log is not in the database.
     Gone {
         /// The size of the signed tree, in entries.
@@ -54,7 +54,7 @@ impl fmt::Display for Finding {
             Self::Damaged { size } => {
                 write!(f, "the edge, the root, the tiles and the leaves of its {size} entries contradict each other")
             }
-            Self::Forgotten => f.write_str("the file beside the key that remembers what was signed is not there"),
+            Self::StateMissing => f.write_str("the file beside the key that remembers what was signed is not there"),
             Self::Gone { signed } => write!(f, "it was signed with {signed} entries and is not in the database"),
             Self::ForeignKey => f.write_str("none of the keys that it was signed with is in the key file"),
             Self::Renamed { from } => {
@@ -76,7 +76,7 @@ impl Finding {
                 "find out who changed the database; bring the newer one back, or give up what was signed with \
                  `auditlog signing-key acknowledge-rollback --all`"
             }
-            Self::Forgotten => {
+            Self::StateMissing => {
                 "bring it back, or copy it from another machine that signs; if it is lost, trust what the database \
                  says was signed with `auditlog signing-key acknowledge-rollback --all`"
             }

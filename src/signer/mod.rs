@@ -59,7 +59,7 @@ pub enum SignerStopped {
     /// Logs that may not be signed, at least one, each with the reason.
     Refused(Vec<(String, Finding)>),
     /// Logs were signed before, and this state file, which has their last tree heads, is missing.
-    Forgotten(PathBuf),
+    StateMissing(PathBuf),
     /// The key file or the state file cannot be used.
     Files(anyhow::Error),
     /// The database does not answer. A retry may succeed.
@@ -109,11 +109,11 @@ impl Signer {
             let state = state.clone();
             blocking(move || state.read()).await?
         };
-        let logs = self.store.growth(&keys.main().public()).await?;
+        let logs = self.store.log_statuses(&keys.main().public()).await?;
         let memory = match memory {
             Some(memory) => memory,
             None if logs.iter().any(|log| log.signed > 0) => {
-                return Err(SignerStopped::Forgotten(state.path().to_owned()));
+                return Err(SignerStopped::StateMissing(state.path().to_owned()));
             }
             None => {
                 let state = state.clone();
@@ -247,10 +247,10 @@ impl SignerStopped {
                     error!(others = refused.len() - MAX_LOGGED, "signing has stopped: further logs may not be signed");
                 }
             }
-            Self::Forgotten(file) => error!(
+            Self::StateMissing(file) => error!(
                 file = %file.display(),
-                finding = %Finding::Forgotten,
-                advice = Finding::Forgotten.advice(),
+                finding = %Finding::StateMissing,
+                advice = Finding::StateMissing.advice(),
                 "signing has stopped: the last signed tree heads are unknown"
             ),
             Self::Storage(error) => warn!(error = error.with_causes(), "signing failed; trying again"),
@@ -265,7 +265,7 @@ impl Display for SignerStopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(refused) => refused.iter().try_for_each(|(log, finding)| writeln!(f, "{log}: {finding}")),
-            Self::Forgotten(file) => write!(f, "{}: {}", file.display(), Finding::Forgotten),
+            Self::StateMissing(file) => write!(f, "{}: {}", file.display(), Finding::StateMissing),
             Self::Files(error) => write!(f, "{error:#}"),
             Self::Storage(error) | Self::Internal(error) => f.write_str(&error.with_causes()),
         }

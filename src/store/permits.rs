@@ -44,9 +44,9 @@ impl ReadPermits {
         }
     }
 
-    fn refuse(&self, reason: Refusal, told: &'static str) -> Error {
+    fn refuse(&self, reason: Refusal, message: &'static str) -> Error {
         self.metrics.refused(reason);
-        Error::Overloaded(told)
+        Error::Overloaded(message)
     }
 }
 

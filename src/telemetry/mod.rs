@@ -106,12 +106,12 @@ pub fn dropped_lines() -> u64 {
 struct ServerStderr {
     file: File,
     /// The number of dropped lines reported so far.
-    told: u64,
+    reported: u64,
 }
 
 impl ServerStderr {
     fn open() -> io::Result<Self> {
-        Ok(Self { file: File::from(stderr().as_fd().try_clone_to_owned()?), told: 0 })
+        Ok(Self { file: File::from(stderr().as_fd().try_clone_to_owned()?), reported: 0 })
     }
 }
 
@@ -123,8 +123,8 @@ impl Write for ServerStderr {
     /// Called when all waiting lines are written, so there is room for one more.
     fn flush(&mut self) -> io::Result<()> {
         let dropped = dropped_lines();
-        if dropped > self.told {
-            self.told = dropped;
+        if dropped > self.reported {
+            self.reported = dropped;
             warn!(
                 dropped,
                 "log lines were dropped because standard error was too slow; `dropped` counts since the start"

@@ -262,7 +262,7 @@ async fn check_erasing(service: &Service, reader: &mut Reader) {
     // The entries that the test inserted with SQL have no salts.
     let numbered = transaction.numbered(&organization, &seqs).await.expect("read");
     assert!(numbered.len() == seqs.len() && numbered.iter().all(Result::is_err), "they are not understood");
-    transaction.remains(&organization, &seqs).await.expect("read");
+    transaction.erased_hashes(&organization, &seqs).await.expect("read");
     transaction
         .erase_values(&organization, [Group::Actor, Group::Content].into_iter().collect(), &seqs)
         .await

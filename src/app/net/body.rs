@@ -46,8 +46,8 @@ pub(super) struct RequestBody(Arc<Mutex<Receiving>>);
 struct Receiving {
     body: Incoming,
     received: usize,
-    /// When reading first waited, and the next check of the rate.
-    pace: Option<(Instant, Pin<Box<Sleep>>)>,
+    /// When reading first waited, and a timer for the next check of the rate.
+    rate_check: Option<(Instant, Pin<Box<Sleep>>)>,
     /// Whether the client waits for `100 Continue` before it sends the body.
     expects_continue: bool,
     is_too_slow: bool,
@@ -56,8 +56,8 @@ struct Receiving {
 
 impl RequestBody {
     pub(super) fn new(body: Incoming, expects_continue: bool) -> Self {
-        let (received, pace, is_too_slow, is_ended) = (0, None, false, false);
-        let receiving = Receiving { body, received, pace, expects_continue, is_too_slow, is_ended };
+        let (received, rate_check, is_too_slow, is_ended) = (0, None, false, false);
+        let receiving = Receiving { body, received, rate_check, expects_continue, is_too_slow, is_ended };
         Self(Arc::new(Mutex::new(receiving)))
     }
 
@@ -67,12 +67,12 @@ impl RequestBody {
         // The handler still reads, as in a bidirectional stream.
         let Some(receiving) = Arc::into_inner(self.0) else { return true };
         let receiving = receiving.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let Receiving { mut body, received, pace, expects_continue, is_too_slow, is_ended } = receiving;
+        let Receiving { mut body, received, rate_check, expects_continue, is_too_slow, is_ended } = receiving;
         if is_ended || body.is_end_stream() {
             return true;
         }
         // Reading would send `100 Continue` to a client that waits for it.
-        let is_unwanted = is_too_slow || expects_continue && received == 0 && pace.is_none();
+        let is_unwanted = is_too_slow || expects_continue && received == 0 && rate_check.is_none();
         let Some(_permit) = drains.try_acquire().ok().filter(|_| !is_unwanted) else { return false };
         let mut drained = 0;
         let draining = async {
@@ -101,14 +101,14 @@ impl Receiving {
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new)));
         }
-        let (began, look) = self.pace.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(BODY_GRACE))));
-        while look.as_mut().poll(cx).is_ready() {
+        let (began, next_check) = self.rate_check.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(BODY_GRACE))));
+        while next_check.as_mut().poll(cx).is_ready() {
             let due = *began + BODY_GRACE + time_for(self.received, MIN_BODY_RATE);
             if due <= Instant::now() {
                 self.is_too_slow = true;
                 return failed(Error::SlowBody.into());
             }
-            look.set(sleep_until(due));
+            next_check.set(sleep_until(due));
         }
         Poll::Pending
     }

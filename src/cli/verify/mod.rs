@@ -151,12 +151,12 @@ async fn trusted(
     let mut former = former.to_vec();
     if known.is_empty() && trust_first_key {
         let note = source.checkpoint().await?.ok_or(Error::CheckpointNotFound)?;
-        let told = source.keys().await?;
-        let key = signing(&told, &note).ok_or_else(|| anyhow!("the service reports no key; it does not sign"))?;
+        let reported = source.keys().await?;
+        let key = signing(&reported, &note).ok_or_else(|| anyhow!("the service reports no key; it does not sign"))?;
         tell!("trusting the key that the service reports, without any other evidence: {}", key.text());
         known.push(key.clone());
         // A former key has signed the records of erasures of its time.
-        for other in told.iter().filter(|other| *other != key) {
+        for other in reported.iter().filter(|other| *other != key) {
             tell!("trusting only for records of erasures: {}", other.text());
             former.push(other.clone());
         }

@@ -46,7 +46,7 @@ impl Eraser {
         // Also read under the lock: once a key is one of the log's, all later records are signed.
         let keys = self.record_keys(organization, &head.log_id).await?;
         let mut log = Log::new(head, self.clock.now(), self.random.clone());
-        let (mut step, mut remains, mut done, mut bytes) = (Step::default(), Vec::new(), 0, 0);
+        let (mut step, mut hashes, mut done, mut bytes) = (Step::default(), Vec::new(), 0, 0);
         for piece in seqs.chunks(PIECE) {
             let mut entries = Vec::with_capacity(piece.len());
             for read in append.numbered(organization, piece).await? {
@@ -57,18 +57,18 @@ impl Eraser {
             }
             bytes += entries.iter().map(|hashed| hashed.entry.content.size()).sum::<usize>();
             let gone = self.take(append, erasure, (&log.head.log_id, &catalogue), entries, &mut step).await?;
-            remains.extend(gone);
+            hashes.extend(gone);
             done += piece.len();
             // Each entry has at most two groups to erase.
-            if remains.len() + 2 * PIECE > GROUPS || bytes > BYTES {
+            if hashes.len() + 2 * PIECE > GROUPS || bytes > BYTES {
                 break;
             }
         }
-        if remains.is_empty() {
+        if hashes.is_empty() {
             return Ok((done, step));
         }
-        let noted = self.record(&mut log, erasure, catalogue, keys.as_ref(), &remains, &mut step)?;
-        append.note_remains(organization, &noted).await?;
+        let recorded = self.record(&mut log, erasure, catalogue, keys.as_ref(), &hashes, &mut step)?;
+        append.keep_erased_hashes(organization, &recorded).await?;
         group::write(append, BTreeMap::from([(organization, log)])).await?;
         Ok((done, step))
     }
@@ -84,9 +84,9 @@ impl Eraser {
     ) -> Result<Vec<ErasedGroupHash>> {
         let partly = entries.iter().filter(|hashed| !hashed.entry.erased.is_empty());
         let partly: Vec<_> = partly.map(|hashed| hashed.entry.seq).collect();
-        let before = append.remains(&erasure.organization, &partly).await?;
-        let before: HashMap<_, _> = before.into_iter().map(|remains| ((remains.seq, remains.group), remains)).collect();
-        let (mut remains, mut gone) = (Vec::new(), BTreeMap::new());
+        let before = append.erased_hashes(&erasure.organization, &partly).await?;
+        let before: HashMap<_, _> = before.into_iter().map(|hash| ((hash.seq, hash.group), hash)).collect();
+        let (mut hashes, mut gone) = (Vec::new(), BTreeMap::new());
         for hashed in &entries {
             let groups = erasure.groups_of(&hashed.entry).except(hashed.entry.erased);
             if groups.is_empty() {
@@ -94,7 +94,7 @@ impl Eraser {
             }
             match whole(hashed, log_id, catalogue, &before) {
                 Some(all) => {
-                    remains.extend(all.into_iter().filter(|remains| groups.has(remains.group)));
+                    hashes.extend(all.into_iter().filter(|hash| groups.has(hash.group)));
                     gone.entry(groups.0).or_insert_with(Vec::new).push(hashed.entry.seq);
                 }
                 None => step.tampered.push(tampered(&hashed.entry)),
@@ -104,22 +104,22 @@ impl Eraser {
             append.erase_values(&erasure.organization, Erased(groups), &seqs).await?;
             step.extent.entries += seqs.len() as i64;
         }
-        step.extent.groups += remains.len() as i64;
-        remains.sort_by_key(|remains| (remains.seq, remains.group));
-        Ok(remains)
+        step.extent.groups += hashes.len() as i64;
+        hashes.sort_by_key(|hash| (hash.seq, hash.group));
+        Ok(hashes)
     }
 
-    /// Admits the entries that record `remains`. Returns each hash with the number of the entry that records it.
+    /// Admits the entries that record the erased `hashes`. Returns each hash with the number of its recording entry.
     fn record(
         &self,
         log: &mut Log,
         erasure: &Erasure,
         catalogue: Arc<Catalogue>,
         keys: Option<&RecordKeys>,
-        remains: &[ErasedGroupHash],
+        hashes: &[ErasedGroupHash],
         step: &mut Step,
     ) -> Result<Vec<(ErasedGroupHash, Seq)>> {
-        let entries = remains.chunks(RECORDED).map(|recorded| self.record_of(erasure, &catalogue, keys, recorded));
+        let entries = hashes.chunks(RECORDED).map(|recorded| self.record_of(erasure, &catalogue, keys, recorded));
         let batch = Batch {
             organization: erasure.organization.clone(),
             key_id: SERVICE.to_owned(),
@@ -128,8 +128,8 @@ impl Eraser {
         };
         let written = log.admit(&batch)?;
         step.recorded = written.iter().map(|written| written.seq).collect();
-        let by_entry = remains.chunks(RECORDED).zip(&step.recorded);
-        Ok(by_entry.flat_map(|(recorded, seq)| recorded.iter().map(|remains| (*remains, *seq))).collect())
+        let by_entry = hashes.chunks(RECORDED).zip(&step.recorded);
+        Ok(by_entry.flat_map(|(recorded, seq)| recorded.iter().map(|hash| (*hash, *seq))).collect())
     }
 
     /// The entry that records `recorded`, signed by `keys`.
@@ -180,10 +180,10 @@ fn whole(
     let hashes = group_hashes(&entry_values(entry, resource_type, action), salts);
     let mut all =
         [0, 1, 2].map(|place| ErasedGroupHash { seq: entry.seq, group: Group::ALL[place], hash: hashes[place] });
-    for remains in all.iter_mut().filter(|remains| entry.erased.has(remains.group)) {
-        *remains = *before.get(&(entry.seq, remains.group))?;
+    for hash in all.iter_mut().filter(|hash| entry.erased.has(hash.group)) {
+        *hash = *before.get(&(entry.seq, hash.group))?;
     }
-    let own = Hash::of_leaf(&entry_leaf(entry, log_id, all.map(|remains| remains.hash)).data());
+    let own = Hash::of_leaf(&entry_leaf(entry, log_id, all.map(|hash| hash.hash)).data());
     (own == *leaf).then_some(all)
 }
 

@@ -174,20 +174,20 @@ impl Append {
     }
 
     /// The hashes of the groups erased from the entries with these numbers. Unreadable hashes are left out.
-    pub async fn remains(&self, organization: &OrganizationId, seqs: &[Seq]) -> Result<Vec<ErasedGroupHash>> {
+    pub async fn erased_hashes(&self, organization: &OrganizationId, seqs: &[Seq]) -> Result<Vec<ErasedGroupHash>> {
         let mut sql = self.sql(organization);
         let k = sql.rows(seqs.iter().map(|seq| json!([seq])).collect());
         let chosen = format!("e.organization_id = $1 AND e.seq = {}", number("k", 0));
         let each = dialect::each(sql.backend, "erasures", "e", &chosen);
         let statement = format!("SELECT e.seq, e.group_code, e.hash FROM {k} {each}");
-        let mut remains = Vec::new();
+        let mut hashes = Vec::new();
         for row in self.query(sql.statement(statement)).await? {
             let (seq, code, hash) = row.try_get_many_by_index()?;
             if let (Ok(group), Ok(hash)) = (rows::group(code), rows::hash(hash)) {
-                remains.push(ErasedGroupHash { seq, group, hash: GroupHash(hash) });
+                hashes.push(ErasedGroupHash { seq, group, hash: GroupHash(hash) });
             }
         }
-        Ok(remains)
+        Ok(hashes)
     }
 
     /// Erases the values of `groups`, and their salts, from the entries with these numbers.
@@ -205,10 +205,14 @@ impl Append {
     }
 
     /// Stores the hashes of erased groups, each with the number of the entry that records it.
-    pub async fn note_remains(&self, organization: &OrganizationId, noted: &[(ErasedGroupHash, Seq)]) -> Result<()> {
+    pub async fn keep_erased_hashes(
+        &self,
+        organization: &OrganizationId,
+        recorded: &[(ErasedGroupHash, Seq)],
+    ) -> Result<()> {
         const COLUMNS: [&str; 5] = ["organization_id", "seq", "group_code", "hash", "erased_by"];
         let backend = self.sql(organization).backend;
-        for chunk in prepared(noted) {
+        for chunk in prepared(recorded) {
             let values = chunk.iter().flat_map(|(ErasedGroupHash { seq, group, hash: GroupHash(hash) }, erased_by)| {
                 let hash = hash.0.as_slice();
                 [organization.as_str().into(), (*seq).into(), group.code().into(), hash.into(), (*erased_by).into()]

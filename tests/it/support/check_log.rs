@@ -56,7 +56,7 @@ async fn check_erased(store: &Store, name: &str, entries: &[HashedEntry]) -> Era
     let partly: Vec<_> = entries.iter().filter(|sealed| !sealed.entry.erased.is_empty()).collect();
     let seqs: Vec<_> = partly.iter().map(|sealed| sealed.entry.seq).collect();
     let transaction = store.append().await.expect("a transaction");
-    let remains = transaction.remains(&organization(name), &seqs).await.expect("read");
+    let remains = transaction.erased_hashes(&organization(name), &seqs).await.expect("read");
     transaction.roll_back().await.expect("it ends");
     let remains: Erased = remains.into_iter().map(|remains| ((remains.seq, remains.group), remains.hash)).collect();
     let mut recorded = HashMap::new();

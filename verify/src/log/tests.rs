@@ -141,7 +141,7 @@ fn found_by(
     entries: &[DisclosedEntry],
     seen: Option<CompactRange>,
 ) -> (Option<Violation>, ErasedGroups) {
-    let mut walk = LogReplay::new(trust, ORGANIZATION, VerifiedPrefix::nothing(), seen.clone());
+    let mut replay = LogReplay::new(trust, ORGANIZATION, VerifiedPrefix::nothing(), seen.clone());
     let mut comparison = TileCheck::new(&CompactRange::default(), seen.as_ref());
     let mut ended = None;
     let take = |rows: Vec<Row>, comparison: &mut TileCheck| {
@@ -150,24 +150,24 @@ fn found_by(
         }
     };
     for told in entries.iter().take(log.checkpoint.size as usize) {
-        if let Err(violation) = walk.entry(told) {
+        if let Err(violation) = replay.entry(told) {
             ended = Some(violation);
             break;
         }
-        take(walk.rows(), &mut comparison);
+        take(replay.rows(), &mut comparison);
     }
-    take(walk.last_rows(), &mut comparison);
-    if ended.is_none() && walk.edge().size() < log.checkpoint.size {
-        ended = Some(walk.truncated(log.checkpoint.size));
+    take(replay.last_rows(), &mut comparison);
+    if ended.is_none() && replay.edge().size() < log.checkpoint.size {
+        ended = Some(replay.truncated(log.checkpoint.size));
     }
     let evidence =
-        Evidence { checkpoint: &log.checkpoint, walk: &walk, ended, goes_on: false, comparison: &comparison };
+        Evidence { checkpoint: &log.checkpoint, replay: &replay, ended, goes_on: false, comparison: &comparison };
     let again: BTreeMap<_, _> = evidence
         .suspects()
         .into_iter()
         .filter_map(|seq| Some((seq, entries.iter().find(|told| told.seq == seq)?.clone())))
         .collect();
-    (first_bad(&evidence, &again), walk.erased())
+    (first_bad(&evidence, &again), replay.erased())
 }
 
 fn entries(count: Seq) -> Vec<DisclosedEntry> {
