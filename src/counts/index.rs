@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::{Counts, Damaged, EntryKind, Position, PositionRange};
+use crate::domain::{COUNT_DISTANCE, Counts, Damaged, EntryKind, Position, PositionRange};
 
-/// Entries between two running counts. A gap of more than twice as many is split. Small in the tests here, which then
-/// see many running counts.
-pub(super) const DISTANCE: i64 = if cfg!(test) { 8 } else { 1_024 };
+/// [`COUNT_DISTANCE`]. Small in the tests here, which then see many running counts. A gap of more than twice as many
+/// entries is split.
+pub(super) const DISTANCE: i64 = if cfg!(test) { 8 } else { COUNT_DISTANCE };
 const WIDEST: i64 = 2 * DISTANCE;
 /// Level-1 counts in a block, which follow one level-0 count; a block with more than twice as many is split. A late
 /// entry changes the level-1 counts of its block and all later level-0 counts: this size keeps both few.

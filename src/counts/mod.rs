@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use crate::domain::{OrganizationId, Seq};
+use crate::domain::{COUNT_DISTANCE, OrganizationId, Seq};
 use crate::error::{Error, Result};
 use crate::metrics::CountingLag;
 use crate::store::{Lag, Store};
@@ -18,9 +18,9 @@ use crate::store::{Lag, Store};
 pub use check::{CountCheck, WrongCount};
 pub use step::CountStep;
 
-/// The service does not count organizations with fewer entries: counting their entries takes less time than reading
-/// running counts.
-const MIN_ENTRIES: Seq = 1_024;
+/// The service does not count organizations with fewer entries: they would have no running count, and counting their
+/// entries one by one takes little time.
+const MIN_ENTRIES: Seq = COUNT_DISTANCE;
 /// Uncounted entries that start a step. A step costs about as much with fewer.
 const MIN_UNCOUNTED: Seq = 2_000;
 /// Entries of a step beside a service. On SQLite, writes wait until the step has ended.

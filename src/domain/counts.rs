@@ -4,6 +4,8 @@ use super::{Action, Identifier, KindFilter, ResourceType};
 
 /// Actions that a count has room for: those of the catalogue, which are fixed.
 pub const ACTIONS: usize = 6;
+/// The number of a key's entries between two of its running counts. A key with fewer entries has no running count.
+pub const COUNT_DISTANCE: i64 = 1_024;
 
 /// The kind of an entry: the smallest group that a filter on types and actions can tell apart.
 pub type EntryKind = (ResourceType, Action);

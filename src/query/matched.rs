@@ -3,14 +3,11 @@
 //! fewest.
 
 use crate::domain::{
-    ACTIONS, Action, CountKey, CountedBy, Counts, Entry, Filter, Identifier, KeyFilter, KindFilter, OrganizationId,
-    Position, PositionRange, ResourceType, Seq,
+    ACTIONS, Action, COUNT_DISTANCE, CountKey, CountedBy, Counts, Entry, Filter, Identifier, KeyFilter, KindFilter,
+    OrganizationId, Position, PositionRange, ResourceType, Seq,
 };
 use crate::error::Result;
 use crate::store::{CountState, IndexScan, KeyState, PageRequest, RunningCount, ScanRange, Snapshot};
-
-/// Entries from which on a key may have running counts: an estimate for a key without them.
-const MAX_UNINDEXED: i64 = 1_024;
 
 /// A filter, and what is known of what it matches at one moment.
 pub(super) struct Matched<'a> {
@@ -111,7 +108,7 @@ impl<'a> Matched<'a> {
     pub(super) fn entries(&self, key: &KeyState) -> i64 {
         let to = match (&key.total, self.span.to) {
             (Some(total), Position::END) => total.total(),
-            (Some(_), _) => key.to.counts.total() + MAX_UNINDEXED,
+            (Some(_), _) => key.to.counts.total() + COUNT_DISTANCE,
             (None, _) => self.state.head,
         };
         to - key.after.counts.total()
@@ -198,13 +195,14 @@ fn keys(streams: &IndexScan) -> Vec<CountKey> {
     }
 }
 
-/// The side with fewer entries; `keys` are those of all sides, one after the other.
+/// The side with fewer entries; `keys` are those of all sides, one after the other. A key without running counts has
+/// about as many entries as lie between two of them, or fewer.
 fn smaller(sides: Vec<IndexScan>, mut keys: &[KeyState]) -> IndexScan {
     let mut sized = Vec::new();
     for side in sides {
         let (own, rest) = keys.split_at(side.len().min(keys.len()));
         keys = rest;
-        let size: i64 = own.iter().map(|key| key.total.as_ref().map_or(MAX_UNINDEXED, |total| total.total())).sum();
+        let size: i64 = own.iter().map(|key| key.total.as_ref().map_or(COUNT_DISTANCE, |total| total.total())).sum();
         sized.push((size, side));
     }
     sized.into_iter().min_by_key(|(size, _)| *size).map_or(IndexScan::Time, |(_, side)| side)

@@ -1,14 +1,10 @@
 //! Finds where a page far down begins: at the lowest running count with no more entries above it than the offset.
 
-use crate::domain::{CountKey, Position, PositionRange};
+use crate::domain::{COUNT_DISTANCE, CountKey, Position, PositionRange};
 use crate::error::Result;
 use crate::store::ScanRange;
 
 use super::matched::{Ends, MatchTotal, Matched};
-
-/// The least offset for which running counts are read. Below it, entries are skipped one by one. It is the distance
-/// between two running counts.
-const MIN_DEEP_OFFSET: i64 = 1_024;
 
 /// Where to start reading a page.
 #[derive(Debug, Clone)]
@@ -19,9 +15,9 @@ pub(super) struct PageStart {
     pub(super) spans: Vec<PositionRange>,
 }
 
-/// Whether running counts are needed to find the page.
+/// Whether running counts are needed to find the page. A smaller offset is skipped entry by entry.
 pub(super) fn is_deep(offset: i64) -> bool {
-    offset >= MIN_DEEP_OFFSET
+    offset >= COUNT_DISTANCE
 }
 
 /// The running counts of a key up to the end of the span: positions, and the matching entries up to each.
