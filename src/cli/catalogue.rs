@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand};
 
-use super::Database;
+use super::DatabaseArgs;
 use crate::catalogue::CACHE_TTL;
 use crate::domain::{CatalogueName, Clock, PathSegment};
 use crate::store::{Addition, Removal, Store};
@@ -35,7 +35,7 @@ Examples:
   auditlog catalogue list")]
     List {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArgs,
     },
     /// Add a resource type, or add a history path to a resource type without one. Running services notice within 5
     /// seconds.
@@ -45,7 +45,7 @@ Examples:
   auditlog catalogue add billing_plan")]
     Add {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArgs,
         /// Name of the resource type, such as vector_store: a letter, then at most 63 of a-z, 0-9 and _.
         #[arg(value_name = "NAME")]
         name: CatalogueName,
@@ -60,7 +60,7 @@ Examples:
   auditlog catalogue remove webhook")]
     Remove {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArgs,
         /// Name of the resource type.
         #[arg(value_name = "NAME")]
         name: CatalogueName,
@@ -127,7 +127,7 @@ fn unknown(name: &CatalogueName, catalogue: &crate::domain::Catalogue) -> String
     format!("the resource type {why}")
 }
 
-async fn list(database: Database) -> anyhow::Result<()> {
+async fn list(database: DatabaseArgs) -> anyhow::Result<()> {
     let store = database.open_existing().await?;
     let crate::domain::Catalogue { resource_types, actions } = store.catalogue().await?;
     for one in resource_types.iter().filter(|one| !one.is_removed) {

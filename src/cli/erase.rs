@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tonic::{Response, Status};
 
-use super::client::{Client, Erasures, Retry, explained, is_for};
+use super::client::{ClientArgs, Erasures, Retry, explained, is_for};
 use super::usage;
 use crate::domain::quoted;
 use crate::error::Reason;
@@ -27,9 +27,9 @@ Examples:
   auditlog erase --organization org_abc123 --entry log_abc123 \\
     --groups content --reason 'request 4711' --yes")]
 #[command(group(ArgGroup::new("target").required(true)))]
-pub struct Erase {
+pub struct EraseArgs {
     #[command(flatten)]
-    client: Client,
+    client: ClientArgs,
     /// Organization id.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
     organization: String,
@@ -55,7 +55,7 @@ pub struct Erase {
     yes: bool,
 }
 
-impl Erase {
+impl EraseArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, organization, entry, user, groups, reason, dry_run, yes } = self;
         let target = match user {

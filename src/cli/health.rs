@@ -24,7 +24,7 @@ Examples:
   auditlog health
   auditlog health --service auditlog.v1.IntegrityService
   auditlog health --endpoint https://auditlog.internal && echo up")]
-pub struct Health {
+pub struct HealthArgs {
     /// URL of the service: http:// or https://, and a host.
     #[arg(long, env = "AUDITLOG_ENDPOINT", hide_env_values = true, default_value = "http://127.0.0.1:8080", value_parser = client::endpoint, value_name = "URL")]
     endpoint: Endpoint,
@@ -34,7 +34,7 @@ pub struct Health {
     service: String,
 }
 
-impl Health {
+impl HealthArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let channel = client::prepared(&self.endpoint)?.timeout(CALL_TIMEOUT).connect_lazy();
         let is_serving = async |service: &str| {

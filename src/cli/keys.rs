@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use clap::{ArgGroup, Args, Subcommand};
 
-use super::Database;
+use super::DatabaseArgs;
 use crate::access::{Scope, create_key, revoke_key};
 use crate::domain::{Clock, OrganizationId, Random, Timestamp};
 use crate::store::{ApiKey, Store};
@@ -26,7 +26,7 @@ pub struct KeysArgs {
 #[derive(Subcommand)]
 enum KeysCommand {
     /// Create an API key and print it. It cannot be printed again: the database keeps only a hash.
-    Create(Create),
+    Create(CreateKeyArgs),
     /// List API keys, one per line: id, organization, scopes, and the times of creation, expiry, revocation and last
     /// use.
     #[command(after_help = "\
@@ -35,7 +35,7 @@ Examples:
   auditlog keys list | column -t -s $'\\t'")]
     List {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArgs,
     },
     /// Revoke an API key. Running services notice within 5 seconds.
     #[command(after_help = "\
@@ -43,7 +43,7 @@ Examples:
   auditlog keys revoke 3ZkVmSxOqL2b")]
     Revoke {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArgs,
         /// Key id: the part of the key between al_ and the next _. The whole key is accepted too.
         #[arg(value_name = "ID")]
         id: String,
@@ -57,9 +57,9 @@ Examples:
   auditlog keys create --organization org_abc123 --scope read
   auditlog keys create --all-organizations --scope read --scope write \\
     --expires-in 90d")]
-struct Create {
+struct CreateKeyArgs {
     #[command(flatten)]
-    database: Database,
+    database: DatabaseArgs,
     /// Limit the key to this organization, which is created if it does not exist.
     #[arg(long, value_name = "ORG")]
     organization: Option<OrganizationId>,
@@ -101,7 +101,7 @@ impl KeysArgs {
     }
 }
 
-impl Create {
+impl CreateKeyArgs {
     async fn run(self) -> anyhow::Result<()> {
         let Self { database, organization, all_organizations: _, scope, expires_in } = self;
         let (clock, random) = (Clock::system(), Random::system());

@@ -4,7 +4,7 @@ use std::io::{Write, stdout};
 
 use clap::{Args, Subcommand};
 
-use super::{Database, keys};
+use super::{DatabaseArgs, keys};
 use crate::domain::{Clock, OrganizationId, Random};
 
 /// Creates and lists organizations.
@@ -26,7 +26,7 @@ Examples:
   auditlog organizations create org_abc123")]
     Create {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArgs,
         /// Organization id, 1 to 256 bytes.
         #[arg(value_name = "ORG")]
         organization: OrganizationId,
@@ -37,7 +37,7 @@ Examples:
   auditlog organizations list")]
     List {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArgs,
     },
 }
 

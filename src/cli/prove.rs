@@ -9,9 +9,9 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
 
-use super::client::Client;
+use super::client::ClientArgs;
 use super::table::visible;
-use super::verify::{Source, TrustedKeys, checkpoint_backoff, claimed_size, disclosed_entry, hashes};
+use super::verify::{Source, TrustedKeyArgs, checkpoint_backoff, claimed_size, disclosed_entry, hashes};
 use super::{NotVerified, Unchecked};
 use crate::domain::{Group, Invalid};
 use crate::error::Error;
@@ -28,14 +28,14 @@ Examples:
   auditlog prove log_abc123 --organization org_abc123 \\
     --output log_abc123.tlog-proof
   auditlog prove log_abc123 --organization org_abc123 --redact actor,content")]
-pub struct Prove {
+pub struct ProveArgs {
     #[command(flatten)]
-    client: Client,
+    client: ClientArgs,
     /// Organization id.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
     organization: String,
     #[command(flatten)]
-    keys: TrustedKeys,
+    keys: TrustedKeyArgs,
     /// Entry id.
     #[arg(value_name = "ID")]
     id: String,
@@ -57,18 +57,18 @@ Examples:
     --public-key audit.example.com/0123…+1a2b3c4d+AQ…
   auditlog prove log_abc123 --organization org_abc123 | \\
     auditlog verify-proof - --json")]
-pub struct VerifyProof {
+pub struct VerifyProofArgs {
     /// Proof file; - for standard input.
     #[arg(value_name = "FILE|-")]
     file: PathBuf,
     #[command(flatten)]
-    keys: TrustedKeys,
+    keys: TrustedKeyArgs,
     /// Print the result as one line of JSON.
     #[arg(long)]
     json: bool,
 }
 
-impl Prove {
+impl ProveArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, organization, keys, id, redact, output } = self;
         let source = Source::new(&client, organization, ProgressBar::hidden())?;
@@ -120,7 +120,7 @@ fn write(text: &str, path: Option<&Path>) -> anyhow::Result<()> {
     })
 }
 
-impl VerifyProof {
+impl VerifyProofArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { file, keys, json } = self;
         if keys.public_key.is_empty() {

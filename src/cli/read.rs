@@ -6,8 +6,8 @@ use clap::Args;
 use tonic::transport::Endpoint;
 use tonic::{Response, Status};
 
-use super::client::{AuditLogs, Client, explained};
-use super::filters::{ActivityFilters, Filters};
+use super::client::{AuditLogs, ClientArgs, explained};
+use super::filters::{ActivityFilterArgs, FilterArgs};
 use super::table;
 use crate::grpc::pb::{self, AuditLog, Pagination};
 use crate::rest::json;
@@ -25,12 +25,12 @@ Examples:
   auditlog list --organization org_abc123 --user-id uid_user123 --json")]
 pub struct ListArgs {
     #[command(flatten)]
-    client: Client,
+    client: ClientArgs,
     /// Organization id.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
     organization: String,
     #[command(flatten)]
-    filters: Filters,
+    filters: FilterArgs,
     #[command(flatten)]
     page: PageArgs,
 }
@@ -42,9 +42,9 @@ Examples:
   auditlog history assistant asst_abc123
   auditlog history assistant asst_abc123 --organization org_abc123 \\
     --action updated --json")]
-pub struct History {
+pub struct HistoryArgs {
     #[command(flatten)]
-    client: Client,
+    client: ClientArgs,
     /// Organization id. Default: the organization of the API key. A service-wide key needs this option.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG")]
     organization: Option<String>,
@@ -55,7 +55,7 @@ pub struct History {
     #[arg(value_name = "ID")]
     resource_id: String,
     #[command(flatten)]
-    filters: ActivityFilters,
+    filters: ActivityFilterArgs,
     #[command(flatten)]
     page: PageArgs,
 }
@@ -66,9 +66,9 @@ pub struct History {
 Examples:
   auditlog get log_abc123 --organization org_abc123
   auditlog get log_abc123 --organization org_abc123 --json")]
-pub struct Get {
+pub struct GetArgs {
     #[command(flatten)]
-    client: Client,
+    client: ClientArgs,
     /// Organization id.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
     organization: String,
@@ -108,7 +108,7 @@ impl ListArgs {
     }
 }
 
-impl History {
+impl HistoryArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, organization, resource_type, resource_id, filters, page } = self;
         let request = pb::GetResourceHistoryRequest {
@@ -130,7 +130,7 @@ impl History {
     }
 }
 
-impl Get {
+impl GetArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, organization, id, json } = self;
         let request = pb::GetAuditLogRequest { organization_id: organization, id };
@@ -155,7 +155,7 @@ impl PageArgs {
     /// Shows page after page by cursor, so that new entries do not shift the pages.
     async fn show(
         &self,
-        client: &Client,
+        client: &ClientArgs,
         read: impl AsyncFn(AuditLogs, PagePosition) -> Result<(Vec<AuditLog>, Pagination), Status>,
     ) -> anyhow::Result<()> {
         let (connected, endpoint): (_, &Endpoint) = (client.connect()?, &client.endpoint);

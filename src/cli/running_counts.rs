@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
-use super::Database;
+use super::DatabaseArgs;
 use crate::counts::{CountCheck, EntryCounter};
 use crate::domain::{CountKey, OrganizationId};
 use crate::error::Error;
@@ -34,7 +34,7 @@ enum RunningCountsCommand {
 Examples:
   auditlog running-counts status
   auditlog running-counts status --organization org_abc123")]
-    Status(Chosen),
+    Status(ChosenArgs),
     /// Count all uncounted entries now. `serve` does so in the background.
     #[command(after_help = "\
 Examples:
@@ -43,7 +43,7 @@ Examples:
   auditlog running-counts update --lag 256")]
     Update {
         #[command(flatten)]
-        chosen: Chosen,
+        chosen: ChosenArgs,
         /// Skip organizations with fewer uncounted entries than this.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..), value_name = "N")]
         lag: i64,
@@ -55,7 +55,7 @@ Examples:
 Examples:
   auditlog running-counts check
   auditlog running-counts check --organization org_abc123")]
-    Check(Chosen),
+    Check(ChosenArgs),
     /// Delete the running counts and rebuild them from the entries.
     ///
     /// Services may run meanwhile. Their answers stay exact, and are slower until this is done.
@@ -63,13 +63,13 @@ Examples:
 Examples:
   auditlog running-counts rebuild --organization org_abc123
   auditlog running-counts rebuild")]
-    Rebuild(Chosen),
+    Rebuild(ChosenArgs),
 }
 
 #[derive(Args)]
-struct Chosen {
+struct ChosenArgs {
     #[command(flatten)]
-    database: Database,
+    database: DatabaseArgs,
     /// Only this organization. Without the option, all organizations.
     #[arg(long, value_name = "ORG")]
     organization: Option<OrganizationId>,

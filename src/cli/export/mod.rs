@@ -13,8 +13,8 @@ use clap::{Args, ValueEnum};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tonic::Status;
 
-use super::client::{AuditLogs, Client, Retry, explained};
-use super::filters::Filters;
+use super::client::{AuditLogs, ClientArgs, Retry, explained};
+use super::filters::FilterArgs;
 use crate::grpc::pb::{AuditLog, ExportAuditLogsRequest, ExportAuditLogsResponse, GetAuditLogRequest};
 use crate::rest::json;
 use sink::Sink;
@@ -37,12 +37,12 @@ id of the last complete one:
     --after log_abc123")]
 pub struct ExportArgs {
     #[command(flatten)]
-    client: Client,
+    client: ClientArgs,
     /// Organization id.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
     organization: String,
     #[command(flatten)]
-    filters: Filters,
+    filters: FilterArgs,
     /// Output format. Only ndjson can be imported again.
     #[arg(long, value_enum, default_value = "ndjson", value_name = "FORMAT")]
     format: Format,
@@ -123,7 +123,7 @@ enum ExportFault {
 
 impl ExportFault {
     /// The error for a person: the cause, the number of entries written, and how to continue.
-    fn into_error(self, export: &RunningExport, client: &Client) -> anyhow::Error {
+    fn into_error(self, export: &RunningExport, client: &ClientArgs) -> anyhow::Error {
         let cause = match self {
             Self::Service(status) => explained(&status, &client.endpoint),
             // Returned as it is: `cli::run` has to see that the reader closed the pipe.

@@ -8,7 +8,7 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Response, Status, Streaming};
 use tonic_types::StatusExt;
 
-use super::super::client::{Client, IntegrityClient, Retry, explained, is_for};
+use super::super::client::{ClientArgs, IntegrityClient, Retry, explained, is_for};
 use crate::error::Reason;
 use crate::grpc::pb;
 use crate::retry::Backoff;
@@ -35,7 +35,11 @@ pub(in crate::cli) fn checkpoint_backoff() -> Backoff {
 
 impl Source {
     /// Prepares a client for the log of `organization`. It reports outages above `progress`.
-    pub(in crate::cli) fn new(client: &Client, organization: String, progress: ProgressBar) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn new(
+        client: &ClientArgs,
+        organization: String,
+        progress: ProgressBar,
+    ) -> anyhow::Result<Self> {
         Ok(Self { client: client.integrity()?, organization, endpoint: client.endpoint.clone(), progress })
     }
 
