@@ -11,7 +11,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::domain::{self, ObjectWriter, Timestamp, write_array};
+use crate::domain::{ObjectWriter, Timestamp, write_array, write_changes};
 use crate::grpc::pb;
 
 /// The body of a successful health check.
@@ -140,7 +140,7 @@ fn write_entry(text: &mut Vec<u8>, audit_log: &pb::AuditLog, form: Form) -> serd
     entry.field("userId", user_id)?;
     optional(&mut entry, "userName", user_name)?;
     optional(&mut entry, "userEmail", user_email)?;
-    write_changes(entry.name("changes"), changes)?;
+    write_changes(entry.name("changes"), changes.iter().map(change_parts))?;
     entry.field("metadata", &OrderedMetadata(metadata))?;
     if !is_import {
         entry.field("sequence", sequence)?;
@@ -159,10 +159,6 @@ fn change_parts(change: &pb::Change) -> (&str, Option<&str>, Option<&str>) {
     (field, old_value_json.as_deref(), new_value_json.as_deref())
 }
 
-fn write_changes(text: &mut Vec<u8>, changes: &[pb::Change]) -> serde_json::Result<()> {
-    domain::write_changes(text, changes.iter().map(change_parts))
-}
-
 /// Encodes entries from another service as NDJSON, one line each, in `form`. Errors: a value is not JSON, which no
 /// service sends.
 pub fn lines(entries: &[pb::AuditLog], form: Form) -> serde_json::Result<Vec<u8>> {
@@ -179,7 +175,7 @@ pub fn lines(entries: &[pb::AuditLog], form: Form) -> serde_json::Result<Vec<u8>
 pub fn changes(changes: &[pb::Change]) -> serde_json::Result<Vec<u8>> {
     check_values(changes)?;
     let mut text = Vec::new();
-    write_changes(&mut text, changes)?;
+    write_changes(&mut text, changes.iter().map(change_parts))?;
     Ok(text)
 }
 
