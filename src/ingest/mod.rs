@@ -163,10 +163,11 @@ impl Ingest {
             move || Some(taken(&places, all) as f64)
         };
         metrics.reading("auditlog_queue_entries", help, read(&entries, limits.entries));
-        metrics.reading("auditlog_queue_bytes", "Bytes of these entries.", read(&bytes, limits.bytes));
+        let help = "Bytes of the entries that wait for their commit.";
+        metrics.reading("auditlog_queue_bytes", help, read(&bytes, limits.bytes));
         let waiting = Waiting::default();
         let oldest = waiting.clone();
-        let help = "How long the oldest write has been waiting for its commit, 0 where none waits.";
+        let help = "How long the oldest write has waited for its commit; 0 if no write waits.";
         metrics.reading("auditlog_oldest_write_seconds", help, move || Some(oldest.oldest().as_secs_f64()));
         (Self { jobs, entries, bytes, limits, latency, waiting, metrics: metrics.clone() }, writer)
     }

@@ -84,10 +84,10 @@ impl Requests {
         let durations = Family::new_with_constructor(seconds as fn() -> Histogram);
         let requests = Self { in_flight: Gauge::default(), ended: Family::default(), durations };
         let Self { in_flight, ended, durations } = &requests;
-        let help = "Requests whose answer has not reached its end";
+        let help = "Requests whose response has not ended";
         registry.register("auditlog_requests_in_flight", help, in_flight.clone());
         registry.register("auditlog_requests", "Requests that ended, by method and code", ended.clone());
-        let help = "From the head of a request to the end of its answer, by method";
+        let help = "Time from the head of a request to the end of its response, by method";
         registry.register("auditlog_request_duration_seconds", help, durations.clone());
         requests
     }

@@ -57,7 +57,7 @@ impl Store {
     pub fn with_read_limits(mut self, reads: usize, budgets: KeyBudgets, metrics: Metrics) -> Self {
         let all = Arc::new(Semaphore::new(reads));
         let free = Arc::clone(&all);
-        metrics.reading("auditlog_reads", "Reads that run or wait for a connection to the database.", move || {
+        metrics.reading("auditlog_reads", "Reads that run or wait for a database connection.", move || {
             Some(reads.saturating_sub(free.available_permits()) as f64)
         });
         self.permits = ReadPermits { all, keys: KeyQuota::of(reads), budgets, metrics, ..self.permits };

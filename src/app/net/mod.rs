@@ -86,7 +86,7 @@ where
     pub(super) fn new(service: S, limits: ConnectionLimits, budget: Budget, metrics: Metrics) -> Arc<Self> {
         let (drains, open) = (Semaphore::new(body::MAX_DRAINS), Arc::<AtomicUsize>::default());
         let counted = Arc::clone(&open);
-        metrics.reading("auditlog_connections", "Connections that are open.", move || {
+        metrics.reading("auditlog_connections", "Open client connections.", move || {
             Some(counted.load(Ordering::Relaxed) as f64)
         });
         Arc::new(Self { service, limits, budget, metrics, runtime: Handle::current(), drains, open })
