@@ -37,9 +37,9 @@ const CACHE_TTL: Duration = Duration::from_secs(5);
 const REFRESH_AGE: Duration = Duration::from_secs(1);
 /// How long a key counts as known after its last lookup. Lookups of known keys do not queue with those of unknown keys.
 const KNOWN_TTL: Duration = Duration::from_secs(60 * 60);
-/// Concurrent lookups of unknown keys, so that invented keys do not take all database connections.
+/// The maximum number of concurrent lookups of unknown keys. Invented keys then do not take all database connections.
 const MAX_UNKNOWN_LOOKUPS: usize = 2;
-/// Entries in each cache, such as keys, whether they exist or not.
+/// The maximum number of entries in each cache.
 const MAX_CACHED: u64 = 10_000;
 /// The least time between two writes of one key's `last_used_at`. Microseconds.
 const LAST_USE_INTERVAL: i64 = 60_000_000;
@@ -257,9 +257,8 @@ impl Access {
         tokio::spawn(write.instrument(debug_span!("record_use")));
     }
 
-    /// The organization that `caller` may work in: the one named, which must exist unless the scope is `Write`. Errors:
-    /// `OrganizationNotFound`, the same for an organization that does not exist and for one that the key is not for;
-    /// then `InsufficientPermissions`.
+    /// Returns the organization `named`, in which `caller` may work. It must exist, unless the scope is `Write`.
+    /// Errors: `OrganizationNotFound` if it does not exist or the key is not for it; then `InsufficientPermissions`.
     pub async fn enter(&self, caller: &Caller, named: &str, scope: Scope) -> Result<OrganizationId> {
         let organization = match &caller.organization {
             Some(own) if own.as_str() == named => Ok(own.clone()),

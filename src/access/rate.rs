@@ -11,7 +11,7 @@ use crate::metrics::{Metrics, Refusal};
 /// Every so many requests, the limiter drops the keys that made no request within the last second.
 const SWEEP_EVERY: u32 = 16 * 1024;
 
-/// Counts the requests of each key. Call it only for authenticated keys, so that nobody can fill it.
+/// Counts the requests of each key. Pass only authenticated keys: invented ones would fill it.
 pub(super) struct KeyRateLimiter {
     limiter: DefaultKeyedRateLimiter<String>,
     requests: AtomicU32,

@@ -31,15 +31,15 @@ use crate::metrics::{Metrics, Refusal};
 /// Unauthenticated requests, whose credential has not been accepted yet, get one in this many of the permits and bytes.
 /// One connection gets one in this many of those bytes.
 const ANONYMOUS_SHARE: usize = 4;
-/// Concurrent streams of one connection that need no key, such as health watches.
+/// The maximum number of concurrent streams of one connection that need no key, such as health watches.
 const MAX_KEYLESS_STREAMS: usize = MAX_ANONYMOUS / 2;
 /// How long an unauthenticated request waits for a permit.
 const ANONYMOUS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a gateway trusts a credential after the service has accepted it.
 const ACCEPTED_TTL: Duration = Duration::from_secs(60);
-/// Credentials that a gateway trusts at once.
+/// The maximum number of credentials that a gateway trusts at once.
 const MAX_ACCEPTED: u64 = 10_000;
-/// Bytes of the body of a call that needs no key, summed over all messages of a stream.
+/// The maximum size of the body of a call that needs no key, summed over all messages of a stream. Bytes.
 const MAX_KEYLESS_BODY: usize = 64 * 1024;
 /// A keyless call with a head of at most this many bytes is admitted even if the budget is spent.
 const SMALL_HEAD: usize = 4 * 1024;

@@ -59,7 +59,7 @@ pub struct Options {
     pub running_counts: bool,
     /// The limits of the write queue.
     pub queue: QueueLimits,
-    /// Reads that may run or wait for a database connection.
+    /// The maximum number of reads that run or wait for a database connection.
     pub reads: usize,
     /// The rate limit of each key, in requests per second.
     pub rate: NonZeroU32,

@@ -21,19 +21,19 @@ pub use step::CountStep;
 /// The service does not count organizations with fewer entries: they would have no running count, and counting their
 /// entries one by one takes little time.
 const MIN_ENTRIES: Seq = COUNT_DISTANCE;
-/// Uncounted entries that start a step. A step costs about as much with fewer.
+/// A step starts from this number of uncounted entries on. It costs about as much with fewer.
 const MIN_UNCOUNTED: Seq = 2_000;
-/// Entries of a step beside a service. On SQLite, writes wait until the step has ended.
+/// The number of entries of a step beside a service. On SQLite, writes wait until the step has ended.
 const SERVICE_STEP: Seq = 5_000;
 /// The pause while another process counts the entries of an organization.
 const TAKEN_BACKOFF: Duration = Duration::from_millis(250);
-/// Uncounted entries that start a step once a minute. Readers count fewer in some 30 µs.
+/// Once a minute, a step starts from this number of uncounted entries on. Readers count fewer in some 30 µs.
 const TIDY_UNCOUNTED: Seq = 256;
-/// Ticks between two steps for few entries.
+/// The number of ticks between two steps for few entries.
 const TIDY_EVERY: u32 = 240;
-/// Uncounted entries of an organization that slow its readers down; a warning names it.
+/// From this number of uncounted entries on, an organization's readers are slower, and a warning names it.
 const WARN_UNCOUNTED: Seq = 10_000;
-/// Ticks between two warnings.
+/// The number of ticks between two warnings.
 const LOG_EVERY: u32 = 240;
 
 /// Adds entries to the running counts, in steps. Among all processes, one at a time does so for an organization.

@@ -7,7 +7,7 @@ use crate::domain::{COUNT_DISTANCE, CountKey, Counts, OrganizationId, Position, 
 use crate::error::Result;
 use crate::store::{CountTransaction, KeyTotal, LevelPosition, RunningCount, Store, UncountedEntry};
 
-/// Entries of a step: many share its costs, few keep its transaction short.
+/// The number of entries of a step: many share its costs, few keep its transaction short.
 pub(super) const STEP: Seq = 10_000;
 
 /// One in so many entries of a key without running counts starts a check whether the key has enough entries for them. A

@@ -112,7 +112,7 @@ pub struct NewEntry {
 /// A stored entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its number in its organization.
+    /// The number of the entry in its organization.
     pub seq: Seq,
     /// When the action happened. Lists are sorted by it.
     pub timestamp: Timestamp,

@@ -79,7 +79,7 @@ pub enum Target {
 /// The result of an erasure.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ErasureReport {
-    /// Entries and groups erased.
+    /// The numbers of erased entries and groups.
     pub extent: ErasureCount,
     /// The numbers of the entries that record the erasure.
     pub recorded: Vec<Seq>,
@@ -105,7 +105,7 @@ pub struct Eraser {
 /// The progress of one call.
 struct ErasureRun {
     report: ErasureReport,
-    /// After this, the rest is left to the next call.
+    /// The time after which the rest is left to the next call.
     deadline: Deadline,
     /// Entries that do not match their leaves.
     tampered: Vec<Violation>,
@@ -312,7 +312,7 @@ impl Eraser {
 }
 
 impl Erasure {
-    /// For a user: each group, with the key of the entries that lose it.
+    /// Each group, with the key of the entries that lose it. Empty unless the target is a user.
     fn parts(&self) -> Vec<(CountKey, Group)> {
         let Target::User { id, resource_type } = &self.target else { return Vec::new() };
         let part = |group| match group {

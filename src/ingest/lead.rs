@@ -21,7 +21,7 @@ pub(super) struct Lead {
 }
 
 impl Lead {
-    /// Also registers the gauge, which is 0 while no log is ahead.
+    /// Registers the gauge of the lead, which is 0 while no log is ahead.
     pub(super) fn register(clock: Clock, metrics: &Metrics) -> Self {
         let newest = Arc::new(AtomicI64::new(Timestamp::MIN.micros()));
         let seen = Arc::clone(&newest);

@@ -25,9 +25,9 @@ use waiting::{Waiter, Waiting};
 
 pub use erase::{Eraser, Erasure, ErasureReport, LoadRecordKeys, RecordKeys, Target};
 
-/// Bytes that an entry takes in memory beside its content.
+/// The number of bytes that an entry takes in memory beside its content.
 const ENTRY_OVERHEAD: usize = 512;
-/// Bytes that a change takes in memory beside its content.
+/// The number of bytes that a change takes in memory beside its content.
 const CHANGE_OVERHEAD: usize = 80;
 /// A latency measured longer ago than this says nothing about the next group.
 const RECENT: Duration = Duration::from_secs(10);
@@ -35,9 +35,9 @@ const RECENT: Duration = Duration::from_secs(10);
 /// The limits of the write queue.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueLimits {
-    /// Waiting entries. A larger request is allowed if it is alone.
+    /// The maximum number of waiting entries. A larger request is allowed if it is alone.
     pub entries: usize,
-    /// Bytes of waiting entries. A larger request is allowed if it is alone.
+    /// The maximum number of bytes of waiting entries. A larger request is allowed if it is alone.
     pub bytes: usize,
 }
 
@@ -50,13 +50,13 @@ impl Default for QueueLimits {
 /// An entry that is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
-    /// Its id.
+    /// The id of the entry.
     pub id: EntryId,
-    /// Its number.
+    /// The number of the entry.
     pub seq: Seq,
     /// When the service accepted the entry.
     pub recorded_at: Timestamp,
-    /// Its leaf hash in the log's tree.
+    /// The leaf hash of the entry in the log's tree.
     pub leaf: Hash,
     /// Whether an earlier request had stored it.
     pub replayed: bool,

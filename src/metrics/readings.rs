@@ -56,9 +56,9 @@ impl Collector for Count {
 pub struct Pool {
     /// The pool's purpose: the value of the label `pool`.
     pub name: &'static str,
-    /// Connections in use.
+    /// The number of connections in use.
     pub used: u32,
-    /// Idle connections.
+    /// The number of idle connections.
     pub idle: u32,
     /// The maximum number of connections.
     pub most: u32,

@@ -10,7 +10,7 @@ const ENTRIES: usize = 100;
 const FEWEST: usize = 4;
 /// The approximate size of a piece. It sets the number of entries of the next piece.
 const BYTES: usize = 1024 * 1024;
-/// Sequence numbers that one statement covers while entries match.
+/// The number of sequence numbers that one statement covers while entries match.
 const WINDOW: Seq = 1_000;
 /// The window doubles up to this while pieces are empty.
 const WIDEST: Seq = 16_000;
@@ -24,7 +24,7 @@ pub struct Export {
     /// The last number that was covered.
     at: Seq,
     head: Seq,
-    /// Numbers that the next statement covers.
+    /// The number of sequence numbers that the next statement covers.
     window: Seq,
     /// The most entries of the next piece.
     limit: usize,

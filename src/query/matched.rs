@@ -9,17 +9,17 @@ use crate::domain::{
 use crate::error::Result;
 use crate::store::{CountState, IndexScan, KeyState, PageRequest, RunningCount, ScanRange, Snapshot};
 
-/// A filter, and what is known of what it matches at one moment.
+/// A filter, and the state of the counts of its keys at one moment.
 pub(super) struct Matched<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) organization: &'a OrganizationId,
-    /// Resources have all their types in it.
+    /// If the reader named resources without types, it has all types.
     pub(super) filter: Filter,
     pub(super) span: PositionRange,
-    /// The keys whose counts answer the filter; none where no counts do.
+    /// The keys whose counts answer the filter; empty if no counts can.
     pub(super) keys: Vec<CountKey>,
     pub(super) state: CountState,
-    /// The keys as streams, or the smaller side of users and resources.
+    /// The scan that finds the entries: by its keys, or by the smaller of users and resources.
     streams: IndexScan,
 }
 
@@ -70,7 +70,7 @@ impl<'a> Matched<'a> {
         }
     }
 
-    /// The entries of `window`, where `total` match in all.
+    /// The entries of the page `window`. `total` is the number of matching entries.
     pub(super) async fn page(&self, window: &PageRequest, total: i64) -> Result<Vec<Entry>> {
         let kinds = self.kind_scan(window.offset.saturating_add(window.limit), total);
         let streams = kinds.as_ref().unwrap_or(&self.streams);
@@ -80,7 +80,7 @@ impl<'a> Matched<'a> {
     /// A scan with one stream for each type and action in the filter. `None` if the filter has neither, if it has users
     /// or resources, or if reading all entries by time until `needed` match is estimated to be cheaper.
     fn kind_scan(&self, needed: i64, total: i64) -> Option<IndexScan> {
-        /// Entries that can be read in the time in which a stream is found.
+        /// The number of entries that can be read in the time in which a stream is found.
         const FOUND: i64 = 10;
         let kinds = self.kinds();
         if self.streams != IndexScan::Time || kinds.is_empty() {
@@ -104,7 +104,7 @@ impl<'a> Matched<'a> {
         })
     }
 
-    /// About how many entries of the span a key has.
+    /// An estimate of the number of entries that a key has in the span.
     pub(super) fn entries(&self, key: &KeyState) -> i64 {
         let to = match (&key.total, self.span.to) {
             (Some(total), Position::END) => total.total(),
@@ -114,17 +114,17 @@ impl<'a> Matched<'a> {
         to - key.after.counts.total()
     }
 
-    /// The entries of each part that match and have a number up to `head`.
+    /// The number of matching entries in each part, up to the sequence number `head`.
     pub(super) async fn count_parts(&self, parts: &[ScanRange], head: Seq) -> Result<Vec<i64>> {
         self.snapshot.count(self.organization, &self.filter, &self.streams, parts, head).await
     }
 
-    /// The entries that a count has and the filter asks for.
+    /// The number of counted entries that the filter selects.
     pub(super) fn matching(&self, counts: &Counts) -> i64 {
         counts.matching(self.kinds())
     }
 
-    /// The kinds of entry that the filter asks for.
+    /// The kinds of entry that the filter selects.
     pub(super) fn kinds(&self) -> KindFilter<'_> {
         self.filter.counted_by().kinds
     }

@@ -151,7 +151,7 @@ impl Query {
 
 /// The start of a page.
 struct Begin {
-    /// Entries with higher numbers were written after the walk began.
+    /// The log's last number when the walk began. Entries with higher numbers are not shown.
     head: Seq,
     total: i64,
     offset: i64,

@@ -22,7 +22,7 @@ pub(super) struct Alive {
 
 pub(super) const ALIVE: Alive = Alive { status: "ok" };
 
-/// The documented keys first, `null` if absent, then the others.
+/// Metadata with the documented keys first, `null` if absent, and then the others.
 struct OrderedMetadata<'e>(&'e BTreeMap<String, String>);
 
 impl Serialize for OrderedMetadata<'_> {
@@ -184,7 +184,7 @@ fn check_values(changes: &[pb::Change]) -> serde_json::Result<()> {
     values.map(|value| serde_json::from_str::<&RawValue>(value)).try_for_each(|value| value.map(drop))
 }
 
-/// An instant as JSON has it; `None` if absent or out of range.
+/// The JSON text of an instant; `None` if it is absent or out of range.
 pub fn time(time: Option<prost_types::Timestamp>) -> Option<String> {
     let prost_types::Timestamp { seconds, nanos } = time?;
     Timestamp::from_parts(seconds, nanos).ok().map(|time| time.to_string())

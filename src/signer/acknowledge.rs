@@ -20,11 +20,11 @@ pub struct Rollback {
     pub log_id: String,
     /// The reasons.
     pub findings: Vec<Finding>,
-    /// Its tree head in the state file beside the key.
+    /// The tree head of the log in the state file beside the key.
     pub in_file: Option<TreeHead>,
-    /// The tree head of its checkpoint in the database.
+    /// The tree head of the log's checkpoint in the database.
     pub in_database: Option<TreeHead>,
-    /// Its present tree head; `None` if the log is gone.
+    /// The present tree head of the log; `None` if the log is gone.
     pub now: Option<TreeHead>,
     log: Option<Examined>,
 }

@@ -27,7 +27,7 @@ pub struct ReadPermit {
 }
 
 impl ReadPermits {
-    /// As many reads run at once as there are `connections`. Any number may wait.
+    /// Lets `connections` reads run at once, and any number wait.
     pub(super) fn new(connections: u32) -> Self {
         let [all, running] = [Semaphore::MAX_PERMITS, connections as usize].map(|most| Arc::new(Semaphore::new(most)));
         let keys = KeyQuota::of(Semaphore::MAX_PERMITS);

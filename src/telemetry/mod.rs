@@ -21,7 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub use filter::LogFilter;
 pub use limit::LineLimit;
 
-/// Lines that may wait for standard error; more are dropped. About two megabytes.
+/// The number of lines that may wait for standard error; more are dropped. About two megabytes.
 const MAX_WAITING_LINES: usize = 4_096;
 /// How long a process waits at its end until the remaining lines are written.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -101,8 +101,8 @@ pub fn dropped_lines() -> u64 {
     SERVER_LOG.get().map_or(0, |log| log.error_counter().dropped_lines() as u64)
 }
 
-/// Standard error for the log's thread. It has its own descriptor, so that nobody waits for the lock of [`stderr`]
-/// while a write hangs.
+/// Standard error for the log's thread, with a descriptor of its own: while a write hangs, other threads can still take
+/// the lock of [`stderr`].
 struct ServerStderr {
     file: File,
     /// The number of dropped lines reported so far.

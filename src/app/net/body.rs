@@ -26,11 +26,11 @@ use crate::metrics::{Metrics, Refusal};
 const MIN_RESPONSE_RATE: usize = 64 * 1024;
 /// How long a piece of a response may stay in memory after its stream was reset.
 const RESET_GRACE: Duration = Duration::from_secs(1);
-/// Bytes of a request's body: one message of the largest size, and its framing.
+/// The maximum size of a request's body in bytes: one message of the largest size, and its framing.
 const MAX_RECEIVED: usize = MAX_REQUEST + 64 * 1024;
 /// How long to wait for the rest of a body that its handler left unread.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// Concurrent drains of unread bodies. A proxy needs many of them on one connection.
+/// The maximum number of concurrent drains of unread bodies. A proxy needs many of them on one connection.
 pub(super) const MAX_DRAINS: usize = 64;
 
 type Polled = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;

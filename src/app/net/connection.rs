@@ -9,13 +9,13 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::limits::Budget;
 
-/// Concurrent calls of one connection that need no key, or whose key is not authenticated yet.
+/// The maximum number of concurrent calls of one connection that need no key, or whose key is not authenticated yet.
 pub(in crate::app) const MAX_ANONYMOUS: usize = 32;
 
 /// The limits of connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
-    /// Open connections.
+    /// The maximum number of open connections.
     pub most: usize,
     /// Time from the accept to the first request.
     pub first_request: Duration,

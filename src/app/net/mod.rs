@@ -47,15 +47,15 @@ use threads::ConnectionThreads;
 
 /// Finds peers that are gone.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
-/// Bytes of a connection's output that the kernel may buffer. Its own default goes up to 4 MiB per connection. Linux
-/// caps the value at net.core.wmem_max, by default 208 KiB.
+/// The maximum number of bytes of a connection's output that the kernel buffers. The kernel's own default goes up to
+/// 4 MiB per connection. Linux caps the value at net.core.wmem_max, by default 208 KiB.
 const SEND_BUFFER: usize = 256 * 1024;
 /// The pause after a failed accept, for example without free file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 static ACCEPT_LINES: LineLimit = LineLimit::new(1);
 /// How often a connection checks its time limits; more often if they are short.
 const TICK: Duration = Duration::from_secs(1);
-/// Concurrent streams of an HTTP/2 connection.
+/// The maximum number of concurrent streams of an HTTP/2 connection.
 const MAX_STREAMS: u32 = 512;
 /// The most headers of a request.
 const MAX_HEADERS: usize = 100;

@@ -15,13 +15,13 @@ use crate::ingest::{Batch, group};
 use crate::store::{Append, ErasedGroupHash, ErasureCount, HashedEntry};
 use auditlog_verify::merkle::{ErasureRecord, Hash, SERVICE, SigningKey, erased_field, group_hashes};
 
-/// Groups that one entry records: one change each, minus the changes for the reason and the signatures.
+/// The number of groups that one entry records: one change each, minus the changes for the reason and the signatures.
 const RECORDED: usize = MAX_CHANGES - 2;
 /// The most groups of one transaction, which blocks writers.
 const GROUPS: usize = 3 * RECORDED;
 /// A transaction takes no further piece once its entries have more bytes than this.
 const BYTES: usize = 16 * 1024 * 1024;
-/// Entries read at once.
+/// The number of entries read at once.
 const PIECE: usize = 100;
 
 /// The work of one transaction.

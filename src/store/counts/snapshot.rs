@@ -9,7 +9,7 @@ use crate::store::model::{CountState, KeyState, RunningCount};
 use crate::store::sql::{Sql, bounds, lies_in, number, text};
 use crate::store::{dialect, rows};
 
-/// Uncounted entries that a reader counts one by one. If there are more, it does not use running counts.
+/// The number of uncounted entries that a reader counts one by one. If there are more, it does not use running counts.
 const MAX_UNCOUNTED: Seq = 20_000;
 
 impl Snapshot {

@@ -29,7 +29,7 @@ pub struct CountTransaction {
 }
 
 impl Store {
-    /// The organizations with at least `size` entries, of which at least `lag` are uncounted.
+    /// The organizations with at least `size` entries and at least `lag` uncounted entries.
     pub async fn lags(&self, size: Seq, lag: Seq) -> Result<Vec<Lag>> {
         let text = "SELECT o.id, o.head_seq, coalesce(s.counted_seq, 0) FROM organizations o \
                     LEFT JOIN count_state s ON s.organization_id = o.id \

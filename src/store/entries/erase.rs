@@ -26,9 +26,9 @@ pub struct Erasable {
 /// A number of entries and of groups to erase, or erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ErasureCount {
-    /// Entries.
+    /// The number of entries.
     pub entries: i64,
-    /// Groups of values.
+    /// The number of groups of values.
     pub groups: i64,
 }
 

@@ -8,9 +8,9 @@ use crate::types::{Change, Group, Seq, Timestamp};
 /// A disclosed entry with its stored leaf hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DisclosedEntry {
-    /// Its number.
+    /// The number of the entry.
     pub seq: Seq,
-    /// Its id.
+    /// The id of the entry.
     pub id: String,
     /// When the service accepted the entry.
     pub recorded_at: Timestamp,

@@ -44,7 +44,7 @@ pub struct Proved {
     pub checkpoint: Checkpoint,
     /// The entry's number.
     pub seq: i64,
-    /// Its id.
+    /// The entry's id.
     pub id: String,
     /// When it was recorded, in the hashed form.
     pub recorded_at: String,
