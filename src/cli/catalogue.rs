@@ -5,7 +5,7 @@ use std::io::{Write, stdout};
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 use super::DatabaseArgs;
 use crate::catalogue::CACHE_TTL;
@@ -15,20 +15,13 @@ use crate::store::{Addition, Removal, Store};
 /// After this time, running services have noticed a change, and have written the entries that they accepted before.
 const NOTICED: Duration = CACHE_TTL.saturating_add(Duration::from_secs(1));
 
-/// Lists the resource types and actions, and adds and removes resource types.
-#[derive(Args)]
+#[derive(Subcommand)]
 #[command(after_help = "\
 Examples:
   auditlog catalogue list
   auditlog catalogue add webhook --history webhooks
   auditlog catalogue remove webhook")]
-pub struct CatalogueArgs {
-    #[command(subcommand)]
-    command: CatalogueCommand,
-}
-
-#[derive(Subcommand)]
-enum CatalogueCommand {
+pub(super) enum CatalogueCommand {
     /// List resource types and actions, one per line: kind, name, and the history path of a resource type or -.
     #[command(after_help = "\
 Examples:
@@ -67,11 +60,11 @@ Examples:
     },
 }
 
-impl CatalogueArgs {
+impl CatalogueCommand {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        match self.command {
-            CatalogueCommand::List { database } => list(database).await,
-            CatalogueCommand::Add { database, name, history } => {
+        match self {
+            Self::List { database } => list(database).await,
+            Self::Add { database, name, history } => {
                 let store = database.open_existing().await?;
                 match store.add_resource_type(&name, history.as_ref()).await? {
                     Addition::Added => tell!("Added resource type {name}. Services notice within 5 seconds."),
@@ -90,7 +83,7 @@ impl CatalogueArgs {
                 store.close().await;
                 Ok(())
             }
-            CatalogueCommand::Remove { database, name } => {
+            Self::Remove { database, name } => {
                 let store = database.open_existing().await?;
                 remove(&store, &name).await?;
                 tell!("Removed resource type {name}.");

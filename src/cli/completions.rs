@@ -5,7 +5,6 @@ use std::io::{Write, stdout};
 use clap::{Args, CommandFactory};
 use clap_complete::{Shell, generate};
 
-/// Prints a completion script.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -30,7 +30,6 @@ const IN_URL: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#').add(
 const LOG_NAME: &str = "localhost";
 const LISTEN: &str = "127.0.0.1:8080";
 
-/// Serves a new database with example entries.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -18,7 +18,6 @@ use crate::grpc::pb::{EntryIds, EraseAuditLogsRequest, EraseAuditLogsResponse};
 const TRACES: &str = "The database files may still hold traces of the values. On PostgreSQL, VACUUM FULL audit_logs \
                       and CHECKPOINT remove them. On SQLite, repeat this command after all earlier reads have ended.";
 
-/// Erases values of entries. The API key needs the scope `erase`.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -9,7 +9,6 @@ use super::serve::{self, ServingArgs, Signals};
 use crate::app::gateway::{self, GatewayParts};
 use crate::domain::{Clock, Random};
 
-/// Serves REST for a gRPC service elsewhere.
 #[derive(Args)]
 #[command(after_help = "\
 Responses equal those of the service's own REST API, byte for byte. The

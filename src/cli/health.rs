@@ -17,7 +17,6 @@ use crate::grpc::pb::audit_log_service_server::SERVICE_NAME;
 /// The deadline of one check, short enough for the health check of a container.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Checks the health of a service.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

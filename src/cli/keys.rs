@@ -11,20 +11,13 @@ use crate::access::{Scope, create_key, revoke_key};
 use crate::domain::{Clock, OrganizationId, Random, Timestamp};
 use crate::store::{ApiKey, Store};
 
-/// Creates, lists and revokes API keys.
-#[derive(Args)]
+#[derive(Subcommand)]
 #[command(after_help = "\
 Examples:
   auditlog keys create --organization org_abc123 --scope read
   auditlog keys list
   auditlog keys revoke 3ZkVmSxOqL2b")]
-pub struct KeysArgs {
-    #[command(subcommand)]
-    command: KeysCommand,
-}
-
-#[derive(Subcommand)]
-enum KeysCommand {
+pub(super) enum KeysCommand {
     /// Create an API key and print it. It cannot be printed again: the database keeps only a hash.
     Create(CreateKeyArgs),
     /// List API keys, one per line: id, organization, scopes, and the times of creation, expiry, revocation and last
@@ -57,7 +50,7 @@ Examples:
   auditlog keys create --organization org_abc123 --scope read
   auditlog keys create --all-organizations --scope read --scope write \\
     --expires-in 90d")]
-struct CreateKeyArgs {
+pub(super) struct CreateKeyArgs {
     #[command(flatten)]
     database: DatabaseArgs,
     /// Limit the key to this organization, which is created if it does not exist.
@@ -74,11 +67,11 @@ struct CreateKeyArgs {
     expires_in: Option<Duration>,
 }
 
-impl KeysArgs {
+impl KeysCommand {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        match self.command {
-            KeysCommand::Create(create) => create.run().await,
-            KeysCommand::List { database } => {
+        match self {
+            Self::Create(create) => create.run().await,
+            Self::List { database } => {
                 let store = database.open_existing().await?;
                 for key in store.keys().await? {
                     writeln!(stdout(), "{}", shown(&key))?;
@@ -86,7 +79,7 @@ impl KeysArgs {
                 store.close().await;
                 Ok(())
             }
-            KeysCommand::Revoke { database, id } => {
+            Self::Revoke { database, id } => {
                 let store = database.open_existing().await?;
                 // A whole key is accepted, but only its id is used.
                 let id = id.strip_prefix("al_").and_then(|key| key.split('_').next()).unwrap_or(&id);

@@ -7,7 +7,6 @@ use clap::Args;
 use super::DatabaseArgs;
 use crate::store::Store;
 
-/// Migrates the database schema.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

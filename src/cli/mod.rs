@@ -82,6 +82,7 @@ Fill it and read it:
   auditlog history assistant asst_abc123
   auditlog export --format csv > trail.csv";
 
+// The help of a command comes from here: clap prefers the doc comment of a variant to that of its struct.
 #[derive(Subcommand)]
 enum Command {
     /// Serve gRPC and REST on one port until SIGTERM or SIGINT.
@@ -142,17 +143,25 @@ enum Command {
     /// version, or damaged.
     Migrate(migrate::MigrateArgs),
     /// Create, list and revoke API keys.
-    Keys(keys::KeysArgs),
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Create and list organizations.
-    Organizations(organizations::Organizations),
+    #[command(subcommand)]
+    Organizations(organizations::OrganizationsCommand),
     /// List resource types and actions, and add and remove resource types.
-    Catalogue(catalogue::CatalogueArgs),
+    #[command(subcommand)]
+    Catalogue(catalogue::CatalogueCommand),
     /// Show, check and rebuild the running counts that make totals and deep pages fast.
-    RunningCounts(running_counts::RunningCounts),
+    ///
+    /// A running service keeps them up to date. Totals and pages are exact with and without them; without them, they
+    /// take longer.
+    #[command(subcommand)]
+    RunningCounts(running_counts::RunningCountsCommand),
     /// Create, show and rotate the keys that sign checkpoints.
     ///
     /// One key file belongs to one service and all its processes. docs/signing.md explains how to keep it.
-    SigningKey(signing_key::SigningKey),
+    #[command(subcommand)]
+    SigningKey(signing_key::SigningKeyCommand),
     /// Print a shell script that completes commands and options.
     Completions(completions::CompletionsArgs),
 }

@@ -21,7 +21,6 @@ use auditlog_verify::log::{Proof, Proved, Trust};
 /// The most bytes of a proof that are read. An entry has at most 256 KiB.
 const MAX_PROOF: u64 = 4 * 1024 * 1024;
 
-/// Writes a proof of an entry.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -47,7 +46,6 @@ pub struct ProveArgs {
     output: Option<PathBuf>,
 }
 
-/// Checks a proof of an entry.
 #[derive(Args)]
 #[command(after_help = "\
 Exit codes: 0 the proof is valid, 1 it is not valid, 2 wrong usage, 3 it could not be read.

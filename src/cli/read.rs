@@ -15,7 +15,6 @@ use crate::rest::json;
 /// The most entries that the service returns in one page.
 const MAX_PAGE: u32 = 100;
 
-/// Lists entries, newest first.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -35,7 +34,6 @@ pub struct ListArgs {
     page: PageArgs,
 }
 
-/// Lists the entries of one resource, newest first.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -60,7 +58,6 @@ pub struct HistoryArgs {
     page: PageArgs,
 }
 
-/// Shows one entry with all of its changes.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -17,7 +17,6 @@ use crate::signer;
 use crate::store::schema_version;
 use auditlog_verify::merkle::LogName;
 
-/// Serves gRPC and REST.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

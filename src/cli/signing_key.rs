@@ -20,20 +20,13 @@ use crate::signer::{CheckpointKeys, Rollback, Signing, TreeHead, acknowledge, ro
 use crate::store::{LogHead, Store};
 use auditlog_verify::merkle::{LogName, VerifierKey};
 
-/// Creates, shows and rotates the keys that sign checkpoints.
-#[derive(Args)]
+#[derive(Subcommand)]
 #[command(after_help = "\
 Examples:
   auditlog signing-key create --signing-key auditlog.key
   auditlog signing-key show --signing-key auditlog.key --log-name audit.example.com
   auditlog signing-key rotate --signing-key auditlog.key")]
-pub struct SigningKey {
-    #[command(subcommand)]
-    command: SigningKeyCommand,
-}
-
-#[derive(Subcommand)]
-enum SigningKeyCommand {
+pub(super) enum SigningKeyCommand {
     /// Create a key file that only its owner can read, and print the public key. An existing file is not overwritten.
     #[command(after_help = "\
 Examples:
@@ -95,7 +88,7 @@ Examples:
 }
 
 #[derive(Args)]
-struct KeyFileArgs {
+pub(super) struct KeyFileArgs {
     /// File with the signing keys.
     #[arg(long, env = "AUDITLOG_SIGNING_KEY", value_name = "FILE")]
     signing_key: PathBuf,
@@ -103,7 +96,7 @@ struct KeyFileArgs {
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("logs").args(["organization", "all"]).required(true)))]
-struct AcknowledgeArgs {
+pub(super) struct AcknowledgeArgs {
     #[command(flatten)]
     file: KeyFileArgs,
     /// Name of the service in checkpoints.
@@ -122,16 +115,16 @@ struct AcknowledgeArgs {
     yes: bool,
 }
 
-impl SigningKey {
+impl SigningKeyCommand {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        match self.command {
-            SigningKeyCommand::Create { file: KeyFileArgs { signing_key } } => {
+        match self {
+            Self::Create { file: KeyFileArgs { signing_key } } => {
                 let keys = CheckpointKeys::create(&signing_key, &Random::system())?;
                 print_public(&keys)?;
                 tell!("Created {}. Keep it and {0}.state out of the database backups.", signing_key.display());
                 Ok(())
             }
-            SigningKeyCommand::Show { file: KeyFileArgs { signing_key }, database, log_name, organization } => {
+            Self::Show { file: KeyFileArgs { signing_key }, database, log_name, organization } => {
                 let keys = CheckpointKeys::load(&signing_key)?;
                 let Some(log_name) = log_name else { return print_public(&keys) };
                 let store = database.open_existing().await?;
@@ -139,13 +132,13 @@ impl SigningKey {
                 store.close().await;
                 shown
             }
-            SigningKeyCommand::Rotate { file: KeyFileArgs { signing_key }, overlap } => {
+            Self::Rotate { file: KeyFileArgs { signing_key }, overlap } => {
                 let keys = CheckpointKeys::rotate(&signing_key, &Random::system(), Clock::system().now(), overlap)?;
                 print_public(&keys)?;
                 tell!("The first key is the main key now. Running services notice within seconds.");
                 Ok(())
             }
-            SigningKeyCommand::AcknowledgeRollback(acknowledge) => acknowledge.run().await,
+            Self::AcknowledgeRollback(acknowledge) => acknowledge.run().await,
         }
     }
 }

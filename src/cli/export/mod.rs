@@ -19,7 +19,6 @@ use crate::grpc::pb::{AuditLog, ExportAuditLogsRequest, ExportAuditLogsResponse,
 use crate::rest::json;
 use sink::Sink;
 
-/// Exports all matching entries.
 #[derive(Args)]
 #[command(after_help = "\
 NDJSON has the fields that `auditlog import` accepts. CSV has one column per

@@ -21,7 +21,6 @@ pub(super) use send::Summary;
 /// Pieces that are read ahead while one is written.
 const AHEAD: usize = 2;
 
-/// Imports entries from a file.
 #[derive(Args)]
 #[command(after_help = "\
 Each line is an entry in the format of the REST API, with its organization:

@@ -26,7 +26,6 @@ use source::CHECKPOINT_TIMEOUT;
 pub(super) use source::{Source, checkpoint_backoff, claimed_size, hashes};
 use state::State;
 
-/// Verifies a log. The API key needs the scope `verify`.
 #[derive(Args)]
 #[command(after_help = "\
 Exit codes: 0 verified, 1 not verified, 2 wrong usage, 3 could not be checked.
