@@ -290,7 +290,7 @@ impl Eraser {
         if !missing.is_empty() {
             return Err(Error::from_violations(missing, Error::AuditLogsNotFound));
         }
-        let mut found: Vec<_> = found.into_values().map(|erasable| (erasable.seq, erasable.erased)).collect();
+        let mut found: Vec<_> = found.into_values().collect();
         found.sort_unstable_by_key(|(seq, _)| *seq);
         Ok(found)
     }

@@ -89,19 +89,6 @@ impl Query {
         self.store.entry(organization, id).await?.ok_or(Error::AuditLogNotFound)
     }
 
-    /// Starts an export of the entries after the number `after`, up to `through`, by default up to the last entry now.
-    /// Errors: `OrganizationNotFound`; `InvalidParameter` for numbers that the log does not have.
-    pub async fn export(
-        &self,
-        key_id: &str,
-        organization: OrganizationId,
-        filter: Filter,
-        after: Seq,
-        through: Option<Seq>,
-    ) -> Result<Export> {
-        Export::begin(self.store.clone(), key_id, organization, filter, after, through).await
-    }
-
     async fn cursor_key(&self) -> Result<&CursorKey> {
         let read = async || Ok(CursorKey::new(self.store.cursor_key(CURSOR_KEY_ID).await?));
         self.cursor_key.get_or_try_init(read).await

@@ -1,5 +1,7 @@
 //! The log of an organization: its checkpoint and tiles in the layout of C2SP tlog-tiles, its keys, and proofs.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -10,7 +12,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-use super::{Answer, Api, Call, ErrorResponse, Services, after_access, json, params};
+use super::{Answer, Call, ErrorResponse, Services, after_access, json, params};
 use crate::grpc::pb;
 use auditlog_verify::merkle::{TILE_WIDTH, TilePath};
 
@@ -20,7 +22,7 @@ const FOREVER: &str = "private, max-age=31536000, immutable";
 const NEVER: &str = "no-store";
 
 /// The routes below `/v1/{organization_id}/log`.
-pub(super) fn routes<S: Services>() -> Router<Api<S>> {
+pub(super) fn routes<S: Services>() -> Router<Arc<S>> {
     Router::new()
         .route("/v1/{organization_id}/log/checkpoint", get(checkpoint::<S>))
         .route("/v1/{organization_id}/log/keys", get(keys::<S>))
@@ -29,7 +31,7 @@ pub(super) fn routes<S: Services>() -> Router<Api<S>> {
         .route("/v1/{organization_id}/log/tile/{*path}", get(tile::<S>))
 }
 
-async fn checkpoint<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
+async fn checkpoint<S: Services>(State(service): State<Arc<S>>, call: Call<String>) -> Answer {
     let organization_id = call.path.clone();
     if let Err(fault) = call.params(&[]) {
         return Err(refused(&*service, call, organization_id, fault).await);
@@ -39,7 +41,7 @@ async fn checkpoint<S: Services>(State(Api { service }): State<Api<S>>, call: Ca
     Ok(plain("text/plain; charset=utf-8", NEVER, note.into_bytes()))
 }
 
-async fn keys<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
+async fn keys<S: Services>(State(service): State<Arc<S>>, call: Call<String>) -> Answer {
     let organization_id = call.path.clone();
     if let Err(fault) = call.params(&[]) {
         return Err(refused(&*service, call, organization_id, fault).await);
@@ -48,7 +50,7 @@ async fn keys<S: Services>(State(Api { service }): State<Api<S>>, call: Call<Str
     Ok(keys_json(service.get_public_keys(call.request(message)).await?.into_inner()))
 }
 
-async fn inclusion<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
+async fn inclusion<S: Services>(State(service): State<Arc<S>>, call: Call<String>) -> Answer {
     let organization_id = call.path.clone();
     let params = call.params(&params::INCLUSION).and_then(|params| params.inclusion(organization_id.clone()));
     match params {
@@ -57,7 +59,7 @@ async fn inclusion<S: Services>(State(Api { service }): State<Api<S>>, call: Cal
     }
 }
 
-async fn consistency<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
+async fn consistency<S: Services>(State(service): State<Arc<S>>, call: Call<String>) -> Answer {
     let organization_id = call.path.clone();
     let params = call.params(&params::CONSISTENCY).and_then(|params| params.consistency(organization_id.clone()));
     match params {
@@ -66,7 +68,7 @@ async fn consistency<S: Services>(State(Api { service }): State<Api<S>>, call: C
     }
 }
 
-async fn tile<S: Services>(State(Api { service }): State<Api<S>>, call: Call<(String, String)>) -> Answer {
+async fn tile<S: Services>(State(service): State<Arc<S>>, call: Call<(String, String)>) -> Answer {
     let (organization_id, path) = call.path.clone();
     if let Err(fault) = call.params(&[]) {
         return Err(refused(&*service, call, organization_id, fault).await);

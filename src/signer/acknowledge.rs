@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::ensure;
 
-use super::examine::{Examined, Examiner, Finding};
+use super::examine::{Examined, Finding, examine};
 use super::keys::CheckpointKeys;
 use super::memory::{SignedState, StateFile, TreeHead};
 use super::{Record, Signing, rotation};
@@ -66,8 +66,7 @@ pub async fn rollbacks(
         if !is_chosen || (in_file.is_none() && log.signed == 0) {
             continue;
         }
-        let examiner = Examiner { store, keys: &keys, log_name: &signing.log_name };
-        let Some(examined) = examiner.examine(&log, in_file).await? else { continue };
+        let Some(examined) = examine(store, &keys, &signing.log_name, &log, in_file).await? else { continue };
         let lost = is_lost.then_some(Finding::StateMissing);
         let findings: Vec<_> = lost.into_iter().chain(examined.findings.iter().cloned()).collect();
         if findings.is_empty() {

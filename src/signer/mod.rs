@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::files::check_owner;
 use crate::store::{LogStatus, SignedCheckpoint, Store};
 use auditlog_verify::merkle::{LogName, SigningKey, sign};
-use examine::{Examined, Examiner};
+use examine::{Examined, examine};
 use memory::{SignedState, StateFile};
 
 pub use acknowledge::{Rollback, acknowledge, rollbacks};
@@ -158,7 +158,7 @@ impl Signer {
             if is_signed {
                 continue;
             }
-            let looked = match self.examine(keys, log, remembered).await {
+            let looked = match examine(&self.store, keys, &self.signing.log_name, log, remembered).await {
                 Err(Error::Internal(cause)) => {
                     warn!(organization = %log.organization, error = format!("{cause:#}"), "a log cannot be read");
                     refused.push((log.organization.to_string(), Finding::Damaged { size: log.size }));
@@ -178,16 +178,6 @@ impl Signer {
         if refused.is_empty() { Ok(examined) } else { Err(SignerStopped::Refused(refused)) }
     }
 
-    async fn examine(
-        &self,
-        keys: &CheckpointKeys,
-        log: &LogStatus,
-        remembered: Option<TreeHead>,
-    ) -> Result<Option<Examined>> {
-        let examiner = Examiner { store: &self.store, keys, log_name: &self.signing.log_name };
-        examiner.examine(log, remembered).await
-    }
-
     /// The checkpoint of a log, after its keys are recorded in it. `None`: the next step tries again.
     async fn signed(
         &self,
@@ -203,7 +193,8 @@ impl Signer {
             let size = examined.now.size;
             let log = LogStatus { organization, log_id, size, signed: 0, has_key: true };
             // The log has one more entry now. The new key may sign it, but not the log before it.
-            let again = self.examine(keys, &log, memory.get(&log.log_id).copied()).await?;
+            let remembered = memory.get(&log.log_id).copied();
+            let again = examine(&self.store, keys, &self.signing.log_name, &log, remembered).await?;
             match again.filter(|again| again.findings.is_empty()) {
                 Some(again) => examined = again,
                 None => return Ok(None),

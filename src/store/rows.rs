@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::entities::audit_log::Column;
 use super::model::HashedEntry;
 use crate::domain::{
-    Action, Change, Content, Counts, Entry, EntryId, Erased, Group, Identifier, Invalid, JsonText, Metadata, Name,
+    Action, Change, Content, Entry, EntryId, Erased, Group, Identifier, Invalid, JsonText, Metadata, Name,
     OrganizationId, ResourceType, Timestamp, write_changes,
 };
 use crate::error::{Error, Result};
@@ -166,11 +166,6 @@ fn changes_read(text: &str) -> serde_json::Result<Vec<Change>> {
         new_value: value(new_value),
     };
     Ok(serde_json::from_str::<Vec<ChangeRow<'_>>>(text)?.into_iter().map(change).collect())
-}
-
-/// Reads stored counts.
-pub(super) fn counts(bytes: &[u8]) -> Result<Counts> {
-    Ok(Counts::parse(bytes)?)
 }
 
 fn damaged(error: serde_json::Error) -> Error {

@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
 use super::connection::Connection;
-use super::streams::StreamTask;
+use super::streams::current_stream;
 use crate::error::{BODY_GRACE, Error, MIN_BODY_RATE};
 use crate::grpc::MAX_REQUEST;
 use crate::limits::{Budget, Reservation};
@@ -163,7 +163,7 @@ pub(super) fn respond(
     if response.body().is_end_stream() {
         return response;
     }
-    let stream = StreamTask::current();
+    let stream = current_stream();
     let send = move |data: Bytes| {
         let _held = &held;
         let (connection, stream, metrics) = (Arc::clone(&connection), stream.clone(), metrics.clone());
@@ -172,7 +172,7 @@ pub(super) fn respond(
             sleep(allowed).await;
             metrics.refused(Refusal::stalled);
             if let Some(stream) = stream {
-                stream.reset();
+                stream.abort();
                 // A task that has handed its last piece to HTTP/2 has ended and cannot reset the stream.
                 sleep(RESET_GRACE).await;
             }

@@ -2,12 +2,12 @@
 
 use sea_orm::{QueryResult, Statement};
 
-use crate::domain::{CountKey, Filter, OrganizationId, Position, PositionRange, ResourceType, Seq, Timestamp};
+use crate::domain::{CountKey, Counts, Filter, OrganizationId, Position, PositionRange, ResourceType, Seq, Timestamp};
 use crate::error::{Error, Result};
+use crate::store::dialect;
 use crate::store::entries::list::{Snapshot, numbered};
 use crate::store::model::{CountState, KeyState, RunningCount};
 use crate::store::sql::{Sql, bounds, lies_in, number, text};
-use crate::store::{dialect, rows};
 
 /// The number of uncounted entries that a reader counts one by one. If there are more, it does not use running counts.
 const MAX_UNCOUNTED: Seq = 20_000;
@@ -43,7 +43,7 @@ impl Snapshot {
             let Some(place) = place.and_then(|place| usize::try_from(place).ok()) else { continue };
             let Some(key) = state.keys.get_mut(place / 2) else { continue };
             let total: Option<Vec<u8>> = row.try_get_by_index(5)?;
-            key.total = total.map(|bytes| rows::counts(&bytes)).transpose()?;
+            key.total = total.map(|bytes| Counts::parse(&bytes)).transpose()?;
             if !bounded.is_empty() {
                 *(if place % 2 == 0 { &mut key.after } else { &mut key.to }) = last_count(&row)?;
             }
@@ -177,7 +177,7 @@ fn count_at(row: &QueryResult, first: usize) -> Result<RunningCount> {
     let (timestamp, seq, counts): (i64, i64, Vec<u8>) =
         (row.try_get_by_index(first)?, row.try_get_by_index(first + 1)?, row.try_get_by_index(first + 2)?);
     let position = Position { timestamp: Timestamp::saturating(timestamp), seq };
-    Ok(RunningCount { position, counts: rows::counts(&counts)? })
+    Ok(RunningCount { position, counts: Counts::parse(&counts)? })
 }
 
 /// The last running count of a row of [`state_statement`]: of level 0, or of level 1 with the level-0 count added.

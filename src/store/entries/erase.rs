@@ -14,15 +14,6 @@ use crate::store::sql::{IndexScan, Sql, number, prepared, text};
 use crate::store::{Store, dialect, rows};
 use auditlog_verify::merkle::{GroupHash, SERVICE, Salt};
 
-/// An entry to erase from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Erasable {
-    /// Its number.
-    pub seq: Seq,
-    /// The groups that are erased already.
-    pub erased: Erased,
-}
-
 /// A number of entries and of groups to erase, or erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ErasureCount {
@@ -67,8 +58,12 @@ impl Store {
         found
     }
 
-    /// The entries that exist, by their ids in `ids`.
-    pub async fn erasable(&self, organization: &OrganizationId, ids: &[EntryId]) -> Result<HashMap<EntryId, Erasable>> {
+    /// The entries that exist, by their ids in `ids`: their numbers, and the groups that are erased already.
+    pub async fn erasable(
+        &self,
+        organization: &OrganizationId,
+        ids: &[EntryId],
+    ) -> Result<HashMap<EntryId, (Seq, Erased)>> {
         let mut sql = Sql::of(self.readers.get_database_backend(), organization);
         let k = sql.rows(ids.iter().map(|id| json!([id.as_str()])).collect());
         let entry = dialect::entry(sql.backend, "a", "$1", "id", &text("k", 0));
@@ -76,7 +71,7 @@ impl Store {
         let mut found = HashMap::with_capacity(ids.len());
         for row in self.readers.query_all_raw(sql.statement(statement)).await? {
             let (seq, erased, id): (_, _, String) = row.try_get_many_by_index()?;
-            found.insert(EntryId::stored(id), Erasable { seq, erased: Erased(erased) });
+            found.insert(EntryId::stored(id), (seq, Erased(erased)));
         }
         Ok(found)
     }
