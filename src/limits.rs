@@ -69,9 +69,7 @@ impl Budget {
         let reservation = self.hold(0);
         reservation.try_grow(bytes).then_some(reservation)
     }
-}
 
-impl Budget {
     fn add(&self, bytes: usize) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
         self.whole.iter().for_each(|whole| whole.add(bytes));

@@ -153,7 +153,7 @@ impl Matched<'_> {
             })
             .collect();
         let mut added = Vec::new();
-        for (key, count) in self.snapshot.level1_counts(self.organization, &spans).await? {
+        for (key, count) in self.snapshot.running_counts(self.organization, &spans, 1).await? {
             // So far, the steps are level-0 counts alone.
             let before = steps[key].last(count.position).map_or(0, |(_, count)| count);
             added.push((key, (count.position, before + self.matching(&count.counts))));

@@ -107,7 +107,7 @@ impl Protocols {
         // Without the copy, a value keeps the whole buffer of received headers alive.
         let copy = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
         *request.headers_mut() = known.filter_map(|(name, value)| Some((name.clone(), copy(value)?))).collect();
-        match is_grpc(&request) && !is_grpc_web(&request) {
+        match speaks(&request, b"application/grpc") && !is_grpc_web(&request) {
             true => self.grpc.clone().answer(request).boxed(),
             false => call(self.web.clone(), request).boxed(),
         }
@@ -129,10 +129,6 @@ async fn unwrap(State(grpc): State<Grpc>, request: Request, next: Next) -> Respo
     });
     let answered = GrpcWebLayer::new().layer(unwrapped).oneshot(request).await;
     answered.unwrap_or_else(|never| match never {}).map(Body::new)
-}
-
-fn is_grpc(request: &Request) -> bool {
-    speaks(request, b"application/grpc")
 }
 
 fn is_grpc_web(request: &Request) -> bool {

@@ -62,15 +62,6 @@ impl Snapshot {
         self.running_counts(organization, &spans, 0).await
     }
 
-    /// The level-1 counts inside `spans`, each with the index of its span, in order.
-    pub async fn level1_counts(
-        &self,
-        organization: &OrganizationId,
-        spans: &[(&CountKey, PositionRange)],
-    ) -> Result<Vec<(usize, RunningCount)>> {
-        self.running_counts(organization, spans, 1).await
-    }
-
     /// The resource types that an entry may have.
     pub async fn types(&self) -> Result<Vec<ResourceType>> {
         let codes = "SELECT code FROM catalogue WHERE kind = 'resource_type' ORDER BY code";
@@ -78,7 +69,8 @@ impl Snapshot {
         rows.iter().map(|row| Ok(ResourceType(row.try_get_by_index(0)?))).collect()
     }
 
-    async fn running_counts(
+    /// The running counts of `level` inside `spans`, each with the index of its span, in order.
+    pub async fn running_counts(
         &self,
         organization: &OrganizationId,
         spans: &[(&CountKey, PositionRange)],
