@@ -12,7 +12,7 @@ use crate::store::Store;
 
 /// How long a cached catalogue is used. After this time at the latest, a new type is known and a removed type is
 /// refused.
-pub const FRESH: Duration = Duration::from_secs(5);
+pub const CACHE_TTL: Duration = Duration::from_secs(5);
 
 /// Caches the catalogue for the other modules.
 #[derive(Clone)]
@@ -24,13 +24,13 @@ pub struct Catalogues {
 impl Catalogues {
     /// A cache in front of `store`.
     pub fn new(store: Store) -> Self {
-        Self { store, recent: Cache::builder().max_capacity(1).time_to_live(FRESH).build() }
+        Self { store, recent: Cache::builder().max_capacity(1).time_to_live(CACHE_TTL).build() }
     }
 
     /// The catalogue, at most five seconds old.
     pub async fn current(&self) -> Result<Arc<Catalogue>> {
         let read = async { Ok::<_, Error>(Arc::new(self.store.catalogue().await?)) };
-        self.recent.try_get_with((), read).await.map_err(|error| error.again("reading the catalogue"))
+        self.recent.try_get_with((), read).await.map_err(|error| error.clone_with_context("reading the catalogue"))
     }
 
     /// Returns `current`, or a newer catalogue if `current` does not name all types and actions of `entries`.

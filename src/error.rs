@@ -9,7 +9,7 @@ use crate::domain::{Damaged, Invalid, Seq, Timestamp};
 /// 16 KiB.
 pub const MAX_VIOLATIONS: usize = 8;
 /// Once the violations of an error have this many bytes, no further one is added.
-const MAX_TOLD: usize = 1024;
+const MAX_VIOLATION_BYTES: usize = 1024;
 
 /// How long a client should wait before it retries a request that was refused as `Overloaded` or `RateLimited`.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -252,12 +252,12 @@ impl Error {
         }
     }
 
-    /// Makes one error of several violations, cut to as many as an error may name.
-    pub fn told(mut violations: Vec<Violation>, error: impl FnOnce(Vec<Violation>) -> Self) -> Self {
+    /// Makes one error of several violations. Drops those beyond the number and the bytes that an error may have.
+    pub fn from_violations(mut violations: Vec<Violation>, error: impl FnOnce(Vec<Violation>) -> Self) -> Self {
         violations.truncate(MAX_VIOLATIONS);
         let mut bytes = 0;
         violations.retain(|Violation { field, description }| {
-            let is_room = bytes < MAX_TOLD;
+            let is_room = bytes < MAX_VIOLATION_BYTES;
             bytes += field.len() + description.len();
             is_room
         });
@@ -273,10 +273,10 @@ impl Error {
     }
 
     /// The same error for another request that shared the work; `doing` says what the work was.
-    pub fn again(&self, doing: &str) -> Self {
+    pub fn clone_with_context(&self, doing: &str) -> Self {
         match self {
             Self::StorageUnavailable(cause) => Self::StorageUnavailable(anyhow::anyhow!("{doing}: {cause:#}")),
-            Self::Overloaded(what) => Self::Overloaded(what),
+            Self::Overloaded(message) => Self::Overloaded(message),
             Self::Timeout => Self::Timeout,
             cause => Self::Internal(anyhow::anyhow!("{doing}: {}", cause.with_causes())),
         }

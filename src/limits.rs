@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use moka::sync::Cache;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Keys whose permits and bytes are tracked: more than are in use at once.
+/// The number of keys whose permits and bytes are tracked: more than are in use at once.
 const MAX_KEYS: u64 = 10_000;
 
 /// The part of `total` that one API key may hold: four fifths, and at least one. A runaway client leaves the rest to
@@ -52,7 +52,7 @@ impl Budget {
         self.used() >= self.limit || self.whole.as_ref().is_some_and(|whole| whole.is_spent())
     }
 
-    /// The bytes that are held.
+    /// The number of bytes that are held.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
@@ -69,9 +69,7 @@ impl Budget {
         let reservation = self.hold(0);
         reservation.try_grow(bytes).then_some(reservation)
     }
-}
 
-impl Budget {
     fn add(&self, bytes: usize) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
         self.whole.iter().for_each(|whole| whole.add(bytes));
@@ -124,7 +122,7 @@ impl KeyBudgets {
         Self { whole, parts: Cache::new(MAX_KEYS) }
     }
 
-    /// The budget of `key`. Pass only authenticated keys, so that nobody can fill the cache.
+    /// The budget of `key`. Pass only authenticated keys: invented ones would fill the cache.
     pub fn part(&self, key: &str) -> Budget {
         self.parts.get_with_by_ref(key, || self.whole.part(key_share(self.whole.limit())))
     }
@@ -148,7 +146,7 @@ impl KeyQuota {
         self.permits.get(key).is_some_and(|permits| permits.available_permits() == 0)
     }
 
-    /// A permit for `key`; `None` if the key holds all it may. Pass only authenticated keys, so that nobody can fill
+    /// A permit for `key`; `None` if the key holds all it may. Pass only authenticated keys: invented ones would fill
     /// the cache.
     pub fn try_acquire(&self, key: &str) -> Option<OwnedSemaphorePermit> {
         let held = self.permits.get_with_by_ref(key, || Arc::new(Semaphore::new(self.max)));

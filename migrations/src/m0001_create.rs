@@ -146,7 +146,7 @@ const UNMEASURED: [(&str, &[&str]); 3] = [
 ];
 
 /// More columns without statistics in PostgreSQL: statistics would keep values after their erasure.
-const FORGOTTEN: (&str, &[&str]) =
+const ERASABLE: (&str, &[&str]) =
     ("audit_logs", &["resource_name", "user_name", "user_email", "changes", "metadata", "salts"]);
 
 #[derive(DeriveIden)]
@@ -174,7 +174,7 @@ impl MigrationTrait for Migration {
             manager.create_table(table).await?;
         }
         if manager.get_database_backend() == DbBackend::Postgres {
-            for (table, columns) in UNMEASURED.into_iter().chain([FORGOTTEN]) {
+            for (table, columns) in UNMEASURED.into_iter().chain([ERASABLE]) {
                 let unmeasured = columns
                     .iter()
                     .map(|column| format!("ALTER COLUMN {column} SET STATISTICS 0"))

@@ -22,7 +22,7 @@ use crate::domain::{Clock, Invalid, OrganizationId, Random, Secret, Timestamp, q
 use crate::error::{AtField, Error, Result};
 use crate::metrics::Metrics;
 use crate::store::{ApiKey, Store};
-use rate::Rate;
+use rate::KeyRateLimiter;
 
 pub use layer::ErrorResponder;
 pub use peer::{KeyOrganization, Peer, claimed_key_id};
@@ -31,18 +31,18 @@ pub use peer::{KeyOrganization, Peer, claimed_key_id};
 pub const SECURITY: &str = "auditlog::security";
 
 /// How long a cached key is used. A revoked key works at most this much longer.
-const FRESH: Duration = Duration::from_secs(5);
+const CACHE_TTL: Duration = Duration::from_secs(5);
 /// The age at which a cached key that is in use is looked up again, while requests still use it. Otherwise thousands of
 /// requests would wait for that lookup, without permits, whenever the key expired.
-const REFRESH: Duration = Duration::from_secs(1);
+const REFRESH_AGE: Duration = Duration::from_secs(1);
 /// How long a key counts as known after its last lookup. Lookups of known keys do not queue with those of unknown keys.
 const KNOWN_TTL: Duration = Duration::from_secs(60 * 60);
-/// Concurrent lookups of unknown keys, so that invented keys do not take all database connections.
+/// The maximum number of concurrent lookups of unknown keys. Invented keys then do not take all database connections.
 const MAX_UNKNOWN_LOOKUPS: usize = 2;
-/// Keys in each cache, whether they exist or not.
-const REMEMBERED: u64 = 10_000;
+/// The maximum number of entries in each cache.
+const MAX_CACHED: u64 = 10_000;
 /// The least time between two writes of one key's `last_used_at`. Microseconds.
-const NOTED: i64 = 60_000_000;
+const LAST_USE_INTERVAL: i64 = 60_000_000;
 
 /// A permission of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,7 +117,9 @@ impl CachedKey {
 
     /// Whether the caller should look it up again.
     fn must_refresh(&self) -> bool {
-        self.key.is_some() && self.looked_up.elapsed() >= REFRESH && !self.is_refreshing.swap(true, Ordering::Relaxed)
+        self.key.is_some()
+            && self.looked_up.elapsed() >= REFRESH_AGE
+            && !self.is_refreshing.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -130,23 +132,29 @@ pub struct Access {
     /// Ids of keys that exist.
     known: Cache<String, ()>,
     unknown_lookups: Semaphore,
-    rate: Rate,
+    rate_limiter: KeyRateLimiter,
     /// When each key's last use was written. Separate from `recent`, which must show a revocation in time.
-    noted: Cache<String, Timestamp>,
+    last_use_written: Cache<String, Timestamp>,
     /// Organizations that exist. None is ever deleted, so one lookup each is enough.
-    there: Cache<OrganizationId, ()>,
+    known_organizations: Cache<OrganizationId, ()>,
 }
 
 impl Access {
     /// Checks keys against `store`. `rate` is each key's rate limit, in requests per second.
     pub fn new(store: Store, clock: Clock, rate: NonZeroU32, metrics: Metrics) -> Self {
-        let recent = Cache::builder().max_capacity(REMEMBERED).time_to_live(FRESH).build();
-        let known = Cache::builder().max_capacity(REMEMBERED).time_to_idle(KNOWN_TTL).build();
+        let recent = Cache::builder().max_capacity(MAX_CACHED).time_to_live(CACHE_TTL).build();
+        let known = Cache::builder().max_capacity(MAX_CACHED).time_to_idle(KNOWN_TTL).build();
         let unknown_lookups = Semaphore::new(MAX_UNKNOWN_LOOKUPS);
-        let rate = Rate::new(rate, metrics);
-        let noted = Cache::new(REMEMBERED);
-        let there = Cache::new(REMEMBERED);
-        Self { store, clock, recent, known, unknown_lookups, rate, noted, there }
+        Self {
+            store,
+            clock,
+            recent,
+            known,
+            unknown_lookups,
+            rate_limiter: KeyRateLimiter::new(rate, metrics),
+            last_use_written: Cache::new(MAX_CACHED),
+            known_organizations: Cache::new(MAX_CACHED),
+        }
     }
 
     /// Returns the holder of the key in `authorization`, the value of that header. A lookup of an unknown key holds a
@@ -173,7 +181,7 @@ impl Access {
         if let Some(expired) = known.expires_at.filter(|expires| *expires <= now) {
             return Err(Error::ExpiredApiKey(expired));
         }
-        self.note_use(known, now).await;
+        self.record_use(known, now).await;
         Ok(Caller {
             key_id: known.id.clone(),
             organization: known.organization.clone(),
@@ -183,8 +191,8 @@ impl Access {
     }
 
     /// Counts a request against the caller's rate limit. Errors: `RateLimited`.
-    pub fn ask(&self, caller: &Caller) -> Result<()> {
-        self.rate.ask(&caller.key_id)
+    pub fn check_rate_limit(&self, caller: &Caller) -> Result<()> {
+        self.rate_limiter.check(&caller.key_id)
     }
 
     /// Finds the key with this id. Lookups of unknown ids queue: each connection has one at a time, so a client that
@@ -211,14 +219,18 @@ impl Access {
             };
             CachedKey::look_up(&self.store, id).await
         };
-        let found = self.recent.try_get_with_by_ref(id, read).await.map_err(|error| error.again("reading a key"))?;
+        let found = self
+            .recent
+            .try_get_with_by_ref(id, read)
+            .await
+            .map_err(|error| error.clone_with_context("reading a key"))?;
         if found.key.is_some() {
             self.known.insert(id.to_owned(), ()).await;
         }
         Ok(found)
     }
 
-    /// Looks up a cached key in the background. After a failure, the first request after [`FRESH`] looks it up again.
+    /// Looks up a cached key in the background. If that fails, the first request after [`CACHE_TTL`] looks it up again.
     fn refresh(&self, id: String) {
         let (store, recent) = (self.store.clone(), self.recent.clone());
         let refresh = async move {
@@ -230,24 +242,23 @@ impl Access {
     }
 
     /// Records in the background that the key is in use. A failure is logged and does not fail the request.
-    async fn note_use(&self, key: &ApiKey, now: Timestamp) {
-        let is_noted = |used: Timestamp| now < used.plus(NOTED);
-        if key.last_used_at.is_some_and(is_noted) || self.noted.get(&key.id).await.is_some_and(is_noted) {
+    async fn record_use(&self, key: &ApiKey, now: Timestamp) {
+        let is_recent = |used: Timestamp| now < used.plus(LAST_USE_INTERVAL);
+        if key.last_used_at.is_some_and(is_recent) || self.last_use_written.get(&key.id).await.is_some_and(is_recent) {
             return;
         }
-        self.noted.insert(key.id.clone(), now).await;
+        self.last_use_written.insert(key.id.clone(), now).await;
         let (store, id) = (self.store.clone(), key.id.clone());
-        let note = async move {
+        let write = async move {
             if let Err(error) = store.touch_key(&id, now).await {
                 warn!(key = id, error = error.with_causes(), "recording the use of an API key failed");
             }
         };
-        tokio::spawn(note.instrument(debug_span!("note_use")));
+        tokio::spawn(write.instrument(debug_span!("record_use")));
     }
 
-    /// The organization that `caller` may work in: the one named, which must exist unless the scope is `Write`. Errors:
-    /// `OrganizationNotFound`, the same for an organization that does not exist and for one that the key is not for;
-    /// then `InsufficientPermissions`.
+    /// Returns the organization `named`, in which `caller` may work. It must exist, unless the scope is `Write`.
+    /// Errors: `OrganizationNotFound` if it does not exist or the key is not for it; then `InsufficientPermissions`.
     pub async fn enter(&self, caller: &Caller, named: &str, scope: Scope) -> Result<OrganizationId> {
         let organization = match &caller.organization {
             Some(own) if own.as_str() == named => Ok(own.clone()),
@@ -257,7 +268,7 @@ impl Access {
         // The first write with a service-wide key creates the organization.
         if caller.organization.is_none() && scope != Scope::Write {
             match &organization {
-                Ok(organization) if self.is_there(organization).await? => {}
+                Ok(organization) if self.exists(organization).await? => {}
                 _ => return Err(Error::OrganizationNotFound),
             }
         }
@@ -267,15 +278,15 @@ impl Access {
         }
     }
 
-    async fn is_there(&self, organization: &OrganizationId) -> Result<bool> {
-        if self.there.contains_key(organization) {
+    async fn exists(&self, organization: &OrganizationId) -> Result<bool> {
+        if self.known_organizations.contains_key(organization) {
             return Ok(true);
         }
-        let is_there = self.store.has_organization(organization).await?;
-        if is_there {
-            self.there.insert(organization.clone(), ()).await;
+        let exists = self.store.has_organization(organization).await?;
+        if exists {
+            self.known_organizations.insert(organization.clone(), ()).await;
         }
-        Ok(is_there)
+        Ok(exists)
     }
 }
 

@@ -31,15 +31,15 @@ use crate::metrics::{Metrics, Refusal};
 /// Unauthenticated requests, whose credential has not been accepted yet, get one in this many of the permits and bytes.
 /// One connection gets one in this many of those bytes.
 const ANONYMOUS_SHARE: usize = 4;
-/// Concurrent streams of one connection that need no key, such as health watches.
+/// The maximum number of concurrent streams of one connection that need no key, such as health watches.
 const MAX_KEYLESS_STREAMS: usize = MAX_ANONYMOUS / 2;
 /// How long an unauthenticated request waits for a permit.
 const ANONYMOUS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a gateway trusts a credential after the service has accepted it.
 const ACCEPTED_TTL: Duration = Duration::from_secs(60);
-/// Credentials that a gateway trusts at once.
+/// The maximum number of credentials that a gateway trusts at once.
 const MAX_ACCEPTED: u64 = 10_000;
-/// Bytes of the body of a call that needs no key, summed over all messages of a stream.
+/// The maximum size of the body of a call that needs no key, summed over all messages of a stream. Bytes.
 const MAX_KEYLESS_BODY: usize = 64 * 1024;
 /// A keyless call with a head of at most this many bytes is admitted even if the budget is spent.
 const SMALL_HEAD: usize = 4 * 1024;
@@ -131,9 +131,9 @@ impl Admission {
                 let is_cached = access.is_cached(request.headers());
                 let _waiting = (!is_cached).then(|| self.head(self.anonymous_bytes(connection), size)).transpose()?;
                 let caller = access.authenticate(request.headers(), &connection.lookups).await?;
-                let (key_id, asked) = (caller.key_id.clone(), access.ask(&caller));
+                let (key_id, within_limit) = (caller.key_id.clone(), access.check_rate_limit(&caller));
                 request.extensions_mut().insert(caller);
-                asked?;
+                within_limit?;
                 Some(key_id)
             }
             None => accepted,
@@ -223,13 +223,13 @@ impl Admission {
         budget.try_hold(size).map(Arc::new).ok_or_else(|| self.overloaded(Refusal::bytes, BYTES_SPENT))
     }
 
-    fn too_many(&self, told: &'static str) -> Error {
-        self.overloaded(Refusal::requests, told)
+    fn too_many(&self, message: &'static str) -> Error {
+        self.overloaded(Refusal::requests, message)
     }
 
-    fn overloaded(&self, reason: Refusal, told: &'static str) -> Error {
+    fn overloaded(&self, reason: Refusal, message: &'static str) -> Error {
         self.metrics.refused(reason);
-        Error::Overloaded(told)
+        Error::Overloaded(message)
     }
 
     /// The hash of the token in the Authorization header. The spelling of the scheme does not change it.

@@ -24,7 +24,7 @@ pub(super) trait Job: Send + 'static {
     const NAME: &'static str;
     /// The pause between two runs.
     const PERIOD: Duration;
-    /// The pause also grows by this many times the duration of the last run, which leaves that time to requests.
+    /// The pause is longer by this many times the duration of the last run, which leaves that time to requests.
     const REST: u32 = 0;
     /// Two errors with the same text count as the same cause.
     type Error: Display + Send;

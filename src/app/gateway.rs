@@ -140,7 +140,6 @@ impl Health for UpstreamHealth {
 }
 
 /// Forwards calls to the service.
-#[derive(Clone)]
 struct Upstream {
     channel: Channel,
     clock: Clock,

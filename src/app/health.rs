@@ -88,12 +88,12 @@ impl HealthStatuses {
     /// The status of `service` now and at each change, until watches end. A change just before the end is still sent.
     fn watch(&self, service: String) -> Watching {
         let state = (self.0.subscribe(), None);
-        let changes = stream::unfold(state, move |(mut statuses, told)| {
+        let changes = stream::unfold(state, move |(mut statuses, sent)| {
             let service = service.clone();
             async move {
-                let differs = |now: &Statuses| now.phase == Phase::Ended || Some(now.of(&service)) != told;
+                let differs = |now: &Statuses| now.phase == Phase::Ended || Some(now.of(&service)) != sent;
                 let now = statuses.wait_for(differs).await.ok()?.of(&service);
-                (Some(now) != told).then(|| (Ok(message(now)), (statuses, Some(now))))
+                (Some(now) != sent).then(|| (Ok(message(now)), (statuses, Some(now))))
             }
         });
         changes.boxed()

@@ -47,7 +47,7 @@ pub struct Limits {
     /// four fifths of them. Keep it at or below the number of reads that may run or wait: refusing a request here is
     /// cheap, but refusing reads after all checks kept two cores from most of their work.
     pub requests: usize,
-    /// Bytes that requests and responses hold.
+    /// The maximum number of bytes that requests and responses hold.
     pub bytes: usize,
 }
 

@@ -22,7 +22,7 @@ use crate::limits::Budget;
 use crate::metrics::Metrics;
 use crate::store::Store;
 
-/// Open files beside those of connections: for the database, and for sockets that are just closing.
+/// The number of open files beside those of connections: for the database, and for sockets that are just closing.
 const FILES: usize = 128;
 
 /// A running server.

@@ -46,7 +46,7 @@ pub const READS: usize = 320;
 pub const RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1_999);
 
 /// How long a successful readiness check is cached.
-const READY: Duration = Duration::from_secs(1);
+const READY_TTL: Duration = Duration::from_secs(1);
 
 /// The options of the service.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ pub struct Options {
     pub running_counts: bool,
     /// The limits of the write queue.
     pub queue: QueueLimits,
-    /// Reads that may run or wait for a database connection.
+    /// The maximum number of reads that run or wait for a database connection.
     pub reads: usize,
     /// The rate limit of each key, in requests per second.
     pub rate: NonZeroU32,
@@ -125,8 +125,8 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
     let rest_router = match rest {
         true => {
             let (store, draining) = (store.clone(), Arc::clone(&draining));
-            let asked = Cache::builder().time_to_live(READY).build();
-            let ready = move || ready(store.clone(), asked.clone(), draining.load(Ordering::Relaxed));
+            let pings = Cache::builder().time_to_live(READY_TTL).build();
+            let ready = move || ready(store.clone(), pings.clone(), draining.load(Ordering::Relaxed));
             let keyed = |router| admission.keyed(router, rest::respond);
             rest::router(service, keyed, |router| admission.keyless(router, rest::respond), ready)
         }
@@ -190,11 +190,11 @@ pub fn recorder(ingest: Ingest) -> Record {
 }
 
 /// Whether the service can take requests. All callers share one cached database ping, since readiness needs no key.
-async fn ready(store: Store, asked: Cache<(), ()>, is_draining: bool) -> Result<(), Status> {
+async fn ready(store: Store, pings: Cache<(), ()>, is_draining: bool) -> Result<(), Status> {
     if is_draining {
         return Err(Error::Draining.into());
     }
-    Ok(asked.try_get_with((), store.ping()).await.map_err(|error| error.again("asking the database"))?)
+    Ok(pings.try_get_with((), store.ping()).await.map_err(|error| error.clone_with_context("asking the database"))?)
 }
 
 fn grpc_router(service: &Arc<grpc::Service>, admission: &Admission, health: HealthStatuses) -> anyhow::Result<Router> {

@@ -5,37 +5,30 @@ use std::io::{Write, stdout};
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
-use super::Database;
-use crate::catalogue::FRESH;
+use super::DatabaseArgs;
+use crate::catalogue::CACHE_TTL;
 use crate::domain::{CatalogueName, Clock, PathSegment};
 use crate::store::{Addition, Removal, Store};
 
 /// After this time, running services have noticed a change, and have written the entries that they accepted before.
-const NOTICED: Duration = FRESH.saturating_add(Duration::from_secs(1));
+const NOTICED: Duration = CACHE_TTL.saturating_add(Duration::from_secs(1));
 
-/// Lists the resource types and actions, and adds and removes resource types.
-#[derive(Args)]
+#[derive(Subcommand)]
 #[command(after_help = "\
 Examples:
   auditlog catalogue list
   auditlog catalogue add webhook --history webhooks
   auditlog catalogue remove webhook")]
-pub struct CatalogueArgs {
-    #[command(subcommand)]
-    command: CatalogueCommand,
-}
-
-#[derive(Subcommand)]
-enum CatalogueCommand {
+pub(super) enum CatalogueCommand {
     /// List resource types and actions, one per line: kind, name, and the history path of a resource type or -.
     #[command(after_help = "\
 Examples:
   auditlog catalogue list")]
     List {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArgs,
     },
     /// Add a resource type, or add a history path to a resource type without one. Running services notice within 5
     /// seconds.
@@ -45,7 +38,7 @@ Examples:
   auditlog catalogue add billing_plan")]
     Add {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArgs,
         /// Name of the resource type, such as vector_store: a letter, then at most 63 of a-z, 0-9 and _.
         #[arg(value_name = "NAME")]
         name: CatalogueName,
@@ -60,18 +53,18 @@ Examples:
   auditlog catalogue remove webhook")]
     Remove {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArgs,
         /// Name of the resource type.
         #[arg(value_name = "NAME")]
         name: CatalogueName,
     },
 }
 
-impl CatalogueArgs {
+impl CatalogueCommand {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        match self.command {
-            CatalogueCommand::List { database } => list(database).await,
-            CatalogueCommand::Add { database, name, history } => {
+        match self {
+            Self::List { database } => list(database).await,
+            Self::Add { database, name, history } => {
                 let store = database.open_existing().await?;
                 match store.add_resource_type(&name, history.as_ref()).await? {
                     Addition::Added => tell!("Added resource type {name}. Services notice within 5 seconds."),
@@ -90,7 +83,7 @@ impl CatalogueArgs {
                 store.close().await;
                 Ok(())
             }
-            CatalogueCommand::Remove { database, name } => {
+            Self::Remove { database, name } => {
                 let store = database.open_existing().await?;
                 remove(&store, &name).await?;
                 tell!("Removed resource type {name}.");
@@ -127,7 +120,7 @@ fn unknown(name: &CatalogueName, catalogue: &crate::domain::Catalogue) -> String
     format!("the resource type {why}")
 }
 
-async fn list(database: Database) -> anyhow::Result<()> {
+async fn list(database: DatabaseArgs) -> anyhow::Result<()> {
     let store = database.open_existing().await?;
     let crate::domain::Catalogue { resource_types, actions } = store.catalogue().await?;
     for one in resource_types.iter().filter(|one| !one.is_removed) {

@@ -31,7 +31,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
 /// The service to call, and the API key for it.
 #[derive(Args)]
-pub(super) struct Client {
+pub(super) struct ClientArgs {
     /// URL of the service: http:// or https://, and a host.
     #[arg(long, env = "AUDITLOG_ENDPOINT", hide_env_values = true, default_value = "http://127.0.0.1:8080", value_parser = endpoint, value_name = "URL")]
     pub(super) endpoint: Endpoint,
@@ -82,7 +82,7 @@ impl Interceptor for Authorize {
     }
 }
 
-impl Client {
+impl ClientArgs {
     /// Prepares a client for entries. It connects with the first call.
     pub(super) fn connect(&self) -> anyhow::Result<AuditLogs> {
         let client = AuditLogServiceClient::new(self.channel()?);

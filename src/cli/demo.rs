@@ -10,7 +10,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::client::{Client, endpoint};
+use super::client::{ClientArgs, endpoint};
 use super::{import, keys, serve};
 use crate::access::{Scope, create_key};
 use crate::app::{self, Limits, Options, RATE, READS, ServiceParts, Serving};
@@ -30,13 +30,12 @@ const IN_URL: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#').add(
 const LOG_NAME: &str = "localhost";
 const LISTEN: &str = "127.0.0.1:8080";
 
-/// Serves a new database with example entries.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   auditlog demo
   auditlog demo --file /tmp/try.db --listen 127.0.0.1:0")]
-pub struct Demo {
+pub struct DemoArgs {
     /// New database file; it must not exist yet. Default: auditlog-demo.db in the current directory, or the first free
     /// name of auditlog-demo-2.db, auditlog-demo-3.db and so on.
     #[arg(long, value_name = "FILE")]
@@ -47,7 +46,7 @@ pub struct Demo {
     listen: Option<String>,
 }
 
-impl Demo {
+impl DemoArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let file = fresh(self.file)?;
         let signals = serve::Signals::heard()?;
@@ -87,7 +86,7 @@ async fn filled(file: &Path, signing: Signing, listen: Option<String>) -> anyhow
     let key = create_key(&store, &clock, &random, Some(organization.clone()), &scopes, None).await?;
     let shown_key = std::path::absolute(&signing.key_file)?.display().to_string();
     let running = start(&store, clock, random, signing, listen).await?;
-    let client = Client { endpoint: endpoint(&format!("http://{}", running.address))?, api_key: key.clone() };
+    let client = ClientArgs { endpoint: endpoint(&format!("http://{}", running.address))?, api_key: key.clone() };
     let entries = Box::new(Cursor::new(ENTRIES));
     let summary = import::run(client.connect()?, entries, Some(organization), true, ProgressBar::hidden()).await?;
     let commands = commands(&running.address.to_string(), key.expose(), &url, &shown_key);

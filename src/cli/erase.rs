@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tonic::{Response, Status};
 
-use super::client::{Client, Erasures, Retry, explained, is_for};
+use super::client::{ClientArgs, Erasures, Retry, explained, is_for};
 use super::usage;
 use crate::domain::quoted;
 use crate::error::Reason;
@@ -18,7 +18,6 @@ use crate::grpc::pb::{EntryIds, EraseAuditLogsRequest, EraseAuditLogsResponse};
 const TRACES: &str = "The database files may still hold traces of the values. On PostgreSQL, VACUUM FULL audit_logs \
                       and CHECKPOINT remove them. On SQLite, repeat this command after all earlier reads have ended.";
 
-/// Erases values of entries. The API key needs the scope `erase`.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -27,9 +26,9 @@ Examples:
   auditlog erase --organization org_abc123 --entry log_abc123 \\
     --groups content --reason 'request 4711' --yes")]
 #[command(group(ArgGroup::new("target").required(true)))]
-pub struct Erase {
+pub struct EraseArgs {
     #[command(flatten)]
-    client: Client,
+    client: ClientArgs,
     /// Organization id.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
     organization: String,
@@ -55,7 +54,7 @@ pub struct Erase {
     yes: bool,
 }
 
-impl Erase {
+impl EraseArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, organization, entry, user, groups, reason, dry_run, yes } = self;
         let target = match user {
@@ -71,7 +70,7 @@ impl Erase {
             tell!("no entry by or about the user {} has values left to erase; is the id right?", quoted(user));
         }
         if dry_run {
-            writeln!(stdout(), "would erase {}", told(found.groups, found.entries))?;
+            writeln!(stdout(), "would erase {}", extent(found.groups, found.entries))?;
             return Ok(());
         }
         if found.groups > 0 && !yes {
@@ -90,7 +89,7 @@ impl Erase {
     }
 }
 
-fn told(count: i64, entries: i64) -> String {
+fn extent(count: i64, entries: i64) -> String {
     format!("{} of {}", groups(count), counted(entries, "entry", "entries"))
 }
 
@@ -104,7 +103,7 @@ fn counted(count: i64, one: &str, many: &str) -> String {
 
 /// Asks for confirmation at the terminal. Errors: there is no terminal, or the answer is not yes.
 fn confirm(found: &EraseAuditLogsResponse, organization: &str) -> anyhow::Result<()> {
-    let what = told(found.groups, found.entries);
+    let what = extent(found.groups, found.entries);
     if !(stdin().is_terminal() && stderr().is_terminal()) {
         return Err(usage(&format!("this would erase {what} of {organization} forever; confirm with --yes")));
     }
@@ -167,7 +166,7 @@ impl ErasureProgress {
         }
         let erased = groups(erased);
         match left {
-            Some(left) => format!("erased {erased}, left: {}; {then}", told(left.groups, left.entries)),
+            Some(left) => format!("erased {erased}, left: {}; {then}", extent(left.groups, left.entries)),
             None => format!("erased at least {erased}; {then}"),
         }
     }
@@ -175,9 +174,9 @@ impl ErasureProgress {
     fn tell(&self) -> anyhow::Result<()> {
         let recorded = match &self.recorded[..] {
             [] => "nothing is left to erase".to_owned(),
-            [only] => format!("erased {}, recorded as number {only}", told(self.groups, self.entries)),
+            [only] => format!("erased {}, recorded as number {only}", extent(self.groups, self.entries)),
             [first, .., last] => {
-                format!("erased {}, recorded as numbers {first} to {last}", told(self.groups, self.entries))
+                format!("erased {}, recorded as numbers {first} to {last}", extent(self.groups, self.entries))
             }
         };
         writeln!(stdout(), "{recorded}").map_err(|error| anyhow!(error))?;

@@ -9,7 +9,7 @@ use crate::grpc::wire;
 
 /// Filters by resource and activity. An entry must match every filter that is given, and one value of each.
 #[derive(Args)]
-pub(super) struct Filters {
+pub(super) struct FilterArgs {
     /// Only entries of this resource type. Repeat the option for more types.
     #[arg(long, value_name = "TYPE", help_heading = "Filters")]
     resource_type: Vec<String>,
@@ -17,12 +17,12 @@ pub(super) struct Filters {
     #[arg(long, value_name = "ID", help_heading = "Filters")]
     resource_id: Vec<String>,
     #[command(flatten)]
-    activity: ActivityFilters,
+    activity: ActivityFilterArgs,
 }
 
 /// Filters by action, user and time.
 #[derive(Args)]
-pub(super) struct ActivityFilters {
+pub(super) struct ActivityFilterArgs {
     /// Only entries with this action. Repeat the option for more actions.
     #[arg(long, value_name = "ACTION", help_heading = "Filters")]
     action: Vec<String>,
@@ -37,7 +37,7 @@ pub(super) struct ActivityFilters {
     end_date: Option<Timestamp>,
 }
 
-impl Filters {
+impl FilterArgs {
     /// The filter of a list or an export. Errors: `--start-date` is after `--end-date`.
     pub(super) fn message(self) -> anyhow::Result<AuditLogFilter> {
         let Self { resource_type, resource_id, activity } = self;
@@ -45,7 +45,7 @@ impl Filters {
     }
 }
 
-impl ActivityFilters {
+impl ActivityFilterArgs {
     /// The filter of a history. Errors: `--start-date` is after `--end-date`.
     pub(super) fn message(self) -> anyhow::Result<AuditLogFilter> {
         self.on(Vec::new(), Vec::new())

@@ -9,7 +9,6 @@ use super::serve::{self, ServingArgs, Signals};
 use crate::app::gateway::{self, GatewayParts};
 use crate::domain::{Clock, Random};
 
-/// Serves REST for a gRPC service elsewhere.
 #[derive(Args)]
 #[command(after_help = "\
 Responses equal those of the service's own REST API, byte for byte. The
@@ -22,7 +21,7 @@ Examples:
   auditlog gateway --upstream http://127.0.0.1:8080
   auditlog gateway --upstream https://auditlog.internal --listen 0.0.0.0:8081
   auditlog gateway --upstream http://127.0.0.1:8080 --metrics-listen 127.0.0.1:9465")]
-pub struct Gateway {
+pub struct GatewayArgs {
     /// URL of the gRPC service: http:// or https://, and a host. The gateway starts without it, too.
     #[arg(long, env = "AUDITLOG_UPSTREAM", hide_env_values = true, value_parser = client::endpoint, value_name = "URL", required = true)]
     upstream: Endpoint,
@@ -33,7 +32,7 @@ pub struct Gateway {
     serving: ServingArgs,
 }
 
-impl Gateway {
+impl GatewayArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { upstream, listen, serving } = self;
         let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());

@@ -17,14 +17,13 @@ use crate::grpc::pb::audit_log_service_server::SERVICE_NAME;
 /// The deadline of one check, short enough for the health check of a container.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Checks the health of a service.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   auditlog health
   auditlog health --service auditlog.v1.IntegrityService
   auditlog health --endpoint https://auditlog.internal && echo up")]
-pub struct Health {
+pub struct HealthArgs {
     /// URL of the service: http:// or https://, and a host.
     #[arg(long, env = "AUDITLOG_ENDPOINT", hide_env_values = true, default_value = "http://127.0.0.1:8080", value_parser = client::endpoint, value_name = "URL")]
     endpoint: Endpoint,
@@ -34,7 +33,7 @@ pub struct Health {
     service: String,
 }
 
-impl Health {
+impl HealthArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let channel = client::prepared(&self.endpoint)?.timeout(CALL_TIMEOUT).connect_lazy();
         let is_serving = async |service: &str| {

@@ -6,27 +6,20 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use clap::{ArgGroup, Args, Subcommand};
 
-use super::Database;
+use super::DatabaseArgs;
 use crate::access::{Scope, create_key, revoke_key};
 use crate::domain::{Clock, OrganizationId, Random, Timestamp};
 use crate::store::{ApiKey, Store};
 
-/// Creates, lists and revokes API keys.
-#[derive(Args)]
+#[derive(Subcommand)]
 #[command(after_help = "\
 Examples:
   auditlog keys create --organization org_abc123 --scope read
   auditlog keys list
   auditlog keys revoke 3ZkVmSxOqL2b")]
-pub struct KeysArgs {
-    #[command(subcommand)]
-    command: KeysCommand,
-}
-
-#[derive(Subcommand)]
-enum KeysCommand {
+pub(super) enum KeysCommand {
     /// Create an API key and print it. It cannot be printed again: the database keeps only a hash.
-    Create(Create),
+    Create(CreateKeyArgs),
     /// List API keys, one per line: id, organization, scopes, and the times of creation, expiry, revocation and last
     /// use.
     #[command(after_help = "\
@@ -35,7 +28,7 @@ Examples:
   auditlog keys list | column -t -s $'\\t'")]
     List {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArgs,
     },
     /// Revoke an API key. Running services notice within 5 seconds.
     #[command(after_help = "\
@@ -43,7 +36,7 @@ Examples:
   auditlog keys revoke 3ZkVmSxOqL2b")]
     Revoke {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArgs,
         /// Key id: the part of the key between al_ and the next _. The whole key is accepted too.
         #[arg(value_name = "ID")]
         id: String,
@@ -57,9 +50,9 @@ Examples:
   auditlog keys create --organization org_abc123 --scope read
   auditlog keys create --all-organizations --scope read --scope write \\
     --expires-in 90d")]
-struct Create {
+pub(super) struct CreateKeyArgs {
     #[command(flatten)]
-    database: Database,
+    database: DatabaseArgs,
     /// Limit the key to this organization, which is created if it does not exist.
     #[arg(long, value_name = "ORG")]
     organization: Option<OrganizationId>,
@@ -74,11 +67,11 @@ struct Create {
     expires_in: Option<Duration>,
 }
 
-impl KeysArgs {
+impl KeysCommand {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        match self.command {
-            KeysCommand::Create(create) => create.run().await,
-            KeysCommand::List { database } => {
+        match self {
+            Self::Create(create) => create.run().await,
+            Self::List { database } => {
                 let store = database.open_existing().await?;
                 for key in store.keys().await? {
                     writeln!(stdout(), "{}", shown(&key))?;
@@ -86,7 +79,7 @@ impl KeysArgs {
                 store.close().await;
                 Ok(())
             }
-            KeysCommand::Revoke { database, id } => {
+            Self::Revoke { database, id } => {
                 let store = database.open_existing().await?;
                 // A whole key is accepted, but only its id is used.
                 let id = id.strip_prefix("al_").and_then(|key| key.split('_').next()).unwrap_or(&id);
@@ -101,7 +94,7 @@ impl KeysArgs {
     }
 }
 
-impl Create {
+impl CreateKeyArgs {
     async fn run(self) -> anyhow::Result<()> {
         let Self { database, organization, all_organizations: _, scope, expires_in } = self;
         let (clock, random) = (Clock::system(), Random::system());

@@ -4,23 +4,22 @@ use std::io::{Write, stdout};
 
 use clap::Args;
 
-use super::Database;
+use super::DatabaseArgs;
 use crate::store::Store;
 
-/// Migrates the database schema.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   auditlog migrate --database-url sqlite://auditlog.db
   AUDITLOG_DATABASE_URL_FILE=/run/secrets/database-url auditlog migrate")]
-pub struct Migrate {
+pub struct MigrateArgs {
     #[command(flatten)]
-    database: Database,
+    database: DatabaseArgs,
 }
 
-impl Migrate {
+impl MigrateArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Database { database_url, database_connections } = self.database;
+        let DatabaseArgs { database_url, database_connections } = self.database;
         let store = Store::connect(&database_url.0, database_connections).await?;
         match store.migrate().await? {
             0 => writeln!(stdout(), "The schema is up to date.")?,

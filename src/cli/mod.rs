@@ -82,23 +82,24 @@ Fill it and read it:
   auditlog history assistant asst_abc123
   auditlog export --format csv > trail.csv";
 
+// The help of a command comes from here: clap prefers the doc comment of a variant to that of its struct.
 #[derive(Subcommand)]
 enum Command {
     /// Serve gRPC and REST on one port until SIGTERM or SIGINT.
-    Serve(serve::Serve),
+    Serve(serve::ServeArgs),
     /// Serve REST, and forward each call to a gRPC service elsewhere.
-    Gateway(gateway::Gateway),
+    Gateway(gateway::GatewayArgs),
     /// Serve a new database with example entries, and print commands to try.
     ///
     /// The entries are the examples of the public documentation and 400 entries of a real audit trail. Each run creates
     /// a new SQLite file, and overwrites none.
-    Demo(demo::Demo),
+    Demo(demo::DemoArgs),
     /// List entries with their changes, newest first.
     List(Box<read::ListArgs>),
     /// List the entries of one resource with their changes, newest first.
-    History(Box<read::History>),
+    History(Box<read::HistoryArgs>),
     /// Show one entry with all its changes.
-    Get(read::Get),
+    Get(read::GetArgs),
     /// Write all matching entries to a file as NDJSON or CSV, in ascending order of `sequence`.
     ///
     /// The export ends with the newest entry at the time of its start, and writes each entry once, whatever is written
@@ -112,49 +113,57 @@ enum Command {
     /// with its number, and skips it. If the service is unavailable, it retries for up to 20 seconds. Exit codes: 0
     /// every line is written or already existed, 1 the import stopped, 2 wrong usage, 3 bad lines were skipped and all
     /// others are written.
-    Import(Box<import::Import>),
+    Import(Box<import::ImportArgs>),
     /// Verify a log: every entry, the tree, its signature, and that it extends the log verified before.
     ///
     /// The command reads all entries of an organization from a running service and hashes them again. It compares the
     /// tree with the signed checkpoint and with the tree in the --state file, and names the first bad entry. The API
     /// key needs the scope verify.
-    Verify(Box<verify::Verify>),
+    Verify(Box<verify::VerifyArgs>),
     /// Write a proof that an entry is in a log, for anyone who has the log's public key.
     ///
     /// The file is a C2SP tlog-proof. Its extra line holds the values of the entry. `auditlog verify-proof` checks the
     /// file without a service. The API key for this command needs the scope verify.
-    Prove(Box<prove::Prove>),
+    Prove(Box<prove::ProveArgs>),
     /// Check a proof of an entry offline, and print the values that it proves.
-    VerifyProof(prove::VerifyProof),
+    VerifyProof(prove::VerifyProofArgs),
     /// Erase personal values through a running service, and keep the log verifiable.
     ///
     /// The service removes the values and their salts, and keeps their hashes. A new entry of the same log records
     /// which values were erased, by which API key, and why. The command is safe to repeat: it leaves erased values
     /// alone. The API key needs the scope erase.
-    Erase(Box<erase::Erase>),
+    Erase(Box<erase::EraseArgs>),
     /// Check that a running service serves requests.
     ///
     /// Exit codes: 0 it does, 1 it does not, 2 wrong usage.
-    Health(health::Health),
+    Health(health::HealthArgs),
     /// Migrate the database schema to this version. `serve` does so too.
     ///
     /// Processes that start together migrate one after the other. The command refuses a schema that is newer than this
     /// version, or damaged.
-    Migrate(migrate::Migrate),
+    Migrate(migrate::MigrateArgs),
     /// Create, list and revoke API keys.
-    Keys(keys::KeysArgs),
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Create and list organizations.
-    Organizations(organizations::Organizations),
+    #[command(subcommand)]
+    Organizations(organizations::OrganizationsCommand),
     /// List resource types and actions, and add and remove resource types.
-    Catalogue(catalogue::CatalogueArgs),
+    #[command(subcommand)]
+    Catalogue(catalogue::CatalogueCommand),
     /// Show, check and rebuild the running counts that make totals and deep pages fast.
-    RunningCounts(running_counts::RunningCounts),
+    ///
+    /// A running service keeps them up to date. Totals and pages are exact with and without them; without them, they
+    /// take longer.
+    #[command(subcommand)]
+    RunningCounts(running_counts::RunningCountsCommand),
     /// Create, show and rotate the keys that sign checkpoints.
     ///
     /// One key file belongs to one service and all its processes. docs/signing.md explains how to keep it.
-    SigningKey(signing_key::SigningKey),
+    #[command(subcommand)]
+    SigningKey(signing_key::SigningKeyCommand),
     /// Print a shell script that completes commands and options.
-    Completions(completions::Completions),
+    Completions(completions::CompletionsArgs),
 }
 
 impl Command {
@@ -169,7 +178,7 @@ impl Command {
 
 /// The database of `serve` and of the administration commands.
 #[derive(Args)]
-struct Database {
+struct DatabaseArgs {
     /// Database URL: sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE. Default: sqlite://auditlog.db.
     /// AUDITLOG_DATABASE_URL_FILE may name a file with the URL in its first line.
     #[arg(
@@ -192,7 +201,7 @@ struct Database {
     database_connections: u32,
 }
 
-impl Database {
+impl DatabaseArgs {
     /// The URL without password and parameters.
     fn shown(&self) -> String {
         self.database_url.shown()
@@ -375,12 +384,12 @@ fn dispatch(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>
 
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
     // Some library errors repeat the text of their cause.
-    let mut told: Vec<String> = Vec::new();
+    let mut messages: Vec<String> = Vec::new();
     for cause in error.chain().map(ToString::to_string) {
-        if !told.last().is_some_and(|last| last.contains(&cause)) {
-            told.push(cause);
+        if !messages.last().is_some_and(|last| last.contains(&cause)) {
+            messages.push(cause);
         }
     }
-    tell!("error: {}", told.join(": "));
+    tell!("error: {}", messages.join(": "));
     ExitCode::from(code)
 }

@@ -2,31 +2,24 @@
 
 use std::io::{Write, stdout};
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
-use super::{Database, keys};
+use super::{DatabaseArgs, keys};
 use crate::domain::{Clock, OrganizationId, Random};
 
-/// Creates and lists organizations.
-#[derive(Args)]
+#[derive(Subcommand)]
 #[command(after_help = "\
 Examples:
   auditlog organizations create org_abc123
   auditlog organizations list")]
-pub struct Organizations {
-    #[command(subcommand)]
-    command: OrganizationsCommand,
-}
-
-#[derive(Subcommand)]
-enum OrganizationsCommand {
+pub(super) enum OrganizationsCommand {
     /// Create an organization. `keys create --organization` and the first write with a service-wide key do so too.
     #[command(after_help = "\
 Examples:
   auditlog organizations create org_abc123")]
     Create {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArgs,
         /// Organization id, 1 to 256 bytes.
         #[arg(value_name = "ORG")]
         organization: OrganizationId,
@@ -37,14 +30,14 @@ Examples:
   auditlog organizations list")]
     List {
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArgs,
     },
 }
 
-impl Organizations {
+impl OrganizationsCommand {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        match self.command {
-            OrganizationsCommand::Create { database, organization } => {
+        match self {
+            Self::Create { database, organization } => {
                 let store = database.open().await?;
                 match keys::ensure(&store, &organization, &Clock::system(), &Random::system()).await? {
                     true => tell!("Created organization {organization}."),
@@ -52,7 +45,7 @@ impl Organizations {
                 }
                 store.close().await;
             }
-            OrganizationsCommand::List { database } => {
+            Self::List { database } => {
                 let store = database.open_existing().await?;
                 for organization in store.organizations().await? {
                     writeln!(stdout(), "{}\t{}\t{}", organization.id, organization.head_seq, organization.created_at)?;

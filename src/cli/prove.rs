@@ -9,9 +9,9 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
 
-use super::client::Client;
+use super::client::ClientArgs;
 use super::table::visible;
-use super::verify::{Source, TrustedKeys, checkpoint_backoff, claimed_size, disclosed_entry, hashes};
+use super::verify::{Source, TrustedKeyArgs, checkpoint_backoff, claimed_size, disclosed_entry, hashes};
 use super::{NotVerified, Unchecked};
 use crate::domain::{Group, Invalid};
 use crate::error::Error;
@@ -21,21 +21,20 @@ use auditlog_verify::log::{Proof, Proved, Trust};
 /// The most bytes of a proof that are read. An entry has at most 256 KiB.
 const MAX_PROOF: u64 = 4 * 1024 * 1024;
 
-/// Writes a proof of an entry.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   auditlog prove log_abc123 --organization org_abc123 \\
     --output log_abc123.tlog-proof
   auditlog prove log_abc123 --organization org_abc123 --redact actor,content")]
-pub struct Prove {
+pub struct ProveArgs {
     #[command(flatten)]
-    client: Client,
+    client: ClientArgs,
     /// Organization id.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
     organization: String,
     #[command(flatten)]
-    keys: TrustedKeys,
+    keys: TrustedKeyArgs,
     /// Entry id.
     #[arg(value_name = "ID")]
     id: String,
@@ -47,7 +46,6 @@ pub struct Prove {
     output: Option<PathBuf>,
 }
 
-/// Checks a proof of an entry.
 #[derive(Args)]
 #[command(after_help = "\
 Exit codes: 0 the proof is valid, 1 it is not valid, 2 wrong usage, 3 it could not be read.
@@ -57,18 +55,18 @@ Examples:
     --public-key audit.example.com/0123…+1a2b3c4d+AQ…
   auditlog prove log_abc123 --organization org_abc123 | \\
     auditlog verify-proof - --json")]
-pub struct VerifyProof {
+pub struct VerifyProofArgs {
     /// Proof file; - for standard input.
     #[arg(value_name = "FILE|-")]
     file: PathBuf,
     #[command(flatten)]
-    keys: TrustedKeys,
+    keys: TrustedKeyArgs,
     /// Print the result as one line of JSON.
     #[arg(long)]
     json: bool,
 }
 
-impl Prove {
+impl ProveArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, organization, keys, id, redact, output } = self;
         let source = Source::new(&client, organization, ProgressBar::hidden())?;
@@ -93,10 +91,10 @@ impl Prove {
 /// Waits for a checkpoint that includes the entry `id`, and returns it with the inclusion proof. Errors: there is none
 /// within 10 seconds.
 async fn included(source: &Source, id: &str) -> anyhow::Result<(String, crate::grpc::pb::GetInclusionProofResponse)> {
-    let mut looks = checkpoint_backoff();
+    let mut polls = checkpoint_backoff();
     loop {
         // One more try follows the last pause, because the service may have been unavailable until then.
-        let pause = looks.next();
+        let pause = polls.next();
         let note = source.checkpoint().await?;
         if let Some(note) = &note
             && let Some(proof) = source.inclusion(id, claimed_size(note)?).await?
@@ -120,7 +118,7 @@ fn write(text: &str, path: Option<&Path>) -> anyhow::Result<()> {
     })
 }
 
-impl VerifyProof {
+impl VerifyProofArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { file, keys, json } = self;
         if keys.public_key.is_empty() {
@@ -131,8 +129,8 @@ impl VerifyProof {
         let text = String::from_utf8(bytes).map_err(|error| Invalid(format!("it is not UTF-8: {error}")));
         let proved = text.and_then(|text| Proof::parse(&text)?.verify(&trust));
         let line = match &proved {
-            Ok(proved) if json => told_as_json(proved),
-            Ok(proved) => told_to_people(proved),
+            Ok(proved) if json => proved_as_json(proved),
+            Ok(proved) => proved_as_text(proved),
             Err(Invalid(why)) if json => json!({ "verified": false, "message": why }).to_string(),
             Err(Invalid(why)) => format!("NOT VERIFIED: {}", visible(why)),
         };
@@ -155,14 +153,14 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn told_as_json(proved: &Proved) -> String {
+fn proved_as_json(proved: &Proved) -> String {
     let Proved { checkpoint, seq, id, recorded_at, writer, groups } = proved;
     let fields = |fields: &[(String, String)]| {
         fields.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect::<Map<_, _>>()
     };
     let groups: Map<_, _> = groups
         .iter()
-        .map(|(group, told)| (group.name().to_owned(), told.as_deref().map_or(Value::Null, |told| fields(told).into())))
+        .map(|(group, list)| (group.name().to_owned(), list.as_deref().map_or(Value::Null, |list| fields(list).into())))
         .collect();
     json!({
         "verified": true, "origin": checkpoint.origin.as_str(), "size": checkpoint.size, "sequence": seq, "id": id,
@@ -171,24 +169,24 @@ fn told_as_json(proved: &Proved) -> String {
     .to_string()
 }
 
-fn told_to_people(proved: &Proved) -> String {
+fn proved_as_text(proved: &Proved) -> String {
     let Proved { checkpoint, seq, id, recorded_at, writer, groups } = proved;
-    let mut told = format!(
+    let mut text = format!(
         "verified: entry {seq} of {}, whose signed checkpoint has {} entries\nid = {id}\nrecorded = {recorded_at}\n\
          writer = {writer}",
         checkpoint.origin, checkpoint.size
     );
     for (group, fields) in groups {
         match fields {
-            None => told.push_str(&format!("\n{}: not in the proof (redacted or erased)", group.name())),
-            Some(fields) if fields.is_empty() => told.push_str(&format!("\n{}: empty", group.name())),
+            None => text.push_str(&format!("\n{}: not in the proof (redacted or erased)", group.name())),
+            Some(fields) if fields.is_empty() => text.push_str(&format!("\n{}: empty", group.name())),
             Some(fields) => {
-                told.push_str(&format!("\n{}:", group.name()));
+                text.push_str(&format!("\n{}:", group.name()));
                 for (name, value) in fields {
-                    told.push_str(&format!("\n  {} = {}", visible(name), visible(value)));
+                    text.push_str(&format!("\n  {} = {}", visible(name), visible(value)));
                 }
             }
         }
     }
-    told
+    text
 }

@@ -6,8 +6,8 @@ use clap::Args;
 use tonic::transport::Endpoint;
 use tonic::{Response, Status};
 
-use super::client::{AuditLogs, Client, explained};
-use super::filters::{ActivityFilters, Filters};
+use super::client::{AuditLogs, ClientArgs, explained};
+use super::filters::{ActivityFilterArgs, FilterArgs};
 use super::table;
 use crate::grpc::pb::{self, AuditLog, Pagination};
 use crate::rest::json;
@@ -15,7 +15,6 @@ use crate::rest::json;
 /// The most entries that the service returns in one page.
 const MAX_PAGE: u32 = 100;
 
-/// Lists entries, newest first.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -25,26 +24,25 @@ Examples:
   auditlog list --organization org_abc123 --user-id uid_user123 --json")]
 pub struct ListArgs {
     #[command(flatten)]
-    client: Client,
+    client: ClientArgs,
     /// Organization id.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
     organization: String,
     #[command(flatten)]
-    filters: Filters,
+    filters: FilterArgs,
     #[command(flatten)]
     page: PageArgs,
 }
 
-/// Lists the entries of one resource, newest first.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   auditlog history assistant asst_abc123
   auditlog history assistant asst_abc123 --organization org_abc123 \\
     --action updated --json")]
-pub struct History {
+pub struct HistoryArgs {
     #[command(flatten)]
-    client: Client,
+    client: ClientArgs,
     /// Organization id. Default: the organization of the API key. A service-wide key needs this option.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG")]
     organization: Option<String>,
@@ -55,20 +53,19 @@ pub struct History {
     #[arg(value_name = "ID")]
     resource_id: String,
     #[command(flatten)]
-    filters: ActivityFilters,
+    filters: ActivityFilterArgs,
     #[command(flatten)]
     page: PageArgs,
 }
 
-/// Shows one entry with all of its changes.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   auditlog get log_abc123 --organization org_abc123
   auditlog get log_abc123 --organization org_abc123 --json")]
-pub struct Get {
+pub struct GetArgs {
     #[command(flatten)]
-    client: Client,
+    client: ClientArgs,
     /// Organization id.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
     organization: String,
@@ -98,17 +95,17 @@ impl ListArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, organization, filters, page } = self;
         let filter = Some(filters.message()?);
-        let walk = async |mut client: AuditLogs, PagePosition { limit, offset, cursor }: PagePosition| {
+        let read = async |mut client: AuditLogs, PagePosition { limit, offset, cursor }: PagePosition| {
             let (organization_id, filter) = (organization.clone(), filter.clone());
             let request = pb::ListAuditLogsRequest { organization_id, filter, limit, offset, cursor };
             let answer = client.list_audit_logs(request).await.map(Response::into_inner)?;
             Ok((answer.audit_logs, answer.pagination.unwrap_or_default()))
         };
-        page.show(&client, walk).await
+        page.show(&client, read).await
     }
 }
 
-impl History {
+impl HistoryArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, organization, resource_type, resource_id, filters, page } = self;
         let request = pb::GetResourceHistoryRequest {
@@ -121,16 +118,16 @@ impl History {
             offset: None,
             cursor: None,
         };
-        let walk = async |mut client: AuditLogs, PagePosition { limit, offset, cursor }: PagePosition| {
+        let read = async |mut client: AuditLogs, PagePosition { limit, offset, cursor }: PagePosition| {
             let request = pb::GetResourceHistoryRequest { limit, offset, cursor, ..request.clone() };
             let answer = client.get_resource_history(request).await.map(Response::into_inner)?;
             Ok((answer.audit_logs, answer.pagination.unwrap_or_default()))
         };
-        page.show(&client, walk).await
+        page.show(&client, read).await
     }
 }
 
-impl Get {
+impl GetArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, organization, id, json } = self;
         let request = pb::GetAuditLogRequest { organization_id: organization, id };
@@ -155,8 +152,8 @@ impl PageArgs {
     /// Shows page after page by cursor, so that new entries do not shift the pages.
     async fn show(
         &self,
-        client: &Client,
-        walk: impl AsyncFn(AuditLogs, PagePosition) -> Result<(Vec<AuditLog>, Pagination), Status>,
+        client: &ClientArgs,
+        read: impl AsyncFn(AuditLogs, PagePosition) -> Result<(Vec<AuditLog>, Pagination), Status>,
     ) -> anyhow::Result<()> {
         let (connected, endpoint): (_, &Endpoint) = (client.connect()?, &client.endpoint);
         let mut left = self.limit;
@@ -164,7 +161,7 @@ impl PageArgs {
         loop {
             let limit = i32::try_from(left.min(MAX_PAGE)).ok();
             let page =
-                walk(connected.clone(), PagePosition { limit, offset: offset.take(), cursor: cursor.take() }).await;
+                read(connected.clone(), PagePosition { limit, offset: offset.take(), cursor: cursor.take() }).await;
             let (entries, pagination) = page.map_err(|status| explained(&status, endpoint))?;
             let shown = u32::try_from(entries.len()).unwrap_or(left);
             left = left.saturating_sub(shown);

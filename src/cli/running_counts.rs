@@ -6,35 +6,25 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
-use super::Database;
+use super::DatabaseArgs;
 use crate::counts::{CountCheck, EntryCounter};
 use crate::domain::{CountKey, OrganizationId};
 use crate::error::Error;
 use crate::store::Lag;
 
-/// Shows, checks and rebuilds the running counts that make totals and deep pages fast.
-///
-/// A running service keeps them up to date. Totals and pages are exact with them and without them; without them they
-/// take longer.
-#[derive(Args)]
+#[derive(Subcommand)]
 #[command(after_help = "\
 Examples:
   auditlog running-counts status
   auditlog running-counts check
   auditlog running-counts rebuild --organization org_abc123")]
-pub struct RunningCounts {
-    #[command(subcommand)]
-    command: RunningCountsCommand,
-}
-
-#[derive(Subcommand)]
-enum RunningCountsCommand {
+pub(super) enum RunningCountsCommand {
     /// Print a line for each organization: its name, entries, counted entries, uncounted entries; separated by tabs.
     #[command(after_help = "\
 Examples:
   auditlog running-counts status
   auditlog running-counts status --organization org_abc123")]
-    Status(Chosen),
+    Status(ChosenArgs),
     /// Count all uncounted entries now. `serve` does so in the background.
     #[command(after_help = "\
 Examples:
@@ -43,7 +33,7 @@ Examples:
   auditlog running-counts update --lag 256")]
     Update {
         #[command(flatten)]
-        chosen: Chosen,
+        chosen: ChosenArgs,
         /// Skip organizations with fewer uncounted entries than this.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..), value_name = "N")]
         lag: i64,
@@ -55,7 +45,7 @@ Examples:
 Examples:
   auditlog running-counts check
   auditlog running-counts check --organization org_abc123")]
-    Check(Chosen),
+    Check(ChosenArgs),
     /// Delete the running counts and rebuild them from the entries.
     ///
     /// Services may run meanwhile. Their answers stay exact, and are slower until this is done.
@@ -63,24 +53,21 @@ Examples:
 Examples:
   auditlog running-counts rebuild --organization org_abc123
   auditlog running-counts rebuild")]
-    Rebuild(Chosen),
+    Rebuild(ChosenArgs),
 }
 
 #[derive(Args)]
-struct Chosen {
+pub(super) struct ChosenArgs {
     #[command(flatten)]
-    database: Database,
+    database: DatabaseArgs,
     /// Only this organization. Without the option, all organizations.
     #[arg(long, value_name = "ORG")]
     organization: Option<OrganizationId>,
 }
 
-impl RunningCounts {
+impl RunningCountsCommand {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let (RunningCountsCommand::Status(chosen)
-        | RunningCountsCommand::Update { chosen, .. }
-        | RunningCountsCommand::Check(chosen)
-        | RunningCountsCommand::Rebuild(chosen)) = &self.command;
+        let (Self::Status(chosen) | Self::Update { chosen, .. } | Self::Check(chosen) | Self::Rebuild(chosen)) = &self;
         let store = chosen.database.open_existing().await?;
         let counter = EntryCounter::new(store.clone());
         let lags = match &chosen.organization {
@@ -90,14 +77,14 @@ impl RunningCounts {
             },
             None => counter.lags().await?,
         };
-        let outcome = match self.command {
-            RunningCountsCommand::Status(_) => status(&lags),
-            RunningCountsCommand::Update { lag: least, .. } => {
+        let outcome = match self {
+            Self::Status(_) => status(&lags),
+            Self::Update { lag: least, .. } => {
                 let behind = |lag: &&Lag| lag.head - lag.counted >= least;
                 update(&counter, &lags.iter().filter(behind).cloned().collect::<Vec<_>>()).await
             }
-            RunningCountsCommand::Check(_) => check(&counter, &lags).await,
-            RunningCountsCommand::Rebuild(_) => rebuild(&counter, &lags).await,
+            Self::Check(_) => check(&counter, &lags).await,
+            Self::Rebuild(_) => rebuild(&counter, &lags).await,
         };
         store.close().await;
         outcome

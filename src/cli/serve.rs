@@ -9,7 +9,7 @@ use http::HeaderValue;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-use super::{Database, DatabaseUrl};
+use super::{DatabaseArgs, DatabaseUrl};
 use crate::app::{self, ConnectionLimits, Limits, Options, RATE, READS, Running, ServiceParts};
 use crate::domain::{Clock, Invalid, Random, quoted};
 use crate::ingest::QueueLimits;
@@ -17,7 +17,6 @@ use crate::signer;
 use crate::store::schema_version;
 use auditlog_verify::merkle::LogName;
 
-/// Serves gRPC and REST.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -28,9 +27,9 @@ Examples:
   auditlog serve --metrics-listen 127.0.0.1:9464
   auditlog serve --signing-key keys/auditlog.key --log-name audit.example.com
   auditlog serve --cors-origin https://viewer.example.com")]
-pub struct Serve {
+pub struct ServeArgs {
     #[command(flatten)]
-    database: Database,
+    database: DatabaseArgs,
     /// Database URL of a PostgreSQL role that may erase, if the role of --database-url may not.
     /// AUDITLOG_ERASE_DATABASE_URL_FILE may name a file with the URL in its first line.
     #[arg(
@@ -180,7 +179,7 @@ fn origin(given: &str) -> Result<HeaderValue, Invalid> {
     }
 }
 
-impl Serve {
+impl ServeArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self {
             database,
@@ -198,7 +197,7 @@ impl Serve {
         let signing = signing.options()?;
         let (version, schema, database_shown) = (env!("CARGO_PKG_VERSION"), schema_version(), database.shown());
         info!(version, schema, database = database_shown, address = listen, pid = std::process::id(), "starting");
-        let Database { database_url: DatabaseUrl(url), database_connections: connections } = &database;
+        let DatabaseArgs { database_url: DatabaseUrl(url), database_connections: connections } = &database;
         let store = database.open().await?.limiting_reads(url, *connections, serving.request_timeout).await?;
         let store = match &erase_database_url {
             Some(DatabaseUrl(url)) => store.erasing_by(url).await?,

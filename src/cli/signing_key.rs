@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use tracing::warn;
 
-use super::Database;
+use super::DatabaseArgs;
 use crate::app::recorder;
 use crate::domain::{Clock, OrganizationId, Random};
 use crate::files::check_owner;
@@ -20,27 +20,20 @@ use crate::signer::{CheckpointKeys, Rollback, Signing, TreeHead, acknowledge, ro
 use crate::store::{LogHead, Store};
 use auditlog_verify::merkle::{LogName, VerifierKey};
 
-/// Creates, shows and rotates the keys that sign checkpoints.
-#[derive(Args)]
+#[derive(Subcommand)]
 #[command(after_help = "\
 Examples:
   auditlog signing-key create --signing-key auditlog.key
   auditlog signing-key show --signing-key auditlog.key --log-name audit.example.com
   auditlog signing-key rotate --signing-key auditlog.key")]
-pub struct SigningKey {
-    #[command(subcommand)]
-    command: SigningKeyCommand,
-}
-
-#[derive(Subcommand)]
-enum SigningKeyCommand {
+pub(super) enum SigningKeyCommand {
     /// Create a key file that only its owner can read, and print the public key. An existing file is not overwritten.
     #[command(after_help = "\
 Examples:
   auditlog signing-key create --signing-key auditlog.key")]
     Create {
         #[command(flatten)]
-        file: KeyFile,
+        file: KeyFileArgs,
     },
     /// Print the public keys, or with --log-name the verifier keys of each log.
     ///
@@ -55,9 +48,9 @@ Examples:
   auditlog signing-key show --signing-key auditlog.key --log-name audit.example.com --organization org_abc123")]
     Show {
         #[command(flatten)]
-        file: KeyFile,
+        file: KeyFileArgs,
         #[command(flatten)]
-        database: Database,
+        database: DatabaseArgs,
         /// Name of the service in checkpoints. With it, the command reads the database and prints verifier keys.
         #[arg(long, env = "AUDITLOG_LOG_NAME", value_name = "NAME")]
         log_name: Option<LogName>,
@@ -75,7 +68,7 @@ Examples:
   auditlog signing-key rotate --signing-key auditlog.key --overlap 30d")]
     Rotate {
         #[command(flatten)]
-        file: KeyFile,
+        file: KeyFileArgs,
         /// How long the former key still signs, such as 12h or 30d. Verifiers need this time to learn the new key.
         #[arg(long, default_value = "7d", value_parser = super::positive, value_name = "DURATION")]
         overlap: Duration,
@@ -91,25 +84,26 @@ Examples:
     --signing-key auditlog.key --log-name audit.example.com
   auditlog signing-key acknowledge-rollback --all --yes \\
     --signing-key auditlog.key --log-name audit.example.com")]
-    AcknowledgeRollback(Acknowledge),
+    AcknowledgeRollback(AcknowledgeArgs),
 }
 
 #[derive(Args)]
-struct KeyFile {
+pub(super) struct KeyFileArgs {
     /// File with the signing keys.
     #[arg(long, env = "AUDITLOG_SIGNING_KEY", value_name = "FILE")]
     signing_key: PathBuf,
 }
 
 #[derive(Args)]
-struct Acknowledge {
+#[command(group(ArgGroup::new("logs").args(["organization", "all"]).required(true)))]
+pub(super) struct AcknowledgeArgs {
     #[command(flatten)]
-    file: KeyFile,
+    file: KeyFileArgs,
     /// Name of the service in checkpoints.
     #[arg(long, env = "AUDITLOG_LOG_NAME", value_name = "NAME")]
     log_name: LogName,
     #[command(flatten)]
-    database: Database,
+    database: DatabaseArgs,
     /// Organization whose log is affected.
     #[arg(long, value_name = "ORG")]
     organization: Option<OrganizationId>,
@@ -121,16 +115,16 @@ struct Acknowledge {
     yes: bool,
 }
 
-impl SigningKey {
+impl SigningKeyCommand {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        match self.command {
-            SigningKeyCommand::Create { file: KeyFile { signing_key } } => {
+        match self {
+            Self::Create { file: KeyFileArgs { signing_key } } => {
                 let keys = CheckpointKeys::create(&signing_key, &Random::system())?;
                 print_public(&keys)?;
                 tell!("Created {}. Keep it and {0}.state out of the database backups.", signing_key.display());
                 Ok(())
             }
-            SigningKeyCommand::Show { file: KeyFile { signing_key }, database, log_name, organization } => {
+            Self::Show { file: KeyFileArgs { signing_key }, database, log_name, organization } => {
                 let keys = CheckpointKeys::load(&signing_key)?;
                 let Some(log_name) = log_name else { return print_public(&keys) };
                 let store = database.open_existing().await?;
@@ -138,13 +132,13 @@ impl SigningKey {
                 store.close().await;
                 shown
             }
-            SigningKeyCommand::Rotate { file: KeyFile { signing_key }, overlap } => {
+            Self::Rotate { file: KeyFileArgs { signing_key }, overlap } => {
                 let keys = CheckpointKeys::rotate(&signing_key, &Random::system(), Clock::system().now(), overlap)?;
                 print_public(&keys)?;
                 tell!("The first key is the main key now. Running services notice within seconds.");
                 Ok(())
             }
-            SigningKeyCommand::AcknowledgeRollback(acknowledge) => acknowledge.run().await,
+            Self::AcknowledgeRollback(acknowledge) => acknowledge.run().await,
         }
     }
 }
@@ -196,14 +190,9 @@ async fn print_verifiers(
     Ok(())
 }
 
-impl Acknowledge {
+impl AcknowledgeArgs {
     async fn run(self) -> anyhow::Result<()> {
-        let Self { file: KeyFile { signing_key }, log_name, database, organization, all, yes } = self;
-        match (&organization, all) {
-            (None, false) => return Err(super::usage("give --organization ORG or --all")),
-            (Some(_), true) => return Err(super::usage("--organization and --all exclude each other")),
-            _ => {}
-        }
+        let Self { file: KeyFileArgs { signing_key }, log_name, database, organization, all: _, yes } = self;
         let own = format!("signing-key acknowledge-rollback --signing-key {} …", signing_key.display());
         check_owner(&signing_key, &own)?;
         let store = database.open_existing().await?;

@@ -8,7 +8,7 @@ use crate::domain::{CountKey, Counts, OrganizationId, Position, PositionRange, S
 use crate::error::Result;
 use crate::store::{KeyCounts, LevelPosition};
 
-/// Entries read at once.
+/// The number of entries read at once.
 const PIECE: i64 = 10_000;
 
 /// The result of checking an organization.
@@ -70,10 +70,10 @@ impl EntryCounter {
 
 /// Compares each running count as entries are counted in their order.
 struct Counting {
-    /// Running counts after the last entry that was counted, the next one last.
+    /// The running counts that are not compared yet, the next one last.
     coming: Vec<(Position, i16, Counts)>,
     all: Counts,
-    /// The entries up to the last level-0 count.
+    /// The counts up to the last level-0 count.
     below: Counts,
     newest: Position,
     tail: i64,

@@ -3,28 +3,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::{Counts, Damaged, EntryKind, Position, PositionRange};
+use crate::domain::{COUNT_DISTANCE, Counts, Damaged, EntryKind, Position, PositionRange};
 
-/// Entries between two running counts. A gap of more than twice as many is split. Small in the tests here, which then
-/// see many running counts.
-pub(super) const DISTANCE: i64 = if cfg!(test) { 8 } else { 1_024 };
+/// [`COUNT_DISTANCE`]. Small in the tests here, which then see many running counts. A gap of more than twice as many
+/// entries is split.
+pub(super) const DISTANCE: i64 = if cfg!(test) { 8 } else { COUNT_DISTANCE };
 const WIDEST: i64 = 2 * DISTANCE;
-/// Level-1 counts in a block, which follow one level-0 count; a block with more than twice as many is split. A late
-/// entry changes the level-1 counts of its block and all later level-0 counts: this size keeps both few.
+/// The number of level-1 counts in a block, which follow one level-0 count. A block with more than twice as many is
+/// split. A late entry changes the level-1 counts of its block and all later level-0 counts: this size keeps both few.
 const BLOCK: usize = if cfg!(test) { 4 } else { 32 };
 
 /// The running counts of a key, as far as they are loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CountIndex {
-    /// All counted entries of the key.
+    /// The counts of all counted entries of the key.
     pub total: Counts,
     /// The position of the newest counted entry.
     pub newest: Position,
-    /// Counted entries after the last running count.
+    /// The number of counted entries after the last running count.
     pub tail: i64,
-    /// Level 0: all entries up to each position.
+    /// Level 0: the counts of all entries up to each position.
     pub level0: BTreeMap<Position, Counts>,
-    /// Level 1, of the loaded blocks: the entries up to each position since the level-0 count before it.
+    /// Level 1, of the loaded blocks: the counts of the entries up to each position since the level-0 count before it.
     pub level1: BTreeMap<Position, Counts>,
 }
 

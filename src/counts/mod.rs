@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use crate::domain::{OrganizationId, Seq};
+use crate::domain::{COUNT_DISTANCE, OrganizationId, Seq};
 use crate::error::{Error, Result};
 use crate::metrics::CountingLag;
 use crate::store::{Lag, Store};
@@ -18,22 +18,22 @@ use crate::store::{Lag, Store};
 pub use check::{CountCheck, WrongCount};
 pub use step::CountStep;
 
-/// The service does not count organizations with fewer entries: counting their entries takes less time than reading
-/// running counts.
-const MIN_ENTRIES: Seq = 1_024;
-/// Uncounted entries that start a step. A step costs about as much with fewer.
+/// The service does not count organizations with fewer entries: they would have no running count, and counting their
+/// entries one by one takes little time.
+const MIN_ENTRIES: Seq = COUNT_DISTANCE;
+/// A step starts from this number of uncounted entries on. It costs about as much with fewer.
 const MIN_UNCOUNTED: Seq = 2_000;
-/// Entries of a step beside a service. On SQLite, writes wait until the step has ended.
+/// The number of entries of a step beside a service. On SQLite, writes wait until the step has ended.
 const SERVICE_STEP: Seq = 5_000;
 /// The pause while another process counts the entries of an organization.
 const TAKEN_BACKOFF: Duration = Duration::from_millis(250);
-/// Uncounted entries that start a step once a minute. Readers count fewer in some 30 µs.
+/// Once a minute, a step starts from this number of uncounted entries on. Readers count fewer in some 30 µs.
 const TIDY_UNCOUNTED: Seq = 256;
-/// Ticks between two steps for few entries.
+/// The number of ticks between two steps for few entries.
 const TIDY_EVERY: u32 = 240;
-/// Uncounted entries of an organization that slow its readers down; a warning names it.
+/// From this number of uncounted entries on, an organization's readers are slower, and a warning names it.
 const WARN_UNCOUNTED: Seq = 10_000;
-/// Ticks between two warnings.
+/// The number of ticks between two warnings.
 const LOG_EVERY: u32 = 240;
 
 /// Adds entries to the running counts, in steps. Among all processes, one at a time does so for an organization.
@@ -53,7 +53,8 @@ impl EntryCounter {
     pub async fn step(&self, tick: u32, lag: &CountingLag) -> Result<()> {
         let least = if tick.is_multiple_of(TIDY_EVERY) { TIDY_UNCOUNTED } else { MIN_UNCOUNTED };
         let lags = self.store.lags(MIN_ENTRIES, least).await;
-        let lags = lags.map_err(|error| error.again("the organizations with uncounted entries cannot be read"))?;
+        let lags =
+            lags.map_err(|error| error.clone_with_context("the organizations with uncounted entries cannot be read"))?;
         lag.found(lags.iter().map(|lag| lag.head - lag.counted));
         let mut failed = Ok(());
         for Lag { organization, head, counted } in lags {
@@ -64,7 +65,7 @@ impl EntryCounter {
                 Ok(step) => debug!(%organization, ?step, "counted"),
                 Err(error) => {
                     let doing = format!("counting failed for {organization}; totals stay exact, and become slower");
-                    failed = failed.and(Err(error.again(&doing)));
+                    failed = failed.and(Err(error.clone_with_context(&doing)));
                 }
             }
             // Gives way to requests.

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::index::{CountIndex, CountedEntry, DISTANCE};
-use crate::domain::{CountKey, Counts, OrganizationId, Position, PositionRange, Seq};
+use crate::domain::{COUNT_DISTANCE, CountKey, Counts, OrganizationId, Position, PositionRange, Seq};
 use crate::error::Result;
 use crate::store::{CountTransaction, KeyTotal, LevelPosition, RunningCount, Store, UncountedEntry};
 
-/// Entries of a step: many share its costs, few keep its transaction short.
+/// The number of entries of a step: many share its costs, few keep its transaction short.
 pub(super) const STEP: Seq = 10_000;
 
-/// One in so many entries of a key without running counts starts a check whether the key has enough entries for them.
-const LOTTERY: u64 = 1_024;
+/// One in so many entries of a key without running counts starts a check whether the key has enough entries for them. A
+/// check reads at most as many entries, so on average it reads one for each new entry.
+const LOTTERY: u64 = COUNT_DISTANCE as u64;
 
 /// The result of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

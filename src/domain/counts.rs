@@ -1,9 +1,11 @@
-//! Running counts by kind of entry, and whose entries they count.
+//! Counts of entries by kind, and the keys that have counts.
 
 use super::{Action, Identifier, KindFilter, ResourceType};
 
-/// Actions that a count has room for: those of the catalogue, which are fixed.
+/// The number of actions that a count has room for: those of the catalogue, which are fixed.
 pub const ACTIONS: usize = 6;
+/// The number of a key's entries between two of its running counts. A key with fewer entries has no running count.
+pub const COUNT_DISTANCE: i64 = 1_024;
 
 /// The kind of an entry: the smallest group that a filter on types and actions can tell apart.
 pub type EntryKind = (ResourceType, Action);
@@ -11,16 +13,16 @@ pub type EntryKind = (ResourceType, Action);
 /// A key of running counts: the organization, a user, or a resource. Its entries are read by one index scan.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CountKey {
-    /// All of the organization.
+    /// All entries of the organization.
     Organization,
-    /// Those that a user did.
+    /// The entries of a user.
     User(Identifier),
-    /// Those done to a resource.
+    /// The entries about a resource.
     Resource(ResourceType, Identifier),
 }
 
 impl CountKey {
-    /// The key as the database has it.
+    /// The stored form of the key.
     pub fn text(&self) -> String {
         match self {
             Self::Organization => "o".to_owned(),
@@ -29,7 +31,7 @@ impl CountKey {
         }
     }
 
-    /// Takes back text that the store got from [`CountKey::text`].
+    /// Reads a stored [`CountKey::text`].
     pub(crate) fn stored(text: &str) -> Option<Self> {
         match text.split_at_checked(1)? {
             ("o", "") => Some(Self::Organization),
@@ -43,8 +45,8 @@ impl CountKey {
     }
 }
 
-/// How many entries of each kind. Stored as u32, little-endian, at (type code × 6 + action code); a missing
-/// tail is zeros.
+/// The number of entries of each kind. Stored as u32, little-endian, at (type code × 6 + action code); a missing tail
+/// is zeros.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counts(Vec<u32>);
 
@@ -54,7 +56,7 @@ pub struct Counts(Vec<u32>);
 pub struct Damaged;
 
 impl Counts {
-    /// Reads what [`Counts::bytes`] gave.
+    /// Reads a stored [`Counts::bytes`].
     pub fn parse(bytes: &[u8]) -> Result<Self, Damaged> {
         let (counts, rest) = bytes.as_chunks();
         if !rest.is_empty() {
@@ -63,35 +65,35 @@ impl Counts {
         Ok(Self(counts.iter().map(|count| u32::from_le_bytes(*count)).collect()))
     }
 
-    /// The counts as the database has them.
+    /// The stored form of the counts.
     pub fn bytes(&self) -> Vec<u8> {
         let used = self.0.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1);
         self.0[..used].iter().flat_map(|count| count.to_le_bytes()).collect()
     }
 
-    /// One entry more.
+    /// Counts one more entry of `kind`.
     pub fn add(&mut self, kind: EntryKind) -> Result<(), Damaged> {
         let count = self.at_mut(kind)?;
         *count = count.checked_add(1).ok_or(Damaged)?;
         Ok(())
     }
 
-    /// These and those.
+    /// The sum of both counts.
     pub fn plus(&self, other: &Self) -> Result<Self, Damaged> {
         self.combined(other, u32::checked_add)
     }
 
-    /// These without those, which they must contain.
+    /// The difference of both counts. Errors: `other` has more entries of a kind.
     pub fn minus(&self, other: &Self) -> Result<Self, Damaged> {
         self.combined(other, u32::checked_sub)
     }
 
-    /// The entries of all kinds.
+    /// The number of entries of all kinds.
     pub fn total(&self) -> i64 {
         self.0.iter().map(|count| i64::from(*count)).sum()
     }
 
-    /// The entries of the kinds that `filter` asks for.
+    /// The number of entries of the kinds that `filter` selects.
     pub fn matching(&self, filter: KindFilter<'_>) -> i64 {
         let KindFilter { resource_types, actions } = filter;
         let is_one = |place: usize| {

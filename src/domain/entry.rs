@@ -112,7 +112,7 @@ pub struct NewEntry {
 /// A stored entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its number in its organization.
+    /// The number of the entry in its organization.
     pub seq: Seq,
     /// When the action happened. Lists are sorted by it.
     pub timestamp: Timestamp,
@@ -210,11 +210,11 @@ impl Entry {
     /// compared: a retry without a timestamp matches any timestamp. Erased values are not compared either.
     pub fn is_replayed_by(&self, again: &NewEntry) -> bool {
         let Self { seq: _, timestamp, recorded_at: _, writer_key_id: _, erased, content } = self;
-        let NewEntry { timestamp: asked, content: sent } = again;
+        let NewEntry { timestamp: requested, content: sent } = again;
         let is_same = match erased {
             Erased(0) => content == sent,
             erased => **content == sent.without(*erased),
         };
-        asked.is_none_or(|asked| asked == *timestamp) && is_same
+        requested.is_none_or(|requested| requested == *timestamp) && is_same
     }
 }

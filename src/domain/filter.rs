@@ -122,9 +122,9 @@ pub struct KeyFilter<'a> {
 /// The kinds of entry that match; a part without values matches all.
 #[derive(Debug, Clone, Copy)]
 pub struct KindFilter<'a> {
-    /// Any of these types.
+    /// The types that match.
     pub resource_types: &'a [ResourceType],
-    /// Any of these actions.
+    /// The actions that match.
     pub actions: &'a [Action],
 }
 
@@ -165,7 +165,7 @@ impl TimeRange {
     }
 }
 
-/// Entries per page, 1 to 100.
+/// The number of entries per page, 1 to 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit(u8);
 
@@ -190,7 +190,7 @@ impl Limit {
     }
 }
 
-/// Entries to skip, 0 or more.
+/// The number of entries to skip, 0 or more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Offset(i64);
 

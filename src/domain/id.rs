@@ -37,7 +37,7 @@ impl EntryId {
     }
 }
 
-/// The suffix of a TypeID: Crockford's alphabet, 26 characters, of which the first holds 3 bits. Ten lines here, since
+/// The suffix of a TypeID: 26 characters of Crockford's alphabet. The first character holds 3 bits. Our own ten lines:
 /// the crates for it bring their own id types.
 /// Source: <https://github.com/jetify-com/typeid/blob/main/spec/README.md>
 fn base32(uuid: Uuid) -> String {

@@ -17,7 +17,7 @@ mod text;
 pub use auditlog_verify::types::{Change, Erased, Group, Invalid, JsonText, MAX_DEPTH, Seq, Timestamp, quoted};
 pub use catalogue::{Action, Catalogue, CatalogueName, Named, PathSegment, ResourceType};
 pub use clock::Clock;
-pub use counts::{ACTIONS, CountKey, Counts, Damaged, EntryKind};
+pub use counts::{ACTIONS, COUNT_DISTANCE, CountKey, Counts, Damaged, EntryKind};
 pub use date::{end_of_span, start_of_span};
 pub use entry::{Content, Entry, MAX_CHANGES, MAX_ENTRY_BYTES, NewEntry, ServiceEntry};
 pub use filter::{CountedBy, Filter, KeyFilter, KindFilter, Limit, MAX_VALUES, Offset, TimeRange};

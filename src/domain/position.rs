@@ -12,23 +12,23 @@ pub struct Position {
 }
 
 impl Position {
-    /// Before all entries: their numbers begin with 1.
+    /// The position before all entries. Their numbers begin with 1.
     pub const START: Self = Self { timestamp: Timestamp::MIN, seq: 0 };
-    /// After all entries.
+    /// The position after all entries.
     pub const END: Self = Self { timestamp: Timestamp::END, seq: Seq::MAX };
 }
 
 /// The entries after one position, up to and including another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PositionRange {
-    /// Exclusive.
+    /// The start, exclusive.
     pub after: Position,
-    /// Inclusive.
+    /// The end, inclusive.
     pub to: Position,
 }
 
 impl PositionRange {
-    /// All entries.
+    /// The range of all entries.
     pub const ALL: Self = Self { after: Position::START, to: Position::END };
 }
 

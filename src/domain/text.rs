@@ -37,6 +37,11 @@ macro_rules! text_type {
                 Ok(Self(text))
             }
 
+            /// Parses `text`; empty text is `None`.
+            pub fn optional(text: String) -> Result<Option<Self>, Invalid> {
+                (!text.is_empty()).then(|| Self::parse(text)).transpose()
+            }
+
             /// Restores a value from text that the database got from this type. No check.
             pub(crate) fn stored(text: String) -> Self {
                 Self(text)
@@ -127,20 +132,6 @@ impl ErasureReason {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl Name {
-    /// Parses `text`; empty text is `None`.
-    pub fn optional(text: String) -> Result<Option<Self>, Invalid> {
-        (!text.is_empty()).then(|| Self::parse(text)).transpose()
-    }
-}
-
-impl Identifier {
-    /// Parses `text`; empty text is `None`.
-    pub fn optional(text: String) -> Result<Option<Self>, Invalid> {
-        (!text.is_empty()).then(|| Self::parse(text)).transpose()
     }
 }
 

@@ -23,14 +23,14 @@ impl ErasureService for Service {
         let (request, catalogue) = (request.into_inner(), self.catalogues.current().await?);
         let is_dry = request.dry_run;
         let erasure = erasure(request, organization, caller.key_id, &catalogue)?;
-        let forgotten = match is_dry {
+        let report = match is_dry {
             true => {
                 let extent = self.eraser.extent(&erasure).await?;
                 ErasureReport { extent, is_complete: extent.groups == 0, ..ErasureReport::default() }
             }
             false => self.eraser.erase(erasure).await?,
         };
-        Ok(Response::new(answer(forgotten)))
+        Ok(Response::new(answer(report)))
     }
 }
 
@@ -40,11 +40,11 @@ fn erasure(
     key_id: String,
     catalogue: &Catalogue,
 ) -> Result<Erasure> {
-    use pb::erase_audit_logs_request::Target as Asked;
+    use pb::erase_audit_logs_request::Target as WireTarget;
     let pb::EraseAuditLogsRequest { organization_id: _, target, groups, reason, dry_run: _ } = request;
     let target = match target {
-        Some(Asked::Entries(pb::EntryIds { ids })) => Target::Entries(entries(ids)?),
-        Some(Asked::UserId(id)) => {
+        Some(WireTarget::Entries(pb::EntryIds { ids })) => Target::Entries(entries(ids)?),
+        Some(WireTarget::UserId(id)) => {
             let id = Identifier::parse(id).at("user_id")?;
             Target::User { id, resource_type: catalogue.resource_type("user").at("user_id")? }
         }
@@ -67,7 +67,7 @@ fn entries(ids: Vec<String>) -> Result<Vec<EntryId>> {
     ids.map(|(place, id)| EntryId::parse(id).at(format!("entries.ids[{place}]"))).collect()
 }
 
-fn answer(forgotten: ErasureReport) -> pb::EraseAuditLogsResponse {
-    let ErasureReport { extent: ErasureCount { entries, groups }, recorded, is_complete, is_purged } = forgotten;
+fn answer(report: ErasureReport) -> pb::EraseAuditLogsResponse {
+    let ErasureReport { extent: ErasureCount { entries, groups }, recorded, is_complete, is_purged } = report;
     pb::EraseAuditLogsResponse { entries, groups, sequences: recorded, complete: is_complete, purged: is_purged }
 }

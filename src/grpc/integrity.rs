@@ -11,7 +11,7 @@ use super::{Service, authorization, pb, wire};
 use crate::access::{Caller, Scope};
 use crate::domain::{EntryId, Group, Invalid, OrganizationId, Seq};
 use crate::error::{AtField, Error, Result};
-use crate::integrity::{Consistency, Inclusion, Opened, Which};
+use crate::integrity::{Consistency, Inclusion, LeafInput, Which};
 use crate::store::HashedEntry;
 use auditlog_verify::merkle::{GroupHash, Hash, Values};
 
@@ -129,11 +129,11 @@ fn bytes(hashes: Vec<Hash>) -> Vec<Vec<u8>> {
 }
 
 /// An entry as it was hashed. A group with neither values nor hash is left out.
-fn log_entry(opened: Opened) -> pb::LogEntry {
-    let HashedEntry { entry, salts, leaf } = &opened.sealed;
+fn log_entry(input: LeafInput) -> pb::LogEntry {
+    let HashedEntry { entry, salts, leaf } = &input.hashed;
     let salt = |group| salts.of(group).to_vec();
-    let hash = |group: Group| opened.erased[group as usize].map(|GroupHash(hash)| hash.0.to_vec());
-    let facts = match opened.values(Group::Facts) {
+    let hash = |group: Group| input.erased[group as usize].map(|GroupHash(hash)| hash.0.to_vec());
+    let facts = match input.values(Group::Facts) {
         Some(Values::Facts { timestamp, resource_type, resource_id, action, user_id, trace_id }) => {
             Some(log_entry::Facts::FactsValues(pb::Facts {
                 salt: salt(Group::Facts),
@@ -147,7 +147,7 @@ fn log_entry(opened: Opened) -> pb::LogEntry {
         }
         _ => hash(Group::Facts).map(log_entry::Facts::FactsHash),
     };
-    let actor = match opened.values(Group::Actor) {
+    let actor = match input.values(Group::Actor) {
         Some(Values::Actor { user_name, user_email, metadata }) => Some(log_entry::Actor::ActorValues(pb::Actor {
             salt: salt(Group::Actor),
             user_name: user_name.map(str::to_owned),
@@ -156,7 +156,7 @@ fn log_entry(opened: Opened) -> pb::LogEntry {
         })),
         _ => hash(Group::Actor).map(log_entry::Actor::ActorHash),
     };
-    let content = match opened.values(Group::Content) {
+    let content = match input.values(Group::Content) {
         Some(Values::Content { resource_name, changes }) => Some(log_entry::Content::ContentValues(pb::Content {
             salt: salt(Group::Content),
             resource_name: resource_name.map(str::to_owned),

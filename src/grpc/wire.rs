@@ -150,7 +150,7 @@ pub fn new_entries(
     }
     match violations.is_empty() {
         true => Ok(entries),
-        false => Err(Error::told(violations, Error::InvalidParameter)),
+        false => Err(Error::from_violations(violations, Error::InvalidParameter)),
     }
 }
 

@@ -79,7 +79,7 @@ pub enum Target {
 /// The result of an erasure.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ErasureReport {
-    /// Entries and groups erased.
+    /// The numbers of erased entries and groups.
     pub extent: ErasureCount,
     /// The numbers of the entries that record the erasure.
     pub recorded: Vec<Seq>,
@@ -104,8 +104,8 @@ pub struct Eraser {
 
 /// The progress of one call.
 struct ErasureRun {
-    forgotten: ErasureReport,
-    /// After this, the rest is left to the next call.
+    report: ErasureReport,
+    /// The time after which the rest is left to the next call.
     deadline: Deadline,
     /// Entries that do not match their leaves.
     tampered: Vec<Violation>,
@@ -196,19 +196,19 @@ impl Eraser {
 
     async fn run(&self, erasure: &Erasure) -> Result<ErasureReport> {
         let deadline = Deadline::after(self.budget);
-        let mut run = ErasureRun { forgotten: ErasureReport::default(), deadline, tampered: Vec::new() };
+        let mut run = ErasureRun { report: ErasureReport::default(), deadline, tampered: Vec::new() };
         let outcome = match &erasure.target {
             Target::Entries(ids) => self.erase_entries(erasure, ids, &mut run).await,
             Target::User { .. } => self.erase_user(erasure, &mut run).await,
         };
         // Also if nothing was left to erase: the last call may have been killed before its purge.
         let is_purged = self.purge().await;
-        let (ErasureReport { extent, recorded, .. }, organization) = (&run.forgotten, &erasure.organization);
+        let (ErasureReport { extent, recorded, .. }, organization) = (&run.report, &erasure.organization);
         info!(%organization, key = erasure.key_id, groups = extent.groups, ?recorded, "erased");
         let (is_complete, is_purged) = (outcome?, is_purged?);
         match run.tampered.is_empty() || !is_complete {
-            true => Ok(ErasureReport { is_complete, is_purged, ..run.forgotten }),
-            false => Err(Error::told(run.tampered, Error::Tampered)),
+            true => Ok(ErasureReport { is_complete, is_purged, ..run.report }),
+            false => Err(Error::from_violations(run.tampered, Error::Tampered)),
         }
     }
 
@@ -239,7 +239,7 @@ impl Eraser {
     /// Erases from the entries with these numbers, in as many transactions as needed; `false` if time ran out.
     async fn erase_all(&self, erasure: &Erasure, mut seqs: &[Seq], run: &mut ErasureRun) -> Result<bool> {
         while !seqs.is_empty() {
-            if run.deadline.is_over() && run.forgotten.extent.groups > 0 {
+            if run.deadline.is_over() && run.report.extent.groups > 0 {
                 return Ok(false);
             }
             seqs = &seqs[self.erase_some(erasure, seqs, run).await?..];
@@ -267,7 +267,7 @@ impl Eraser {
         }
         append.commit().await.map_err(|CommitFailed(error)| error)?;
         self.erased_groups.inc_by(step.extent.groups.unsigned_abs());
-        let ErasureReport { extent, recorded, .. } = &mut run.forgotten;
+        let ErasureReport { extent, recorded, .. } = &mut run.report;
         extent.entries += step.extent.entries;
         extent.groups += step.extent.groups;
         recorded.extend(step.recorded);
@@ -279,18 +279,18 @@ impl Eraser {
         let at = |place: usize, description: String| Violation { field: format!("entries.ids[{place}]"), description };
         let places = || ids.iter().enumerate();
         let service = places().filter(|(_, id)| id.is_service());
-        let told = "is an entry of the service itself, and those are never erased";
-        let service: Vec<_> = service.map(|(place, id)| at(place, format!("{id} {told}"))).collect();
+        let why = "is an entry of the service itself, and those are never erased";
+        let service: Vec<_> = service.map(|(place, id)| at(place, format!("{id} {why}"))).collect();
         if !service.is_empty() {
-            return Err(Error::told(service, Error::InvalidParameter));
+            return Err(Error::from_violations(service, Error::InvalidParameter));
         }
         let found = self.store.erasable(organization, ids).await?;
         let missing = places().filter(|(_, id)| !found.contains_key(*id));
         let missing: Vec<_> = missing.map(|(place, id)| at(place, format!("there is no entry {id}"))).collect();
         if !missing.is_empty() {
-            return Err(Error::told(missing, Error::AuditLogsNotFound));
+            return Err(Error::from_violations(missing, Error::AuditLogsNotFound));
         }
-        let mut found: Vec<_> = found.into_values().map(|erasable| (erasable.seq, erasable.erased)).collect();
+        let mut found: Vec<_> = found.into_values().collect();
         found.sort_unstable_by_key(|(seq, _)| *seq);
         Ok(found)
     }
@@ -312,7 +312,7 @@ impl Eraser {
 }
 
 impl Erasure {
-    /// For a user: each group, with the key of the entries that lose it.
+    /// Each group, with the key of the entries that lose it. Empty unless the target is a user.
     fn parts(&self) -> Vec<(CountKey, Group)> {
         let Target::User { id, resource_type } = &self.target else { return Vec::new() };
         let part = |group| match group {

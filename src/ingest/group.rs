@@ -29,7 +29,7 @@ pub(super) struct Writer {
     pub(super) store: Store,
     pub(super) clock: Clock,
     pub(super) random: Random,
-    pub(super) pace: CommitLatency,
+    pub(super) latency: CommitLatency,
     pub(super) lead: Lead,
     pub(super) metrics: Writes,
 }
@@ -82,9 +82,9 @@ impl Writer {
             // Work whose caller is gone is not started.
             group.retain(|job| !job.reply.is_closed());
             if !group.is_empty() {
-                self.pace.begin();
+                self.latency.begin();
                 self.answer(group).await;
-                self.pace.end();
+                self.latency.end();
             }
         }
     }
@@ -167,7 +167,7 @@ impl Writer {
             }
             Ok((outcomes, Made::ForUse)) => {
                 #[cfg(feature = "positive-controls")]
-                if std::env::var("AUDITLOG_POSITIVE_CONTROL").is_ok_and(|asked| asked == "acknowledge-before-commit") {
+                if std::env::var("AUDITLOG_POSITIVE_CONTROL").is_ok_and(|value| value == "acknowledge-before-commit") {
                     // The torture harness must detect this.
                     tokio::spawn(async move {
                         tokio::time::sleep(FIRST_BACKOFF).await;
@@ -195,12 +195,12 @@ impl Writer {
     /// Does the work of a group's transaction, between its begin and its commit.
     async fn fill(&self, append: &mut Append, group: &[QueuedWrite]) -> Result<(Vec<WriteResult>, Made)> {
         // Sorted, because locks must be taken in this order.
-        let wanted: BTreeSet<&OrganizationId> = group.iter().map(|job| &job.batch.organization).collect();
-        let wanted: Vec<_> = wanted.into_iter().map(|organization| (organization, self.random.hex::<16>())).collect();
-        let heads = append.lock_heads(&wanted, self.clock.now()).await?;
+        let organizations: BTreeSet<_> = group.iter().map(|job| &job.batch.organization).collect();
+        let organizations: Vec<_> = organizations.into_iter().map(|one| (one, self.random.hex::<16>())).collect();
+        let heads = append.lock_heads(&organizations, self.clock.now()).await?;
         let now = self.clock.now();
         self.lead.seen(heads.iter().map(|head| head.last_recorded_at), now);
-        let mut logs: BTreeMap<&OrganizationId, Log> = wanted
+        let mut logs: BTreeMap<&OrganizationId, Log> = organizations
             .iter()
             .zip(heads)
             .map(|((organization, _), head)| (*organization, Log::new(head, now, self.random.clone())))
@@ -234,7 +234,7 @@ pub(super) async fn write(append: &mut Append, mut logs: BTreeMap<&OrganizationI
     let (mut entries, mut completed) = (Vec::new(), Vec::new());
     for (organization, log) in &mut logs {
         completed.push((*organization, log.grow()));
-        entries.extend(log.fresh.drain(..).map(|sealed| (*organization, sealed)));
+        entries.extend(log.fresh.drain(..).map(|hashed| (*organization, hashed)));
     }
     append.insert(&entries).await?;
     for (organization, completed) in completed {

@@ -21,11 +21,11 @@ pub(super) struct Lead {
 }
 
 impl Lead {
-    /// Also registers the gauge, which is 0 while no log is ahead.
+    /// Registers the gauge of the lead, which is 0 while no log is ahead.
     pub(super) fn register(clock: Clock, metrics: &Metrics) -> Self {
         let newest = Arc::new(AtomicI64::new(Timestamp::MIN.micros()));
         let seen = Arc::clone(&newest);
-        let help = "How far this process's clock is behind the newest time of recording that it has seen.";
+        let help = "How far the clock of this process is behind the newest recording time that it has seen.";
         metrics.reading("auditlog_clock_behind_seconds", help, move || {
             Some((seen.load(Ordering::Relaxed) - clock.now().micros()).max(0) as f64 / 1e6)
         });

@@ -80,9 +80,9 @@ impl Log {
         // A conflict is permanent, so its writer must not wait for the timestamps.
         if conflicts.is_empty() {
             let wait = self.until_allowed(latest);
-            return Err(Error::told(premature, |violations| Error::TimestampAhead { violations, wait }));
+            return Err(Error::from_violations(premature, |violations| Error::TimestampAhead { violations, wait }));
         }
-        Err(Error::told(conflicts, Error::IdConflict))
+        Err(Error::from_violations(conflicts, Error::IdConflict))
     }
 
     /// The id is looked up first: a retry of a stored entry is a replay, whatever its timestamp.
@@ -99,14 +99,14 @@ impl Log {
             })
         };
         match (known, new.timestamp) {
-            (Some(sealed), _) if sealed.entry.is_replayed_by(new) => Ok(written(sealed, true)),
+            (Some(hashed), _) if hashed.entry.is_replayed_by(new) => Ok(written(hashed, true)),
             (Some(_), _) => Ok(WriteDecision::Conflict),
             (None, Some(timestamp)) if timestamp > self.now.plus(MAX_AHEAD) => Ok(WriteDecision::Premature(timestamp)),
             (None, _) => {
-                let sealed = self.sealed(new, batch)?;
-                let written = written(&sealed, false);
+                let hashed = self.hashed(new, batch)?;
+                let written = written(&hashed, false);
                 self.places.insert(id.clone(), self.fresh.len());
-                self.fresh.push(sealed);
+                self.fresh.push(hashed);
                 Ok(written)
             }
         }
@@ -125,7 +125,7 @@ impl Log {
     }
 
     /// The entry in its final form. All inputs of its leaf are known here, under the lock and inside the transaction.
-    fn sealed(&self, new: &NewEntry, batch: &Batch) -> Result<HashedEntry> {
+    fn hashed(&self, new: &NewEntry, batch: &Batch) -> Result<HashedEntry> {
         // A service entry has the same timestamp and `recorded_at`; verifiers check this.
         let now = if new.content.id.is_service() { self.recorded_at } else { self.now };
         let entry = Entry {
@@ -146,7 +146,7 @@ impl Log {
     /// Appends the new leaves to the tree. Returns the nodes that this completes, for the tiles.
     pub(super) fn grow(&mut self) -> Vec<CompletedNode> {
         let edge = &mut self.head.edge;
-        self.fresh.iter().flat_map(|sealed| edge.append(sealed.leaf)).collect()
+        self.fresh.iter().flat_map(|hashed| edge.append(hashed.leaf)).collect()
     }
 }
 

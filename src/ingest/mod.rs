@@ -25,9 +25,9 @@ use waiting::{Waiter, Waiting};
 
 pub use erase::{Eraser, Erasure, ErasureReport, LoadRecordKeys, RecordKeys, Target};
 
-/// Bytes that an entry takes in memory beside its content.
+/// The number of bytes that an entry takes in memory beside its content.
 const ENTRY_OVERHEAD: usize = 512;
-/// Bytes that a change takes in memory beside its content.
+/// The number of bytes that a change takes in memory beside its content.
 const CHANGE_OVERHEAD: usize = 80;
 /// A latency measured longer ago than this says nothing about the next group.
 const RECENT: Duration = Duration::from_secs(10);
@@ -35,9 +35,9 @@ const RECENT: Duration = Duration::from_secs(10);
 /// The limits of the write queue.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueLimits {
-    /// Waiting entries. A larger request is allowed if it is alone.
+    /// The maximum number of waiting entries. A larger request is allowed if it is alone.
     pub entries: usize,
-    /// Bytes of waiting entries. A larger request is allowed if it is alone.
+    /// The maximum number of bytes of waiting entries. A larger request is allowed if it is alone.
     pub bytes: usize,
 }
 
@@ -50,13 +50,13 @@ impl Default for QueueLimits {
 /// An entry that is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
-    /// Its id.
+    /// The id of the entry.
     pub id: EntryId,
-    /// Its number.
+    /// The number of the entry.
     pub seq: Seq,
     /// When the service accepted the entry.
     pub recorded_at: Timestamp,
-    /// Its leaf hash in the log's tree.
+    /// The leaf hash of the entry in the log's tree.
     pub leaf: Hash,
     /// Whether an earlier request had stored it.
     pub replayed: bool,
@@ -94,17 +94,17 @@ pub struct Ingest {
     entries: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     limits: QueueLimits,
-    pace: CommitLatency,
+    latency: CommitLatency,
     waiting: Waiting,
     metrics: Metrics,
 }
 
 /// The recent latency of group commits. Clones share it.
 #[derive(Clone, Default)]
-struct CommitLatency(Arc<Mutex<Paced>>);
+struct CommitLatency(Arc<Mutex<CommitTimes>>);
 
 #[derive(Default)]
-struct Paced {
+struct CommitTimes {
     /// When the group under way began.
     begun: Option<Instant>,
     /// The moving average of earlier latencies, and when the last group ended.
@@ -113,30 +113,30 @@ struct Paced {
 
 impl CommitLatency {
     /// No code under the lock can panic.
-    fn paced(&self) -> MutexGuard<'_, Paced> {
+    fn times(&self) -> MutexGuard<'_, CommitTimes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin(&self) {
-        self.paced().begun = Some(Instant::now());
+        self.times().begun = Some(Instant::now());
     }
 
     fn end(&self) {
-        let mut paced = self.paced();
-        let Some(took) = paced.begun.take().map(|begun| begun.elapsed()) else { return };
-        let before = paced.recent().map_or(took, |before| before.mul_f64(0.75) + took.mul_f64(0.25));
-        paced.before = Some((before, Instant::now()));
+        let mut times = self.times();
+        let Some(took) = times.begun.take().map(|begun| begun.elapsed()) else { return };
+        let before = times.recent().map_or(took, |before| before.mul_f64(0.75) + took.mul_f64(0.25));
+        times.before = Some((before, Instant::now()));
     }
 
     /// The expected latency of a group now.
     fn of_group(&self) -> Duration {
-        let paced = self.paced();
-        let under_way = paced.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
-        paced.recent().unwrap_or_default().max(under_way)
+        let times = self.times();
+        let under_way = times.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+        times.recent().unwrap_or_default().max(under_way)
     }
 }
 
-impl Paced {
+impl CommitTimes {
     fn recent(&self) -> Option<Duration> {
         self.before.filter(|(_, ended)| ended.elapsed() < RECENT).map(|(took, _)| took)
     }
@@ -152,9 +152,9 @@ impl Ingest {
         metrics: &Metrics,
     ) -> (Self, JoinHandle<()>) {
         let (jobs, queue) = mpsc::unbounded_channel();
-        let pace = CommitLatency::default();
+        let latency = CommitLatency::default();
         let lead = Lead::register(clock.clone(), metrics);
-        let writer = Writer { store, clock, random, pace: pace.clone(), lead, metrics: metrics.writes() };
+        let writer = Writer { store, clock, random, latency: latency.clone(), lead, metrics: metrics.writes() };
         let writer = tokio::spawn(writer.run(queue));
         let [entries, bytes] = [limits.entries, limits.bytes].map(|places| Arc::new(Semaphore::new(places)));
         let help = "Entries that wait for their commit.";
@@ -163,12 +163,13 @@ impl Ingest {
             move || Some(taken(&places, all) as f64)
         };
         metrics.reading("auditlog_queue_entries", help, read(&entries, limits.entries));
-        metrics.reading("auditlog_queue_bytes", "Bytes of these entries.", read(&bytes, limits.bytes));
+        let help = "Bytes of the entries that wait for their commit.";
+        metrics.reading("auditlog_queue_bytes", help, read(&bytes, limits.bytes));
         let waiting = Waiting::default();
         let oldest = waiting.clone();
-        let help = "How long the oldest write has been waiting for its commit, 0 where none waits.";
+        let help = "How long the oldest write has waited for its commit; 0 if no write waits.";
         metrics.reading("auditlog_oldest_write_seconds", help, move || Some(oldest.oldest().as_secs_f64()));
-        (Self { jobs, entries, bytes, limits, pace, waiting, metrics: metrics.clone() }, writer)
+        (Self { jobs, entries, bytes, limits, latency, waiting, metrics: metrics.clone() }, writer)
     }
 
     /// Checks that a write is likely to be durable by `deadline`, so that no work is done for a caller who will be
@@ -181,7 +182,7 @@ impl Ingest {
         ];
         let groups = ahead[0].max(ahead[1]);
         // The group under way and all waiting groups.
-        let wait = self.pace.of_group().mul_f64(if groups > 0.0 { 1.0 + groups } else { 0.0 });
+        let wait = self.latency.of_group().mul_f64(if groups > 0.0 { 1.0 + groups } else { 0.0 });
         match 2 * wait > deadline.remaining() {
             true => Err(self.refuse(Refusal::late, "The writes that wait leave no time for this one")),
             false => Ok(()),
@@ -214,9 +215,9 @@ impl Ingest {
             .map_err(|_| self.refuse(Refusal::queue, "Too many writes are waiting"))
     }
 
-    fn refuse(&self, reason: Refusal, what: &'static str) -> Error {
+    fn refuse(&self, reason: Refusal, message: &'static str) -> Error {
         self.metrics.refused(reason);
-        Error::Overloaded(what)
+        Error::Overloaded(message)
     }
 }
 

@@ -32,19 +32,19 @@ pub struct Entries {
 
 /// An entry with everything that its leaf is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opened {
+pub struct LeafInput {
     /// The entry, its salts, and its stored leaf hash.
-    pub sealed: HashedEntry,
+    pub hashed: HashedEntry,
     /// The public names of its type and action; `None` if the catalogue lacks one, which this service never writes.
     pub names: Option<[String; 2]>,
     /// The stored hashes of its erased groups, by group; `None` for a group that was removed without an erasure record.
     pub erased: [Option<GroupHash>; 3],
 }
 
-impl Opened {
+impl LeafInput {
     /// The values of a group; `None` if they are gone.
     pub fn values(&self, group: Group) -> Option<Values<'_>> {
-        let entry = &self.sealed.entry;
+        let entry = &self.hashed.entry;
         let is_known = !entry.erased.has(group) && (self.names.is_some() || group != Group::Facts);
         let [resource_type, action] =
             self.names.as_ref().map_or(["", ""], |names| names.each_ref().map(String::as_str));
@@ -55,7 +55,7 @@ impl Opened {
     /// The hash of a group; `None` if neither its values nor its hash are left.
     pub fn hash(&self, group: Group) -> Option<GroupHash> {
         match self.values(group) {
-            Some(values) => Some(values.hash(self.sealed.salts.of(group))),
+            Some(values) => Some(values.hash(self.hashed.salts.of(group))),
             None => self.erased[group as usize],
         }
     }
@@ -63,7 +63,7 @@ impl Opened {
     /// The leaf in the log `log_id`; `None` if a group has neither values nor hash.
     pub fn leaf<'a>(&'a self, log_id: &'a str) -> Option<Leaf<'a>> {
         let groups = [self.hash(Group::Facts)?, self.hash(Group::Actor)?, self.hash(Group::Content)?];
-        Some(entry_leaf(&self.sealed.entry, log_id, groups))
+        Some(entry_leaf(&self.hashed.entry, log_id, groups))
     }
 }
 
@@ -80,7 +80,7 @@ impl Entries {
 
     /// The next piece; `None` after the last. Missing entries are skipped. Errors: `EntryDamaged` and `EntryAfterEnd`,
     /// after all entries before the bad one.
-    pub async fn next(&mut self) -> Result<Option<Vec<Opened>>> {
+    pub async fn next(&mut self) -> Result<Option<Vec<LeafInput>>> {
         let _permit = self.store.read_permit_of_stream(&self.key_id).await?;
         if let Some(piece) = self.read().await? {
             return Ok(Some(piece));
@@ -94,39 +94,39 @@ impl Entries {
     }
 
     /// Like [`Self::next`], for a caller that holds a read permit. Does not look for entries after the end.
-    pub(super) async fn read(&mut self) -> Result<Option<Vec<Opened>>> {
+    pub(super) async fn read(&mut self) -> Result<Option<Vec<LeafInput>>> {
         if self.at >= self.to {
             return Ok(None);
         }
         let mut to = self.to.min(self.at + self.limit);
         let entries = loop {
-            match self.store.sealed(&self.organization, self.at, to, self.limit.unsigned_abs()).await {
+            match self.store.hashed_entries(&self.organization, self.at, to, self.limit.unsigned_abs()).await {
                 // Return the entries before the damaged one first.
                 Err(Error::EntryDamaged(seq)) if seq > self.at + 1 => to = seq - 1,
                 entries => break entries?,
             }
         };
-        let piece = self.opened(entries).await?;
-        let bytes: usize = piece.iter().map(|opened| opened.sealed.entry.content.size()).sum();
+        let piece = self.leaf_inputs(entries).await?;
+        let bytes: usize = piece.iter().map(|input| input.hashed.entry.content.size()).sum();
         let room = BYTES * piece.len() / bytes.max(1);
         self.limit = Seq::try_from(room).unwrap_or(ENTRIES).clamp(FEWEST, ENTRIES);
         self.at = to;
         Ok(Some(piece))
     }
 
-    async fn opened(&mut self, entries: Vec<HashedEntry>) -> Result<Vec<Opened>> {
+    async fn leaf_inputs(&mut self, entries: Vec<HashedEntry>) -> Result<Vec<LeafInput>> {
         let mut hashes = HashMap::new();
         if let (Some(first), Some(last)) = (entries.first(), entries.last())
-            && entries.iter().any(|sealed| sealed.entry.erased != Erased::default())
+            && entries.iter().any(|hashed| hashed.entry.erased != Erased::default())
         {
             // Read after the entries, so that the hashes of all groups erased by then are found.
             hashes = self.store.erased(&self.organization, first.entry.seq, last.entry.seq).await?;
         }
         let mut piece = Vec::with_capacity(entries.len());
-        for sealed in entries {
-            let seq = sealed.entry.seq;
+        for hashed in entries {
+            let seq = hashed.entry.seq;
             let erased = Group::ALL.map(|group| hashes.get(&(seq, group)).copied());
-            piece.push(Opened { names: self.names(&sealed.entry).await?, sealed, erased });
+            piece.push(LeafInput { names: self.names(&hashed.entry).await?, hashed, erased });
         }
         Ok(piece)
     }

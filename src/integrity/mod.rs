@@ -11,7 +11,7 @@ use crate::store::{LogHead, SignedCheckpoint, Store};
 use auditlog_verify::merkle::{
     Hash, LogName, ProofRequest, Resource, TILE_WIDTH, TilePath, Tiles, VerifierKey, bundle,
 };
-pub use entries::{Entries, Opened};
+pub use entries::{Entries, LeafInput};
 
 /// The entry to prove.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,11 +91,11 @@ impl Integrity {
             None => self.covered(organization, seq).await?,
         };
         // Numbers start at 1, so the index is never negative.
-        let question = ProofRequest::inclusion(seq.unsigned_abs() - 1, size.unsigned_abs()).at("size")?;
+        let request = ProofRequest::inclusion(seq.unsigned_abs() - 1, size.unsigned_abs()).at("size")?;
         let tree = ProofRequest::root(size.unsigned_abs()).at("size")?;
-        let tiles = self.tiles(organization, &[question, tree], size).await?;
+        let tiles = self.tiles(organization, &[request, tree], size).await?;
         let root = answer(tree, &tiles)?.first().copied().ok_or_else(damaged)?;
-        Ok(Inclusion { seq, size, leaf, hashes: answer(question, &tiles)?, root })
+        Ok(Inclusion { seq, size, leaf, hashes: answer(request, &tiles)?, root })
     }
 
     /// Proves that the tree of `first` entries is a prefix of the tree of `second` entries, by default the tree of the
@@ -115,9 +115,9 @@ impl Integrity {
             None => self.covered(organization, within(first, 0, head).at("first_size")?).await?,
         };
         let first = within(first, 0, second).at("first_size")?;
-        let question = ProofRequest::consistency(first.unsigned_abs(), second.unsigned_abs()).at("first_size")?;
-        let tiles = self.tiles(organization, &[question], second).await?;
-        Ok(Consistency { second, hashes: answer(question, &tiles)? })
+        let request = ProofRequest::consistency(first.unsigned_abs(), second.unsigned_abs()).at("first_size")?;
+        let tiles = self.tiles(organization, &[request], second).await?;
+        Ok(Consistency { second, hashes: answer(request, &tiles)? })
     }
 
     /// A tile, or a bundle of leaves. Errors: `TileNotFound` if the last checkpoint does not cover that much of it.
@@ -142,8 +142,8 @@ impl Integrity {
                 let mut data = Vec::new();
                 let mut width = 0;
                 while let Some(piece) = entries.read().await? {
-                    for opened in &piece {
-                        data.extend(bundle([opened.leaf(&log_id).ok_or_else(damaged)?]));
+                    for input in &piece {
+                        data.extend(bundle([input.leaf(&log_id).ok_or_else(damaged)?]));
                         width += 1;
                     }
                 }
@@ -198,9 +198,9 @@ impl Integrity {
         (seq <= size).then_some(size).ok_or(Error::CheckpointNotFound)
     }
 
-    /// Reads the tiles that `questions` need in the tree of `size` entries: a few tiles per tile level.
-    async fn tiles(&self, organization: &OrganizationId, questions: &[ProofRequest], size: Seq) -> Result<Tiles> {
-        let tiles: BTreeSet<_> = questions.iter().flat_map(ProofRequest::tiles).collect();
+    /// Reads the tiles that `requests` need in the tree of `size` entries: a few tiles per tile level.
+    async fn tiles(&self, organization: &OrganizationId, requests: &[ProofRequest], size: Seq) -> Result<Tiles> {
+        let tiles: BTreeSet<_> = requests.iter().flat_map(ProofRequest::tiles).collect();
         self.store.tiles(organization, &tiles, size.unsigned_abs()).await
     }
 }
@@ -212,8 +212,8 @@ fn within(size: Seq, least: Seq, most: Seq) -> std::result::Result<Seq, Invalid>
     }
 }
 
-fn answer(question: ProofRequest, tiles: &Tiles) -> Result<Vec<Hash>> {
-    question.answer(tiles).map_err(|damaged| Error::Internal(damaged.into()))
+fn answer(request: ProofRequest, tiles: &Tiles) -> Result<Vec<Hash>> {
+    request.answer(tiles).map_err(|damaged| Error::Internal(damaged.into()))
 }
 
 fn damaged() -> Error {

@@ -20,26 +20,26 @@ pub struct Writes {
 }
 
 impl Writes {
-    /// A group with so many entries was committed, in a transaction that began at `begun`.
+    /// Counts a committed group of `entries`, whose transaction began at `begun`.
     pub fn committed(&self, entries: usize, begun: Instant) {
         self.group.observe(entries as f64);
         self.commit.observe(begun.elapsed().as_secs_f64());
     }
 
-    /// A transaction that began at `begun` failed.
+    /// Counts a failed transaction that began at `begun`.
     pub fn failed(&self, begun: Instant) {
         self.failed.inc();
         self.commit.observe(begun.elapsed().as_secs_f64());
     }
 
-    /// So many entries were acknowledged.
+    /// Counts acknowledged entries: new ones, and ones that were already stored.
     pub fn acknowledged(&self, written: usize, replayed: usize) {
         self.written.inc_by(written as u64);
         self.replayed.inc_by(replayed as u64);
     }
 }
 
-/// The entries that running counts do not have yet.
+/// The number of entries that the running counts do not include yet.
 #[derive(Debug)]
 pub struct CountingLag {
     all: Gauge,
@@ -55,7 +55,7 @@ impl CountingLag {
     }
 }
 
-/// Whether checkpoints are signed.
+/// The state of the signer.
 #[derive(Debug)]
 pub struct Checkpoints {
     signed: Arc<Mutex<Instant>>,
@@ -63,36 +63,36 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// At `at`, all logs were signed up to their heads.
+    /// Records that all logs were signed up to their heads at `at`.
     pub fn signed(&self, at: Instant) {
         *self.signed.lock().unwrap_or_else(PoisonError::into_inner) = at;
         self.stopped.set(0);
     }
 
-    /// Nothing is signed until an operator has looked.
+    /// Records that signing has stopped until an operator acts.
     pub fn stopped(&self) {
         self.stopped.set(1);
     }
 }
 
 impl Metrics {
-    /// For the one writer.
+    /// Registers the metrics of commits.
     pub fn writes(&self) -> Writes {
         let sizes = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0];
         let (group, commit) = (Histogram::new(sizes), seconds());
         let (failed, written, replayed) = (Counter::default(), Counter::default(), Counter::default());
         let mut registry = self.registry();
         registry.register("auditlog_write_group_entries", "Entries committed in one transaction", group.clone());
-        let help = "Transactions of the writer, from their begin to the end of their commit, or to their failure";
+        let help = "Time from the begin of a transaction of the writer to the end of its commit, or to its failure";
         registry.register("auditlog_commit_seconds", help, commit.clone());
         registry.register("auditlog_commit_failures", "Transactions of the writer that failed", failed.clone());
         registry.register("auditlog_entries_written", "Entries that were acknowledged as new", written.clone());
-        let help = "Entries that were acknowledged as stored before";
+        let help = "Entries that were acknowledged as already stored";
         registry.register("auditlog_entries_replayed", help, replayed.clone());
         Writes { group, commit, failed, written, replayed }
     }
 
-    /// For whoever erases: groups of values that are gone.
+    /// Registers the counter of erased groups of values.
     pub fn erased_groups(&self) -> Counter {
         let erased = Counter::default();
         let help = "Groups of values that were erased";
@@ -100,18 +100,19 @@ impl Metrics {
         erased
     }
 
-    /// The lag of the running counts, for the counting job.
+    /// Registers the lag of the running counts.
     pub fn counting_lag(&self) -> CountingLag {
         let lag = CountingLag { all: Gauge::default(), largest: Gauge::default() };
         let mut registry = self.registry();
-        let help = "Uncounted entries of the organizations that wait for the counting job";
+        let help = "Entries that the running counts do not include yet";
         registry.register("auditlog_running_counts_lag_entries", help, lag.all.clone());
-        let help = "Uncounted entries of the organization with most of them";
+        let help = "Entries that the running counts do not include yet, in the organization with the most";
         registry.register("auditlog_running_counts_lag_largest_entries", help, lag.largest.clone());
         lag
     }
 
-    /// Whether this process signs, and whether it should: logs were signed before, and it has no key.
+    /// Registers two gauges: whether a signing key is configured, and whether one is missing although logs were signed
+    /// before.
     pub fn signing(&self, is_configured: bool, is_missing: bool) {
         let read = |is_so: bool| move || Some(f64::from(u8::from(is_so)));
         let help = "1 if a signing key is configured, else 0.";
@@ -120,14 +121,14 @@ impl Metrics {
         self.reading("auditlog_signing_missing", help, read(is_missing));
     }
 
-    /// For the one that signs, from now on.
+    /// Registers the metrics of the signer. Until the first signature, the age of checkpoints counts from this call.
     pub fn checkpoints(&self) -> Checkpoints {
         let checkpoints = Checkpoints { signed: Arc::new(Mutex::new(Instant::now())), stopped: Gauge::default() };
-        let help = "1 if nothing is signed until an operator has looked, else 0";
+        let help = "1 if signing has stopped until an operator acts, else 0";
         self.registry().register("auditlog_signer_stopped", help, checkpoints.stopped.clone());
         let signed = Arc::clone(&checkpoints.signed);
         let age = move || Some(signed.lock().unwrap_or_else(PoisonError::into_inner).elapsed().as_secs_f64());
-        let help = "Since all logs were last known to be signed up to their heads, or since the signer began.";
+        let help = "Time since all logs were last known to be signed up to their heads, or since the start.";
         self.reading("auditlog_checkpoint_age_seconds", help, age);
         checkpoints
     }

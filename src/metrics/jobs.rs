@@ -56,10 +56,10 @@ impl Metrics {
         let jobs = JobMetrics::default();
         let JobMetrics { runs, failures, last_success } = &jobs;
         let mut registry = self.registry();
-        registry.register("auditlog_job_runs", "Runs of a background job that ended", runs.clone());
-        let help = "Runs of a background job that returned an error or panicked";
+        registry.register("auditlog_job_runs", "Finished runs of a background job", runs.clone());
+        let help = "Failed runs of a background job: it returned an error or panicked";
         registry.register("auditlog_job_failures", help, failures.clone());
-        let help = "When a background job last succeeded, or began, in seconds since 1970";
+        let help = "When a background job last succeeded, or started, in seconds since 1970";
         registry.register("auditlog_job_last_success_timestamp_seconds", help, last_success.clone());
         drop(registry);
         jobs

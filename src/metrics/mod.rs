@@ -85,17 +85,13 @@ impl Default for Metrics {
     /// The metrics that every process has.
     fn default() -> Self {
         let mut registry = Registry::default();
-        registry.register(
-            "auditlog_build",
-            "The version that runs",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
-        );
+        registry.register("auditlog_build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let refusals = Family::<RefusalLabel, Counter>::default();
         for reason in Refusal::ALL {
             // A rate needs an initial 0.
             drop(refusals.get_or_create(&RefusalLabel { reason }));
         }
-        registry.register("auditlog_refusals", "Work refused before it was done, by reason", refusals.clone());
+        registry.register("auditlog_refusals", "Work that was refused before it was done, by reason", refusals.clone());
         let requests = Requests::register(&mut registry);
         let metrics = Self(Arc::new(Measured { registry: Mutex::new(registry), requests, refusals }));
         metrics.process();

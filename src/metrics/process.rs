@@ -11,9 +11,10 @@ impl Metrics {
     pub(super) fn process(&self) {
         // This runs within milliseconds of the start of the process.
         let started = Clock::system().now().micros() as f64 / 1e6;
-        self.reading("process_start_time_seconds", "When the process began, since 1970.", move || Some(started));
-        self.reading("process_resident_memory_bytes", "Memory that the process holds.", resident);
-        self.reading("process_open_fds", "Files and sockets that the process has open.", open_files);
+        let help = "When the process started, in seconds since 1970.";
+        self.reading("process_start_time_seconds", help, move || Some(started));
+        self.reading("process_resident_memory_bytes", "Resident memory of the process.", resident);
+        self.reading("process_open_fds", "Open files and sockets of the process.", open_files);
     }
 }
 

@@ -56,11 +56,11 @@ impl Collector for Count {
 pub struct Pool {
     /// The pool's purpose: the value of the label `pool`.
     pub name: &'static str,
-    /// Connections in use.
+    /// The number of connections in use.
     pub used: u32,
-    /// Idle connections.
+    /// The number of idle connections.
     pub idle: u32,
-    /// The most connections that the pool opens.
+    /// The maximum number of connections.
     pub most: u32,
 }
 
@@ -77,7 +77,7 @@ impl Metrics {
 
     /// Registers a counter of dropped log lines, which calls `read` at each scrape.
     pub fn dropped_log_lines(&self, read: fn() -> u64) {
-        let help = "Lines of the log that were dropped, since standard error did not take them in time.";
+        let help = "Log lines that were dropped because standard error was too slow.";
         let count = Count { name: "auditlog_log_lines_dropped", help, read };
         self.registry().register_collector(Box::new(count));
     }
@@ -103,9 +103,9 @@ impl Metrics {
                 read().into_iter().flat_map(states).collect()
             }
         };
-        self.labelled_reading("auditlog_pool_connections", "Connections to the database, by pool and state.", states);
+        self.labelled_reading("auditlog_pool_connections", "Database connections, by pool and state.", states);
         let most = move || read().into_iter().map(|Pool { name, most, .. }| (vec![("pool", name)], f64::from(most)));
-        self.labelled_reading("auditlog_pool_connections_max", "The most connections that a pool opens.", move || {
+        self.labelled_reading("auditlog_pool_connections_max", "Maximum number of connections of a pool.", move || {
             most().collect()
         });
     }

@@ -62,12 +62,12 @@ impl EncodeLabelValue for Code {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Asked {
+struct MethodLabel {
     method: Arc<str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ended {
+struct OutcomeLabels {
     method: Arc<str>,
     code: Code,
 }
@@ -75,8 +75,8 @@ struct Ended {
 #[derive(Debug)]
 pub(super) struct Requests {
     in_flight: Gauge,
-    ended: Family<Ended, Counter>,
-    durations: Family<Asked, Histogram>,
+    ended: Family<OutcomeLabels, Counter>,
+    durations: Family<MethodLabel, Histogram>,
 }
 
 impl Requests {
@@ -84,10 +84,10 @@ impl Requests {
         let durations = Family::new_with_constructor(seconds as fn() -> Histogram);
         let requests = Self { in_flight: Gauge::default(), ended: Family::default(), durations };
         let Self { in_flight, ended, durations } = &requests;
-        let help = "Requests whose answer has not reached its end";
+        let help = "Requests whose response has not ended";
         registry.register("auditlog_requests_in_flight", help, in_flight.clone());
         registry.register("auditlog_requests", "Requests that ended, by method and code", ended.clone());
-        let help = "From the head of a request to the end of its answer, by method";
+        let help = "Time from the head of a request to the end of its response, by method";
         registry.register("auditlog_request_duration_seconds", help, durations.clone());
         requests
     }
@@ -127,8 +127,8 @@ impl Drop for Request {
         let Requests { in_flight, ended, durations } = &self.metrics.0.requests;
         in_flight.dec();
         let (method, code) = (Arc::clone(&self.method), self.code);
-        ended.get_or_create(&Ended { method, code }).inc();
-        let asked = Asked { method: Arc::clone(&self.method) };
-        durations.get_or_create(&asked).observe(self.begun.elapsed().as_secs_f64());
+        ended.get_or_create(&OutcomeLabels { method, code }).inc();
+        let label = MethodLabel { method: Arc::clone(&self.method) };
+        durations.get_or_create(&label).observe(self.begun.elapsed().as_secs_f64());
     }
 }

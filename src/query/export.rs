@@ -1,5 +1,6 @@
 //! Exports: all matching entries in order of their numbers, in pieces.
 
+use super::Query;
 use crate::domain::{Entry, Filter, Invalid, OrganizationId, Seq};
 use crate::error::{AtField, Error, Result};
 use crate::store::Store;
@@ -10,7 +11,7 @@ const ENTRIES: usize = 100;
 const FEWEST: usize = 4;
 /// The approximate size of a piece. It sets the number of entries of the next piece.
 const BYTES: usize = 1024 * 1024;
-/// Sequence numbers that one statement covers while entries match.
+/// The number of sequence numbers that one statement covers while entries match.
 const WINDOW: Seq = 1_000;
 /// The window doubles up to this while pieces are empty.
 const WIDEST: Seq = 16_000;
@@ -24,7 +25,7 @@ pub struct Export {
     /// The last number that was covered.
     at: Seq,
     head: Seq,
-    /// Numbers that the next statement covers.
+    /// The number of sequence numbers that the next statement covers.
     window: Seq,
     /// The most entries of the next piece.
     limit: usize,
@@ -42,24 +43,36 @@ pub struct ExportPiece {
     pub head: Seq,
 }
 
-impl Export {
+impl Query {
+    /// Starts an export of the entries after the number `after`, up to `through`, by default up to the last entry now.
     /// Errors: `OrganizationNotFound`; `InvalidParameter` for numbers that the log does not have.
-    pub(super) async fn begin(
-        store: Store,
+    pub async fn export(
+        &self,
         key_id: &str,
         organization: OrganizationId,
         filter: Filter,
         after: Seq,
         through: Option<Seq>,
-    ) -> Result<Self> {
-        let _permit = store.read_permit(key_id).await?;
-        let head = store.head(&organization).await?.ok_or(Error::OrganizationNotFound)?;
+    ) -> Result<Export> {
+        let _permit = self.store.read_permit(key_id).await?;
+        let head = self.store.head(&organization).await?.ok_or(Error::OrganizationNotFound)?;
         let end = number(through.unwrap_or(head), head, "the organization's last number").at("through_sequence")?;
         let at = number(after, end, "where the export ends").at("after_sequence")?;
-        let key_id = key_id.to_owned();
-        Ok(Self { store, key_id, organization, filter, at, head: end, window: WINDOW, limit: FEWEST, is_begun: false })
+        Ok(Export {
+            store: self.store.clone(),
+            key_id: key_id.to_owned(),
+            organization,
+            filter,
+            at,
+            head: end,
+            window: WINDOW,
+            limit: FEWEST,
+            is_begun: false,
+        })
     }
+}
 
+impl Export {
     /// The next piece; `None` after the last. There is at least one piece.
     pub async fn next(&mut self) -> Result<Option<ExportPiece>> {
         if self.is_begun && self.at >= self.head {

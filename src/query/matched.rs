@@ -3,26 +3,23 @@
 //! fewest.
 
 use crate::domain::{
-    ACTIONS, Action, CountKey, CountedBy, Counts, Entry, Filter, Identifier, KeyFilter, KindFilter, OrganizationId,
-    Position, PositionRange, ResourceType, Seq,
+    ACTIONS, Action, COUNT_DISTANCE, CountKey, CountedBy, Counts, Entry, Filter, Identifier, KeyFilter, KindFilter,
+    OrganizationId, Position, PositionRange, ResourceType, Seq,
 };
 use crate::error::Result;
 use crate::store::{CountState, IndexScan, KeyState, PageRequest, RunningCount, ScanRange, Snapshot};
 
-/// Entries from which on a key may have running counts: an estimate for a key without them.
-const MAX_UNINDEXED: i64 = 1_024;
-
-/// A filter, and what is known of what it matches at one moment.
+/// A filter, and the state of the counts of its keys at one moment.
 pub(super) struct Matched<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) organization: &'a OrganizationId,
-    /// Resources have all their types in it.
+    /// If the reader named resources without types, it has all types.
     pub(super) filter: Filter,
     pub(super) span: PositionRange,
-    /// The keys whose counts answer the filter; none where no counts do.
+    /// The keys whose counts answer the filter; empty if no counts can.
     pub(super) keys: Vec<CountKey>,
     pub(super) state: CountState,
-    /// The keys as streams, or the smaller side of users and resources.
+    /// The scan that finds the entries: by its keys, or by the smaller of users and resources.
     streams: IndexScan,
 }
 
@@ -47,8 +44,8 @@ impl<'a> Matched<'a> {
         organization: &'a OrganizationId,
         filter: Filter,
     ) -> Result<Option<Self>> {
-        let CountedBy { keys: asked, kinds: _, time, is_answered } = filter.counted_by();
-        let (span, sides) = (PositionRange::from(time), sides(asked));
+        let CountedBy { keys: key_filter, kinds: _, time, is_answered } = filter.counted_by();
+        let (span, sides) = (PositionRange::from(time), sides(key_filter));
         let all: Vec<_> = sides.iter().flat_map(keys).collect();
         let state = snapshot.state(organization, Some(&filter), &all, span).await?;
         let Some(state) = state else { return Ok(None) };
@@ -73,7 +70,7 @@ impl<'a> Matched<'a> {
         }
     }
 
-    /// The entries of `window`, where `total` match in all.
+    /// The entries of the page `window`. `total` is the number of matching entries.
     pub(super) async fn page(&self, window: &PageRequest, total: i64) -> Result<Vec<Entry>> {
         let kinds = self.kind_scan(window.offset.saturating_add(window.limit), total);
         let streams = kinds.as_ref().unwrap_or(&self.streams);
@@ -83,7 +80,7 @@ impl<'a> Matched<'a> {
     /// A scan with one stream for each type and action in the filter. `None` if the filter has neither, if it has users
     /// or resources, or if reading all entries by time until `needed` match is estimated to be cheaper.
     fn kind_scan(&self, needed: i64, total: i64) -> Option<IndexScan> {
-        /// Entries that can be read in the time in which a stream is found.
+        /// The number of entries that can be read in the time in which a stream is found.
         const FOUND: i64 = 10;
         let kinds = self.kinds();
         if self.streams != IndexScan::Time || kinds.is_empty() {
@@ -107,27 +104,27 @@ impl<'a> Matched<'a> {
         })
     }
 
-    /// About how many entries of the span a key has.
+    /// An estimate of the number of entries that a key has in the span.
     pub(super) fn entries(&self, key: &KeyState) -> i64 {
         let to = match (&key.total, self.span.to) {
             (Some(total), Position::END) => total.total(),
-            (Some(_), _) => key.to.counts.total() + MAX_UNINDEXED,
+            (Some(_), _) => key.to.counts.total() + COUNT_DISTANCE,
             (None, _) => self.state.head,
         };
         to - key.after.counts.total()
     }
 
-    /// The entries of each part that match and have a number up to `head`.
+    /// The number of matching entries in each part, up to the sequence number `head`.
     pub(super) async fn count_parts(&self, parts: &[ScanRange], head: Seq) -> Result<Vec<i64>> {
         self.snapshot.count(self.organization, &self.filter, &self.streams, parts, head).await
     }
 
-    /// The entries that a count has and the filter asks for.
+    /// The number of counted entries that the filter selects.
     pub(super) fn matching(&self, counts: &Counts) -> i64 {
         counts.matching(self.kinds())
     }
 
-    /// The kinds of entry that the filter asks for.
+    /// The kinds of entry that the filter selects.
     pub(super) fn kinds(&self) -> KindFilter<'_> {
         self.filter.counted_by().kinds
     }
@@ -167,9 +164,9 @@ impl<'a> Matched<'a> {
     }
 }
 
-/// The users and the resources that are asked for as streams, or all entries.
-fn sides(asked: KeyFilter<'_>) -> Vec<IndexScan> {
-    let KeyFilter { user_ids, resource_types, resource_ids } = asked;
+/// A scan by user and a scan by resource, for the parts of the filter that have values; a scan by time if none has.
+fn sides(key_filter: KeyFilter<'_>) -> Vec<IndexScan> {
+    let KeyFilter { user_ids, resource_types, resource_ids } = key_filter;
     let mut sides = Vec::new();
     if !user_ids.is_empty() {
         sides.push(IndexScan::Users(user_ids.to_vec()));
@@ -198,13 +195,14 @@ fn keys(streams: &IndexScan) -> Vec<CountKey> {
     }
 }
 
-/// The side with fewer entries; `keys` are those of all sides, one after the other.
+/// The side with fewer entries; `keys` are those of all sides, one after the other. A key without running counts has
+/// about as many entries as lie between two of them, or fewer.
 fn smaller(sides: Vec<IndexScan>, mut keys: &[KeyState]) -> IndexScan {
     let mut sized = Vec::new();
     for side in sides {
         let (own, rest) = keys.split_at(side.len().min(keys.len()));
         keys = rest;
-        let size: i64 = own.iter().map(|key| key.total.as_ref().map_or(MAX_UNINDEXED, |total| total.total())).sum();
+        let size: i64 = own.iter().map(|key| key.total.as_ref().map_or(COUNT_DISTANCE, |total| total.total())).sum();
         sized.push((size, side));
     }
     sized.into_iter().min_by_key(|(size, _)| *size).map_or(IndexScan::Time, |(_, side)| side)

@@ -89,19 +89,6 @@ impl Query {
         self.store.entry(organization, id).await?.ok_or(Error::AuditLogNotFound)
     }
 
-    /// Starts an export of the entries after the number `after`, up to `through`, by default up to the last entry now.
-    /// Errors: `OrganizationNotFound`; `InvalidParameter` for numbers that the log does not have.
-    pub async fn export(
-        &self,
-        key_id: &str,
-        organization: OrganizationId,
-        filter: Filter,
-        after: Seq,
-        through: Option<Seq>,
-    ) -> Result<Export> {
-        Export::begin(self.store.clone(), key_id, organization, filter, after, through).await
-    }
-
     async fn cursor_key(&self) -> Result<&CursorKey> {
         let read = async || Ok(CursorKey::new(self.store.cursor_key(CURSOR_KEY_ID).await?));
         self.cursor_key.get_or_try_init(read).await
@@ -151,7 +138,7 @@ impl Query {
 
 /// The start of a page.
 struct Begin {
-    /// Entries with higher numbers were written after the walk began.
+    /// The log's last number when the walk began. Entries with higher numbers are not shown.
     head: Seq,
     total: i64,
     offset: i64,

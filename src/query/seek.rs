@@ -1,27 +1,23 @@
 //! Finds where a page far down begins: at the lowest running count with no more entries above it than the offset.
 
-use crate::domain::{CountKey, Position, PositionRange};
+use crate::domain::{COUNT_DISTANCE, CountKey, Position, PositionRange};
 use crate::error::Result;
 use crate::store::ScanRange;
 
 use super::matched::{Ends, MatchTotal, Matched};
-
-/// The least offset for which running counts are read. Below it, entries are skipped one by one. It is the distance
-/// between two running counts.
-const MIN_DEEP_OFFSET: i64 = 1_024;
 
 /// Where to start reading a page.
 #[derive(Debug, Clone)]
 pub(super) struct PageStart {
     /// The number of matching entries that come before it in the list.
     pub(super) above: i64,
-    /// Where all entries of the page lie.
+    /// The ranges that have all entries of the page.
     pub(super) spans: Vec<PositionRange>,
 }
 
-/// Whether running counts are needed to find the page.
+/// Whether running counts are needed to find the page. A smaller offset is skipped entry by entry.
 pub(super) fn is_deep(offset: i64) -> bool {
-    offset >= MIN_DEEP_OFFSET
+    offset >= COUNT_DISTANCE
 }
 
 /// The running counts of a key up to the end of the span: positions, and the matching entries up to each.
@@ -79,8 +75,8 @@ impl KeySteps {
 }
 
 impl Matched<'_> {
-    /// A place with at most `offset` matching entries before it, near the entry of that offset, for a page of `limit`
-    /// entries.
+    /// Finds where to start reading a page of `limit` entries: a place near the entry at `offset`, with at most
+    /// `offset` matching entries before it.
     pub(super) async fn seek(&self, counted: &MatchTotal, offset: i64, limit: i64) -> Result<PageStart> {
         let MatchTotal { total, counted } = counted;
         let is_sparse = self.is_sparse(*total, limit);
@@ -119,10 +115,10 @@ impl Matched<'_> {
         Ok(PageStart { above, spans })
     }
 
-    /// Whether a page of `limit` among `total` that match is spread over so many entries of its only key that it is
-    /// worth to load the key's running counts, which show the ranges without a match.
+    /// Whether the entries of a page of `limit` among `total` lie so far apart that it pays to load all running counts
+    /// of their only key. The counts show the ranges without a match.
     pub(super) fn is_sparse(&self, total: i64, limit: i64) -> bool {
-        /// Entries that can be looked at in that time.
+        /// The number of entries that can be read in the time in which the counts are loaded.
         const WORTH: i64 = 8_192;
         let ([_], [key]) = (&self.keys[..], &self.state.keys[..]) else { return false };
         let is_indexed = key.total.is_some() && self.state.uncounted == Some(0) && !self.kinds().is_empty();
@@ -132,8 +128,8 @@ impl Matched<'_> {
             && limit.saturating_mul(entries / total.max(1)).min(entries) > WORTH
     }
 
-    /// Where the matching entries before `position` lie that come after it in a list, at least `needed` if there are so
-    /// many. Loads all running counts of its only key.
+    /// The ranges with matching entries before `position`, from the newest on: enough for `needed` entries, or all.
+    /// Loads all running counts of the only key.
     pub(super) async fn sparse_spans(&self, position: Position, needed: i64) -> Result<Vec<PositionRange>> {
         let level0 = self.snapshot.level0_counts(self.organization, &self.keys, self.span.to).await?;
         let to = self.state.keys.first().and_then(|key| key.total.as_ref()).map_or(0, |total| self.matching(total));
@@ -157,7 +153,7 @@ impl Matched<'_> {
             })
             .collect();
         let mut added = Vec::new();
-        for (key, count) in self.snapshot.level1_counts(self.organization, &spans).await? {
+        for (key, count) in self.snapshot.running_counts(self.organization, &spans, 1).await? {
             // So far, the steps are level-0 counts alone.
             let before = steps[key].last(count.position).map_or(0, |(_, count)| count);
             added.push((key, (count.position, before + self.matching(&count.counts))));
@@ -167,7 +163,7 @@ impl Matched<'_> {
         Ok(())
     }
 
-    /// Exactly the matching entries between `position` and the end of the span.
+    /// The exact number of matching entries between `position` and the end of the span.
     async fn above(&self, steps: &[KeySteps], position: Position) -> Result<i64> {
         let (mut above, mut parts) = (0, Vec::new());
         for (stream, steps) in steps.iter().enumerate() {
@@ -201,7 +197,7 @@ fn fewest_above(steps: &[KeySteps], position: Position) -> i64 {
     steps.iter().map(|steps| steps.fewest_above(position)).sum()
 }
 
-/// The running counts inside `span`, ascending.
+/// The positions of the running counts inside `span`, ascending.
 fn inside(steps: &[KeySteps], span: PositionRange) -> Vec<Position> {
     let counts = steps.iter().flat_map(|steps| &steps.counts).map(|(position, _)| *position);
     let mut inside: Vec<_> = counts.filter(|at| span.after < *at && *at < span.to).collect();
@@ -209,14 +205,14 @@ fn inside(steps: &[KeySteps], span: PositionRange) -> Vec<Position> {
     inside
 }
 
-/// The lowest running count for which `holds`, which holds above it too.
+/// The lowest position of a running count for which `holds` is true. It must be true for all higher ones too.
 fn lowest(steps: &[KeySteps], span: PositionRange, holds: impl Fn(Position) -> bool) -> Option<Position> {
     let inside = inside(steps, span);
     let place = inside.partition_point(|at| !holds(*at));
     inside.get(place).copied()
 }
 
-/// The highest running count for which `holds`, which holds below it too.
+/// The highest position of a running count for which `holds` is true. It must be true for all lower ones too.
 fn highest(steps: &[KeySteps], span: PositionRange, holds: impl Fn(Position) -> bool) -> Option<Position> {
     let inside = inside(steps, span);
     let place = inside.partition_point(|at| holds(*at));
@@ -260,10 +256,10 @@ mod tests {
             let to = if random.random_bool(0.5) { span.to } else { at(random.random_range(ends[0]..=ends[1])) };
             let needed = random.random_range(1..10);
             let spans = steps.spans_with_entries(span, to, needed);
-            let wanted: Vec<_> =
+            let expected: Vec<_> =
                 entries.iter().rev().map(|time| at(*time)).filter(|at| span.after < *at && *at <= to).collect();
             let held = |at: &Position| spans.iter().any(|span| span.after < *at && *at <= span.to);
-            assert!(wanted.iter().take(needed as usize).all(held), "{spans:?} hold {needed} of {wanted:?}");
+            assert!(expected.iter().take(needed as usize).all(held), "{spans:?} hold {needed} of {expected:?}");
             let is_inside = |one: &PositionRange| span.after <= one.after && one.to <= to && one.after < one.to;
             assert!(spans.iter().all(is_inside), "{spans:?} lie in {span:?} up to {to:?}");
         }

@@ -132,8 +132,9 @@ fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, EntryFault> {
     let value = serde_path_to_error::deserialize(&mut parser).map_err(|error| {
         let path = error.path().to_string();
         // The path does not help at the top level, before any name, or if the message has the name already.
-        let is_told = [".", "?"].contains(&path.as_str()) || error.inner().to_string().starts_with("unknown field");
-        let field = if is_told { "" } else { &path };
+        let is_redundant =
+            [".", "?"].contains(&path.as_str()) || error.inner().to_string().starts_with("unknown field");
+        let field = if is_redundant { "" } else { &path };
         EntryFault::shape(field, explained(error.inner()))
     })?;
     parser.end().map_err(|error| EntryFault::shape("", explained(&error)))?;

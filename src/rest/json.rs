@@ -11,7 +11,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::domain::{self, ObjectWriter, Timestamp, write_array};
+use crate::domain::{ObjectWriter, Timestamp, write_array, write_changes};
 use crate::grpc::pb;
 
 /// The body of a successful health check.
@@ -22,7 +22,7 @@ pub(super) struct Alive {
 
 pub(super) const ALIVE: Alive = Alive { status: "ok" };
 
-/// The documented keys first, `null` if absent, then the others.
+/// Metadata with the documented keys first, `null` if absent, and then the others.
 struct OrderedMetadata<'e>(&'e BTreeMap<String, String>);
 
 impl Serialize for OrderedMetadata<'_> {
@@ -140,7 +140,7 @@ fn write_entry(text: &mut Vec<u8>, audit_log: &pb::AuditLog, form: Form) -> serd
     entry.field("userId", user_id)?;
     optional(&mut entry, "userName", user_name)?;
     optional(&mut entry, "userEmail", user_email)?;
-    write_changes(entry.name("changes"), changes)?;
+    write_changes(entry.name("changes"), changes.iter().map(change_parts))?;
     entry.field("metadata", &OrderedMetadata(metadata))?;
     if !is_import {
         entry.field("sequence", sequence)?;
@@ -159,10 +159,6 @@ fn change_parts(change: &pb::Change) -> (&str, Option<&str>, Option<&str>) {
     (field, old_value_json.as_deref(), new_value_json.as_deref())
 }
 
-fn write_changes(text: &mut Vec<u8>, changes: &[pb::Change]) -> serde_json::Result<()> {
-    domain::write_changes(text, changes.iter().map(change_parts))
-}
-
 /// Encodes entries from another service as NDJSON, one line each, in `form`. Errors: a value is not JSON, which no
 /// service sends.
 pub fn lines(entries: &[pb::AuditLog], form: Form) -> serde_json::Result<Vec<u8>> {
@@ -179,7 +175,7 @@ pub fn lines(entries: &[pb::AuditLog], form: Form) -> serde_json::Result<Vec<u8>
 pub fn changes(changes: &[pb::Change]) -> serde_json::Result<Vec<u8>> {
     check_values(changes)?;
     let mut text = Vec::new();
-    write_changes(&mut text, changes)?;
+    write_changes(&mut text, changes.iter().map(change_parts))?;
     Ok(text)
 }
 
@@ -188,7 +184,7 @@ fn check_values(changes: &[pb::Change]) -> serde_json::Result<()> {
     values.map(|value| serde_json::from_str::<&RawValue>(value)).try_for_each(|value| value.map(drop))
 }
 
-/// An instant as JSON has it; `None` if absent or out of range.
+/// The JSON text of an instant; `None` if it is absent or out of range.
 pub fn time(time: Option<prost_types::Timestamp>) -> Option<String> {
     let prost_types::Timestamp { seconds, nanos } = time?;
     Timestamp::from_parts(seconds, nanos).ok().map(|time| time.to_string())

@@ -1,5 +1,7 @@
 //! The log of an organization: its checkpoint and tiles in the layout of C2SP tlog-tiles, its keys, and proofs.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -10,7 +12,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-use super::{Answer, Api, Call, ErrorResponse, Services, after_access, json, params};
+use super::{Answer, Call, ErrorResponse, Services, after_access, json, params};
 use crate::grpc::pb;
 use auditlog_verify::merkle::{TILE_WIDTH, TilePath};
 
@@ -20,7 +22,7 @@ const FOREVER: &str = "private, max-age=31536000, immutable";
 const NEVER: &str = "no-store";
 
 /// The routes below `/v1/{organization_id}/log`.
-pub(super) fn routes<S: Services>() -> Router<Api<S>> {
+pub(super) fn routes<S: Services>() -> Router<Arc<S>> {
     Router::new()
         .route("/v1/{organization_id}/log/checkpoint", get(checkpoint::<S>))
         .route("/v1/{organization_id}/log/keys", get(keys::<S>))
@@ -29,7 +31,7 @@ pub(super) fn routes<S: Services>() -> Router<Api<S>> {
         .route("/v1/{organization_id}/log/tile/{*path}", get(tile::<S>))
 }
 
-async fn checkpoint<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
+async fn checkpoint<S: Services>(State(service): State<Arc<S>>, call: Call<String>) -> Answer {
     let organization_id = call.path.clone();
     if let Err(fault) = call.params(&[]) {
         return Err(refused(&*service, call, organization_id, fault).await);
@@ -39,34 +41,34 @@ async fn checkpoint<S: Services>(State(Api { service }): State<Api<S>>, call: Ca
     Ok(plain("text/plain; charset=utf-8", NEVER, note.into_bytes()))
 }
 
-async fn keys<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
+async fn keys<S: Services>(State(service): State<Arc<S>>, call: Call<String>) -> Answer {
     let organization_id = call.path.clone();
     if let Err(fault) = call.params(&[]) {
         return Err(refused(&*service, call, organization_id, fault).await);
     }
     let message = pb::GetPublicKeysRequest { organization_id };
-    Ok(told_keys(service.get_public_keys(call.request(message)).await?.into_inner()))
+    Ok(keys_json(service.get_public_keys(call.request(message)).await?.into_inner()))
 }
 
-async fn inclusion<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
+async fn inclusion<S: Services>(State(service): State<Arc<S>>, call: Call<String>) -> Answer {
     let organization_id = call.path.clone();
     let params = call.params(&params::INCLUSION).and_then(|params| params.inclusion(organization_id.clone()));
     match params {
-        Ok(message) => Ok(told_inclusion(service.get_inclusion_proof(call.request(message)).await?.into_inner())),
+        Ok(message) => Ok(inclusion_json(service.get_inclusion_proof(call.request(message)).await?.into_inner())),
         Err(fault) => Err(refused(&*service, call, organization_id, fault).await),
     }
 }
 
-async fn consistency<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
+async fn consistency<S: Services>(State(service): State<Arc<S>>, call: Call<String>) -> Answer {
     let organization_id = call.path.clone();
     let params = call.params(&params::CONSISTENCY).and_then(|params| params.consistency(organization_id.clone()));
     match params {
-        Ok(message) => Ok(told_consistency(service.get_consistency_proof(call.request(message)).await?.into_inner())),
+        Ok(message) => Ok(consistency_json(service.get_consistency_proof(call.request(message)).await?.into_inner())),
         Err(fault) => Err(refused(&*service, call, organization_id, fault).await),
     }
 }
 
-async fn tile<S: Services>(State(Api { service }): State<Api<S>>, call: Call<(String, String)>) -> Answer {
+async fn tile<S: Services>(State(service): State<Arc<S>>, call: Call<(String, String)>) -> Answer {
     let (organization_id, path) = call.path.clone();
     if let Err(fault) = call.params(&[]) {
         return Err(refused(&*service, call, organization_id, fault).await);
@@ -127,18 +129,18 @@ struct PublicKeyBody {
     sequence: i64,
 }
 
-fn told_inclusion(proof: pb::GetInclusionProofResponse) -> Response {
+fn inclusion_json(proof: pb::GetInclusionProofResponse) -> Response {
     let pb::GetInclusionProofResponse { sequence, size, leaf_hash, hashes, root } = proof;
     let (leaf_hash, root) = (STANDARD.encode(leaf_hash), STANDARD.encode(root));
     json::answer(StatusCode::OK, &InclusionBody { sequence, size, leaf_hash, hashes: base64(hashes), root })
 }
 
-fn told_consistency(proof: pb::GetConsistencyProofResponse) -> Response {
+fn consistency_json(proof: pb::GetConsistencyProofResponse) -> Response {
     let pb::GetConsistencyProofResponse { second_size, hashes } = proof;
     json::answer(StatusCode::OK, &ConsistencyBody { second_size, hashes: base64(hashes) })
 }
 
-fn told_keys(keys: pb::GetPublicKeysResponse) -> Response {
+fn keys_json(keys: pb::GetPublicKeysResponse) -> Response {
     let pb::GetPublicKeysResponse { public_keys } = keys;
     let key = |pb::PublicKey { verifier_key, sequence }| PublicKeyBody { verifier_key, sequence };
     json::answer(StatusCode::OK, &KeysBody { public_keys: public_keys.into_iter().map(key).collect() })

@@ -39,20 +39,14 @@ static FORWARDED: [HeaderName; 4] = [
 ];
 
 /// The gRPC services that REST calls.
-pub trait Services: AuditLogService + IntegrityService + Clone {}
+pub trait Services: AuditLogService + IntegrityService {}
 
-impl<S: AuditLogService + IntegrityService + Clone> Services for S {}
-
-/// The target of all calls: the services in this process, or those of another one behind a gateway.
-#[derive(Clone)]
-struct Api<S> {
-    service: Arc<S>,
-}
+impl<S: AuditLogService + IntegrityService> Services for S {}
 
 type Answer = Result<Response, ErrorResponse>;
 
-/// All routes, answered by `service`. `admit` guards the routes that need a key before a body is read; `admit_keyless`
-/// guards the others. `ready` says whether the service can be used.
+/// All routes. `service` is in this process, or behind a gateway. `admit` guards the routes that need a key before a
+/// body is read; `admit_keyless` guards the others. `ready` says whether the service can be used.
 pub fn router<S, F>(
     service: Arc<S>,
     admit: impl FnOnce(Router) -> Router,
@@ -68,7 +62,7 @@ where
         .route("/v1/{organization_id}/audit-logs/{id}", get(one::<S>))
         .route("/v1/{path_segment}/{resource_id}/history", get(history::<S>))
         .merge(log::routes())
-        .with_state(Api { service });
+        .with_state(service);
     let ready = async move || -> Answer {
         ready().await?;
         Ok(json::answer(StatusCode::OK, &json::ALIVE))
@@ -96,11 +90,11 @@ struct Call<P> {
     extensions: Extensions,
 }
 
-impl<P: DeserializeOwned + Send, S: Services> FromRequestParts<Api<S>> for Call<P> {
+impl<P: DeserializeOwned + Send, S: Services> FromRequestParts<Arc<S>> for Call<P> {
     type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api<S>) -> Result<Self, ErrorResponse> {
-        let path = Path::from_request_parts(parts, api).await;
+    async fn from_request_parts(parts: &mut Parts, service: &Arc<S>) -> Result<Self, ErrorResponse> {
+        let path = Path::from_request_parts(parts, service).await;
         let query = parts.uri.query().map(str::to_owned);
         let (headers, extensions) = (take(&mut parts.headers), take(&mut parts.extensions));
         match path {
@@ -111,7 +105,7 @@ impl<P: DeserializeOwned + Send, S: Services> FromRequestParts<Api<S>> for Call<
                 // Without an organization, the service checks only the credential.
                 call.headers.remove(ORGANIZATION_HEADER);
                 let invalid = call.request(pb::GetAuditLogRequest::default());
-                Err(after_access(fault, api.service.get_audit_log(invalid)).await)
+                Err(after_access(fault, service.get_audit_log(invalid)).await)
             }
         }
     }
@@ -143,7 +137,7 @@ async fn after_access<T>(fault: ErrorResponse, call: impl Future<Output = Result
     }
 }
 
-async fn list<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>) -> Answer {
+async fn list<S: Services>(State(service): State<Arc<S>>, call: Call<String>) -> Answer {
     let params = call.params(&params::LIST).and_then(|params| params.list(call.path.clone()));
     let message = match params {
         Ok(message) => message,
@@ -157,7 +151,7 @@ async fn list<S: Services>(State(Api { service }): State<Api<S>>, call: Call<Str
     Ok(json::page(&page.audit_logs, page.pagination))
 }
 
-async fn history<S: Services>(State(Api { service }): State<Api<S>>, call: Call<(String, String)>) -> Answer {
+async fn history<S: Services>(State(service): State<Arc<S>>, call: Call<(String, String)>) -> Answer {
     let (path_segment, resource_id) = call.path.clone();
     let params = call.params(&params::HISTORY).and_then(|params| params.history(path_segment.clone(), resource_id));
     let message = match params {
@@ -171,7 +165,7 @@ async fn history<S: Services>(State(Api { service }): State<Api<S>>, call: Call<
     Ok(json::page(&page.audit_logs, page.pagination))
 }
 
-async fn one<S: Services>(State(Api { service }): State<Api<S>>, call: Call<(String, String)>) -> Answer {
+async fn one<S: Services>(State(service): State<Arc<S>>, call: Call<(String, String)>) -> Answer {
     let (organization_id, id) = call.path.clone();
     if let Err(fault) = call.params(&[]) {
         let invalid = pb::GetAuditLogRequest { organization_id, id: String::new() };
@@ -182,7 +176,7 @@ async fn one<S: Services>(State(Api { service }): State<Api<S>>, call: Call<(Str
     Ok(json::one(answer.audit_log))
 }
 
-async fn write<S: Services>(State(Api { service }): State<Api<S>>, call: Call<String>, body: Body) -> Answer {
+async fn write<S: Services>(State(service): State<Arc<S>>, call: Call<String>, body: Body) -> Answer {
     let body = read(body).await;
     let organization_id = call.path.clone();
     let decoded = call

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::ensure;
 
-use super::examine::{Examined, Examiner, Finding};
+use super::examine::{Examined, Finding, examine};
 use super::keys::CheckpointKeys;
 use super::memory::{SignedState, StateFile, TreeHead};
 use super::{Record, Signing, rotation};
@@ -20,11 +20,11 @@ pub struct Rollback {
     pub log_id: String,
     /// The reasons.
     pub findings: Vec<Finding>,
-    /// Its tree head in the state file beside the key.
+    /// The tree head of the log in the state file beside the key.
     pub in_file: Option<TreeHead>,
-    /// The tree head of its checkpoint in the database.
+    /// The tree head of the log's checkpoint in the database.
     pub in_database: Option<TreeHead>,
-    /// Its present tree head; `None` if the log is gone.
+    /// The present tree head of the log; `None` if the log is gone.
     pub now: Option<TreeHead>,
     log: Option<Examined>,
 }
@@ -37,7 +37,7 @@ impl Rollback {
 
     /// Whether only the state file is missing: the log extends its checkpoint in the database, so nothing is given up.
     pub fn is_believed(&self) -> bool {
-        self.findings == [Finding::Forgotten]
+        self.findings == [Finding::StateMissing]
     }
 
     /// The tree head that the state file gets.
@@ -60,15 +60,14 @@ pub async fn rollbacks(
     ensure!(alone.is_none(), "{} is missing, which affects all logs; give --all", state.path().display());
     let mut memory = remembered.unwrap_or_default();
     let mut refused = Vec::new();
-    for log in store.growth(&keys.main().public()).await? {
+    for log in store.log_statuses(&keys.main().public()).await? {
         let in_file = memory.remove(&log.log_id);
         let is_chosen = organization.is_none_or(|chosen| *chosen == log.organization);
         if !is_chosen || (in_file.is_none() && log.signed == 0) {
             continue;
         }
-        let examiner = Examiner { store, keys: &keys, log_name: &signing.log_name };
-        let Some(examined) = examiner.examine(&log, in_file).await? else { continue };
-        let lost = is_lost.then_some(Finding::Forgotten);
+        let Some(examined) = examine(store, &keys, &signing.log_name, &log, in_file).await? else { continue };
+        let lost = is_lost.then_some(Finding::StateMissing);
         let findings: Vec<_> = lost.into_iter().chain(examined.findings.iter().cloned()).collect();
         if findings.is_empty() {
             continue;

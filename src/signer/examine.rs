@@ -31,7 +31,7 @@ pub enum Finding {
         size: u64,
     },
     /// The state file, which remembers what was signed, is missing.
-    Forgotten,
+    StateMissing,
     /// The log is not in the database.
     Gone {
         /// The size of the signed tree, in entries.
@@ -54,7 +54,7 @@ impl fmt::Display for Finding {
             Self::Damaged { size } => {
                 write!(f, "the edge, the root, the tiles and the leaves of its {size} entries contradict each other")
             }
-            Self::Forgotten => f.write_str("the file beside the key that remembers what was signed is not there"),
+            Self::StateMissing => f.write_str("the file beside the key that remembers what was signed is not there"),
             Self::Gone { signed } => write!(f, "it was signed with {signed} entries and is not in the database"),
             Self::ForeignKey => f.write_str("none of the keys that it was signed with is in the key file"),
             Self::Renamed { from } => {
@@ -76,7 +76,7 @@ impl Finding {
                 "find out who changed the database; bring the newer one back, or give up what was signed with \
                  `auditlog signing-key acknowledge-rollback --all`"
             }
-            Self::Forgotten => {
+            Self::StateMissing => {
                 "bring it back, or copy it from another machine that signs; if it is lost, trust what the database \
                  says was signed with `auditlog signing-key acknowledge-rollback --all`"
             }
@@ -109,79 +109,75 @@ pub(super) struct Examined {
     pub(super) findings: Vec<Finding>,
 }
 
-/// The parts that an examination needs.
-pub(super) struct Examiner<'a> {
-    pub(super) store: &'a Store,
-    pub(super) keys: &'a CheckpointKeys,
-    pub(super) log_name: &'a LogName,
+/// Examines a log; `remembered` is its tree head in the state file, read before. `None` if the log is gone.
+pub(super) async fn examine(
+    store: &Store,
+    own_keys: &CheckpointKeys,
+    log_name: &LogName,
+    log: &LogStatus,
+    remembered: Option<TreeHead>,
+) -> Result<Option<Examined>> {
+    let LogStatus { organization, log_id, .. } = log;
+    // Read in this order: other processes sign too, so the signed state must be read before the present one.
+    let keys = store.log_keys(organization).await?;
+    let checkpoint = store.checkpoint(organization).await?;
+    let Some(LogHead { log_id: current, edge, root }) = store.log_head(organization).await? else {
+        return Ok(None);
+    };
+    let origin = log_name.origin(log_id).map_err(|error| Error::Internal(error.into()))?;
+    let now = TreeHead { size: edge.size(), root };
+    let of_checkpoint = checkpoint.as_ref().map(|signed| TreeHead { size: signed.size, root: signed.root });
+    let signed: BTreeSet<_> = [remembered, of_checkpoint].into_iter().flatten().collect();
+    let mut findings = Vec::new();
+    match tree(store, organization, now, &signed).await? {
+        Some(found) if edge.root() == root && current == *log_id => findings.extend(found),
+        _ => findings.push(Finding::Damaged { size: now.size }),
+    }
+    if !keys.is_empty() && !own_keys.all().any(|own| keys.iter().any(|key| key.public == own.public())) {
+        findings.push(Finding::ForeignKey);
+    }
+    // The first line of a note is its origin.
+    let before = checkpoint.as_ref().and_then(|signed| signed.note.lines().next());
+    if let Some(from) = before.filter(|before| *before != origin.as_str()) {
+        let from = from.split('/').next().unwrap_or_default().to_owned();
+        findings.push(Finding::Renamed { from });
+    }
+    let (organization, log_id) = (organization.clone(), log_id.clone());
+    Ok(Some(Examined { organization, log_id, origin, now, keys, checkpoint, findings }))
 }
 
-impl Examiner<'_> {
-    /// Examines a log; `remembered` is its tree head in the state file, read before. `None` if the log is gone.
-    pub(super) async fn examine(&self, log: &LogStatus, remembered: Option<TreeHead>) -> Result<Option<Examined>> {
-        let LogStatus { organization, log_id, .. } = log;
-        // Read in this order: other processes sign too, so the signed state must be read before the present one.
-        let keys = self.store.log_keys(organization).await?;
-        let checkpoint = self.store.checkpoint(organization).await?;
-        let Some(LogHead { log_id: current, edge, root }) = self.store.log_head(organization).await? else {
-            return Ok(None);
-        };
-        let origin = self.log_name.origin(log_id).map_err(|error| Error::Internal(error.into()))?;
-        let now = TreeHead { size: edge.size(), root };
-        let of_checkpoint = checkpoint.as_ref().map(|signed| TreeHead { size: signed.size, root: signed.root });
-        let signed: BTreeSet<_> = [remembered, of_checkpoint].into_iter().flatten().collect();
-        let mut findings = Vec::new();
-        match self.tree(organization, now, &signed).await? {
-            Some(found) if edge.root() == root && current == *log_id => findings.extend(found),
-            _ => findings.push(Finding::Damaged { size: now.size }),
-        }
-        if !keys.is_empty() && !self.keys.all().any(|own| keys.iter().any(|key| key.public == own.public())) {
-            findings.push(Finding::ForeignKey);
-        }
-        // The first line of a note is its origin.
-        let before = checkpoint.as_ref().and_then(|signed| signed.note.lines().next());
-        if let Some(from) = before.filter(|before| *before != origin.as_str()) {
-            let from = from.split('/').next().unwrap_or_default().to_owned();
-            findings.push(Finding::Renamed { from });
-        }
-        let (organization, log_id) = (organization.clone(), log_id.clone());
-        Ok(Some(Examined { organization, log_id, origin, now, keys, checkpoint, findings }))
+/// The findings against signing the tree `now` after the trees `signed`, from the present tiles and leaves. `None`
+/// if these are damaged or have another root.
+async fn tree(
+    store: &Store,
+    organization: &OrganizationId,
+    now: TreeHead,
+    signed: &BTreeSet<TreeHead>,
+) -> Result<Option<Vec<Finding>>> {
+    let internal = |error: Invalid| Error::Internal(error.into());
+    let whole = ProofRequest::root(now.size).map_err(internal)?;
+    // Checked by proofs. Comparing the roots at both sizes is not enough: contradictory tiles can yield both roots.
+    let before: Vec<_> = signed
+        .iter()
+        .filter(|signed| signed.size <= now.size)
+        .map(|signed| Ok((signed, ProofRequest::consistency(signed.size, now.size).map_err(internal)?)))
+        .collect::<Result<_>>()?;
+    let needed = before.iter().map(|(_, request)| request).chain([&whole]).flat_map(ProofRequest::tiles).collect();
+    let tiles = store.tiles(organization, &needed, now.size).await?;
+    if whole.answer(&tiles).ok().and_then(|root| root.first().copied()) != Some(now.root) {
+        return Ok(None);
     }
-
-    /// The findings against signing the tree `now` after the trees `signed`, from the present tiles and leaves. `None`
-    /// if these are damaged or have another root.
-    async fn tree(
-        &self,
-        organization: &OrganizationId,
-        now: TreeHead,
-        signed: &BTreeSet<TreeHead>,
-    ) -> Result<Option<Vec<Finding>>> {
-        let internal = |error: Invalid| Error::Internal(error.into());
-        let whole = ProofRequest::root(now.size).map_err(internal)?;
-        // Checked by proofs. Comparing the roots at both sizes is not enough: contradictory tiles can yield both roots.
-        let before: Vec<_> = signed
-            .iter()
-            .filter(|signed| signed.size <= now.size)
-            .map(|signed| Ok((signed, ProofRequest::consistency(signed.size, now.size).map_err(internal)?)))
-            .collect::<Result<_>>()?;
-        let wanted =
-            before.iter().map(|(_, question)| question).chain([&whole]).flat_map(ProofRequest::tiles).collect();
-        let tiles = self.store.tiles(organization, &wanted, now.size).await?;
-        if whole.answer(&tiles).ok().and_then(|root| root.first().copied()) != Some(now.root) {
-            return Ok(None);
+    let beyond = signed.iter().filter(|signed| signed.size > now.size);
+    let rolled_back = |signed: &TreeHead| Finding::RolledBack { signed: signed.size, size: now.size };
+    let mut findings: Vec<_> = beyond.map(rolled_back).collect();
+    for (signed, request) in before {
+        // Tiles that yield the root also yield the proof, unless somebody has cut a tile.
+        let proof = request.answer(&tiles).unwrap_or_default();
+        if verify_consistency(signed.size, signed.root, &proof, now.size, now.root).is_err() {
+            findings.push(Finding::Forked { signed: signed.size });
         }
-        let beyond = signed.iter().filter(|signed| signed.size > now.size);
-        let rolled_back = |signed: &TreeHead| Finding::RolledBack { signed: signed.size, size: now.size };
-        let mut findings: Vec<_> = beyond.map(rolled_back).collect();
-        for (signed, question) in before {
-            // Tiles that yield the root also yield the proof, unless somebody has cut a tile.
-            let proof = question.answer(&tiles).unwrap_or_default();
-            if verify_consistency(signed.size, signed.root, &proof, now.size, now.root).is_err() {
-                findings.push(Finding::Forked { signed: signed.size });
-            }
-        }
-        Ok(Some(findings))
     }
+    Ok(Some(findings))
 }
 
 impl Examined {

@@ -132,8 +132,8 @@ impl CheckpointKeys {
     }
 
     /// Adds a new main key to the file at `path`. The old main key also signs for `overlap`. Keys whose time has ended
-    /// are removed. Fails, among other cases, if `path` is a symbolic link, or if the process is root and the file or
-    /// its directory belongs to another user.
+    /// are removed. Errors: `path` is a symbolic link; the process is root, and the file or its directory belongs to
+    /// another user; the file cannot be read or written.
     pub fn rotate(path: &Path, random: &Random, now: Timestamp, overlap: Duration) -> anyhow::Result<Self> {
         let at = path.display();
         files::check_owner(path, &format!("signing-key rotate --signing-key {at} …"))?;

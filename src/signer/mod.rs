@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::files::check_owner;
 use crate::store::{LogStatus, SignedCheckpoint, Store};
 use auditlog_verify::merkle::{LogName, SigningKey, sign};
-use examine::{Examined, Examiner};
+use examine::{Examined, examine};
 use memory::{SignedState, StateFile};
 
 pub use acknowledge::{Rollback, acknowledge, rollbacks};
@@ -59,7 +59,7 @@ pub enum SignerStopped {
     /// Logs that may not be signed, at least one, each with the reason.
     Refused(Vec<(String, Finding)>),
     /// Logs were signed before, and this state file, which has their last tree heads, is missing.
-    Forgotten(PathBuf),
+    StateMissing(PathBuf),
     /// The key file or the state file cannot be used.
     Files(anyhow::Error),
     /// The database does not answer. A retry may succeed.
@@ -109,11 +109,11 @@ impl Signer {
             let state = state.clone();
             blocking(move || state.read()).await?
         };
-        let logs = self.store.growth(&keys.main().public()).await?;
+        let logs = self.store.log_statuses(&keys.main().public()).await?;
         let memory = match memory {
             Some(memory) => memory,
             None if logs.iter().any(|log| log.signed > 0) => {
-                return Err(SignerStopped::Forgotten(state.path().to_owned()));
+                return Err(SignerStopped::StateMissing(state.path().to_owned()));
             }
             None => {
                 let state = state.clone();
@@ -158,7 +158,7 @@ impl Signer {
             if is_signed {
                 continue;
             }
-            let looked = match self.examine(keys, log, remembered).await {
+            let looked = match examine(&self.store, keys, &self.signing.log_name, log, remembered).await {
                 Err(Error::Internal(cause)) => {
                     warn!(organization = %log.organization, error = format!("{cause:#}"), "a log cannot be read");
                     refused.push((log.organization.to_string(), Finding::Damaged { size: log.size }));
@@ -178,16 +178,6 @@ impl Signer {
         if refused.is_empty() { Ok(examined) } else { Err(SignerStopped::Refused(refused)) }
     }
 
-    async fn examine(
-        &self,
-        keys: &CheckpointKeys,
-        log: &LogStatus,
-        remembered: Option<TreeHead>,
-    ) -> Result<Option<Examined>> {
-        let examiner = Examiner { store: &self.store, keys, log_name: &self.signing.log_name };
-        examiner.examine(log, remembered).await
-    }
-
     /// The checkpoint of a log, after its keys are recorded in it. `None`: the next step tries again.
     async fn signed(
         &self,
@@ -203,7 +193,8 @@ impl Signer {
             let size = examined.now.size;
             let log = LogStatus { organization, log_id, size, signed: 0, has_key: true };
             // The log has one more entry now. The new key may sign it, but not the log before it.
-            let again = self.examine(keys, &log, memory.get(&log.log_id).copied()).await?;
+            let remembered = memory.get(&log.log_id).copied();
+            let again = examine(&self.store, keys, &self.signing.log_name, &log, remembered).await?;
             match again.filter(|again| again.findings.is_empty()) {
                 Some(again) => examined = again,
                 None => return Ok(None),
@@ -247,10 +238,10 @@ impl SignerStopped {
                     error!(others = refused.len() - MAX_LOGGED, "signing has stopped: further logs may not be signed");
                 }
             }
-            Self::Forgotten(file) => error!(
+            Self::StateMissing(file) => error!(
                 file = %file.display(),
-                finding = %Finding::Forgotten,
-                advice = Finding::Forgotten.advice(),
+                finding = %Finding::StateMissing,
+                advice = Finding::StateMissing.advice(),
                 "signing has stopped: the last signed tree heads are unknown"
             ),
             Self::Storage(error) => warn!(error = error.with_causes(), "signing failed; trying again"),
@@ -265,7 +256,7 @@ impl Display for SignerStopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(refused) => refused.iter().try_for_each(|(log, finding)| writeln!(f, "{log}: {finding}")),
-            Self::Forgotten(file) => write!(f, "{}: {}", file.display(), Finding::Forgotten),
+            Self::StateMissing(file) => write!(f, "{}: {}", file.display(), Finding::StateMissing),
             Self::Files(error) => write!(f, "{error:#}"),
             Self::Storage(error) | Self::Internal(error) => f.write_str(&error.with_causes()),
         }

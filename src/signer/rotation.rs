@@ -63,8 +63,8 @@ async fn write(
 ) -> Result<Seq> {
     let values = [("verifierKey", introduction.key().text()), ("signatures", introduction.signatures().to_owned())];
     // There are no signatures if the old keys are lost.
-    let told = values.iter().filter(|(_, value)| !value.is_empty());
-    let changes = told.map(|(field, value)| change(field, value)).collect::<Result<_>>()?;
+    let present = values.iter().filter(|(_, value)| !value.is_empty());
+    let changes = present.map(|(field, value)| change(field, value)).collect::<Result<_>>()?;
     let catalogue = store.catalogue().await?;
     let organization = log.organization.clone();
     let uuid = uuid(which, introduction.key());

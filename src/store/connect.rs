@@ -97,7 +97,7 @@ async fn connect_sqlite(url: &str, connections: u32, missing: Missing) -> anyhow
     files::check_writable(path).with_context(|| format!("cannot open {url}"))?;
     let writers = open_sqlite(url, 1, Some(missing), None).await?;
     let readers = open_sqlite(url, connections, None, None).await?;
-    let origin = Arc::new(Origin::files(path)?);
+    let origin = Arc::new(Origin::Files(files::Files::opened(path)?));
     Ok((Connections::readers(readers, Arc::clone(&origin)), Connections::writers(writers, origin)))
 }
 
@@ -282,7 +282,7 @@ fn is_check_skipped() -> bool {
 
 /// The state of a pool of connections.
 pub(super) fn pool(name: &'static str, connections: &Connections) -> Pool {
-    let connection = connections.pool();
+    let connection = &connections.pool;
     let (open, idle, most) = match connection.get_database_backend() {
         DbBackend::Sqlite => {
             let pool = connection.get_sqlite_connection_pool();

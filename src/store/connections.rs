@@ -1,7 +1,6 @@
 //! A pool of connections to one database. Each use first checks that the database is still the one that was opened. If
 //! a connection was dead, a read is retried once on a new connection.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use sea_orm::entity::prelude::async_trait::async_trait;
@@ -23,10 +22,6 @@ pub(super) enum Origin {
 }
 
 impl Origin {
-    pub(super) fn files(path: &Path) -> anyhow::Result<Self> {
-        Files::opened(path).map(Self::Files)
-    }
-
     /// Errors: the database files were removed or replaced, so writes would be lost.
     pub(super) fn check(&self) -> Result<(), DbErr> {
         match self {
@@ -61,8 +56,8 @@ impl Origin {
 /// A pool of connections. Clones share it.
 #[derive(Clone)]
 pub(super) struct Connections {
-    pool: DatabaseConnection,
-    origin: Arc<Origin>,
+    pub(super) pool: DatabaseConnection,
+    pub(super) origin: Arc<Origin>,
     /// Whether the connections only read, so that a statement may be repeated.
     reads: bool,
 }
@@ -78,14 +73,6 @@ impl Connections {
         Self { pool, origin, reads: false }
     }
 
-    pub(super) fn pool(&self) -> &DatabaseConnection {
-        &self.pool
-    }
-
-    pub(super) fn origin(&self) -> &Arc<Origin> {
-        &self.origin
-    }
-
     /// Begins a transaction.
     pub(super) async fn begin(&self, options: TransactionOptions) -> Result<DatabaseTransaction, DbErr> {
         self.origin.check()?;
@@ -96,15 +83,12 @@ impl Connections {
     /// Checks that the database answers.
     pub(super) async fn ping(&self) -> Result<(), DbErr> {
         self.origin.check()?;
-        match self.run(true, || self.query_one_raw_once("SELECT 1")).await {
+        let ping = Statement::from_string(self.pool.get_database_backend(), "SELECT 1");
+        match self.run(true, || self.pool.query_one_raw(ping.clone())).await {
             // The pool is busy, but the database answers.
             Err(error) if errors::is_timeout(&error) => Ok(()),
             outcome => outcome.map(|_| ()),
         }
-    }
-
-    async fn query_one_raw_once(&self, text: &str) -> Result<Option<QueryResult>, DbErr> {
-        self.pool.query_one_raw(Statement::from_string(self.pool.get_database_backend(), text)).await
     }
 
     /// Closes all connections.

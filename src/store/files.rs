@@ -23,7 +23,7 @@ pub(super) struct Files {
     /// Each file with its identity when it was opened.
     opened: Vec<(PathBuf, Identity)>,
     /// Whether the log already says that a file is missing.
-    is_told: AtomicBool,
+    is_logged: AtomicBool,
 }
 
 /// Device and inode of a file. No other file has the same while this one is open.
@@ -48,20 +48,20 @@ impl Files {
             Ok((file, identity))
         };
         let opened = files.map(identity).collect::<anyhow::Result<_>>()?;
-        Ok(Self { opened, is_told: AtomicBool::new(false) })
+        Ok(Self { opened, is_logged: AtomicBool::new(false) })
     }
 
     /// Checks that each file is still in place. Logs when one first is not, and when all are back.
     pub(super) fn check(&self) -> Result<(), DbErr> {
         let moved = self.opened.iter().find(|(path, identity)| Identity::of(path).ok() != Some(*identity));
         let Some((path, _)) = moved else {
-            if self.is_told.swap(false, Ordering::Relaxed) {
+            if self.is_logged.swap(false, Ordering::Relaxed) {
                 info!("the database files are back in place");
             }
             return Ok(());
         };
         let file = path.display();
-        if !self.is_told.swap(true, Ordering::Relaxed) {
+        if !self.is_logged.swap(true, Ordering::Relaxed) {
             error!(
                 %file,
                 "a file of the database was removed or replaced while it was open; nothing is read or written until it \

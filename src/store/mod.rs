@@ -38,7 +38,7 @@ pub use admin::schema::schema_version;
 pub use admin::secrets::{CURSOR_KEY_BYTES, CURSOR_KEY_ID};
 pub use counts::transaction::CountTransaction;
 pub use entries::append::{Append, CommitFailed, Head};
-pub use entries::erase::{Erasable, ErasedGroupHash, ErasureCount};
+pub use entries::erase::{ErasedGroupHash, ErasureCount};
 pub use entries::list::{PageRequest, ScanRange, Snapshot};
 pub use log::checkpoints::LogStatus;
 pub use log::tiles::{LogHead, LogKey, SignedCheckpoint};
@@ -114,7 +114,7 @@ impl Store {
 
     /// Uses separate connections for requests' reads. Their statements end after `limit`.
     pub async fn limiting_reads(self, url: &Secret, connections: u32, limit: Duration) -> anyhow::Result<Self> {
-        let limited = connect::connect_readers(url.expose(), connections, limit, self.readers.origin()).await?;
+        let limited = connect::connect_readers(url.expose(), connections, limit, &self.readers.origin).await?;
         Ok(Self { jobs: Some(self.readers), readers: limited, ..self })
     }
 
@@ -166,7 +166,7 @@ impl Store {
     async fn begin(&self, connections: &Connections) -> Result<Append> {
         let options = dialect::append(connections.get_database_backend());
         let transaction = connections.begin(options).await?;
-        Ok(Append::new(transaction, Arc::clone(connections.origin()), Arc::clone(&self.recent)))
+        Ok(Append::new(transaction, Arc::clone(&connections.origin), Arc::clone(&self.recent)))
     }
 
     /// Closes the connections, so that SQLite copies its write-ahead log into the file. A connection that stays in use

@@ -11,18 +11,18 @@ use crate::domain::{Counts, Entry, EntryKind, Identifier, OrganizationId, Positi
 pub struct HashedEntry {
     /// The entry.
     pub entry: Entry,
-    /// Random bytes in its hashes, so that nobody can guess its values from them.
+    /// Random bytes in the hashes, so that the values cannot be guessed from them.
     pub salts: Salts,
-    /// The hash of its leaf.
+    /// The hash of the leaf.
     pub leaf: Hash,
 }
 
-/// How many entries of an organization are not counted yet.
+/// The last number of an organization, and its last counted number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lag {
     /// The organization.
     pub organization: OrganizationId,
-    /// Its last number.
+    /// The last number.
     pub head: Seq,
     /// Entries up to this number are counted.
     pub counted: Seq,
@@ -31,11 +31,11 @@ pub struct Lag {
 /// The fields of an entry that running counts depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UncountedEntry {
-    /// Its place in lists.
+    /// The position in lists.
     pub position: Position,
-    /// The time of its commit. It is compared only, to recognize another entry with the same number.
+    /// When the entry was recorded. Only compared, to recognize another entry with the same number.
     pub recorded_at: Timestamp,
-    /// Its resource type and action.
+    /// The resource type and the action.
     pub kind: EntryKind,
     /// The user who acted.
     pub user: Identifier,
@@ -59,11 +59,11 @@ impl From<&Entry> for UncountedEntry {
 /// The count of all entries of a key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyTotal {
-    /// All counted entries of the key.
+    /// The counts of all counted entries of the key.
     pub counts: Counts,
     /// The position of the newest counted entry.
     pub newest: Position,
-    /// Counted entries after the last running count.
+    /// The number of counted entries after the last running count.
     pub tail: i64,
 }
 
@@ -82,8 +82,8 @@ pub struct KeyCounts {
     pub running_counts: BTreeMap<LevelPosition, Counts>,
 }
 
-/// A count of a key's counted entries up to and including a position. At level 1, of those since the level-0 count
-/// before it.
+/// The count of a key's entries up to and including a position. At level 1, it has only the entries since the level-0
+/// count before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningCount {
     /// The position of the last entry that is in it.
@@ -93,7 +93,7 @@ pub struct RunningCount {
 }
 
 impl Default for RunningCount {
-    /// Before all entries.
+    /// A count of no entries, before all of them.
     fn default() -> Self {
         Self { position: Position::START, counts: Counts::default() }
     }
@@ -106,7 +106,7 @@ pub struct CountState {
     pub head: Seq,
     /// Entries up to this number are counted.
     pub counted: Seq,
-    /// The uncounted entries that match a filter; `None` if they are too many to count one by one.
+    /// The number of uncounted entries that match a filter; `None` if they are too many to count one by one.
     pub uncounted: Option<i64>,
     /// The number of resource types. Their codes are 0 to `types` - 1.
     pub types: i16,
@@ -117,7 +117,7 @@ pub struct CountState {
 /// The counts of a key at the two ends of a range.
 #[derive(Debug, Clone, Default)]
 pub struct KeyState {
-    /// All counted entries of the key; `None` if it has no running counts.
+    /// The counts of all counted entries of the key; `None` if it has no running counts.
     pub total: Option<Counts>,
     /// The last running count at or before the beginning of the range.
     pub after: RunningCount,

@@ -27,7 +27,7 @@ pub struct ReadPermit {
 }
 
 impl ReadPermits {
-    /// As many reads run at once as there are `connections`. Any number may wait.
+    /// Lets `connections` reads run at once, and any number wait.
     pub(super) fn new(connections: u32) -> Self {
         let [all, running] = [Semaphore::MAX_PERMITS, connections as usize].map(|most| Arc::new(Semaphore::new(most)));
         let keys = KeyQuota::of(Semaphore::MAX_PERMITS);
@@ -44,9 +44,9 @@ impl ReadPermits {
         }
     }
 
-    fn refuse(&self, reason: Refusal, told: &'static str) -> Error {
+    fn refuse(&self, reason: Refusal, message: &'static str) -> Error {
         self.metrics.refused(reason);
-        Error::Overloaded(told)
+        Error::Overloaded(message)
     }
 }
 
@@ -57,7 +57,7 @@ impl Store {
     pub fn with_read_limits(mut self, reads: usize, budgets: KeyBudgets, metrics: Metrics) -> Self {
         let all = Arc::new(Semaphore::new(reads));
         let free = Arc::clone(&all);
-        metrics.reading("auditlog_reads", "Reads that run or wait for a connection to the database.", move || {
+        metrics.reading("auditlog_reads", "Reads that run or wait for a database connection.", move || {
             Some(reads.saturating_sub(free.available_permits()) as f64)
         });
         self.permits = ReadPermits { all, keys: KeyQuota::of(reads), budgets, metrics, ..self.permits };

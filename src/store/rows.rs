@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::entities::audit_log::Column;
 use super::model::HashedEntry;
 use crate::domain::{
-    Action, Change, Content, Counts, Entry, EntryId, Erased, Group, Identifier, Invalid, JsonText, Metadata, Name,
+    Action, Change, Content, Entry, EntryId, Erased, Group, Identifier, Invalid, JsonText, Metadata, Name,
     OrganizationId, ResourceType, Timestamp, write_changes,
 };
 use crate::error::{Error, Result};
@@ -31,12 +31,12 @@ struct ChangeRow<'a> {
 }
 
 /// An entry as the values of all columns, in column order.
-pub(super) fn values(organization: &OrganizationId, sealed: &HashedEntry) -> impl Iterator<Item = Result<Value>> {
-    Column::iter().map(|column| value(column, organization, sealed).map_err(damaged))
+pub(super) fn values(organization: &OrganizationId, hashed: &HashedEntry) -> impl Iterator<Item = Result<Value>> {
+    Column::iter().map(|column| value(column, organization, hashed).map_err(damaged))
 }
 
-fn value(column: Column, organization: &OrganizationId, sealed: &HashedEntry) -> serde_json::Result<Value> {
-    let HashedEntry { entry, salts, leaf } = sealed;
+fn value(column: Column, organization: &OrganizationId, hashed: &HashedEntry) -> serde_json::Result<Value> {
+    let HashedEntry { entry, salts, leaf } = hashed;
     let Entry { seq, timestamp, recorded_at, writer_key_id, erased, content } = entry;
     let Content {
         id,
@@ -80,7 +80,7 @@ pub(super) fn names() -> Vec<&'static str> {
     Column::iter().map(|column| column.as_str()).collect()
 }
 
-/// All columns of the table `alias`, for [`sealed`].
+/// All columns of the table `alias`, for [`hashed_entry`].
 pub(super) fn all_columns(alias: &str) -> String {
     selected(alias, Column::iter())
 }
@@ -101,7 +101,7 @@ pub(super) fn read<T: TryGetable>(row: &QueryResult, column: Column) -> Result<T
 }
 
 /// Reads a row of [`all_columns`].
-pub(super) fn sealed(row: &QueryResult) -> Result<HashedEntry> {
+pub(super) fn hashed_entry(row: &QueryResult) -> Result<HashedEntry> {
     let (salts, leaf): (Vec<u8>, Vec<u8>) = (read(row, Column::Salts)?, read(row, Column::LeafHash)?);
     Ok(HashedEntry { entry: entry(row)?, salts: Salts::parse(&salts).map_err(foreign)?, leaf: hash(leaf)? })
 }
@@ -166,11 +166,6 @@ fn changes_read(text: &str) -> serde_json::Result<Vec<Change>> {
         new_value: value(new_value),
     };
     Ok(serde_json::from_str::<Vec<ChangeRow<'_>>>(text)?.into_iter().map(change).collect())
-}
-
-/// Reads stored counts.
-pub(super) fn counts(bytes: &[u8]) -> Result<Counts> {
-    Ok(Counts::parse(bytes)?)
 }
 
 fn damaged(error: serde_json::Error) -> Error {

@@ -119,18 +119,13 @@ impl From<CountKey> for IndexScan {
 
 impl IndexScan {
     /// The number of streams.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Time => 1,
             Self::Kinds(kinds) => kinds.len(),
             Self::Users(users) => users.len(),
             Self::Resources(resources) => resources.len(),
         }
-    }
-
-    /// Whether there are no streams.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The index that has the streams in order.

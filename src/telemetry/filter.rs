@@ -11,14 +11,6 @@ const OWN: &str = "auditlog";
 /// Libraries that read input from peers. Some log a warning for a frame that any peer can send, so they log nothing
 /// unless the filter names them.
 const PROTOCOLS: [&str; 8] = ["h2", "hyper", "hyper_util", "tonic", "tower", "tower_http", "axum", "rustls"];
-const LEVELS: [(&str, LevelFilter); 6] = [
-    ("off", LevelFilter::OFF),
-    ("error", LevelFilter::ERROR),
-    ("warn", LevelFilter::WARN),
-    ("info", LevelFilter::INFO),
-    ("debug", LevelFilter::DEBUG),
-    ("trace", LevelFilter::TRACE),
-];
 const ALLOWED: &str =
     "must be a level (off, error, warn, info, debug, trace), or pairs such as auditlog=debug,sqlx=info";
 
@@ -47,7 +39,9 @@ impl FromStr for LogFilter {
 }
 
 fn level(name: &str) -> Option<LevelFilter> {
-    LEVELS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, level)| *level)
+    // The parser also takes numbers, and no text at all.
+    let is_word = name.starts_with(|first: char| first.is_ascii_alphabetic());
+    name.parse().ok().filter(|_| is_word)
 }
 
 /// Whether `text` can be a module path.

@@ -21,7 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub use filter::LogFilter;
 pub use limit::LineLimit;
 
-/// Lines that may wait for standard error; more are dropped. About two megabytes.
+/// The number of lines that may wait for standard error; more are dropped. About two megabytes.
 const MAX_WAITING_LINES: usize = 4_096;
 /// How long a process waits at its end until the remaining lines are written.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -101,17 +101,17 @@ pub fn dropped_lines() -> u64 {
     SERVER_LOG.get().map_or(0, |log| log.error_counter().dropped_lines() as u64)
 }
 
-/// Standard error for the log's thread. It has its own descriptor, so that nobody waits for the lock of [`stderr`]
-/// while a write hangs.
+/// Standard error for the log's thread, with a descriptor of its own: while a write hangs, other threads can still take
+/// the lock of [`stderr`].
 struct ServerStderr {
     file: File,
     /// The number of dropped lines reported so far.
-    told: u64,
+    reported: u64,
 }
 
 impl ServerStderr {
     fn open() -> io::Result<Self> {
-        Ok(Self { file: File::from(stderr().as_fd().try_clone_to_owned()?), told: 0 })
+        Ok(Self { file: File::from(stderr().as_fd().try_clone_to_owned()?), reported: 0 })
     }
 }
 
@@ -123,8 +123,8 @@ impl Write for ServerStderr {
     /// Called when all waiting lines are written, so there is room for one more.
     fn flush(&mut self) -> io::Result<()> {
         let dropped = dropped_lines();
-        if dropped > self.told {
-            self.told = dropped;
+        if dropped > self.reported {
+            self.reported = dropped;
             warn!(
                 dropped,
                 "log lines were dropped because standard error was too slow; `dropped` counts since the start"

@@ -47,7 +47,7 @@ async fn erased(store: &Store) -> BTreeMap<i64, String> {
 
 /// The leaf hashes in order.
 async fn leaves(store: &Store) -> Vec<Hash> {
-    let sealed = store.sealed(&organization(ORG), 0, i64::MAX, 1_000_000).await.expect("read");
+    let sealed = store.hashed_entries(&organization(ORG), 0, i64::MAX, 1_000_000).await.expect("read");
     sealed.into_iter().map(|sealed| sealed.leaf).collect()
 }
 
@@ -197,7 +197,7 @@ on_every_database! {
                 let target = match random.random_bool(0.5) {
                     true => of_user(&format!("u{}", random.random_range(0..4))),
                     false => {
-                        let sealed = store.sealed(&organization(ORG), random.random_range(0..200), i64::MAX, 20).await.expect("read");
+                        let sealed = store.hashed_entries(&organization(ORG), random.random_range(0..200), i64::MAX, 20).await.expect("read");
                         let ids = sealed.into_iter().map(|sealed| sealed.entry.content.id.clone());
                         let ids: Vec<_> = ids.filter(|id| !id.is_service()).collect();
                         if ids.is_empty() { continue } else { Target::Entries(ids) }

@@ -228,7 +228,7 @@ async fn check_proofs(service: &Service, reader: &mut Reader) {
     assert!(store.leaf_of_id(&organization, &id).await.is_err());
     assert!(store.leaf_of_seq(&organization, 40_000).await.is_err());
     assert!(store.tiles(&organization, &tiles.into(), 40_000).await.is_err());
-    assert!(store.sealed(&organization, 40_000, 40_256, 256).await.is_err());
+    assert!(store.hashed_entries(&organization, 40_000, 40_256, 256).await.is_err());
     assert!(store.erased(&organization, 40_000, 40_256).await.expect("read").is_empty());
     let plans = reader.plans().await;
     assert_eq!(plans.len(), 6, "the tiles take two: {plans:?}");
@@ -262,7 +262,7 @@ async fn check_erasing(service: &Service, reader: &mut Reader) {
     // The entries that the test inserted with SQL have no salts.
     let numbered = transaction.numbered(&organization, &seqs).await.expect("read");
     assert!(numbered.len() == seqs.len() && numbered.iter().all(Result::is_err), "they are not understood");
-    transaction.remains(&organization, &seqs).await.expect("read");
+    transaction.erased_hashes(&organization, &seqs).await.expect("read");
     transaction
         .erase_values(&organization, [Group::Actor, Group::Content].into_iter().collect(), &seqs)
         .await

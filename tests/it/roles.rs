@@ -309,7 +309,7 @@ async fn use_all(roles: &Roles, key: &str, round: usize) -> anyhow::Result<()> {
     let checkpoint = SignedCheckpoint { size: head.edge.size(), root: head.root, note: String::new(), signed_at: now };
     store.keep_checkpoints(&[(organization(ORG), checkpoint)]).await?;
     store.keep_log_key(&organization(ORG), b"a key", 0).await?;
-    store.growth(b"a key").await?;
+    store.log_statuses(b"a key").await?;
     store.has_erasures(&organization(ORG)).await?;
     let keys: LoadRecordKeys = Arc::new(|log_id, _| {
         Ok(RecordKeys { origin: KeyName::parse(log_id)?, keys: vec![SigningKey::from_seed(&[7; 32])?] })

@@ -104,7 +104,7 @@ impl<'a> Verified<'a> {
         let catalogue = self.store.catalogue().await.expect("read");
         let statements: Vec<_> = self
             .store
-            .sealed(&organization, first - 1, last, u64::MAX)
+            .hashed_entries(&organization, first - 1, last, u64::MAX)
             .await
             .expect("read")
             .iter()

@@ -33,7 +33,7 @@ async fn in_time(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let allowed = asked_timeout(request.headers()).map_or(limit, |asked| limit.min(asked));
+    let allowed = requested_timeout(request.headers()).map_or(limit, |requested| limit.min(requested));
     if allowed.is_zero() {
         return respond(Error::Timeout);
     }
@@ -44,7 +44,7 @@ async fn in_time(
 
 /// The value of `grpc-timeout`: up to eight digits and a unit. An unreadable value is ignored, as in tonic. Source:
 /// gRPC over HTTP2, "Timeout".
-fn asked_timeout(headers: &HeaderMap) -> Option<Duration> {
+fn requested_timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(TIMEOUT_HEADER)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;

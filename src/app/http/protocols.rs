@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::rest;
 
 /// How long a browser may cache a preflight response.
-const PREFLIGHT: Duration = Duration::from_secs(60 * 60);
+const PREFLIGHT_TTL: Duration = Duration::from_secs(60 * 60);
 
 /// The headers that this server reads. Others are dropped, so that a waiting request does not hold them.
 const KNOWN_HEADERS: [HeaderName; 13] = [
@@ -68,7 +68,7 @@ impl Grpc {
         let Self { observer, admission, router } = self;
         let answer = async |request| match admission.refuse_early(&request) {
             Some(error) => status::respond(error),
-            None => ask(router, request).await,
+            None => call(router, request).await,
         };
         observer.observe(request, answer).await
     }
@@ -107,14 +107,14 @@ impl Protocols {
         // Without the copy, a value keeps the whole buffer of received headers alive.
         let copy = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
         *request.headers_mut() = known.filter_map(|(name, value)| Some((name.clone(), copy(value)?))).collect();
-        match is_grpc(&request) && !is_grpc_web(&request) {
+        match speaks(&request, b"application/grpc") && !is_grpc_web(&request) {
             true => self.grpc.clone().answer(request).boxed(),
-            false => ask(self.web.clone(), request).boxed(),
+            false => call(self.web.clone(), request).boxed(),
         }
     }
 }
 
-async fn ask(mut router: Router, request: Request) -> Response {
+async fn call(mut router: Router, request: Request) -> Response {
     router.call(request).await.unwrap_or_else(|never| match never {})
 }
 
@@ -131,10 +131,6 @@ async fn unwrap(State(grpc): State<Grpc>, request: Request, next: Next) -> Respo
     answered.unwrap_or_else(|never| match never {}).map(Body::new)
 }
 
-fn is_grpc(request: &Request) -> bool {
-    speaks(request, b"application/grpc")
-}
-
 fn is_grpc_web(request: &Request) -> bool {
     speaks(request, b"application/grpc-web")
 }
@@ -147,14 +143,14 @@ fn speaks(request: &Request, protocol: &[u8]) -> bool {
 /// Responses to CORS preflight requests.
 fn cors(origins: Vec<http::HeaderValue>) -> CorsLayer {
     let names = |names: &[&'static str]| names.iter().map(|name| HeaderName::from_static(name)).collect::<Vec<_>>();
-    let asked =
+    let request_headers =
         names(&[ORGANIZATION_HEADER, TIMEOUT_HEADER, "traceparent", "tracestate", "x-grpc-web", "x-user-agent"]);
-    let told = names(&["grpc-status", "grpc-message", "grpc-status-details-bin"]);
+    let response_headers = names(&["grpc-status", "grpc-message", "grpc-status-details-bin"]);
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers([vec![header::AUTHORIZATION, header::CONTENT_TYPE], asked].concat())
-        .expose_headers([vec![header::RETRY_AFTER, header::WWW_AUTHENTICATE], told].concat())
-        .max_age(PREFLIGHT);
+        .allow_headers([vec![header::AUTHORIZATION, header::CONTENT_TYPE], request_headers].concat())
+        .expose_headers([vec![header::RETRY_AFTER, header::WWW_AUTHENTICATE], response_headers].concat())
+        .max_age(PREFLIGHT_TTL);
     match origins.iter().any(|origin| origin == "*") {
         true => layer.allow_origin(tower_http::cors::Any),
         false => layer.allow_origin(origins),

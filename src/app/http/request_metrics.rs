@@ -16,7 +16,7 @@ use prost_types::FileDescriptorSet;
 use tonic::Status;
 use tracing::debug;
 
-use super::security::Asker;
+use super::security::RefusalLogger;
 use crate::grpc::{health, pb};
 use crate::metrics::{self, Code, Metrics};
 
@@ -76,7 +76,7 @@ impl Observer {
         // Labels hold the method, never the path: paths hold ids of people and resources.
         let method = self.method(&request);
         let counted = self.metrics.request(Arc::clone(&method));
-        let asker = Asker::of(&request, Arc::clone(&method));
+        let refusals = RefusalLogger::of(&request, Arc::clone(&method));
         let is_head = request.method() == Method::HEAD;
         let response = next(request).await;
         debug!(method = &*method, status = response.status().as_u16(), elapsed = ?counted.elapsed(), "answered");
@@ -85,12 +85,12 @@ impl Observer {
             _ => Some(Code::Http(response.status().as_u16())),
         };
         if let Some(code) = code {
-            asker.answered(code, response.headers(), Some(response.extensions()));
+            refusals.log_refusal(code, response.headers(), Some(response.extensions()));
         }
         // A code that is not known yet comes in the trailers.
-        let asker = Some(asker).filter(|_| code.is_none());
+        let refusals = Some(refusals).filter(|_| code.is_none());
         response.map(|body| {
-            let mut watched = MeteredBody { body, counted: Some(counted), code, asker };
+            let mut watched = MeteredBody { body, counted: Some(counted), code, refusals };
             // An empty body may never be polled.
             if is_head || watched.body.is_end_stream() {
                 watched.end();
@@ -133,8 +133,8 @@ struct MeteredBody {
     counted: Option<metrics::Request>,
     /// The status, if it is known.
     code: Option<Code>,
-    /// For the log, if the status comes in trailers.
-    asker: Option<Asker>,
+    /// `Some` if the status comes in trailers and is not logged yet.
+    refusals: Option<RefusalLogger>,
 }
 
 impl MeteredBody {
@@ -157,8 +157,8 @@ impl http_body::Body for MeteredBody {
         };
         if let Some((trailers, code)) = trailers.and_then(|trailers| Some((trailers, grpc_code(trailers)?))) {
             self.code = Some(code);
-            if let Some(asker) = self.asker.take() {
-                asker.answered(code, trailers, None);
+            if let Some(refusals) = self.refusals.take() {
+                refusals.log_refusal(code, trailers, None);
             }
         }
         // The body may not be polled again after its last piece. A body that fails has no end: dropping it counts the

@@ -24,15 +24,15 @@ const WITHOUT: [Reason; 4] =
 static WITH_GOOD_KEY_LIMIT: LineLimit = LineLimit::new(10);
 static WITHOUT_LIMIT: LineLimit = LineLimit::new(10);
 
-/// The caller of a request, and the method that it calls.
-pub(super) struct Asker {
+/// Logs that a request was refused, with its method and what is known of its caller.
+pub(super) struct RefusalLogger {
     /// The method label of the metrics. Not the path, which holds ids.
     method: Arc<str>,
     peer: Option<SocketAddr>,
     authorization: Option<HeaderValue>,
 }
 
-impl Asker {
+impl RefusalLogger {
     pub(super) fn of(request: &Request, method: Arc<str>) -> Self {
         let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
         let authorization = request.headers().get(AUTHORIZATION).cloned();
@@ -41,7 +41,7 @@ impl Asker {
 
     /// Logs a refusal if `code` is one. The gRPC status is in `headers`, which may be trailers; a REST error is in
     /// `extensions`.
-    pub(super) fn answered(&self, code: Code, headers: &HeaderMap, extensions: Option<&Extensions>) {
+    pub(super) fn log_refusal(&self, code: Code, headers: &HeaderMap, extensions: Option<&Extensions>) {
         let organization = extensions.and_then(|extensions| extensions.get::<KeyOrganization>());
         let organization = organization.map(|KeyOrganization(organization)| organization.as_str());
         match code {
@@ -91,8 +91,8 @@ mod tests {
     fn the_peer_address_comes_from_the_request_extension() {
         let peer = SocketAddr::from(([192, 0, 2, 7], 4711));
         let mut request = Request::new(Body::empty());
-        assert_eq!(Asker::of(&request, "method".into()).peer, None);
+        assert_eq!(RefusalLogger::of(&request, "method".into()).peer, None);
         request.extensions_mut().insert(Peer(peer));
-        assert_eq!(Asker::of(&request, "method".into()).peer, Some(peer));
+        assert_eq!(RefusalLogger::of(&request, "method".into()).peer, Some(peer));
     }
 }

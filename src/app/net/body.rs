@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
 use super::connection::Connection;
-use super::streams::StreamTask;
+use super::streams::current_stream;
 use crate::error::{BODY_GRACE, Error, MIN_BODY_RATE};
 use crate::grpc::MAX_REQUEST;
 use crate::limits::{Budget, Reservation};
@@ -26,11 +26,11 @@ use crate::metrics::{Metrics, Refusal};
 const MIN_RESPONSE_RATE: usize = 64 * 1024;
 /// How long a piece of a response may stay in memory after its stream was reset.
 const RESET_GRACE: Duration = Duration::from_secs(1);
-/// Bytes of a request's body: one message of the largest size, and its framing.
+/// The maximum size of a request's body in bytes: one message of the largest size, and its framing.
 const MAX_RECEIVED: usize = MAX_REQUEST + 64 * 1024;
 /// How long to wait for the rest of a body that its handler left unread.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// Concurrent drains of unread bodies. A proxy needs many of them on one connection.
+/// The maximum number of concurrent drains of unread bodies. A proxy needs many of them on one connection.
 pub(super) const MAX_DRAINS: usize = 64;
 
 type Polled = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
@@ -46,8 +46,8 @@ pub(super) struct RequestBody(Arc<Mutex<Receiving>>);
 struct Receiving {
     body: Incoming,
     received: usize,
-    /// When reading first waited, and the next check of the rate.
-    pace: Option<(Instant, Pin<Box<Sleep>>)>,
+    /// When reading first waited, and a timer for the next check of the rate.
+    rate_check: Option<(Instant, Pin<Box<Sleep>>)>,
     /// Whether the client waits for `100 Continue` before it sends the body.
     expects_continue: bool,
     is_too_slow: bool,
@@ -56,8 +56,8 @@ struct Receiving {
 
 impl RequestBody {
     pub(super) fn new(body: Incoming, expects_continue: bool) -> Self {
-        let (received, pace, is_too_slow, is_ended) = (0, None, false, false);
-        let receiving = Receiving { body, received, pace, expects_continue, is_too_slow, is_ended };
+        let (received, rate_check, is_too_slow, is_ended) = (0, None, false, false);
+        let receiving = Receiving { body, received, rate_check, expects_continue, is_too_slow, is_ended };
         Self(Arc::new(Mutex::new(receiving)))
     }
 
@@ -67,12 +67,12 @@ impl RequestBody {
         // The handler still reads, as in a bidirectional stream.
         let Some(receiving) = Arc::into_inner(self.0) else { return true };
         let receiving = receiving.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let Receiving { mut body, received, pace, expects_continue, is_too_slow, is_ended } = receiving;
+        let Receiving { mut body, received, rate_check, expects_continue, is_too_slow, is_ended } = receiving;
         if is_ended || body.is_end_stream() {
             return true;
         }
         // Reading would send `100 Continue` to a client that waits for it.
-        let is_unwanted = is_too_slow || expects_continue && received == 0 && pace.is_none();
+        let is_unwanted = is_too_slow || expects_continue && received == 0 && rate_check.is_none();
         let Some(_permit) = drains.try_acquire().ok().filter(|_| !is_unwanted) else { return false };
         let mut drained = 0;
         let draining = async {
@@ -101,14 +101,14 @@ impl Receiving {
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new)));
         }
-        let (began, look) = self.pace.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(BODY_GRACE))));
-        while look.as_mut().poll(cx).is_ready() {
+        let (began, next_check) = self.rate_check.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(BODY_GRACE))));
+        while next_check.as_mut().poll(cx).is_ready() {
             let due = *began + BODY_GRACE + time_for(self.received, MIN_BODY_RATE);
             if due <= Instant::now() {
                 self.is_too_slow = true;
                 return failed(Error::SlowBody.into());
             }
-            look.set(sleep_until(due));
+            next_check.set(sleep_until(due));
         }
         Poll::Pending
     }
@@ -163,7 +163,7 @@ pub(super) fn respond(
     if response.body().is_end_stream() {
         return response;
     }
-    let stream = StreamTask::current();
+    let stream = current_stream();
     let send = move |data: Bytes| {
         let _held = &held;
         let (connection, stream, metrics) = (Arc::clone(&connection), stream.clone(), metrics.clone());
@@ -172,7 +172,7 @@ pub(super) fn respond(
             sleep(allowed).await;
             metrics.refused(Refusal::stalled);
             if let Some(stream) = stream {
-                stream.reset();
+                stream.abort();
                 // A task that has handed its last piece to HTTP/2 has ended and cannot reset the stream.
                 sleep(RESET_GRACE).await;
             }

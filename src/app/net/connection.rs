@@ -9,13 +9,13 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::limits::Budget;
 
-/// Concurrent calls of one connection that need no key, or whose key is not authenticated yet.
+/// The maximum number of concurrent calls of one connection that need no key, or whose key is not authenticated yet.
 pub(in crate::app) const MAX_ANONYMOUS: usize = 32;
 
 /// The limits of connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
-    /// Open connections.
+    /// The maximum number of open connections.
     pub most: usize,
     /// Time from the accept to the first request.
     pub first_request: Duration,
@@ -53,8 +53,8 @@ pub(in crate::app) struct Connection {
     pub(super) close: Notify,
     /// Whether the socket reads on for a while when it closes.
     pub(super) lingers: AtomicBool,
-    /// Requests received.
-    pub(super) asked: AtomicUsize,
+    /// The number of requests received.
+    pub(super) requests: AtomicUsize,
     pub(super) under_way: Arc<()>,
     /// Cloned by each authenticated request under way. While there is one, the connection is not evicted.
     authenticated: Arc<()>,
@@ -74,7 +74,7 @@ impl Connection {
             peer,
             close: Notify::new(),
             lingers: AtomicBool::new(false),
-            asked: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
             under_way: Arc::default(),
             authenticated: Arc::default(),
             has_authenticated: AtomicBool::new(false),

@@ -47,15 +47,15 @@ use threads::ConnectionThreads;
 
 /// Finds peers that are gone.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
-/// Bytes of a connection's output that the kernel may buffer. Its own default goes up to 4 MiB per connection. Linux
-/// caps the value at net.core.wmem_max, by default 208 KiB.
+/// The maximum number of bytes of a connection's output that the kernel buffers. The kernel's own default goes up to
+/// 4 MiB per connection. Linux caps the value at net.core.wmem_max, by default 208 KiB.
 const SEND_BUFFER: usize = 256 * 1024;
 /// The pause after a failed accept, for example without free file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 static ACCEPT_LINES: LineLimit = LineLimit::new(1);
 /// How often a connection checks its time limits; more often if they are short.
 const TICK: Duration = Duration::from_secs(1);
-/// Concurrent streams of an HTTP/2 connection.
+/// The maximum number of concurrent streams of an HTTP/2 connection.
 const MAX_STREAMS: u32 = 512;
 /// The most headers of a request.
 const MAX_HEADERS: usize = 100;
@@ -86,7 +86,7 @@ where
     pub(super) fn new(service: S, limits: ConnectionLimits, budget: Budget, metrics: Metrics) -> Arc<Self> {
         let (drains, open) = (Semaphore::new(body::MAX_DRAINS), Arc::<AtomicUsize>::default());
         let counted = Arc::clone(&open);
-        metrics.reading("auditlog_connections", "Connections that are open.", move || {
+        metrics.reading("auditlog_connections", "Open client connections.", move || {
             Some(counted.load(Ordering::Relaxed) as f64)
         });
         Arc::new(Self { service, limits, budget, metrics, runtime: Handle::current(), drains, open })
@@ -170,17 +170,17 @@ where
         let ConnectionLimits { first_request, head, idle, stalled, age, most: _ } = self.limits;
         set_options(&stream, stalled);
         let socket = TokioIo::new(Socket::new(stream, Arc::clone(&connection)));
-        let (server, asking) = (Arc::clone(&self), Arc::clone(&connection));
+        let (server, connected) = (Arc::clone(&self), Arc::clone(&connection));
         let service = service_fn(move |request| {
             let is_http1 = request.version() < Version::HTTP_2;
-            let answering = server.answer(Arc::clone(&asking), request);
+            let answering = server.answer(Arc::clone(&connected), request);
             // The executor does this for the streams of HTTP/2.
             if is_http1 { start(&server.runtime, answering).left_future() } else { answering.map(Ok).right_future() }
         });
         let http = http(head, self.runtime.clone());
         let mut serving = pin!(http.serve_connection(socket, service));
         let mut tick = tokio::time::interval(TICK.min(idle / 4).min(first_request / 4));
-        let (opened, mut idle_since, mut asked, mut is_draining) = (Instant::now(), Instant::now(), 0, false);
+        let (opened, mut idle_since, mut requests, mut is_draining) = (Instant::now(), Instant::now(), 0, false);
         loop {
             tokio::select! {
                 ended = &mut serving => return drop(ended.inspect_err(|error| debug!(error, "a connection failed"))),
@@ -188,15 +188,15 @@ where
                 // No value is ever sent; the channel changes when its sender is dropped.
                 _ = drained.changed(), if !is_draining => is_draining = true,
                 _ = tick.tick(), if !is_draining => {
-                    let before = std::mem::replace(&mut asked, connection.asked.load(Ordering::Relaxed));
-                    if before != asked || Arc::strong_count(&connection.under_way) > 1 {
+                    let before = std::mem::replace(&mut requests, connection.requests.load(Ordering::Relaxed));
+                    if before != requests || Arc::strong_count(&connection.under_way) > 1 {
                         idle_since = Instant::now();
                     }
-                    if asked == 0 && opened.elapsed() >= first_request {
+                    if requests == 0 && opened.elapsed() >= first_request {
                         self.metrics.refused(Refusal::stalled);
                         return;
                     }
-                    is_draining = opened.elapsed() >= age || asked > 0 && idle_since.elapsed() >= idle;
+                    is_draining = opened.elapsed() >= age || requests > 0 && idle_since.elapsed() >= idle;
                 }
             }
             if is_draining {
@@ -211,7 +211,7 @@ where
         connection: Arc<Connection>,
         request: http::Request<Incoming>,
     ) -> impl Future<Output = Response> + Send + use<S, F> {
-        connection.asked.fetch_add(1, Ordering::Relaxed);
+        connection.requests.fetch_add(1, Ordering::Relaxed);
         let under_way = Arc::clone(&connection.under_way);
         let is_http1 = request.version() < Version::HTTP_2;
         let expects_continue = is_http1 && request.headers().contains_key(EXPECT);

@@ -9,23 +9,12 @@ use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
 tokio::task_local! {
-    static CURRENT: StreamTask;
+    static CURRENT: AbortHandle;
 }
 
-/// The task that answers one stream of an HTTP/2 connection.
-#[derive(Clone)]
-pub(super) struct StreamTask(AbortHandle);
-
-impl StreamTask {
-    /// The current task; `None` over HTTP/1, which has no streams.
-    pub(super) fn current() -> Option<Self> {
-        CURRENT.try_with(Self::clone).ok()
-    }
-
-    /// Ends the task, which resets its stream.
-    pub(super) fn reset(&self) {
-        self.0.abort();
-    }
+/// Ends the current task, which resets the HTTP/2 stream that it answers; `None` over HTTP/1, which has no streams.
+pub(super) fn current_stream() -> Option<AbortHandle> {
+    CURRENT.try_with(AbortHandle::clone).ok()
 }
 
 /// The answer of a request, or the task that will have it.
@@ -54,7 +43,7 @@ pub(super) struct StreamExecutor(pub(super) Handle);
 impl<F: Future<Output: Send> + Send + 'static> Executor<F> for StreamExecutor {
     fn execute(&self, stream: F) {
         let (stream, handle) = abortable(stream);
-        if let Either::Right(task) = start(&self.0, CURRENT.scope(StreamTask(handle), stream)) {
+        if let Either::Right(task) = start(&self.0, CURRENT.scope(handle, stream)) {
             // It ends by itself, with its stream.
             drop(task.detach());
         }

@@ -13,13 +13,12 @@ use clap::{Args, ValueEnum};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tonic::Status;
 
-use super::client::{AuditLogs, Client, Retry, explained};
-use super::filters::Filters;
+use super::client::{AuditLogs, ClientArgs, Retry, explained};
+use super::filters::FilterArgs;
 use crate::grpc::pb::{AuditLog, ExportAuditLogsRequest, ExportAuditLogsResponse, GetAuditLogRequest};
 use crate::rest::json;
 use sink::Sink;
 
-/// Exports all matching entries.
 #[derive(Args)]
 #[command(after_help = "\
 NDJSON has the fields that `auditlog import` accepts. CSV has one column per
@@ -37,12 +36,12 @@ id of the last complete one:
     --after log_abc123")]
 pub struct ExportArgs {
     #[command(flatten)]
-    client: Client,
+    client: ClientArgs,
     /// Organization id.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
     organization: String,
     #[command(flatten)]
-    filters: Filters,
+    filters: FilterArgs,
     /// Output format. Only ndjson can be imported again.
     #[arg(long, value_enum, default_value = "ndjson", value_name = "FORMAT")]
     format: Format,
@@ -95,20 +94,21 @@ impl ExportArgs {
         }
         let progress = ProgressBar::new(0);
         progress.set_style(ProgressStyle::with_template("{bar:30} {percent:>3} % {msg}, {eta} left")?);
-        let mut walk = Walk { client: connected, request, sink, format, progress, written: 0, last_id: after };
+        let mut export =
+            RunningExport { client: connected, request, sink, format, progress, written: 0, last_id: after };
         let begun = Instant::now();
-        if let Err(fault) = walk.run().await {
-            let told = fault.told(&walk, &client);
+        if let Err(fault) = export.run().await {
+            let error = fault.into_error(&export, &client);
             // An empty new file would make the next try fail.
-            if walk.last_id.is_none() {
-                walk.sink.discard();
+            if export.last_id.is_none() {
+                export.sink.discard();
             }
-            return Err(told);
+            return Err(error);
         }
-        walk.progress.finish_and_clear();
+        export.progress.finish_and_clear();
         let elapsed = begun.elapsed().as_secs_f64();
-        let rate = walk.written as f64 / elapsed.max(0.001);
-        tell!("{} entries in {elapsed:.1} s ({}/s)", HumanCount(walk.written), HumanCount(rate as u64));
+        let rate = export.written as f64 / elapsed.max(0.001);
+        tell!("{} entries in {elapsed:.1} s ({}/s)", HumanCount(export.written), HumanCount(rate as u64));
         Ok(())
     }
 }
@@ -122,22 +122,22 @@ enum ExportFault {
 
 impl ExportFault {
     /// The error for a person: the cause, the number of entries written, and how to continue.
-    fn told(self, walk: &Walk, client: &Client) -> anyhow::Error {
+    fn into_error(self, export: &RunningExport, client: &ClientArgs) -> anyhow::Error {
         let cause = match self {
             Self::Service(status) => explained(&status, &client.endpoint),
             // Returned as it is: `cli::run` has to see that the reader closed the pipe.
             Self::Output(error) if error.is::<io::Error>() => return error,
             Self::Output(error) => error,
         };
-        match &walk.last_id {
-            Some(id) => anyhow!("{cause:#}; {} entries were written; continue with --after {id}", walk.written),
+        match &export.last_id {
+            Some(id) => anyhow!("{cause:#}; {} entries were written; continue with --after {id}", export.written),
             None => cause,
         }
     }
 }
 
 /// A running export.
-struct Walk {
+struct RunningExport {
     client: AuditLogs,
     /// The request for the remaining entries.
     request: ExportAuditLogsRequest,
@@ -148,7 +148,7 @@ struct Walk {
     last_id: Option<String>,
 }
 
-impl Walk {
+impl RunningExport {
     /// Writes all entries, and requests the remaining ones after the connection breaks.
     async fn run(&mut self) -> Result<(), ExportFault> {
         let mut retry = Retry::new(&self.progress);

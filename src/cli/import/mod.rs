@@ -12,7 +12,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 
-use super::client::{AuditLogs, Client};
+use super::client::{AuditLogs, ClientArgs};
 use crate::domain::OrganizationId;
 use lines::ImportPiece;
 use send::Sender;
@@ -21,7 +21,6 @@ pub(super) use send::Summary;
 /// Pieces that are read ahead while one is written.
 const AHEAD: usize = 2;
 
-/// Imports entries from a file.
 #[derive(Args)]
 #[command(after_help = "\
 Each line is an entry in the format of the REST API, with its organization:
@@ -34,9 +33,9 @@ Each line is an entry in the format of the REST API, with its organization:
 Examples:
   auditlog import trail.ndjson.gz
   zcat trail.ndjson.gz | auditlog import - --organization org_abc123 --strict")]
-pub struct Import {
+pub struct ImportArgs {
     #[command(flatten)]
-    client: Client,
+    client: ClientArgs,
     /// NDJSON file, plain or gzip; - for standard input.
     #[arg(value_name = "FILE|-")]
     file: PathBuf,
@@ -53,7 +52,7 @@ pub struct Import {
 #[error("lines were skipped")]
 pub(super) struct Skipped;
 
-impl Import {
+impl ImportArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let Self { client, file, organization, strict } = self;
         let (source, progress): (Box<dyn Read + Send>, _) = if file.as_os_str() == "-" {

@@ -54,7 +54,7 @@ impl Checked {
 }
 
 /// The result of a replay.
-struct Walked {
+struct Replayed {
     /// The last checkpoint that the replay reached.
     note: String,
     checkpoint: Checkpoint,
@@ -106,12 +106,13 @@ impl Check<'_> {
         let begun_at = known.edge.size();
         let comparison = TileCheck::new(&known.edge, seen.as_ref());
         let mut tiles = Tiles::start(self.source.clone(), comparison);
-        let mut walk = LogReplay::new(&self.trust, &self.source.organization, known, seen);
-        let Walked { note, checkpoint, ended, unsigned } = self.walk(note, checkpoint, &mut walk, &mut tiles).await?;
-        tiles.send(walk.last_rows()).await;
+        let mut replay = LogReplay::new(&self.trust, &self.source.organization, known, seen);
+        let Replayed { note, checkpoint, ended, unsigned } =
+            self.replay(note, checkpoint, &mut replay, &mut tiles).await?;
+        tiles.send(replay.last_rows()).await;
         let comparison = tiles.finish().await?;
         let goes_on = unsigned.is_some();
-        let evidence = Evidence { checkpoint: &checkpoint, walk: &walk, ended, goes_on, comparison: &comparison };
+        let evidence = Evidence { checkpoint: &checkpoint, replay: &replay, ended, goes_on, comparison: &comparison };
         let again = self.again(&evidence).await?;
         let inconsistent = || {
             let why = "all entries are right, but the proof that they extend the log verified before is not".to_owned();
@@ -122,11 +123,11 @@ impl Check<'_> {
             false => first_bad(&evidence, &again).or_else(|| (!is_consistent).then(inconsistent)),
         };
         let named = violation.as_ref().and_then(|violation| violation.entries).filter(|(first, last)| first == last);
-        let id = named.and_then(|(seq, _)| again.get(&seq)).map(|told| told.id.clone());
-        let trust = self.trust.after(&note, walk.introduced());
-        let (read, erased) = (walk.edge().size() - begun_at, walk.erased());
-        let state = Some(State { trust, note, checkpoint, remembered: walk.remembered() });
-        let lacks_records = walk.lacks_records();
+        let id = named.and_then(|(seq, _)| again.get(&seq)).map(|entry| entry.id.clone());
+        let trust = self.trust.after(&note, replay.introduced());
+        let (read, erased) = (replay.edge().size() - begun_at, replay.erased());
+        let state = Some(State { trust, note, checkpoint, remembered: replay.remembered() });
+        let lacks_records = replay.lacks_records();
         Ok(Checked { violation, id, read, erased, unsigned, lacks_records, state })
     }
 
@@ -180,10 +181,10 @@ impl Check<'_> {
         if begun_at == 0 || begun_at == checkpoint.size {
             return Ok(false);
         }
-        let told = self.source.entry(begun_at as i64 + 1).await?.and_then(|entry| disclosed_entry(entry).ok());
-        let Some(told) = told else { return Ok(false) };
-        let Some(data) = told.leaf_data(self.trust.log_id()) else { return Ok(false) };
-        let proof = self.source.inclusion(&told.id, checkpoint.size).await;
+        let entry = self.source.entry(begun_at as i64 + 1).await?.and_then(|entry| disclosed_entry(entry).ok());
+        let Some(entry) = entry else { return Ok(false) };
+        let Some(data) = entry.leaf_data(self.trust.log_id()) else { return Ok(false) };
+        let proof = self.source.inclusion(&entry.id, checkpoint.size).await;
         // If the service cannot make the proof, the entry is not proven.
         let proof = proof.ok().flatten().and_then(|proof| hashes(&proof.hashes));
         let proves = |proof: Vec<Hash>| verify_inclusion(&data, begun_at, &proof, checkpoint.size, checkpoint.root);
@@ -192,34 +193,34 @@ impl Check<'_> {
 
     /// Replays up to `checkpoint`. Continues to a later one if entries follow, or if the records of missing groups may
     /// follow.
-    async fn walk(
+    async fn replay(
         &self,
         mut note: String,
         mut checkpoint: Checkpoint,
-        walk: &mut LogReplay,
+        replay: &mut LogReplay,
         tiles: &mut Tiles,
-    ) -> anyhow::Result<Walked> {
+    ) -> anyhow::Result<Replayed> {
         // The entries after the first checkpoint, and the back-off of the polls for a later checkpoint.
         let mut rest = None;
         loop {
-            let ended = self.walk_to(checkpoint.size, walk, tiles).await?;
-            let edge: &CompactRange = walk.edge();
+            let ended = self.replay_to(checkpoint.size, replay, tiles).await?;
+            let edge: &CompactRange = replay.edge();
             if ended.is_some() || edge.root() != checkpoint.root {
-                return Ok(Walked { note, checkpoint, ended, unsigned: None });
+                return Ok(Replayed { note, checkpoint, ended, unsigned: None });
             }
-            let (Rest { last, bad }, mut looks) = match rest.take() {
+            let (Rest { last, bad }, mut polls) = match rest.take() {
                 Some(known) => known,
                 None => (self.rest(checkpoint.size).await?, checkpoint_backoff()),
             };
-            if (last > checkpoint.size || walk.lacks_records())
-                && let Some(later) = self.later(&checkpoint, &mut looks).await?
+            if (last > checkpoint.size || replay.lacks_records())
+                && let Some(later) = self.later(&checkpoint, &mut polls).await?
             {
                 (note, checkpoint) = later;
-                rest = Some((Rest { last, bad }, looks));
+                rest = Some((Rest { last, bad }, polls));
                 continue;
             }
             let unsigned = (last > checkpoint.size).then_some((checkpoint.size + 1, last));
-            return Ok(Walked { note, checkpoint, ended: bad, unsigned });
+            return Ok(Replayed { note, checkpoint, ended: bad, unsigned });
         }
     }
 
@@ -249,16 +250,16 @@ impl Check<'_> {
         }
     }
 
-    /// Polls for a checkpoint with more entries than `checkpoint`; `None` if there is none when `looks` ends.
+    /// Polls for a checkpoint with more entries than `checkpoint`; `None` if there is none when `polls` ends.
     async fn later(
         &self,
         checkpoint: &Checkpoint,
-        looks: &mut Backoff,
+        polls: &mut Backoff,
     ) -> anyhow::Result<Option<(String, Checkpoint)>> {
         self.progress.set_message("waiting for the next checkpoint");
         loop {
             // One more try follows the last pause, because the service may have been unavailable until then.
-            let pause = looks.next();
+            let pause = polls.next();
             let note = self.source.checkpoint().await?;
             let later = note.and_then(|note| Some((self.trust.open(&note).ok()?, note)));
             if let Some((opened, note)) = later.filter(|(later, _)| later.size > checkpoint.size) {
@@ -272,25 +273,30 @@ impl Check<'_> {
     }
 
     /// Replays entries up to the number `size`. Returns the violation that ends the replay, if there is one.
-    async fn walk_to(&self, size: u64, walk: &mut LogReplay, tiles: &mut Tiles) -> anyhow::Result<Option<Violation>> {
+    async fn replay_to(
+        &self,
+        size: u64,
+        replay: &mut LogReplay,
+        tiles: &mut Tiles,
+    ) -> anyhow::Result<Option<Violation>> {
         self.progress.set_length(size);
         let mut retry = self.source.retry();
-        while walk.edge().size() < size {
-            let before = walk.next();
-            match self.stream(size, walk, tiles).await {
+        while replay.edge().size() < size {
+            let before = replay.next();
+            match self.stream(size, replay, tiles).await {
                 Ok(Some(violation)) => return Ok(Some(violation)),
-                Ok(None) => return Ok((walk.edge().size() < size).then(|| walk.truncated(size))),
+                Ok(None) => return Ok((replay.edge().size() < size).then(|| replay.truncated(size))),
                 // The stream has sent all entries before the damaged one.
-                Err(status) if is_damaged(&status) => return Ok(Some(walk.damaged(status.message()))),
+                Err(status) if is_damaged(&status) => return Ok(Some(replay.damaged(status.message()))),
                 Err(status) => {
-                    if walk.next() > before {
+                    if replay.next() > before {
                         retry.reset();
                     }
-                    let told = |status| {
-                        let at = walk.next() - 1;
+                    let explained = |status| {
+                        let at = replay.next() - 1;
                         self.source.explained(&status).context(format!("the entries after {at} cannot be read"))
                     };
-                    retry.wait(status).await.map_err(told)?;
+                    retry.wait(status).await.map_err(explained)?;
                 }
             }
         }
@@ -301,31 +307,31 @@ impl Check<'_> {
     async fn stream(
         &self,
         size: u64,
-        walk: &mut LogReplay,
+        replay: &mut LogReplay,
         tiles: &mut Tiles,
     ) -> Result<Option<Violation>, tonic::Status> {
-        let after = walk.next() - 1;
+        let after = replay.next() - 1;
         // Sequence numbers are `i64`, so no size is above them.
         let Some(mut stream) = self.source.stream(after, size as i64 - after).await? else { return Ok(None) };
         while let Some(piece) = stream.message().await? {
             for entry in piece.entries {
-                if let Err(violation) = self.take(entry, walk) {
+                if let Err(violation) = self.take(entry, replay) {
                     return Ok(Some(violation));
                 }
             }
-            tiles.send(walk.rows()).await;
-            let done = walk.edge().size();
+            tiles.send(replay.rows()).await;
+            let done = replay.edge().size();
             self.progress.set_position(done);
             self.progress.set_message(format!("{} entries", HumanCount(done)));
         }
         Ok(None)
     }
 
-    fn take(&self, entry: pb::LogEntry, walk: &mut LogReplay) -> Result<(), Violation> {
+    fn take(&self, entry: pb::LogEntry, replay: &mut LogReplay) -> Result<(), Violation> {
         let (seq, leaf) = (entry.sequence, Hash::of_bytes(&entry.leaf_hash).unwrap_or_else(|_| Hash::of_nothing()));
         match disclosed_entry(entry) {
-            Ok(told) => walk.entry(&told)?.into_iter().for_each(self.on_removal),
-            Err(why) => walk.unreadable(seq, leaf, &why)?,
+            Ok(entry) => replay.entry(&entry)?.into_iter().for_each(self.on_removal),
+            Err(why) => replay.unreadable(seq, leaf, &why)?,
         }
         Ok(())
     }
@@ -334,8 +340,8 @@ impl Check<'_> {
     async fn again(&self, evidence: &Evidence<'_>) -> anyhow::Result<BTreeMap<i64, DisclosedEntry>> {
         let mut again = BTreeMap::new();
         for seq in evidence.suspects() {
-            if let Some(told) = self.source.entry(seq).await?.and_then(|entry| disclosed_entry(entry).ok()) {
-                again.insert(seq, told);
+            if let Some(entry) = self.source.entry(seq).await?.and_then(|entry| disclosed_entry(entry).ok()) {
+                again.insert(seq, entry);
             }
         }
         Ok(again)

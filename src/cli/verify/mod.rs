@@ -14,7 +14,7 @@ use clap::Args;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::client::Client;
+use super::client::ClientArgs;
 use super::table::visible;
 use super::{NotVerified, Unchecked};
 use crate::error::Error;
@@ -26,7 +26,6 @@ use source::CHECKPOINT_TIMEOUT;
 pub(super) use source::{Source, checkpoint_backoff, claimed_size, hashes};
 use state::State;
 
-/// Verifies a log. The API key needs the scope `verify`.
 #[derive(Args)]
 #[command(after_help = "\
 Exit codes: 0 verified, 1 not verified, 2 wrong usage, 3 could not be checked.
@@ -40,14 +39,14 @@ Without a key from a source that you trust, trust the key that the service
 reports now, and no other key later:
   auditlog verify --organization org_abc123 --state org_abc123.state \\
     --trust-first-key")]
-pub struct Verify {
+pub struct VerifyArgs {
     #[command(flatten)]
-    client: Client,
+    client: ClientArgs,
     /// Organization id.
     #[arg(long, env = "AUDITLOG_ORGANIZATION", value_name = "ORG", required = true)]
     organization: String,
     #[command(flatten)]
-    keys: TrustedKeys,
+    keys: TrustedKeyArgs,
     /// State file, which remembers the checkpoint and the keys of the log. It is written after each success, and the
     /// next run compares the log with it. If a rollback was explained to you, move the file away to start anew.
     #[arg(long, value_name = "FILE")]
@@ -70,14 +69,14 @@ pub struct Verify {
 
 /// The keys to trust.
 #[derive(Args)]
-pub(super) struct TrustedKeys {
+pub(super) struct TrustedKeyArgs {
     /// Trusted verifier key of the log, as `name+id+key`. Repeat the option, or separate keys by commas. All keys must
     /// be of one log.
     #[arg(long, value_name = "KEY", value_delimiter = ',', value_parser = VerifierKey::parse)]
     pub(super) public_key: Vec<VerifierKey>,
 }
 
-impl Verify {
+impl VerifyArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         self.verify().await.map_err(Unchecked::of)
     }
@@ -142,7 +141,7 @@ impl Verify {
 /// reports.
 async fn trusted(
     source: &Source,
-    keys: TrustedKeys,
+    keys: TrustedKeyArgs,
     state: Option<&State>,
     trust_first_key: bool,
 ) -> anyhow::Result<Trust> {
@@ -151,12 +150,12 @@ async fn trusted(
     let mut former = former.to_vec();
     if known.is_empty() && trust_first_key {
         let note = source.checkpoint().await?.ok_or(Error::CheckpointNotFound)?;
-        let told = source.keys().await?;
-        let key = signing(&told, &note).ok_or_else(|| anyhow!("the service reports no key; it does not sign"))?;
+        let reported = source.keys().await?;
+        let key = signing(&reported, &note).ok_or_else(|| anyhow!("the service reports no key; it does not sign"))?;
         tell!("trusting the key that the service reports, without any other evidence: {}", key.text());
         known.push(key.clone());
         // A former key has signed the records of erasures of its time.
-        for other in told.iter().filter(|other| *other != key) {
+        for other in reported.iter().filter(|other| *other != key) {
             tell!("trusting only for records of erasures: {}", other.text());
             former.push(other.clone());
         }

@@ -8,7 +8,7 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Response, Status, Streaming};
 use tonic_types::StatusExt;
 
-use super::super::client::{Client, IntegrityClient, Retry, explained, is_for};
+use super::super::client::{ClientArgs, IntegrityClient, Retry, explained, is_for};
 use crate::error::Reason;
 use crate::grpc::pb;
 use crate::retry::Backoff;
@@ -35,7 +35,11 @@ pub(in crate::cli) fn checkpoint_backoff() -> Backoff {
 
 impl Source {
     /// Prepares a client for the log of `organization`. It reports outages above `progress`.
-    pub(in crate::cli) fn new(client: &Client, organization: String, progress: ProgressBar) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn new(
+        client: &ClientArgs,
+        organization: String,
+        progress: ProgressBar,
+    ) -> anyhow::Result<Self> {
         Ok(Self { client: client.integrity()?, organization, endpoint: client.endpoint.clone(), progress })
     }
 
@@ -44,6 +48,15 @@ impl Source {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         self.retry().call(|| call(self.client.clone())).await
+    }
+
+    /// The answer of a call; `None` if `is_missing` says that the service does not have it.
+    fn found<T>(&self, answer: Result<T, Status>, is_missing: impl Fn(&Status) -> bool) -> anyhow::Result<Option<T>> {
+        match answer {
+            Ok(answer) => Ok(Some(answer)),
+            Err(status) if is_missing(&status) => Ok(None),
+            Err(status) => Err(self.explained(&status)),
+        }
     }
 
     /// A new retry for calls to the service.
@@ -60,11 +73,8 @@ impl Source {
     pub(in crate::cli) async fn checkpoint(&self) -> anyhow::Result<Option<String>> {
         let request = pb::GetCheckpointRequest { organization_id: self.organization.clone() };
         let answer = self.call(async |mut client: IntegrityClient| client.get_checkpoint(request.clone()).await).await;
-        match answer {
-            Ok(answer) => Ok(Some(answer.checkpoint)),
-            Err(status) if is_for(&status, Reason::CheckpointNotFound) => Ok(None),
-            Err(status) => Err(self.explained(&status)),
-        }
+        let found = self.found(answer, |status| is_for(status, Reason::CheckpointNotFound))?;
+        Ok(found.map(|answer| answer.checkpoint))
     }
 
     /// The keys of the log that the service reports, oldest first.
@@ -84,22 +94,14 @@ impl Source {
         };
         let answer =
             self.call(async |mut client: IntegrityClient| client.get_consistency_proof(request.clone()).await).await;
-        match answer {
-            Ok(answer) => Ok(hashes(&answer.hashes)),
-            Err(status) if is_lacking(&status) => Ok(None),
-            Err(status) => Err(self.explained(&status)),
-        }
+        Ok(self.found(answer, is_lacking)?.and_then(|answer| hashes(&answer.hashes)))
     }
 
     /// The hashes of a tile; `None` if the service lacks the tile, or returns it malformed.
     pub(super) async fn tile(&self, path: TilePath) -> anyhow::Result<Option<Vec<Hash>>> {
         let request = pb::GetTileRequest { organization_id: self.organization.clone(), path: path.to_string() };
         let answer = self.call(async |mut client: IntegrityClient| client.get_tile(request.clone()).await).await;
-        match answer {
-            Ok(answer) => Ok(hashes(answer.data.chunks(Hash::LENGTH))),
-            Err(status) if is_lacking(&status) => Ok(None),
-            Err(status) => Err(self.explained(&status)),
-        }
+        Ok(self.found(answer, is_lacking)?.and_then(|answer| hashes(answer.data.chunks(Hash::LENGTH))))
     }
 
     /// The proof that the entry `id` is in the tree of `size` entries; `None` if the tree does not include it yet.
@@ -115,11 +117,7 @@ impl Source {
         };
         let answer =
             self.call(async |mut client: IntegrityClient| client.get_inclusion_proof(request.clone()).await).await;
-        match answer {
-            Ok(answer) => Ok(Some(answer)),
-            Err(status) if is_about(&status, "size") => Ok(None),
-            Err(status) => Err(self.explained(&status)),
-        }
+        self.found(answer, |status| is_about(status, "size"))
     }
 
     /// A stream of the entries after the number `after`, at most `limit` or all for 0; `None` if the log has no such

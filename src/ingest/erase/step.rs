@@ -15,13 +15,13 @@ use crate::ingest::{Batch, group};
 use crate::store::{Append, ErasedGroupHash, ErasureCount, HashedEntry};
 use auditlog_verify::merkle::{ErasureRecord, Hash, SERVICE, SigningKey, erased_field, group_hashes};
 
-/// Groups that one entry records: one change each, minus the changes for the reason and the signatures.
+/// The number of groups that one entry records: one change each, minus the changes for the reason and the signatures.
 const RECORDED: usize = MAX_CHANGES - 2;
 /// The most groups of one transaction, which blocks writers.
 const GROUPS: usize = 3 * RECORDED;
 /// A transaction takes no further piece once its entries have more bytes than this.
 const BYTES: usize = 16 * 1024 * 1024;
-/// Entries read at once.
+/// The number of entries read at once.
 const PIECE: usize = 100;
 
 /// The work of one transaction.
@@ -46,80 +46,80 @@ impl Eraser {
         // Also read under the lock: once a key is one of the log's, all later records are signed.
         let keys = self.record_keys(organization, &head.log_id).await?;
         let mut log = Log::new(head, self.clock.now(), self.random.clone());
-        let (mut step, mut remains, mut done, mut bytes) = (Step::default(), Vec::new(), 0, 0);
+        let (mut step, mut hashes, mut done, mut bytes) = (Step::default(), Vec::new(), 0, 0);
         for piece in seqs.chunks(PIECE) {
-            let mut sealed = Vec::with_capacity(piece.len());
+            let mut entries = Vec::with_capacity(piece.len());
             for read in append.numbered(organization, piece).await? {
                 match read {
-                    Ok(entry) => sealed.push(entry),
+                    Ok(hashed) => entries.push(hashed),
                     Err(seq) => step.tampered.push(unreadable(seq)),
                 }
             }
-            bytes += sealed.iter().map(|sealed| sealed.entry.content.size()).sum::<usize>();
-            let gone = self.take(append, erasure, (&log.head.log_id, &catalogue), sealed, &mut step).await?;
-            remains.extend(gone);
+            bytes += entries.iter().map(|hashed| hashed.entry.content.size()).sum::<usize>();
+            let gone = self.take(append, erasure, (&log.head.log_id, &catalogue), entries, &mut step).await?;
+            hashes.extend(gone);
             done += piece.len();
             // Each entry has at most two groups to erase.
-            if remains.len() + 2 * PIECE > GROUPS || bytes > BYTES {
+            if hashes.len() + 2 * PIECE > GROUPS || bytes > BYTES {
                 break;
             }
         }
-        if remains.is_empty() {
+        if hashes.is_empty() {
             return Ok((done, step));
         }
-        let noted = self.record(&mut log, erasure, catalogue, keys.as_ref(), &remains, &mut step)?;
-        append.note_remains(organization, &noted).await?;
+        let recorded = self.record(&mut log, erasure, catalogue, keys.as_ref(), &hashes, &mut step)?;
+        append.keep_erased_hashes(organization, &recorded).await?;
         group::write(append, BTreeMap::from([(organization, log)])).await?;
         Ok((done, step))
     }
 
-    /// Erases the values of `sealed` that are left, and returns the hashes of their groups.
+    /// Erases the values of `entries` that are left, and returns the hashes of their groups.
     async fn take(
         &self,
         append: &Append,
         erasure: &Erasure,
         (log_id, catalogue): (&str, &Catalogue),
-        sealed: Vec<HashedEntry>,
+        entries: Vec<HashedEntry>,
         step: &mut Step,
     ) -> Result<Vec<ErasedGroupHash>> {
-        let partly = sealed.iter().filter(|sealed| !sealed.entry.erased.is_empty());
-        let partly: Vec<_> = partly.map(|sealed| sealed.entry.seq).collect();
-        let before = append.remains(&erasure.organization, &partly).await?;
-        let before: HashMap<_, _> = before.into_iter().map(|remains| ((remains.seq, remains.group), remains)).collect();
-        let (mut remains, mut gone) = (Vec::new(), BTreeMap::new());
-        for sealed in &sealed {
-            let groups = erasure.groups_of(&sealed.entry).except(sealed.entry.erased);
+        let partly = entries.iter().filter(|hashed| !hashed.entry.erased.is_empty());
+        let partly: Vec<_> = partly.map(|hashed| hashed.entry.seq).collect();
+        let before = append.erased_hashes(&erasure.organization, &partly).await?;
+        let before: HashMap<_, _> = before.into_iter().map(|hash| ((hash.seq, hash.group), hash)).collect();
+        let (mut hashes, mut gone) = (Vec::new(), BTreeMap::new());
+        for hashed in &entries {
+            let groups = erasure.groups_of(&hashed.entry).except(hashed.entry.erased);
             if groups.is_empty() {
                 continue;
             }
-            match whole(sealed, log_id, catalogue, &before) {
+            match whole(hashed, log_id, catalogue, &before) {
                 Some(all) => {
-                    remains.extend(all.into_iter().filter(|remains| groups.has(remains.group)));
-                    gone.entry(groups.0).or_insert_with(Vec::new).push(sealed.entry.seq);
+                    hashes.extend(all.into_iter().filter(|hash| groups.has(hash.group)));
+                    gone.entry(groups.0).or_insert_with(Vec::new).push(hashed.entry.seq);
                 }
-                None => step.tampered.push(tampered(&sealed.entry)),
+                None => step.tampered.push(tampered(&hashed.entry)),
             }
         }
         for (groups, seqs) in gone {
             append.erase_values(&erasure.organization, Erased(groups), &seqs).await?;
             step.extent.entries += seqs.len() as i64;
         }
-        step.extent.groups += remains.len() as i64;
-        remains.sort_by_key(|remains| (remains.seq, remains.group));
-        Ok(remains)
+        step.extent.groups += hashes.len() as i64;
+        hashes.sort_by_key(|hash| (hash.seq, hash.group));
+        Ok(hashes)
     }
 
-    /// Admits the entries that record `remains`. Returns each hash with the number of the entry that records it.
+    /// Admits the entries that record the erased `hashes`. Returns each hash with the number of its recording entry.
     fn record(
         &self,
         log: &mut Log,
         erasure: &Erasure,
         catalogue: Arc<Catalogue>,
         keys: Option<&RecordKeys>,
-        remains: &[ErasedGroupHash],
+        hashes: &[ErasedGroupHash],
         step: &mut Step,
     ) -> Result<Vec<(ErasedGroupHash, Seq)>> {
-        let entries = remains.chunks(RECORDED).map(|recorded| self.record_of(erasure, &catalogue, keys, recorded));
+        let entries = hashes.chunks(RECORDED).map(|recorded| self.record_of(erasure, &catalogue, keys, recorded));
         let batch = Batch {
             organization: erasure.organization.clone(),
             key_id: SERVICE.to_owned(),
@@ -128,8 +128,8 @@ impl Eraser {
         };
         let written = log.admit(&batch)?;
         step.recorded = written.iter().map(|written| written.seq).collect();
-        let by_entry = remains.chunks(RECORDED).zip(&step.recorded);
-        Ok(by_entry.flat_map(|(recorded, seq)| recorded.iter().map(|remains| (*remains, *seq))).collect())
+        let by_entry = hashes.chunks(RECORDED).zip(&step.recorded);
+        Ok(by_entry.flat_map(|(recorded, seq)| recorded.iter().map(|hash| (*hash, *seq))).collect())
     }
 
     /// The entry that records `recorded`, signed by `keys`.
@@ -180,10 +180,10 @@ fn whole(
     let hashes = group_hashes(&entry_values(entry, resource_type, action), salts);
     let mut all =
         [0, 1, 2].map(|place| ErasedGroupHash { seq: entry.seq, group: Group::ALL[place], hash: hashes[place] });
-    for remains in all.iter_mut().filter(|remains| entry.erased.has(remains.group)) {
-        *remains = *before.get(&(entry.seq, remains.group))?;
+    for hash in all.iter_mut().filter(|hash| entry.erased.has(hash.group)) {
+        *hash = *before.get(&(entry.seq, hash.group))?;
     }
-    let own = Hash::of_leaf(&entry_leaf(entry, log_id, all.map(|remains| remains.hash)).data());
+    let own = Hash::of_leaf(&entry_leaf(entry, log_id, all.map(|hash| hash.hash)).data());
     (own == *leaf).then_some(all)
 }
 

@@ -25,9 +25,9 @@ pub enum Addition {
     PathAdded,
     /// The type existed with this path.
     Known,
-    /// The type has this other path, which cannot change.
+    /// The type has another path, which cannot change: this one.
     OtherPath(String),
-    /// This other type has the path.
+    /// Another type has the path: this one.
     PathTaken(String),
     /// The number of types has reached this limit.
     Full(i16),
@@ -40,7 +40,7 @@ pub enum Removal {
     Removed(Option<PathSegment>),
     /// No type has this name.
     Unknown,
-    /// This organization has entries of the type.
+    /// An organization has entries of the type: this one.
     Used(String),
     /// The service's own entries have this type.
     Needed,

@@ -12,7 +12,7 @@ use auditlog_verify::merkle::Hash;
 /// An organization, for operators.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Organization {
-    /// Its id.
+    /// The id.
     pub id: String,
     /// The number of entries in its log.
     pub head_seq: Seq,

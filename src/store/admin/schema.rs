@@ -38,9 +38,7 @@ impl Store {
         transaction.commit().await.map_err(cause).context("cannot create the schema")?;
         Ok(steps)
     }
-}
 
-impl Store {
     /// Whether migrations of this version are missing. Errors: the schema is of another version, or this role may not
     /// read it.
     pub(in crate::store) async fn lacks_steps(&self) -> anyhow::Result<bool> {

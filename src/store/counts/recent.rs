@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::domain::{OrganizationId, Seq};
 use crate::store::model::UncountedEntry;
 
-/// Entries that are kept, some 2 MB: more than come between two ticks of the counting job.
+/// The number of entries that are kept, some 2 MB: more than come between two ticks of the counting job.
 const MAX_ENTRIES: usize = 10_000;
 
 /// Committed entries that may not be counted yet, in runs without gaps.

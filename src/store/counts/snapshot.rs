@@ -2,14 +2,14 @@
 
 use sea_orm::{QueryResult, Statement};
 
-use crate::domain::{CountKey, Filter, OrganizationId, Position, PositionRange, ResourceType, Seq, Timestamp};
+use crate::domain::{CountKey, Counts, Filter, OrganizationId, Position, PositionRange, ResourceType, Seq, Timestamp};
 use crate::error::{Error, Result};
+use crate::store::dialect;
 use crate::store::entries::list::{Snapshot, numbered};
 use crate::store::model::{CountState, KeyState, RunningCount};
 use crate::store::sql::{Sql, bounds, lies_in, number, text};
-use crate::store::{dialect, rows};
 
-/// Uncounted entries that a reader counts one by one. If there are more, it does not use running counts.
+/// The number of uncounted entries that a reader counts one by one. If there are more, it does not use running counts.
 const MAX_UNCOUNTED: Seq = 20_000;
 
 impl Snapshot {
@@ -24,9 +24,9 @@ impl Snapshot {
     ) -> Result<Option<CountState>> {
         let mut sql = self.sql(organization);
         let ends = [span.after, span.to];
-        let is_asked = ends.map(|end| end != Position::START && end != Position::END);
-        let asked: Vec<usize> = (0..ends.len()).filter(|end| is_asked[*end]).collect();
-        let statement = state_statement(&mut sql, filter, keys, span, &asked);
+        let is_bounded = ends.map(|end| end != Position::START && end != Position::END);
+        let bounded: Vec<usize> = (0..ends.len()).filter(|end| is_bounded[*end]).collect();
+        let statement = state_statement(&mut sql, filter, keys, span, &bounded);
         let mut state: Option<CountState> = None;
         for row in self.query(sql.statement(statement)).await? {
             let state = match &mut state {
@@ -43,8 +43,8 @@ impl Snapshot {
             let Some(place) = place.and_then(|place| usize::try_from(place).ok()) else { continue };
             let Some(key) = state.keys.get_mut(place / 2) else { continue };
             let total: Option<Vec<u8>> = row.try_get_by_index(5)?;
-            key.total = total.map(|bytes| rows::counts(&bytes)).transpose()?;
-            if !asked.is_empty() {
+            key.total = total.map(|bytes| Counts::parse(&bytes)).transpose()?;
+            if !bounded.is_empty() {
                 *(if place % 2 == 0 { &mut key.after } else { &mut key.to }) = last_count(&row)?;
             }
         }
@@ -62,15 +62,6 @@ impl Snapshot {
         self.running_counts(organization, &spans, 0).await
     }
 
-    /// The level-1 counts inside `spans`, each with the index of its span, in order.
-    pub async fn level1_counts(
-        &self,
-        organization: &OrganizationId,
-        spans: &[(&CountKey, PositionRange)],
-    ) -> Result<Vec<(usize, RunningCount)>> {
-        self.running_counts(organization, spans, 1).await
-    }
-
     /// The resource types that an entry may have.
     pub async fn types(&self) -> Result<Vec<ResourceType>> {
         let codes = "SELECT code FROM catalogue WHERE kind = 'resource_type' ORDER BY code";
@@ -78,7 +69,8 @@ impl Snapshot {
         rows.iter().map(|row| Ok(ResourceType(row.try_get_by_index(0)?))).collect()
     }
 
-    async fn running_counts(
+    /// The running counts of `level` inside `spans`, each with the index of its span, in order.
+    pub async fn running_counts(
         &self,
         organization: &OrganizationId,
         spans: &[(&CountKey, PositionRange)],
@@ -94,14 +86,14 @@ impl Snapshot {
     }
 }
 
-/// `SELECT head, counted, uncounted, types, place, total`, and where ends are `asked` for, a level-0 count and
-/// a level-1 count. A place is twice the index of its key, and one more for the second end.
+/// `SELECT head, counted, uncounted, types, place, total`, and for the `bounded` ends of the span a level-0 count and a
+/// level-1 count. A place is twice the index of its key, and one more for the second end.
 fn state_statement(
     sql: &mut Sql,
     filter: Option<&Filter>,
     keys: &[CountKey],
     span: PositionRange,
-    asked: &[usize],
+    bounded: &[usize],
 ) -> String {
     let ends = [span.after, span.to];
     let row = |(place, key): (usize, &CountKey)| {
@@ -111,9 +103,9 @@ fn state_statement(
             let place = 2 * place as i64 + end as i64;
             serde_json::json!([place, text, timestamp.micros(), seq])
         };
-        match asked {
+        match bounded {
             [] => vec![at(0)],
-            asked => asked.iter().map(|end| at(*end)).collect(),
+            bounded => bounded.iter().map(|end| at(*end)).collect(),
         }
     };
     let k = sql.rows(keys.iter().enumerate().flat_map(row).collect());
@@ -136,7 +128,7 @@ fn state_statement(
     };
     let total = format!("c WHERE c.organization_id = $1 AND c.key = {} LIMIT 1", text("k", 1));
     let total = dialect::lateral_one(sql.backend, "key_totals", "c", &total);
-    let (columns, joins) = match asked {
+    let (columns, joins) = match bounded {
         [] => ("", String::new()),
         _ => (
             ", u.timestamp, u.seq, u.counts, i.timestamp, i.seq, i.counts",
@@ -177,7 +169,7 @@ fn count_at(row: &QueryResult, first: usize) -> Result<RunningCount> {
     let (timestamp, seq, counts): (i64, i64, Vec<u8>) =
         (row.try_get_by_index(first)?, row.try_get_by_index(first + 1)?, row.try_get_by_index(first + 2)?);
     let position = Position { timestamp: Timestamp::saturating(timestamp), seq };
-    Ok(RunningCount { position, counts: rows::counts(&counts)? })
+    Ok(RunningCount { position, counts: Counts::parse(&counts)? })
 }
 
 /// The last running count of a row of [`state_statement`]: of level 0, or of level 1 with the level-0 count added.

@@ -18,7 +18,7 @@ use crate::store::counts::snapshot::{counts_statement, place_and_count};
 use crate::store::entities::{count_state, key_total, running_count};
 use crate::store::model::{CountState, KeyCounts, KeyTotal, Lag, LevelPosition, RunningCount, UncountedEntry};
 use crate::store::sql::{IndexScan, Sql, prepared};
-use crate::store::{Store, dialect, rows};
+use crate::store::{Store, dialect};
 
 /// An open transaction that counts entries of one organization, one at a time among all processes. If it is dropped
 /// before its commit, nothing has changed.
@@ -29,7 +29,7 @@ pub struct CountTransaction {
 }
 
 impl Store {
-    /// The organizations with at least `size` entries, of which at least `lag` are uncounted.
+    /// The organizations with at least `size` entries and at least `lag` uncounted entries.
     pub async fn lags(&self, size: Seq, lag: Seq) -> Result<Vec<Lag>> {
         let text = "SELECT o.id, o.head_seq, coalesce(s.counted_seq, 0) FROM organizations o \
                     LEFT JOIN count_state s ON s.organization_id = o.id \
@@ -88,7 +88,7 @@ impl Store {
         let mut running_counts = BTreeMap::new();
         for running_count::Model { organization_id: _, key: _, level, timestamp, seq, counts } in stored {
             let position = Position { timestamp: Timestamp::saturating(timestamp), seq };
-            running_counts.insert((level, position), rows::counts(&counts)?);
+            running_counts.insert((level, position), Counts::parse(&counts)?);
         }
         Ok(Some(KeyCounts { counted, total, running_counts }))
     }
@@ -317,7 +317,7 @@ fn total(row: key_total::Model) -> Result<(CountKey, KeyTotal)> {
     let key_total::Model { organization_id: _, key, counts, newest_timestamp, newest_seq, tail } = row;
     let newest = Position { timestamp: Timestamp::saturating(newest_timestamp), seq: newest_seq };
     let key = CountKey::stored(&key).ok_or(Damaged)?;
-    Ok((key, KeyTotal { counts: rows::counts(&counts)?, newest, tail }))
+    Ok((key, KeyTotal { counts: Counts::parse(&counts)?, newest, tail }))
 }
 
 /// `SELECT timestamp, seq, resource_type, action` of the entries of `key`, in order.

@@ -56,7 +56,7 @@ impl Column {
     /// The number of columns that a list reads, from the first on.
     pub const LISTED: usize = Self::Salts as usize;
 
-    /// The change that an erasure makes to this column. A column that it empties must also be in `FORGOTTEN` of the
+    /// The change that an erasure makes to this column. A column that it empties must also be in `ERASABLE` of the
     /// first migration, so that PostgreSQL gathers no statistics of it.
     pub fn erasure(self) -> ColumnErasure {
         match self {

@@ -10,12 +10,12 @@ pub struct Model {
     pub organization_id: String,
     #[sea_orm(primary_key, auto_increment = false)]
     pub key: String,
-    /// All counted entries, by kind.
+    /// The number of all counted entries, by kind.
     pub counts: Vec<u8>,
     /// The position of the newest counted entry. An entry after it changes no running count.
     pub newest_timestamp: i64,
     pub newest_seq: i64,
-    /// Counted entries after the last running count.
+    /// The number of counted entries after the last running count.
     pub tail: i64,
 }
 

@@ -95,7 +95,7 @@ impl Append {
             rows::all_columns("a"),
             dialect::entry(sql.backend, "a", &text("k", 0), "id", &text("k", 1))
         );
-        let found = |row: &QueryResult| Ok((rows::read(row, Column::OrganizationId)?, rows::sealed(row)?));
+        let found = |row: &QueryResult| Ok((rows::read(row, Column::OrganizationId)?, rows::hashed_entry(row)?));
         self.transaction.query_all_raw(sql.statement(text)).await?.iter().map(found).collect()
     }
 
@@ -106,15 +106,15 @@ impl Append {
         let columns = rows::names();
         for chunk in prepared(entries) {
             let mut values = Vec::with_capacity(chunk.len() * columns.len());
-            for (organization, sealed) in chunk {
-                for value in rows::values(organization, sealed) {
+            for (organization, hashed) in chunk {
+                for value in rows::values(organization, hashed) {
                     values.push(value?);
                 }
             }
             let text = dialect::insert(backend, "audit_logs", &columns, chunk.len());
             self.transaction.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?;
         }
-        let inserted = entries.iter().map(|(organization, sealed)| ((*organization).clone(), (&sealed.entry).into()));
+        let inserted = entries.iter().map(|(organization, hashed)| ((*organization).clone(), (&hashed.entry).into()));
         self.inserted.extend(inserted);
         Ok(())
     }

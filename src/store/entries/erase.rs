@@ -14,21 +14,12 @@ use crate::store::sql::{IndexScan, Sql, number, prepared, text};
 use crate::store::{Store, dialect, rows};
 use auditlog_verify::merkle::{GroupHash, SERVICE, Salt};
 
-/// An entry to erase from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Erasable {
-    /// Its number.
-    pub seq: Seq,
-    /// The groups that are erased already.
-    pub erased: Erased,
-}
-
 /// A number of entries and of groups to erase, or erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ErasureCount {
-    /// Entries.
+    /// The number of entries.
     pub entries: i64,
-    /// Groups of values.
+    /// The number of groups of values.
     pub groups: i64,
 }
 
@@ -67,8 +58,12 @@ impl Store {
         found
     }
 
-    /// The entries that exist, by their ids in `ids`.
-    pub async fn erasable(&self, organization: &OrganizationId, ids: &[EntryId]) -> Result<HashMap<EntryId, Erasable>> {
+    /// The entries that exist, by their ids in `ids`: their numbers, and the groups that are erased already.
+    pub async fn erasable(
+        &self,
+        organization: &OrganizationId,
+        ids: &[EntryId],
+    ) -> Result<HashMap<EntryId, (Seq, Erased)>> {
         let mut sql = Sql::of(self.readers.get_database_backend(), organization);
         let k = sql.rows(ids.iter().map(|id| json!([id.as_str()])).collect());
         let entry = dialect::entry(sql.backend, "a", "$1", "id", &text("k", 0));
@@ -76,7 +71,7 @@ impl Store {
         let mut found = HashMap::with_capacity(ids.len());
         for row in self.readers.query_all_raw(sql.statement(statement)).await? {
             let (seq, erased, id): (_, _, String) = row.try_get_many_by_index()?;
-            found.insert(EntryId::stored(id), Erasable { seq, erased: Erased(erased) });
+            found.insert(EntryId::stored(id), (seq, Erased(erased)));
         }
         Ok(found)
     }
@@ -166,28 +161,28 @@ impl Append {
         let entry = dialect::entry(sql.backend, "a", "$1", "seq", &number("k", 0));
         let statement = format!("SELECT {} FROM {k} {entry}", rows::all_columns("a"));
         let rows = self.query(sql.statement(statement)).await?;
-        let read = |row| match rows::sealed(row) {
-            Ok(sealed) => Ok::<_, Error>(Ok(sealed)),
+        let read = |row| match rows::hashed_entry(row) {
+            Ok(hashed) => Ok::<_, Error>(Ok(hashed)),
             Err(_) => Ok(Err(rows::read(row, Column::Seq)?)),
         };
         rows.iter().map(read).collect()
     }
 
     /// The hashes of the groups erased from the entries with these numbers. Unreadable hashes are left out.
-    pub async fn remains(&self, organization: &OrganizationId, seqs: &[Seq]) -> Result<Vec<ErasedGroupHash>> {
+    pub async fn erased_hashes(&self, organization: &OrganizationId, seqs: &[Seq]) -> Result<Vec<ErasedGroupHash>> {
         let mut sql = self.sql(organization);
         let k = sql.rows(seqs.iter().map(|seq| json!([seq])).collect());
         let chosen = format!("e.organization_id = $1 AND e.seq = {}", number("k", 0));
         let each = dialect::each(sql.backend, "erasures", "e", &chosen);
         let statement = format!("SELECT e.seq, e.group_code, e.hash FROM {k} {each}");
-        let mut remains = Vec::new();
+        let mut hashes = Vec::new();
         for row in self.query(sql.statement(statement)).await? {
             let (seq, code, hash) = row.try_get_many_by_index()?;
             if let (Ok(group), Ok(hash)) = (rows::group(code), rows::hash(hash)) {
-                remains.push(ErasedGroupHash { seq, group, hash: GroupHash(hash) });
+                hashes.push(ErasedGroupHash { seq, group, hash: GroupHash(hash) });
             }
         }
-        Ok(remains)
+        Ok(hashes)
     }
 
     /// Erases the values of `groups`, and their salts, from the entries with these numbers.
@@ -205,10 +200,14 @@ impl Append {
     }
 
     /// Stores the hashes of erased groups, each with the number of the entry that records it.
-    pub async fn note_remains(&self, organization: &OrganizationId, noted: &[(ErasedGroupHash, Seq)]) -> Result<()> {
+    pub async fn keep_erased_hashes(
+        &self,
+        organization: &OrganizationId,
+        recorded: &[(ErasedGroupHash, Seq)],
+    ) -> Result<()> {
         const COLUMNS: [&str; 5] = ["organization_id", "seq", "group_code", "hash", "erased_by"];
         let backend = self.sql(organization).backend;
-        for chunk in prepared(noted) {
+        for chunk in prepared(recorded) {
             let values = chunk.iter().flat_map(|(ErasedGroupHash { seq, group, hash: GroupHash(hash) }, erased_by)| {
                 let hash = hash.0.as_slice();
                 [organization.as_str().into(), (*seq).into(), group.code().into(), hash.into(), (*erased_by).into()]

@@ -38,7 +38,7 @@ pub struct ScanRange {
 pub struct PageRequest {
     /// The ranges that have the page's entries and the entries to skip.
     pub spans: Vec<PositionRange>,
-    /// Matching entries of the spans to skip before the page.
+    /// The number of matching entries in the spans to skip before the page.
     pub offset: i64,
     /// The most entries of the page.
     pub limit: i64,

@@ -31,12 +31,12 @@ const CHECKPOINT: [&str; 5] = ["organization_id", "size", "root", "note", "signe
 
 impl Store {
     /// All logs. `has_key` says whether the key with this public part signs for them.
-    pub async fn growth(&self, public: &[u8]) -> Result<Vec<LogStatus>> {
+    pub async fn log_statuses(&self, public: &[u8]) -> Result<Vec<LogStatus>> {
         let text = "SELECT o.id, o.log_id, o.head_seq, coalesce(c.size, 0), k.seq FROM organizations o \
                     LEFT JOIN checkpoints c ON c.organization_id = o.id \
                     LEFT JOIN log_keys k ON k.organization_id = o.id AND k.public_key = $1 ORDER BY o.id";
         let statement = Statement::from_sql_and_values(self.readers.get_database_backend(), text, [public.into()]);
-        let growth = |row: &QueryResult| {
+        let status = |row: &QueryResult| {
             let (size, signed): (Seq, Seq) = (row.try_get_by_index(2)?, row.try_get_by_index(3)?);
             Ok(LogStatus {
                 organization: OrganizationId::stored(row.try_get_by_index(0)?),
@@ -46,7 +46,7 @@ impl Store {
                 has_key: row.try_get_by_index::<Option<Seq>>(4)?.is_some(),
             })
         };
-        self.readers.query_all_raw(statement).await?.iter().map(growth).collect()
+        self.readers.query_all_raw(statement).await?.iter().map(status).collect()
     }
 
     /// Whether any log was ever signed.

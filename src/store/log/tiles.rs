@@ -157,7 +157,7 @@ impl Store {
 
     /// At most `limit` entries with numbers after `after` and up to `to`, in order of their numbers. Errors:
     /// `EntryDamaged`.
-    pub async fn sealed(
+    pub async fn hashed_entries(
         &self,
         organization: &OrganizationId,
         after: Seq,
@@ -172,11 +172,11 @@ impl Store {
         let values = [organization.as_str().into(), after.into(), to.into(), limit.into()];
         let statement = Statement::from_sql_and_values(self.readers.get_database_backend(), text, values);
         let rows = self.readers.query_all_raw(statement).await?;
-        let sealed = |row| match rows::sealed(row) {
-            Ok(sealed) => Ok(sealed),
+        let read = |row| match rows::hashed_entry(row) {
+            Ok(hashed) => Ok(hashed),
             Err(_) => Err(Error::EntryDamaged(rows::read(row, audit_log::Column::Seq)?)),
         };
-        rows.iter().map(sealed).collect()
+        rows.iter().map(read).collect()
     }
 }
 

@@ -66,7 +66,7 @@ async fn plant(store: &Store, count: usize) -> Vec<HashedEntry> {
         entry
     });
     write(&start(store, Clock::system()), ORG, entries.collect()).await.expect("written");
-    store.sealed(&organization(ORG), 0, i64::MAX, 100).await.expect("read")
+    store.hashed_entries(&organization(ORG), 0, i64::MAX, 100).await.expect("read")
 }
 
 fn mark(number: usize) -> String {
@@ -120,7 +120,7 @@ on_every_database! {
             let forgotten = eraser.erase(erasure(of_entries(&[id]), groups)).await.expect("erased");
             assert!(forgotten.is_complete);
         }
-        let (after, left) = (dump(database).await, store.sealed(&organization(ORG), 0, i64::MAX, 100).await.expect("read"));
+        let (after, left) = (dump(database).await, store.hashed_entries(&organization(ORG), 0, i64::MAX, 100).await.expect("read"));
         let mut gone = Vec::new();
         for ((entry, groups), left) in entries.iter().zip(erasures).zip(left) {
             assert_eq!(*left.entry.content, entry.entry.content.without(groups));

@@ -100,7 +100,7 @@ on_every_database! {
         let kept: Vec<_> = (0..count).filter(|number| number % 6 == 1).map(|number| mark(number).into_bytes()).collect();
         let whats: Vec<_> = gone.iter().map(|number| mark(*number).into_bytes()).collect();
         let secrets = {
-            let sealed = store.sealed(&organization(ORG), 0, i64::MAX, 100_000).await.expect("read");
+            let sealed = store.hashed_entries(&organization(ORG), 0, i64::MAX, 100_000).await.expect("read");
             let of_gone = sealed.iter().filter(|sealed| (sealed.entry.seq - 1) % 6 == 0);
             of_gone.flat_map(|sealed| [Group::Actor, Group::Content].map(|group| sealed.salts.of(group).to_vec())).collect::<Vec<_>>()
         };

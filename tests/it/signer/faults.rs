@@ -163,7 +163,7 @@ on_every_database! {
         seen.insert(size, last);
         assert!(seen.len() > 3, "{:?}", seen.keys());
         let (mut edge, mut erased) = (CompactRange::default(), 0);
-        for HashedEntry { entry, leaf, .. } in store.sealed(&organization("org"), 0, i64::MAX, size).await.expect("read") {
+        for HashedEntry { entry, leaf, .. } in store.hashed_entries(&organization("org"), 0, i64::MAX, size).await.expect("read") {
             let _ = edge.append(leaf);
             erased += usize::from(entry.erased != Erased::default());
             if let Some(checkpoint) = seen.get(&edge.size()) {

@@ -17,7 +17,7 @@ fn rotate(key_file: &Path, overlap: Duration) -> CheckpointKeys {
 
 /// The entries of a log that endorse keys: their sequence numbers and the endorsements.
 async fn introduced(store: &Store, name: &str) -> Vec<(i64, KeyEndorsement)> {
-    let entries = store.sealed(&organization(name), 0, i64::MAX, 10_000).await.expect("read");
+    let entries = store.hashed_entries(&organization(name), 0, i64::MAX, 10_000).await.expect("read");
     let rotations = entries.into_iter().filter(|one| one.entry.content.id.as_str().starts_with("auditlog:rotation:"));
     let endorsement = |HashedEntry { entry, .. }: HashedEntry| {
         let content = &entry.content;

@@ -10,7 +10,7 @@ use super::ingest::{catalogue, organization};
 
 /// All entries in the order of their sequence numbers.
 async fn entries(store: &Store, name: &str, size: u64) -> Vec<HashedEntry> {
-    store.sealed(&organization(name), 0, Seq::MAX, size + 1).await.expect("read")
+    store.hashed_entries(&organization(name), 0, Seq::MAX, size + 1).await.expect("read")
 }
 
 /// Checks the log of an organization against its entries. Returns its size.
@@ -56,7 +56,7 @@ async fn check_erased(store: &Store, name: &str, entries: &[HashedEntry]) -> Era
     let partly: Vec<_> = entries.iter().filter(|sealed| !sealed.entry.erased.is_empty()).collect();
     let seqs: Vec<_> = partly.iter().map(|sealed| sealed.entry.seq).collect();
     let transaction = store.append().await.expect("a transaction");
-    let remains = transaction.remains(&organization(name), &seqs).await.expect("read");
+    let remains = transaction.erased_hashes(&organization(name), &seqs).await.expect("read");
     transaction.roll_back().await.expect("it ends");
     let remains: Erased = remains.into_iter().map(|remains| ((remains.seq, remains.group), remains.hash)).collect();
     let mut recorded = HashMap::new();

@@ -43,7 +43,7 @@ impl<'a> Forger<'a> {
     }
 
     async fn entry(&self, seq: Seq) -> HashedEntry {
-        self.store.sealed(&organization(ORGANIZATION), seq - 1, seq, 1).await.expect("read").remove(0)
+        self.store.hashed_entries(&organization(ORGANIZATION), seq - 1, seq, 1).await.expect("read").remove(0)
     }
 
     /// The names and new values of an entry's changes.
@@ -129,7 +129,7 @@ impl<'a> Forger<'a> {
         let HashedEntry { entry, salts, .. } = self.entry(seq).await;
         let catalogue = self.store.catalogue().await.expect("read");
         let leaf = leaf_hash(&entry, &self.log_id().await, &catalogue, &salts).expect("names");
-        let leaves = self.store.sealed(&organization(ORGANIZATION), 0, seq - 1, 1_000).await.expect("read");
+        let leaves = self.store.hashed_entries(&organization(ORGANIZATION), 0, seq - 1, 1_000).await.expect("read");
         let mut edge = auditlog_verify::merkle::CompactRange::default();
         for leaf in leaves.into_iter().map(|sealed| sealed.leaf).chain([leaf]) {
             let _ = edge.append(leaf);

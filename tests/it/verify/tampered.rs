@@ -170,7 +170,7 @@ on_every_database! {
     async fn values_that_are_gone_without_a_record_are_caught_and_named(database: &Database) {
         let verified = Verified::with(database, ENTRIES).await;
         let organization = auditlog::domain::OrganizationId::parse(ORGANIZATION).expect("an id");
-        let sealed = verified.store.sealed(&organization, 699, 700, 1).await.expect("read").remove(0);
+        let sealed = verified.store.hashed_entries(&organization, 699, 700, 1).await.expect("read").remove(0);
         let catalogue = verified.store.catalogue().await.expect("read");
         let content = &sealed.entry.content;
         let names = (catalogue.resource_type_name(content.resource_type), catalogue.action_name(content.action));

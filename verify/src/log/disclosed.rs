@@ -8,9 +8,9 @@ use crate::types::{Change, Group, Seq, Timestamp};
 /// A disclosed entry with its stored leaf hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DisclosedEntry {
-    /// Its number.
+    /// The number of the entry.
     pub seq: Seq,
-    /// Its id.
+    /// The id of the entry.
     pub id: String,
     /// When the service accepted the entry.
     pub recorded_at: Timestamp,
@@ -82,7 +82,7 @@ pub struct Content {
 impl<T> Part<T> {
     fn hash(&self, values: impl FnOnce(&T) -> Values<'_>) -> Option<GroupHash> {
         match self {
-            Self::Values { salt, values: told } => Some(values(told).hash(salt)),
+            Self::Values { salt, values: own } => Some(values(own).hash(salt)),
             Self::Hash(hash) => Some(*hash),
             Self::Nothing => None,
         }
@@ -90,25 +90,25 @@ impl<T> Part<T> {
 
     fn values<'a>(&'a self, values: impl FnOnce(&'a T) -> Values<'a>) -> Option<(&'a Salt, Values<'a>)> {
         match self {
-            Self::Values { salt, values: told } => Some((salt, values(told))),
+            Self::Values { salt, values: own } => Some((salt, values(own))),
             Self::Hash(_) | Self::Nothing => None,
         }
     }
 }
 
-fn facts(told: &Facts) -> Values<'_> {
-    let Facts { timestamp, resource_type, resource_id, action, user_id, trace_id } = told;
+fn facts(facts: &Facts) -> Values<'_> {
+    let Facts { timestamp, resource_type, resource_id, action, user_id, trace_id } = facts;
     let (timestamp, trace_id) = (*timestamp, trace_id.as_deref());
     Values::Facts { timestamp, resource_type, resource_id, action, user_id, trace_id }
 }
 
-fn actor(told: &Actor) -> Values<'_> {
-    let Actor { user_name, user_email, metadata } = told;
+fn actor(actor: &Actor) -> Values<'_> {
+    let Actor { user_name, user_email, metadata } = actor;
     Values::Actor { user_name: user_name.as_deref(), user_email: user_email.as_deref(), metadata }
 }
 
-fn content(told: &Content) -> Values<'_> {
-    let Content { resource_name, changes } = told;
+fn content(content: &Content) -> Values<'_> {
+    let Content { resource_name, changes } = content;
     Values::Content { resource_name: resource_name.as_deref(), changes }
 }
 

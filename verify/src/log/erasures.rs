@@ -65,11 +65,11 @@ struct Missing {
 /// Why a record is not trusted.
 #[derive(Debug, Clone)]
 enum Refusal {
-    /// It has no signatures.
+    /// The record has no signatures.
     Unsigned,
-    /// Unknown keys have signed it: these.
+    /// Only unknown keys have signed the record: these.
     Strangers(Arc<str>),
-    /// It names a known key that has not signed it.
+    /// The record names a known key that has not signed it.
     Forged,
 }
 

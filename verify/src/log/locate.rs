@@ -16,7 +16,7 @@ pub struct Evidence<'a> {
     /// The signed checkpoint.
     pub checkpoint: &'a Checkpoint,
     /// The replay.
-    pub walk: &'a LogReplay,
+    pub replay: &'a LogReplay,
     /// Why the replay ended before the end of the checkpoint.
     pub ended: Option<Violation>,
     /// Whether unsigned entries follow, which may have missing erasure records.
@@ -28,7 +28,7 @@ pub struct Evidence<'a> {
 impl Evidence<'_> {
     /// The numbers of the entries to read again for [`first_bad`].
     pub fn suspects(&self) -> Vec<Seq> {
-        let bad = self.walk.bad().iter().filter_map(|(violation, _)| Some(violation.entries?.0));
+        let bad = self.replay.bad().iter().filter_map(|(violation, _)| Some(violation.entries?.0));
         let mut numbers: Vec<_> = self.comparison.suspects().iter().map(|suspect| suspect.seq).chain(bad).collect();
         numbers.sort_unstable();
         numbers.dedup();
@@ -36,18 +36,18 @@ impl Evidence<'_> {
     }
 
     fn is_signed_for(&self) -> bool {
-        let edge = self.walk.edge();
+        let edge = self.replay.edge();
         (edge.size(), edge.root()) == (self.checkpoint.size, self.checkpoint.root)
     }
 
     /// Whether the entries do not make the signed tree, although no entry seems bad so far.
     pub fn is_unexplained(&self) -> bool {
-        !self.is_signed_for() && self.of_walk().is_none() && self.comparison.suspects().is_empty()
+        !self.is_signed_for() && self.of_replay().is_none() && self.comparison.suspects().is_empty()
     }
 
     /// The first violation of the replay itself.
-    fn of_walk(&self) -> Option<(&Violation, Option<Hash>)> {
-        let bad = self.walk.bad().first().map(|(violation, stored)| (violation, Some(*stored)));
+    fn of_replay(&self) -> Option<(&Violation, Option<Hash>)> {
+        let bad = self.replay.bad().first().map(|(violation, stored)| (violation, Some(*stored)));
         bad.or_else(|| self.ended.as_ref().map(|violation| (violation, None)))
     }
 
@@ -86,7 +86,7 @@ impl Evidence<'_> {
             let (first, last) = ((block << TILE_HEIGHT) as Seq + 1, ((block + 1) << TILE_HEIGHT) as Seq);
             return among(first, last.min(end), "and the tile that would tell which was edited, too");
         }
-        let seen = self.walk.passed();
+        let seen = self.replay.passed();
         match self.comparison.suspects().first() {
             Some(Suspect { seq, .. }) => {
                 let why = format!("and the tiles are not, either; the first that differs from them is {seq}");
@@ -102,11 +102,11 @@ impl Evidence<'_> {
 
 /// The first violation, if any. `entries` are those of [`Evidence::suspects`], read again.
 pub fn first_bad(evidence: &Evidence<'_>, entries: &BTreeMap<Seq, DisclosedEntry>) -> Option<Violation> {
-    let Evidence { checkpoint, walk, ended: _, goes_on, comparison } = evidence;
+    let Evidence { checkpoint, replay, ended: _, goes_on, comparison } = evidence;
     let last = checkpoint.size as Seq;
-    let own = evidence.of_walk().map(|(violation, stored)| explained(evidence, entries, violation, stored));
+    let own = evidence.of_replay().map(|(violation, stored)| explained(evidence, entries, violation, stored));
     if evidence.is_signed_for() {
-        let fork = walk.fork().map(|entries| {
+        let fork = replay.fork().map(|entries| {
             let size = checkpoint.size;
             let why = format!(
                 "it is not as when the log was verified before; the checkpoint of {size} entries is of another history"
@@ -118,13 +118,13 @@ pub fn first_bad(evidence: &Evidence<'_>, entries: &BTreeMap<Seq, DisclosedEntry
         };
         // A violation after the checkpoint's end does not explain a missing record within it.
         let (after, own) = if own.as_ref().is_some_and(|own| start(own) > last) { (own, None) } else { (None, own) };
-        return fork.or_else(|| with_unrecorded(own, walk.unrecorded(*goes_on))).or(after).or_else(tiles);
+        return fork.or_else(|| with_unrecorded(own, replay.unrecorded(*goes_on))).or(after).or_else(tiles);
     }
     if let Some(suspect) = evidence.out_of_tree() {
         let found = of_suspect(evidence, entries, suspect);
-        return with_unrecorded(first_of(Some(found), own), walk.unrecorded(false));
+        return with_unrecorded(first_of(Some(found), own), replay.unrecorded(false));
     }
-    let unseen = walk.fork().map(|entries| {
+    let unseen = replay.fork().map(|entries| {
         let why = "it is not as when the log was verified before".to_owned();
         Violation { kind: Kind::Changed, entries: Some(entries), why }
     });
@@ -180,47 +180,47 @@ fn explained(
     if violation.kind != Kind::Changed {
         return violation.clone();
     }
-    let Some(told) = entries.get(&seq) else { return violation.clone() };
-    moved(evidence, entries, told, seq, stored).unwrap_or_else(|| violation.clone())
+    let Some(entry) = entries.get(&seq) else { return violation.clone() };
+    moved(evidence, entries, entry, seq, stored).unwrap_or_else(|| violation.clone())
 }
 
 /// The violation for an entry that is not in the tree.
 fn of_suspect(evidence: &Evidence<'_>, entries: &BTreeMap<Seq, DisclosedEntry>, suspect: Suspect) -> Violation {
     let Suspect { seq, in_tree } = suspect;
     let changed = |why: &str| Violation::of_entry(Kind::Changed, seq, why);
-    let Some(told) = entries.get(&seq) else {
+    let Some(entry) = entries.get(&seq) else {
         return changed("its leaf is not the one that was signed for");
     };
-    if told.leaf_as(evidence.walk.log_id(), seq) == Some(in_tree) {
+    if entry.leaf_as(evidence.replay.log_id(), seq) == Some(in_tree) {
         return changed("it says what was signed for, but the hash that is stored for it is another one");
     }
-    let moved = moved(evidence, entries, told, seq, in_tree);
-    let stored = match told.leaf_as(evidence.walk.log_id(), seq) == Some(told.leaf) {
+    let moved = moved(evidence, entries, entry, seq, in_tree);
+    let stored = match entry.leaf_as(evidence.replay.log_id(), seq) == Some(entry.leaf) {
         true => "its leaf is not the one that was signed for, though the hash stored for it is that of what it says",
         false => "neither what it says nor the hash stored for it is what was signed for",
     };
     moved.unwrap_or_else(|| changed(stored))
 }
 
-/// Checks whether entries have moved. `told` is the entry now at `seq`; `due` is the hash that should be there.
+/// Checks whether entries have moved. `entry` is the entry now at `seq`; `due` is the hash that should be there.
 fn moved(
     evidence: &Evidence<'_>,
     entries: &BTreeMap<Seq, DisclosedEntry>,
-    told: &DisclosedEntry,
+    entry: &DisclosedEntry,
     seq: Seq,
     due: Hash,
 ) -> Option<Violation> {
-    let log_id = evidence.walk.log_id();
+    let log_id = evidence.replay.log_id();
     let in_tree = |seq: Seq| evidence.comparison.suspects().iter().find(|one| one.seq == seq).map(|one| one.in_tree);
-    let stored = |seq: Seq| entries.get(&seq).map(|told| told.leaf);
-    let is_due = |told: &DisclosedEntry, at: Seq| {
-        let leaf = told.leaf_as(log_id, at);
-        leaf.is_some() && (leaf == in_tree(at) || leaf == stored(at) || leaf == Some(told.leaf))
+    let stored = |seq: Seq| entries.get(&seq).map(|entry| entry.leaf);
+    let is_due = |entry: &DisclosedEntry, at: Seq| {
+        let leaf = entry.leaf_as(log_id, at);
+        leaf.is_some() && (leaf == in_tree(at) || leaf == stored(at) || leaf == Some(entry.leaf))
     };
     // `origin` is the former number of the entry now at `seq`. `own` is the present number of the entry that belongs at
     // `seq`.
     let near = (seq - NEAR..=seq + NEAR).chain(entries.keys().copied()).filter(|at| *at >= 1 && *at != seq);
-    let origin = { near }.find(|at| is_due(told, *at));
+    let origin = { near }.find(|at| is_due(entry, *at));
     let own = entries.iter().find(|(at, other)| {
         let leaf = other.leaf_as(log_id, seq);
         **at != seq && leaf.is_some() && (leaf == Some(due) || leaf == Some(other.leaf))

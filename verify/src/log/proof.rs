@@ -44,7 +44,7 @@ pub struct Proved {
     pub checkpoint: Checkpoint,
     /// The entry's number.
     pub seq: i64,
-    /// Its id.
+    /// The entry's id.
     pub id: String,
     /// When it was recorded, in the hashed form.
     pub recorded_at: String,
@@ -83,24 +83,24 @@ struct GroupText {
 }
 
 impl Proof {
-    /// A proof of `told`, an entry of the log `log_id`, without the values of the `redacted` groups. Errors: `told`
-    /// makes no leaf.
+    /// A proof of `entry` in the log `log_id`, without the values of the `redacted` groups. Errors: `entry` makes no
+    /// leaf.
     pub fn new(
-        told: &DisclosedEntry,
+        entry: &DisclosedEntry,
         log_id: &str,
         redacted: &[Group],
         hashes: Vec<Hash>,
         note: String,
     ) -> Result<Self, Invalid> {
-        let leaf = told.leaf_data(log_id).ok_or_else(|| Invalid(format!("entry {} makes no leaf", told.seq)))?;
+        let leaf = entry.leaf_data(log_id).ok_or_else(|| Invalid(format!("entry {} makes no leaf", entry.seq)))?;
         let groups = Group::ALL.map(|group| {
-            let (salt, values) = told.values(group).filter(|_| !redacted.contains(&group))?;
+            let (salt, values) = entry.values(group).filter(|_| !redacted.contains(&group))?;
             let mut fields = Vec::new();
             values
                 .each_field(|name, value| fields.push((name.to_owned(), String::from_utf8_lossy(value).into_owned())));
             Some(Disclosed { salt: *salt, fields })
         });
-        Ok(Self { leaf, groups, index: told.seq.unsigned_abs() - 1, hashes, note })
+        Ok(Self { leaf, groups, index: entry.seq.unsigned_abs() - 1, hashes, note })
     }
 
     /// The text of the proof file.

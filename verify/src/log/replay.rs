@@ -52,7 +52,7 @@ impl LogReplay {
     /// compares with the tree `remembered`.
     pub fn new(trust: &Trust, organization: &str, known: VerifiedPrefix, remembered: Option<CompactRange>) -> Self {
         let VerifiedPrefix { edge, recorded_at } = known;
-        let mut walk = Self {
+        let mut replay = Self {
             log_id: trust.log_id().to_owned(),
             organization: organization.to_owned(),
             edge,
@@ -65,27 +65,27 @@ impl LogReplay {
             introduced: Vec::new(),
             rows: Rows::default(),
         };
-        walk.pass_remembered();
-        walk
+        replay.pass_remembered();
+        replay
     }
 
     /// Takes the next entry. Returns the erasures that it records. Errors: it is not the next entry; the replay ends.
-    pub fn entry(&mut self, told: &DisclosedEntry) -> Result<Vec<Removal>, Violation> {
-        self.check_next(told.seq)?;
-        let sound = self.check(told);
-        self.append(told.leaf);
+    pub fn entry(&mut self, entry: &DisclosedEntry) -> Result<Vec<Removal>, Violation> {
+        self.check_next(entry.seq)?;
+        let sound = self.check(entry);
+        self.append(entry.leaf);
         let removals = match sound {
             Ok(None) => Vec::new(),
             Ok(Some(Record::Rotation(introduction))) => {
-                let removals = self.erasures.introduced(told.seq, &introduction);
+                let removals = self.erasures.introduced(entry.seq, &introduction);
                 self.introduced.push(introduction);
                 removals
             }
             Ok(Some(Record::Erasure(record, signatures))) => {
-                self.erasures.recorded(told.seq, &record, signatures.as_deref())
+                self.erasures.recorded(entry.seq, &record, signatures.as_deref())
             }
             Err(violation) => {
-                self.keep(violation, told.leaf);
+                self.keep(violation, entry.leaf);
                 Vec::new()
             }
         };
@@ -123,33 +123,33 @@ impl LogReplay {
         }
     }
 
-    /// Checks that the values of `told` make the stored leaf, and that it may follow here. Returns what it records.
-    fn check(&mut self, told: &DisclosedEntry) -> Result<Option<Record>, Violation> {
-        let bad = |kind, why: String| Err(Violation::of_entry(kind, told.seq, why));
-        if matches!(told.facts, Part::Hash(_)) {
+    /// Checks that the values of `entry` make the stored leaf, and that it may follow here. Returns what it records.
+    fn check(&mut self, entry: &DisclosedEntry) -> Result<Option<Record>, Violation> {
+        let bad = |kind, why: String| Err(Violation::of_entry(kind, entry.seq, why));
+        if matches!(entry.facts, Part::Hash(_)) {
             return bad(Kind::Removed, "its facts are not there, which are never erased".to_owned());
         }
-        for (group, hash) in Group::ALL.into_iter().zip(told.hashes()) {
+        for (group, hash) in Group::ALL.into_iter().zip(entry.hashes()) {
             if hash.is_none() {
                 let why = format!("its {} is not there, nor the hash of it", group.name());
                 return bad(Kind::Removed, why);
             }
         }
-        if told.leaf_as(&self.log_id, told.seq) != Some(told.leaf) {
+        if entry.leaf_as(&self.log_id, entry.seq) != Some(entry.leaf) {
             return bad(Kind::Changed, "what it says does not make the hash that is stored for it".to_owned());
         }
-        let before = std::mem::replace(&mut self.recorded_at, told.recorded_at);
-        if told.recorded_at < before {
+        let before = std::mem::replace(&mut self.recorded_at, entry.recorded_at);
+        if entry.recorded_at < before {
             return bad(
                 Kind::Reordered,
-                format!("it was recorded at {}, before the one that it follows", told.recorded_at),
+                format!("it was recorded at {}, before the one that it follows", entry.recorded_at),
             );
         }
-        let record = service_record::record(told, &self.organization);
+        let record = service_record::record(entry, &self.organization);
         let record = record.or_else(|why| bad(Kind::Added, format!("it {why}")))?;
-        for (group, part) in [(Group::Actor, gone(&told.actor)), (Group::Content, gone(&told.content))] {
+        for (group, part) in [(Group::Actor, gone(&entry.actor)), (Group::Content, gone(&entry.content))] {
             if let Some(hash) = part {
-                self.erasures.gone(told.seq, group, hash);
+                self.erasures.gone(entry.seq, group, hash);
             }
         }
         Ok(record)

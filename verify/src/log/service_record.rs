@@ -18,30 +18,30 @@ pub enum Record {
     Rotation(KeyEndorsement),
 }
 
-/// The record in `told` if it is a service entry about `organization`; `None` if it is a normal entry. Errors: it has
+/// The record in `entry` if it is a service entry about `organization`; `None` if it is a normal entry. Errors: it has
 /// only a part of the form of a service entry.
-pub(super) fn record(told: &DisclosedEntry, organization: &str) -> Result<Option<Record>, String> {
-    let kind = told.id.strip_prefix(PREFIX);
-    let kind = match (kind, told.writer == SERVICE) {
+pub(super) fn record(entry: &DisclosedEntry, organization: &str) -> Result<Option<Record>, String> {
+    let kind = entry.id.strip_prefix(PREFIX);
+    let kind = match (kind, entry.writer == SERVICE) {
         (None, false) => return Ok(None),
         (Some(kind), true) => kind,
-        (Some(_), false) => return Err(format!("has an id of the service and the writer {}", told.writer)),
+        (Some(_), false) => return Err(format!("has an id of the service and the writer {}", entry.writer)),
         (None, true) => return Err("has the service as its writer and no id of the service".to_owned()),
     };
-    let (user_id, changes) = changes(told, organization)?;
+    let (user_id, changes) = changes(entry, organization)?;
     let is_uuid = |text: &str| Uuid::try_parse(text).is_ok();
     match kind.split_once(':') {
-        Some(("erasure", uuid)) if is_uuid(uuid) => erasure(told, user_id, changes).map(Some),
+        Some(("erasure", uuid)) if is_uuid(uuid) => erasure(entry, user_id, changes).map(Some),
         Some(("rotation", uuid)) if is_uuid(uuid) => rotation(changes).map(Some),
         _ => Err("is an entry of the service of a kind that this version does not know".to_owned()),
     }
 }
 
 /// The user id and the changes. Errors: other values are not as the service writes them.
-fn changes<'a>(told: &'a DisclosedEntry, organization: &str) -> Result<(&'a str, &'a [Change]), String> {
+fn changes<'a>(entry: &'a DisclosedEntry, organization: &str) -> Result<(&'a str, &'a [Change]), String> {
     let not = |what: &str| Err(format!("is no entry as the service writes them: {what}"));
     let (Part::Values { values: facts, .. }, Part::Values { values: actor, .. }, Part::Values { values: content, .. }) =
-        (&told.facts, &told.actor, &told.content)
+        (&entry.facts, &entry.actor, &entry.content)
     else {
         return not("values are missing");
     };
@@ -51,7 +51,7 @@ fn changes<'a>(told: &'a DisclosedEntry, organization: &str) -> Result<(&'a str,
     if (resource_type.as_str(), action.as_str()) != ("organization", "updated") || resource_id != organization {
         return not("it is not about the organization");
     }
-    if *timestamp != told.recorded_at {
+    if *timestamp != entry.recorded_at {
         return not("its time is not that of recording");
     }
     let is_key = |id: &str| (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -75,7 +75,7 @@ fn new_value(change: &Change) -> Option<String> {
     serde_json::from_str(change.new_value.as_str()).ok()
 }
 
-fn erasure(told: &DisclosedEntry, user_id: &str, changes: &[Change]) -> Result<Record, String> {
+fn erasure(entry: &DisclosedEntry, user_id: &str, changes: &[Change]) -> Result<Record, String> {
     let malformed = || "is no record of an erasure".to_owned();
     let (reason, changes) = changes.split_first().ok_or_else(malformed)?;
     if reason.field != "reason" || new_value(reason).is_none() {
@@ -89,11 +89,11 @@ fn erasure(told: &DisclosedEntry, user_id: &str, changes: &[Change]) -> Result<R
         let (number, group) = change.field.strip_prefix("erased.")?.split_once('.')?;
         let erased: Seq = number.parse().ok().filter(|erased: &Seq| erased.to_string() == number)?;
         let hash = Hash::parse(&new_value(change)?).ok()?;
-        (1..told.seq).contains(&erased).then_some((erased, Group::parse(group).ok()?, GroupHash(hash)))
+        (1..entry.seq).contains(&erased).then_some((erased, Group::parse(group).ok()?, GroupHash(hash)))
     };
     let groups: Option<Vec<_>> = erased.iter().map(one).collect();
     let groups = groups.filter(|groups| !groups.is_empty()).ok_or_else(malformed)?;
-    let (id, user_id) = (told.id.clone(), user_id.to_owned());
+    let (id, user_id) = (entry.id.clone(), user_id.to_owned());
     let reason = reason.new_value.as_str().to_owned();
     Ok(Record::Erasure(ErasureRecord { id, user_id, reason, groups }, signatures))
 }

@@ -31,7 +31,7 @@ fn entry(seq: Seq) -> DisclosedEntry {
     };
     let actor = Actor { user_name: Some("Name".to_owned()), user_email: None, metadata: BTreeMap::new() };
     let change = Change { field: "f".to_owned(), old_value: json("1"), new_value: json("[2]") };
-    sealed(DisclosedEntry {
+    hashed(DisclosedEntry {
         seq,
         id: format!("log_{seq}"),
         recorded_at: Timestamp::saturating(seq),
@@ -44,7 +44,7 @@ fn entry(seq: Seq) -> DisclosedEntry {
 }
 
 /// Sets the leaf hash that matches the values.
-fn sealed(mut told: DisclosedEntry) -> DisclosedEntry {
+fn hashed(mut told: DisclosedEntry) -> DisclosedEntry {
     told.leaf = told.leaf_as(LOG, told.seq).expect("a leaf");
     told
 }
@@ -63,7 +63,7 @@ fn service(seq: Seq, kind: &str, changes: Vec<Change>) -> DisclosedEntry {
     actor.user_name = None;
     let Part::Values { values: content, .. } = &mut told.content else { unreachable!() };
     content.changes = changes;
-    sealed(told)
+    hashed(told)
 }
 
 fn change(field: &str, text: &str) -> Change {
@@ -141,7 +141,7 @@ fn found_by(
     entries: &[DisclosedEntry],
     seen: Option<CompactRange>,
 ) -> (Option<Violation>, ErasedGroups) {
-    let mut walk = LogReplay::new(trust, ORGANIZATION, VerifiedPrefix::nothing(), seen.clone());
+    let mut replay = LogReplay::new(trust, ORGANIZATION, VerifiedPrefix::nothing(), seen.clone());
     let mut comparison = TileCheck::new(&CompactRange::default(), seen.as_ref());
     let mut ended = None;
     let take = |rows: Vec<Row>, comparison: &mut TileCheck| {
@@ -150,24 +150,24 @@ fn found_by(
         }
     };
     for told in entries.iter().take(log.checkpoint.size as usize) {
-        if let Err(violation) = walk.entry(told) {
+        if let Err(violation) = replay.entry(told) {
             ended = Some(violation);
             break;
         }
-        take(walk.rows(), &mut comparison);
+        take(replay.rows(), &mut comparison);
     }
-    take(walk.last_rows(), &mut comparison);
-    if ended.is_none() && walk.edge().size() < log.checkpoint.size {
-        ended = Some(walk.truncated(log.checkpoint.size));
+    take(replay.last_rows(), &mut comparison);
+    if ended.is_none() && replay.edge().size() < log.checkpoint.size {
+        ended = Some(replay.truncated(log.checkpoint.size));
     }
     let evidence =
-        Evidence { checkpoint: &log.checkpoint, walk: &walk, ended, goes_on: false, comparison: &comparison };
+        Evidence { checkpoint: &log.checkpoint, replay: &replay, ended, goes_on: false, comparison: &comparison };
     let again: BTreeMap<_, _> = evidence
         .suspects()
         .into_iter()
         .filter_map(|seq| Some((seq, entries.iter().find(|told| told.seq == seq)?.clone())))
         .collect();
-    (first_bad(&evidence, &again), walk.erased())
+    (first_bad(&evidence, &again), replay.erased())
 }
 
 fn entries(count: Seq) -> Vec<DisclosedEntry> {
@@ -215,7 +215,7 @@ fn the_first_bad_entry_is_named_with_and_without_new_hashes() {
         told[place] = renamed(&all[place]);
         let why = "what it says does not make the hash that is stored for it";
         assert_eq!(says(found(&signed, &told, None)), format!("changed: entry {at}: {why}"));
-        told[place] = sealed(told[place].clone());
+        told[place] = hashed(told[place].clone());
         let why = "its leaf is not the one that was signed for, though the hash stored for it is that of what it says";
         assert_eq!(says(found(&signed, &told, None)), format!("changed: entry {at}: {why}"));
         // Later bad entries make no difference.
@@ -233,7 +233,7 @@ fn renumbered(mut entries: Vec<DisclosedEntry>, anew: bool) -> Vec<DisclosedEntr
     for (seq, told) in (1..).zip(&mut entries) {
         told.seq = seq;
         if anew {
-            *told = sealed(told.clone());
+            *told = hashed(told.clone());
         }
     }
     entries
@@ -282,7 +282,7 @@ fn edited_tiles_widen_the_reported_range_of_entries() {
     let all = entries(600);
     let mut signed = log(&all);
     let mut told = all.clone();
-    told[299] = sealed(renamed(&all[299]));
+    told[299] = hashed(renamed(&all[299]));
     let tile = TileId { level: 0, index: 1 };
     signed.tiles.get_mut(&tile).expect("a tile")[299 - 256] = told[299].leaf;
     let expected = "changed: one of the entries 257 to 512: the entries are not those of the checkpoint, and the tile \
@@ -312,7 +312,7 @@ fn edited_tiles_widen_the_reported_range_of_entries() {
 fn another_history_is_a_fork() {
     let all = entries(300);
     let other: Vec<_> =
-        all.iter().map(|told| if told.seq == 130 { sealed(renamed(told)) } else { told.clone() }).collect();
+        all.iter().map(|told| if told.seq == 130 { hashed(renamed(told)) } else { told.clone() }).collect();
     let told = says(found(&log(&other), &other, Some(log_edge(&all[..200]))));
     assert!(told.starts_with("forked: one of the entries 129 to 192: it is not as when"), "{told}");
 }
@@ -336,7 +336,7 @@ fn only_a_later_record_with_that_hash_excuses_a_missing_group() {
         records(5, Group::Content, other),
         records(5, Group::Actor, hash),
         records(6, Group::Content, hash),
-        sealed(DisclosedEntry { id: "log_x".to_owned(), writer: "key".to_owned(), ..records(5, Group::Content, hash) }),
+        hashed(DisclosedEntry { id: "log_x".to_owned(), writer: "key".to_owned(), ..records(5, Group::Content, hash) }),
     ] {
         assert_eq!(with(19, record), removed);
     }
@@ -373,7 +373,7 @@ fn entries_of_the_service_have_one_shape() {
     let rotation = service(3, "rotation", vec![change("verifierKey", &verifier), change("signatures", "— name AAAA")]);
     let with = |told: DisclosedEntry| {
         let mut all = entries(5);
-        all[2] = sealed(told);
+        all[2] = hashed(told);
         says(found(&log(&all), &all, None))
     };
     assert_eq!(with(rotation.clone()), "verified");
@@ -427,7 +427,7 @@ fn entries_of_the_service_have_one_shape() {
 #[test]
 fn times_of_recording_do_not_decrease() {
     let mut all = entries(5);
-    all[3] = sealed(DisclosedEntry { recorded_at: Timestamp::saturating(2), ..all[3].clone() });
+    all[3] = hashed(DisclosedEntry { recorded_at: Timestamp::saturating(2), ..all[3].clone() });
     let told = says(found(&log(&all), &all, None));
     assert!(told.starts_with("reordered: entry 4: it was recorded at 1970-01-01T00:00:00.000002Z, before"), "{told}");
 }

@@ -71,7 +71,7 @@ impl Rows {
 /// An entry whose stored hash differs from the hash in a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Suspect {
-    /// Its number.
+    /// The number of the entry.
     pub seq: Seq,
     /// The hash in the tile.
     pub in_tree: Hash,

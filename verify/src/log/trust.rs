@@ -22,10 +22,10 @@ pub struct Trust {
 /// Why a checkpoint is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Untrusted {
-    /// It is not a signed note, or a signature does not match its key.
+    /// The text is not a signed note, or a signature does not match its key.
     #[error("{0}")]
     Unsigned(Unsigned),
-    /// No trusted key has signed it.
+    /// No trusted key has signed the note.
     #[error(
         "it is signed by {}, and of this log only {} is trusted; where keys were replaced meanwhile, whoever runs the \
          service has to vouch for the new one", .0.join(" and "), .1.join(" and ")
@@ -34,7 +34,7 @@ pub enum Untrusted {
     /// The signed text is not a checkpoint.
     #[error("what was signed {0}")]
     Malformed(Invalid),
-    /// It is a checkpoint of another log.
+    /// The checkpoint is of another log.
     #[error("it must be of the log {0}, whose keys are trusted, and is of {1}")]
     Origin(KeyName, KeyName),
 }

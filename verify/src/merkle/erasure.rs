@@ -12,7 +12,7 @@ const HEAD: &str = "auditlog/erasure/v1";
 pub struct ErasureRecord {
     /// The id of the recording entry.
     pub id: String,
-    /// Its `userId`: the requester of the erasure.
+    /// The `userId` of the recording entry: the requester of the erasure.
     pub user_id: String,
     /// The reason, as the JSON text that is hashed.
     pub reason: String,

@@ -189,13 +189,13 @@ pub(super) fn check_signatures(text: &str, lines: &str, keys: &[VerifierKey]) ->
 /// Why a note is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unsigned {
-    /// It is not a signed note.
+    /// The text is not a signed note.
     #[error("this is no signed note")]
     Malformed,
-    /// No known key has signed it.
+    /// No known key has signed the note.
     #[error("no key that is trusted has signed it")]
     Unknown,
-    /// It names a known key that has not made the signature.
+    /// The note names a known key that has not made the signature.
     #[error("the signature of the note is not that of its key")]
     Forged,
 }

@@ -18,7 +18,7 @@ pub type Tiles = BTreeMap<TileId, Vec<Hash>>;
 #[error("a tile of the log is missing or damaged")]
 pub struct DamagedTile;
 
-/// A question about a tree that its tiles can answer.
+/// A request for a proof or a root. The tiles of the tree answer it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProofRequest(Kind);
 
@@ -34,15 +34,15 @@ impl ProofRequest {
     /// such index.
     pub fn inclusion(index: u64, size: u64) -> Result<Self, Invalid> {
         check_size(size)?;
-        let question = Self(Kind::Inclusion { index, size });
-        (index < size).then_some(question).ok_or_else(|| Invalid::new(format_args!("must be below {size}"), index))
+        let request = Self(Kind::Inclusion { index, size });
+        (index < size).then_some(request).ok_or_else(|| Invalid::new(format_args!("must be below {size}"), index))
     }
 
     /// Asks for a proof that the tree of `old` leaves is a prefix of the tree of `new` leaves. Errors: `old` is larger.
     pub fn consistency(old: u64, new: u64) -> Result<Self, Invalid> {
         check_size(new)?;
-        let question = Self(Kind::Consistency { old, new });
-        (old <= new).then_some(question).ok_or_else(|| Invalid::new(format_args!("must be at most {new}"), old))
+        let request = Self(Kind::Consistency { old, new });
+        (old <= new).then_some(request).ok_or_else(|| Invalid::new(format_args!("must be at most {new}"), old))
     }
 
     /// Asks for the root of the tree of `size` leaves. The answer is that one hash.
@@ -184,10 +184,10 @@ mod tests {
         tiles
     }
 
-    /// The answer from only the tiles that the question asks for.
-    fn answered(question: ProofRequest, tiles: &Tiles) -> Vec<Hash> {
-        let read = question.tiles().into_iter().map(|tile| (tile, tiles[&tile].clone())).collect();
-        question.answer(&read).expect("whole tiles")
+    /// The answer from only the tiles that the request asks for.
+    fn answered(request: ProofRequest, tiles: &Tiles) -> Vec<Hash> {
+        let read = request.tiles().into_iter().map(|tile| (tile, tiles[&tile].clone())).collect();
+        request.answer(&read).expect("whole tiles")
     }
 
     #[test]
@@ -224,9 +224,9 @@ mod tests {
         for size in [255, 256, 257, 511, 512, 513, 65_535, 65_536, 65_537, 66_600].into_iter().chain(chosen) {
             let root = naive::root(&leaves[..size as usize]);
             for index in [0, size - 1, size / 2, below(size), below(size)] {
-                let question = ProofRequest::inclusion(index, size).expect("an index");
-                assert!(question.tiles().len() <= 6, "{:?}", question.tiles());
-                let proof = answered(question, &tiles);
+                let request = ProofRequest::inclusion(index, size).expect("an index");
+                assert!(request.tiles().len() <= 6, "{:?}", request.tiles());
+                let proof = answered(request, &tiles);
                 let leaf = index.to_string();
                 assert_eq!(verify_inclusion(leaf.as_bytes(), index, &proof, size, root), Ok(()));
             }
@@ -241,12 +241,12 @@ mod tests {
     #[test]
     fn a_short_or_missing_tile_is_damaged() {
         let mut tiles = tiles(&leaves(600));
-        let question = ProofRequest::inclusion(3, 600).expect("an index");
-        assert!(question.answer(&tiles).is_ok());
+        let request = ProofRequest::inclusion(3, 600).expect("an index");
+        assert!(request.answer(&tiles).is_ok());
         tiles.get_mut(&TileId { level: 0, index: 2 }).expect("a tile").pop();
-        assert_eq!(question.answer(&tiles), Err(DamagedTile));
+        assert_eq!(request.answer(&tiles), Err(DamagedTile));
         tiles.clear();
-        assert_eq!(question.answer(&tiles), Err(DamagedTile));
+        assert_eq!(request.answer(&tiles), Err(DamagedTile));
     }
 
     #[test]
@@ -255,7 +255,7 @@ mod tests {
             assert!(ProofRequest::inclusion(index, size).is_err(), "{index} of {size}");
         }
         assert!(ProofRequest::consistency(6, 5).is_err() && ProofRequest::consistency(0, u64::MAX).is_err());
-        assert!(ProofRequest::inclusion(MAX_SIZE - 1, MAX_SIZE).is_ok_and(|question| question.tiles().len() <= 16));
-        assert!(ProofRequest::consistency(1, MAX_SIZE).is_ok_and(|question| question.tiles().len() <= 16));
+        assert!(ProofRequest::inclusion(MAX_SIZE - 1, MAX_SIZE).is_ok_and(|request| request.tiles().len() <= 16));
+        assert!(ProofRequest::consistency(1, MAX_SIZE).is_ok_and(|request| request.tiles().len() <= 16));
     }
 }

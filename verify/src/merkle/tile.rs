@@ -18,7 +18,7 @@ const MAX_LEVEL: u8 = 7;
 pub struct TileId {
     /// 0 for leaf hashes.
     pub level: u8,
-    /// Its index in its level, from 0.
+    /// The index of the tile in its level, from 0.
     pub index: u64,
 }
 

@@ -109,7 +109,7 @@ fn with_edited(edit: fn(&mut Vec<Change>)) -> String {
     let mut record = erasure(20, &[(5, Group::Content, hash), (6, Group::Actor, GroupHash(Hash::of_nothing()))]);
     let Part::Values { values: content, .. } = &mut record.content else { unreachable!() };
     edit(&mut content.changes);
-    all[19] = sealed(record);
+    all[19] = hashed(record);
     says(found(&log(&all), &all, None))
 }
 
