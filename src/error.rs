@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::domain::{Damaged, Invalid, Seq, Timestamp};
 
-/// The most violations that one error names. They travel in headers, three times over, and clients refuse headers above
-/// 16 KiB.
+/// The maximum number of violations that one error names. They travel in headers, three times over, and clients refuse
+/// headers above 16 KiB.
 pub const MAX_VIOLATIONS: usize = 8;
 /// Once the violations of an error have this many bytes, no further one is added.
 const MAX_VIOLATION_BYTES: usize = 1024;

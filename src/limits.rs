@@ -42,7 +42,7 @@ impl Budget {
         Self { used: Arc::default(), limit, whole: Some(Arc::new(self.clone())) }
     }
 
-    /// The most bytes that may be held at once.
+    /// The maximum number of bytes that may be held at once.
     pub fn limit(&self) -> usize {
         self.limit
     }

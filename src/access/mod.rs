@@ -41,7 +41,7 @@ const KNOWN_TTL: Duration = Duration::from_secs(60 * 60);
 const MAX_UNKNOWN_LOOKUPS: usize = 2;
 /// The maximum number of entries in each cache.
 const MAX_CACHED: u64 = 10_000;
-/// The least time between two writes of one key's `last_used_at`. Microseconds.
+/// The minimum time between two writes of one key's `last_used_at`. Microseconds.
 const LAST_USE_INTERVAL: i64 = 60_000_000;
 
 /// A permission of a key.

@@ -35,7 +35,7 @@ use crate::rest;
 use crate::retry::Backoff;
 use crate::telemetry::LineLimit;
 
-/// The most attempts of a call while the connection to the service breaks, and the pauses between them.
+/// The maximum number of attempts of a call while the connection to the service breaks, and the pauses between them.
 const MAX_TRIES: u32 = 3;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_millis(100);

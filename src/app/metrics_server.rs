@@ -24,7 +24,7 @@ use tracing::{debug, info, warn};
 use crate::metrics::{CONTENT_TYPE as FORMAT, Metrics};
 use crate::telemetry;
 
-/// The most connections at once; others wait until one ends.
+/// The maximum number of connections at once; others wait until one ends.
 const MAX_CONNECTIONS: usize = 16;
 /// The longest that one connection may take, for its one request.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::files;
 use auditlog_verify::log::{Proof, Proved, Trust};
 
-/// The most bytes of a proof that are read. An entry has at most 256 KiB.
+/// The maximum number of bytes of a proof that are read. An entry has at most 256 KiB.
 const MAX_PROOF: u64 = 4 * 1024 * 1024;
 
 #[derive(Args)]

@@ -12,7 +12,7 @@ use super::table;
 use crate::grpc::pb::{self, AuditLog, Pagination};
 use crate::rest::json;
 
-/// The most entries that the service returns in one page.
+/// The maximum number of entries that the service returns in one page.
 const MAX_PAGE: u32 = 100;
 
 #[derive(Args)]

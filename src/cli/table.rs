@@ -11,7 +11,7 @@ use crate::rest::json;
 
 /// Changes shown below an entry of a list. `auditlog get` shows all.
 const CHANGES: usize = 10;
-/// The most characters of a value that a list shows.
+/// The maximum number of characters of a value that a list shows.
 const VALUE: usize = 100;
 
 const HEADER: Style = Style::new().bold();

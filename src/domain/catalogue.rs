@@ -103,7 +103,7 @@ fn code<C: Copy>(known: &[Named<C>], name: &str) -> Result<C, Invalid> {
 }
 
 fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Invalid {
-    /// The most names that an error lists: errors travel in headers, whose size is limited.
+    /// The maximum number of names that an error lists: errors travel in headers, whose size is limited.
     const LISTED: usize = 20;
     let known: Vec<_> = known.collect();
     let hint = did_you_mean(name, known.iter().copied());

@@ -9,9 +9,9 @@ use super::{
     ResourceType, Seq, Timestamp,
 };
 
-/// The most changes that one entry may have.
+/// The maximum number of changes that one entry may have.
 pub const MAX_CHANGES: usize = 1_000;
-/// The most bytes that one entry may have: its strings, metadata keys and minified JSON values.
+/// The maximum number of bytes that one entry may have: its strings, metadata keys and minified JSON values.
 pub const MAX_ENTRY_BYTES: usize = 256 * 1024;
 
 /// The content of an entry, as its writer sent it, except its timestamp.

@@ -10,7 +10,7 @@ use crate::ingest::{Erasure, ErasureReport, Target};
 use crate::store::ErasureCount;
 use pb::erasure_service_server::ErasureService;
 
-/// The most entries of one call.
+/// The maximum number of entries of one call.
 const MAX_ENTRIES: usize = 1_000;
 
 #[tonic::async_trait]

@@ -42,9 +42,9 @@ use crate::integrity::Integrity;
 use crate::query::{ExportPiece, Page, Query};
 use pb::audit_log_service_server::AuditLogService;
 
-/// The most bytes of a request.
+/// The maximum number of bytes of a request.
 pub const MAX_REQUEST: usize = 4 * 1024 * 1024;
-/// The most bytes of a response. Clients must accept messages of this size.
+/// The maximum number of bytes of a response. Clients must accept messages of this size.
 pub const MAX_RESPONSE: usize = 32 * 1024 * 1024;
 /// The header that names the organization of a history. Elsewhere it may repeat the organization of the request.
 pub const ORGANIZATION_HEADER: &str = "x-organization-id";

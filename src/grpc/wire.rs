@@ -14,9 +14,9 @@ use crate::error::{AtField, Error, MAX_VIOLATIONS, Result};
 use crate::ingest::Written;
 use crate::query::{ExportPiece, Page, Start};
 
-/// The most entries of one write.
+/// The maximum number of entries of one write.
 const MAX_ENTRIES: usize = 1_000;
-/// The most bytes of an export message. A single larger entry is allowed.
+/// The maximum number of bytes of an export message. A single larger entry is allowed.
 const MAX_PIECE: usize = 1024 * 1024;
 
 /// Decodes the filter, the start of the page, and the page size.

@@ -19,10 +19,10 @@ use crate::retry::Backoff;
 use crate::store::{CommitFailed, ErasureCount, LogKey, Store};
 use auditlog_verify::merkle::{KeyName, SigningKey};
 
-/// The most entries that one query finds.
+/// The maximum number of entries that one query finds.
 const FOUND: i64 = 3_000;
-/// The most attempts to remove erased values from the database files. Each waits for readers, and blocks writers
-/// meanwhile.
+/// The maximum number of attempts to remove erased values from the database files. Each waits for readers, and blocks
+/// writers meanwhile.
 const MAX_PURGES: u32 = 2;
 /// The pause between these attempts.
 const PURGE_BACKOFF: Duration = Duration::from_millis(500);

@@ -15,11 +15,11 @@ use crate::metrics::Writes;
 use crate::retry::Backoff;
 use crate::store::{Append, CommitFailed, Store};
 
-/// The most entries of a group; a single larger request is allowed.
+/// The maximum number of entries of a group; a single larger request is allowed.
 pub(super) const ENTRIES: usize = 500;
-/// The most bytes of a group; a single larger request is allowed.
+/// The maximum number of bytes of a group; a single larger request is allowed.
 pub(super) const BYTES: usize = 1024 * 1024;
-/// The most attempts to commit a group while the database is unavailable, and the pauses between them.
+/// The maximum number of attempts to commit a group while the database is unavailable, and the pauses between them.
 const MAX_TRIES: u32 = 4;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_millis(200);

@@ -8,9 +8,9 @@ use crate::error::{Error, Result};
 use crate::store::{HashedEntry, Store};
 use auditlog_verify::merkle::{GroupHash, Leaf, Values};
 
-/// The most entries of a piece.
+/// The maximum number of entries of a piece.
 const ENTRIES: Seq = 256;
-/// The fewest entries of a piece.
+/// The minimum number of entries of a piece.
 const FEWEST: Seq = 4;
 /// The approximate size of a piece. It sets the number of entries of the next piece.
 const BYTES: usize = 1024 * 1024;

@@ -5,9 +5,9 @@ use crate::domain::{Entry, Filter, Invalid, OrganizationId, Seq};
 use crate::error::{AtField, Error, Result};
 use crate::store::Store;
 
-/// The most entries of a piece.
+/// The maximum number of entries of a piece.
 const ENTRIES: usize = 100;
-/// The fewest entries of a piece.
+/// The minimum number of entries of a piece.
 const FEWEST: usize = 4;
 /// The approximate size of a piece. It sets the number of entries of the next piece.
 const BYTES: usize = 1024 * 1024;
@@ -27,7 +27,7 @@ pub struct Export {
     head: Seq,
     /// The number of sequence numbers that the next statement covers.
     window: Seq,
-    /// The most entries of the next piece.
+    /// The maximum number of entries of the next piece.
     limit: usize,
     is_begun: bool,
 }

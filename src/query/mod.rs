@@ -33,7 +33,7 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// The number of matching entries. With a cursor, the number at the walk's first page.
     pub total: i64,
-    /// The most entries that the page may have.
+    /// The maximum number of entries that the page may have.
     pub limit: Limit,
     /// The number of entries before the page.
     pub offset: i64,

@@ -30,7 +30,7 @@ pub use examine::Finding;
 pub use keys::{CheckpointKey, CheckpointKeys};
 pub use memory::TreeHead;
 
-/// The most findings logged at once.
+/// The maximum number of findings logged at once.
 const MAX_LOGGED: usize = 10;
 
 /// The key file, and the log name to sign under.

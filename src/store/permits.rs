@@ -52,8 +52,8 @@ impl ReadPermits {
 
 impl Store {
     /// Limits reads. At most `reads` run or wait, four fifths of them for one key, and none starts while the budget of
-    /// its key is spent. A read refused here was already decoded and checked. So admission should allow a key no more requests
-    /// than this: under load, admission should refuse.
+    /// its key is spent. A read refused here was already decoded and checked. So admission should allow a key no more
+    /// requests than this: under load, admission should refuse.
     pub fn with_read_limits(mut self, reads: usize, budgets: KeyBudgets, metrics: Metrics) -> Self {
         let all = Arc::new(Semaphore::new(reads));
         let free = Arc::clone(&all);

@@ -57,7 +57,7 @@ static ACCEPT_LINES: LineLimit = LineLimit::new(1);
 const TICK: Duration = Duration::from_secs(1);
 /// The maximum number of concurrent streams of an HTTP/2 connection.
 const MAX_STREAMS: u32 = 512;
-/// The most headers of a request.
+/// The maximum number of headers of a request.
 const MAX_HEADERS: usize = 100;
 /// The maximum size of a request's head in bytes: a path of 64 KiB, enough for 100 values of each filter, and the
 /// headers. HTTP/2 counts 32 bytes more per header, and limits CONTINUATION frames by this sum too.
@@ -81,8 +81,8 @@ where
     F: Future<Output = Response> + Send + 'static,
 {
     /// `service` answers requests. Before it returns its future, it drops the parts of the head that it does not need.
-    /// The extensions of a response are dropped when the response has ended. If they have a `Budget`, the response counts
-    /// in it.
+    /// The extensions of a response are dropped when the response has ended. If they have a `Budget`, the response
+    /// counts in it.
     pub(super) fn new(service: S, limits: ConnectionLimits, budget: Budget, metrics: Metrics) -> Arc<Self> {
         let (drains, open) = (Semaphore::new(body::MAX_DRAINS), Arc::<AtomicUsize>::default());
         let counted = Arc::clone(&open);

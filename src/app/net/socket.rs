@@ -13,9 +13,9 @@ use tokio::time::{Sleep, sleep};
 
 use super::connection::Connection;
 
-/// After this many bytes, a read pauses once: HTTP/2 hands out the requests it has, and other tasks get their turn. A few
-/// bytes of a compressed head can become a hundred times as many, and 16 KiB can have a hundred requests, which are refused
-/// in this task if there are too many.
+/// After this many bytes, a read pauses once: HTTP/2 hands out the requests it has, and other tasks get their turn. A
+/// few bytes of a compressed head can become a hundred times as many, and 16 KiB can have a hundred requests, which are
+/// refused in this task if there are too many.
 const PORTION: usize = 16 * 1024;
 /// How long a lingering close waits for the peer to close.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -12,7 +12,7 @@ use crate::grpc::MAX_REQUEST;
 use crate::grpc::pb::AuditLogInput;
 use crate::rest::body;
 
-/// The most entries and bytes of a batch. Both are below the limits of one request.
+/// The maximum number of entries and bytes of a batch. Both are below the limits of one request.
 const ENTRIES: usize = 500;
 const BYTES: usize = MAX_REQUEST / 2;
 

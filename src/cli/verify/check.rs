@@ -22,7 +22,7 @@ use auditlog_verify::log::{
 };
 use auditlog_verify::merkle::{Checkpoint, CompactRange, Hash, verify_consistency, verify_inclusion};
 
-/// The most rows of hashes that wait for their tiles, and the most tiles that are requested at once.
+/// The maximum number of rows of hashes that wait for their tiles, and of tiles that are requested at once.
 const ROWS: usize = 16;
 const TILES: usize = 4;
 /// Unsigned entries are counted up to about this number.

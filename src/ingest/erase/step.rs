@@ -17,7 +17,7 @@ use auditlog_verify::merkle::{ErasureRecord, Hash, SERVICE, SigningKey, erased_f
 
 /// The number of groups that one entry records: one change each, minus the changes for the reason and the signatures.
 const RECORDED: usize = MAX_CHANGES - 2;
-/// The most groups of one transaction, which blocks writers.
+/// The maximum number of groups of one transaction, which blocks writers.
 const GROUPS: usize = 3 * RECORDED;
 /// A transaction takes no further piece once its entries have more bytes than this.
 const BYTES: usize = 16 * 1024 * 1024;

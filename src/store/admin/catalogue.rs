@@ -13,7 +13,7 @@ use crate::store::{Store, dialect};
 
 const RESOURCE_TYPE: &str = "resource_type";
 const ACTION: &str = "action";
-/// The most resource types, including removed ones.
+/// The maximum number of resource types, including removed ones.
 const MAX_TYPES: i16 = 256;
 
 /// The outcome of adding a resource type.

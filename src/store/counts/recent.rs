@@ -1,6 +1,6 @@
 //! The entries that this process committed most recently, with only the fields that counts depend on. The counting job
-//! takes them from here: to read them from the table costs more than the rest of its work. Entries that are not here are
-//! read from the table.
+//! takes them from here: to read them from the table costs more than the rest of its work. Entries that are not here
+//! are read from the table.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -40,7 +40,7 @@ pub struct PageRequest {
     pub spans: Vec<PositionRange>,
     /// The number of matching entries in the spans to skip before the page.
     pub offset: i64,
-    /// The most entries of the page.
+    /// The maximum number of entries of the page.
     pub limit: i64,
     /// Entries with higher numbers are ignored.
     pub head: Seq,

@@ -81,7 +81,7 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes the checkpoint of `organization` if it still has `size` entries.
+    /// Deletes the checkpoint of `organization` if the checkpoint's size is still `size`.
     pub async fn forget_checkpoint(&self, organization: &OrganizationId, size: u64) -> Result<()> {
         let of_size = checkpoint::Column::Size.eq(size as Seq);
         checkpoint::Entity::delete_by_id(organization.as_str()).filter(of_size).exec(&self.writers).await?;

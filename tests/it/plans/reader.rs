@@ -62,7 +62,7 @@ pub struct Plan {
     pub scans: Vec<Scan>,
     /// Steps that no plan may have: full table scans, bitmaps, and sorts of a scan.
     pub faults: Vec<String>,
-    /// The most rows that a node read or returned; 0 if the database does not report it.
+    /// The maximum number of rows that a node read or returned; 0 if the database does not report it.
     pub rows: i64,
     /// The plan as text from the database.
     pub text: String,

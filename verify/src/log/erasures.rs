@@ -7,7 +7,7 @@ use super::{Kind, Trust, Violation};
 use crate::merkle::{ErasureRecord, GroupHash, KeyEndorsement, KeyName, Unsigned, VerifierKey, signers};
 use crate::types::{Group, Seq};
 
-/// The most unknown keys that a violation names.
+/// The maximum number of unknown keys that a violation names.
 const NAMED: usize = 3;
 
 /// A group that was properly erased.

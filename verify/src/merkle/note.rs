@@ -16,7 +16,7 @@ use crate::types::{Invalid, quoted};
 
 /// The algorithm number of Ed25519 in keys.
 const ALGORITHM: u8 = 1;
-/// The most signatures of a note, as in Go, so that a note costs little to verify.
+/// The maximum number of signatures of a note, as in Go, so that a note costs little to verify.
 const MAX_SIGNATURES: usize = 100;
 const MARK: &str = "— ";
 

@@ -7,7 +7,7 @@ use super::tile::TILE_HEIGHT;
 use super::{Hash, TileId};
 use crate::types::Invalid;
 
-/// The most leaves of a tree: entries are numbered by `i64`.
+/// The maximum number of leaves of a tree: entries are numbered by `i64`.
 pub(super) const MAX_SIZE: u64 = i64::MAX as u64;
 
 /// Tiles that were read, each with as many of its hashes as exist.
