@@ -117,7 +117,7 @@ pub struct KeyBudgets {
 }
 
 impl KeyBudgets {
-    /// Each key may hold its [`key_share`] of `whole`.
+    /// Each key may hold four fifths of `whole`.
     pub fn of(whole: Budget) -> Self {
         Self { whole, parts: Cache::new(MAX_KEYS) }
     }
@@ -136,7 +136,7 @@ pub struct KeyQuota {
 }
 
 impl KeyQuota {
-    /// Each key may hold its [`key_share`] of `permits`.
+    /// Each key may hold four fifths of `permits`.
     pub fn of(permits: usize) -> Self {
         Self { max: key_share(permits), permits: Cache::new(MAX_KEYS) }
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use moka::Expiry;
 use moka::future::Cache;
 use tokio::sync::Semaphore;
 use tracing::{Instrument, debug_span, info, warn};
@@ -35,6 +36,8 @@ const CACHE_TTL: Duration = Duration::from_secs(5);
 /// The age at which a cached key that is in use is looked up again, while requests still use it. Otherwise thousands of
 /// requests would wait for that lookup, without permits, whenever the key expired.
 const REFRESH_AGE: Duration = Duration::from_secs(1);
+/// The maximum number of concurrent lookups of cached keys. A key that gets none expires, and is looked up then.
+const MAX_REFRESHES: usize = 2;
 /// How long a key counts as known after its last lookup. Lookups of known keys do not queue with those of unknown keys.
 const KNOWN_TTL: Duration = Duration::from_secs(60 * 60);
 /// The maximum number of concurrent lookups of unknown keys. Invented keys then do not take all database connections.
@@ -117,9 +120,26 @@ impl CachedKey {
 
     /// Whether the caller should look it up again.
     fn must_refresh(&self) -> bool {
-        self.key.is_some()
-            && self.looked_up.elapsed() >= REFRESH_AGE
-            && !self.is_refreshing.swap(true, Ordering::Relaxed)
+        self.looked_up.elapsed() >= REFRESH_AGE && !self.is_refreshing.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// Lets a cached key expire [`CACHE_TTL`] after its lookup began, however late its result came.
+struct SinceLookup;
+
+impl Expiry<String, Arc<CachedKey>> for SinceLookup {
+    fn expire_after_create(&self, _: &String, found: &Arc<CachedKey>, _: Instant) -> Option<Duration> {
+        Some(CACHE_TTL.saturating_sub(found.looked_up.elapsed()))
+    }
+
+    fn expire_after_update(
+        &self,
+        id: &String,
+        found: &Arc<CachedKey>,
+        now: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        self.expire_after_create(id, found, now)
     }
 }
 
@@ -132,6 +152,7 @@ pub struct Access {
     /// Ids of keys that exist.
     known: Cache<String, ()>,
     unknown_lookups: Semaphore,
+    refreshes: Arc<Semaphore>,
     rate_limiter: KeyRateLimiter,
     /// When each key's last use was written. Separate from `recent`, which must show a revocation in time.
     last_use_written: Cache<String, Timestamp>,
@@ -142,15 +163,17 @@ pub struct Access {
 impl Access {
     /// Checks keys against `store`. `rate` is each key's rate limit, in requests per second.
     pub fn new(store: Store, clock: Clock, rate: NonZeroU32, metrics: Metrics) -> Self {
-        let recent = Cache::builder().max_capacity(MAX_CACHED).time_to_live(CACHE_TTL).build();
+        let recent = Cache::builder().max_capacity(MAX_CACHED).expire_after(SinceLookup).build();
         let known = Cache::builder().max_capacity(MAX_CACHED).time_to_idle(KNOWN_TTL).build();
         let unknown_lookups = Semaphore::new(MAX_UNKNOWN_LOOKUPS);
+        let refreshes = Arc::new(Semaphore::new(MAX_REFRESHES));
         Self {
             store,
             clock,
             recent,
             known,
             unknown_lookups,
+            refreshes,
             rate_limiter: KeyRateLimiter::new(rate, metrics),
             last_use_written: Cache::new(MAX_CACHED),
             known_organizations: Cache::new(MAX_CACHED),
@@ -172,6 +195,9 @@ impl Access {
         let known = found.key.as_ref();
         if !key.matches(known.map(|known| known.hash.as_str())) {
             return Err(Error::InvalidApiKey("Invalid API key"));
+        }
+        if found.must_refresh() {
+            self.refresh(&found, key.id().to_owned());
         }
         let known = known.ok_or(Error::InvalidApiKey("Invalid API key"))?;
         if known.revoked_at.is_some() {
@@ -199,9 +225,6 @@ impl Access {
     /// invents keys delays only itself.
     async fn look_up(&self, id: &str, lookups: Option<&Semaphore>) -> Result<Arc<CachedKey>> {
         if let Some(found) = self.recent.get(id).await {
-            if found.must_refresh() {
-                self.refresh(id.to_owned());
-            }
             return Ok(found);
         }
         let ended = |_| Error::Draining;
@@ -231,12 +254,18 @@ impl Access {
     }
 
     /// Looks up a cached key in the background. If that fails, the first request after [`CACHE_TTL`] looks it up again.
-    fn refresh(&self, id: String) {
-        let (store, recent) = (self.store.clone(), self.recent.clone());
+    fn refresh(&self, cached: &CachedKey, id: String) {
+        let Ok(permit) = Arc::clone(&self.refreshes).try_acquire_owned() else {
+            cached.is_refreshing.store(false, Ordering::Relaxed);
+            return;
+        };
+        let (store, recent, known) = (self.store.clone(), self.recent.clone(), self.known.clone());
         let refresh = async move {
             if let Ok(found) = CachedKey::look_up(&store, &id).await {
+                known.insert(id.clone(), ()).await;
                 recent.insert(id, found).await;
             }
+            drop(permit);
         };
         tokio::spawn(refresh.instrument(debug_span!("refresh_key")));
     }

@@ -258,7 +258,12 @@ async fn admit(
                     drop(connection.authenticate());
                     admission.accepted.insert(credential.clone(), ());
                 }
-                response.extensions_mut().insert(permit.budget.clone());
+                let budget = match &permit.credential {
+                    // The service has accepted it now.
+                    Some(credential) => admission.budgets.part(credential),
+                    None => permit.budget.clone(),
+                };
+                response.extensions_mut().insert(budget);
                 response.extensions_mut().insert(Arc::new(permit));
             }
             response

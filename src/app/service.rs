@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use http::Method;
 use moka::future::Cache;
 use tonic::Status;
 use tracing::{info, warn};
@@ -19,9 +23,10 @@ use super::http::reflection;
 use super::jobs::{CountJob, DatabaseHealthJob, SigningJob};
 use super::server::{self, Running, ServiceHandles};
 use super::{Serving, metrics_server};
-use crate::access::Access;
+use crate::access::{Access, ErrorResponder};
 use crate::catalogue::Catalogues;
 use crate::counts::EntryCounter;
+use crate::deadline::Deadline;
 use crate::domain::{Clock, Random};
 use crate::error::Error;
 use crate::grpc::pb::audit_log_service_server::AuditLogServiceServer;
@@ -121,13 +126,13 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
         request_timeout: serving.request_timeout,
     });
     let admission = Admission::new(serving.limits, budgets.clone(), Some(access), &metrics);
-    let grpc = grpc_router(&service, &admission, health.clone())?;
+    let grpc = grpc_router(&service, &admission, &ingest, health.clone())?;
     let rest_router = match rest {
         true => {
             let (store, draining) = (store.clone(), Arc::clone(&draining));
             let pings = Cache::builder().time_to_live(READY_TTL).build();
             let ready = move || ready(store.clone(), pings.clone(), draining.load(Ordering::Relaxed));
-            let keyed = |router| admission.keyed(router, rest::respond);
+            let keyed = |router| admission.keyed(refusing_late(router, &ingest, rest::respond), rest::respond);
             rest::router(service, keyed, |router| admission.keyless(router, rest::respond), ready)
         }
         false => rest::switched_off(),
@@ -197,7 +202,33 @@ async fn ready(store: Store, pings: Cache<(), ()>, is_draining: bool) -> Result<
     Ok(pings.try_get_with((), store.ping()).await.map_err(|error| error.clone_with_context("asking the database"))?)
 }
 
-fn grpc_router(service: &Arc<grpc::Service>, admission: &Admission, health: HealthStatuses) -> anyhow::Result<Router> {
+/// Returns `router` with a check of writes before their bodies are read: to receive and decode a batch that is refused
+/// afterwards takes the core from the commits.
+fn refusing_late(router: Router, ingest: &Ingest, respond: ErrorResponder) -> Router {
+    router.route_layer(from_fn_with_state((ingest.clone(), respond), refuse_late))
+}
+
+async fn refuse_late(
+    State((ingest, respond)): State<(Ingest, ErrorResponder)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let path = request.uri().path();
+    let is_write =
+        path.ends_with("/WriteAuditLogs") || request.method() == Method::POST && path.ends_with("/audit-logs");
+    let deadline = request.extensions().get::<Deadline>().filter(|_| is_write);
+    match deadline.map_or(Ok(()), |deadline| ingest.in_time(*deadline)) {
+        Ok(()) => next.run(request).await,
+        Err(error) => respond(error),
+    }
+}
+
+fn grpc_router(
+    service: &Arc<grpc::Service>,
+    admission: &Admission,
+    ingest: &Ingest,
+    health: HealthStatuses,
+) -> anyhow::Result<Router> {
     let integrity = IntegrityServiceServer::from_arc(Arc::clone(service))
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_RESPONSE);
@@ -212,5 +243,6 @@ fn grpc_router(service: &Arc<grpc::Service>, admission: &Admission, health: Heal
     let health = health::server(health);
     let reflection = reflection::routes(&[pb::DESCRIPTORS, tonic_types::pb::FILE_DESCRIPTOR_SET])?;
     let keyless = Router::new().route_service(&path(&health), health.clone()).merge(reflection);
+    let keyed = refusing_late(keyed, ingest, grpc::status::respond);
     Ok(admission.keyed(keyed, grpc::status::respond).merge(admission.keyless(keyless, grpc::status::respond)))
 }

@@ -6,8 +6,8 @@ use super::{Action, Identifier, Invalid, OrganizationId, ResourceType, Timestamp
 
 /// The maximum number of values that one part of a filter may have.
 pub const MAX_VALUES: usize = 100;
-/// The maximum number of pairs of a user and a resource. No running count covers both together, so entries are counted
-/// one by entry.
+/// The maximum number of pairs of a user and a resource. No running count covers both together, so such a list is counted
+/// entry by entry.
 const MAX_PAIRS: usize = 1_000;
 
 /// An entry must match every part. A part with several values matches entries with any of them; a part without values

@@ -104,9 +104,9 @@ impl Metrics {
     pub fn counting_lag(&self) -> CountingLag {
         let lag = CountingLag { all: Gauge::default(), largest: Gauge::default() };
         let mut registry = self.registry();
-        let help = "Entries that the running counts do not include yet";
+        let help = "Entries of organizations with many entries that the running counts do not include yet";
         registry.register("auditlog_running_counts_lag_entries", help, lag.all.clone());
-        let help = "Entries that the running counts do not include yet, in the organization with the most";
+        let help = "Such entries in the organization with the most";
         registry.register("auditlog_running_counts_lag_largest_entries", help, lag.largest.clone());
         lag
     }

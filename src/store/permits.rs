@@ -76,7 +76,8 @@ impl Store {
     }
 
     /// Waits for a read permit for the next piece of a stream, even if the queue is full: if the stream failed, its
-    /// reader would come again. Requests are limited, and so are these waits.
+    /// reader would come again. Requests are limited, and so are these waits. Errors: `Overloaded` while the bytes of
+    /// the key are spent.
     pub async fn read_permit_of_stream(&self, key_id: &str) -> Result<ReadPermit> {
         self.permits.run(key_id, None).await
     }

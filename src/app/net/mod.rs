@@ -42,7 +42,7 @@ use body::RequestBody;
 pub use connection::ConnectionLimits;
 pub(super) use connection::{Connection, MAX_ANONYMOUS};
 use socket::Socket;
-use streams::{StreamExecutor, start};
+use streams::{StreamExecutor, read_on, start};
 use threads::ConnectionThreads;
 
 /// Finds peers that are gone.
@@ -99,8 +99,8 @@ where
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
-        let threads = ConnectionThreads::start()?;
-        Ok(threads.spawn(self.accept(listener, shutdown)).await?)
+        let (_threads, accepting) = ConnectionThreads::start(self.accept(listener, shutdown))?;
+        Ok(accepting.await?)
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
@@ -235,6 +235,9 @@ where
             if !is_read && is_http1 {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 connection.lingers.store(true, Ordering::Relaxed);
+            }
+            if is_http1 && response.body().size_hint().exact().is_none() {
+                response = response.map(|body| read_on(&server.runtime, body));
             }
             let budget = response.extensions().get::<Budget>().unwrap_or(&server.budget).clone();
             let held = (under_way, std::mem::take(response.extensions_mut()));

@@ -1,10 +1,14 @@
-//! The tasks of HTTP/2 streams: they start where their requests are read, and can be ended one by one.
+//! Where requests run: they start in the task that reads their connection, and continue on the runtime of the service.
 
 use std::task::{Context, Poll, Waker};
 
+use axum::body::Body;
 use futures_util::future::{AbortHandle, Either, Ready, abortable, ready};
+use futures_util::stream;
+use http_body_util::{BodyExt, StreamBody};
 use hyper::rt::Executor;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -34,6 +38,23 @@ where
         Poll::Ready(answer) => Either::Left(ready(Ok(answer))),
         Poll::Pending => Either::Right(AbortOnDropHandle::new(service.spawn(request))),
     }
+}
+
+/// Reads `body` on `service`, one frame ahead. The connection of HTTP/1 reads bodies itself, and a stream queries the
+/// database for each piece.
+pub(super) fn read_on(service: &Handle, mut body: Body) -> Body {
+    let (frames, mut received) = mpsc::channel(1);
+    let reading = AbortOnDropHandle::new(service.spawn(async move {
+        while let Some(frame) = body.frame().await {
+            if frames.send(frame).await.is_err() {
+                break;
+            }
+        }
+    }));
+    Body::new(StreamBody::new(stream::poll_fn(move |cx| {
+        let _ends_with_the_body = &reading;
+        received.poll_recv(cx)
+    })))
 }
 
 /// Runs the tasks of streams on the runtime of the service.
