@@ -22,6 +22,8 @@ use crate::service::Service;
 const CONNECTIONS: usize = 64;
 /// The maximum number of calls in flight. Further calls count as unsent.
 const UNDER_WAY: usize = 20_000;
+/// How long a refused client waits: the time that a refusal names.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The `grpc-timeout` that a call sends, and the longer time that the generator waits for the answer.
 const DEADLINE: (&str, Duration) = ("2S", Duration::from_secs(4));
 /// gRPC's RESOURCE_EXHAUSTED and UNAVAILABLE, which tell a client to retry later.
@@ -112,12 +114,19 @@ impl Generator {
         Ok(Self { call: Arc::new(Call { head, body: body.into() }), connections })
     }
 
-    /// A closed loop: `clients` clients that each wait for an answer before the next call.
+    /// A closed loop: `clients` clients that each wait for an answer before the next call, and for a second after a
+    /// refusal, as it asks.
     pub async fn closed(&self, clients: usize, duration: Duration) -> Tally {
         let rounds = Rounds::begin(duration);
         let client = async |place: usize| {
             while rounds.goes_on() {
-                rounds.count(Instant::now(), self.call(place).await);
+                let asked = Instant::now();
+                let answer = self.call(place).await;
+                let is_refused = answer.as_ref().is_ok_and(|status| REFUSALS.contains(&status.as_str()));
+                rounds.count(asked, answer);
+                if is_refused {
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
             }
         };
         futures::future::join_all((0..clients).map(client)).await;

@@ -309,6 +309,36 @@ on_every_database! {
         drop(held);
     }
 
+    async fn one_key_cannot_take_all_response_bytes(database: &Database) {
+        let (service, key) = service(database, limited(Limits { bytes: 1024 * 1024, ..Limits::default() })).await;
+        let other = service.key(Some("org_a"), &[Scope::Read]).await;
+        let written = service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..1)})).await;
+        assert_eq!(written.status, 201, "{}", written.text);
+        // With a window of one byte, each response of 180 KiB is held.
+        let (mut client, connection) = h2::client::Builder::new()
+            .initial_window_size(1)
+            .handshake::<_, bytes::Bytes>(connect(&service).await)
+            .await
+            .expect("it connects");
+        let connection = tokio::spawn(connection);
+        let mut responses = Vec::new();
+        for _ in 0..5 {
+            let request = http::Request::get("http://a/v1/org_a/audit-logs").header("authorization", format!("Bearer {key}"));
+            let (response, _) = client.send_request(request.body(()).expect("a request"), true).expect("it is sent");
+            responses.push(response.await.expect("a head"));
+            client = client.ready().await.expect("the connection is open");
+        }
+        comes_to(&service, "auditlog_held_bytes", |bytes| bytes >= 840.0 * 1024.0).await;
+        let own = service.get("/v1/org_a/audit-logs", &key).await;
+        assert_eq!(own.status, 429, "{}", own.text);
+        counted(&service, "bytes").await;
+        let answer = service.get("/v1/org_a/audit-logs?limit=1", &other).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        drop((responses, client));
+        connection.abort();
+        until("the bytes are released", async || (service.get("/v1/org_a/audit-logs", &key).await.status == 200).then_some(())).await;
+    }
+
     async fn bodies_beyond_the_budget_are_refused(database: &Database) {
         let (service, key) = service(database, limited(Limits { bytes: 1024 * 1024, ..Limits::default() })).await;
         let surfaces = Surfaces::start(service).await;

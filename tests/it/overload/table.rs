@@ -33,7 +33,7 @@ const TESTED: [(&str, &str); 28] = [
     ("requests under way", "requests_beyond_the_limit_are_refused_at_once_on_every_surface"),
     ("requests under way with one API key", "one_key_cannot_take_all_request_permits"),
     (
-        "streams without a key on one connection: watched health, reflection",
+        "streams without an API key on one connection: health Watch, reflection",
         "streams_without_a_key_are_limited_per_connection",
     ),
     (
@@ -47,7 +47,7 @@ const TESTED: [(&str, &str); 28] = [
         "unknown_keys_take_no_database_connections_from_others",
     ),
     ("bytes of requests and responses, heads of requests included", "bodies_beyond_the_budget_are_refused"),
-    ("bytes of requests with one API key", "one_key_cannot_take_all_request_bytes"),
+    ("bytes of requests and responses with one API key", "one_key_cannot_take_all_response_bytes"),
     ("entries that wait to be written", "queue_gauges_count_the_waiting_entries_and_bytes"),
     ("bytes of entries that wait", "writes_beyond_the_byte_limit_of_the_queue_are_refused"),
     ("time that the writes ahead of one take", "a_write_that_would_be_late_is_refused"),
