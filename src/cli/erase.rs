@@ -158,8 +158,8 @@ impl ErasureProgress {
     fn ended(&self, found: &EraseAuditLogsResponse, left: Option<EraseAuditLogsResponse>, status: &Status) -> String {
         let is_tampered = is_for(status, Reason::TamperedAuditLog);
         let then = if is_tampered { "the rest was tampered with and stays" } else { "run the command again" };
-        // Only groups are counted: an entry that lost one of two groups still counts as left. The count of this run is
-        // the minimum, because new entries may have come meanwhile.
+        // Counts groups, not entries: an entry with one of its two groups erased is still among the entries in `left`.
+        // The result is at least the count of this run, because new entries may have been written meanwhile.
         let erased = left.as_ref().map_or(0, |left| found.groups - left.groups).max(self.groups);
         if !self.purged && (erased > 0 || left.is_none()) {
             tell!("{TRACES}");

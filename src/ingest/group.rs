@@ -128,7 +128,7 @@ impl Writer {
         loop {
             let error = match self.commit(group).await {
                 Ok(outcomes) => return Ok(outcomes),
-                // An operator may cancel a statement.
+                // `Timeout` means here that a statement was cancelled, for example by an operator.
                 Err(GroupFailure::RolledBack(error @ (Error::StorageUnavailable(_) | Error::Timeout))) => error,
                 Err(GroupFailure::Unknown(error)) => error,
                 Err(GroupFailure::RolledBack(error)) => return Err(error),

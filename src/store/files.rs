@@ -81,8 +81,8 @@ fn beside(real: &Path) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// Errors: the directory does not exist, or this process cannot write the database at `path`; the error has the command
-/// that allows it. A missing file is no error; SQLite creates it.
+/// Errors: the directory does not exist, or this process cannot write the database at `path`; without the
+/// permission, the error shows the command that grants it. A missing file is no error; SQLite creates it.
 pub(super) fn check_writable(path: &Path) -> anyhow::Result<()> {
     // SQLite creates a missing file in this directory.
     let real = fs::canonicalize(path).or_else(|_| std::path::absolute(path))?;

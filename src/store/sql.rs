@@ -187,8 +187,9 @@ impl IndexScan {
     }
 }
 
-/// Splits `rows` into pieces of a few sizes, so that their INSERTs stay prepared: powers of two, and 100, which many
-/// writers send. Larger pieces are not faster, and SQLite takes at most 32,766 values.
+/// Splits `rows` into pieces of only a few sizes, so that few different INSERT statements are needed and they stay
+/// prepared. The sizes are powers of two, and 100, a common batch size. Larger pieces are not faster, and SQLite takes at
+/// most 32,766 values.
 pub(super) fn prepared<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
     const SIZES: [usize; 9] = [128, 100, 64, 32, 16, 8, 4, 2, 1];
     let mut left = rows;

@@ -24,8 +24,8 @@ pub(super) fn current_stream() -> Option<AbortHandle> {
 /// The answer of a request, or the task that will have it.
 type Started<T> = Either<Ready<Result<T, JoinError>>, AbortOnDropHandle<T>>;
 
-/// Polls `request` once, here in the task that reads its connection: that answers a request that is refused at once.
-/// All others continue on `service`, the runtime of the service.
+/// Polls `request` once, in the task that reads its connection. One poll is enough for most refusals. All other requests
+/// continue on `service`, the runtime of the service.
 pub(super) fn start<F>(service: &Handle, request: F) -> Started<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,

@@ -143,8 +143,8 @@ impl Append {
         Ok(())
     }
 
-    /// Writes the tiles that got `completed` nodes from the last inserted entries. A node of level 1 also writes the
-    /// full tile of leaf hashes below it.
+    /// Adds each node of `completed`, which the last inserted entries completed, to its tile. For a node of level 1, also
+    /// writes the full tile of leaf hashes below it.
     pub async fn complete(&self, organization: &OrganizationId, completed: &[CompletedNode]) -> Result<()> {
         for completed in completed {
             if completed.level == 1 {
