@@ -71,8 +71,10 @@ impl Budget {
     }
 
     fn add(&self, bytes: usize) {
-        self.used.fetch_add(bytes, Ordering::Relaxed);
-        self.whole.iter().for_each(|whole| whole.add(bytes));
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.add(self.within(before + bytes) - self.within(before));
+        }
     }
 
     fn try_add(&self, bytes: usize) -> bool {
@@ -88,8 +90,15 @@ impl Budget {
     }
 
     fn give_back(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
-        self.whole.iter().for_each(|whole| whole.give_back(bytes));
+        let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.give_back(self.within(before) - self.within(before - bytes));
+        }
+    }
+
+    /// The bytes that count in the whole. Bytes beyond the limit of a part do not: one key would take the room of others.
+    fn within(&self, used: usize) -> usize {
+        used.min(self.limit)
     }
 }
 
@@ -191,10 +200,14 @@ mod tests {
         let responses = budgets.part("a").hold(80);
         assert!(budgets.part("a").is_spent() && !budgets.part("b").is_spent());
         assert!(budgets.part("a").try_hold(1).is_none());
+        let beyond = budgets.part("a").hold(500);
+        assert_eq!(budgets.whole.used(), 80, "what is beyond the share takes no room of others");
+        assert!(!budgets.part("b").is_spent());
         let other = budgets.part("b").hold(20);
         assert!(budgets.part("b").is_spent() && budgets.part("c").is_spent(), "the whole is spent");
-        drop((responses, other));
+        drop((responses, other, beyond));
         assert!(!budgets.part("a").is_spent());
+        assert_eq!((budgets.part("a").used(), budgets.whole.used()), (0, 0));
     }
 
     #[test]

@@ -11,11 +11,24 @@ use crate::error::{Error, Result};
 /// Turns an error into a response of the request's protocol.
 pub type ErrorResponder = fn(Error) -> Response;
 
+/// A key that a request claims to have.
+pub enum ClaimedKey {
+    /// Its lookup is cached, so the request does not wait.
+    Cached,
+    /// A key with this id exists. The request waits for its lookup.
+    Known(String),
+    /// The request waits for a lookup, together with those of other unknown keys.
+    Unknown,
+}
+
 impl Access {
-    /// Whether the key that `headers` claim is cached. Then [`Self::authenticate`] does not wait.
-    pub fn is_cached(&self, headers: &HeaderMap) -> bool {
-        let claimed = headers.get(AUTHORIZATION).and_then(claimed_key_id);
-        claimed.is_some_and(|id| self.recent.contains_key(&id))
+    /// Finds out how [`Self::authenticate`] will look up the key that `headers` claim.
+    pub fn claimed_key(&self, headers: &HeaderMap) -> ClaimedKey {
+        match headers.get(AUTHORIZATION).and_then(claimed_key_id) {
+            Some(id) if self.recent.contains_key(&id) => ClaimedKey::Cached,
+            Some(id) if self.known.contains_key(&id) => ClaimedKey::Known(id),
+            _ => ClaimedKey::Unknown,
+        }
     }
 
     /// Returns the holder of the key in `headers`. A lookup of an unknown key holds a permit of `lookups`. Errors:

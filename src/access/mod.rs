@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::store::{ApiKey, Store};
 use rate::KeyRateLimiter;
 
-pub use layer::ErrorResponder;
+pub use layer::{ClaimedKey, ErrorResponder};
 pub use peer::{KeyOrganization, Peer, claimed_key_id};
 
 /// The target of log lines about access: keys created and revoked, and requests refused.

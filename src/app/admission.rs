@@ -23,13 +23,13 @@ use tonic::Status;
 
 use super::Limits;
 use super::net::{Connection, MAX_ANONYMOUS};
-use crate::access::{Access, Caller, ErrorResponder, KeyOrganization, claimed_key_id};
+use crate::access::{Access, Caller, ClaimedKey, ErrorResponder, KeyOrganization, claimed_key_id};
 use crate::error::{BYTES_SPENT, Error};
 use crate::limits::{Budget, KeyBudgets, KeyQuota, Reservation};
 use crate::metrics::{Metrics, Refusal};
 
-/// Unauthenticated requests, whose credential has not been accepted yet, get one in this many of the permits and bytes.
-/// One connection gets one in this many of those bytes.
+/// Unauthenticated requests, whose credential has not been accepted yet, get one in this many of the permits and bytes,
+/// and calls that need no key as many bytes. One connection gets one in this many of those bytes.
 const ANONYMOUS_SHARE: usize = 4;
 /// The maximum number of concurrent streams of one connection that need no key, such as health watches.
 const MAX_KEYLESS_STREAMS: usize = MAX_ANONYMOUS / 2;
@@ -43,6 +43,8 @@ const MAX_ACCEPTED: u64 = 10_000;
 const MAX_KEYLESS_BODY: usize = 64 * 1024;
 /// A keyless call with a head of at most this many bytes is admitted even if the budget is spent.
 const SMALL_HEAD: usize = 4 * 1024;
+/// Bytes that a request with an unknown key takes beside its head while it waits: its stream and its task.
+const WAITING_OVERHEAD: usize = 8 * 1024;
 /// Bytes that a header takes beyond its name and value.
 const HEADER_OVERHEAD: usize = 64;
 
@@ -64,6 +66,7 @@ pub(super) struct Admission {
     anonymous: Arc<Semaphore>,
     budgets: KeyBudgets,
     anonymous_budget: Budget,
+    keyless_budget: Budget,
     metrics: Metrics,
 }
 
@@ -99,6 +102,7 @@ impl Admission {
             anonymous,
             budgets,
             anonymous_budget: Budget::new(bytes / ANONYMOUS_SHARE),
+            keyless_budget: Budget::new(bytes / ANONYMOUS_SHARE),
             metrics: metrics.clone(),
         }
     }
@@ -127,9 +131,12 @@ impl Admission {
         let accepted = credential.clone().filter(|hash| self.accepted.contains_key(hash));
         let key = match &self.access {
             Some(access) => {
-                // The head counts against the anonymous budget while the key is looked up.
-                let is_cached = access.is_cached(request.headers());
-                let _waiting = (!is_cached).then(|| self.head(self.anonymous_bytes(connection), size)).transpose()?;
+                // The head counts while the key is looked up.
+                let _waiting = match access.claimed_key(request.headers()) {
+                    ClaimedKey::Cached => None,
+                    ClaimedKey::Known(key) => Some(self.head(&self.budgets.part(&key), size)?),
+                    ClaimedKey::Unknown => Some(self.head(self.anonymous_bytes(connection), size + WAITING_OVERHEAD)?),
+                };
                 let caller = access.authenticate(request.headers(), &connection.lookups).await?;
                 let (key_id, within_limit) = (caller.key_id.clone(), access.check_rate_limit(&caller));
                 request.extensions_mut().insert(caller);
@@ -204,8 +211,8 @@ impl Admission {
     ) -> Result<(OwnedSemaphorePermit, Arc<Reservation>), Error> {
         // Many large heads must not keep health checks from being answered.
         let head = match head_size(request) {
-            size @ ..=SMALL_HEAD => self.anonymous_budget.hold(size).into(),
-            size => self.head(&self.anonymous_budget, size)?,
+            size @ ..=SMALL_HEAD => self.keyless_budget.hold(size).into(),
+            size => self.head(&self.keyless_budget, size)?,
         };
         let path = request.uri().path();
         let is_stream = path.starts_with("/grpc.") && !path.ends_with("/Check");

@@ -23,7 +23,7 @@ use super::http::reflection;
 use super::jobs::{CountJob, DatabaseHealthJob, SigningJob};
 use super::server::{self, Running, ServiceHandles};
 use super::{Serving, metrics_server};
-use crate::access::{Access, ErrorResponder};
+use crate::access::{Access, Caller, ErrorResponder, Scope};
 use crate::catalogue::Catalogues;
 use crate::counts::EntryCounter;
 use crate::deadline::Deadline;
@@ -215,8 +215,10 @@ async fn refuse_late(
 ) -> Response {
     let path = request.uri().path();
     let is_write =
-        path.ends_with("/WriteAuditLogs") || request.method() == Method::POST && path.ends_with("/audit-logs");
-    let deadline = request.extensions().get::<Deadline>().filter(|_| is_write);
+        request.method() == Method::POST && (path.ends_with("/WriteAuditLogs") || path.ends_with("/audit-logs"));
+    // A caller that may not write hears that.
+    let may_write = request.extensions().get::<Caller>().is_some_and(|caller| caller.scopes.contains(&Scope::Write));
+    let deadline = request.extensions().get::<Deadline>().filter(|_| is_write && may_write);
     match deadline.map_or(Ok(()), |deadline| ingest.in_time(*deadline)) {
         Ok(()) => next.run(request).await,
         Err(error) => respond(error),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::{Catalogue, Entry, Erased, Group, OrganizationId, Seq, entry_leaf, entry_values};
 use crate::error::{Error, Result};
+use crate::limits::Reservation;
 use crate::store::{HashedEntry, Store};
 use auditlog_verify::merkle::{GroupHash, Leaf, Values};
 
@@ -28,6 +29,8 @@ pub struct Entries {
     /// The number of entries to read for the next piece.
     limit: Seq,
     catalogue: Option<Arc<Catalogue>>,
+    /// The bytes of the last piece, until the next is read: its messages are sent one by one.
+    held: Option<Reservation>,
 }
 
 /// An entry with everything that its leaf is made of.
@@ -70,7 +73,7 @@ impl LeafInput {
 impl Entries {
     pub(super) fn between(store: Store, key_id: &str, organization: OrganizationId, after: Seq, to: Seq) -> Self {
         let key_id = key_id.to_owned();
-        Self { store, key_id, organization, at: after, to, is_to_end: false, limit: FEWEST, catalogue: None }
+        Self { store, key_id, organization, at: after, to, is_to_end: false, limit: FEWEST, catalogue: None, held: None }
     }
 
     /// Reads to the end of the log, which is now at `to`.
@@ -81,6 +84,7 @@ impl Entries {
     /// The next piece; `None` after the last. Missing entries are skipped. Errors: `EntryDamaged` and `EntryAfterEnd`,
     /// after all entries before the bad one.
     pub async fn next(&mut self) -> Result<Option<Vec<LeafInput>>> {
+        self.held = None;
         let _permit = self.store.read_permit_of_stream(&self.key_id).await?;
         if let Some(piece) = self.read().await? {
             return Ok(Some(piece));
@@ -108,6 +112,7 @@ impl Entries {
         };
         let piece = self.leaf_inputs(entries).await?;
         let bytes: usize = piece.iter().map(|input| input.hashed.entry.content.size()).sum();
+        self.held = Some(self.store.hold(&self.key_id, bytes));
         let room = BYTES * piece.len() / bytes.max(1);
         self.limit = Seq::try_from(room).unwrap_or(ENTRIES).clamp(FEWEST, ENTRIES);
         self.at = to;

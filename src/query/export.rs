@@ -3,6 +3,7 @@
 use super::Query;
 use crate::domain::{Entry, Filter, Invalid, OrganizationId, Seq};
 use crate::error::{AtField, Error, Result};
+use crate::limits::Reservation;
 use crate::store::Store;
 
 /// The maximum number of entries of a piece.
@@ -30,6 +31,8 @@ pub struct Export {
     /// The maximum number of entries of the next piece.
     limit: usize,
     is_begun: bool,
+    /// The bytes of the last piece, until the next is read: its messages are sent one by one.
+    held: Option<Reservation>,
 }
 
 /// The matching entries of the next numbers.
@@ -68,6 +71,7 @@ impl Query {
             window: WINDOW,
             limit: FEWEST,
             is_begun: false,
+            held: None,
         })
     }
 }
@@ -75,6 +79,7 @@ impl Query {
 impl Export {
     /// The next piece; `None` after the last. There is at least one piece.
     pub async fn next(&mut self) -> Result<Option<ExportPiece>> {
+        self.held = None;
         if self.is_begun && self.at >= self.head {
             return Ok(None);
         }
@@ -91,6 +96,7 @@ impl Export {
         } else {
             self.window = WINDOW;
             let bytes: usize = entries.iter().map(|entry| entry.content.size()).sum();
+            self.held = Some(self.store.hold(&self.key_id, bytes));
             self.limit = (BYTES * entries.len() / bytes.max(1)).clamp(FEWEST, ENTRIES);
         }
         Ok(Some(ExportPiece { entries, sequence: self.at, head: self.head }))

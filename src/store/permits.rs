@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Store;
 use crate::error::{BYTES_SPENT, Error, Result};
-use crate::limits::{Budget, KeyBudgets, KeyQuota};
+use crate::limits::{Budget, KeyBudgets, KeyQuota, Reservation};
 use crate::metrics::{Metrics, Refusal};
 
 #[derive(Clone)]
@@ -73,6 +73,11 @@ impl Store {
         let key = permits.keys.try_acquire(key_id);
         let key = key.ok_or_else(|| permits.refuse(Refusal::reads, "Too many reads with this API key are waiting"))?;
         permits.run(key_id, Some([all, key])).await
+    }
+
+    /// Counts `bytes` that were read for the key with this id, even beyond its share.
+    pub fn hold(&self, key_id: &str, bytes: usize) -> Reservation {
+        self.permits.budgets.part(key_id).hold(bytes)
     }
 
     /// Waits for a read permit for the next piece of a stream, even if the queue is full: if the stream failed, its

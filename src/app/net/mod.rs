@@ -10,6 +10,7 @@ mod threads;
 
 use std::collections::HashMap;
 use std::io;
+use std::net::TcpListener as StdListener;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -99,11 +100,13 @@ where
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
-        let (_threads, accepting) = ConnectionThreads::start(self.accept(listener, shutdown))?;
-        Ok(accepting.await?)
+        let (_threads, accepting) = ConnectionThreads::start(self.accept(listener.into_std()?, shutdown))?;
+        Ok(accepting.await??)
     }
 
-    async fn accept(self: Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+    async fn accept(self: Arc<Self>, listener: StdListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        // Moves the listener to the current runtime.
+        let listener = TcpListener::from_std(listener)?;
         // Dropping the set drops the connections that are left.
         let mut serving = JoinSet::new();
         let mut open: HashMap<Id, Arc<Connection>> = HashMap::new();
@@ -146,6 +149,7 @@ where
         while serving.join_next().await.is_some() {
             self.open.store(serving.len(), Ordering::Relaxed);
         }
+        Ok(())
     }
 
     /// Whether there is room for one more connection. If necessary, evicts one of `open`.

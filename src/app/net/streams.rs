@@ -45,15 +45,19 @@ where
 pub(super) fn read_on(service: &Handle, mut body: Body) -> Body {
     let (frames, mut received) = mpsc::channel(1);
     let reading = AbortOnDropHandle::new(service.spawn(async move {
-        while let Some(frame) = body.frame().await {
-            if frames.send(frame).await.is_err() {
+        while let Ok(place) = frames.reserve().await {
+            let frame = body.frame().await;
+            let is_end = frame.is_none();
+            place.send(frame);
+            if is_end {
                 break;
             }
         }
     }));
     Body::new(StreamBody::new(stream::poll_fn(move |cx| {
         let _ends_with_the_body = &reading;
-        received.poll_recv(cx)
+        // Without an end, the client must not take the response for complete.
+        received.poll_recv(cx).map(|frame| frame.unwrap_or_else(|| Some(Err(axum::Error::new("the response was cut")))))
     })))
 }
 
