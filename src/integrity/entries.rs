@@ -73,7 +73,17 @@ impl LeafInput {
 impl Entries {
     pub(super) fn between(store: Store, key_id: &str, organization: OrganizationId, after: Seq, to: Seq) -> Self {
         let key_id = key_id.to_owned();
-        Self { store, key_id, organization, at: after, to, is_to_end: false, limit: FEWEST, catalogue: None, held: None }
+        Self {
+            store,
+            key_id,
+            organization,
+            at: after,
+            to,
+            is_to_end: false,
+            limit: FEWEST,
+            catalogue: None,
+            held: None,
+        }
     }
 
     /// Reads to the end of the log, which is now at `to`.

@@ -4,6 +4,7 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::{Dispatch, dispatcher};
 
 /// A runtime for connections, beside the one that answers requests. The kernel divides the cores between both, so a flood
 /// of requests that are refused leaves half of them to the requests that are not. Dropping it ends the connections.
@@ -14,7 +15,13 @@ impl ConnectionThreads {
     pub(super) fn start<T: Send + 'static>(
         task: impl Future<Output = T> + Send + 'static,
     ) -> io::Result<(Self, AbortOnDropHandle<T>)> {
-        let runtime = Builder::new_multi_thread().thread_name("connections").enable_all().build()?;
+        let mut runtime = Builder::new_multi_thread();
+        // A test may have a subscriber for its thread, which then gets the events of these threads too.
+        if !dispatcher::has_been_set() {
+            let subscriber = dispatcher::get_default(Dispatch::clone);
+            runtime.on_thread_start(move || std::mem::forget(dispatcher::set_default(&subscriber)));
+        }
+        let runtime = runtime.thread_name("connections").enable_all().build()?;
         let task = AbortOnDropHandle::new(runtime.spawn(task));
         Ok((Self(Some(runtime)), task))
     }
