@@ -15,13 +15,13 @@ impl ConnectionThreads {
     pub(super) fn start<T: Send + 'static>(
         task: impl Future<Output = T> + Send + 'static,
     ) -> io::Result<(Self, AbortOnDropHandle<T>)> {
-        let mut runtime = Builder::new_multi_thread();
-        // A test may have a subscriber for its thread, which then gets the events of these threads too.
-        if !dispatcher::has_been_set() {
-            let subscriber = dispatcher::get_default(Dispatch::clone);
-            runtime.on_thread_start(move || std::mem::forget(dispatcher::set_default(&subscriber)));
-        }
-        let runtime = runtime.thread_name("connections").enable_all().build()?;
+        // Tests have a subscriber for their thread, not for the process.
+        let subscriber = dispatcher::get_default(Dispatch::clone);
+        let runtime = Builder::new_multi_thread()
+            .thread_name("connections")
+            .on_thread_start(move || std::mem::forget(dispatcher::set_default(&subscriber)))
+            .enable_all()
+            .build()?;
         let task = AbortOnDropHandle::new(runtime.spawn(task));
         Ok((Self(Some(runtime)), task))
     }
