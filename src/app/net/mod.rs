@@ -218,6 +218,8 @@ where
         connection.requests.fetch_add(1, Ordering::Relaxed);
         let under_way = Arc::clone(&connection.under_way);
         let is_http1 = request.version() < Version::HTTP_2;
+        // The peer's window updates may be unread when the connection closes.
+        connection.lingers.fetch_or(!is_http1, Ordering::Relaxed);
         let expects_continue = is_http1 && request.headers().contains_key(EXPECT);
         let is_too_many = request.headers().len() > MAX_HEADERS;
         let (mut head, body) = request.into_parts();

@@ -68,8 +68,8 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    /// Closes the sending side. If a request's body was left unread, reads on for a while: otherwise the kernel would
-    /// answer the unread bytes with a reset, which may overtake the response.
+    /// Closes the sending side. If bytes of the peer may be unread, reads on for a while: otherwise the kernel would answer
+    /// them with a reset, which may overtake the response.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         let Self { stream, connection, lingering, portion: _ } = &mut *self;

@@ -169,7 +169,7 @@ on_every_database! {
                 ended => break ended.expect_err("a service that ends leaves the rest to another"),
             }
         };
-        assert_eq!(failed.code(), Code::Unavailable);
+        assert_eq!(failed.code(), Code::Unavailable, "{failed:?}");
         let seen = Seen::at(&metrics).await;
         assert_eq!(seen.value(&series("ExportAuditLogs", "UNAVAILABLE")), Some(1.0), "{}", seen.0);
         blocker.roll_back().await.expect("the lock is given back");
