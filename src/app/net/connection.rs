@@ -53,6 +53,7 @@ pub(in crate::app) struct Connection {
     pub(super) close: Notify,
     /// Whether the socket reads on for a while when it closes.
     pub(super) lingers: AtomicBool,
+    pub(super) is_http2: AtomicBool,
     /// The number of requests received.
     pub(super) requests: AtomicUsize,
     pub(super) under_way: Arc<()>,
@@ -74,6 +75,7 @@ impl Connection {
             peer,
             close: Notify::new(),
             lingers: AtomicBool::new(false),
+            is_http2: AtomicBool::new(false),
             requests: AtomicUsize::new(0),
             under_way: Arc::default(),
             authenticated: Arc::default(),

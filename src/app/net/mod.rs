@@ -204,6 +204,8 @@ where
                 }
             }
             if is_draining {
+                // Window updates of an HTTP/2 peer may be unread when the connection closes.
+                connection.lingers.fetch_or(connection.is_http2.load(Ordering::Relaxed), Ordering::Relaxed);
                 serving.as_mut().graceful_shutdown();
             }
         }
@@ -218,8 +220,7 @@ where
         connection.requests.fetch_add(1, Ordering::Relaxed);
         let under_way = Arc::clone(&connection.under_way);
         let is_http1 = request.version() < Version::HTTP_2;
-        // The peer's window updates may be unread when the connection closes.
-        connection.lingers.fetch_or(!is_http1, Ordering::Relaxed);
+        connection.is_http2.store(!is_http1, Ordering::Relaxed);
         let expects_continue = is_http1 && request.headers().contains_key(EXPECT);
         let is_too_many = request.headers().len() > MAX_HEADERS;
         let (mut head, body) = request.into_parts();
