@@ -64,6 +64,16 @@ async fn connect(service: &Service) -> TcpStream {
     TcpStream::connect(service.running.address).await.expect("it connects")
 }
 
+/// A connection over HTTP/2 whose streams take one byte of a response. The task ends with the connection.
+async fn connect_with_window_of_one_byte(
+    service: &Service,
+) -> (h2::client::SendRequest<bytes::Bytes>, JoinHandle<Result<(), h2::Error>>) {
+    let stream = connect(service).await;
+    let connected = h2::client::Builder::new().initial_window_size(1).handshake(stream).await;
+    let (client, connection) = connected.expect("it connects");
+    (client, tokio::spawn(connection))
+}
+
 /// Waits until the peer has closed the connection.
 async fn closed(stream: &mut TcpStream) {
     let mut bytes = [0; 4096];
@@ -315,12 +325,7 @@ on_every_database! {
         let written = service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..1)})).await;
         assert_eq!(written.status, 201, "{}", written.text);
         // With a window of one byte, each response of 180 KiB is held.
-        let (mut client, connection) = h2::client::Builder::new()
-            .initial_window_size(1)
-            .handshake::<_, bytes::Bytes>(connect(&service).await)
-            .await
-            .expect("it connects");
-        let connection = tokio::spawn(connection);
+        let (mut client, connection) = connect_with_window_of_one_byte(&service).await;
         let mut responses = Vec::new();
         for _ in 0..5 {
             let request = http::Request::get("http://a/v1/org_a/audit-logs").header("authorization", format!("Bearer {key}"));

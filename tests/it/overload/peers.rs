@@ -18,7 +18,8 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
 use super::{
-    asked, asked_all, closed, connect, connections, counted, held, is_open, is_served, large, service, writing,
+    asked, asked_all, closed, connect, connect_with_window_of_one_byte, connections, counted, held, is_open, is_served,
+    large, service, writing,
 };
 use crate::support::metrics::comes_to;
 use crate::support::service::made_up;
@@ -218,12 +219,7 @@ fn a_partly_read_response_releases_its_bytes() {
         let written = service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": large(0..1)})).await;
         assert_eq!(written.status, 201, "{}", written.text);
         // With a window of one byte, HTTP/2 accepts the whole answer, so the task of the stream ends.
-        let (mut client, connection) = h2::client::Builder::new()
-            .initial_window_size(1)
-            .handshake::<_, bytes::Bytes>(connect(&service).await)
-            .await
-            .expect("it connects");
-        let connection = tokio::spawn(connection);
+        let (mut client, connection) = connect_with_window_of_one_byte(&service).await;
         let request =
             http::Request::get("http://a/v1/org_a/audit-logs").header("authorization", format!("Bearer {key}"));
         let (answer, _) = client.send_request(request.body(()).expect("a request"), true).expect("it is sent");
