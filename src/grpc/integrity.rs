@@ -6,14 +6,15 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tonic::{Request, Response, Status};
 
 use super::pb::integrity_service_server::IntegrityService;
-use super::pb::{get_inclusion_proof_request as which, log_entry};
+use super::pb::get_inclusion_proof_request as which;
+use super::pb::log_entry_group::Disclosed;
 use super::{Service, authorization, pb, wire};
 use crate::access::{Caller, Scope};
 use crate::domain::{EntryId, Group, Invalid, OrganizationId, Seq};
 use crate::error::{AtField, Error, Result};
 use crate::integrity::{Consistency, Inclusion, LeafInput, Which};
 use crate::store::HashedEntry;
-use auditlog_verify::merkle::{GroupHash, Hash, Values};
+use auditlog_verify::merkle::{GroupHash, Hash};
 
 impl Service {
     async fn verifier<T>(&self, request: &Request<T>, named: &str) -> Result<(Caller, OrganizationId)> {
@@ -128,50 +129,33 @@ fn bytes(hashes: Vec<Hash>) -> Vec<Vec<u8>> {
     hashes.into_iter().map(|hash| hash.0.to_vec()).collect()
 }
 
-/// An entry as it was hashed. A group with neither values nor hash is left out.
 fn log_entry(input: LeafInput) -> pb::LogEntry {
-    let HashedEntry { entry, salts, leaf } = &input.hashed;
-    let salt = |group| salts.of(group).to_vec();
-    let hash = |group: Group| input.erased[group as usize].map(|GroupHash(hash)| hash.0.to_vec());
-    let facts = match input.values(Group::Facts) {
-        Some(Values::Facts { timestamp, resource_type, resource_id, action, user_id, trace_id }) => {
-            Some(log_entry::Facts::FactsValues(pb::Facts {
-                salt: salt(Group::Facts),
-                timestamp: Some(wire::time(timestamp)),
-                resource_type: resource_type.to_owned(),
-                resource_id: resource_id.to_owned(),
-                action: action.to_owned(),
-                user_id: user_id.to_owned(),
-                trace_id: trace_id.map(str::to_owned),
-            }))
-        }
-        _ => hash(Group::Facts).map(log_entry::Facts::FactsHash),
-    };
-    let actor = match input.values(Group::Actor) {
-        Some(Values::Actor { user_name, user_email, metadata }) => Some(log_entry::Actor::ActorValues(pb::Actor {
-            salt: salt(Group::Actor),
-            user_name: user_name.map(str::to_owned),
-            user_email: user_email.map(str::to_owned),
-            metadata: metadata.clone(),
-        })),
-        _ => hash(Group::Actor).map(log_entry::Actor::ActorHash),
-    };
-    let content = match input.values(Group::Content) {
-        Some(Values::Content { resource_name, changes }) => Some(log_entry::Content::ContentValues(pb::Content {
-            salt: salt(Group::Content),
-            resource_name: resource_name.map(str::to_owned),
-            changes: changes.iter().cloned().map(wire::change).collect(),
-        })),
-        _ => hash(Group::Content).map(log_entry::Content::ContentHash),
-    };
+    let [facts, actor, content] = Group::ALL.map(|group| log_entry_group(&input, group));
+    let HashedEntry { entry, salts: _, leaf } = input.hashed;
     pb::LogEntry {
         sequence: entry.seq,
         id: entry.content.id.as_str().to_owned(),
         recorded_at: Some(wire::time(entry.recorded_at)),
-        writer_key_id: entry.writer_key_id.clone(),
+        writer_key_id: entry.writer_key_id,
         leaf_hash: leaf.0.to_vec(),
         facts,
         actor,
         content,
     }
+}
+
+/// The fields of a group or their hash; `None` if neither is left.
+fn log_entry_group(input: &LeafInput, group: Group) -> Option<pb::LogEntryGroup> {
+    let disclosed = match (input.values(group), input.erased[group as usize]) {
+        (Some(values), _) => {
+            let mut fields = Vec::new();
+            values.each_field(|name, value| {
+                fields.push(pb::HashedField { name: name.to_owned(), value: value.to_owned() });
+            });
+            Disclosed::Values(pb::SaltedFields { salt: input.hashed.salts.of(group).to_vec(), fields })
+        }
+        (None, Some(GroupHash(hash))) => Disclosed::Hash(hash.0.to_vec()),
+        (None, None) => return None,
+    };
+    Some(pb::LogEntryGroup { disclosed: Some(disclosed) })
 }

@@ -6,6 +6,7 @@ Written only from docs/LEAF_FORMAT.md and docs/verifying.md. openssl checks Ed25
 import base64
 import hashlib
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -92,6 +93,7 @@ def check_fields(group, fields):
     rest = [name for name, value in rest]
     if group == "facts":
         assert not rest, "no other facts"
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", fields[0][1]), "a time in microseconds"
     elif group == "actor":
         assert all(name.startswith("metadata.") for name in rest)
         keys = [name.encode() for name in rest]
@@ -100,6 +102,9 @@ def check_fields(group, fields):
         assert len(rest) % 3 == 0
         parts = ["field", "oldValue", "newValue"]
         assert rest == [f"changes.{place // 3}.{parts[place % 3]}" for place in range(len(rest))], "changes in order"
+        for text in [value for name, value in fields if name.endswith(("oldValue", "newValue"))]:
+            json.loads(text)
+            assert not re.search(r"[ \t\n\r]", re.sub(r'"([^"\\]|\\.)*"', '""', text)), "no white space"
 
 
 def verify(data, verifier):

@@ -1,12 +1,10 @@
 //! `ReadEntries` returns all hashed values exactly, in order, and the remaining values of erased or damaged entries.
 
-use std::collections::BTreeMap;
-
 use auditlog::access::Scope;
 use auditlog::domain::{Change, Clock, Group, JsonText, Timestamp, hex};
 use auditlog::grpc::pb;
-use auditlog::grpc::pb::log_entry;
-use auditlog_verify::merkle::{GroupHash, Hash, Leaf, Salt, Values};
+use auditlog::grpc::pb::log_entry_group::Disclosed;
+use auditlog_verify::merkle::{GroupHash, Hash, Leaf, Salt, SaltedFields};
 use tonic::{Code, Status, Streaming};
 
 use super::{Log, ORGANIZATION, hash, refusal};
@@ -17,60 +15,29 @@ use crate::support::service::with_key;
 use crate::support::trail::{self, ENTRIES};
 use crate::support::{Backend, Database, Service, on_every_database};
 
-fn time(time: Option<prost_types::Timestamp>) -> Timestamp {
-    let prost_types::Timestamp { seconds, nanos } = time.expect("a time");
-    Timestamp::from_parts(seconds, nanos).expect("in range")
+fn disclosed(entry: &pb::LogEntry, group: Group) -> Option<&Disclosed> {
+    let pb::LogEntry { facts, actor, content, .. } = entry;
+    [facts, actor, content][group as usize].as_ref()?.disclosed.as_ref()
 }
 
-fn salt(bytes: &[u8]) -> Salt {
-    bytes.try_into().expect("16 bytes")
-}
-
-/// The hash of a group, computed from its values or as returned. `None` if the entry has neither.
+/// The hash of a group, computed from its fields or as returned. `None` if the entry has neither.
 fn group_hash(entry: &pb::LogEntry, group: Group) -> Option<Hash> {
-    let (hashed, GroupHash(hash)) = match group {
-        Group::Facts => match entry.facts.as_ref()? {
-            log_entry::Facts::FactsHash(bytes) => return Some(hash(bytes)),
-            log_entry::Facts::FactsValues(facts) => {
-                let pb::Facts { salt: own, timestamp, resource_type, resource_id, action, user_id, trace_id } = facts;
-                let timestamp = time(*timestamp);
-                let trace_id = trace_id.as_deref();
-                let values = Values::Facts { timestamp, resource_type, resource_id, action, user_id, trace_id };
-                (own, values.hash(&salt(own)))
-            }
-        },
-        Group::Actor => match entry.actor.as_ref()? {
-            log_entry::Actor::ActorHash(bytes) => return Some(hash(bytes)),
-            log_entry::Actor::ActorValues(pb::Actor { salt: own, user_name, user_email, metadata }) => {
-                let metadata: &BTreeMap<_, _> = metadata;
-                let (user_name, user_email) = (user_name.as_deref(), user_email.as_deref());
-                (own, Values::Actor { user_name, user_email, metadata }.hash(&salt(own)))
-            }
-        },
-        Group::Content => match entry.content.as_ref()? {
-            log_entry::Content::ContentHash(bytes) => return Some(hash(bytes)),
-            log_entry::Content::ContentValues(pb::Content { salt: own, resource_name, changes }) => {
-                let json = |text: &Option<String>| JsonText::parse(text.as_deref().unwrap_or("null")).expect("JSON");
-                let change = |change: &pb::Change| Change {
-                    field: change.field.clone(),
-                    old_value: json(&change.old_value_json),
-                    new_value: json(&change.new_value_json),
-                };
-                let changes: Vec<_> = changes.iter().map(change).collect();
-                let values = Values::Content { resource_name: resource_name.as_deref(), changes: &changes };
-                (own, values.hash(&salt(own)))
-            }
-        },
-    };
-    assert_eq!(hashed.len(), 16);
-    Some(hash)
+    match disclosed(entry, group)? {
+        Disclosed::Hash(bytes) => Some(hash(bytes)),
+        Disclosed::Values(pb::SaltedFields { salt, fields }) => {
+            let salt: Salt = salt.as_slice().try_into().expect("16 bytes");
+            let fields = fields.iter().map(|field| (field.name.clone(), field.value.clone())).collect();
+            Some(SaltedFields { salt, fields }.hash(group).0)
+        }
+    }
 }
 
 /// The leaf data computed from the values.
 fn leaf(entry: &pb::LogEntry, log_id: &str) -> Option<Vec<u8>> {
     let groups = Group::ALL.map(|group| group_hash(entry, group).map(GroupHash));
     let groups = [groups[0]?, groups[1]?, groups[2]?];
-    let (recorded_at, writer) = (time(entry.recorded_at), entry.writer_key_id.as_str());
+    let prost_types::Timestamp { seconds, nanos } = entry.recorded_at?;
+    let (recorded_at, writer) = (Timestamp::from_parts(seconds, nanos).expect("in range"), entry.writer_key_id.as_str());
     Some(Leaf { log_id, seq: entry.sequence, id: &entry.id, recorded_at, writer, groups }.data())
 }
 
@@ -189,12 +156,8 @@ on_every_database! {
             let is_whole = ![7, 256].contains(&before.sequence);
             assert_eq!(before == after, is_whole, "{}", before.sequence);
         }
-        let hashed = |entry: &pb::LogEntry| (
-            matches!(entry.facts, Some(log_entry::Facts::FactsHash(_))),
-            matches!(entry.actor, Some(log_entry::Actor::ActorHash(_))),
-            matches!(entry.content, Some(log_entry::Content::ContentHash(_))),
-        );
-        assert_eq!([hashed(&after[6]), hashed(&after[255]), hashed(&after[7])], [(false, true, true), (false, false, true), (false, false, false)]);
+        let hashed = |entry| Group::ALL.map(|group| matches!(disclosed(entry, group), Some(Disclosed::Hash(_))));
+        assert_eq!([&after[6], &after[255], &after[7]].map(hashed), [[false, true, true], [false, false, true], [false; 3]]);
         assert_eq!(log.bundle(0, 256).await.expect("a bundle"), bundle, "bundles hold leaves, which no erasure changes");
         for seq in [7, 256, 257] {
             log.check_inclusion(seq, 300).await;

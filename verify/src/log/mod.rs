@@ -3,7 +3,6 @@
 
 mod disclosed;
 mod erasures;
-mod fields;
 mod locate;
 mod proof;
 mod replay;
@@ -12,10 +11,10 @@ mod tile_check;
 mod trust;
 mod violation;
 
-pub use disclosed::{Actor, Content, DisclosedEntry, Facts, Part};
+pub use disclosed::{DisclosedEntry, DisclosedGroup};
 pub use erasures::{ErasedGroups, RecordSigner, Removal};
 pub use locate::{Evidence, first_bad};
-pub use proof::{Disclosed, Proof, Proved};
+pub use proof::{Proof, Proved};
 pub use replay::{LogReplay, VerifiedPrefix};
 pub use service_record::Record;
 pub use tile_check::{Row, Suspect, TileCheck};

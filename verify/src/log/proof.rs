@@ -6,21 +6,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::disclosed::DisclosedEntry;
-use super::fields::check_fields;
 use super::trust::{Trust, log_id};
-use crate::merkle::{Checkpoint, GroupHash, Hash, Leaf, SERVICE, Salt, hash_of_fields, verify_inclusion};
+use crate::merkle::{Checkpoint, Fields, Hash, Leaf, SERVICE, Salt, SaltedFields, verify_inclusion};
 use crate::types::{Group, Invalid, quoted};
 
 const VERSION: &str = "c2sp.org/tlog-proof@v1";
-
-/// The disclosed values of a group, as they are hashed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Disclosed {
-    /// The salt of the group.
-    pub salt: Salt,
-    /// Names and values, in order.
-    pub fields: Vec<(String, String)>,
-}
 
 /// The content of a proof file.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,7 +18,7 @@ pub struct Proof {
     /// The data of the leaf.
     pub leaf: Vec<u8>,
     /// In leaf order; `None` for a group that is not disclosed.
-    pub groups: [Option<Disclosed>; 3],
+    pub groups: [Option<SaltedFields>; 3],
     /// The index of the leaf, from 0.
     pub index: u64,
     /// The proof, from the leaf's sibling to the root's child.
@@ -53,9 +43,6 @@ pub struct Proved {
     /// The values of each group; `None` for a group that is not disclosed.
     pub groups: [(Group, Option<Fields>); 3],
 }
-
-/// Names and values, in the hashed order.
-pub type Fields = Vec<(String, String)>;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -93,13 +80,7 @@ impl Proof {
         note: String,
     ) -> Result<Self, Invalid> {
         let leaf = entry.leaf_data(log_id).ok_or_else(|| Invalid(format!("entry {} makes no leaf", entry.seq)))?;
-        let groups = Group::ALL.map(|group| {
-            let (salt, values) = entry.values(group).filter(|_| !redacted.contains(&group))?;
-            let mut fields = Vec::new();
-            values
-                .each_field(|name, value| fields.push((name.to_owned(), String::from_utf8_lossy(value).into_owned())));
-            Some(Disclosed { salt: *salt, fields })
-        });
+        let groups = Group::ALL.map(|group| entry.fields(group).filter(|_| !redacted.contains(&group)).cloned());
         Ok(Self { leaf, groups, index: entry.seq.unsigned_abs() - 1, hashes, note })
     }
 
@@ -107,7 +88,7 @@ impl Proof {
     pub fn text(&self) -> String {
         let Self { leaf, groups, index, hashes, note } = self;
         let [facts, actor, content] = groups.each_ref().map(|group| {
-            let Disclosed { salt, fields } = group.as_ref()?;
+            let SaltedFields { salt, fields } = group.as_ref()?;
             Some(GroupText { salt: STANDARD.encode(salt), fields: fields.clone() })
         });
         let extra = Extra { leaf: STANDARD.encode(leaf), groups: Groups { facts, actor, content } };
@@ -132,7 +113,7 @@ impl Proof {
             let Some(GroupText { salt, fields }) = group else { return Ok(None) };
             let salt = STANDARD.decode(&salt).ok().and_then(|salt| Salt::try_from(salt).ok());
             let salt = salt.ok_or_else(|| lines.wrong("a salt must be 16 bytes in base64"))?;
-            Ok(Some(Disclosed { salt, fields }))
+            Ok(Some(SaltedFields { salt, fields }))
         };
         let groups = [disclosed(facts)?, disclosed(actor)?, disclosed(content)?];
         let number = lines.next()?.strip_prefix("index ").unwrap_or_default();
@@ -172,10 +153,10 @@ impl Proof {
         verify_inclusion(data, *index, hashes, checkpoint.size, checkpoint.root).map_err(|_| {
             Invalid(format!("the hashes do not lead from the leaf to the root of {} entries", checkpoint.size))
         })?;
-        for ((group, disclosed), GroupHash(hash)) in Group::ALL.into_iter().zip(groups).zip(leaf.groups) {
-            let Some(Disclosed { salt, fields }) = disclosed else { continue };
-            check_fields(group, fields)?;
-            if hash_of_fields(group, salt, fields) != GroupHash(hash) {
+        for ((group, disclosed), hash) in Group::ALL.into_iter().zip(groups).zip(leaf.groups) {
+            let Some(fields) = disclosed else { continue };
+            fields.check(group)?;
+            if fields.hash(group) != hash {
                 return Err(Invalid(format!("the values of {} are not those of the leaf", group.name())));
             }
         }

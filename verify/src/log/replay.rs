@@ -1,6 +1,6 @@
 //! The replay of a log: checks each entry against its leaf, and builds the tree of all leaves.
 
-use super::disclosed::{DisclosedEntry, Part};
+use super::disclosed::{DisclosedEntry, DisclosedGroup};
 use super::erasures::{ErasedGroups, Erasures, Removal};
 use super::service_record::{self, Record};
 use super::tile_check::{Row, Rows};
@@ -96,7 +96,7 @@ impl LogReplay {
     pub fn unreadable(&mut self, seq: Seq, leaf: Hash, why: &Invalid) -> Result<(), Violation> {
         self.check_next(seq)?;
         self.append(leaf);
-        self.keep(Violation::of_entry(Kind::Changed, seq, format!("it has what no entry has: {why}")), leaf);
+        self.keep(Violation::of_entry(Kind::Changed, seq, impossible(why)), leaf);
         Ok(())
     }
 
@@ -126,17 +126,19 @@ impl LogReplay {
     /// Checks that the values of `entry` make the stored leaf, and that it may follow here. Returns what it records.
     fn check(&mut self, entry: &DisclosedEntry) -> Result<Option<Record>, Violation> {
         let bad = |kind, why: String| Err(Violation::of_entry(kind, entry.seq, why));
-        if matches!(entry.facts, Part::Hash(_)) {
+        if matches!(entry.group(Group::Facts), DisclosedGroup::Hash(_)) {
             return bad(Kind::Removed, "its facts are not there, which are never erased".to_owned());
         }
-        for (group, hash) in Group::ALL.into_iter().zip(entry.hashes()) {
-            if hash.is_none() {
-                let why = format!("its {} is not there, nor the hash of it", group.name());
-                return bad(Kind::Removed, why);
-            }
+        if let Some(group) = Group::ALL.into_iter().find(|group| *entry.group(*group) == DisclosedGroup::Nothing) {
+            return bad(Kind::Removed, format!("its {} is not there, nor the hash of it", group.name()));
         }
         if entry.leaf_as(&self.log_id, entry.seq) != Some(entry.leaf) {
             return bad(Kind::Changed, "what it says does not make the hash that is stored for it".to_owned());
+        }
+        for group in Group::ALL {
+            if let Some(Err(why)) = entry.fields(group).map(|fields| fields.check(group)) {
+                return bad(Kind::Changed, impossible(&why));
+            }
         }
         let before = std::mem::replace(&mut self.recorded_at, entry.recorded_at);
         if entry.recorded_at < before {
@@ -147,9 +149,9 @@ impl LogReplay {
         }
         let record = service_record::record(entry, &self.organization);
         let record = record.or_else(|why| bad(Kind::Added, format!("it {why}")))?;
-        for (group, part) in [(Group::Actor, gone(&entry.actor)), (Group::Content, gone(&entry.content))] {
-            if let Some(hash) = part {
-                self.erasures.gone(entry.seq, group, hash);
+        for group in Group::ALL {
+            if let DisclosedGroup::Hash(hash) = entry.group(group) {
+                self.erasures.gone(entry.seq, group, *hash);
             }
         }
         Ok(record)
@@ -268,9 +270,6 @@ impl LogReplay {
     }
 }
 
-fn gone<T>(part: &Part<T>) -> Option<GroupHash> {
-    match part {
-        Part::Hash(hash) => Some(*hash),
-        Part::Values { .. } | Part::Nothing => None,
-    }
+fn impossible(why: &Invalid) -> String {
+    format!("it has what no entry has: {why}")
 }

@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 
-use super::disclosed::{Actor, Content, DisclosedEntry, Facts, Part};
-use crate::merkle::{ErasureRecord, GroupHash, Hash, KeyEndorsement, SERVICE, VerifierKey};
-use crate::types::{Change, Group, Seq};
+use super::disclosed::DisclosedEntry;
+use crate::merkle::{ErasureRecord, GroupHash, Hash, KeyEndorsement, SERVICE, SaltedFields, VerifierKey};
+use crate::types::{Group, Seq};
 
 /// The prefix of the ids of service entries, and of no others.
 const PREFIX: &str = "auditlog:";
@@ -18,7 +18,14 @@ pub enum Record {
     Rotation(KeyEndorsement),
 }
 
-/// The record in `entry` if it is a service entry about `organization`; `None` if it is a normal entry. Errors: it has
+/// A change of a service entry, which never has an old value.
+struct Recorded<'a> {
+    field: &'a str,
+    /// JSON text.
+    new_value: &'a str,
+}
+
+/// The record in `entry`, whose fields are those of an entry, if it is a service entry about `organization`; `None` if it is a normal entry. Errors: it has
 /// only a part of the form of a service entry.
 pub(super) fn record(entry: &DisclosedEntry, organization: &str) -> Result<Option<Record>, String> {
     let kind = entry.id.strip_prefix(PREFIX);
@@ -31,51 +38,52 @@ pub(super) fn record(entry: &DisclosedEntry, organization: &str) -> Result<Optio
     let (user_id, changes) = changes(entry, organization)?;
     let is_uuid = |text: &str| Uuid::try_parse(text).is_ok();
     match kind.split_once(':') {
-        Some(("erasure", uuid)) if is_uuid(uuid) => erasure(entry, user_id, changes).map(Some),
-        Some(("rotation", uuid)) if is_uuid(uuid) => rotation(changes).map(Some),
+        Some(("erasure", uuid)) if is_uuid(uuid) => erasure(entry, user_id, &changes).map(Some),
+        Some(("rotation", uuid)) if is_uuid(uuid) => rotation(&changes).map(Some),
         _ => Err("is an entry of the service of a kind that this version does not know".to_owned()),
     }
 }
 
-/// The user id and the changes. Errors: other values are not as the service writes them.
-fn changes<'a>(entry: &'a DisclosedEntry, organization: &str) -> Result<(&'a str, &'a [Change]), String> {
+/// The user id and the changes. Errors: other fields are not as the service writes them.
+fn changes<'a>(entry: &'a DisclosedEntry, organization: &str) -> Result<(&'a str, Vec<Recorded<'a>>), String> {
     let not = |what: &str| Err(format!("is no entry as the service writes them: {what}"));
-    let (Part::Values { values: facts, .. }, Part::Values { values: actor, .. }, Part::Values { values: content, .. }) =
-        (&entry.facts, &entry.actor, &entry.content)
-    else {
+    let [Some(facts), Some(actor), Some(content)] = Group::ALL.map(|group| entry.fields(group)) else {
         return not("values are missing");
     };
-    let Facts { timestamp, resource_type, resource_id, action, user_id, trace_id } = facts;
-    let Actor { user_name, user_email, metadata } = actor;
-    let Content { resource_name, changes } = content;
-    if (resource_type.as_str(), action.as_str()) != ("organization", "updated") || resource_id != organization {
+    let values = |of: &'a SaltedFields| of.fields.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>();
+    let [timestamp, resource_type, resource_id, action, user_id] = values(facts)[..] else {
+        return not("it has values beside its changes");
+    };
+    if (resource_type, action) != ("organization", "updated") || resource_id != organization {
         return not("it is not about the organization");
     }
-    if *timestamp != entry.recorded_at {
+    if timestamp != entry.recorded_at.exact() {
         return not("its time is not that of recording");
     }
     let is_key = |id: &str| (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if user_id != "system" && !user_id.strip_prefix("key:").is_some_and(is_key) {
         return not("its user is neither a key nor system");
     }
-    if trace_id.is_some() || user_name.is_some() || user_email.is_some() || resource_name.is_some() {
+    let is_change = |(name, _): &(String, String)| name.starts_with("changes.");
+    if !actor.fields.is_empty() || !content.fields.iter().all(is_change) {
         return not("it has values beside its changes");
     }
-    if !metadata.is_empty() {
-        return not("it has metadata");
+    let values = values(content);
+    let changes = values.as_chunks().0.iter().map(|[field, old_value, new_value]| {
+        (*old_value == "null").then_some(Recorded { field: *field, new_value: *new_value })
+    });
+    match changes.collect() {
+        Some(changes) => Ok((user_id, changes)),
+        None => not("a change has an old value"),
     }
-    if changes.iter().any(|change| change.old_value.as_str() != "null") {
-        return not("a change has an old value");
-    }
-    Ok((user_id, changes))
 }
 
 /// The new value of `change`, if it is a string.
-fn new_value(change: &Change) -> Option<String> {
-    serde_json::from_str(change.new_value.as_str()).ok()
+fn new_value(change: &Recorded<'_>) -> Option<String> {
+    serde_json::from_str(change.new_value).ok()
 }
 
-fn erasure(entry: &DisclosedEntry, user_id: &str, changes: &[Change]) -> Result<Record, String> {
+fn erasure(entry: &DisclosedEntry, user_id: &str, changes: &[Recorded<'_>]) -> Result<Record, String> {
     let malformed = || "is no record of an erasure".to_owned();
     let (reason, changes) = changes.split_first().ok_or_else(malformed)?;
     if reason.field != "reason" || new_value(reason).is_none() {
@@ -85,7 +93,7 @@ fn erasure(entry: &DisclosedEntry, user_id: &str, changes: &[Change]) -> Result<
         Some((last, erased)) if last.field == "signatures" => (erased, Some(new_value(last).ok_or_else(malformed)?)),
         _ => (changes, None),
     };
-    let one = |change: &Change| {
+    let one = |change: &Recorded<'_>| {
         let (number, group) = change.field.strip_prefix("erased.")?.split_once('.')?;
         let erased: Seq = number.parse().ok().filter(|erased: &Seq| erased.to_string() == number)?;
         let hash = Hash::parse(&new_value(change)?).ok()?;
@@ -94,13 +102,13 @@ fn erasure(entry: &DisclosedEntry, user_id: &str, changes: &[Change]) -> Result<
     let groups: Option<Vec<_>> = erased.iter().map(one).collect();
     let groups = groups.filter(|groups| !groups.is_empty()).ok_or_else(malformed)?;
     let (id, user_id) = (entry.id.clone(), user_id.to_owned());
-    let reason = reason.new_value.as_str().to_owned();
+    let reason = reason.new_value.to_owned();
     Ok(Record::Erasure(ErasureRecord { id, user_id, reason, groups }, signatures))
 }
 
-fn rotation(changes: &[Change]) -> Result<Record, String> {
+fn rotation(changes: &[Recorded<'_>]) -> Result<Record, String> {
     let malformed = || "is no record of a new key".to_owned();
-    let value = |change: &Change, field| new_value(change).filter(|_| change.field == field);
+    let value = |change: &Recorded<'_>, field| new_value(change).filter(|_| change.field == field);
     let (key, signatures) = match changes {
         [key] => (key, Some(String::new())),
         [key, signatures] => (key, value(signatures, "signatures")),

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::merkle::{
-    Checkpoint, CompactRange, ErasureRecord, GroupHash, Hash, KeyEndorsement, KeyName, Leaf, SigningKey, TileId,
-    VerifierKey, sign,
+    Checkpoint, CompactRange, ErasureRecord, Fields, GroupHash, Hash, KeyEndorsement, KeyName, Leaf, SaltedFields,
+    SigningKey, TileId, Values, VerifierKey, sign,
 };
 use crate::types::{Change, Group, JsonText, Seq, Timestamp};
 
@@ -20,27 +20,53 @@ fn json(text: &str) -> JsonText {
 
 fn entry(seq: Seq) -> DisclosedEntry {
     // Salts differ between entries and between groups.
-    let salt = |group: u8| (u128::from(group) << 64 | seq as u128).to_be_bytes();
-    let facts = Facts {
+    let salt = |group: Group| (u128::from(group as u8) << 64 | seq as u128).to_be_bytes();
+    let facts = Values::Facts {
         timestamp: Timestamp::saturating(seq * 1_000),
-        resource_type: "rule".to_owned(),
-        resource_id: format!("r{}", seq % 7),
-        action: "updated".to_owned(),
-        user_id: "u".to_owned(),
+        resource_type: "rule",
+        resource_id: &format!("r{}", seq % 7),
+        action: "updated",
+        user_id: "u",
         trace_id: None,
     };
-    let actor = Actor { user_name: Some("Name".to_owned()), user_email: None, metadata: BTreeMap::new() };
+    let actor = Values::Actor { user_name: Some("Name"), user_email: None, metadata: &BTreeMap::new() };
     let change = Change { field: "f".to_owned(), old_value: json("1"), new_value: json("[2]") };
+    let content = Values::Content { resource_name: None, changes: &[change] };
     hashed(DisclosedEntry {
         seq,
         id: format!("log_{seq}"),
         recorded_at: Timestamp::saturating(seq),
         writer: "key".to_owned(),
         leaf: Hash::of_nothing(),
-        facts: Part::Values { salt: salt(0), values: facts },
-        actor: Part::Values { salt: salt(1), values: actor },
-        content: Part::Values { salt: salt(2), values: Content { resource_name: None, changes: vec![change] } },
+        groups: [facts, actor, content]
+            .map(|values| DisclosedGroup::Fields(SaltedFields::new(&values, salt(values.group())))),
     })
+}
+
+fn fields(told: &mut DisclosedEntry, group: Group) -> &mut Fields {
+    let DisclosedGroup::Fields(SaltedFields { fields, .. }) = &mut told.groups[group as usize] else { unreachable!() };
+    fields
+}
+
+/// Sets the value of a field. Adds the field after all others if it is not there.
+fn set(told: &mut DisclosedEntry, group: Group, name: &str, value: &str) {
+    let fields = fields(told, group);
+    match fields.iter_mut().find(|(own, _)| own == name) {
+        Some((_, own)) => value.clone_into(own),
+        None => fields.push((name.to_owned(), value.to_owned())),
+    }
+}
+
+fn edit_changes(told: &mut DisclosedEntry, edit: impl FnOnce(&mut Vec<Change>)) {
+    let fields = fields(told, Group::Content);
+    let change = |[(_, field), (_, old), (_, new)]: &[(String, String); 3]| Change {
+        field: field.clone(),
+        old_value: json(old),
+        new_value: json(new),
+    };
+    let mut changes = fields.as_chunks().0.iter().map(change).collect();
+    edit(&mut changes);
+    *fields = SaltedFields::new(&Values::Content { resource_name: None, changes: &changes }, [0; 16]).fields;
 }
 
 /// Sets the leaf hash that matches the values.
@@ -54,15 +80,17 @@ fn service(seq: Seq, kind: &str, changes: Vec<Change>) -> DisclosedEntry {
     let mut told = entry(seq);
     told.id = format!("auditlog:{kind}:67e55044-10b1-426f-9247-bb680e5fe0c8");
     told.writer = "-".to_owned();
-    let Part::Values { values: facts, .. } = &mut told.facts else { unreachable!() };
-    facts.timestamp = told.recorded_at;
-    facts.resource_type = "organization".to_owned();
-    facts.resource_id = ORGANIZATION.to_owned();
-    facts.user_id = "system".to_owned();
-    let Part::Values { values: actor, .. } = &mut told.actor else { unreachable!() };
-    actor.user_name = None;
-    let Part::Values { values: content, .. } = &mut told.content else { unreachable!() };
-    content.changes = changes;
+    let recorded_at = told.recorded_at.exact();
+    for (name, value) in [
+        ("timestamp", recorded_at.as_str()),
+        ("resourceType", "organization"),
+        ("resourceId", ORGANIZATION),
+        ("userId", "system"),
+    ] {
+        set(&mut told, Group::Facts, name, value);
+    }
+    fields(&mut told, Group::Actor).clear();
+    edit_changes(&mut told, |own| *own = changes);
     hashed(told)
 }
 
@@ -95,8 +123,9 @@ fn erasure_by(keys: &[&SigningKey], seq: Seq, erased: &[(Seq, Group, GroupHash)]
 
 /// `told` without the values of its content, and the hash of that group.
 fn without_content(told: &DisclosedEntry) -> (DisclosedEntry, GroupHash) {
-    let hash = told.hashes()[2].expect("told");
-    (DisclosedEntry { content: Part::Hash(hash), ..told.clone() }, hash)
+    let (hash, mut told) = (told.hash(Group::Content).expect("told"), told.clone());
+    told.groups[Group::Content as usize] = DisclosedGroup::Hash(hash);
+    (told, hash)
 }
 
 /// The tiles and the checkpoint of a signed log.
@@ -181,8 +210,7 @@ fn says(violation: Option<Violation>) -> String {
 /// `told` with another user name, and with its old leaf hash.
 fn renamed(told: &DisclosedEntry) -> DisclosedEntry {
     let mut told = told.clone();
-    let Part::Values { values: actor, .. } = &mut told.actor else { unreachable!() };
-    actor.user_name = Some("Another".to_owned());
+    set(&mut told, Group::Actor, "userName", "Another");
     told
 }
 
@@ -355,14 +383,14 @@ fn only_a_later_record_with_that_hash_excuses_a_missing_group() {
             "{found}"
         );
     }
-    let facts = entry(5).hashes()[0].expect("told");
+    let facts = entry(5).hash(Group::Facts).expect("told");
     let mut all = entries(20);
-    all[4].facts = Part::Hash(facts);
+    all[4].groups[Group::Facts as usize] = DisclosedGroup::Hash(facts);
     all[19] = records(5, Group::Facts, facts);
     let told = says(found(&log(&all), &all, None));
     assert_eq!(told, "removed without record: entry 5: its facts are not there, which are never erased");
     let mut all = entries(20);
-    all[4].actor = Part::Nothing;
+    all[4].groups[Group::Actor as usize] = DisclosedGroup::Nothing;
     let told = says(found(&log(&all), &all, None));
     assert_eq!(told, "removed without record: entry 5: its actor is not there, nor the hash of it");
 }
@@ -379,17 +407,14 @@ fn entries_of_the_service_have_one_shape() {
     assert_eq!(with(rotation.clone()), "verified");
     // Without signatures, if the earlier keys were lost.
     assert_eq!(with(service(3, "rotation", vec![change("verifierKey", &verifier)])), "verified");
-    let edited = |edit: fn(&mut Facts, &mut Actor, &mut Content)| {
+    let edited = |group: Group, name: &str, value: &str| {
         let mut told = rotation.clone();
-        let (
-            Part::Values { values: facts, .. },
-            Part::Values { values: actor, .. },
-            Part::Values { values: content, .. },
-        ) = (&mut told.facts, &mut told.actor, &mut told.content)
-        else {
-            unreachable!()
-        };
-        edit(facts, actor, content);
+        set(&mut told, group, name, value);
+        with(told)
+    };
+    let changed = |edit: fn(&mut Vec<Change>)| {
+        let mut told = rotation.clone();
+        edit_changes(&mut told, edit);
         with(told)
     };
     for (told, why) in [
@@ -406,21 +431,37 @@ fn entries_of_the_service_have_one_shape() {
             with(DisclosedEntry { id: "auditlog:rotation:1".to_owned(), ..rotation.clone() }),
             "of a kind that this version does not know",
         ),
-        (edited(|facts, _, _| facts.resource_id = "org_b".to_owned()), "not about the organization"),
-        (edited(|facts, _, _| facts.action = "created".to_owned()), "not about the organization"),
-        (edited(|facts, _, _| facts.timestamp = Timestamp::END.plus(-1)), "its time is not that of recording"),
-        (edited(|facts, _, _| facts.user_id = "u".to_owned()), "its user is neither"),
-        (edited(|facts, _, _| facts.trace_id = Some("t".to_owned())), "values beside its changes"),
-        (edited(|_, actor, _| actor.user_name = Some("n".to_owned())), "values beside its changes"),
-        (edited(|_, actor, _| drop(actor.metadata.insert("a".to_owned(), String::new()))), "it has metadata"),
-        (edited(|_, _, content| content.changes[0].old_value = json("1")), "an old value"),
-        (edited(|_, _, content| content.changes[0].new_value = json("1")), "no record of a new key"),
-        (edited(|_, _, content| content.changes.clear()), "no record of a new key"),
-        (edited(|_, _, content| content.changes.reverse()), "no record of a new key"),
-        (edited(|_, _, content| content.changes[1].field.clear()), "no record of a new key"),
-        (edited(|_, _, content| content.changes.push(change("signatures", ""))), "no record of a new key"),
+        (edited(Group::Facts, "resourceId", "org_b"), "not about the organization"),
+        (edited(Group::Facts, "action", "created"), "not about the organization"),
+        (edited(Group::Facts, "timestamp", "2025-01-20T10:30:00.000000Z"), "its time is not that of recording"),
+        (edited(Group::Facts, "userId", "u"), "its user is neither"),
+        (edited(Group::Facts, "traceId", "t"), "values beside its changes"),
+        (edited(Group::Actor, "userName", "n"), "values beside its changes"),
+        (edited(Group::Actor, "metadata.a", ""), "values beside its changes"),
+        (edited(Group::Content, "changes.0.oldValue", "1"), "an old value"),
+        (edited(Group::Content, "changes.0.newValue", "1"), "no record of a new key"),
+        (changed(|changes| changes.clear()), "no record of a new key"),
+        (changed(|changes| changes.reverse()), "no record of a new key"),
+        (changed(|changes| changes[1].field.clear()), "no record of a new key"),
+        (changed(|changes| changes.push(change("signatures", ""))), "no record of a new key"),
     ] {
         assert!(told.starts_with("added: entry 3: it ") && told.contains(why), "{told}, {why}");
+    }
+}
+
+#[test]
+fn fields_that_no_entry_has_are_found_though_their_leaf_is_right() {
+    let mut told = entry(3);
+    for (group, name, value, why) in [
+        (Group::Actor, "role", "admin", "actor has \"role\" where no entry has it"),
+        (Group::Content, "changes.0.newValue", "[ 2 ]", "content has a value of \"changes.0.newValue\" that no entry has"),
+    ] {
+        set(&mut told, group, name, value);
+        let mut all = entries(5);
+        all[2] = hashed(told.clone());
+        let expected = format!("changed: entry 3: it has what no entry has: {why}");
+        assert_eq!(says(found(&log(&all), &all, None)), expected);
+        told = entry(3);
     }
 }
 
@@ -469,7 +510,7 @@ fn a_new_key_is_trusted_if_an_earlier_key_signed_it() {
 fn a_leaf_of_another_log_or_position_proves_nothing() {
     let trust = Trust::new([key().verifier(origin())]).expect("a key");
     let told = entry(1);
-    let groups = told.hashes().map(|hash| hash.expect("told"));
+    let groups = Group::ALL.map(|group| told.hash(group).expect("told"));
     let recorded_at = told.recorded_at;
     let right = Leaf { log_id: LOG, seq: 1, id: "log_1", recorded_at, writer: "key", groups };
     // A log with only this leaf, signed by the right key.

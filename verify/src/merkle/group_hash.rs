@@ -1,133 +1,66 @@
 //! The groups of an entry's values. Each group is hashed with a salt of its own. An erasure removes values and salt,
 //! and the remaining hash reveals nothing about them. docs/LEAF_FORMAT.md is the specification.
 
-use std::collections::BTreeMap;
-use std::fmt::{self, Write};
+use std::fmt;
 
 use sha2::{Digest, Sha256};
 
+use super::fields::{Fields, Values, check_fields};
 use super::Hash;
-use crate::types::{Change, Erased, Group, Invalid, Timestamp};
-
-/// The values of one group. They define what is hashed and in which order, for the writer and for verifiers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Values<'a> {
-    /// The group [`Group::Facts`].
-    Facts {
-        /// When the action happened.
-        timestamp: Timestamp,
-        /// The public name of the resource type.
-        resource_type: &'a str,
-        /// The id of the resource.
-        resource_id: &'a str,
-        /// The public name of the action.
-        action: &'a str,
-        /// The user who did it.
-        user_id: &'a str,
-        /// The trace that the action was part of.
-        trace_id: Option<&'a str>,
-    },
-    /// The group [`Group::Actor`].
-    Actor {
-        /// The name of the user at that time.
-        user_name: Option<&'a str>,
-        /// The user's e-mail address.
-        user_email: Option<&'a str>,
-        /// The origin of the action, by REST name. The map is in byte order, which is the hashed order.
-        metadata: &'a BTreeMap<String, String>,
-    },
-    /// The group [`Group::Content`].
-    Content {
-        /// The name of the resource at that time.
-        resource_name: Option<&'a str>,
-        /// The changed fields, in the writer's order.
-        changes: &'a [Change],
-    },
-}
+use crate::types::{Erased, Group, Invalid};
 
 impl Values<'_> {
-    /// The group of these values.
-    pub fn group(&self) -> Group {
-        match self {
-            Self::Facts { .. } => Group::Facts,
-            Self::Actor { .. } => Group::Actor,
-            Self::Content { .. } => Group::Content,
-        }
-    }
-
-    /// Calls `field` with name and value of each present field, in order.
-    pub fn each_field(&self, mut field: impl FnMut(&str, &[u8])) {
-        let mut present = |name: &str, value: Option<&str>| {
-            if let Some(value) = value {
-                field(name, value.as_bytes());
-            }
-        };
-        // A buffer for composed names.
-        let mut name = String::new();
-        match self {
-            Self::Facts { timestamp, resource_type, resource_id, action, user_id, trace_id } => {
-                present("timestamp", Some(&timestamp.exact()));
-                present("resourceType", Some(resource_type));
-                present("resourceId", Some(resource_id));
-                present("action", Some(action));
-                present("userId", Some(user_id));
-                present("traceId", *trace_id);
-            }
-            Self::Actor { user_name, user_email, metadata } => {
-                present("userName", *user_name);
-                present("userEmail", *user_email);
-                for (key, value) in *metadata {
-                    write_name(&mut name, format_args!("metadata.{key}"));
-                    present(&name, Some(value));
-                }
-            }
-            Self::Content { resource_name, changes } => {
-                present("resourceName", *resource_name);
-                for (place, Change { field, old_value, new_value }) in changes.iter().enumerate() {
-                    let values =
-                        [("field", field.as_str()), ("oldValue", old_value.as_str()), ("newValue", new_value.as_str())];
-                    for (part, value) in values {
-                        write_name(&mut name, format_args!("changes.{place}.{part}"));
-                        present(&name, Some(value));
-                    }
-                }
-            }
-        }
-    }
-
     /// The hash of the group.
     pub fn hash(&self, salt: &Salt) -> GroupHash {
         let mut hash = prefixed(self.group(), salt);
-        self.each_field(|name, value| add(&mut hash, name.as_bytes(), value));
+        self.each_field(|name, value| add(&mut hash, name, value));
         GroupHash(Hash(hash.finalize().into()))
     }
 }
 
-/// The hash of a group with these fields, whatever they are. For callers that have the fields as text.
-pub fn hash_of_fields(group: Group, salt: &Salt, fields: &[(String, String)]) -> GroupHash {
-    let mut hash = prefixed(group, salt);
-    for (name, value) in fields {
-        add(&mut hash, name.as_bytes(), value.as_bytes());
+/// A group as a verifier gets it: all fields, and the salt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SaltedFields {
+    /// The salt of the group.
+    pub salt: Salt,
+    /// The fields.
+    pub fields: Fields,
+}
+
+impl SaltedFields {
+    /// The fields that `values` have.
+    pub fn new(values: &Values<'_>, salt: Salt) -> Self {
+        let mut fields = Fields::new();
+        values.each_field(|name, value| fields.push((name.to_owned(), value.to_owned())));
+        Self { salt, fields }
     }
-    GroupHash(Hash(hash.finalize().into()))
+
+    /// The hash of `group` with these fields, whatever they are.
+    pub fn hash(&self, group: Group) -> GroupHash {
+        let mut hash = prefixed(group, &self.salt);
+        for (name, value) in &self.fields {
+            add(&mut hash, name, value);
+        }
+        GroupHash(Hash(hash.finalize().into()))
+    }
+
+    /// Checks that `group` can have these fields. The hash in a leaf does not ensure this: its maker could have hashed
+    /// other fields.
+    pub(crate) fn check(&self, group: Group) -> Result<(), Invalid> {
+        check_fields(group, &self.fields)
+    }
 }
 
 fn prefixed(group: Group, salt: &Salt) -> Sha256 {
     Sha256::new_with_prefix("auditlog/group/v1\0").chain_update(group.name()).chain_update([0]).chain_update(salt)
 }
 
-fn add(hash: &mut Sha256, name: &[u8], value: &[u8]) {
+fn add(hash: &mut Sha256, name: &str, value: &str) {
     for part in [name, value] {
         // The length fits: no message has 4 GiB.
         hash.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
         hash.update(part);
     }
-}
-
-fn write_name(name: &mut String, parts: fmt::Arguments<'_>) {
-    name.clear();
-    // Writing to a string cannot fail.
-    let _ = name.write_fmt(parts);
 }
 
 /// The hash of a group's values and salt. After an erasure, only this is left.

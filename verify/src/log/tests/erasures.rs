@@ -107,8 +107,7 @@ fn a_record_before_the_first_key_needs_no_signature() {
 fn with_edited(edit: fn(&mut Vec<Change>)) -> String {
     let (mut all, hash) = without_fifth();
     let mut record = erasure(20, &[(5, Group::Content, hash), (6, Group::Actor, GroupHash(Hash::of_nothing()))]);
-    let Part::Values { values: content, .. } = &mut record.content else { unreachable!() };
-    edit(&mut content.changes);
+    edit_changes(&mut record, edit);
     all[19] = hashed(record);
     says(found(&log(&all), &all, None))
 }
@@ -119,9 +118,8 @@ fn a_signature_is_valid_only_for_the_record_it_was_made_for() {
     let forged = "removed without record: entry 5: its content is gone, and entry 20 records its erasure, and its \
                   signature is not that of its key for what it says";
     let from_another = |changes: &mut Vec<Change>| {
-        let other = erasure(20, &[(5, Group::Content, GroupHash(Hash::of_nothing()))]);
-        let Part::Values { values: content, .. } = other.content else { unreachable!() };
-        changes[3] = content.changes[2].clone();
+        let mut other = erasure(20, &[(5, Group::Content, GroupHash(Hash::of_nothing()))]);
+        edit_changes(&mut other, |others| changes[3] = others[2].clone());
     };
     assert_eq!(with_edited(|changes| changes[0] = change("reason", "another")), forged);
     assert_eq!(with_edited(|changes| changes.swap(1, 2)), forged);
