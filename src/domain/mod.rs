@@ -9,7 +9,6 @@ mod entry;
 mod filter;
 mod id;
 mod json_writer;
-mod leaf;
 mod position;
 mod random;
 mod text;
@@ -19,11 +18,12 @@ pub use catalogue::{Action, Catalogue, CatalogueName, Named, PathSegment, Resour
 pub use clock::Clock;
 pub use counts::{ACTIONS, COUNT_DISTANCE, CountKey, Counts, Damaged, EntryKind};
 pub use date::{end_of_span, start_of_span};
-pub use entry::{Content, Entry, MAX_CHANGES, MAX_ENTRY_BYTES, NewEntry, ServiceEntry};
+pub use entry::{
+    Content, Entry, MAX_CHANGES, MAX_ENTRY_BYTES, NewEntry, ServiceEntry, entry_leaf, entry_values, leaf_hash,
+};
 pub use filter::{CountedBy, Filter, KeyFilter, KindFilter, Limit, MAX_VALUES, Offset, TimeRange};
 pub use id::EntryId;
 pub use json_writer::{ObjectWriter, write_array, write_changes};
-pub use leaf::{entry_leaf, entry_values, leaf_hash};
 pub use position::{Position, PositionRange};
 pub use random::{BASE62, Random};
 pub use text::{ErasureReason, Identifier, Metadata, Name, OrganizationId, Secret, did_you_mean, hex};

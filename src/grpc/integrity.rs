@@ -5,8 +5,8 @@ use std::pin::Pin;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tonic::{Request, Response, Status};
 
-use super::pb::integrity_service_server::IntegrityService;
 use super::pb::get_inclusion_proof_request as which;
+use super::pb::integrity_service_server::IntegrityService;
 use super::pb::log_entry_group::Disclosed;
 use super::{Service, authorization, pb, wire};
 use crate::access::{Caller, Scope};

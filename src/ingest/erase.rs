@@ -10,8 +10,8 @@ use tracing::{info, warn};
 
 use crate::deadline::Deadline;
 use crate::domain::{
-    Clock, Content, CountKey, Entry, EntryId, Erased, ErasureReason, Group, Identifier, OrganizationId, Position,
-    Random, ResourceType, Seq,
+    Clock, CountKey, Entry, EntryId, Erased, ErasureReason, Group, Identifier, OrganizationId, Position, Random,
+    ResourceType, Seq,
 };
 use crate::error::{Error, MAX_VIOLATIONS, Result, Violation};
 use crate::metrics::{Counter, Metrics};
@@ -322,29 +322,13 @@ impl Erasure {
         self.groups.groups().map(part).collect()
     }
 
-    /// The groups of `entry` that this erasure covers.
+    /// The groups of `entry` that this erasure covers. Entries of the service itself keep all.
     fn groups_of(&self, entry: &Entry) -> Erased {
-        let Content {
-            id,
-            resource_type,
-            resource_id,
-            resource_name: _,
-            action: _,
-            user_id,
-            user_name: _,
-            user_email: _,
-            changes: _,
-            metadata: _,
-            trace_id: _,
-        } = &*entry.content;
-        let is_about = |group: &Group| match (&self.target, group) {
-            _ if id.is_service() => false,
-            (Target::Entries(_), _) => true,
-            (Target::User { id, .. }, Group::Actor) => user_id == id,
-            (Target::User { id, resource_type: of_users }, Group::Facts | Group::Content) => {
-                resource_type == of_users && resource_id == id
-            }
+        let about = match &self.target {
+            _ if entry.content.id.is_service() => return Erased::default(),
+            Target::Entries(_) => return self.groups,
+            Target::User { id, resource_type } => entry.content.groups_about(id, *resource_type),
         };
-        self.groups.groups().filter(is_about).collect()
+        self.groups.groups().filter(|group| about.has(*group)).collect()
     }
 }

@@ -11,7 +11,7 @@ use crate::domain::{EntryId, OrganizationId, Seq, Timestamp, hex};
 use crate::error::{Error, Result};
 use crate::store::connections::Origin;
 use crate::store::counts::recent::Recent;
-use crate::store::entities::audit_log::Column;
+use crate::store::entities::audit_log::{self, Column};
 use crate::store::entities::log_tile;
 use crate::store::log::tiles::leaf_hashes;
 use crate::store::model::{HashedEntry, UncountedEntry};
@@ -92,10 +92,11 @@ impl Append {
         let k = sql.rows(ids.iter().map(|(organization, id)| json!([organization.as_str(), id.as_str()])).collect());
         let text = format!(
             "SELECT {} FROM {k} {}",
-            rows::all_columns("a"),
+            audit_log::all_columns("a"),
             dialect::entry(sql.backend, "a", &text("k", 0), "id", &text("k", 1))
         );
-        let found = |row: &QueryResult| Ok((rows::read(row, Column::OrganizationId)?, rows::hashed_entry(row)?));
+        let found =
+            |row: &QueryResult| Ok((audit_log::read(row, Column::OrganizationId)?, audit_log::hashed_entry(row)?));
         self.transaction.query_all_raw(sql.statement(text)).await?.iter().map(found).collect()
     }
 
@@ -103,11 +104,11 @@ impl Append {
     /// numbers.
     pub async fn insert(&mut self, entries: &[(&OrganizationId, HashedEntry)]) -> Result<()> {
         let backend = self.transaction.get_database_backend();
-        let columns = rows::names();
+        let columns = audit_log::names();
         for chunk in prepared(entries) {
             let mut values = Vec::with_capacity(chunk.len() * columns.len());
             for (organization, hashed) in chunk {
-                for value in rows::values(organization, hashed) {
+                for value in audit_log::values(organization, hashed) {
                     values.push(value?);
                 }
             }

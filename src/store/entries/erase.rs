@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::domain::{CountKey, EntryId, Erased, Group, OrganizationId, Position, Seq, Timestamp};
 use crate::error::{Error, Result};
-use crate::store::entities::audit_log::{Column, ColumnErasure};
+use crate::store::entities::audit_log::{self, Column, ColumnErasure};
 use crate::store::entries::append::Append;
 use crate::store::model::HashedEntry;
 use crate::store::sql::{IndexScan, Sql, number, prepared, text};
@@ -159,11 +159,11 @@ impl Append {
         let mut sql = self.sql(organization);
         let k = sql.rows(seqs.iter().map(|seq| json!([seq])).collect());
         let entry = dialect::entry(sql.backend, "a", "$1", "seq", &number("k", 0));
-        let statement = format!("SELECT {} FROM {k} {entry}", rows::all_columns("a"));
+        let statement = format!("SELECT {} FROM {k} {entry}", audit_log::all_columns("a"));
         let rows = self.query(sql.statement(statement)).await?;
-        let read = |row| match rows::hashed_entry(row) {
+        let read = |row| match audit_log::hashed_entry(row) {
             Ok(hashed) => Ok::<_, Error>(Ok(hashed)),
-            Err(_) => Ok(Err(rows::read(row, Column::Seq)?)),
+            Err(_) => Ok(Err(audit_log::read(row, Column::Seq)?)),
         };
         rows.iter().map(read).collect()
     }

@@ -9,10 +9,10 @@ use sea_orm::{
 use crate::domain::{Entry, EntryId, Filter, OrganizationId, PositionRange, Seq};
 use crate::error::Result;
 use crate::store::connections::Connections;
-use crate::store::entities::audit_log::{Column, Entity};
+use crate::store::entities::audit_log::{self, Column, Entity};
 use crate::store::entities::organization;
 use crate::store::sql::{IndexScan, Sql, bounds, lies_in, number};
-use crate::store::{Store, dialect, rows};
+use crate::store::{Store, dialect};
 
 /// A view of the database. Committed entries do not change, so entries up to a known head need no transaction. Running
 /// counts do change: those of one statement are from one moment; those of several statements are from one moment only
@@ -125,7 +125,7 @@ impl Snapshot {
         let mut sql = self.sql(organization);
         let statement = page_statement(&mut sql, filter, streams, window);
         let rows = self.query(sql.statement(statement)).await?;
-        rows.iter().map(rows::entry).collect()
+        rows.iter().map(audit_log::entry).collect()
     }
 
     /// Whether several statements see the same running counts.
@@ -178,7 +178,8 @@ pub(in crate::store) fn numbered(
 
 /// Selects entries by ranges of numbers, by the primary key alone.
 fn range_statement(sql: &mut Sql, filter: &Filter, after: Seq, to: Seq, limit: i64) -> String {
-    let (columns, [after, to, limit]) = (rows::listed_columns("a"), [after, to, limit].map(|bound| sql.bind(bound)));
+    let (columns, [after, to, limit]) =
+        (audit_log::listed_columns("a"), [after, to, limit].map(|bound| sql.bind(bound)));
     let conditions = numbered_conditions(sql, filter, PositionRange::from(filter.time), &after, &to);
     format!("SELECT {columns} FROM audit_logs a WHERE {conditions} ORDER BY a.seq LIMIT {limit}")
 }
@@ -211,7 +212,7 @@ fn page_statement(sql: &mut Sql, filter: &Filter, streams: &IndexScan, window: &
     let only = if let [span] = spans[..] { streams.only(sql).map(|prefix| (prefix, sql.within(span))) } else { None };
     let places = match only {
         Some((prefix, within)) if filters.is_empty() && offset <= limit => {
-            let columns = rows::listed_columns("a");
+            let columns = audit_log::listed_columns("a");
             return format!("SELECT {columns} FROM audit_logs a {}", matching(&prefix, &within, &end));
         }
         Some((prefix, within)) => {
@@ -225,7 +226,7 @@ fn page_statement(sql: &mut Sql, filter: &Filter, streams: &IndexScan, window: &
             format!("SELECT m.timestamp, m.seq FROM {k} {places} ORDER BY m.timestamp DESC, m.seq DESC LIMIT {end}")
         }
     };
-    let columns = rows::listed_columns("l");
+    let columns = audit_log::listed_columns("l");
     let entry = dialect::entry(sql.backend, "l", "$1", "seq", "p.seq");
     format!("SELECT {columns} FROM ({places}) p {entry} ORDER BY p.timestamp DESC, p.seq DESC")
 }
@@ -256,7 +257,7 @@ impl Store {
             .filter(Column::Id.eq(id.as_str()))
             .limit(1)
             .build(self.readers.get_database_backend());
-        self.readers.query_one_raw(found).await?.map(|row| rows::entry(&row)).transpose()
+        self.readers.query_one_raw(found).await?.map(|row| audit_log::entry(&row)).transpose()
     }
 
     /// The last number of `organization`; `None` if there is no such organization.
@@ -277,6 +278,6 @@ impl Store {
     ) -> Result<Vec<Entry>> {
         let mut sql = Sql::of(self.readers.get_database_backend(), organization);
         let statement = range_statement(&mut sql, filter, after, to, limit);
-        self.readers.query_all_raw(sql.statement(statement)).await?.iter().map(rows::entry).collect()
+        self.readers.query_all_raw(sql.statement(statement)).await?.iter().map(audit_log::entry).collect()
     }
 }

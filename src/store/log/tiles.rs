@@ -166,15 +166,15 @@ impl Store {
     ) -> Result<Vec<HashedEntry>> {
         let text = format!(
             "SELECT {} FROM audit_logs a WHERE a.organization_id = $1 AND a.seq > $2 AND a.seq <= $3 ORDER BY a.seq LIMIT $4",
-            rows::all_columns("a")
+            audit_log::all_columns("a")
         );
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let values = [organization.as_str().into(), after.into(), to.into(), limit.into()];
         let statement = Statement::from_sql_and_values(self.readers.get_database_backend(), text, values);
         let rows = self.readers.query_all_raw(statement).await?;
-        let read = |row| match rows::hashed_entry(row) {
+        let read = |row| match audit_log::hashed_entry(row) {
             Ok(hashed) => Ok(hashed),
-            Err(_) => Err(Error::EntryDamaged(rows::read(row, audit_log::Column::Seq)?)),
+            Err(_) => Err(Error::EntryDamaged(audit_log::read(row, audit_log::Column::Seq)?)),
         };
         rows.iter().map(read).collect()
     }

@@ -37,7 +37,8 @@ fn leaf(entry: &pb::LogEntry, log_id: &str) -> Option<Vec<u8>> {
     let groups = Group::ALL.map(|group| group_hash(entry, group).map(GroupHash));
     let groups = [groups[0]?, groups[1]?, groups[2]?];
     let prost_types::Timestamp { seconds, nanos } = entry.recorded_at?;
-    let (recorded_at, writer) = (Timestamp::from_parts(seconds, nanos).expect("in range"), entry.writer_key_id.as_str());
+    let (recorded_at, writer) =
+        (Timestamp::from_parts(seconds, nanos).expect("in range"), entry.writer_key_id.as_str());
     Some(Leaf { log_id, seq: entry.sequence, id: &entry.id, recorded_at, writer, groups }.data())
 }
 

@@ -5,7 +5,7 @@ use super::erasures::{ErasedGroups, Erasures, Removal};
 use super::service_record::{self, Record};
 use super::tile_check::{Row, Rows};
 use super::{Kind, Trust, Violation};
-use crate::merkle::{CompactRange, GroupHash, Hash, KeyEndorsement};
+use crate::merkle::{CompactRange, Hash, KeyEndorsement};
 use crate::types::{Group, Invalid, Seq, Timestamp};
 
 /// The number of bad entries that are kept to find out what happened to them. More are ignored.

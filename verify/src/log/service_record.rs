@@ -69,9 +69,11 @@ fn changes<'a>(entry: &'a DisclosedEntry, organization: &str) -> Result<(&'a str
         return not("it has values beside its changes");
     }
     let values = values(content);
-    let changes = values.as_chunks().0.iter().map(|[field, old_value, new_value]| {
-        (*old_value == "null").then_some(Recorded { field: *field, new_value: *new_value })
-    });
+    let changes = values
+        .as_chunks()
+        .0
+        .iter()
+        .map(|[field, old_value, new_value]| (*old_value == "null").then_some(Recorded { field, new_value }));
     match changes.collect() {
         Some(changes) => Ok((user_id, changes)),
         None => not("a change has an old value"),

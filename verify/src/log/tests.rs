@@ -454,7 +454,12 @@ fn fields_that_no_entry_has_are_found_though_their_leaf_is_right() {
     let mut told = entry(3);
     for (group, name, value, why) in [
         (Group::Actor, "role", "admin", "actor has \"role\" where no entry has it"),
-        (Group::Content, "changes.0.newValue", "[ 2 ]", "content has a value of \"changes.0.newValue\" that no entry has"),
+        (
+            Group::Content,
+            "changes.0.newValue",
+            "[ 2 ]",
+            "content has a value of \"changes.0.newValue\" that no entry has",
+        ),
     ] {
         set(&mut told, group, name, value);
         let mut all = entries(5);

@@ -86,9 +86,7 @@ impl Values<'_> {
             Self::Content { resource_name, changes } => {
                 present("resourceName", *resource_name);
                 for (place, Change { field, old_value, new_value }) in changes.iter().enumerate() {
-                    for (part, value) in
-                        CHANGE_PARTS.into_iter().zip([field, old_value.as_str(), new_value.as_str()])
-                    {
+                    for (part, value) in CHANGE_PARTS.into_iter().zip([field, old_value.as_str(), new_value.as_str()]) {
                         write_name(&mut name, format_args!("changes.{place}.{part}"));
                         present(&name, Some(value));
                     }
@@ -164,9 +162,8 @@ fn not_metadata(fields: &[(String, String)]) -> Option<&(String, String)> {
 
 /// The first field that is not the expected part of a change.
 fn not_a_change(fields: &[(String, String)]) -> Option<&(String, String)> {
-    let due = |place: usize| {
-        format!("changes.{}.{}", place / CHANGE_PARTS.len(), CHANGE_PARTS[place % CHANGE_PARTS.len()])
-    };
+    let due =
+        |place: usize| format!("changes.{}.{}", place / CHANGE_PARTS.len(), CHANGE_PARTS[place % CHANGE_PARTS.len()]);
     fields.iter().enumerate().find(|(place, (name, _))| *name != due(*place)).map(|(_, field)| field)
 }
 

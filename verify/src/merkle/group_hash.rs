@@ -5,8 +5,8 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use super::fields::{Fields, Values, check_fields};
 use super::Hash;
+use super::fields::{Fields, Values, check_fields};
 use crate::types::{Erased, Group, Invalid};
 
 impl Values<'_> {

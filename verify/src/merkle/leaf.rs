@@ -1,6 +1,7 @@
 //! The leaf of a log, which stands for an entry for ever. docs/LEAF_FORMAT.md is the specification.
 
-use super::group_hash::{GroupHash, Salts, Values};
+use super::fields::Values;
+use super::group_hash::{GroupHash, Salts};
 use super::hash::Hash;
 use crate::types::{Group, Invalid, Seq, Timestamp, check_entry_id, quoted};
 
