@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
 use crate::grpc::pb::{AuditLog, Change};
+use crate::rest::entry::{FieldValue, fields};
 use crate::rest::json;
 
 /// Changes shown below an entry of a list. `auditlog get` shows all.
@@ -54,31 +55,24 @@ pub(super) fn list(out: &mut impl Write, entries: &[AuditLog], is_first: bool) -
     out.write_all(text.as_bytes())
 }
 
-/// Writes all fields of an entry.
+/// Writes all fields of an entry that are present, with their public names, and then the changes.
 pub(super) fn entry(out: &mut impl Write, entry: &AuditLog) -> io::Result<()> {
-    let optional = |text: &Option<String>| text.as_deref().map(visible);
     let mut text = String::new();
-    let action = of_action(&entry.action);
-    let fields = [
-        ("id", Some(visible(&entry.id))),
-        ("organization", Some(visible(&entry.organization_id))),
-        ("sequence", Some(entry.sequence.to_string())),
-        ("time", Some(time(entry.timestamp))),
-        ("recorded", Some(time(entry.recorded_at))),
-        ("action", Some(format!("{action}{}{action:#}", visible(&entry.action)))),
-        ("resource", Some(format!("{} {}", visible(&entry.resource_type), visible(&entry.resource_id)))),
-        ("resource name", optional(&entry.resource_name)),
-        ("user", Some(visible(&entry.user_id))),
-        ("user name", optional(&entry.user_name)),
-        ("user e-mail", optional(&entry.user_email)),
-        ("trace", optional(&entry.trace_id)),
-        ("erased", (!entry.erased.is_empty()).then(|| entry.erased.join(", "))),
-    ];
-    for (name, value) in fields.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-        line(&mut text, format_args!("{FAINT}{name:<13}{FAINT:#} {value}"));
-    }
-    for (key, value) in &entry.metadata {
-        line(&mut text, format_args!("{FAINT}{:<13}{FAINT:#} {}", visible(key), visible(value)));
+    let mut field = |name: &str, value: &str| {
+        let style = if name == "action" { of_action(value) } else { Style::new() };
+        line(&mut text, format_args!("{FAINT}{:<18}{FAINT:#} {style}{}{style:#}", visible(name), visible(value)));
+    };
+    for (name, value) in fields(entry) {
+        match value {
+            FieldValue::Absent | FieldValue::Groups([]) | FieldValue::Changes(_) => {}
+            FieldValue::Text(value) => field(name, value),
+            FieldValue::Number(number) => field(name, &number.to_string()),
+            FieldValue::Time(instant) => field(name, &time(instant)),
+            FieldValue::Metadata(pairs) => {
+                pairs.iter().for_each(|(key, value)| field(&format!("metadata.{key}"), value));
+            }
+            FieldValue::Groups(groups) => field(name, &groups.join(", ")),
+        }
     }
     for one in &entry.changes {
         change(&mut text, one, "  ", usize::MAX);

@@ -11,6 +11,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::entry::{FieldValue, METADATA_KEYS, fields};
 use crate::domain::{ObjectWriter, Timestamp, write_array, write_changes};
 use crate::grpc::pb;
 
@@ -27,12 +28,11 @@ struct OrderedMetadata<'e>(&'e BTreeMap<String, String>);
 
 impl Serialize for OrderedMetadata<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        const DOCUMENTED: [&str; 3] = ["ipAddress", "userAgent", "source"];
         let mut map = serializer.serialize_map(None)?;
-        for key in DOCUMENTED {
+        for key in METADATA_KEYS {
             map.serialize_entry(key, &self.0.get(key))?;
         }
-        for (key, value) in self.0.iter().filter(|(key, _)| !DOCUMENTED.contains(&key.as_str())) {
+        for (key, value) in self.0.iter().filter(|(key, _)| !METADATA_KEYS.contains(&key.as_str())) {
             map.serialize_entry(key, value)?;
         }
         map.end()
@@ -102,53 +102,32 @@ pub enum Form {
     Import,
 }
 
+impl Form {
+    /// Whether this form has the field.
+    fn has(self, name: &str, value: FieldValue<'_>) -> bool {
+        match self {
+            Self::Documented => name != "organizationId",
+            Self::Import => {
+                !matches!(name, "sequence" | "recordedAt")
+                    && !matches!(value, FieldValue::Absent | FieldValue::Groups([]))
+            }
+        }
+    }
+}
+
 /// Writes an entry. JSON values of changes are copied without a check, so they must come from a trusted service.
 fn write_entry(text: &mut Vec<u8>, audit_log: &pb::AuditLog, form: Form) -> serde_json::Result<()> {
-    let pb::AuditLog {
-        id,
-        organization_id,
-        sequence,
-        timestamp,
-        recorded_at,
-        resource_type,
-        resource_id,
-        resource_name,
-        action,
-        user_id,
-        user_name,
-        user_email,
-        changes,
-        metadata,
-        trace_id,
-        erased,
-    } = audit_log;
-    let is_import = form == Form::Import;
     let mut entry = ObjectWriter::begin(text);
-    let optional = |entry: &mut ObjectWriter<'_>, name: &str, value: &Option<String>| match value {
-        None if is_import => Ok(()),
-        value => entry.field(name, value),
-    };
-    entry.field("id", id)?;
-    if is_import {
-        entry.field("organizationId", organization_id)?;
-    }
-    entry.field("timestamp", &time(*timestamp))?;
-    entry.field("resourceType", resource_type)?;
-    entry.field("resourceId", resource_id)?;
-    optional(&mut entry, "resourceName", resource_name)?;
-    entry.field("action", action)?;
-    entry.field("userId", user_id)?;
-    optional(&mut entry, "userName", user_name)?;
-    optional(&mut entry, "userEmail", user_email)?;
-    write_changes(entry.name("changes"), changes.iter().map(change_parts))?;
-    entry.field("metadata", &OrderedMetadata(metadata))?;
-    if !is_import {
-        entry.field("sequence", sequence)?;
-        entry.field("recordedAt", &time(*recorded_at))?;
-    }
-    optional(&mut entry, "traceId", trace_id)?;
-    if !(is_import && erased.is_empty()) {
-        entry.field("erased", erased)?;
+    for (name, value) in fields(audit_log).into_iter().filter(|(name, value)| form.has(name, *value)) {
+        match value {
+            FieldValue::Absent => entry.json(name, None),
+            FieldValue::Text(text) => entry.field(name, text)?,
+            FieldValue::Number(number) => entry.field(name, &number)?,
+            FieldValue::Time(instant) => entry.field(name, &time(instant))?,
+            FieldValue::Changes(changes) => write_changes(entry.name(name), changes.iter().map(change_parts))?,
+            FieldValue::Metadata(pairs) => entry.field(name, &OrderedMetadata(pairs))?,
+            FieldValue::Groups(groups) => entry.field(name, groups)?,
+        }
     }
     entry.end();
     Ok(())

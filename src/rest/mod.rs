@@ -1,7 +1,7 @@
 //! The REST surface: translates each call to the same gRPC call, and the response back. Responses are JSON, errors
 //! included; the log's checkpoint and tiles have formats of their own.
 
-pub mod body;
+pub mod entry;
 mod envelope;
 pub mod json;
 mod log;
@@ -183,7 +183,7 @@ async fn write<S: Services>(State(service): State<Arc<S>>, call: Call<String>, b
         .params(&[])
         .and_then(|_| is_json(&call.headers))
         .and(body)
-        .and_then(|body| body::audit_logs(&body, &organization_id));
+        .and_then(|body| entry::audit_logs(&body, &organization_id));
     let audit_logs = match decoded {
         Ok(audit_logs) => audit_logs,
         Err(fault) => {

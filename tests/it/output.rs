@@ -14,9 +14,7 @@ use crate::support::{Backend, Database, Process, on_every_database};
 const COLUMNS: [&str; 19] = [
     "id",
     "organizationId",
-    "sequence",
     "timestamp",
-    "recordedAt",
     "resourceType",
     "resourceId",
     "resourceName",
@@ -29,6 +27,8 @@ const COLUMNS: [&str; 19] = [
     "userAgent",
     "source",
     "metadata",
+    "sequence",
+    "recordedAt",
     "traceId",
     "erased",
 ];
@@ -159,7 +159,7 @@ on_every_database! {
             // Compares the raw cell, so that the `'` is exactly where it must be.
             let name = entry["resourceName"].as_str().unwrap_or_default();
             let is_marked = name.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '\'']);
-            assert_eq!(row[7], format!("{}{name}", if is_marked { "'" } else { "" }));
+            assert_eq!(row[5], format!("{}{name}", if is_marked { "'" } else { "" }));
         }
         let path = database.directory.path().join("trail.csv");
         let name = path.to_str().expect("UTF-8");

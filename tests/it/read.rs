@@ -110,18 +110,19 @@ const SHOWN: &str = r#"TIME                         ACTION   RESOURCE           
     tools.webSearch: false → true
 "#;
 
-const WHOLE: &str = r#"id            log_3
-organization  org_a
-sequence      3
-time          2025-01-22T09:00:00.500000Z
-action        created
-resource      thread thread_\u{202e}9
-resource name nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn
-user          uid_3
-user name     Eve\u{1b}[2J\n\u{202e}\u{61c}
-trace         4bf92f35
-ipAddress     1\u{1b}c
-k\u{1b}       v
+const WHOLE: &str = r#"id                 log_3
+organizationId     org_a
+timestamp          2025-01-22T09:00:00.500000Z
+resourceType       thread
+resourceId         thread_\u{202e}9
+resourceName       nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn
+action             created
+userId             uid_3
+userName           Eve\u{1b}[2J\n\u{202e}\u{61c}
+metadata.ipAddress 1\u{1b}c
+metadata.k\u{1b}   v
+sequence           3
+traceId            4bf92f35
   a\u{1b}]0;b\u{7}\u{9b}: {"b":[1,"é"]} → "LONG"
 "#;
 

@@ -62,9 +62,9 @@ enum Format {
 
 impl Format {
     /// The lines of `entries` in this format.
-    fn lines(self, entries: Vec<AuditLog>) -> anyhow::Result<Vec<u8>> {
+    fn lines(self, entries: &[AuditLog]) -> anyhow::Result<Vec<u8>> {
         match self {
-            Self::Ndjson => Ok(json::lines(&entries, json::Form::Import)?),
+            Self::Ndjson => Ok(json::lines(entries, json::Form::Import)?),
             Self::Csv => csv::lines(entries),
         }
     }
@@ -180,7 +180,7 @@ impl RunningExport {
         let ExportAuditLogsResponse { audit_logs, sequence, head_sequence } = piece;
         let count = audit_logs.len() as u64;
         let last_id = audit_logs.last().map(|entry| entry.id.clone());
-        self.sink.write(&self.format.lines(audit_logs)?)?;
+        self.sink.write(&self.format.lines(&audit_logs)?)?;
         self.written += count;
         self.last_id = last_id.or_else(|| self.last_id.take());
         self.request.after_sequence = sequence;

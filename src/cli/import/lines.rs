@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::domain::{OrganizationId, hex};
 use crate::grpc::MAX_REQUEST;
 use crate::grpc::pb::AuditLogInput;
-use crate::rest::body;
+use crate::rest::entry;
 
 /// The maximum number of entries and bytes of a batch. Both are below the limits of one request.
 const ENTRIES: usize = 500;
@@ -125,7 +125,7 @@ fn entry(text: &[u8], line: usize, organization: Option<&str>) -> Result<(String
         return Err(format!("is longer than {MAX_REQUEST} bytes"));
     }
     let text = std::str::from_utf8(text).map_err(|error| format!("is not UTF-8: {error}"))?;
-    let (named, mut entry, gone) = body::exported(text).map_err(|fault| fault.to_string())?;
+    let (named, mut entry, gone) = entry::exported(text).map_err(|fault| fault.to_string())?;
     let organization = organization.map(str::to_owned).or(named);
     let organization = organization.ok_or("organizationId is missing; add it, or give --organization")?;
     OrganizationId::parse(organization.as_str()).map_err(|why| format!("organizationId: {why}"))?;

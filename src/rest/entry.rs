@@ -1,4 +1,5 @@
-//! Decodes JSON entries into the fields of gRPC requests. The import reads the same entries, one per line.
+//! An entry as JSON: its fields in the documented order, and their decoding into gRPC requests. The export, the import
+//! and the command line's table derive from them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,72 @@ use super::ErrorResponse;
 use crate::domain::{Invalid, Timestamp, did_you_mean, quoted};
 use crate::grpc::wire::{check_changes, check_count};
 use crate::grpc::{pb, wire};
+
+/// The documented keys of metadata, in order.
+pub const METADATA_KEYS: [&str; 3] = ["ipAddress", "userAgent", "source"];
+
+/// The value of a field of an entry.
+#[derive(Debug, Clone, Copy)]
+pub enum FieldValue<'e> {
+    /// An optional field without a value.
+    Absent,
+    /// A string.
+    Text(&'e str),
+    /// An integer.
+    Number(i64),
+    /// An instant.
+    Time(Option<prost_types::Timestamp>),
+    /// The changed fields, in the writer's order.
+    Changes(&'e [pb::Change]),
+    /// The origin of the action, by key.
+    Metadata(&'e BTreeMap<String, String>),
+    /// The names of the erased groups.
+    Groups(&'e [String]),
+}
+
+/// The fields of an entry with their public names, in the documented order. Source: api/list-audit-logs.md.
+pub fn fields(entry: &pb::AuditLog) -> [(&'static str, FieldValue<'_>); 16] {
+    let pb::AuditLog {
+        id,
+        organization_id,
+        sequence,
+        timestamp,
+        recorded_at,
+        resource_type,
+        resource_id,
+        resource_name,
+        action,
+        user_id,
+        user_name,
+        user_email,
+        changes,
+        metadata,
+        trace_id,
+        erased,
+    } = entry;
+    [
+        ("id", FieldValue::Text(id)),
+        ("organizationId", FieldValue::Text(organization_id)),
+        ("timestamp", FieldValue::Time(*timestamp)),
+        ("resourceType", FieldValue::Text(resource_type)),
+        ("resourceId", FieldValue::Text(resource_id)),
+        ("resourceName", optional_text(resource_name)),
+        ("action", FieldValue::Text(action)),
+        ("userId", FieldValue::Text(user_id)),
+        ("userName", optional_text(user_name)),
+        ("userEmail", optional_text(user_email)),
+        ("changes", FieldValue::Changes(changes)),
+        ("metadata", FieldValue::Metadata(metadata)),
+        ("sequence", FieldValue::Number(*sequence)),
+        ("recordedAt", FieldValue::Time(*recorded_at)),
+        ("traceId", optional_text(trace_id)),
+        ("erased", FieldValue::Groups(erased)),
+    ]
+}
+
+fn optional_text(text: &Option<String>) -> FieldValue<'_> {
+    text.as_deref().map_or(FieldValue::Absent, FieldValue::Text)
+}
 
 /// The body of a `POST`: `{"auditLogs":[…]}`.
 #[derive(Deserialize)]
