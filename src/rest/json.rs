@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde::ser::SerializeMap;
@@ -49,23 +47,6 @@ struct Pagination {
     next_cursor: Option<String>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct WrittenBody {
-    audit_logs: Vec<WrittenAuditLog>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct WrittenAuditLog {
-    id: String,
-    sequence: i64,
-    recorded_at: Option<String>,
-    replayed: bool,
-    /// Base64.
-    leaf_hash: String,
-}
-
 pub(super) fn page(audit_logs: &[pb::AuditLog], pagination: Option<pb::Pagination>) -> Response {
     let pb::Pagination { total, limit, offset, has_more, next_cursor } = pagination.unwrap_or_default();
     let pagination = Pagination { total, limit, offset, has_more, next_cursor };
@@ -81,15 +62,6 @@ pub(super) fn page(audit_logs: &[pb::AuditLog], pagination: Option<pb::Paginatio
 pub(super) fn one(audit_log: Option<pb::AuditLog>) -> Response {
     let entry = audit_log.unwrap_or_default();
     written_by(StatusCode::OK, |text| write_entry(text, &entry, Form::Documented))
-}
-
-pub(super) fn written(entries: Vec<pb::WrittenAuditLog>) -> Response {
-    let one = |written: pb::WrittenAuditLog| {
-        let pb::WrittenAuditLog { id, sequence, recorded_at, replayed, leaf_hash } = written;
-        let leaf_hash = STANDARD.encode(leaf_hash);
-        WrittenAuditLog { id, sequence, recorded_at: time(recorded_at), replayed, leaf_hash }
-    };
-    answer(StatusCode::CREATED, &WrittenBody { audit_logs: entries.into_iter().map(one).collect() })
 }
 
 /// The purpose of a written entry.

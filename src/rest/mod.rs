@@ -16,10 +16,13 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::response::Response;
 use axum::routing::get;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, StatusCode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
@@ -193,7 +196,33 @@ async fn write<S: Services>(State(service): State<Arc<S>>, call: Call<String>, b
     };
     let message = pb::WriteAuditLogsRequest { organization_id, audit_logs };
     let written = service.write_audit_logs(call.request(message)).await?.into_inner();
-    Ok(json::written(written.audit_logs))
+    Ok(written_json(written.audit_logs))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenBody {
+    audit_logs: Vec<WrittenAuditLog>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenAuditLog {
+    id: String,
+    sequence: i64,
+    recorded_at: Option<String>,
+    replayed: bool,
+    /// Base64.
+    leaf_hash: String,
+}
+
+fn written_json(entries: Vec<pb::WrittenAuditLog>) -> Response {
+    let one = |written: pb::WrittenAuditLog| {
+        let pb::WrittenAuditLog { id, sequence, recorded_at, replayed, leaf_hash } = written;
+        let leaf_hash = STANDARD.encode(leaf_hash);
+        WrittenAuditLog { id, sequence, recorded_at: json::time(recorded_at), replayed, leaf_hash }
+    };
+    json::answer(StatusCode::CREATED, &WrittenBody { audit_logs: entries.into_iter().map(one).collect() })
 }
 
 /// Reads `body` into memory. Errors: also more than [`MAX_REQUEST`] bytes.
