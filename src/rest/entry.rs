@@ -16,6 +16,9 @@ use crate::grpc::{pb, wire};
 /// The documented keys of metadata, in order.
 pub const METADATA_KEYS: [&str; 3] = ["ipAddress", "userAgent", "source"];
 
+/// The fields that the service sets, and no writer.
+pub const SERVICE_FIELDS: [&str; 2] = ["sequence", "recordedAt"];
+
 /// The value of a field of an entry.
 #[derive(Debug, Clone, Copy)]
 pub enum FieldValue<'e> {

@@ -9,7 +9,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::entry::{FieldValue, METADATA_KEYS, fields};
+use super::entry::{FieldValue, METADATA_KEYS, SERVICE_FIELDS, fields};
 use crate::domain::{ObjectWriter, Timestamp, write_array, write_changes};
 use crate::grpc::pb;
 
@@ -80,8 +80,7 @@ impl Form {
         match self {
             Self::Documented => name != "organizationId",
             Self::Import => {
-                !matches!(name, "sequence" | "recordedAt")
-                    && !matches!(value, FieldValue::Absent | FieldValue::Groups([]))
+                !SERVICE_FIELDS.contains(&name) && !matches!(value, FieldValue::Absent | FieldValue::Groups([]))
             }
         }
     }
