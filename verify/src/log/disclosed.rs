@@ -32,7 +32,7 @@ pub enum DisclosedGroup {
 }
 
 impl DisclosedEntry {
-    /// What is disclosed of `group`.
+    /// The disclosed part of `group`.
     pub fn group(&self, group: Group) -> &DisclosedGroup {
         &self.groups[group as usize]
     }
