@@ -14,7 +14,7 @@ use crate::domain::{EntryId, Group, Invalid, OrganizationId, Seq};
 use crate::error::{AtField, Error, Result};
 use crate::integrity::{Consistency, Inclusion, LeafInput, Which};
 use crate::store::HashedEntry;
-use auditlog_verify::merkle::{GroupHash, Hash};
+use auditlog_verify::merkle::{GroupHash, Hash, SaltedFields};
 
 impl Service {
     async fn verifier<T>(&self, request: &Request<T>, named: &str) -> Result<(Caller, OrganizationId)> {
@@ -95,7 +95,7 @@ impl IntegrityService for Service {
             }
         });
         let messages = pieces.map_ok(|piece| {
-            let portions = wire::portions(piece.into_iter().map(log_entry).collect()).into_iter();
+            let portions = wire::portions(piece.into_iter().map(log_entry));
             stream::iter(portions.map(|entries| Ok::<_, Error>(pb::ReadEntriesResponse { entries })))
         });
         Ok(Response::new(messages.try_flatten().map_err(Status::from).boxed()))
@@ -148,11 +148,9 @@ fn log_entry(input: LeafInput) -> pb::LogEntry {
 fn log_entry_group(input: &LeafInput, group: Group) -> Option<pb::LogEntryGroup> {
     let disclosed = match (input.values(group), input.erased[group as usize]) {
         (Some(values), _) => {
-            let mut fields = Vec::new();
-            values.each_field(|name, value| {
-                fields.push(pb::HashedField { name: name.to_owned(), value: value.to_owned() });
-            });
-            Disclosed::Values(pb::SaltedFields { salt: input.hashed.salts.of(group).to_vec(), fields })
+            let SaltedFields { salt, fields } = SaltedFields::new(&values, *input.hashed.salts.of(group));
+            let fields = fields.into_iter().map(|(name, value)| pb::HashedField { name, value }).collect();
+            Disclosed::Values(pb::SaltedFields { salt: salt.to_vec(), fields })
         }
         (None, Some(GroupHash(hash))) => Disclosed::Hash(hash.0.to_vec()),
         (None, None) => return None,

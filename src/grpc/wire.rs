@@ -254,27 +254,28 @@ pub fn pieces(
         let sequence = audit_logs.last().map_or(sequence, |last| last.sequence);
         pb::ExportAuditLogsResponse { audit_logs, sequence, head_sequence: head }
     };
-    let mut messages: Vec<_> = portions(entries?).into_iter().map(message).collect();
+    let mut messages: Vec<_> = portions(entries?).map(message).collect();
     if let Some(last) = messages.last_mut() {
         last.sequence = sequence;
     }
     Ok(messages)
 }
 
-/// Splits `entries` into messages within gRPC's default size limit for clients. Returns at least one message.
-pub(super) fn portions<M: Message>(entries: Vec<M>) -> Vec<Vec<M>> {
-    let (mut portions, mut open, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for entry in entries {
-        let length = entry.encoded_len();
-        if bytes + length > MAX_PIECE && !open.is_empty() {
-            portions.push(std::mem::take(&mut open));
-            bytes = 0;
+/// Splits `entries` into messages within gRPC's default size limit for clients, at least one. Takes entries only when
+/// the next message is asked for.
+pub(super) fn portions<M: Message>(entries: impl IntoIterator<Item = M>) -> impl Iterator<Item = Vec<M>> {
+    let mut entries = entries.into_iter().map(|entry| (entry.encoded_len(), entry)).peekable();
+    let mut is_first = true;
+    std::iter::from_fn(move || {
+        let (mut portion, mut bytes) = (Vec::new(), 0);
+        while let Some((length, entry)) =
+            entries.next_if(|(length, _)| portion.is_empty() || bytes + length <= MAX_PIECE)
+        {
+            bytes += length;
+            portion.push(entry);
         }
-        bytes += length;
-        open.push(entry);
-    }
-    portions.push(open);
-    portions
+        (std::mem::take(&mut is_first) || !portion.is_empty()).then_some(portion)
+    })
 }
 
 /// Encodes an entry for readers.

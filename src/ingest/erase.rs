@@ -324,11 +324,15 @@ impl Erasure {
 
     /// The groups of `entry` that this erasure covers. Entries of the service itself keep all.
     fn groups_of(&self, entry: &Entry) -> Erased {
-        let about = match &self.target {
-            _ if entry.content.id.is_service() => return Erased::default(),
-            Target::Entries(_) => return self.groups,
-            Target::User { id, resource_type } => entry.content.groups_about(id, *resource_type),
-        };
-        self.groups.groups().filter(|group| about.has(*group)).collect()
+        if entry.content.id.is_service() {
+            return Erased::default();
+        }
+        match &self.target {
+            Target::Entries(_) => self.groups,
+            Target::User { id, resource_type } => {
+                let about = entry.content.groups_about(id, *resource_type);
+                self.groups.groups().filter(|group| about.has(*group)).collect()
+            }
+        }
     }
 }

@@ -16,8 +16,8 @@ use crate::grpc::{pb, wire};
 /// The documented keys of metadata, in order.
 pub const METADATA_KEYS: [&str; 3] = ["ipAddress", "userAgent", "source"];
 
-/// The fields that the service sets, and no writer.
-pub const SERVICE_FIELDS: [&str; 2] = ["sequence", "recordedAt"];
+/// The fields that an import leaves out, because the service sets them.
+pub const NOT_IMPORTED: [&str; 2] = ["sequence", "recordedAt"];
 
 /// The value of a field of an entry.
 #[derive(Debug, Clone, Copy)]
@@ -237,7 +237,7 @@ pub(super) fn audit_logs(body: &[u8], organization_id: &str) -> Result<Vec<pb::A
     check_count(audit_logs.len()).map_err(|Invalid(why)| ErrorResponse::parameter("auditLogs", why))?;
     let read = |(place, raw): (usize, &RawValue)| {
         let at = |fault: EntryFault| fault.within(&format!("auditLogs[{place}]"));
-        let (named, input) = entry(raw.get()).map_err(at)?;
+        let (named, input) = decode(raw.get()).map_err(at)?;
         match named {
             Some(named) if named != organization_id => {
                 let why = format!("must be that of the path, {}, got {}", quoted(organization_id), quoted(&named));
@@ -251,8 +251,8 @@ pub(super) fn audit_logs(body: &[u8], organization_id: &str) -> Result<Vec<pb::A
 
 /// Decodes one entry, and the organization that it names. Only the number of changes is limited here; the service
 /// checks the other limits.
-pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), EntryFault> {
-    match exported(json)? {
+pub fn decode(json: &str) -> Result<(Option<String>, pb::AuditLogInput), EntryFault> {
+    match decode_exported(json)? {
         (named, input, None) => Ok((named, input)),
         (_, _, Some(_)) => Err(EntryFault::shape("erased", "is only in responses; leave it out of a new entry")),
     }
@@ -261,8 +261,8 @@ pub fn entry(json: &str) -> Result<(Option<String>, pb::AuditLogInput), EntryFau
 /// The names of the groups that were erased from an entry, as in an export.
 pub type Gone = Option<Vec<String>>;
 
-/// Like [`entry`], for an entry from an export, which may be erased.
-pub fn exported(json: &str) -> Result<(Option<String>, pb::AuditLogInput, Gone), EntryFault> {
+/// Like [`decode`], for an entry from an export, which may be erased.
+pub fn decode_exported(json: &str) -> Result<(Option<String>, pb::AuditLogInput, Gone), EntryFault> {
     let EntryBody {
         id,
         organization_id,

@@ -9,7 +9,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::entry::{FieldValue, METADATA_KEYS, SERVICE_FIELDS, fields};
+use super::entry::{FieldValue, METADATA_KEYS, NOT_IMPORTED, fields};
 use crate::domain::{ObjectWriter, Timestamp, write_array, write_changes};
 use crate::grpc::pb;
 
@@ -80,7 +80,7 @@ impl Form {
         match self {
             Self::Documented => name != "organizationId",
             Self::Import => {
-                !SERVICE_FIELDS.contains(&name) && !matches!(value, FieldValue::Absent | FieldValue::Groups([]))
+                !NOT_IMPORTED.contains(&name) && !matches!(value, FieldValue::Absent | FieldValue::Groups([]))
             }
         }
     }

@@ -187,6 +187,10 @@ on_every_database! {
         assert_eq!(fs::read_to_string(&file).expect("the file"), "somebody's\n");
         let stderr = started.refused(&["--output", &file, "--after", "log_1"]);
         assert!(stderr.contains("its last line is not an entry"), "{stderr}");
+        let other = path("other.csv");
+        fs::write(&other, "\"id\",\"sequence\"\n\"log_1\",\"1\"\n").expect("a file");
+        let stderr = started.refused(&["--format", "csv", "--output", &other, "--after", "log_1"]);
+        assert!(stderr.contains("its columns are not those of this version; export into a new file"), "{stderr}");
         for (format, file) in [("ndjson", path("first.ndjson")), ("csv", path("first.csv"))] {
             let arguments = ["--format", format, "--output", &file];
             let only_first = started.export(&[&arguments[..], &["--start-date", "2025-01-01"]].concat());

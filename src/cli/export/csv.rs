@@ -3,22 +3,27 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use csv::{QuoteStyle, ReaderBuilder, WriterBuilder};
 
 use crate::grpc::pb;
 use crate::rest::entry::{FieldValue, METADATA_KEYS, fields};
 use crate::rest::json;
 
-/// The header line.
-pub(super) fn header() -> anyhow::Result<Vec<u8>> {
-    let names = cells(&pb::AuditLog::default())?.into_iter().map(|(name, _)| name.to_owned());
-    written([Ok(names)].into_iter())
+/// The names of the columns.
+fn names() -> anyhow::Result<Vec<String>> {
+    Ok(cells(&pb::AuditLog::default())?.into_iter().map(|(name, _)| name.to_owned()).collect())
 }
 
-/// The id in the last line of an exported file; `None` if it has no entry. Errors: a line is incomplete.
+/// The header line.
+pub(super) fn header() -> anyhow::Result<Vec<u8>> {
+    written([names().map(Vec::into_iter)].into_iter())
+}
+
+/// The id in the last line of an exported file; `None` if it has no entry. Errors: other columns; a line is incomplete.
 pub(super) fn last_id(file: impl Read) -> anyhow::Result<Option<String>> {
     let mut lines = ReaderBuilder::new().from_reader(file);
+    ensure!(*lines.headers()? == names()?, "its columns are not those of this version; export into a new file");
     let (mut line, mut id) = (csv::StringRecord::new(), None);
     while lines.read_record(&mut line).context("it is not an exported CSV file, or a line is incomplete")? {
         id = line.get(0).map(|cell| cell.strip_prefix('\'').unwrap_or(cell).to_owned());

@@ -125,7 +125,7 @@ fn entry(text: &[u8], line: usize, organization: Option<&str>) -> Result<(String
         return Err(format!("is longer than {MAX_REQUEST} bytes"));
     }
     let text = std::str::from_utf8(text).map_err(|error| format!("is not UTF-8: {error}"))?;
-    let (named, mut entry, gone) = entry::exported(text).map_err(|fault| fault.to_string())?;
+    let (named, mut entry, gone) = entry::decode_exported(text).map_err(|fault| fault.to_string())?;
     let organization = organization.map(str::to_owned).or(named);
     let organization = organization.ok_or("organizationId is missing; add it, or give --organization")?;
     OrganizationId::parse(organization.as_str()).map_err(|why| format!("organizationId: {why}"))?;

@@ -4,6 +4,7 @@ Written only from docs/LEAF_FORMAT.md and docs/verifying.md. openssl checks Ed25
 """
 
 import base64
+import datetime
 import hashlib
 import json
 import re
@@ -13,6 +14,8 @@ import sys
 import tempfile
 
 GROUPS = ["facts", "actor", "content"]
+STRING = r'"([^"\\]|\\.)*"'
+TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 def unbase64(text):
@@ -79,12 +82,26 @@ def root_of(leaf, index, size, hashes):
     return node
 
 
+def refused(name):
+    raise AssertionError(f"{name} is no JSON")
+
+
+def nesting(text):
+    """The deepest nesting of arrays and objects in valid JSON."""
+    deepest = now = 0
+    for bracket in re.findall(r"[\[{}\]]", re.sub(STRING, '""', text)):
+        now += 1 if bracket in "[{" else -1
+        deepest = max(deepest, now)
+    return deepest
+
+
 def check_fields(group, fields):
     """Checks that these are the fields of the group, each once and in order."""
     names = [name for name, value in fields]
     always = ["timestamp", "resourceType", "resourceId", "action", "userId"] if group == "facts" else []
     optional = {"facts": ["traceId"], "actor": ["userName", "userEmail"], "content": ["resourceName"]}[group]
     assert names[: len(always)] == always, "the facts that are always there"
+    assert all(value for name, value in fields[: len(always)]), "no fact is empty"
     rest = fields[len(always) :]
     for name in optional:
         if rest and rest[0][0] == name:
@@ -93,7 +110,7 @@ def check_fields(group, fields):
     rest = [name for name, value in rest]
     if group == "facts":
         assert not rest, "no other facts"
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", fields[0][1]), "a time in microseconds"
+        assert datetime.datetime.strptime(fields[0][1], TIME).strftime(TIME) == fields[0][1], "a time in microseconds"
     elif group == "actor":
         assert all(name.startswith("metadata.") for name in rest)
         keys = [name.encode() for name in rest]
@@ -103,8 +120,9 @@ def check_fields(group, fields):
         parts = ["field", "oldValue", "newValue"]
         assert rest == [f"changes.{place // 3}.{parts[place % 3]}" for place in range(len(rest))], "changes in order"
         for text in [value for name, value in fields if name.endswith(("oldValue", "newValue"))]:
-            json.loads(text)
-            assert not re.search(r"[ \t\n\r]", re.sub(r'"([^"\\]|\\.)*"', '""', text)), "no white space"
+            json.loads(text, parse_constant=refused)
+            assert nesting(text) <= 32
+            assert not re.search(r"[ \t\n\r]", re.sub(STRING, '""', text)), "no white space"
 
 
 def verify(data, verifier):

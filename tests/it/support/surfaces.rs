@@ -184,7 +184,7 @@ impl Surfaces {
         }
         // serde would accept an array as well.
         let Body { audit_logs } = serde_json::from_slice(body).ok().filter(|_| body.starts_with(b"{"))?;
-        let input = |entry: &RawValue| Some(auditlog::rest::entry::entry(entry.get()).ok()?.1);
+        let input = |entry: &RawValue| Some(auditlog::rest::entry::decode(entry.get()).ok()?.1);
         let audit_logs = audit_logs.into_iter().map(input).collect::<Option<Vec<_>>>()?;
         let write = pb::WriteAuditLogsRequest { organization_id: organization.to_owned(), audit_logs };
         let written = self.service.grpc().await.write_audit_logs(super::service::with_key(write, key)).await;

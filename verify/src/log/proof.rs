@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disclosed::DisclosedEntry;
 use super::trust::{Trust, log_id};
-use crate::merkle::{Checkpoint, Fields, Hash, Leaf, SERVICE, Salt, SaltedFields, verify_inclusion};
+use crate::merkle::{Checkpoint, Fields, Hash, Leaf, SERVICE, Salt, SaltedFields, check_fields, verify_inclusion};
 use crate::types::{Group, Invalid, quoted};
 
 const VERSION: &str = "c2sp.org/tlog-proof@v1";
@@ -155,7 +155,7 @@ impl Proof {
         })?;
         for ((group, disclosed), hash) in Group::ALL.into_iter().zip(groups).zip(leaf.groups) {
             let Some(fields) = disclosed else { continue };
-            fields.check(group)?;
+            check_fields(group, &fields.fields)?;
             if fields.hash(group) != hash {
                 return Err(Invalid(format!("the values of {} are not those of the leaf", group.name())));
             }

@@ -5,7 +5,7 @@ use super::erasures::{ErasedGroups, Erasures, Removal};
 use super::service_record::{self, Record};
 use super::tile_check::{Row, Rows};
 use super::{Kind, Trust, Violation};
-use crate::merkle::{CompactRange, Hash, KeyEndorsement};
+use crate::merkle::{CompactRange, Hash, KeyEndorsement, check_fields};
 use crate::types::{Group, Invalid, Seq, Timestamp};
 
 /// The number of bad entries that are kept to find out what happened to them. More are ignored.
@@ -136,7 +136,7 @@ impl LogReplay {
             return bad(Kind::Changed, "what it says does not make the hash that is stored for it".to_owned());
         }
         for group in Group::ALL {
-            if let Some(Err(why)) = entry.fields(group).map(|fields| fields.check(group)) {
+            if let Some(Err(why)) = entry.fields(group).map(|fields| check_fields(group, &fields.fields)) {
                 return bad(Kind::Changed, impossible(&why));
             }
         }

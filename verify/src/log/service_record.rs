@@ -19,13 +19,13 @@ pub enum Record {
 }
 
 /// A change of a service entry, which never has an old value.
-struct Recorded<'a> {
+struct RecordedChange<'a> {
     field: &'a str,
     /// JSON text.
     new_value: &'a str,
 }
 
-/// The record in `entry`, whose fields are those of an entry, if it is a service entry about `organization`; `None` if it is a normal entry. Errors: it has
+/// The record in `entry` if it is a service entry about `organization`; `None` if it is a normal entry. Errors: it has
 /// only a part of the form of a service entry.
 pub(super) fn record(entry: &DisclosedEntry, organization: &str) -> Result<Option<Record>, String> {
     let kind = entry.id.strip_prefix(PREFIX);
@@ -45,13 +45,19 @@ pub(super) fn record(entry: &DisclosedEntry, organization: &str) -> Result<Optio
 }
 
 /// The user id and the changes. Errors: other fields are not as the service writes them.
-fn changes<'a>(entry: &'a DisclosedEntry, organization: &str) -> Result<(&'a str, Vec<Recorded<'a>>), String> {
+fn changes<'a>(entry: &'a DisclosedEntry, organization: &str) -> Result<(&'a str, Vec<RecordedChange<'a>>), String> {
     let not = |what: &str| Err(format!("is no entry as the service writes them: {what}"));
     let [Some(facts), Some(actor), Some(content)] = Group::ALL.map(|group| entry.fields(group)) else {
         return not("values are missing");
     };
-    let values = |of: &'a SaltedFields| of.fields.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>();
-    let [timestamp, resource_type, resource_id, action, user_id] = values(facts)[..] else {
+    let [
+        ("timestamp", timestamp),
+        ("resourceType", resource_type),
+        ("resourceId", resource_id),
+        ("action", action),
+        ("userId", user_id),
+    ] = borrowed(facts)[..]
+    else {
         return not("it has values beside its changes");
     };
     if (resource_type, action) != ("organization", "updated") || resource_id != organization {
@@ -64,28 +70,30 @@ fn changes<'a>(entry: &'a DisclosedEntry, organization: &str) -> Result<(&'a str
     if user_id != "system" && !user_id.strip_prefix("key:").is_some_and(is_key) {
         return not("its user is neither a key nor system");
     }
-    let is_change = |(name, _): &(String, String)| name.starts_with("changes.");
-    if !actor.fields.is_empty() || !content.fields.iter().all(is_change) {
+    let content = borrowed(content);
+    if !actor.fields.is_empty() || content.first().is_some_and(|(name, _)| !name.starts_with("changes.")) {
         return not("it has values beside its changes");
     }
-    let values = values(content);
-    let changes = values
-        .as_chunks()
-        .0
-        .iter()
-        .map(|[field, old_value, new_value]| (*old_value == "null").then_some(Recorded { field, new_value }));
-    match changes.collect() {
+    let (changes, []) = content.as_chunks() else { return not("its last change is incomplete") };
+    let change = |[(_, field), (_, old_value), (_, new_value)]: &[(&'a str, &'a str); 3]| {
+        (*old_value == "null").then_some(RecordedChange { field, new_value })
+    };
+    match changes.iter().map(change).collect() {
         Some(changes) => Ok((user_id, changes)),
         None => not("a change has an old value"),
     }
 }
 
+fn borrowed(fields: &SaltedFields) -> Vec<(&str, &str)> {
+    fields.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
 /// The new value of `change`, if it is a string.
-fn new_value(change: &Recorded<'_>) -> Option<String> {
+fn new_value(change: &RecordedChange<'_>) -> Option<String> {
     serde_json::from_str(change.new_value).ok()
 }
 
-fn erasure(entry: &DisclosedEntry, user_id: &str, changes: &[Recorded<'_>]) -> Result<Record, String> {
+fn erasure(entry: &DisclosedEntry, user_id: &str, changes: &[RecordedChange<'_>]) -> Result<Record, String> {
     let malformed = || "is no record of an erasure".to_owned();
     let (reason, changes) = changes.split_first().ok_or_else(malformed)?;
     if reason.field != "reason" || new_value(reason).is_none() {
@@ -95,7 +103,7 @@ fn erasure(entry: &DisclosedEntry, user_id: &str, changes: &[Recorded<'_>]) -> R
         Some((last, erased)) if last.field == "signatures" => (erased, Some(new_value(last).ok_or_else(malformed)?)),
         _ => (changes, None),
     };
-    let one = |change: &Recorded<'_>| {
+    let one = |change: &RecordedChange<'_>| {
         let (number, group) = change.field.strip_prefix("erased.")?.split_once('.')?;
         let erased: Seq = number.parse().ok().filter(|erased: &Seq| erased.to_string() == number)?;
         let hash = Hash::parse(&new_value(change)?).ok()?;
@@ -108,9 +116,9 @@ fn erasure(entry: &DisclosedEntry, user_id: &str, changes: &[Recorded<'_>]) -> R
     Ok(Record::Erasure(ErasureRecord { id, user_id, reason, groups }, signatures))
 }
 
-fn rotation(changes: &[Recorded<'_>]) -> Result<Record, String> {
+fn rotation(changes: &[RecordedChange<'_>]) -> Result<Record, String> {
     let malformed = || "is no record of a new key".to_owned();
-    let value = |change: &Recorded<'_>, field| new_value(change).filter(|_| change.field == field);
+    let value = |change: &RecordedChange<'_>, field| new_value(change).filter(|_| change.field == field);
     let (key, signatures) = match changes {
         [key] => (key, Some(String::new())),
         [key, signatures] => (key, value(signatures, "signatures")),

@@ -412,6 +412,9 @@ fn entries_of_the_service_have_one_shape() {
         set(&mut told, group, name, value);
         with(told)
     };
+    let mut named = rotation.clone();
+    fields(&mut named, Group::Content).insert(0, ("resourceName".to_owned(), "n".to_owned()));
+    let named = with(named);
     let changed = |edit: fn(&mut Vec<Change>)| {
         let mut told = rotation.clone();
         edit_changes(&mut told, edit);
@@ -439,6 +442,7 @@ fn entries_of_the_service_have_one_shape() {
         (edited(Group::Actor, "userName", "n"), "values beside its changes"),
         (edited(Group::Actor, "metadata.a", ""), "values beside its changes"),
         (edited(Group::Content, "changes.0.oldValue", "1"), "an old value"),
+        (named, "values beside its changes"),
         (edited(Group::Content, "changes.0.newValue", "1"), "no record of a new key"),
         (changed(|changes| changes.clear()), "no record of a new key"),
         (changed(|changes| changes.reverse()), "no record of a new key"),
@@ -451,22 +455,27 @@ fn entries_of_the_service_have_one_shape() {
 
 #[test]
 fn fields_that_no_entry_has_are_found_though_their_leaf_is_right() {
-    let mut told = entry(3);
-    for (group, name, value, why) in [
-        (Group::Actor, "role", "admin", "actor has \"role\" where no entry has it"),
-        (
-            Group::Content,
-            "changes.0.newValue",
-            "[ 2 ]",
-            "content has a value of \"changes.0.newValue\" that no entry has",
-        ),
-    ] {
-        set(&mut told, group, name, value);
-        let mut all = entries(5);
-        all[2] = hashed(told.clone());
-        let expected = format!("changed: entry 3: it has what no entry has: {why}");
-        assert_eq!(says(found(&log(&all), &all, None)), expected);
-        told = entry(3);
+    let verifier = key().verifier(origin()).text();
+    let edits: [(Group, fn(&mut Fields), &str); 4] = [
+        (Group::Actor, |fields| fields.push(("role".to_owned(), "admin".to_owned())), "actor has \"role\" where"),
+        (Group::Facts, |fields| fields.swap(2, 3), "facts has \"action\" where"),
+        (Group::Content, |fields| drop(fields.pop()), "content has its end where"),
+        (Group::Content, |fields| fields[2].1.push(' '), "content has a value of \"changes.0.newValue\" that"),
+    ];
+    for told in [entry(3), service(3, "rotation", vec![change("verifierKey", &verifier)])] {
+        for (group, edit, why) in &edits {
+            let (mut all, mut told) = (entries(5), told.clone());
+            edit(fields(&mut told, *group));
+            all[2] = hashed(told);
+            let found = says(found(&log(&all), &all, None));
+            assert_eq!(
+                found,
+                format!(
+                    "changed: entry 3: it has what no entry has: {why} no entry has{}",
+                    if why.ends_with("where") { " it" } else { "" }
+                )
+            );
+        }
     }
 }
 

@@ -20,6 +20,7 @@ pub use checkpoint::Checkpoint;
 pub use compact_range::CompactRange;
 pub use endorsement::KeyEndorsement;
 pub use erasure::{ErasureRecord, field as erased_field};
+pub(crate) use fields::check_fields;
 pub use fields::{Fields, Values};
 pub use group_hash::{GroupHash, Salt, SaltedFields, Salts};
 pub use hash::Hash;
