@@ -71,8 +71,8 @@ fn excess(message: &Bytes) -> Option<u32> {
         .or_else(|| within.into_iter().find_map(|piece| count(piece, |_| ())))
 }
 
-/// Like [`excess`] for the message alone; passes its strings and submessages to `each`. An undecodable message counts
-/// as fine here: prost reports what is wrong with it.
+/// A field that occurs too often in `message` itself; its submessages are not checked. Calls `each` with every string
+/// and submessage. An undecodable message has no such field: prost reports what is wrong with it.
 fn count(mut message: Bytes, mut each: impl FnMut(Bytes)) -> Option<u32> {
     let mut counts = [0u32; FIELDS];
     while message.has_remaining() {

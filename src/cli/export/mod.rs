@@ -149,7 +149,7 @@ struct RunningExport {
 }
 
 impl RunningExport {
-    /// Writes all entries, and requests the remaining ones after the connection breaks.
+    /// Writes all entries. Whenever the connection breaks, requests the entries that are still missing.
     async fn run(&mut self) -> Result<(), ExportFault> {
         let mut retry = Retry::new(&self.progress);
         loop {

@@ -175,8 +175,8 @@ impl Check<'_> {
     }
 
     /// Whether the service proves that the entry after the first `begun_at` entries, as it is now, is in the tree of
-    /// `checkpoint`. The path covers the whole tree, so a valid proof means that the entries read are as they were
-    /// signed.
+    /// `checkpoint`. The service makes the proof from all entries that it stores, so a valid proof means that these are
+    /// the signed ones.
     async fn proves(&self, checkpoint: &Checkpoint, begun_at: u64) -> anyhow::Result<bool> {
         if begun_at == 0 || begun_at == checkpoint.size {
             return Ok(false);

@@ -142,7 +142,7 @@ impl Snapshot {
     }
 }
 
-/// `SELECT place, count`, with one row for each of `parts`.
+/// A query for one row for each of `parts`: its index in `parts`, and the number of its entries.
 fn count_statement(sql: &mut Sql, filter: &Filter, streams: &IndexScan, parts: &[ScanRange], head: Seq) -> String {
     let prefixes = streams.rows();
     let width = prefixes.first().map_or(0, Vec::len);
