@@ -91,10 +91,8 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
     let scraped = metrics_server::start(serving.metrics_listen.as_deref(), &metrics).await?;
     let budgets = KeyBudgets::of(Budget::new(serving.limits.bytes));
     let store = store.with_read_limits(reads, budgets.clone(), metrics.clone());
-    {
-        let store = store.clone();
-        metrics.pools(move || store.pools());
-    }
+    let pooled = store.clone();
+    metrics.pools(move || pooled.pools());
     let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue, &metrics);
     // The rest of the request's time is for the last transaction, and for readers that it waits for.
     let erasing = serving.request_timeout / 3;
