@@ -316,7 +316,7 @@ pub fn audit_log(entry: Entry, organization: &OrganizationId, catalogue: &Catalo
 }
 
 /// Encodes a change.
-pub(super) fn change(change: Change) -> pb::Change {
+fn change(change: Change) -> pb::Change {
     let Change { field, old_value, new_value } = change;
     let json = |value: JsonText| (value != JsonText::null()).then(|| value.into());
     pb::Change { field, old_value_json: json(old_value), new_value_json: json(new_value) }

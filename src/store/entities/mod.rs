@@ -1,4 +1,4 @@
-//! The tables as sea-orm entities. Private to the store; `rows` converts them to domain types.
+//! The tables as sea-orm entities. Private to the store; `audit_log` converts its rows to entries and back.
 
 pub(super) mod api_key;
 pub(super) mod audit_log;
