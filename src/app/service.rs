@@ -217,7 +217,7 @@ async fn refuse_late(
     // A caller that may not write hears that.
     let may_write = request.extensions().get::<Caller>().is_some_and(|caller| caller.scopes.contains(&Scope::Write));
     let deadline = request.extensions().get::<Deadline>().filter(|_| is_write && may_write);
-    match deadline.map_or(Ok(()), |deadline| ingest.in_time(*deadline)) {
+    match deadline.map_or(Ok(()), |deadline| ingest.in_time(*deadline, None)) {
         Ok(()) => next.run(request).await,
         Err(error) => respond(error),
     }

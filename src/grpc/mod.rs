@@ -199,7 +199,7 @@ impl AuditLogService for Service {
         let (caller, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Write).await?;
         // Checked only now: other writes were queued meanwhile, and the message may have arrived slowly.
         if let Some(deadline) = request.extensions().get::<Deadline>() {
-            self.ingest.in_time(*deadline)?;
+            self.ingest.in_time(*deadline, Some(&organization))?;
         }
         let pb::WriteAuditLogsRequest { organization_id: _, audit_logs } = request.into_inner();
         let now = self.clock.now();

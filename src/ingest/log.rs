@@ -1,14 +1,14 @@
 //! One organization's log while a group is admitted to it: finds the entries that are new, and gives them numbers and
 //! times.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Batch, Written};
-use crate::domain::{Entry, EntryId, Erased, Invalid, NewEntry, Random, Timestamp, leaf_hash};
+use crate::domain::{Entry, EntryId, Erased, Invalid, NewEntry, OrganizationId, Random, Timestamp, leaf_hash};
 use crate::error::{Error, MAX_VIOLATIONS, Result, Violation};
-use crate::store::{HashedEntry, Head};
+use crate::store::{Append, HashedEntry, Head};
 use auditlog_verify::merkle::{CompletedNode, Salts};
 
 /// How far ahead of the server's clock a timestamp may be. Microseconds.
@@ -148,6 +148,23 @@ impl Log {
         let edge = &mut self.head.edge;
         self.fresh.iter().flat_map(|hashed| edge.append(hashed.leaf)).collect()
     }
+}
+
+/// Writes the admitted entries of `logs`.
+pub(super) async fn write(append: &mut Append, mut logs: BTreeMap<&OrganizationId, Log>) -> Result<()> {
+    let (mut entries, mut completed) = (Vec::new(), Vec::new());
+    for (organization, log) in &mut logs {
+        completed.push((*organization, log.grow()));
+        entries.extend(log.fresh.drain(..).map(|hashed| (*organization, hashed)));
+    }
+    append.insert(&entries).await?;
+    append.complete(&completed).await?;
+    let written = logs.iter().filter(|(_, log)| log.head.edge.size() > log.head.seq.unsigned_abs());
+    let moved: Vec<_> = written.map(|(organization, log)| (*organization, log.recorded_at, &log.head.edge)).collect();
+    if !moved.is_empty() {
+        append.move_heads(&moved).await?;
+    }
+    Ok(())
 }
 
 fn conflict(place: usize, id: &EntryId) -> Violation {

@@ -29,8 +29,10 @@ const OLDEST_POSTGRES: i32 = 150_000;
 const KEEP_PLANS: &str = "SELECT set_config('plan_cache_mode', CASE WHEN coalesce((SELECT reltuples FROM pg_class \
      WHERE oid = to_regclass('audit_logs')), 0) >= 10000 THEN 'force_generic_plan' ELSE 'force_custom_plan' END, false)";
 
-/// PostgreSQL connections for writes: for the writer, and for other writes beside it.
-const WRITERS: u32 = 3;
+/// PostgreSQL connections that commit groups of writes.
+pub(super) const COMMITTERS: u32 = 4;
+/// PostgreSQL connections for writes: for the committers, and for other writes beside them.
+const WRITERS: u32 = COMMITTERS + 2;
 /// PostgreSQL connections for erasures, if these use a role of their own.
 const ERASERS: u32 = 2;
 
@@ -193,8 +195,8 @@ fn without_brackets(options: PgConnectOptions) -> PgConnectOptions {
     }
 }
 
-/// Connections to PostgreSQL. `commit` fixes their `synchronous_commit`, even if the server's setting changes. `limit`
-/// is their `statement_timeout`.
+/// Connections to PostgreSQL. `commit` is the `synchronous_commit` of connections that write, even if the server's
+/// setting changes; without it, they only read. `limit` is their `statement_timeout`.
 async fn open_postgres(
     url: &str,
     connections: u32,
@@ -203,12 +205,21 @@ async fn open_postgres(
     origin: &Origin,
 ) -> anyhow::Result<DatabaseConnection> {
     let mut options = options(url, connections);
+    // As session settings, these save each transaction a round trip.
+    let transactions = match commit {
+        Some(_) => [("default_transaction_isolation", "read committed"), ("default_transaction_read_only", "off")],
+        None => [("default_transaction_isolation", "repeatable read"), ("default_transaction_read_only", "on")],
+    };
     let commit = commit.map(|commit| ("synchronous_commit", commit.to_owned()));
     // In milliseconds; 0 would mean no limit.
     let limit = limit.map(|limit| ("statement_timeout", limit.as_millis().clamp(1, i32::MAX as u128).to_string()));
     options.map_sqlx_postgres_opts(move |postgres| {
-        without_brackets(postgres).application_name("auditlog").options(commit.clone()).options(limit.clone()).options(
-            [
+        without_brackets(postgres)
+            .application_name("auditlog")
+            .options(transactions)
+            .options(commit.clone())
+            .options(limit.clone())
+            .options([
                 // A bitmap scan has no order. When PostgreSQL underestimated an organization, a page sorted all its
                 // entries.
                 ("enable_bitmapscan", "off"),
@@ -220,8 +231,7 @@ async fn open_postgres(
                 // Another process that hangs in its transaction must not block all writes for ever.
                 ("lock_timeout", "10s"),
                 ("idle_in_transaction_session_timeout", "30s"),
-            ],
-        )
+            ])
     });
     let last_loss = origin.last_loss();
     options.map_sqlx_postgres_before_acquire(move |_, made| {

@@ -1,8 +1,10 @@
 //! SQL that differs between SQLite and PostgreSQL.
 
+use std::time::Duration;
+
 use sea_orm::{
-    AccessMode, ColumnTrait, ColumnType, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, IdenStatic,
-    IsolationLevel, SqliteTransactionMode, TransactionOptions, Value,
+    ColumnTrait, ColumnType, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, IdenStatic, SqliteTransactionMode,
+    TransactionOptions, Value,
 };
 
 use super::entities::audit_log::Column;
@@ -19,17 +21,11 @@ pub(super) fn unindexed(column: Column) -> String {
     }
 }
 
-/// Options of a transaction whose statements all see the same rows.
-pub(super) fn snapshot(backend: DbBackend) -> TransactionOptions {
-    match backend {
-        // A deferred transaction keeps the snapshot of its first read.
-        DbBackend::Sqlite => TransactionOptions::default(),
-        _ => TransactionOptions {
-            isolation_level: Some(IsolationLevel::RepeatableRead),
-            access_mode: Some(AccessMode::ReadOnly),
-            sqlite_transaction_mode: None,
-        },
-    }
+/// Options of a transaction of a connection for reads, whose statements all see the same rows. PostgreSQL's connections
+/// have them as session settings, which saves a round trip.
+pub(super) fn snapshot() -> TransactionOptions {
+    // On SQLite, a deferred transaction keeps the snapshot of its first read.
+    TransactionOptions::default()
 }
 
 /// Options of a transaction that waits for the locks of others, and then sees what they committed.
@@ -40,8 +36,15 @@ pub(super) fn append(backend: DbBackend) -> TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         },
-        _ => TransactionOptions { isolation_level: Some(IsolationLevel::ReadCommitted), ..Default::default() },
+        _ => TransactionOptions::default(),
     }
+}
+
+/// Limits how long the rest of the transaction waits for each lock. `None` for SQLite, where BEGIN IMMEDIATE has waited
+/// already.
+pub(super) fn lock_timeout(backend: DbBackend, timeout: Duration) -> Option<sea_orm::Statement> {
+    let text = || format!("SET LOCAL lock_timeout = {}", timeout.as_millis().max(1));
+    (backend != DbBackend::Sqlite).then(|| sea_orm::Statement::from_string(backend, text()))
 }
 
 /// Waits until no other process changes the schema or the catalogue. Holds the lock until the transaction ends.
@@ -173,6 +176,14 @@ pub(super) fn any(backend: DbBackend, column: Column, parameter: &str) -> String
     }
 }
 
+/// `column` is one of the values in `parameter`, made by [`texts`], tested by an index.
+pub(super) fn among(backend: DbBackend, column: &str, parameter: &str) -> String {
+    match backend {
+        DbBackend::Sqlite => format!("{column} IN (SELECT value FROM json_each({parameter}))"),
+        _ => format!("{column} = ANY({parameter})"),
+    }
+}
+
 /// Codes as one parameter of [`any`].
 pub(super) fn codes(backend: DbBackend, codes: Vec<i16>) -> Value {
     match backend {
@@ -233,5 +244,13 @@ pub(super) fn hold(backend: DbBackend) -> &'static str {
         // BEGIN IMMEDIATE locks the whole database.
         DbBackend::Sqlite => "",
         _ => "FOR UPDATE SKIP LOCKED",
+    }
+}
+
+/// The clause that locks the rows of a SELECT, and waits for rows that others have locked.
+pub(super) fn wait(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Sqlite => "",
+        _ => "FOR UPDATE",
     }
 }

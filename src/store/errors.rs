@@ -70,6 +70,11 @@ pub(super) fn is_denied(error: &DbErr) -> bool {
     has_code(error, &["42501"])
 }
 
+/// Whether the statement waited too long for a lock.
+pub(super) fn is_lock_timeout(error: &DbErr) -> bool {
+    has_code(error, &["55P03"])
+}
+
 /// Whether the statement reached the time limit of connections that read for requests.
 fn is_out_of_time(error: &DbErr) -> bool {
     // PostgreSQL: query_canceled. SQLite: interrupted.

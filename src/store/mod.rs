@@ -2,6 +2,7 @@
 //! they begin and end.
 
 mod admin;
+mod array_text;
 mod connect;
 mod connections;
 mod counts;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, DbBackend};
 
 use crate::domain::Secret;
 use crate::error::{Error, Result};
@@ -154,8 +155,15 @@ impl Store {
 
     /// Begins to read. All results of the snapshot are from one moment.
     pub async fn held_snapshot(&self) -> Result<Snapshot> {
-        let options = dialect::snapshot(self.readers.get_database_backend());
-        Ok(Snapshot::held(self.readers.begin(options).await?))
+        Ok(Snapshot::held(self.readers.begin(dialect::snapshot()).await?))
+    }
+
+    /// The number of transactions that may append at once: one on SQLite.
+    pub fn committers(&self) -> usize {
+        match self.writers.get_database_backend() {
+            DbBackend::Sqlite => 1,
+            _ => connect::COMMITTERS as usize,
+        }
     }
 
     /// Begins to append. Others see nothing before [`Append::commit`].

@@ -14,8 +14,7 @@ use auditlog::ingest::{Ingest, QueueLimits};
 use auditlog::metrics::Metrics;
 use auditlog_verify::merkle::{CompactRange, Hash};
 
-use crate::support::database::execute;
-use crate::support::database::{hold_head, poison};
+use crate::support::database::{LOCK_TIMEOUT, block_writes, execute, hold_head, poison};
 use crate::support::ingest::{all, entry, organization, query, start, write};
 use crate::support::process::create_key;
 use crate::support::{Backend, Database, Process, on_every_database, run};
@@ -229,7 +228,7 @@ on_every_database! {
 
     async fn a_full_queue_refuses_at_once_and_forgets_nothing(database: &Database) {
         let store = database.store().await;
-        let limits = QueueLimits { entries: 10, bytes: 1_000_000 };
+        let limits = QueueLimits { entries: 20, bytes: 1_000_000 };
         let (ingest, _) = Ingest::start(store.clone(), Clock::system(), Random::system(), limits, &Metrics::default());
         // Another transaction's lock blocks the writer.
         let blocker = hold_head(&store, "org").await;
@@ -239,11 +238,16 @@ on_every_database! {
             assert!(futures::poll!(request).is_pending(), "it is queued by its first poll");
         }
         let refused = write(&ingest, "org", vec![entry("log_x", 1)]).await;
-        assert!(matches!(refused, Err(Error::Overloaded(_))), "{refused:?}");
+        assert!(matches!(refused, Err(Error::Overloaded("Too many writes to this organization are waiting"))), "{refused:?}");
+        let mut others = Box::pin(write(&ingest, "other", (0..10u64).map(|number| entry(&format!("log_{number}"), number)).collect()));
+        assert!(futures::poll!(&mut others).is_pending(), "the other half of the queue is for others");
+        let refused = write(&ingest, "third", vec![entry("log_x", 1)]).await;
+        assert!(matches!(refused, Err(Error::Overloaded("Too many writes are waiting"))), "{refused:?}");
         blocker.roll_back().await.expect("the lock is given back");
         for outcome in futures::future::join_all(waiting).await {
             outcome.expect("written");
         }
+        others.await.expect("written");
         write(&ingest, "org", vec![entry("log_x", 1)]).await.expect("there is room again");
         assert_eq!(all(&store, "org").await.len(), 11);
     }
@@ -252,37 +256,39 @@ on_every_database! {
         let store = database.store().await;
         let ingest = start(&store, Clock::system());
         let due = |milliseconds| Deadline::after(Duration::from_millis(milliseconds));
+        let org = organization("org");
+        store.create_organization(&org, "00", Timestamp::MIN).await.expect("made");
         let held = async |number: u64| {
-            let blocker = hold_head(&store, "org").await;
+            let blocker = block_writes(database).await;
             let mut waiting = Box::pin(write(&ingest, "org", vec![entry(&format!("log_{number}"), number)]));
             assert!(futures::poll!(&mut waiting).is_pending());
             (blocker, waiting)
         };
         let (blocker, mut waiting) = held(1).await;
-        ingest.in_time(due(100)).expect("nothing is known yet");
+        ingest.in_time(due(100), Some(&org)).expect("nothing is known yet");
         assert!(tokio::time::timeout(Duration::from_millis(800), &mut waiting).await.is_err(), "it waits");
-        blocker.roll_back().await.expect("the lock is given back");
+        blocker.rollback().await.expect("the lock is given back");
         waiting.await.expect("written");
-        ingest.in_time(due(100)).expect("nothing waits");
+        ingest.in_time(due(100), Some(&org)).expect("nothing waits");
         let (blocker, waiting) = held(2).await;
         // A group took 0.8 s, and one is in progress.
-        let refused = ingest.in_time(due(1_000));
+        let refused = ingest.in_time(due(1_000), Some(&org));
         assert!(matches!(refused, Err(Error::Overloaded(_))), "{refused:?}");
-        ingest.in_time(due(60_000)).expect("there is time enough");
-        blocker.roll_back().await.expect("the lock is given back");
+        ingest.in_time(due(60_000), Some(&org)).expect("there is time enough");
+        blocker.rollback().await.expect("the lock is given back");
         waiting.await.expect("written");
         for number in 3..30 {
             write(&ingest, "org", vec![entry(&format!("log_{number}"), number)]).await.expect("written");
         }
         let (blocker, waiting) = held(30).await;
-        ingest.in_time(due(1_000)).expect("groups are quick again");
-        blocker.roll_back().await.expect("the lock is given back");
+        ingest.in_time(due(1_000), Some(&org)).expect("groups are quick again");
+        blocker.rollback().await.expect("the lock is given back");
         waiting.await.expect("written");
     }
 
     async fn queued_bytes_are_bounded_too(database: &Database) {
         let store = database.store().await;
-        let limits = QueueLimits { entries: 1_000, bytes: 2_000 };
+        let limits = QueueLimits { entries: 1_000, bytes: 4_000 };
         let (ingest, _) = Ingest::start(store.clone(), Clock::system(), Random::system(), limits, &Metrics::default());
         let blocker = hold_head(&store, "org").await;
         let mut waiting = Box::pin(write(&ingest, "org", vec![entry("a", 1), entry("b", 2)]));
@@ -310,8 +316,8 @@ on_every_database! {
         let holder = hold_head(&first, "org").await;
         let waiting = tokio::spawn(async move {
             let append = second.append().await.expect("a transaction");
-            let heads = append.lock_heads(&[(&organization("org"), "01".to_owned())], Timestamp::MIN).await;
-            heads.expect("the lock")[0].seq
+            let head = append.lock_head(&organization("org"), "01", Timestamp::MIN, LOCK_TIMEOUT).await;
+            head.expect("no error").expect("the lock").seq
         });
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert!(!waiting.is_finished(), "two hold the same head");

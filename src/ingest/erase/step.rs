@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Eraser, Erasure, RecordKeys};
 use crate::domain::{
@@ -10,8 +11,8 @@ use crate::domain::{
     entry_values,
 };
 use crate::error::{Error, Result, Violation};
-use crate::ingest::log::Log;
-use crate::ingest::{Batch, group};
+use crate::ingest::Batch;
+use crate::ingest::log::{self, Log};
 use crate::store::{Append, ErasedGroupHash, ErasureCount, HashedEntry};
 use auditlog_verify::merkle::{ErasureRecord, Hash, SERVICE, SigningKey, erased_field, group_hashes};
 
@@ -23,6 +24,8 @@ const GROUPS: usize = 3 * RECORDED;
 const BYTES: usize = 16 * 1024 * 1024;
 /// The number of entries read at once.
 const PIECE: usize = 100;
+/// How long an erasure waits for the lock of the log's head.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The work of one transaction.
 #[derive(Default)]
@@ -37,10 +40,13 @@ impl Eraser {
     pub(super) async fn fill(&self, append: &mut Append, erasure: &Erasure, seqs: &[Seq]) -> Result<(usize, Step)> {
         let organization = &erasure.organization;
         let known = self.store.log_head(organization).await?.ok_or(Error::OrganizationNotFound)?;
-        let heads = append.lock_heads(&[(organization, self.random.hex::<16>())], self.clock.now()).await?;
-        let head = heads.into_iter().next().filter(|head| head.log_id == known.log_id).ok_or_else(|| {
-            Error::Internal(anyhow::anyhow!("the database URL to erase by names another database than that to serve"))
-        })?;
+        let head = append.lock_head(organization, &self.random.hex::<16>(), self.clock.now(), LOCK_TIMEOUT).await?;
+        let head =
+            head.ok_or_else(|| Error::StorageUnavailable(anyhow::anyhow!("the log is locked by another process")))?;
+        if head.log_id != known.log_id {
+            let other = "the database URL to erase by names another database than that to serve";
+            return Err(Error::Internal(anyhow::anyhow!(other)));
+        }
         // Read under the lock, so that it names the types of all entries.
         let catalogue = Arc::new(self.store.catalogue().await?);
         // Also read under the lock: once a key is one of the log's, all later records are signed.
@@ -69,7 +75,7 @@ impl Eraser {
         }
         let recorded = self.record(&mut log, erasure, catalogue, keys.as_ref(), &hashes, &mut step)?;
         append.keep_erased_hashes(organization, &recorded).await?;
-        group::write(append, BTreeMap::from([(organization, log)])).await?;
+        log::write(append, BTreeMap::from([(organization, log)])).await?;
         Ok((done, step))
     }
 

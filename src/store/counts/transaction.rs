@@ -67,8 +67,7 @@ impl Store {
 
     /// All counts of `key` at one moment; `None` if it has none.
     pub async fn key_counts(&self, organization: &OrganizationId, key: &CountKey) -> Result<Option<KeyCounts>> {
-        let options = dialect::snapshot(self.readers.get_database_backend());
-        let transaction = self.readers.begin(options).await?;
+        let transaction = self.readers.begin(dialect::snapshot()).await?;
         let counted = count_state::Entity::find_by_id(organization.as_str()).one(&transaction).await?;
         let id = (organization.to_string(), key.text());
         let total = key_total::Entity::find_by_id(id).one(&transaction).await?;

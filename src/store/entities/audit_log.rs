@@ -1,5 +1,5 @@
 //! The one table of an entry's columns. [`Model`] has their names, types and order; [`Column::erasure`] has the group
-//! that each is erased with. [`values`] and [`entry`] convert entries to rows and back. Statements, row readers and
+//! that each is erased with. [`insert`] and [`entry`] convert entries to rows and back. Statements, row readers and
 //! erasures derive from them.
 
 use std::borrow::Cow;
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sea_orm::entity::prelude::*;
-use sea_orm::{IdenStatic, Iterable, QueryResult, TryGetable, Value};
+use sea_orm::{DbBackend, IdenStatic, Iterable, QueryResult, Statement, TryGetable, Value};
 use serde::Deserialize;
 use serde::ser::Error as _;
 use serde_json::value::RawValue;
@@ -17,8 +17,11 @@ use crate::domain::{
     ResourceType, Timestamp, write_changes,
 };
 use crate::error;
+use crate::store::array_text::ArrayText;
+use crate::store::dialect;
 use crate::store::model::HashedEntry;
 use crate::store::rows::{foreign, hash};
+use crate::store::sql::prepared;
 use auditlog_verify::merkle::Salts;
 
 /// An entry. Columns are inserted and read in this order, so a column's index in a row is `column as usize`.
@@ -110,12 +113,53 @@ struct ChangeRow<'a> {
     new_value: &'a RawValue,
 }
 
-/// An entry as the values of all columns, in column order.
-pub(in crate::store) fn values(
-    organization: &OrganizationId,
-    hashed: &HashedEntry,
-) -> impl Iterator<Item = error::Result<Value>> {
-    Column::iter().map(|column| value(column, organization, hashed).map_err(damaged))
+/// INSERTs of `entries`, each into its organization.
+pub(in crate::store) fn insert(
+    backend: DbBackend,
+    entries: &[(&OrganizationId, HashedEntry)],
+) -> error::Result<Vec<Statement>> {
+    match backend {
+        DbBackend::Sqlite => prepared(entries).map(insert_values).collect(),
+        _ => Ok(vec![insert_arrays(entries)?]),
+    }
+}
+
+/// An INSERT with a parameter for each value.
+fn insert_values(entries: &[(&OrganizationId, HashedEntry)]) -> error::Result<Statement> {
+    let mut values = Vec::with_capacity(entries.len() * Column::iter().count());
+    for (organization, hashed) in entries {
+        for column in Column::iter() {
+            values.push(value(column, organization, hashed).map_err(damaged)?);
+        }
+    }
+    let text = dialect::insert(DbBackend::Sqlite, "audit_logs", &names(), entries.len());
+    Ok(Statement::from_sql_and_values(DbBackend::Sqlite, text, values))
+}
+
+/// An INSERT for PostgreSQL with an array for each column. Its text is the same for any number of entries, so it stays
+/// prepared, and PostgreSQL reads few parameters.
+fn insert_arrays(entries: &[(&OrganizationId, HashedEntry)]) -> error::Result<Statement> {
+    let mut arrays: Vec<ArrayText> = Column::iter().map(|_| ArrayText::begin()).collect();
+    for (organization, hashed) in entries {
+        for (array, column) in arrays.iter_mut().zip(Column::iter()) {
+            array.push(&value(column, organization, hashed).map_err(damaged)?)?;
+        }
+    }
+    let array = |column: Column| {
+        let element = match column.def().get_column_type() {
+            ColumnType::BigInteger => "bigint",
+            ColumnType::SmallInteger => "smallint",
+            ColumnType::VarBinary(_) | ColumnType::Blob => "bytea",
+            _ => "text",
+        };
+        format!("CAST(${} AS {element}[])", column as usize + 1)
+    };
+    let text = format!(
+        "INSERT INTO audit_logs ({}) SELECT * FROM unnest({})",
+        names().join(", "),
+        Column::iter().map(array).collect::<Vec<_>>().join(", ")
+    );
+    Ok(Statement::from_sql_and_values(DbBackend::Postgres, text, arrays.into_iter().map(ArrayText::end)))
 }
 
 fn value(column: Column, organization: &OrganizationId, hashed: &HashedEntry) -> serde_json::Result<Value> {
@@ -159,7 +203,7 @@ fn value(column: Column, organization: &OrganizationId, hashed: &HashedEntry) ->
 }
 
 /// The names of all columns, in column order.
-pub(in crate::store) fn names() -> Vec<&'static str> {
+fn names() -> Vec<&'static str> {
     Column::iter().map(|column| column.as_str()).collect()
 }
 

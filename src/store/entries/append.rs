@@ -1,10 +1,10 @@
 //! The write transaction: lock heads, look up ids, insert, move the heads, commit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
-use sea_orm::sea_query::OnConflict;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel, QueryResult, Statement};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, Statement, Value};
 use serde_json::json;
 
 use crate::domain::{EntryId, OrganizationId, Seq, Timestamp, hex};
@@ -12,12 +12,12 @@ use crate::error::{Error, Result};
 use crate::store::connections::Origin;
 use crate::store::counts::recent::Recent;
 use crate::store::entities::audit_log::{self, Column};
-use crate::store::entities::log_tile;
-use crate::store::log::tiles::leaf_hashes;
 use crate::store::model::{HashedEntry, UncountedEntry};
 use crate::store::sql::{Sql, number, prepared, text};
-use crate::store::{dialect, rows};
+use crate::store::{dialect, errors, rows};
 use auditlog_verify::merkle::{CompactRange, CompletedNode, Hash, TILE_WIDTH, TileId};
+
+const TILE: [&str; 4] = ["organization_id", "level", "tile_index", "hashes"];
 
 /// An open transaction that appends. Dropping it without a commit undoes it.
 pub struct Append {
@@ -53,36 +53,58 @@ impl Append {
         Self { transaction, origin, recent, inserted: Vec::new() }
     }
 
-    /// Locks the heads of `organizations`, which must be sorted: transactions that lock in different orders can
-    /// deadlock. Creates a missing organization with the log id beside it.
-    pub async fn lock_heads(&self, organizations: &[(&OrganizationId, String)], now: Timestamp) -> Result<Vec<Head>> {
+    /// Locks those heads of `organizations` that exist and that no other transaction has locked; `None` for the others.
+    /// Never waits for a lock of another transaction.
+    pub async fn lock_free_heads(&self, organizations: &[&OrganizationId]) -> Result<Vec<Option<Head>>> {
         let mut sql = Sql::new(self.transaction.get_database_backend());
-        let rows = organizations.iter().map(|(id, log_id)| json!([id.as_str(), log_id]));
-        let (k, never, now) = (sql.rows(rows.collect()), sql.bind(Timestamp::MIN.micros()), sql.bind(now.micros()));
-        let (edge, root) = (sql.bind(Vec::<u8>::new()), sql.bind(Hash::of_nothing().0.as_slice()));
-        // An update that changes nothing still waits for the row's lock, and then sees the committed row.
-        let text = format!(
-            "INSERT INTO organizations (id, log_id, head_seq, last_recorded_at, edge, root, created_at) \
-             SELECT {}, {}, 0, {never}, {edge}, {root}, {now} FROM {k} WHERE true \
-             ON CONFLICT (id) DO UPDATE SET head_seq = organizations.head_seq \
-             RETURNING id, log_id, head_seq, last_recorded_at, edge",
-            text("k", 0),
-            text("k", 1)
-        );
+        let ids = organizations.iter().map(ToString::to_string).collect();
+        let statement = format!("{} {}", heads_statement(&mut sql, ids), dialect::hold(sql.backend));
         let mut locked = HashMap::with_capacity(organizations.len());
-        for row in self.transaction.query_all_raw(sql.statement(text)).await? {
-            let (id, log_id, seq, last_recorded_at, edge): (String, String, Seq, i64, Vec<u8>) =
-                row.try_get_many_by_index()?;
-            let last_recorded_at = Timestamp::saturating(last_recorded_at);
-            let edge = CompactRange::parse(seq.unsigned_abs(), &edge).map_err(rows::foreign)?;
-            locked.insert(id, Head { log_id, seq, last_recorded_at, edge, is_new: false });
+        for row in self.query(sql.statement(statement)).await? {
+            locked.insert(row.try_get_by_index::<String>(0)?, head(&row)?);
         }
-        let head = |(id, own_log_id): &(&OrganizationId, String)| {
-            let head = locked.remove(id.as_str());
-            let head = head.ok_or_else(|| Error::Internal(anyhow::anyhow!("a head was not locked")))?;
-            Ok(Head { is_new: head.log_id == *own_log_id && head.seq == 0, ..head })
-        };
-        organizations.iter().map(head).collect()
+        Ok(organizations.iter().map(|id| locked.remove(id.as_str())).collect())
+    }
+
+    /// Waits at most `timeout` for the lock of the head of `organization`, and locks it. `None`: another transaction
+    /// still holds the lock; this one can only be rolled back. Creates a missing organization with `log_id`. A
+    /// transaction that holds other heads must not call this: it could deadlock.
+    pub async fn lock_head(
+        &self,
+        organization: &OrganizationId,
+        log_id: &str,
+        now: Timestamp,
+        timeout: Duration,
+    ) -> Result<Option<Head>> {
+        let backend = self.transaction.get_database_backend();
+        if let Some(limit) = dialect::lock_timeout(backend, timeout) {
+            self.execute(limit).await?;
+        }
+        // Another process may create the organization between the first two statements.
+        for _ in 0..2 {
+            let mut sql = Sql::new(backend);
+            let statement =
+                format!("{} {}", heads_statement(&mut sql, vec![organization.to_string()]), dialect::wait(backend));
+            let Some(found) = self.unless_locked(sql.statement(statement)).await? else { return Ok(None) };
+            if let Some(row) = found.first() {
+                return Ok(Some(head(row)?));
+            }
+            let Some(created) = self.unless_locked(create_statement(backend, organization, log_id, now)).await? else {
+                return Ok(None);
+            };
+            if let Some(row) = created.first() {
+                return Ok(Some(Head { is_new: true, ..head(row)? }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The rows of `statement`; `None` if it waited too long for a lock.
+    async fn unless_locked(&self, statement: Statement) -> Result<Option<Vec<QueryResult>>> {
+        match self.transaction.query_all_raw(statement).await {
+            Err(error) if errors::is_lock_timeout(&error) => Ok(None),
+            outcome => Ok(Some(outcome?)),
+        }
     }
 
     /// The stored entries with `ids`, each with its organization. Call it under the locks of the heads, in a statement
@@ -103,17 +125,10 @@ impl Append {
     /// Inserts `entries`, each into its organization. The entries of one organization must be in order of their
     /// numbers.
     pub async fn insert(&mut self, entries: &[(&OrganizationId, HashedEntry)]) -> Result<()> {
-        let backend = self.transaction.get_database_backend();
-        let columns = audit_log::names();
-        for chunk in prepared(entries) {
-            let mut values = Vec::with_capacity(chunk.len() * columns.len());
-            for (organization, hashed) in chunk {
-                for value in audit_log::values(organization, hashed) {
-                    values.push(value?);
-                }
+        if !entries.is_empty() {
+            for statement in audit_log::insert(self.transaction.get_database_backend(), entries)? {
+                self.execute(statement).await?;
             }
-            let text = dialect::insert(backend, "audit_logs", &columns, chunk.len());
-            self.transaction.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?;
         }
         let inserted = entries.iter().map(|(organization, hashed)| ((*organization).clone(), (&hashed.entry).into()));
         self.inserted.extend(inserted);
@@ -144,38 +159,82 @@ impl Append {
         Ok(())
     }
 
-    /// Adds each node of `completed`, which the last inserted entries completed, to its tile. For a node of level 1, also
-    /// writes the full tile of leaf hashes below it.
-    pub async fn complete(&self, organization: &OrganizationId, completed: &[CompletedNode]) -> Result<()> {
-        for completed in completed {
-            if completed.level == 1 {
-                let hashes = leaf_hashes(&self.transaction, organization, completed.index, TILE_WIDTH).await?;
-                self.write_tile(organization, TileId { level: 0, index: completed.index }, hashes.concat()).await?;
-            }
-            let tile = completed.tile();
-            let mut hashes = self.tile(organization, tile).await?;
+    /// Adds the nodes that the last inserted entries completed to the tiles of each organization. For a node of level 1,
+    /// also writes the full tile of leaf hashes below it.
+    pub async fn complete(&self, completed: &[(&OrganizationId, Vec<CompletedNode>)]) -> Result<()> {
+        let mut nodes = Vec::new();
+        for (organization, completed) in completed {
+            nodes.extend(completed.iter().map(|node| (*organization, node)));
+        }
+        let mut tiles = self.unfinished_tiles(&nodes).await?;
+        if tiles.is_empty() {
+            return Ok(());
+        }
+        for (organization, node) in nodes {
+            let hashes = tiles.entry((organization, node.tile())).or_default();
             // There are more hashes if the log, but not its tiles, was restored to an earlier time.
-            hashes.truncate((completed.index % u64::from(TILE_WIDTH)) as usize * Hash::LENGTH);
-            hashes.extend(completed.hash.0);
-            self.write_tile(organization, tile, hashes).await?;
+            hashes.truncate((node.index % u64::from(TILE_WIDTH)) as usize * Hash::LENGTH);
+            hashes.extend(node.hash.0);
+        }
+        let backend = self.transaction.get_database_backend();
+        let rows: Vec<_> = tiles.into_iter().collect();
+        for chunk in prepared(&rows) {
+            let text = format!(
+                "{} ON CONFLICT (organization_id, level, tile_index) DO UPDATE SET hashes = excluded.hashes",
+                dialect::insert(backend, "log_tiles", &TILE, chunk.len())
+            );
+            let values = chunk.iter().flat_map(|((organization, TileId { level, index }), hashes)| {
+                let values: [Value; TILE.len()] = [
+                    organization.as_str().into(),
+                    i16::from(*level).into(),
+                    (*index as i64).into(),
+                    hashes.as_slice().into(),
+                ];
+                values
+            });
+            self.execute(Statement::from_sql_and_values(backend, text, values)).await?;
         }
         Ok(())
     }
 
-    async fn tile(&self, organization: &OrganizationId, TileId { level, index }: TileId) -> Result<Vec<u8>> {
-        let id = (organization.to_string(), i16::from(level), index as i64);
-        Ok(log_tile::Entity::find_by_id(id).one(&self.transaction).await?.map_or_else(Vec::new, |tile| tile.hashes))
-    }
-
-    async fn write_tile(&self, organization: &OrganizationId, tile: TileId, hashes: Vec<u8>) -> Result<()> {
-        use log_tile::Column as C;
-        let (organization_id, level, tile_index) = (organization.to_string(), tile.level.into(), tile.index as i64);
-        let row = log_tile::Model { organization_id, level, tile_index, hashes };
-        let longer =
-            OnConflict::columns([C::OrganizationId, C::Level, C::TileIndex]).update_column(C::Hashes).to_owned();
-        let insert = log_tile::Entity::insert(row.into_active_model()).on_conflict(longer);
-        insert.exec_without_returning(&self.transaction).await?;
-        Ok(())
+    /// The stored hashes of the tiles that get `nodes`, and the leaf hashes of the tiles below nodes of level 1.
+    async fn unfinished_tiles<'n>(
+        &self,
+        nodes: &[(&'n OrganizationId, &CompletedNode)],
+    ) -> Result<BTreeMap<(&'n OrganizationId, TileId), Vec<u8>>> {
+        let (mut tiles, mut parents, mut leaves) = (Vec::new(), Vec::new(), Vec::new());
+        for (organization, node) in nodes {
+            let TileId { level, index } = node.tile();
+            parents.push(json!([tiles.len(), organization.as_str(), level, index]));
+            tiles.push((*organization, node.tile()));
+            if node.level == 1 {
+                let (first, width) = (node.index * u64::from(TILE_WIDTH), u64::from(TILE_WIDTH));
+                leaves.push(json!([tiles.len(), organization.as_str(), first, first + width]));
+                tiles.push((*organization, TileId { level: 0, index: node.index }));
+            }
+        }
+        let mut found: BTreeMap<_, Vec<u8>> = BTreeMap::new();
+        if tiles.is_empty() {
+            return Ok(found);
+        }
+        let mut sql = Sql::new(self.transaction.get_database_backend());
+        let statement = tiles_statement(&mut sql, parents, leaves);
+        for row in self.query(sql.statement(statement)).await? {
+            let (place, _, hashes): (i64, i64, Vec<u8>) = row.try_get_many_by_index()?;
+            if let Some(tile) = usize::try_from(place).ok().and_then(|place| tiles.get(place)) {
+                let stored = found.entry(*tile).or_default();
+                // A tile that gets several nodes is found once for each.
+                match tile.1.level {
+                    0 => stored.extend(hashes),
+                    _ => *stored = hashes,
+                }
+            }
+        }
+        // Nothing is stored of a tile that begins.
+        for tile in tiles {
+            found.entry(tile).or_default();
+        }
+        Ok(found)
     }
 
     pub(super) fn sql(&self, organization: &OrganizationId) -> Sql {
@@ -206,4 +265,56 @@ impl Append {
     pub async fn roll_back(self) -> Result<()> {
         Ok(self.transaction.rollback().await?)
     }
+}
+
+/// Selects the heads of the organizations with these ids.
+fn heads_statement(sql: &mut Sql, ids: Vec<String>) -> String {
+    let ids = sql.bind(dialect::texts(sql.backend, ids));
+    let chosen = dialect::among(sql.backend, "id", &ids);
+    format!("SELECT id, log_id, head_seq, last_recorded_at, edge FROM organizations WHERE {chosen}")
+}
+
+/// Creates an organization, unless it exists. Returns the same columns as [`heads_statement`].
+fn create_statement(backend: DbBackend, organization: &OrganizationId, log_id: &str, now: Timestamp) -> Statement {
+    let text = "INSERT INTO organizations (id, log_id, head_seq, last_recorded_at, edge, root, created_at) \
+                VALUES ($1, $2, 0, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING \
+                RETURNING id, log_id, head_seq, last_recorded_at, edge";
+    let values: [Value; 6] = [
+        organization.as_str().into(),
+        log_id.into(),
+        Timestamp::MIN.micros().into(),
+        Vec::<u8>::new().into(),
+        Hash::of_nothing().0.as_slice().into(),
+        now.micros().into(),
+    ];
+    Statement::from_sql_and_values(backend, text, values)
+}
+
+/// Reads a row of [`heads_statement`].
+fn head(row: &QueryResult) -> Result<Head> {
+    let (_, log_id, seq, last_recorded_at, edge): (String, String, Seq, i64, Vec<u8>) = row.try_get_many_by_index()?;
+    let last_recorded_at = Timestamp::saturating(last_recorded_at);
+    let edge = CompactRange::parse(seq.unsigned_abs(), &edge).map_err(rows::foreign)?;
+    Ok(Head { log_id, seq, last_recorded_at, edge, is_new: false })
+}
+
+/// `SELECT place, seq, hashes` of stored tiles, `[place, organization, level, index]`, and of the leaves in ranges of
+/// numbers, `[place, organization, after, to]`; the leaves in order.
+fn tiles_statement(sql: &mut Sql, tiles: Vec<serde_json::Value>, leaves: Vec<serde_json::Value>) -> String {
+    let stored = format!(
+        "t.organization_id = {} AND t.level = {} AND t.tile_index = {}",
+        text("k", 1),
+        number("k", 2),
+        number("k", 3)
+    );
+    let stored = dialect::each(sql.backend, "log_tiles", "t", &stored);
+    let numbered =
+        format!("a.organization_id = {} AND a.seq > {} AND a.seq <= {}", text("k", 1), number("k", 2), number("k", 3));
+    let numbered = dialect::each(sql.backend, "audit_logs", "a", &numbered);
+    let (tiles, leaves) = (sql.rows(tiles), sql.rows(leaves));
+    format!(
+        "SELECT {place}, 0, t.hashes FROM {tiles} {stored} \
+         UNION ALL SELECT {place}, a.seq, a.leaf_hash FROM {leaves} {numbered} ORDER BY 1, 2",
+        place = number("k", 0)
+    )
 }

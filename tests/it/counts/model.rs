@@ -10,6 +10,8 @@ use auditlog_verify::merkle::{Hash, Salts};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use crate::support::database::LOCK_TIMEOUT;
+
 pub const ORGANIZATION: &str = "org";
 /// Users, by name `u0` and so on; the first are far the busiest.
 pub const USERS: u8 = 40;
@@ -136,8 +138,8 @@ impl Log {
     }
     async fn locked(&self, store: &Store) -> auditlog::error::Result<(Append, Head)> {
         let append = store.append().await?;
-        let mut heads = append.lock_heads(&[(&self.organization, "00".to_owned())], Timestamp::MIN).await?;
-        Ok((append, heads.remove(0)))
+        let head = append.lock_head(&self.organization, "00", Timestamp::MIN, LOCK_TIMEOUT).await?;
+        Ok((append, head.expect("it is locked")))
     }
 }
 

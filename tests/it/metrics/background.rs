@@ -207,7 +207,7 @@ on_every_database! {
     async fn pool_connections_are_measured_by_pool_and_state(database: &Database) {
         let service = Service::start(database).await;
         let writers = |state| format!("auditlog_pool_connections{{pool=\"writers\",state=\"{state}\"}}");
-        let most = if database.backend == Backend::Sqlite { 1.0 } else { 3.0 };
+        let most = if database.backend == Backend::Sqlite { 1.0 } else { 6.0 };
         let seen = comes_to(&service, &writers("used"), |used| used == 0.0).await;
         assert_eq!(seen.value(r#"auditlog_pool_connections_max{pool="writers"}"#), Some(most));
         assert_eq!(seen.value(r#"auditlog_pool_connections_max{pool="readers"}"#), Some(10.0));

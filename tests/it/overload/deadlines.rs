@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use auditlog::app::{Limits, Options, Serving};
-use auditlog::domain::{Clock, EntryId, OrganizationId};
+use auditlog::domain::{EntryId, OrganizationId};
 use auditlog::error::Error;
 use auditlog::grpc::pb::{AuditLogInput, ListAuditLogsRequest, WriteAuditLogsRequest};
 use auditlog::store::Store;
@@ -12,7 +12,7 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 use super::{asked, asked_all, counted, limited, service, writing};
-use crate::support::database::execute;
+use crate::support::database::{execute, hold_head};
 use crate::support::json::least;
 use crate::support::metrics::comes_to;
 use crate::support::service::{options, serving, with_key};
@@ -93,8 +93,7 @@ on_every_database! {
             // Each case needs its own service; otherwise the service would predict that the second write is late.
             let (service, key) = service(database, limited(Limits { requests: 2, ..Limits::default() })).await;
             // A transaction that blocks the writer at the first write.
-            let append = service.store.append().await.expect("it begins");
-            append.lock_heads(&[(&organization, String::new())], Clock::system().now()).await.expect("it locks");
+            let append = hold_head(&service.store, organization.as_str()).await;
             let (first, second) = (format!("log_{number}_first"), format!("log_{number}_second"));
             let waiting = asked(&service, &writing(&key, body(&first).len(), &body(&first))).await;
             comes_to(&service, "auditlog_queue_entries", |entries| entries == 1.0).await;
@@ -116,10 +115,8 @@ on_every_database! {
 
 on_every_database! {
     async fn a_write_that_would_be_late_is_refused(database: &Database) {
-        let organization = OrganizationId::parse("org_a").expect("an id");
         let (service, key) = service(database, options()).await;
-        let append = service.store.append().await.expect("it begins");
-        append.lock_heads(&[(&organization, String::new())], Clock::system().now()).await.expect("it locks");
+        let append = hold_head(&service.store, "org_a").await;
         let waiting = asked(&service, &writing(&key, body("log_1").len(), &body("log_1"))).await;
         comes_to(&service, "auditlog_queue_entries", |entries| entries == 1.0).await;
         // Now the service knows that a group takes about this long.

@@ -1,10 +1,14 @@
 //! A fresh database for each test.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use auditlog::domain::{OrganizationId, Secret, Timestamp};
 use auditlog::store::{Append, Store};
-use sea_orm::{ConnectionTrait, Database as Connections};
+use sea_orm::{
+    ConnectionTrait, Database as Connections, DatabaseTransaction, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait,
+};
 use tempfile::TempDir;
 
 use super::postgres;
@@ -44,18 +48,33 @@ impl Database {
     }
 }
 
+/// How long a test waits for the lock of a head.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Opens a transaction that locks the head of `organization`, so that its writers wait. Creates the organization if
 /// needed.
 pub async fn hold_head(store: &Store, organization: &str) -> Append {
     let organization = OrganizationId::parse(organization).expect("an id");
     let holder = store.append().await.expect("a transaction");
-    holder.lock_heads(&[(&organization, "00".to_owned())], Timestamp::MIN).await.expect("the lock");
+    holder.lock_head(&organization, "00", Timestamp::MIN, LOCK_TIMEOUT).await.expect("no error").expect("the lock");
     holder
 }
 
 /// A directory on the disk of the build, because /tmp may be small.
 pub fn temporary() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+}
+
+/// Opens a transaction that keeps all others from writing entries. Ends with the returned value.
+pub async fn block_writes(database: &Database) -> DatabaseTransaction {
+    let connection = Connections::connect(&database.url).await.expect("a connection");
+    let mode = (database.backend == Backend::Sqlite).then_some(SqliteTransactionMode::Immediate);
+    let options = TransactionOptions { sqlite_transaction_mode: mode, ..TransactionOptions::default() };
+    let transaction = connection.begin_with_options(options).await.expect("a transaction");
+    if database.backend == Backend::Postgres {
+        transaction.execute_unprepared("LOCK TABLE audit_logs IN EXCLUSIVE MODE").await.expect("the lock");
+    }
+    transaction
 }
 
 pub fn run(backend: Backend, test: impl AsyncFnOnce(Database)) {
