@@ -62,7 +62,7 @@ impl Integrity {
 
     /// The last checkpoint. Errors: `CheckpointNotFound` before the first.
     pub async fn checkpoint(&self, key_id: &str, organization: &OrganizationId) -> Result<SignedCheckpoint> {
-        let _permit = self.store.read_permit(key_id).await?;
+        let _permit = self.store.read_permit(key_id, organization).await?;
         self.last(organization).await
     }
 
@@ -80,7 +80,7 @@ impl Integrity {
         which: &Which,
         size: Option<Seq>,
     ) -> Result<Inclusion> {
-        let _permit = self.store.read_permit(key_id).await?;
+        let _permit = self.store.read_permit(key_id, organization).await?;
         let found = match which {
             Which::Id(id) => self.store.leaf_of_id(organization, id).await?,
             Which::Seq(seq) => self.store.leaf_of_seq(organization, *seq).await?,
@@ -108,7 +108,7 @@ impl Integrity {
         first: Seq,
         second: Option<Seq>,
     ) -> Result<Consistency> {
-        let _permit = self.store.read_permit(key_id).await?;
+        let _permit = self.store.read_permit(key_id, organization).await?;
         let head = self.head(organization).await?;
         let second = match second {
             Some(second) => within(second, 0, head).at("second_size")?,
@@ -122,7 +122,7 @@ impl Integrity {
 
     /// A tile, or a bundle of leaves. Errors: `TileNotFound` if the last checkpoint does not cover that much of it.
     pub async fn tile(&self, key_id: &str, organization: &OrganizationId, path: &TilePath) -> Result<Vec<u8>> {
-        let _permit = self.store.read_permit(key_id).await?;
+        let _permit = self.store.read_permit(key_id, organization).await?;
         let checkpoint = self.store.checkpoint(organization).await?.ok_or(Error::TileNotFound)?;
         if !path.is_in(checkpoint.size) {
             return Err(Error::TileNotFound);
@@ -155,7 +155,7 @@ impl Integrity {
     /// The keys that sign for the log, oldest first, each with the number of the entry that introduced it.
     pub async fn keys(&self, key_id: &str, organization: &OrganizationId) -> Result<Vec<(VerifierKey, Seq)>> {
         let Some(log_name) = &self.log_name else { return Ok(Vec::new()) };
-        let _permit = self.store.read_permit(key_id).await?;
+        let _permit = self.store.read_permit(key_id, organization).await?;
         let LogHead { log_id, .. } = self.log(organization).await?;
         let key = |key: crate::store::LogKey| {
             let name = log_name.origin(&log_id).map_err(internal)?;
@@ -173,7 +173,7 @@ impl Integrity {
         after: Seq,
         limit: Option<Seq>,
     ) -> Result<Entries> {
-        let _permit = self.store.read_permit(key_id).await?;
+        let _permit = self.store.read_permit(key_id, &organization).await?;
         let head = self.head(&organization).await?;
         let after = within(after, 0, head).at("after_sequence")?;
         let store = self.store.clone();

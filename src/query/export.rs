@@ -57,7 +57,7 @@ impl Query {
         after: Seq,
         through: Option<Seq>,
     ) -> Result<Export> {
-        let _permit = self.store.read_permit(key_id).await?;
+        let _permit = self.store.read_permit(key_id, &organization).await?;
         let head = self.store.head(&organization).await?.ok_or(Error::OrganizationNotFound)?;
         let end = number(through.unwrap_or(head), head, "the organization's last number").at("through_sequence")?;
         let at = number(after, end, "where the export ends").at("after_sequence")?;
@@ -84,7 +84,7 @@ impl Export {
             return Ok(None);
         }
         self.is_begun = true;
-        let _permit = self.store.read_permit_of_stream(&self.key_id).await?;
+        let _permit = self.store.read_permit_of_stream(&self.key_id, &self.organization).await?;
         let to = self.head.min(self.at.saturating_add(self.window));
         let entries = self.store.range(&self.organization, &self.filter, self.at, to, self.limit as i64).await?;
         self.at = match entries.last() {

@@ -65,7 +65,7 @@ impl Query {
         start: Start,
         limit: Limit,
     ) -> Result<Page> {
-        let _permit = self.store.read_permit(key_id).await?;
+        let _permit = self.store.read_permit(key_id, organization).await?;
         // Read before the snapshot, which may hold the only connection of the permit.
         let key = self.cursor_key().await?;
         // Running counts that are read one after another must be from one moment. So must types and the entries that
@@ -85,7 +85,7 @@ impl Query {
 
     /// One entry. Errors: `AuditLogNotFound`.
     pub async fn get(&self, key_id: &str, organization: &OrganizationId, id: &EntryId) -> Result<Entry> {
-        let _permit = self.store.read_permit(key_id).await?;
+        let _permit = self.store.read_permit(key_id, organization).await?;
         self.store.entry(organization, id).await?.ok_or(Error::AuditLogNotFound)
     }
 

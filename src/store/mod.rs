@@ -14,6 +14,7 @@ mod files;
 mod log;
 mod model;
 mod permits;
+mod read_scheduler;
 mod rows;
 mod server;
 mod sql;

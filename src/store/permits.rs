@@ -1,11 +1,14 @@
 //! Read permits. As many reads run as there are connections, and a limited number waits, with a quota per key. Further
-//! reads are refused at once, instead of waiting until their callers have given up.
+//! reads are refused at once, instead of waiting until their callers have given up. The scheduler decides which of the
+//! waiting reads runs next.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Store;
+use super::read_scheduler::{ReadScheduler, Reader, ScheduledRead};
+use crate::domain::OrganizationId;
 use crate::error::{BYTES_SPENT, Error, Result};
 use crate::limits::{Budget, KeyBudgets, KeyQuota, Reservation};
 use crate::metrics::{Metrics, Refusal};
@@ -15,7 +18,7 @@ pub(super) struct ReadPermits {
     /// Permits of reads that run or wait.
     all: Arc<Semaphore>,
     keys: KeyQuota,
-    running: Arc<Semaphore>,
+    scheduler: ReadScheduler,
     budgets: KeyBudgets,
     metrics: Metrics,
 }
@@ -23,20 +26,26 @@ pub(super) struct ReadPermits {
 /// The permit of a read, held until it is dropped.
 pub struct ReadPermit {
     _waiting: Option<[OwnedSemaphorePermit; 2]>,
-    _running: OwnedSemaphorePermit,
+    _running: ScheduledRead,
 }
 
 impl ReadPermits {
     /// Lets `connections` reads run at once, and any number wait.
     pub(super) fn new(connections: u32) -> Self {
-        let [all, running] = [Semaphore::MAX_PERMITS, connections as usize].map(|most| Arc::new(Semaphore::new(most)));
+        let all = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         let keys = KeyQuota::of(Semaphore::MAX_PERMITS);
-        Self { all, keys, running, budgets: KeyBudgets::of(Budget::new(usize::MAX)), metrics: Metrics::default() }
+        let scheduler = ReadScheduler::new(connections as usize);
+        Self { all, keys, scheduler, budgets: KeyBudgets::of(Budget::new(usize::MAX)), metrics: Metrics::default() }
     }
 
-    async fn run(&self, key_id: &str, waiting: Option<[OwnedSemaphorePermit; 2]>) -> Result<ReadPermit> {
-        let running = Arc::clone(&self.running).acquire_owned().await;
-        let running = running.map_err(|closed| Error::Internal(closed.into()))?;
+    async fn run(
+        &self,
+        key_id: &str,
+        organization: &OrganizationId,
+        waiting: Option<[OwnedSemaphorePermit; 2]>,
+    ) -> Result<ReadPermit> {
+        let reader = Reader { key_id: key_id.to_owned(), organization: organization.clone() };
+        let running = self.scheduler.acquire(reader).await.map_err(|dropped| Error::Internal(dropped.into()))?;
         // Checked only now: a read that waited did not know how many bytes would be held by then.
         match self.budgets.part(key_id).is_spent() {
             true => Err(self.refuse(Refusal::bytes, BYTES_SPENT)),
@@ -64,15 +73,15 @@ impl Store {
         self
     }
 
-    /// Waits for a read permit for the key with this id. Never hold one and wait for another: that can deadlock.
-    /// Errors: `Overloaded`, at once.
-    pub async fn read_permit(&self, key_id: &str) -> Result<ReadPermit> {
+    /// Waits for a read permit for the key with this id, to read in `organization`. Never hold one and wait for
+    /// another: that can deadlock. Errors: `Overloaded`, at once.
+    pub async fn read_permit(&self, key_id: &str, organization: &OrganizationId) -> Result<ReadPermit> {
         let permits = &self.permits;
         let all = Arc::clone(&permits.all).try_acquire_owned();
         let all = all.map_err(|_| permits.refuse(Refusal::reads, "Too many reads are waiting"))?;
         let key = permits.keys.try_acquire(key_id);
         let key = key.ok_or_else(|| permits.refuse(Refusal::reads, "Too many reads with this API key are waiting"))?;
-        permits.run(key_id, Some([all, key])).await
+        permits.run(key_id, organization, Some([all, key])).await
     }
 
     /// Counts `bytes` that were read for the key with this id, even beyond its share.
@@ -83,7 +92,7 @@ impl Store {
     /// Waits for a read permit for the next piece of a stream, even if the queue is full: if the stream failed, its
     /// reader would come again. Requests are limited, and so are these waits. Errors: `Overloaded` while the bytes of
     /// the key are spent.
-    pub async fn read_permit_of_stream(&self, key_id: &str) -> Result<ReadPermit> {
-        self.permits.run(key_id, None).await
+    pub async fn read_permit_of_stream(&self, key_id: &str, organization: &OrganizationId) -> Result<ReadPermit> {
+        self.permits.run(key_id, organization, None).await
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use auditlog::access::Scope;
 use auditlog::app::{ConnectionLimits, Limits, Options, Serving};
-use auditlog::domain::Clock;
+use auditlog::domain::{Clock, OrganizationId};
 use auditlog::grpc::pb::ListAuditLogsRequest;
+use auditlog::store::{ReadPermit, Store};
 use futures::FutureExt;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,6 +17,7 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 mod deadlines;
+mod fairness;
 mod gateway;
 mod peers;
 mod refused;
@@ -137,6 +139,13 @@ async fn permits_are_taken(service: &Service, key: &str, requests: f64) {
     until("the permits are taken", refused).await;
 }
 
+/// Takes read permits for a key until no connection is free. They count as running, and as none of the waiting reads.
+fn all_connections(store: &Store, key_id: &str) -> Vec<ReadPermit> {
+    let organization = OrganizationId::parse("org_a").expect("an id");
+    let permit = || store.read_permit(key_id, &organization).now_or_never();
+    std::iter::from_fn(permit).map(|permit| permit.expect("a permit")).collect()
+}
+
 /// Waits until a request was refused for `reason`.
 async fn counted(service: &Service, reason: &str) {
     comes_to(service, &format!("auditlog_refusals_total{{reason={reason:?}}}"), |refusals| refusals > 0.0).await;
@@ -215,11 +224,7 @@ on_every_database! {
         let (service, key) = service(database, Options { reads: 1, ..options() }).await;
         let surfaces = Surfaces::start(service).await;
         let service = &surfaces.service;
-        // Takes all permits of running reads, and none of the waiting ones.
-        let mut running = Vec::new();
-        while let Ok(permit) = tokio::time::timeout(Duration::from_millis(200), service.store.read_permit("al_test")).await {
-            running.push(permit.expect("a permit"));
-        }
+        let running = all_connections(&service.store, "al_test");
         let mut asks = [tokio::spawn(asked_all(service, list(&key))), tokio::spawn(asked_all(service, list(&key)))];
         let (refused, index) = futures::future::select_all(&mut asks).map(|(answer, index, _)| (answer, index)).await;
         let refused = refused.expect("no panic");
@@ -237,10 +242,7 @@ on_every_database! {
         // Eight waiting reads for a key and nine in total, besides the running one.
         let (service, key) = service(database, Options { reads: 10, ..options() }).await;
         let other = service.key(Some("org_a"), &[Scope::Read]).await;
-        let mut running = Vec::new();
-        while let Ok(permit) = tokio::time::timeout(Duration::from_millis(200), service.store.read_permit("al_test")).await {
-            running.push(permit.expect("a permit"));
-        }
+        let running = all_connections(&service.store, "al_test");
         let mut asks: Vec<_> = (0..9).map(|_| tokio::spawn(asked_all(&service, list(&key)))).collect();
         let (refused, index) = futures::future::select_all(&mut asks).map(|(answer, index, _)| (answer, index)).await;
         let refused = refused.expect("no panic");
