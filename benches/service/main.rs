@@ -3,6 +3,8 @@
 
 #[path = "../../tests/it/support/as_postgres.rs"]
 mod as_postgres;
+mod bare;
+mod ceiling;
 mod data;
 mod database;
 mod drive;
@@ -14,7 +16,6 @@ mod logs;
 mod machine;
 mod naive;
 mod options;
-mod pgbench;
 mod postgres;
 mod proc;
 mod raw;
@@ -22,6 +23,7 @@ mod requests;
 mod scratch;
 mod sections;
 mod service;
+mod statements;
 mod writer;
 
 use std::io::Write;
@@ -55,6 +57,7 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Some(Part::Naive { url }) => runtime.block_on(naive::serve(&url)),
+        Some(Part::Ceiling { url, requests }) => runtime.block_on(ceiling::serve(&url, &requests)),
         None => runtime.block_on(async {
             let mut terminate = signal(SignalKind::terminate())?;
             tokio::select! {

@@ -4,7 +4,7 @@
 
 use auditlog::domain::Clock;
 use auditlog::grpc::pb;
-use auditlog::grpc::pb::audit_log_service_server::{AuditLogService, AuditLogServiceServer};
+use auditlog::grpc::pb::audit_log_service_server::AuditLogService;
 use futures::stream::Empty;
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, QueryResult,
@@ -12,17 +12,13 @@ use sea_orm::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::net::TcpListener;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
+use crate::bare::{self, READERS, failed, not_compared};
 use crate::data::{ACTIONS, COLUMNS, TYPES, time};
 use crate::requests::condition;
-use crate::say;
 
-/// The connection counts of the service.
-const READERS: u32 = 10;
+/// The number of connections that the service writes with.
 const WRITERS: u32 = 3;
 
 /// Serves until the process is killed.
@@ -40,11 +36,7 @@ pub async fn serve(url: &str) -> anyhow::Result<()> {
             (all.clone(), all)
         }
     };
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    say(&serde_json::json!({ "message": "listening", "address": listener.local_addr()? }).to_string());
-    let service = AuditLogServiceServer::new(Naive { readers, writers, clock: Clock::system() });
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    Ok(Server::builder().add_service(service).serve_with_incoming(incoming).await?)
+    bare::serve(Naive { readers, writers, clock: Clock::system() }).await
 }
 
 struct Naive {
@@ -173,10 +165,6 @@ fn entry(row: &QueryResult) -> anyhow::Result<pb::AuditLog> {
     })
 }
 
-fn failed(error: anyhow::Error) -> Status {
-    Status::internal(error.to_string())
-}
-
 #[tonic::async_trait]
 impl AuditLogService for Naive {
     async fn list_audit_logs(
@@ -202,14 +190,14 @@ impl AuditLogService for Naive {
         &self,
         _: Request<pb::GetResourceHistoryRequest>,
     ) -> Result<Response<pb::GetResourceHistoryResponse>, Status> {
-        Err(Status::unimplemented("not compared"))
+        not_compared()
     }
 
     async fn get_audit_log(
         &self,
         _: Request<pb::GetAuditLogRequest>,
     ) -> Result<Response<pb::GetAuditLogResponse>, Status> {
-        Err(Status::unimplemented("not compared"))
+        not_compared()
     }
 
     type ExportAuditLogsStream = Empty<Result<pb::ExportAuditLogsResponse, Status>>;
@@ -218,6 +206,6 @@ impl AuditLogService for Naive {
         &self,
         _: Request<pb::ExportAuditLogsRequest>,
     ) -> Result<Response<Self::ExportAuditLogsStream>, Status> {
-        Err(Status::unimplemented("not compared"))
+        not_compared()
     }
 }

@@ -24,6 +24,14 @@ pub enum Part {
         /// The URL of the database.
         url: String,
     },
+    /// Serves the ceiling of lists, for comparison.
+    #[command(hide = true)]
+    Ceiling {
+        /// The URL of the database.
+        url: String,
+        /// The file of the captured requests.
+        requests: PathBuf,
+    },
 }
 
 /// The options of a run.
@@ -102,7 +110,7 @@ pub enum Section {
     Lists,
     /// The first page against a page from the middle of a list.
     Offsets,
-    /// Lists per second, against pgbench with the same statements.
+    /// Lists per second, against a bare handler with the same statements.
     Throughput,
     /// Memory at rest and under 64 clients.
     Memory,

@@ -12,9 +12,7 @@ use crate::as_postgres::{as_postgres, programs};
 
 /// A running server. It stops when its standard input closes, so also when this process is killed.
 pub struct Server {
-    pub port: u16,
-    /// The directory of PostgreSQL's programs.
-    pub programs: PathBuf,
+    port: u16,
     directory: PathBuf,
     guard: Child,
     input: Option<ChildStdin>,
@@ -30,7 +28,7 @@ impl Server {
         let mut command = as_postgres(&script, &directory);
         let mut guard = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
         let input = guard.stdin.take();
-        let mut server = Self { port, programs, directory, guard, input };
+        let mut server = Self { port, directory, guard, input };
         server.wait()?;
         Ok(server)
     }

@@ -1,5 +1,5 @@
-//! A gRPC client that does not decode answers, like pgbench with rows. Client and service share a machine, so decoding
-//! would count against the service.
+//! A gRPC client that does not decode answers. Client and service share a machine, so decoding would count against the
+//! service.
 
 use auditlog::grpc::pb::ListAuditLogsRequest;
 use prost::Message;

@@ -73,6 +73,13 @@ impl Service {
         Self::spawn(command, database)
     }
 
+    /// Starts the ceiling of lists, which is a mode of this program, for the requests in a file.
+    pub fn start_ceiling(database: &Database, requests: &Path) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["ceiling", &database.url]).arg(requests);
+        Self::spawn(command, database)
+    }
+
     fn spawn(mut command: Command, database: &Database) -> anyhow::Result<Self> {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(child.stderr.take().context("stderr is a pipe")?).lines();
