@@ -155,7 +155,7 @@ impl Run<'_> {
         }
         drop(service);
         if self.begins(Section::Memory, "memory") {
-            process::memory(database, self.report).await?;
+            process::memory(database, self.scratch, self.report).await?;
         }
         if self.begins(Section::Start, "start") {
             process::start(database, self.report).await?;

@@ -29,9 +29,9 @@ pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()>
     autovacuum(database, "off").await?;
     let entries = (database.rows / 10).clamp(10_000, 100_000) as usize;
     let orders = [
-        ("in order", Delays::IN_ORDER, Some(3.0)),
+        ("in order", Delays::IN_ORDER, Some(4.0)),
         ("with 5 s of jitter", Delays::JITTER, None),
-        ("the same, 1 % late by up to a year", Delays::MIXED, Some(10.0)),
+        ("the same, 1 % late by up to a year", Delays::MIXED, Some(8.0)),
     ];
     for (name, delays, target) in orders {
         let (written, elapsed) = written(database, entries / 2, delays).await?;

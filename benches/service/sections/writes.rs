@@ -44,10 +44,10 @@ pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()>
     let service = Service::start(database, Counting::On)?;
     let list = list(database, &service).await?;
     let ours = singles::<0>(&service, "service", report).await?;
-    for (name, ours, naive) in [(HOT, &ours[0], &naive[0]), (MANY, &ours[1], &naive[1])] {
-        let times = if database.backend() == DbBackend::Postgres { 4.0 } else { 3.0 };
+    let Targets { hot: of_hot, many: of_many, batches: of_batches } = Targets::of(database);
+    for (name, ours, naive, least) in [(HOT, &ours[0], &naive[0], of_hot), (MANY, &ours[1], &naive[1], of_many)] {
         let name = format!("service / naive, {name}");
-        ratio(report, &name, ours.rate() / naive.rate(), Some(Target::AtLeast(times)));
+        ratio(report, &name, ours.rate() / naive.rate(), Some(Target::AtLeast(least)));
     }
     let name = format!("service, {HOT} / {MANY}");
     ratio(report, &name, ours[0].rate() / ours[1].rate(), Some(Target::AtLeast(0.7)));
@@ -55,7 +55,7 @@ pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()>
         let run = write(&service, 4, size, DURATION, hot::<0>).await?;
         run.report(report, &format!("batches of {size}, 4 clients"), size, "entries/s");
     }
-    for (clients, target) in [(1, Some(Target::AtLeast(0.6))), (4, None)] {
+    for (clients, target) in [(1, Some(Target::AtLeast(of_batches))), (4, None)] {
         let batches = write(&service, clients, 100, DURATION, hot::<0>).await?;
         let inserts = inserts(database, clients).await?;
         let by = if clients == 1 { "1 client".to_owned() } else { format!("{clients} clients") };
@@ -67,6 +67,27 @@ pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()>
     report.add("list, largest organization, service", "latency p50", list, "ms");
     report.print();
     Ok(())
+}
+
+/// The least ratios that the service should reach: of single writes to the naive design, for one hot organization and
+/// for many, and of batches to bare INSERTs.
+struct Targets {
+    hot: f64,
+    many: f64,
+    batches: f64,
+}
+
+impl Targets {
+    fn of(database: &Database) -> Self {
+        match database.backend() {
+            DbBackend::Postgres => {
+                // Index pages of many organizations are then not in memory, and the naive design waits for 64 at once.
+                let is_cold = database.rows >= 10_000_000;
+                Self { hot: 5.3, many: if is_cold { 1.5 } else { 2.5 }, batches: 0.65 }
+            }
+            _ => Self { hot: 3.0, many: 3.0, batches: 0.6 },
+        }
+    }
 }
 
 fn ratio(report: &mut Report, name: &str, value: f64, target: Option<Target>) {
