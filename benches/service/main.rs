@@ -103,7 +103,7 @@ async fn measure(options: &Options, scratch: &Path, report: &mut Report) -> anyh
             if let Some(program) = &options.earlier
                 && run.begins(Section::Earlier, "earlier")
             {
-                earlier::run(program, backend, scratch, run.report).await?;
+                earlier::run(program, &database, scratch, run.report).await?;
             }
         }
     }

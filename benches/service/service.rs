@@ -59,6 +59,11 @@ impl Service {
         Self::spawn(command, database)
     }
 
+    /// Starts `program serve`, which may be of another build than the database.
+    pub fn start_build(program: &Path, database: &Database) -> anyhow::Result<Self> {
+        Self::spawn(serve(Command::new(program), database), database)
+    }
+
     /// Starts `program serve` on `cores`, in the syntax of `taskset`.
     pub fn start_on(program: &Path, database: &Database, cores: &str) -> anyhow::Result<Self> {
         let mut command = Command::new("taskset");

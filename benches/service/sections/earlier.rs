@@ -1,10 +1,10 @@
-//! Writes and lists in two builds, in alternating rounds. Each build has its own database, which is empty at first.
+//! Writes and lists in two builds, in alternating rounds. Each build has a service and a database of its own, which is
+//! empty at first. In the loaded database, which serves one build at a time, each round starts a service.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use sea_orm::DbBackend;
 
 use crate::database::{Database, program};
 use crate::drive::Run;
@@ -17,12 +17,16 @@ use crate::writer::write;
 
 const ROUNDS: usize = 5;
 const DURATION: Duration = Duration::from_secs(3);
-/// The work to compare, with the number of clients. A build should not lose more than this to noise.
-const WORK: [(Work, usize); 4] =
-    [(Work::Writes(100), 1), (Work::Writes(100), 4), (Work::Writes(1), 64), (Work::Lists, 16)];
+/// The work to compare in empty databases, with the number of clients.
+const WORK: [(Work, usize); 3] = [(Work::Writes(100), 1), (Work::Writes(1), 64), (Work::Lists, 16)];
+/// A build should not lose more than this to noise.
 const LEAST: Target = Target::AtLeast(0.97);
+/// The work to compare in the loaded database.
+const LOADED: (Work, usize) = (Work::Writes(100), 4);
+const LEAST_LOADED: Target = Target::AtLeast(1.5);
 /// The size that the database server is configured for.
 const ROWS: u64 = 1_000_000;
+const BUILDS: [&str; 2] = ["this build", "earlier build"];
 
 #[derive(Clone, Copy)]
 enum Work {
@@ -32,35 +36,73 @@ enum Work {
     Writes(usize),
 }
 
-pub async fn run(earlier: &Path, backend: DbBackend, scratch: &Path, report: &mut Report) -> anyhow::Result<()> {
-    let mut builds = Vec::new();
-    for (name, program) in [("this build", program()), ("earlier build", PathBuf::from(earlier))] {
-        let directory = postgres::directory(scratch)?;
-        let database = Database::create_by(program, backend, &directory, ROWS).await?;
-        let service = Service::start(&database, Counting::On)?;
-        builds.push((name, database, service));
-    }
-    for (work, clients) in WORK {
-        let (name, each, unit) = match work {
-            Work::Lists => (format!("lists of 50, {clients} clients"), 1, "lists/s"),
-            Work::Writes(1) => (format!("single writes, {clients} clients"), 1, "entries/s"),
-            Work::Writes(size) => (format!("batches of {size}, {clients} clients"), size, "entries/s"),
-        };
-        let mut runs = [Run::default(), Run::default()];
-        for _ in 0..ROUNDS {
-            for (run, (_, _, service)) in runs.iter_mut().zip(&builds) {
-                run.extend(match work {
-                    Work::Lists => lists(service, &[largest()], clients, DURATION).await?,
-                    Work::Writes(size) => write(service, clients, size, DURATION, |_: &mut StdRng| 0).await?,
-                });
-            }
-        }
-        for (run, (build, ..)) in runs.iter().zip(&builds) {
-            run.report(report, &format!("{name}, {build}"), each, unit);
-        }
-        let name = format!("{name}, this build / earlier build");
-        report.add_for(&name, "ratio", runs[0].rate() / runs[1].rate(), "", LEAST);
-    }
+/// Compares this build with `earlier`. `database` is loaded, with the schema of this build.
+pub async fn run(earlier: &Path, database: &Database, scratch: &Path, report: &mut Report) -> anyhow::Result<()> {
+    empty(earlier, database, scratch, report).await?;
+    loaded(earlier, database, report).await?;
     report.print();
     Ok(())
+}
+
+async fn empty(earlier: &Path, database: &Database, scratch: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let mut builds = Vec::new();
+    for program in [program(), PathBuf::from(earlier)] {
+        let directory = postgres::directory(scratch)?;
+        let database = Database::create_by(program, database.backend(), &directory, ROWS).await?;
+        let service = Service::start(&database, Counting::On)?;
+        builds.push((database, service));
+    }
+    for (work, clients) in WORK {
+        let mut runs = [Run::default(), Run::default()];
+        for _ in 0..ROUNDS {
+            for (run, (_, service)) in runs.iter_mut().zip(&builds) {
+                run.extend(work.round(service, clients).await?);
+            }
+        }
+        work.report(report, clients, "", &runs, LEAST);
+    }
+    Ok(())
+}
+
+async fn loaded(earlier: &Path, database: &Database, report: &mut Report) -> anyhow::Result<()> {
+    let (work, clients) = LOADED;
+    let mut runs = [Run::default(), Run::default()];
+    for _ in 0..ROUNDS {
+        for (run, program) in runs.iter_mut().zip([database.program.as_path(), earlier]) {
+            // Neither service should count the entries that the other wrote.
+            database.auditlog(&["running-counts", "update"])?;
+            let service = Service::start_build(program, database)?;
+            run.extend(work.round(&service, clients).await?);
+        }
+    }
+    work.report(report, clients, ", loaded database", &runs, LEAST_LOADED);
+    Ok(())
+}
+
+impl Work {
+    /// A round of this work, in the largest organization.
+    async fn round(self, service: &Service, clients: usize) -> anyhow::Result<Run> {
+        match self {
+            Self::Lists => lists(service, &[largest()], clients, DURATION).await,
+            Self::Writes(size) => write(service, clients, size, DURATION, |_: &mut StdRng| 0).await,
+        }
+    }
+
+    /// Reports the runs of both builds, in the order of [`BUILDS`], and their ratio. `database` ends the name of the
+    /// work.
+    fn report(self, report: &mut Report, clients: usize, database: &str, runs: &[Run; 2], least: Target) {
+        let (name, each, unit) = match self {
+            Self::Lists => ("lists of 50".to_owned(), 1, "lists/s"),
+            Self::Writes(1) => ("single writes".to_owned(), 1, "entries/s"),
+            Self::Writes(size) => (format!("batches of {size}"), size, "entries/s"),
+        };
+        let by = if clients == 1 { "1 client".to_owned() } else { format!("{clients} clients") };
+        let name = format!("{name}, {by}{database}");
+        for (run, build) in runs.iter().zip(BUILDS) {
+            run.report(report, &format!("{name}, {build}"), each, unit);
+        }
+        let [ours, theirs] = runs;
+        let name = format!("{name}, {} / {}", BUILDS[0], BUILDS[1]);
+        report.add_for(&name, "ratio", ours.rate() / theirs.rate(), "", least);
+    }
 }
