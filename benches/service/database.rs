@@ -37,14 +37,18 @@ impl Database {
             }
             _ => (format!("sqlite://{}", directory.join(format!("bench-{rows}.db")).display()), None),
         };
-        let key = ["keys", "create", "--all-organizations", "--scope", "read", "--scope", "write"];
-        let key = auditlog(&program, &url, &key)?.trim_end().to_owned();
+        let key = create_key(&program, &url)?;
         Ok(Self { connection: connect(&url).await?, url, server, rows, key, program })
     }
 
     /// Runs a subcommand and returns its standard output.
     pub fn auditlog(&self, arguments: &[&str]) -> anyhow::Result<String> {
         auditlog(&self.program, &self.url, arguments)
+    }
+
+    /// Another API key to read and write all organizations.
+    pub fn create_key(&self) -> anyhow::Result<String> {
+        create_key(&self.program, &self.url)
     }
 
     pub fn backend(&self) -> DbBackend {
@@ -90,6 +94,11 @@ fn auditlog(program: &Path, url: &str, arguments: &[&str]) -> anyhow::Result<Str
     let [said, error] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     ensure!(output.status.success(), "auditlog {} failed: {error}", arguments.join(" "));
     Ok(said)
+}
+
+fn create_key(program: &Path, url: &str) -> anyhow::Result<String> {
+    let arguments = ["keys", "create", "--all-organizations", "--scope", "read", "--scope", "write"];
+    Ok(auditlog(program, url, &arguments)?.trim_end().to_owned())
 }
 
 /// Opens one connection; on SQLite it has the same durability as the service's.

@@ -16,14 +16,15 @@ use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 
 use crate::figure::Times;
+use crate::say;
 use crate::service::Service;
 
 /// The number of connections.
 const CONNECTIONS: usize = 64;
 /// The maximum number of calls in flight. Further calls count as unsent.
 const UNDER_WAY: usize = 20_000;
-/// How long a refused client waits: the time that a refusal names.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The time that a refusal names, and that a polite client waits.
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The `grpc-timeout` that a call sends, and the longer time that the generator waits for the answer.
 const DEADLINE: (&str, Duration) = ("2S", Duration::from_secs(4));
 /// gRPC's RESOURCE_EXHAUSTED and UNAVAILABLE, which tell a client to retry later.
@@ -64,6 +65,16 @@ impl Tally {
     pub fn failures(&self) -> usize {
         self.failed.values().sum()
     }
+
+    /// Prints progress for the user, including the failures.
+    pub fn tell(&self, name: &str) {
+        let Self { served, refused, failed, unsent, .. } = self;
+        let [served, refused] = [served.0.len(), refused.0.len()];
+        let goodput = self.goodput();
+        say(&format!(
+            "{name}: {goodput:.0}/s; {served} served, {refused} refused, {unsent} not sent, failed {failed:?}"
+        ));
+    }
 }
 
 /// Clients that call one method with the same message.
@@ -97,8 +108,8 @@ impl Connection {
 }
 
 impl Generator {
-    /// Prepares calls of `method` of the audit log service with `message`.
-    pub fn new(service: &Service, method: &str, message: &impl Message) -> anyhow::Result<Self> {
+    /// Prepares calls of `method` of the audit log service with `message`, by the caller with the API key `key`.
+    pub fn new(service: &Service, key: &str, method: &str, message: &impl Message) -> anyhow::Result<Self> {
         let mut body = Vec::new();
         body.put_u8(0);
         body.put_u32(u32::try_from(message.encoded_len())?);
@@ -106,7 +117,7 @@ impl Generator {
         let head = Request::post(format!("http://{}/auditlog.v1.AuditLogService/{method}", service.address))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
-            .header("authorization", format!("Bearer {}", service.key()))
+            .header("authorization", format!("Bearer {key}"))
             .header("grpc-timeout", DEADLINE.0)
             .body(())?;
         let connection = |_| Connection { address: service.address, sender: tokio::sync::Mutex::default() };
@@ -114,9 +125,9 @@ impl Generator {
         Ok(Self { call: Arc::new(Call { head, body: body.into() }), connections })
     }
 
-    /// A closed loop: `clients` clients that each wait for an answer before the next call, and for a second after a
-    /// refusal, as it asks.
-    pub async fn closed(&self, clients: usize, duration: Duration) -> Tally {
+    /// A closed loop: `clients` clients that each wait for an answer before the next call, and for `pause` after a
+    /// refusal. Each has its own connection, up to 64.
+    pub async fn closed(&self, clients: usize, duration: Duration, pause: Duration) -> Tally {
         let rounds = Rounds::begin(duration);
         let client = async |place: usize| {
             while rounds.goes_on() {
@@ -125,7 +136,7 @@ impl Generator {
                 let is_refused = answer.as_ref().is_ok_and(|status| REFUSALS.contains(&status.as_str()));
                 rounds.count(asked, answer);
                 if is_refused {
-                    tokio::time::sleep(RETRY_AFTER).await;
+                    tokio::time::sleep(pause).await;
                 }
             }
         };

@@ -37,7 +37,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use database::Database;
 use figure::Report;
 use options::{Cli, Options, Part, Section, Which};
-use sections::{check, counting, earlier, hard, lists, offsets, overload, process, throughput, verify, writes};
+use sections::{
+    check, counting, earlier, hard, isolation, lists, offsets, overload, process, throughput, verify, writes,
+};
 use service::{Counting, Service};
 
 /// Entries that are still to be counted when the last check of the answers begins.
@@ -176,6 +178,9 @@ impl Run<'_> {
         }
         if self.begins(Section::Counting, "counting") {
             counting::run(database, self.report).await?;
+        }
+        if self.begins(Section::Isolation, "isolation") {
+            isolation::run(database, self.report).await?;
         }
         if self.begins(Section::Overload, "overload") {
             overload::run(database, self.options.earlier.as_deref(), self.report).await?;

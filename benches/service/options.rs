@@ -124,6 +124,8 @@ pub enum Section {
     Counting,
     /// `auditlog verify` of the largest organization.
     Verify,
+    /// Latency of others while one organization is locked, or one API key takes all it can get.
+    Isolation,
     /// Writes and lists, against the build that --earlier names.
     Earlier,
     /// Five times more requests than the service can serve, from clients that do not wait.
@@ -131,7 +133,7 @@ pub enum Section {
 }
 
 impl Options {
-    /// Overload runs only on request, so that the default ends within ten minutes.
+    /// Overload runs only on request, so that the default ends after about ten minutes.
     pub fn asks(&self, section: Section) -> bool {
         self.only.contains(&section) || self.only.is_empty() && section != Section::Overload
     }

@@ -4,7 +4,7 @@ use auditlog::grpc::pb::{AuditLogFilter, ListAuditLogsRequest};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use crate::data::{ACTIONS, BEGIN, ORGANIZATIONS, SPAN, Subject, TYPES, organization_id, time};
+use crate::data::{ACTIONS, BEGIN, ORGANIZATIONS, SPAN, Subject, TYPES, organization_id, resource_id, time, user_id};
 
 /// The filters of a request.
 #[derive(Clone, Copy)]
@@ -72,6 +72,17 @@ pub fn list(filter: AuditLogFilter) -> ListAuditLogsRequest {
         organization_id: organization_id(0),
         filter: Some(filter),
         ..ListAuditLogsRequest::default()
+    }
+}
+
+/// Selects the entries of the hottest user about the hottest resource. No running counts have their number, so they are
+/// counted one by one.
+pub fn hottest_pair() -> AuditLogFilter {
+    AuditLogFilter {
+        user_ids: vec![user_id(0)],
+        resource_types: vec![type_name(0)],
+        resource_ids: vec![resource_id(0, 0)],
+        ..AuditLogFilter::default()
     }
 }
 

@@ -193,6 +193,11 @@ impl Client {
         Ok(self.grpc.list_audit_logs(self.with_key(request)).await?.into_inner())
     }
 
+    /// The same client with another API key.
+    pub fn authorized(self, key: &str) -> anyhow::Result<Self> {
+        Ok(Self { key: format!("Bearer {key}").parse()?, ..self })
+    }
+
     /// A client for load tests that does not decode answers.
     pub fn lister(&self) -> Lister {
         Lister::new(self.channel.clone(), self.key.clone())

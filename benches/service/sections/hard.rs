@@ -7,7 +7,7 @@ use super::lists::measure;
 use crate::data::{ACTIONS, Delays, RARE_LEAF, RARE_OF_HOTTEST, resource_id, user_id};
 use crate::database::Database;
 use crate::figure::{Report, Target};
-use crate::requests::{largest, list, type_name};
+use crate::requests::{hottest_pair, largest, list, type_name};
 use crate::service::{Counting, Service};
 use crate::writer::ingest;
 
@@ -26,10 +26,7 @@ pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()>
             "nearly absent type + action",
             AuditLogFilter { resource_types: vec![type_name(RARE_LEAF.0)], actions: action(RARE_LEAF.1), ..every() },
         ),
-        (
-            "hottest user + hottest resource",
-            AuditLogFilter { resource_types: vec![type_name(0)], resource_ids: vec![resource_id(0, 0)], ..hottest() },
-        ),
+        ("hottest user + hottest resource", hottest_pair()),
         ("resource id without type", AuditLogFilter { resource_ids: vec![resource_id(1, 0)], ..every() }),
         ("20 users at once", AuditLogFilter { user_ids: (0..20).map(user_id).collect(), ..every() }),
     ];

@@ -14,10 +14,9 @@ use auditlog::grpc::pb::WriteAuditLogsRequest;
 use crate::data::{Delays, organization_id};
 use crate::database::Database;
 use crate::figure::{Report, Target};
-use crate::generator::{Generator, Tally};
+use crate::generator::{Generator, RETRY_AFTER};
 use crate::proc;
 use crate::requests::largest;
-use crate::say;
 use crate::service::Service;
 use crate::writer::Fresh;
 
@@ -109,15 +108,16 @@ async fn measure(
 ) -> anyhow::Result<()> {
     let service = Service::start_on(program, database, &cores.service)?;
     let suffix = if cores.is_divided { build } else { ", cores shared" };
+    let key = &database.key;
     let (name, generator) = match work {
-        Work::Lists => ("lists of 50".to_owned(), Generator::new(&service, "ListAuditLogs", &largest())?),
+        Work::Lists => ("lists of 50".to_owned(), Generator::new(&service, key, "ListAuditLogs", &largest())?),
         Work::Writes(entries) => {
             let mut audit_logs = Fresh::new(Delays::IN_ORDER).inputs(entries);
             // An empty id makes the service generate one for each entry.
             audit_logs.iter_mut().for_each(|entry| entry.id = String::new());
             let write = WriteAuditLogsRequest { organization_id: organization_id(0), audit_logs };
             let name = if entries == 1 { "single writes".to_owned() } else { format!("writes of {entries}") };
-            (name, Generator::new(&service, "WriteAuditLogs", &write)?)
+            (name, Generator::new(&service, key, "WriteAuditLogs", &write)?)
         }
     };
     // Single writes have no target: refusing one costs a tenth of the CPU of writing it.
@@ -133,8 +133,8 @@ async fn overload(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let closed = async |clients: usize, duration: Duration| {
-        let tally = generator.closed(clients, duration).await;
-        tell(&format!("{name}, {clients} clients that wait for {duration:?}"), &tally);
+        let tally = generator.closed(clients, duration, RETRY_AFTER).await;
+        tally.tell(&format!("{name}, {clients} clients that wait for {duration:?}"));
         tally.goodput()
     };
     let (mut most_tried, mut best) = (0f64, CLIENTS[0]);
@@ -152,7 +152,7 @@ async fn overload(
     let (used_after, elapsed) = (used()?, begun.elapsed());
     let [of_generator, of_service] =
         std::array::from_fn(|place| (used_after[place] - used_before[place]).as_secs_f64() / elapsed.as_secs_f64());
-    tell(&format!("{name}, {TIMES} times its capacity"), &tally);
+    tally.tell(&format!("{name}, {TIMES} times its capacity"));
     tokio::time::sleep(REST).await;
     let after = proc::memory(service.id(), "VmRSS")?;
     let again = closed(best, DURATION).await;
@@ -191,12 +191,4 @@ async fn most_memory(process: u32, duration: Duration) -> anyhow::Result<f64> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(most)
-}
-
-/// Prints progress for the user, including the failures.
-fn tell(name: &str, tally: &Tally) {
-    let Tally { served, refused, failed, unsent, .. } = tally;
-    let [served, refused] = [served.0.len(), refused.0.len()];
-    let goodput = tally.goodput();
-    say(&format!("{name}: {goodput:.0}/s; {served} served, {refused} refused, {unsent} not sent, failed {failed:?}"));
 }
