@@ -1,6 +1,6 @@
 //! The ceiling of lists: a bare tonic handler over tokio-postgres. For requests that were captured before, it runs the
-//! same statements as the service and encodes the same answer. It checks no key, parses no filter, computes no total and
-//! limits nothing. So the share of its rate that the service reaches shows the cost of all that.
+//! same statements as the service and encodes the same answer. It checks no key, parses no filter, computes no total
+//! and limits nothing. So the share of its rate that the service reaches shows the cost of all that.
 
 mod entry;
 mod parameter;
