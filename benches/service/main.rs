@@ -42,6 +42,10 @@ use sections::{
 };
 use service::{Counting, Service};
 
+/// That of the service, so that the designs it is compared with have the same.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Entries that are still to be counted when the last check of the answers begins.
 const UNCOUNTED: usize = 5_000;
 

@@ -57,16 +57,16 @@ impl Running {
 pub(super) struct ServiceHandles {
     pub(super) store: Store,
     /// Ends once no connection is left that could queue a write.
-    pub(super) writer: JoinHandle<()>,
-    /// Stopped when the drain begins, so before the writer that they use.
+    pub(super) committers: JoinHandle<()>,
+    /// Stopped when the drain begins, so before the committers that they use.
     pub(super) jobs: Jobs,
 }
 
-/// Waits until the writer task ends, which is an error while the service runs. Without a writer, waits forever.
-async fn writer_ended(backing: &mut Option<ServiceHandles>) {
+/// Waits until the committers end, which is an error while the service runs. Without committers, waits forever.
+async fn committers_ended(backing: &mut Option<ServiceHandles>) {
     match backing {
-        // However the writer ended, nothing can be written any more.
-        Some(backing) => drop((&mut backing.writer).await),
+        // However they ended, nothing can be written any more.
+        Some(backing) => drop((&mut backing.committers).await),
         None => std::future::pending().await,
     }
 }
@@ -137,7 +137,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     tokio::select! {
         ended = &mut accepting => return ended.and(Err(anyhow!("the server ended"))),
-        () = writer_ended(&mut backing) => return Err(anyhow!("the writer ended; entries can no longer be written")),
+        () = committers_ended(&mut backing) => return Err(anyhow!("the committers ended; entries can no longer be written")),
         // A dropped handle stops the server as well.
         _ = stopped => {}
     }
@@ -156,7 +156,7 @@ async fn serve(
     let drained = async {
         accepting.await?;
         match &mut backing {
-            Some(backing) => (&mut backing.writer).await.context("the writer failed"),
+            Some(backing) => (&mut backing.committers).await.context("a committer failed"),
             None => Ok(()),
         }
     };

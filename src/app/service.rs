@@ -93,7 +93,7 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
     let store = store.with_read_limits(reads, budgets.clone(), metrics.clone());
     let pooled = store.clone();
     metrics.pools(move || pooled.pools());
-    let (ingest, writer) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue, &metrics);
+    let (ingest, committers) = Ingest::start(store.clone(), clock.clone(), random.clone(), queue, &metrics);
     // The rest of the request's time is for the last transaction, and for readers that it waits for.
     let erasing = serving.request_timeout / 3;
     let keys = signing.clone().map(|signing| record_keys(signing, clock.clone()));
@@ -136,7 +136,7 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
         false => rest::switched_off(),
     };
     let protocols = Protocols::new(grpc, "There is no such method", rest_router, &serving, (admission, &metrics))?;
-    let backing = ServiceHandles { store, writer, jobs };
+    let backing = ServiceHandles { store, committers, jobs };
     let running =
         server::spawn(bound, protocols, (budgets.whole, metrics), serving, (draining, health), Some(backing), scraped);
     info!(address = %running.address, rest, "listening");

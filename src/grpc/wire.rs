@@ -139,7 +139,7 @@ pub fn new_entries(
     check_count(inputs.len()).at("audit_logs")?;
     let (mut entries, mut violations) = (Vec::with_capacity(inputs.len()), Vec::new());
     for (place, input) in inputs.into_iter().enumerate() {
-        match new_entry(input, &format!("audit_logs[{place}]"), catalogue, now, random) {
+        match new_entry(input, FieldPath::of("audit_logs").item(place), catalogue, now, random) {
             Ok(entry) => entries.push(entry),
             Err(Error::InvalidParameter(found)) => violations.extend(found),
             Err(error) => return Err(error),
@@ -156,7 +156,7 @@ pub fn new_entries(
 
 fn new_entry(
     input: pb::AuditLogInput,
-    path: &str,
+    path: FieldPath<'_>,
     catalogue: &Catalogue,
     now: Timestamp,
     random: &Random,
@@ -175,7 +175,7 @@ fn new_entry(
         metadata,
         trace_id,
     } = input;
-    let at = |field: &str| format!("{path}.{field}");
+    let at = |field: &'static str| path.field(field);
     let id = match id.is_empty() {
         true => EntryId::generate(now, random),
         false => EntryId::from_writer(id).at(at("id"))?,
@@ -189,13 +189,44 @@ fn new_entry(
         user_id: required(&user_id, Identifier::parse).at(at("user_id"))?,
         user_name: Name::optional(user_name).at(at("user_name"))?,
         user_email: Name::optional(user_email).at(at("user_email"))?,
-        changes: new_changes(changes, &at("changes"))?,
+        changes: new_changes(changes, at("changes"))?,
         metadata: Metadata::parse(metadata).at(at("metadata"))?,
         trace_id: Identifier::optional(trace_id).at(at("trace_id"))?,
     };
     content.check_size().at(path)?;
     let timestamp = time.map(timestamp).transpose().at(at("timestamp"))?;
     Ok(NewEntry { timestamp, content: Arc::new(content) })
+}
+
+/// The path of a field in a request. It becomes a text only for an error, and most values have none.
+#[derive(Clone, Copy)]
+struct FieldPath<'p> {
+    parent: Option<&'p FieldPath<'p>>,
+    name: &'static str,
+    /// The index, if the field is repeated.
+    place: Option<usize>,
+}
+
+impl<'p> FieldPath<'p> {
+    fn of(name: &'static str) -> Self {
+        Self { parent: None, name, place: None }
+    }
+
+    fn item(self, place: usize) -> Self {
+        Self { place: Some(place), ..self }
+    }
+
+    fn field(&'p self, name: &'static str) -> Self {
+        Self { parent: Some(self), name, place: None }
+    }
+}
+
+impl From<FieldPath<'_>> for String {
+    fn from(FieldPath { parent, name, place }: FieldPath<'_>) -> Self {
+        let parent = parent.map_or_else(String::new, |parent| String::from(*parent) + ".");
+        let place = place.map_or_else(String::new, |place| format!("[{place}]"));
+        parent + name + &place
+    }
 }
 
 /// A field that a writer must fill. Protobuf does not distinguish an empty string from an absent one.
@@ -206,12 +237,13 @@ fn required<'a, T>(
     if text.is_empty() { Err(Invalid("is required".to_owned())) } else { parse(text) }
 }
 
-fn new_changes(changes: Vec<pb::Change>, path: &str) -> Result<Vec<Change>> {
+fn new_changes(changes: Vec<pb::Change>, path: FieldPath<'_>) -> Result<Vec<Change>> {
     check_changes(changes.len()).at(path)?;
     let value = |json: Option<String>| json.map_or_else(|| Ok(JsonText::null()), |json| JsonText::from_writer(&json));
     let change = |(place, change): (usize, pb::Change)| {
         let pb::Change { field, old_value_json, new_value_json } = change;
-        let at = |field: &str| format!("{path}[{place}].{field}");
+        let path = path.item(place);
+        let at = |field: &'static str| path.field(field);
         if field.contains('\0') {
             return Err(Invalid::new("must not contain NUL", quoted(&field))).at(at("field"));
         }

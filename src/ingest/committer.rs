@@ -23,14 +23,14 @@ const MAX_TRIES: u32 = 4;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_millis(200);
 
-/// Commits groups. Several tasks share it.
+/// Commits groups.
 pub(super) struct Committer {
     pub(super) queue: WriteQueue,
     pub(super) store: Store,
     pub(super) clock: Clock,
     pub(super) random: Random,
-    pub(super) lead: Lead,
-    pub(super) metrics: Writes,
+    pub(super) lead: Arc<Lead>,
+    pub(super) metrics: Arc<Writes>,
 }
 
 /// Why a group was not committed.
@@ -68,7 +68,7 @@ type PartResult = Option<Vec<WriteResult>>;
 
 impl Committer {
     /// Commits groups until the queue is closed and empty.
-    pub(super) async fn run(self: Arc<Self>) {
+    pub(super) async fn run(self) {
         while let Some(group) = self.queue.next().await {
             let results = self.results(&group).await;
             self.answer(group, results);

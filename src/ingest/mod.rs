@@ -111,11 +111,15 @@ impl Ingest {
         limits: QueueLimits,
         metrics: &Metrics,
     ) -> (Self, JoinHandle<()>) {
-        let committers = store.committers();
-        let queue = WriteQueue::new(limits, committers);
-        let lead = Lead::register(clock.clone(), metrics);
-        let committer = Committer { queue: queue.clone(), store, clock, random, lead, metrics: metrics.writes() };
-        let committers = tokio::spawn(run(Arc::new(committer), committers));
+        let stores = store.committers();
+        let queue = WriteQueue::new(limits, stores.len());
+        let (lead, writes) = (Arc::new(Lead::register(clock.clone(), metrics)), Arc::new(metrics.writes()));
+        let committers = stores.into_iter().map(|store| {
+            let (clock, random) = (clock.clone(), random.clone());
+            let (queue, lead, metrics) = (queue.clone(), Arc::clone(&lead), Arc::clone(&writes));
+            Committer { queue, store, clock, random, lead, metrics }
+        });
+        let committers = tokio::spawn(run(committers.collect()));
         let size = |read: fn(WriteSize) -> usize| {
             let queue = queue.clone();
             move || Some(read(queue.size()) as f64)
@@ -169,12 +173,9 @@ impl Ingest {
     }
 }
 
-/// Runs `committer` in `count` tasks until all have ended, or one of them fails.
-async fn run(committer: Arc<Committer>, count: usize) {
-    let mut tasks = JoinSet::new();
-    for _ in 0..count {
-        tasks.spawn(Arc::clone(&committer).run());
-    }
+/// Runs each of `committers` in a task until all have ended, or one of them fails.
+async fn run(committers: Vec<Committer>) {
+    let mut tasks: JoinSet<()> = committers.into_iter().map(Committer::run).collect();
     while let Some(Ok(())) = tasks.join_next().await {}
 }
 

@@ -138,7 +138,8 @@ impl WriteQueue {
     /// Adds `write` to the queue of its organization.
     pub(super) fn push(&self, write: QueuedWrite) -> Result<(), QueueFull> {
         self.queues().push(write)?;
-        self.ready.notify_one();
+        // The committer that has worked last has the warmest caches.
+        self.ready.notify_last();
         Ok(())
     }
 
@@ -153,7 +154,7 @@ impl WriteQueue {
             };
             // Each committer wakes the next one.
             if has_more || is_over {
-                self.ready.notify_one();
+                self.ready.notify_last();
             }
             match group {
                 Some(group) => return Some(group),
@@ -242,7 +243,7 @@ impl Queues {
     fn take(&mut self) -> Option<Group> {
         let (mut parts, mut size) = (Vec::new(), WriteSize::default());
         // In turns, so that neither kind starves the other.
-        let is_alone = self.may_try_locked() && !(self.was_alone && !self.turns.is_empty());
+        let is_alone = self.may_try_locked() && (!self.was_alone || self.turns.is_empty());
         let free = self.committers.saturating_sub(self.groups.len()).max(1);
         let most = if is_alone { 1 } else { self.turns.len().div_ceil(free) };
         let turns = if is_alone { &mut self.locked } else { &mut self.turns };

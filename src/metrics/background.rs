@@ -83,9 +83,9 @@ impl Metrics {
         let (failed, written, replayed) = (Counter::default(), Counter::default(), Counter::default());
         let mut registry = self.registry();
         registry.register("auditlog_write_group_entries", "Entries committed in one transaction", group.clone());
-        let help = "Time from the begin of a transaction of the writer to the end of its commit, or to its failure";
+        let help = "Time from the begin of a transaction of a group to the end of its commit, or to its failure";
         registry.register("auditlog_commit_seconds", help, commit.clone());
-        registry.register("auditlog_commit_failures", "Transactions of the writer that failed", failed.clone());
+        registry.register("auditlog_commit_failures", "Transactions of groups that failed", failed.clone());
         registry.register("auditlog_entries_written", "Entries that were acknowledged as new", written.clone());
         let help = "Entries that were acknowledged as already stored";
         registry.register("auditlog_entries_replayed", help, replayed.clone());

@@ -30,9 +30,9 @@ const KEEP_PLANS: &str = "SELECT set_config('plan_cache_mode', CASE WHEN coalesc
      WHERE oid = to_regclass('audit_logs')), 0) >= 10000 THEN 'force_generic_plan' ELSE 'force_custom_plan' END, false)";
 
 /// PostgreSQL connections that commit groups of writes.
-pub(super) const COMMITTERS: u32 = 4;
-/// PostgreSQL connections for writes: for the committers, and for other writes beside them.
-const WRITERS: u32 = COMMITTERS + 2;
+const COMMITTERS: usize = 4;
+/// PostgreSQL connections for other writes.
+const WRITERS: u32 = 2;
 /// PostgreSQL connections for erasures, if these use a role of their own.
 const ERASERS: u32 = 2;
 
@@ -46,12 +46,16 @@ pub(super) enum Missing {
     Refuse,
 }
 
-/// Returns the connections for reads and for writes.
-pub(super) async fn connect(
-    url: &str,
-    connections: u32,
-    missing: Missing,
-) -> anyhow::Result<(Connections, Connections)> {
+/// The connections to a database.
+pub(super) struct Opened {
+    pub(super) readers: Connections,
+    pub(super) writers: Connections,
+    /// One connection each. Empty on SQLite.
+    pub(super) committers: Vec<Connections>,
+}
+
+/// Opens the connections for reads and for writes.
+pub(super) async fn connect(url: &str, connections: u32, missing: Missing) -> anyhow::Result<Opened> {
     match url.split_once("://").map(|(scheme, _)| scheme) {
         Some("sqlite") => connect_sqlite(url, connections, missing).await,
         Some("postgres" | "postgresql") => connect_postgres(url, connections).await,
@@ -87,7 +91,7 @@ fn parse_url<O: FromStr>(url: &str, example: &str) -> anyhow::Result<O> {
     url.parse().map_err(|_| anyhow!("the database URL cannot be read; it must be like {example}"))
 }
 
-async fn connect_sqlite(url: &str, connections: u32, missing: Missing) -> anyhow::Result<(Connections, Connections)> {
+async fn connect_sqlite(url: &str, connections: u32, missing: Missing) -> anyhow::Result<Opened> {
     let sqlite: SqliteConnectOptions = parse_url(url, "sqlite://auditlog.db")?;
     let path = sqlite.get_filename();
     if url.contains(":memory:") || url.contains("mode=memory") {
@@ -100,7 +104,8 @@ async fn connect_sqlite(url: &str, connections: u32, missing: Missing) -> anyhow
     let writers = open_sqlite(url, 1, Some(missing), None).await?;
     let readers = open_sqlite(url, connections, None, None).await?;
     let origin = Arc::new(Origin::Files(files::Files::opened(path)?));
-    Ok((Connections::readers(readers, Arc::clone(&origin)), Connections::writers(writers, origin)))
+    let readers = Connections::readers(readers, Arc::clone(&origin));
+    Ok(Opened { readers, writers: Connections::writers(writers, origin), committers: Vec::new() })
 }
 
 /// Connections to SQLite. `writes` makes them write, and says what to do if the file is missing; `None` makes them read
@@ -205,6 +210,8 @@ async fn open_postgres(
     origin: &Origin,
 ) -> anyhow::Result<DatabaseConnection> {
     let mut options = options(url, connections);
+    // Most commands write nothing, and need no connections for it.
+    options.connect_lazy(commit.is_some());
     // As session settings, these save each transaction a round trip.
     let transactions = match commit {
         Some(_) => [("default_transaction_isolation", "read committed"), ("default_transaction_read_only", "off")],
@@ -247,7 +254,7 @@ async fn open_postgres(
     }
 }
 
-async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<(Connections, Connections)> {
+async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<Opened> {
     let origin = Arc::new(Origin::Server(Box::new(PostgresServer::new(postgres_options(url)?))));
     let readers =
         Connections::readers(open_postgres(url, connections, None, None, &origin).await?, Arc::clone(&origin));
@@ -280,8 +287,16 @@ async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<(Connec
     }
     // Writes have their own connections, so that slow reads do not delay them. They keep the setting that was checked
     // here: an administrator may change the server's setting while they are open.
-    let writers = open_postgres(url, WRITERS, Some(&commit), None, &origin).await?;
-    Ok((readers, Connections::writers(writers, origin)))
+    let open = async |connections| {
+        let pool = open_postgres(url, connections, Some(&commit), None, &origin).await?;
+        anyhow::Ok(Connections::writers(pool, Arc::clone(&origin)))
+    };
+    let writers = open(WRITERS).await?;
+    let mut committers = Vec::with_capacity(COMMITTERS);
+    for _ in 0..COMMITTERS {
+        committers.push(open(1).await?);
+    }
+    Ok(Opened { readers, writers, committers })
 }
 
 /// Whether a positive-control build skips the durability check, so that tests must detect it.

@@ -2,7 +2,6 @@
 //! they begin and end.
 
 mod admin;
-mod array_text;
 mod connect;
 mod connections;
 mod counts;
@@ -23,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use sea_orm::{ConnectionTrait, DbBackend};
+use sea_orm::ConnectionTrait;
 
 use crate::domain::Secret;
 use crate::error::{Error, Result};
@@ -65,6 +64,8 @@ pub struct Store {
     jobs: Option<Connections>,
     /// One connection on SQLite, which allows one writer; a few on PostgreSQL.
     writers: Connections,
+    /// One connection for each committer; none on SQLite, where `writers` has the only one.
+    committers: Arc<[Connections]>,
     /// Connections of a separate role, if the writers' role may not erase.
     erasers: Option<Connections>,
     /// The last appended entries, for the job that counts them.
@@ -81,9 +82,10 @@ impl Store {
     }
 
     async fn connect_to(url: &Secret, connections: u32, missing: Missing) -> anyhow::Result<Self> {
-        let (readers, writers) = connect::connect(url.expose(), connections, missing).await?;
-        let permits = ReadPermits::new(connections);
-        Ok(Self { readers, jobs: None, writers, erasers: None, recent: Arc::default(), permits })
+        let opened = connect::connect(url.expose(), connections, missing).await?;
+        let connect::Opened { readers, writers, committers } = opened;
+        let (permits, recent, committers) = (ReadPermits::new(connections), Arc::default(), committers.into());
+        Ok(Self { readers, jobs: None, writers, committers, erasers: None, recent, permits })
     }
 
     /// Connects, brings the schema up to date, and checks it. An up-to-date schema is only read, which needs no special
@@ -146,7 +148,9 @@ impl Store {
             ("writers", Some(&self.writers)),
             ("erasers", self.erasers.as_ref()),
         ];
-        pools.into_iter().filter_map(|(name, connection)| Some(connect::pool(name, connection?))).collect()
+        let pools = pools.into_iter().filter_map(|(name, connection)| Some(connect::pool(name, connection?)));
+        let committers = self.committers.iter().map(|connection| connect::pool("committers", connection));
+        pools.chain(committers.reduce(Pool::plus)).collect()
     }
 
     /// Begins to read. The results of one call are from one moment.
@@ -159,11 +163,12 @@ impl Store {
         Ok(Snapshot::held(self.readers.begin(dialect::snapshot()).await?))
     }
 
-    /// The number of transactions that may append at once: one on SQLite.
-    pub fn committers(&self) -> usize {
-        match self.writers.get_database_backend() {
-            DbBackend::Sqlite => 1,
-            _ => connect::COMMITTERS as usize,
+    /// The same store for each committer: as many as may append at once, each with a connection of its own. A pool
+    /// would give each transaction another connection, and PostgreSQL's process of that connection has colder caches.
+    pub fn committers(&self) -> Vec<Self> {
+        match &self.committers[..] {
+            [] => vec![self.clone()],
+            own => own.iter().map(|connection| Self { writers: connection.clone(), ..self.clone() }).collect(),
         }
     }
 
@@ -181,8 +186,9 @@ impl Store {
     /// Closes the connections, so that SQLite copies its write-ahead log into the file. A connection that stays in use
     /// is left to the end of the process.
     pub async fn close(self) {
-        let Self { readers, jobs, writers, erasers, recent: _, permits: _ } = self;
-        for connection in [readers, writers].into_iter().chain(jobs).chain(erasers) {
+        let Self { readers, jobs, writers, committers, erasers, recent: _, permits: _ } = self;
+        let committers = committers.iter().cloned();
+        for connection in [readers, writers].into_iter().chain(committers).chain(jobs).chain(erasers) {
             match tokio::time::timeout(CLOSING, connection.close()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "closing the database failed"),

@@ -42,3 +42,4 @@ mod stream;
 mod support;
 mod trail;
 mod verify;
+mod write_turns;

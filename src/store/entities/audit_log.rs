@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::ArrayType;
 use sea_orm::{DbBackend, IdenStatic, Iterable, QueryResult, Statement, TryGetable, Value};
 use serde::Deserialize;
 use serde::ser::Error as _;
@@ -17,7 +18,6 @@ use crate::domain::{
     ResourceType, Timestamp, write_changes,
 };
 use crate::error;
-use crate::store::array_text::ArrayText;
 use crate::store::dialect;
 use crate::store::model::HashedEntry;
 use crate::store::rows::{foreign, hash};
@@ -137,29 +137,40 @@ fn insert_values(entries: &[(&OrganizationId, HashedEntry)]) -> error::Result<St
 }
 
 /// An INSERT for PostgreSQL with an array for each column. Its text is the same for any number of entries, so it stays
-/// prepared, and PostgreSQL reads few parameters.
+/// prepared, and PostgreSQL reads few parameters. The driver's arrays have no NULL, so a column that may be NULL has a
+/// second array, which says where it is.
 fn insert_arrays(entries: &[(&OrganizationId, HashedEntry)]) -> error::Result<Statement> {
-    let mut arrays: Vec<ArrayText> = Column::iter().map(|_| ArrayText::begin()).collect();
-    for (organization, hashed) in entries {
-        for (array, column) in arrays.iter_mut().zip(Column::iter()) {
-            array.push(&value(column, organization, hashed).map_err(damaged)?)?;
-        }
-    }
-    let array = |column: Column| {
-        let element = match column.def().get_column_type() {
-            ColumnType::BigInteger => "bigint",
-            ColumnType::SmallInteger => "smallint",
-            ColumnType::VarBinary(_) | ColumnType::Blob => "bytea",
-            _ => "text",
+    let (mut arrays, mut unnested, mut selected) = (Vec::new(), Vec::new(), Vec::new());
+    for column in Column::iter() {
+        let (name, def) = (column.as_str(), column.def());
+        let (kind, empty) = match def.get_column_type() {
+            ColumnType::BigInteger => (ArrayType::BigInt, Value::from(0i64)),
+            ColumnType::SmallInteger => (ArrayType::SmallInt, Value::from(0i16)),
+            ColumnType::VarBinary(_) => (ArrayType::Bytes, Value::from(Vec::<u8>::new())),
+            _ => (ArrayType::String, Value::from("")),
         };
-        format!("CAST(${} AS {element}[])", column as usize + 1)
-    };
-    let text = format!(
-        "INSERT INTO audit_logs ({}) SELECT * FROM unnest({})",
-        names().join(", "),
-        Column::iter().map(array).collect::<Vec<_>>().join(", ")
-    );
-    Ok(Statement::from_sql_and_values(DbBackend::Postgres, text, arrays.into_iter().map(ArrayText::end)))
+        let mut values = Vec::with_capacity(entries.len());
+        for (organization, hashed) in entries {
+            values.push(value(column, organization, hashed).map_err(damaged)?);
+        }
+        selected.push(match def.is_null() {
+            true => {
+                let is_null: Vec<Value> = values.iter().map(|value| (*value == value.as_null()).into()).collect();
+                values.iter_mut().filter(|value| **value == value.as_null()).for_each(|value| *value = empty.clone());
+                arrays.push(Value::Array(ArrayType::Bool, Some(Box::new(is_null))));
+                unnested.push(format!("no_{name}"));
+                format!("CASE WHEN no_{name} THEN NULL ELSE {name} END")
+            }
+            false => name.to_owned(),
+        });
+        arrays.push(Value::Array(kind, Some(Box::new(values))));
+        unnested.push(name.to_owned());
+    }
+    let parameters = (1..=arrays.len()).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ");
+    let (columns, selected, unnested) = (names().join(", "), selected.join(", "), unnested.join(", "));
+    let text =
+        format!("INSERT INTO audit_logs ({columns}) SELECT {selected} FROM unnest({parameters}) AS k({unnested})");
+    Ok(Statement::from_sql_and_values(DbBackend::Postgres, text, arrays))
 }
 
 fn value(column: Column, organization: &OrganizationId, hashed: &HashedEntry) -> serde_json::Result<Value> {

@@ -207,10 +207,12 @@ on_every_database! {
     async fn pool_connections_are_measured_by_pool_and_state(database: &Database) {
         let service = Service::start(database).await;
         let writers = |state| format!("auditlog_pool_connections{{pool=\"writers\",state=\"{state}\"}}");
-        let most = if database.backend == Backend::Sqlite { 1.0 } else { 6.0 };
+        let most = if database.backend == Backend::Sqlite { 1.0 } else { 2.0 };
         let seen = comes_to(&service, &writers("used"), |used| used == 0.0).await;
         assert_eq!(seen.value(r#"auditlog_pool_connections_max{pool="writers"}"#), Some(most));
         assert_eq!(seen.value(r#"auditlog_pool_connections_max{pool="readers"}"#), Some(10.0));
+        let committers = if database.backend == Backend::Sqlite { None } else { Some(4.0) };
+        assert_eq!(seen.value(r#"auditlog_pool_connections_max{pool="committers"}"#), committers);
         assert!(seen.value(r#"auditlog_pool_connections{pool="readers",state="idle"}"#).is_some());
         assert!(!seen.0.contains("erasers"), "the writers erase");
         let blocker = hold_head(&service.store, "org_a").await;

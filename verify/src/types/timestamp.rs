@@ -1,10 +1,9 @@
 //! Instants in microseconds, UTC.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use time::macros::format_description;
 
 use super::{Invalid, quoted};
 
@@ -64,9 +63,22 @@ impl Timestamp {
 
     /// RFC 3339 in UTC with six digits of fraction, even if they are zero: the form that is hashed.
     pub fn exact(self) -> String {
-        let fraction = self.0.rem_euclid(SECOND);
-        let second = Self(self.0 - fraction).to_string();
-        format!("{}.{fraction:06}Z", second.trim_end_matches('Z'))
+        let mut text = String::with_capacity(27);
+        // Writing to a string cannot fail.
+        let _ = self.write_seconds(&mut text);
+        let _ = write!(text, ".{:06}Z", self.0.rem_euclid(SECOND));
+        text
+    }
+
+    /// Writes the instant without a fraction and without `Z`. The formatter of `time` takes several times as long.
+    fn write_seconds(self, text: &mut impl fmt::Write) -> fmt::Result {
+        if self >= Self::END {
+            return text.write_str("10000-01-01T00:00:00");
+        }
+        let instant = OffsetDateTime::from_unix_timestamp(self.0.div_euclid(SECOND)).map_err(|_| fmt::Error)?;
+        let ((year, month, day), (hour, minute, second)) = (instant.to_calendar_date(), instant.to_hms());
+        let month = u8::from(month);
+        write!(text, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
     }
 
     /// This instant moved by `micros`, clamped to the range.
@@ -77,12 +89,7 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self >= Self::END {
-            return f.write_str("10000-01-01T00:00:00Z");
-        }
-        let instant = OffsetDateTime::from_unix_timestamp(self.0.div_euclid(SECOND)).map_err(|_| fmt::Error)?;
-        let seconds = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
-        f.write_str(&instant.format(seconds).map_err(|_| fmt::Error)?)?;
+        self.write_seconds(f)?;
         match self.0.rem_euclid(SECOND) {
             0 => f.write_str("Z"),
             fraction => write!(f, ".{fraction:06}Z"),
