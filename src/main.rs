@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-/// Takes less of the processor than the system's allocator, for some more memory; docs/BENCHMARKS.md has both.
+/// Takes less of the processor than the system's allocator, and as much memory without huge pages; docs/BENCHMARKS.md
+/// has the figures.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -215,9 +215,14 @@ async fn refuse_late(
     let is_write =
         request.method() == Method::POST && (path.ends_with("/WriteAuditLogs") || path.ends_with("/audit-logs"));
     // A caller that may not write hears that.
-    let may_write = request.extensions().get::<Caller>().is_some_and(|caller| caller.scopes.contains(&Scope::Write));
-    let deadline = request.extensions().get::<Deadline>().filter(|_| is_write && may_write);
-    match deadline.map_or(Ok(()), |deadline| ingest.in_time(*deadline, None)) {
+    let writer =
+        request.extensions().get::<Caller>().filter(|caller| is_write && caller.scopes.contains(&Scope::Write));
+    let deadline = request.extensions().get::<Deadline>();
+    let checked = writer.zip(deadline).map(|(caller, deadline)| {
+        // A key for all organizations names the organization in the body.
+        ingest.in_time(*deadline, caller.organization.as_ref())
+    });
+    match checked.unwrap_or(Ok(())) {
         Ok(()) => next.run(request).await,
         Err(error) => respond(error),
     }

@@ -244,6 +244,15 @@ impl Entry {
 /// The values of all three groups of `entry`, in leaf order. `resource_type` and `action` are its public names.
 pub fn entry_values<'a>(entry: &'a Entry, resource_type: &'a str, action: &'a str) -> [Values<'a>; 3] {
     let Entry { seq: _, timestamp, recorded_at: _, writer_key_id: _, erased: _, content } = entry;
+    content_values(content, *timestamp, resource_type, action)
+}
+
+fn content_values<'a>(
+    content: &'a Content,
+    timestamp: Timestamp,
+    resource_type: &'a str,
+    action: &'a str,
+) -> [Values<'a>; 3] {
     let Content {
         id: _,
         resource_type: _,
@@ -256,11 +265,11 @@ pub fn entry_values<'a>(entry: &'a Entry, resource_type: &'a str, action: &'a st
         changes,
         metadata,
         trace_id,
-    } = &**content;
+    } = content;
     let name = |name: &'a Option<Name>| name.as_ref().map(Name::as_str);
     [
         Values::Facts {
-            timestamp: *timestamp,
+            timestamp,
             resource_type,
             resource_id: resource_id.as_str(),
             action,
@@ -278,10 +287,20 @@ pub fn entry_leaf<'a>(entry: &'a Entry, log_id: &'a str, groups: [GroupHash; 3])
     Leaf { log_id, seq: *seq, id: content.id.as_str(), recorded_at: *recorded_at, writer: writer_key_id, groups }
 }
 
+/// The hashes of the groups of an entry with this timestamp; `None` if `catalogue` does not name its type or action.
+pub fn content_hashes(
+    content: &Content,
+    timestamp: Timestamp,
+    catalogue: &Catalogue,
+    salts: &Salts,
+) -> Option<[GroupHash; 3]> {
+    let resource_type = catalogue.resource_type_name(content.resource_type)?;
+    let action = catalogue.action_name(content.action)?;
+    Some(group_hashes(&content_values(content, timestamp, resource_type, action), salts))
+}
+
 /// The hash of the leaf of `entry` in the log `log_id`; `None` if `catalogue` does not name its type or action.
 pub fn leaf_hash(entry: &Entry, log_id: &str, catalogue: &Catalogue, salts: &Salts) -> Option<Hash> {
-    let resource_type = catalogue.resource_type_name(entry.content.resource_type)?;
-    let action = catalogue.action_name(entry.content.action)?;
-    let groups = group_hashes(&entry_values(entry, resource_type, action), salts);
+    let groups = content_hashes(&entry.content, entry.timestamp, catalogue, salts)?;
     Some(Hash::of_leaf(&entry_leaf(entry, log_id, groups).data()))
 }

@@ -19,7 +19,8 @@ pub use clock::Clock;
 pub use counts::{ACTIONS, COUNT_DISTANCE, CountKey, Counts, Damaged, EntryKind};
 pub use date::{end_of_span, start_of_span};
 pub use entry::{
-    Content, Entry, MAX_CHANGES, MAX_ENTRY_BYTES, NewEntry, ServiceEntry, entry_leaf, entry_values, leaf_hash,
+    Content, Entry, MAX_CHANGES, MAX_ENTRY_BYTES, NewEntry, ServiceEntry, content_hashes, entry_leaf, entry_values,
+    leaf_hash,
 };
 pub use filter::{CountedBy, Filter, KeyFilter, KindFilter, Limit, MAX_VALUES, Offset, TimeRange};
 pub use id::EntryId;

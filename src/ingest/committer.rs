@@ -234,7 +234,7 @@ impl Committer {
         let mut logs: BTreeMap<&OrganizationId, Log> = BTreeMap::new();
         for (part, head) in group.iter().zip(heads) {
             if let Some(head) = head {
-                logs.insert(part.organization, Log::new(head, now, self.random.clone()));
+                logs.insert(part.organization, Log::new(head, now));
             }
         }
         let open = group.iter().filter(|part| logs.contains_key(part.organization));
@@ -257,7 +257,7 @@ impl Committer {
             let admit = |write: &QueuedWrite| match write.reply.is_closed() {
                 // Its caller went while the group waited for the lock. Nobody hears this.
                 true => Err(Error::Timeout),
-                false => log.admit(&write.batch),
+                false => log.admit(&write.batch, &write.prepared),
             };
             Some(part.writes.iter().map(admit).collect())
         };

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Batch, Written};
-use crate::domain::{Entry, EntryId, Erased, Invalid, NewEntry, OrganizationId, Random, Timestamp, leaf_hash};
+use crate::domain::{
+    Entry, EntryId, Erased, Invalid, NewEntry, OrganizationId, Random, Timestamp, content_hashes, entry_leaf,
+};
 use crate::error::{Error, MAX_VIOLATIONS, Result, Violation};
 use crate::store::{Append, HashedEntry, Head};
-use auditlog_verify::merkle::{CompletedNode, Salts};
+use auditlog_verify::merkle::{CompletedNode, GroupHash, Hash, Salts};
 
 /// How far ahead of the server's clock a timestamp may be. Microseconds.
 const MAX_AHEAD: i64 = 5 * 60 * 1_000_000;
@@ -27,7 +29,29 @@ pub(super) struct Log {
     pub(super) fresh: Vec<HashedEntry>,
     /// Indexes into `fresh`.
     places: HashMap<EntryId, usize>,
-    random: Random,
+}
+
+/// The part of an entry's leaf that does not depend on its log.
+pub(super) struct Prepared {
+    salts: Salts,
+    /// The hashes of the groups; `None` if the entry gets its timestamp from the log.
+    groups: Option<[GroupHash; 3]>,
+}
+
+/// Hashes the entries of `batch`, in their order. Most of the work of a leaf is done here, before its log is locked.
+/// Errors: `Internal` if a type or an action has no name.
+pub(super) fn prepare(batch: &Batch, random: &Random) -> Result<Vec<Prepared>> {
+    let prepared = |NewEntry { timestamp, content }: &NewEntry| {
+        let salts = Salts::from_bytes(random.bytes());
+        let hashes = |timestamp| content_hashes(content, timestamp, &batch.catalogue, &salts).ok_or_else(unnamed);
+        let groups = timestamp.map(hashes).transpose()?;
+        Ok(Prepared { salts, groups })
+    };
+    batch.entries.iter().map(prepared).collect()
+}
+
+fn unnamed() -> Error {
+    Error::Internal(anyhow::anyhow!("an entry's type or action has no name"))
 }
 
 /// The outcome for one entry.
@@ -40,9 +64,9 @@ enum WriteDecision {
 }
 
 impl Log {
-    pub(super) fn new(head: Head, now: Timestamp, random: Random) -> Self {
+    pub(super) fn new(head: Head, now: Timestamp) -> Self {
         let recorded_at = now.max(head.last_recorded_at);
-        Self { head, now, recorded_at, stored: HashMap::new(), fresh: Vec::new(), places: HashMap::new(), random }
+        Self { head, now, recorded_at, stored: HashMap::new(), fresh: Vec::new(), places: HashMap::new() }
     }
 
     /// Registers an entry of the log whose id the group also has.
@@ -50,14 +74,14 @@ impl Log {
         self.stored.insert(stored.entry.content.id.clone(), stored);
     }
 
-    /// Admits all of `batch` or nothing. Errors: `IdConflict`; without conflicts, `TimestampAhead`. Both name the
-    /// places of up to eight entries.
-    pub(super) fn admit(&mut self, batch: &Batch) -> Result<Vec<Written>> {
+    /// Admits all of `batch` or nothing. `prepared` has the result of [`prepare`]. Errors: `IdConflict`; without
+    /// conflicts, `TimestampAhead`. Both name the places of up to eight entries.
+    pub(super) fn admit(&mut self, batch: &Batch, prepared: &[Prepared]) -> Result<Vec<Written>> {
         let before = self.fresh.len();
         let mut answers = Vec::with_capacity(batch.entries.len());
         let (mut conflicts, mut premature, mut latest) = (Vec::new(), Vec::new(), Timestamp::MIN);
-        for (place, new) in batch.entries.iter().enumerate() {
-            match self.admit_entry(new, batch)? {
+        for (place, (new, prepared)) in batch.entries.iter().zip(prepared).enumerate() {
+            match self.admit_entry(new, prepared, batch)? {
                 WriteDecision::Written(written) => answers.push(written),
                 WriteDecision::Conflict if conflicts.len() < MAX_VIOLATIONS => {
                     conflicts.push(conflict(place, &new.content.id));
@@ -86,7 +110,7 @@ impl Log {
     }
 
     /// The id is looked up first: a retry of a stored entry is a replay, whatever its timestamp.
-    fn admit_entry(&mut self, new: &NewEntry, batch: &Batch) -> Result<WriteDecision> {
+    fn admit_entry(&mut self, new: &NewEntry, prepared: &Prepared, batch: &Batch) -> Result<WriteDecision> {
         let id = &new.content.id;
         let known = self.places.get(id).map(|place| &self.fresh[*place]).or_else(|| self.stored.get(id));
         let written = |HashedEntry { entry, salts: _, leaf }: &HashedEntry, replayed| {
@@ -103,7 +127,7 @@ impl Log {
             (Some(_), _) => Ok(WriteDecision::Conflict),
             (None, Some(timestamp)) if timestamp > self.now.plus(MAX_AHEAD) => Ok(WriteDecision::Premature(timestamp)),
             (None, _) => {
-                let hashed = self.hashed(new, batch)?;
+                let hashed = self.hashed(new, prepared, batch)?;
                 let written = written(&hashed, false);
                 self.places.insert(id.clone(), self.fresh.len());
                 self.fresh.push(hashed);
@@ -125,7 +149,7 @@ impl Log {
     }
 
     /// The entry in its final form. All inputs of its leaf are known here, under the lock and inside the transaction.
-    fn hashed(&self, new: &NewEntry, batch: &Batch) -> Result<HashedEntry> {
+    fn hashed(&self, new: &NewEntry, Prepared { salts, groups }: &Prepared, batch: &Batch) -> Result<HashedEntry> {
         // A service entry has the same timestamp and `recorded_at`; verifiers check this.
         let now = if new.content.id.is_service() { self.recorded_at } else { self.now };
         let entry = Entry {
@@ -137,10 +161,12 @@ impl Log {
             erased: Erased::default(),
             content: Arc::clone(&new.content),
         };
-        let salts = Salts::from_bytes(self.random.bytes());
-        let leaf = leaf_hash(&entry, &self.head.log_id, &batch.catalogue, &salts);
-        let unnamed = || Error::Internal(anyhow::anyhow!("an entry's type or action has no name"));
-        Ok(HashedEntry { leaf: leaf.ok_or_else(unnamed)?, entry, salts })
+        let groups = match groups {
+            Some(groups) => *groups,
+            None => content_hashes(&entry.content, entry.timestamp, &batch.catalogue, salts).ok_or_else(unnamed)?,
+        };
+        let leaf = Hash::of_leaf(&entry_leaf(&entry, &self.head.log_id, groups).data());
+        Ok(HashedEntry { leaf, entry, salts: salts.clone() })
     }
 
     /// Appends the new leaves to the tree. Returns the nodes that this completes, for the tiles.

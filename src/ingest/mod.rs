@@ -21,6 +21,7 @@ use crate::store::Store;
 use auditlog_verify::merkle::Hash;
 use committer::Committer;
 use lead::Lead;
+use log::Prepared;
 use queue::{QueueFull, WriteQueue, WriteSize};
 use waiting::{Waiter, Waiting};
 
@@ -77,6 +78,8 @@ pub struct Batch {
 /// A batch that waits for its commit.
 struct QueuedWrite {
     batch: Batch,
+    /// Beside each entry of the batch.
+    prepared: Vec<Prepared>,
     /// Closed if the caller is gone.
     reply: oneshot::Sender<Result<Vec<Written>>>,
     size: WriteSize,
@@ -88,6 +91,7 @@ struct QueuedWrite {
 #[derive(Clone)]
 pub struct Ingest {
     queue: Arc<OpenQueue>,
+    random: Random,
     waiting: Waiting,
     metrics: Metrics,
 }
@@ -131,13 +135,14 @@ impl Ingest {
         let oldest = waiting.clone();
         let help = "How long the oldest write has waited for its commit; 0 if no write waits.";
         metrics.reading("auditlog_oldest_write_seconds", help, move || Some(oldest.oldest().as_secs_f64()));
-        (Self { queue: Arc::new(OpenQueue(queue)), waiting, metrics: metrics.clone() }, committers)
+        (Self { queue: Arc::new(OpenQueue(queue)), random, waiting, metrics: metrics.clone() }, committers)
     }
 
-    /// Checks that a write is likely to be durable by `deadline`, so that no work is done for a caller who will be
-    /// gone. Half of the time is reserved for the unforeseen. `organization` is `None` as long as it is not known.
-    /// Errors: `Overloaded`.
+    /// Checks that the queue has room for a write, and that this is likely to be durable by `deadline`, so that no work
+    /// is done for a caller who will be refused or gone. Half of the time is reserved for the unforeseen.
+    /// `organization` is `None` as long as it is not known. Errors: `Overloaded`.
     pub fn in_time(&self, deadline: Deadline, organization: Option<&OrganizationId>) -> Result<()> {
+        self.check_room(organization, WriteSize { entries: 1, bytes: 1 })?;
         match 2 * self.queue.0.expected_wait(organization) > deadline.remaining() {
             true => Err(self.refuse(Refusal::late, "The writes that wait leave no time for this one")),
             false => Ok(()),
@@ -149,22 +154,28 @@ impl Ingest {
     pub async fn write(&self, batch: Batch) -> Result<Vec<Written>> {
         let bytes = batch.entries.iter().map(size).sum();
         let size = WriteSize { entries: batch.entries.len(), bytes };
+        self.check_room(Some(&batch.organization), size)?;
+        let prepared = log::prepare(&batch, &self.random)?;
         let (reply, answer) = oneshot::channel();
-        let write = QueuedWrite { batch, reply, size, _waiter: self.waiting.begin() };
-        self.queue.0.push(write).map_err(|full| {
-            self.refuse(
-                Refusal::queue,
-                match full {
-                    QueueFull::Whole => "Too many writes are waiting",
-                    QueueFull::Organization => "Too many writes to this organization are waiting",
-                },
-            )
-        })?;
+        let write = QueuedWrite { batch, prepared, reply, size, _waiter: self.waiting.begin() };
+        self.queue.0.push(write).map_err(|full| self.refuse_full(full))?;
         let outcome = answer.await.map_err(|_| Error::Internal(anyhow::anyhow!("the committers have ended")))?;
         if matches!(outcome, Err(Error::TimestampAhead { .. })) {
             self.metrics.refused(Refusal::ahead);
         }
         outcome
+    }
+
+    fn check_room(&self, organization: Option<&OrganizationId>, size: WriteSize) -> Result<()> {
+        self.queue.0.room_for(organization, size).map_err(|full| self.refuse_full(full))
+    }
+
+    fn refuse_full(&self, full: QueueFull) -> Error {
+        let message = match full {
+            QueueFull::Whole => "Too many writes are waiting",
+            QueueFull::Organization => "Too many writes to this organization are waiting",
+        };
+        self.refuse(Refusal::queue, message)
     }
 
     fn refuse(&self, reason: Refusal, message: &'static str) -> Error {

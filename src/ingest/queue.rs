@@ -143,6 +143,11 @@ impl WriteQueue {
         Ok(())
     }
 
+    /// Whether a write of this size has room now. Without an organization, in the whole queue.
+    pub(super) fn room_for(&self, organization: Option<&OrganizationId>, size: WriteSize) -> Result<(), QueueFull> {
+        self.queues().room_for(organization, size)
+    }
+
     /// Waits for the next group; `None` once the queue is closed and empty. End each group with [`Self::end`].
     pub(super) async fn next(&self) -> Option<Group> {
         loop {
@@ -216,15 +221,7 @@ impl Queues {
 
     fn push(&mut self, write: QueuedWrite) -> Result<(), QueueFull> {
         let (organization, size) = (&write.batch.organization, write.size);
-        let QueueLimits { entries, bytes } = self.limits;
-        if !self.size.has_room_for(size, WriteSize { entries, bytes }) {
-            return Err(QueueFull::Whole);
-        }
-        let share = WriteSize { entries: entries / ORGANIZATION_SHARE, bytes: bytes / ORGANIZATION_SHARE };
-        let own = self.organizations.get(organization).map_or_else(WriteSize::default, |queue| queue.size);
-        if !own.has_room_for(size, share) {
-            return Err(QueueFull::Organization);
-        }
+        self.room_for(Some(organization), size)?;
         self.size += size;
         let queue = match self.organizations.get_mut(organization) {
             Some(queue) => queue,
@@ -236,6 +233,19 @@ impl Queues {
         queue.size += size;
         queue.waiting.push_back(write);
         Ok(())
+    }
+
+    fn room_for(&self, organization: Option<&OrganizationId>, size: WriteSize) -> Result<(), QueueFull> {
+        let QueueLimits { entries, bytes } = self.limits;
+        if !self.size.has_room_for(size, WriteSize { entries, bytes }) {
+            return Err(QueueFull::Whole);
+        }
+        let share = WriteSize { entries: entries / ORGANIZATION_SHARE, bytes: bytes / ORGANIZATION_SHARE };
+        let own = organization.and_then(|organization| self.organizations.get(organization));
+        match own.is_none_or(|own| own.size.has_room_for(size, share)) {
+            true => Ok(()),
+            false => Err(QueueFull::Organization),
+        }
     }
 
     /// Forms a group: an organization that was locked, alone; or the next organizations in turn. While other committers

@@ -91,7 +91,7 @@ fn locked_organizations_delay_no_other() {
         let ingest = start(&store, Clock::system());
         let mut holders = Vec::new();
         for name in LOCKED {
-            holders.push(hold_head(&store, name).await);
+            holders.push(hold_head(&database.store().await, name).await);
         }
         let write_locked = |round: usize| {
             let ingest = ingest.clone();

@@ -51,7 +51,7 @@ impl Eraser {
         let catalogue = Arc::new(self.store.catalogue().await?);
         // Also read under the lock: once a key is one of the log's, all later records are signed.
         let keys = self.record_keys(organization, &head.log_id).await?;
-        let mut log = Log::new(head, self.clock.now(), self.random.clone());
+        let mut log = Log::new(head, self.clock.now());
         let (mut step, mut hashes, mut done, mut bytes) = (Step::default(), Vec::new(), 0, 0);
         for piece in seqs.chunks(PIECE) {
             let mut entries = Vec::with_capacity(piece.len());
@@ -132,7 +132,7 @@ impl Eraser {
             entries: entries.collect::<Result<_>>()?,
             catalogue,
         };
-        let written = log.admit(&batch)?;
+        let written = log.admit(&batch, &log::prepare(&batch, &self.random)?)?;
         step.recorded = written.iter().map(|written| written.seq).collect();
         let by_entry = hashes.chunks(RECORDED).zip(&step.recorded);
         Ok(by_entry.flat_map(|(recorded, seq)| recorded.iter().map(|hash| (*hash, *seq))).collect())

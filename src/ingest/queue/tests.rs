@@ -14,16 +14,16 @@ use crate::ingest::{Batch, Written};
 const LIMITS: QueueLimits = QueueLimits { entries: 2_000, bytes: 4 * 1024 * 1024 };
 const ORGANIZATIONS: usize = 9;
 
-type Answer = oneshot::Receiver<crate::error::Result<Vec<Written>>>;
+type WriteAnswer = oneshot::Receiver<crate::error::Result<Vec<Written>>>;
 
 /// A queue, and all that a reader of the rules knows of it.
-struct Model {
+struct QueueModel {
     queues: Queues,
     random: StdRng,
     /// The names of the writes of each organization that are not answered yet, in the order of their arrival.
     unanswered: HashMap<String, VecDeque<usize>>,
     sizes: HashMap<usize, WriteSize>,
-    answers: HashMap<usize, Answer>,
+    answers: HashMap<usize, WriteAnswer>,
     groups: Vec<Group>,
     /// For each organization with a turn, how many groups were formed since it got the turn.
     passed_over: HashMap<String, usize>,
@@ -34,19 +34,19 @@ fn organization(name: &str) -> OrganizationId {
     OrganizationId::parse(name.to_owned()).expect("a name")
 }
 
-fn write(name: usize, organization_id: &str, size: WriteSize) -> (QueuedWrite, Answer) {
+fn write(name: usize, organization_id: &str, size: WriteSize) -> (QueuedWrite, WriteAnswer) {
     let (reply, answer) = oneshot::channel();
     let (organization, key_id) = (organization(organization_id), name.to_string());
     let catalogue = Arc::new(Catalogue { resource_types: Vec::new(), actions: Vec::new() });
     let batch = Batch { organization, key_id, catalogue, entries: Vec::new() };
-    (QueuedWrite { batch, reply, size, _waiter: Waiting::default().begin() }, answer)
+    (QueuedWrite { batch, prepared: Vec::new(), reply, size, _waiter: Waiting::default().begin() }, answer)
 }
 
 fn name(write: &QueuedWrite) -> usize {
     write.batch.key_id.parse().expect("the name of a write")
 }
 
-impl Model {
+impl QueueModel {
     fn new(seed: u64, committers: usize) -> Self {
         Self {
             queues: Queues::new(LIMITS, committers),
@@ -202,7 +202,7 @@ impl Model {
 #[test]
 fn every_schedule_keeps_order_and_turns_and_counts() {
     for seed in 0..60 {
-        let mut model = Model::new(seed, [1, 2, 4][seed as usize % 3]);
+        let mut model = QueueModel::new(seed, [1, 2, 4][seed as usize % 3]);
         for _ in 0..1_500 {
             match model.random.random_range(0..1_000) {
                 0..500 => model.push(),

@@ -64,6 +64,31 @@ on_every_database! {
         service.stop().await;
     }
 
+    async fn one_organization_can_fill_half_of_the_queue(database: &Database) {
+        let queue = QueueLimits { entries: 6, bytes: 1024 * 1024 };
+        let service = Service::start_with(database, Clock::system(), Options { queue, ..options() }).await;
+        let key = service.key(None, &[Scope::Write]).await;
+        let blocker = hold_head(&service.store, "org_a").await;
+        let of_a = tokio::spawn(service.http.post(service.url(PATH)).bearer_auth(&key).json(&many(3)).send());
+        comes_to(&service, "auditlog_queue_entries", |entries| entries == 3.0).await;
+        let refused = service.post(PATH, &key, &many(1)).await;
+        assert_eq!(refused.status, 429);
+        assert!(refused.text.contains("Too many writes to this organization are waiting"), "{}", refused.text);
+        assert_eq!(Seen::of(&service).await.value(r#"auditlog_refusals_total{reason="queue"}"#), Some(1.0));
+        let path = PATH.replace("org_a", "org_b");
+        let of_b = tokio::spawn(service.http.post(service.url(&path)).bearer_auth(&key).json(&many(3)).send());
+        // SQLite locks the whole database; on PostgreSQL, the other organization goes on.
+        match database.backend {
+            Backend::Sqlite => drop(comes_to(&service, "auditlog_queue_entries", |entries| entries == 6.0).await),
+            Backend::Postgres => until("the other organization is written", async || of_b.is_finished().then_some(())).await,
+        }
+        blocker.roll_back().await.expect("the lock is given back");
+        for written in [of_a, of_b] {
+            assert_eq!(written.await.expect("no panic").expect("an answer").status(), 201);
+        }
+        service.stop().await;
+    }
+
     async fn commits_and_their_entries_are_counted(database: &Database) {
         let service = Service::start(database).await;
         let key = service.key(Some("org_a"), &[Scope::Write]).await;

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::support::process::ran;
 
 /// The test of each limit: a function in tests/it.
-const TESTED: [(&str, &str); 28] = [
+const TESTED: [(&str, &str); 29] = [
     ("open connections", "a_flood_of_connections_closes_no_connection_in_use"),
     ("time to the first request", "connections_without_a_request_are_closed_and_others_are_served"),
     ("time to a request's head, and between requests over HTTP/1", "an_incomplete_request_head_closes_the_connection"),
@@ -50,6 +50,7 @@ const TESTED: [(&str, &str); 28] = [
     ("bytes of requests and responses with one API key", "one_key_cannot_take_all_response_bytes"),
     ("entries that wait to be written", "queue_gauges_count_the_waiting_entries_and_bytes"),
     ("bytes of entries that wait", "writes_beyond_the_byte_limit_of_the_queue_are_refused"),
+    ("entries and bytes of one organization that wait", "one_organization_can_fill_half_of_the_queue"),
     ("time that the writes ahead of one take", "a_write_that_would_be_late_is_refused"),
     ("timestamp of a new entry ahead of the server", "entries_too_far_ahead_are_counted_as_refused"),
     ("requests a second of a key", "a_key_beyond_its_rate_limit_is_refused_and_others_are_not"),
