@@ -12,6 +12,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use http::Method;
 use moka::future::Cache;
+use tokio::time::timeout;
 use tonic::Status;
 use tracing::{info, warn};
 
@@ -50,6 +51,8 @@ pub const READS: usize = 320;
 /// runaway client leaves the rest to others. With 1,000 entries per request, it is far more than a writer needs.
 pub const RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1_999);
 
+/// How long the signer waits until its entry is written. The log may be locked.
+const MAX_RECORDING: Duration = Duration::from_secs(30);
 /// How long a successful readiness check is cached.
 const READY_TTL: Duration = Duration::from_secs(1);
 
@@ -87,6 +90,7 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
     let ServiceParts { store, clock, random } = parts;
     let Options { serving, rest, running_counts, queue, reads, rate, signing } = options;
     let metrics = Metrics::default();
+    store.check_writers().await?;
     let bound = server::bind(&serving.listen, serving.limits.connections).await?;
     let scraped = metrics_server::start(serving.metrics_listen.as_deref(), &metrics).await?;
     let budgets = KeyBudgets::of(Budget::new(serving.limits.bytes));
@@ -185,7 +189,7 @@ pub fn recorder(ingest: Ingest) -> Record {
         let ingest = ingest.clone();
         Box::pin(async move {
             let batch = Batch { organization, key_id: SERVICE.to_owned(), catalogue, entries: vec![entry] };
-            let written = ingest.write(batch).await?;
+            let written = timeout(MAX_RECORDING, ingest.write(batch)).await.map_err(|_| Error::Timeout)??;
             let first = written.first().map(|written| written.seq);
             first.ok_or_else(|| Error::Internal(anyhow!("a write of one entry has no answer")))
         })

@@ -16,8 +16,6 @@ use crate::metrics::Writes;
 use crate::retry::Backoff;
 use crate::store::{Append, CommitFailed, Head, Store};
 
-/// How long a group of a single organization waits for the lock of its head. Then it is the next organization's turn.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// The maximum number of attempts to commit a group while the database is unavailable, and the pauses between them.
 const MAX_TRIES: u32 = 4;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
@@ -101,7 +99,7 @@ impl Committer {
         let parts: Vec<_> =
             parts.map(|GroupPart { organization, writes }| Part { organization, writes: &writes[..] }).collect();
         let writes: usize = parts.iter().map(|part| part.writes.len()).sum();
-        match self.commit_patiently(&parts, group.is_alone).await {
+        match self.commit_patiently(&parts, group.lock_timeout).await {
             Ok(results) => results.into_iter().map(Option::unwrap_or_default).collect(),
             Err(Error::StorageUnavailable(cause)) => {
                 error!(error = format!("{cause:#}"), requests = writes, "storage is unavailable; writes fail");
@@ -117,7 +115,7 @@ impl Committer {
                 );
                 let mut results = Vec::with_capacity(parts.len());
                 for part in &parts {
-                    results.push(self.one_by_one(part, group.is_alone).await);
+                    results.push(self.one_by_one(part, group.lock_timeout).await);
                 }
                 results
             }
@@ -126,11 +124,11 @@ impl Committer {
     }
 
     /// Commits the writes of `part` one by one, until one is locked out.
-    async fn one_by_one(&self, part: &Part<'_>, is_alone: bool) -> Vec<WriteResult> {
+    async fn one_by_one(&self, part: &Part<'_>, lock_timeout: Option<Duration>) -> Vec<WriteResult> {
         let mut results = Vec::with_capacity(part.writes.len());
         for write in part.writes {
             let one = Part { organization: part.organization, writes: std::slice::from_ref(write) };
-            match self.commit_patiently(&[one], is_alone).await.map(|mut results| results.pop().flatten()) {
+            match self.commit_patiently(&[one], lock_timeout).await.map(|mut results| results.pop().flatten()) {
                 Ok(Some(result)) => results.extend(result),
                 Ok(None) => break,
                 Err(error) => results.push(Err(error)),
@@ -141,10 +139,10 @@ impl Committer {
 
     /// Commits `group`, and retries while the database is unavailable. A retry is safe even if the outcome is unknown:
     /// ids are fixed, and entries stored already are answered as replayed.
-    async fn commit_patiently(&self, group: &[Part<'_>], is_alone: bool) -> Result<Vec<PartResult>> {
+    async fn commit_patiently(&self, group: &[Part<'_>], lock_timeout: Option<Duration>) -> Result<Vec<PartResult>> {
         let mut backoff = Backoff::new(FIRST_BACKOFF, MAX_BACKOFF).at_most(MAX_TRIES - 1);
         loop {
-            let error = match self.commit(group, is_alone).await {
+            let error = match self.commit(group, lock_timeout).await {
                 Ok(results) => return Ok(results),
                 // `Timeout` means here that a statement was cancelled, for example by an operator.
                 Err(GroupFailure::RolledBack(error @ (Error::StorageUnavailable(_) | Error::Timeout))) => error,
@@ -157,9 +155,13 @@ impl Committer {
         }
     }
 
-    async fn commit(&self, group: &[Part<'_>], is_alone: bool) -> std::result::Result<Vec<PartResult>, GroupFailure> {
+    async fn commit(
+        &self,
+        group: &[Part<'_>],
+        lock_timeout: Option<Duration>,
+    ) -> std::result::Result<Vec<PartResult>, GroupFailure> {
         let begun = Instant::now();
-        let committed = self.try_to_commit(group, is_alone, begun).await;
+        let committed = self.try_to_commit(group, lock_timeout, begun).await;
         if committed.is_err() {
             self.metrics.failed(begun);
         }
@@ -169,11 +171,11 @@ impl Committer {
     async fn try_to_commit(
         &self,
         group: &[Part<'_>],
-        is_alone: bool,
+        lock_timeout: Option<Duration>,
         begun: Instant,
     ) -> std::result::Result<Vec<PartResult>, GroupFailure> {
         let mut append = self.store.append().await?;
-        let (results, made) = match self.fill(&mut append, group, is_alone).await {
+        let (results, made) = match self.fill(&mut append, group, lock_timeout).await {
             Ok(filled) => filled,
             Err(error) => {
                 // If this fails, the database has rolled back by itself, or will when the connection closes.
@@ -214,21 +216,31 @@ impl Committer {
         Ok(results)
     }
 
-    /// Locks the heads of `group`. `None` for those that others have locked, and for missing ones unless the group has a
-    /// single organization.
-    async fn heads(&self, append: &Append, group: &[Part<'_>], is_alone: bool) -> Result<Vec<Option<Head>>> {
-        match group {
-            [part] if is_alone => {
+    /// Locks the heads of `group`. `None` for those that others have locked, and for missing ones unless there is a
+    /// timeout.
+    async fn heads(
+        &self,
+        append: &Append,
+        group: &[Part<'_>],
+        lock_timeout: Option<Duration>,
+    ) -> Result<Vec<Option<Head>>> {
+        match (group, lock_timeout) {
+            ([part], Some(timeout)) => {
                 let log_id = self.random.hex::<16>();
-                Ok(vec![append.lock_head(part.organization, &log_id, self.clock.now(), LOCK_TIMEOUT).await?])
+                Ok(vec![append.lock_head(part.organization, &log_id, self.clock.now(), timeout).await?])
             }
             _ => append.lock_free_heads(&group.iter().map(|part| part.organization).collect::<Vec<_>>()).await,
         }
     }
 
     /// Does the work of a group's transaction, between its begin and its commit.
-    async fn fill(&self, append: &mut Append, group: &[Part<'_>], is_alone: bool) -> Result<(Vec<PartResult>, Made)> {
-        let heads = self.heads(append, group, is_alone).await?;
+    async fn fill(
+        &self,
+        append: &mut Append,
+        group: &[Part<'_>],
+        lock_timeout: Option<Duration>,
+    ) -> Result<(Vec<PartResult>, Made)> {
+        let heads = self.heads(append, group, lock_timeout).await?;
         let now = self.clock.now();
         self.lead.seen(heads.iter().flatten().map(|head| head.last_recorded_at), now);
         let mut logs: BTreeMap<&OrganizationId, Log> = BTreeMap::new();

@@ -107,7 +107,7 @@ impl Drop for OpenQueue {
 
 impl Ingest {
     /// Starts the committers. The returned task ends once all clones of the `Ingest` are dropped and the queue is empty,
-    /// or when a committer fails.
+    /// or panics when a committer does.
     pub fn start(
         store: Store,
         clock: Clock,
@@ -184,10 +184,16 @@ impl Ingest {
     }
 }
 
-/// Runs each of `committers` in a task until all have ended, or one of them fails.
+/// Runs each of `committers` in a task until all have ended. Panics when one of them does.
 async fn run(committers: Vec<Committer>) {
     let mut tasks: JoinSet<()> = committers.into_iter().map(Committer::run).collect();
-    while let Some(Ok(())) = tasks.join_next().await {}
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(failed) = ended
+            && let Ok(panic) = failed.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
 }
 
 fn size(entry: &NewEntry) -> usize {

@@ -13,6 +13,10 @@ use crate::domain::OrganizationId;
 
 /// The maximum size of a group; a single larger request is allowed.
 const GROUP: WriteSize = WriteSize { entries: 500, bytes: 1024 * 1024 };
+/// How long a group of a single organization waits for the lock of its head, if no other organization was locked. If
+/// others were, each gets a part of this time, so that one that is free again, or new, has its turn soon.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+const MIN_LOCK_TIMEOUT: Duration = Duration::from_millis(20);
 /// The part of the queue that one organization may fill: one half.
 const ORGANIZATION_SHARE: usize = 2;
 /// A latency measured longer ago than this says nothing about the next group.
@@ -39,8 +43,9 @@ pub(super) struct Group {
     number: u64,
     /// The writes of each organization, in the order of their arrival.
     pub(super) parts: Vec<GroupPart>,
-    /// Whether the group has a single organization whose log was locked, or did not exist, in an earlier group.
-    pub(super) is_alone: bool,
+    /// How long to wait for the lock of the head, if the group has a single organization whose log was locked, or did
+    /// not exist, in an earlier group. Other groups do not wait.
+    pub(super) lock_timeout: Option<Duration>,
 }
 
 /// The writes of one organization in a group.
@@ -257,6 +262,7 @@ impl Queues {
         let free = self.committers.saturating_sub(self.groups.len()).max(1);
         let most = if is_alone { 1 } else { self.turns.len().div_ceil(free) };
         let turns = if is_alone { &mut self.locked } else { &mut self.turns };
+        let lock_timeout = is_alone.then(|| (LOCK_TIMEOUT / turns.len().max(1) as u32).max(MIN_LOCK_TIMEOUT));
         let begun = Instant::now();
         while parts.len() < most
             && let Some(organization) = turns.pop_front()
@@ -286,7 +292,7 @@ impl Queues {
         let number = self.next;
         self.next += 1;
         self.groups.insert(number, GroupState { begun, is_alone });
-        Some(Group { number, parts, is_alone })
+        Some(Group { number, parts, lock_timeout })
     }
 
     /// Whether the next group is for an organization that was locked. Such a group may wait for the lock, so it leaves

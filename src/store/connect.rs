@@ -39,6 +39,10 @@ const ERASERS: u32 = 2;
 /// The weakest `synchronous_commit` that we accept: with less, a failover to a synchronous replica can lose commits.
 const DURABLE: &str = "on";
 
+/// The transactions of connections that only read: all statements of one see the same rows.
+const READ_TRANSACTIONS: [(&str, &str); 2] =
+    [("default_transaction_isolation", "repeatable read"), ("default_transaction_read_only", "on")];
+
 /// Whether to create a SQLite file that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Missing {
@@ -214,8 +218,8 @@ async fn open_postgres(
     options.connect_lazy(commit.is_some());
     // As session settings, these save each transaction a round trip.
     let transactions = match commit {
-        Some(_) => [("default_transaction_isolation", "read committed"), ("default_transaction_read_only", "off")],
-        None => [("default_transaction_isolation", "repeatable read"), ("default_transaction_read_only", "on")],
+        Some(_) => &[("default_transaction_isolation", "read committed")][..],
+        None => &READ_TRANSACTIONS[..],
     };
     let commit = commit.map(|commit| ("synchronous_commit", commit.to_owned()));
     // In milliseconds; 0 would mean no limit.
@@ -223,7 +227,7 @@ async fn open_postgres(
     options.map_sqlx_postgres_opts(move |postgres| {
         without_brackets(postgres)
             .application_name("auditlog")
-            .options(transactions)
+            .options(transactions.iter().copied())
             .options(commit.clone())
             .options(limit.clone())
             .options([
@@ -275,6 +279,16 @@ async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<Opened>
             "the database {name} has the encoding {encoding}, and must have UTF8; create another one: \
              createdb --encoding=UTF8 --locale=C --template=template0 NAME"
         );
+    }
+    // A connection pooler may drop the settings. Then totals would be of several moments.
+    for (name, ours) in READ_TRANSACTIONS {
+        let value = setting(name).await?;
+        if value != ours {
+            bail!(
+                "the settings of this connection do not reach PostgreSQL ({name} must be {ours}, got {value}); connect \
+                 to it directly, or through a connection pooler that passes the startup parameter options"
+            );
+        }
     }
     let commit = setting("synchronous_commit").await?;
     if ![DURABLE, "remote_apply"].contains(&commit.as_str()) && !is_check_skipped() {

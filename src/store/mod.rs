@@ -136,6 +136,14 @@ impl Store {
         }
     }
 
+    /// Checks that all connections for writes can be opened, which happens with their first use. Errors: the reason.
+    pub async fn check_writers(&self) -> anyhow::Result<()> {
+        for connection in std::iter::once(&self.writers).chain(self.committers.iter()) {
+            connection.ping().await.map_err(|error| errors::cause(error).context("cannot connect for writes"))?;
+        }
+        Ok(())
+    }
+
     fn erasers(&self) -> &Connections {
         self.erasers.as_ref().unwrap_or(&self.writers)
     }

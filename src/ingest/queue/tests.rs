@@ -25,8 +25,8 @@ struct QueueModel {
     sizes: HashMap<usize, WriteSize>,
     answers: HashMap<usize, WriteAnswer>,
     groups: Vec<Group>,
-    /// For each organization with a turn, how many groups were formed since it got the turn.
-    passed_over: HashMap<String, usize>,
+    /// For each organization with a turn, how many groups of its kind, alone or not, may be formed without it.
+    ahead: HashMap<String, usize>,
     next: usize,
 }
 
@@ -55,7 +55,7 @@ impl QueueModel {
             sizes: HashMap::new(),
             answers: HashMap::new(),
             groups: Vec::new(),
-            passed_over: HashMap::new(),
+            ahead: HashMap::new(),
             next: 0,
         }
     }
@@ -98,14 +98,14 @@ impl QueueModel {
         }
         let waiting: HashSet<_> =
             self.queues.turns.iter().chain(&self.queues.locked).map(ToString::to_string).collect();
-        let alone = self.groups.iter().filter(|group| group.is_alone).count();
+        let alone = self.groups.iter().filter(|group| group.lock_timeout.is_some()).count();
         let Some(group) = self.queues.take() else {
             let are_locked = waiting.iter().all(|id| self.queues.locked.contains(&organization(id)));
             assert!(waiting.is_empty() || (are_locked && alone > 0), "a free committer leaves work");
             return;
         };
         assert!(
-            !group.is_alone || alone < (self.queues.committers / 2).max(1),
+            group.lock_timeout.is_none() || alone < (self.queues.committers / 2).max(1),
             "groups that wait leave half to others"
         );
         let mut size = WriteSize::default();
@@ -120,15 +120,14 @@ impl QueueModel {
             let expected: Vec<_> = self.unanswered[&id].iter().take(names.len()).copied().collect();
             assert_eq!(names, expected, "writes keep their order");
             names.iter().for_each(|name| size += self.sizes[name]);
-            self.passed_over.remove(&id);
+            self.ahead.remove(&id);
         }
         let writes: usize = group.parts.iter().map(|part| part.writes.len()).sum();
         assert!(writes == 1 || (size.entries <= GROUP.entries && size.bytes <= GROUP.bytes), "a group is bounded");
-        for id in waiting.into_iter().filter(|id| group.parts.iter().all(|part| part.organization.as_str() != id)) {
-            let passed = self.passed_over.entry(id).or_default();
-            *passed += 1;
-            // Each of the others has at most one turn before it, and those that were locked have turns of their own.
-            assert!(*passed <= 2 * ORGANIZATIONS, "an organization is starved");
+        let same_kind = if group.lock_timeout.is_some() { &self.queues.locked } else { &self.queues.turns };
+        for id in same_kind.iter().map(ToString::to_string) {
+            let ahead = self.ahead.get_mut(&id).expect("it has had a turn before");
+            *ahead = ahead.checked_sub(1).expect("an organization is starved: more came first than were ahead of it");
         }
         self.groups.push(group);
     }
@@ -158,6 +157,15 @@ impl QueueModel {
             ended.push(EndedPart { organization, answered: size, rest: writes.collect() });
         }
         self.queues.end(number, ended);
+    }
+
+    /// Notes how many are ahead of each organization that has got its turn.
+    fn note_turns(&mut self) {
+        for turns in [&self.queues.turns, &self.queues.locked] {
+            for (place, organization) in turns.iter().enumerate() {
+                self.ahead.entry(organization.to_string()).or_insert(place);
+            }
+        }
     }
 
     /// The caller of a waiting write goes.
@@ -195,7 +203,7 @@ impl QueueModel {
         self.unanswered.clear();
         self.sizes.clear();
         self.answers.clear();
-        self.passed_over.clear();
+        self.ahead.clear();
     }
 }
 
@@ -210,6 +218,7 @@ fn every_schedule_keeps_order_and_turns_and_counts() {
                 750..998 => model.end(),
                 _ => model.leave(),
             }
+            model.note_turns();
         }
         model.drain();
     }

@@ -66,8 +66,8 @@ impl Append {
         Ok(organizations.iter().map(|id| locked.remove(id.as_str())).collect())
     }
 
-    /// Waits at most `timeout` for the lock of the head of `organization`, and locks it. `None`: another transaction
-    /// still holds the lock; this one can only be rolled back. Creates a missing organization with `log_id`. A
+    /// Locks the head of `organization`. Waits at most `timeout` for each lock on the way. `None`: another transaction
+    /// still holds one; this one can only be rolled back. Creates a missing organization with `log_id`. A
     /// transaction that holds other heads must not call this: it could deadlock.
     pub async fn lock_head(
         &self,
