@@ -75,7 +75,7 @@ impl Committer {
 
     /// Ends `group`, and answers the callers whose writes have results. The other writes go back to the queue.
     fn answer(&self, group: Group, results: Vec<Vec<WriteResult>>) {
-        let (number, mut ended, mut answers) = (group.number(), Vec::new(), Vec::new());
+        let (number, mut ended, mut answers) = (group.number, Vec::new(), Vec::new());
         for (GroupPart { organization, writes }, results) in group.parts.into_iter().zip(results) {
             let mut writes = writes.into_iter();
             let mut answered = WriteSize::default();

@@ -40,7 +40,7 @@ pub(super) enum QueueFull {
 
 /// Writes that are committed in one transaction.
 pub(super) struct Group {
-    number: u64,
+    pub(super) number: u64,
     /// The writes of each organization, in the order of their arrival.
     pub(super) parts: Vec<GroupPart>,
     /// How long to wait for the lock of the head, if the group has a single organization whose log was locked, or did
@@ -198,12 +198,6 @@ impl WriteQueue {
     /// No code under the lock can panic.
     fn queues(&self) -> MutexGuard<'_, Queues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Group {
-    pub(super) fn number(&self) -> u64 {
-        self.number
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Eraser, Erasure, RecordKeys};
 use crate::domain::{
@@ -24,8 +23,6 @@ const GROUPS: usize = 3 * RECORDED;
 const BYTES: usize = 16 * 1024 * 1024;
 /// The number of entries read at once.
 const PIECE: usize = 100;
-/// How long an erasure waits for the lock of the log's head.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The work of one transaction.
 #[derive(Default)]
@@ -40,9 +37,7 @@ impl Eraser {
     pub(super) async fn fill(&self, append: &mut Append, erasure: &Erasure, seqs: &[Seq]) -> Result<(usize, Step)> {
         let organization = &erasure.organization;
         let known = self.store.log_head(organization).await?.ok_or(Error::OrganizationNotFound)?;
-        let head = append.lock_head(organization, &self.random.hex::<16>(), self.clock.now(), LOCK_TIMEOUT).await?;
-        let head =
-            head.ok_or_else(|| Error::StorageUnavailable(anyhow::anyhow!("the log is locked by another process")))?;
+        let head = append.wait_for_head(organization, &self.random.hex::<16>(), self.clock.now()).await?;
         if head.log_id != known.log_id {
             let other = "the database URL to erase by names another database than that to serve";
             return Err(Error::Internal(anyhow::anyhow!(other)));

@@ -137,7 +137,7 @@ impl QueueModel {
             return;
         }
         let group = self.groups.swap_remove(self.random.random_range(0..self.groups.len()));
-        let number = group.number();
+        let number = group.number;
         let mut ended = Vec::new();
         for GroupPart { organization, writes } in group.parts {
             let answered = match self.random.random_range(0..4) {
@@ -188,7 +188,7 @@ impl QueueModel {
                 self.groups.push(group);
             }
             for group in std::mem::take(&mut self.groups) {
-                let number = group.number();
+                let number = group.number;
                 let end = |GroupPart { organization, writes }| {
                     let mut answered = WriteSize::default();
                     writes.iter().for_each(|write: &QueuedWrite| answered += write.size);
@@ -255,7 +255,7 @@ async fn a_closed_queue_ends_all_committers_once_it_is_empty() {
     let answered = WriteSize { entries: 1, bytes: 1 };
     let parts = group.parts.iter().map(|part| part.organization.clone());
     let ended = parts.map(|organization| EndedPart { organization, answered, rest: Vec::new() }).collect();
-    queue.end(group.number(), ended);
+    queue.end(group.number, ended);
     assert!(queue.next().await.is_none());
     for other in others {
         assert!(other.await.expect("no panic"));

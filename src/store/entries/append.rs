@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, Statement, Value};
 use serde_json::json;
 
@@ -16,6 +17,9 @@ use crate::store::model::{HashedEntry, UncountedEntry};
 use crate::store::sql::{Sql, number, prepared, text};
 use crate::store::{dialect, errors, rows};
 use auditlog_verify::merkle::{CompactRange, CompletedNode, Hash, TILE_WIDTH, TileId};
+
+/// How long erasures and the signer wait for the lock of a head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 const TILE: [&str; 4] = ["organization_id", "level", "tile_index", "hashes"];
 
@@ -97,6 +101,12 @@ impl Append {
             }
         }
         Ok(None)
+    }
+
+    /// Like [`Self::lock_head`], for work that nothing else waits behind. Errors: `StorageUnavailable` after ten seconds.
+    pub async fn wait_for_head(&self, organization: &OrganizationId, log_id: &str, now: Timestamp) -> Result<Head> {
+        let head = self.lock_head(organization, log_id, now, HEAD_TIMEOUT).await?;
+        head.ok_or_else(|| Error::StorageUnavailable(anyhow!("the log is locked by another process")))
     }
 
     /// The rows of `statement`; `None` if it waited too long for a lock.

@@ -1,9 +1,7 @@
 //! Erasures: the values to erase, the transaction that erases them, and the removal from the database files.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use anyhow::anyhow;
 use sea_orm::{ConnectionTrait, DbBackend, IdenStatic, Iterable, Statement};
 use serde_json::json;
 
@@ -15,9 +13,6 @@ use crate::store::model::HashedEntry;
 use crate::store::sql::{IndexScan, Sql, number, prepared, text};
 use crate::store::{Store, dialect, rows};
 use auditlog_verify::merkle::{GroupHash, SERVICE, Salt};
-
-/// How long the signer waits for the lock of a log's head.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A number of entries and of groups to erase, or erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -150,8 +145,7 @@ fn unerased(sql: &mut Sql, key: &CountKey, groups: &[Group]) -> String {
 impl Append {
     async fn has_erasures(&self, organization: &OrganizationId) -> Result<bool> {
         // For a missing organization, this creates a row with an empty log id, which the rollback removes.
-        let head = self.lock_head(organization, "", Timestamp::MIN, LOCK_TIMEOUT).await?;
-        head.ok_or_else(|| Error::StorageUnavailable(anyhow!("the log is locked by another process")))?;
+        self.wait_for_head(organization, "", Timestamp::MIN).await?;
         let statement = "SELECT 1 FROM erasures WHERE organization_id = $1 LIMIT 1".to_owned();
         Ok(!self.query(self.sql(organization).statement(statement)).await?.is_empty())
     }

@@ -181,7 +181,7 @@ impl Store {
 }
 
 /// The hashes of the first `width` leaves of a tile of level 0, read from the entries.
-pub(in crate::store) async fn leaf_hashes(
+async fn leaf_hashes(
     connection: &impl ConnectionTrait,
     organization: &OrganizationId,
     index: u64,
