@@ -1,7 +1,7 @@
 //! Handwritten SQL for statements that must use a certain index: scans of entries, and their filters. A predicate that
 //! must not use an index is hidden from the planner (`+ 0`, `coalesce`).
 
-use sea_orm::{DbBackend, Statement, Value};
+use sea_orm::{DbBackend, IdenStatic, Statement, Value};
 
 use super::dialect;
 use super::entities::audit_log::Column;
@@ -92,6 +92,9 @@ impl Sql {
         }
         let mut ids = |column: Column, ids: &[Identifier]| {
             let test = match ids {
+                // The index of resources has users too. That of users would serve this as well, but the type and the id
+                // of the resource make it look more expensive.
+                [id] if resources => format!("a.{} = {}", column.as_str(), self.bind(id.as_str())),
                 [id] => dialect::one(backend, column, &self.bind(id.as_str())),
                 _ => dialect::any(backend, column, &self.bind(dialect::texts(backend, texts(ids)))),
             };

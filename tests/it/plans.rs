@@ -104,8 +104,8 @@ fn stream(statement: &str) -> &'static str {
     let asks = |column: &str| statement.contains(&format!(" AND a.{column} = "));
     match () {
         () if statement.contains(" AND a.seq > ") => PRIMARY,
-        () if asks("user_id") => USER,
         () if asks("resource_id") => RESOURCE,
+        () if asks("user_id") => USER,
         () if asks("action") => LEAF,
         () => TIME,
     }
