@@ -16,6 +16,7 @@
 //! files                      files with mode 0600, written atomically
 //! retry                      back-off between attempts
 //! deadline                   deadlines of requests, statements and retries
+//! positive_control           services that tests must find to be broken
 //! domain                     plain data and pure functions
 //! ```
 //!
@@ -39,6 +40,7 @@ pub mod ingest;
 pub mod integrity;
 pub mod limits;
 pub mod metrics;
+mod positive_control;
 pub mod query;
 pub mod rest;
 pub mod retry;

@@ -22,6 +22,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_millis(200);
 
 /// Commits groups.
+#[derive(Clone)]
 pub(super) struct Committer {
     pub(super) queue: WriteQueue,
     pub(super) store: Store,
@@ -95,9 +96,13 @@ impl Committer {
 
     /// For each part of `group`, the results of its first writes. Writes without a result were locked out.
     async fn results(&self, group: &Group) -> Vec<Vec<WriteResult>> {
-        let parts = group.parts.iter();
-        let parts: Vec<_> =
-            parts.map(|GroupPart { organization, writes }| Part { organization, writes: &writes[..] }).collect();
+        let parts = group.parts.iter().map(|GroupPart { organization, writes }| {
+            // One control has two queues for an organization, with different keys.
+            #[cfg(feature = "positive-controls")]
+            let organization = writes.first().map_or(organization, |write| &write.batch.organization);
+            Part { organization, writes: &writes[..] }
+        });
+        let parts: Vec<_> = parts.collect();
         let writes: usize = parts.iter().map(|part| part.writes.len()).sum();
         match self.commit_patiently(&parts, group.lock_timeout).await {
             Ok(results) => results.into_iter().map(Option::unwrap_or_default).collect(),
@@ -198,7 +203,7 @@ impl Committer {
             };
         }
         #[cfg(feature = "positive-controls")]
-        if std::env::var("AUDITLOG_POSITIVE_CONTROL").is_ok_and(|value| value == "acknowledge-before-commit") {
+        if crate::positive_control::is("acknowledge-before-commit") {
             // The torture harness must detect this.
             tokio::spawn(async move {
                 tokio::time::sleep(FIRST_BACKOFF).await;

@@ -220,6 +220,8 @@ impl Queues {
 
     fn push(&mut self, write: QueuedWrite) -> Result<(), QueueFull> {
         let (organization, size) = (&write.batch.organization, write.size);
+        #[cfg(feature = "positive-controls")]
+        let organization = &queue_of(organization, self.size);
         self.room_for(Some(organization), size)?;
         self.size += size;
         let queue = match self.organizations.get_mut(organization) {
@@ -322,6 +324,9 @@ impl Queues {
             match (queue.waiting.is_empty(), was_locked) {
                 (true, _) => drop(self.organizations.remove(&organization)),
                 (false, true) => self.locked.push_back(organization),
+                // The torture harness must detect this: other organizations wait until this one has no more writes.
+                #[cfg(feature = "positive-controls")]
+                (false, false) if crate::positive_control::is("starved-queue") => self.turns.push_front(organization),
                 (false, false) => self.turns.push_back(organization),
             }
         }
@@ -364,6 +369,16 @@ impl OrganizationQueue {
             }
         }
         writes
+    }
+}
+
+/// The key of the queue for the next write. The torture harness must detect that an organization has two queues, and so
+/// can be in two groups at a time.
+#[cfg(feature = "positive-controls")]
+fn queue_of(organization: &OrganizationId, unanswered: WriteSize) -> OrganizationId {
+    match crate::positive_control::is("organization-in-two-groups") && unanswered.entries % 2 == 1 {
+        true => OrganizationId::stored(format!("{organization}.second")),
+        false => organization.clone(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From top to bottom. A module may use only modules of later groups.
-const LAYERS: [&[&str]; 13] = [
+const LAYERS: [&[&str]; 14] = [
     &["cli"],
     &["app", "config"],
     &["rest"],
@@ -19,6 +19,7 @@ const LAYERS: [&[&str]; 13] = [
     &["files"],
     &["retry"],
     &["deadline"],
+    &["positive_control"],
 ];
 /// Below all groups.
 const GROUND: &str = "domain";

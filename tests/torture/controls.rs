@@ -1,14 +1,17 @@
-//! Positive controls: services that lose or change entries. The checks must detect each one; otherwise a run without
-//! findings proves nothing.
+//! Positive controls: services that lose or change entries, or write them in a wrong order. The checks must detect each
+//! one; otherwise a run without findings proves nothing.
 
 mod losing;
+mod scheduling;
 mod tampered;
 
+use std::fs;
 use std::path::Path;
 
 use crate::options::Backend;
 use crate::report::Figures;
 use crate::say;
+use crate::scene::{Scene, Setting};
 
 /// Runs the controls of `backends`. Returns whether every one was detected.
 pub async fn run(backends: &[Backend], scratch: &Path, seed: u64, all: &mut Vec<Figures>) -> bool {
@@ -21,9 +24,26 @@ pub async fn run(backends: &[Backend], scratch: &Path, seed: u64, all: &mut Vec<
         for control in losing::of(*backend) {
             passed &= print_outcome(*backend, control.name, losing::run(&control, *backend, scratch, seed, all).await);
         }
+        for control in scheduling::of(*backend) {
+            passed &=
+                print_outcome(*backend, control.name, scheduling::run(&control, *backend, scratch, seed, all).await);
+        }
         passed &= print_outcome(*backend, "tampered", tampered::run(*backend, scratch, seed, all).await);
     }
     passed
+}
+
+/// Opens a scene for the control `name`, in a directory of its own.
+async fn open(name: &str, setting: Setting, backend: Backend, scratch: &Path, seed: u64) -> anyhow::Result<Scene> {
+    say(&format!("{}: {name}", backend.name()));
+    let directory = scratch.join(format!("{}-{name}-{seed}", backend.name()));
+    fs::create_dir(&directory)?;
+    Scene::open(backend, name, &directory, seed, setting).await
+}
+
+/// The setting of a scene whose services are broken in the way that `mode` names.
+fn broken_by(mode: &str) -> Setting {
+    Setting { environment: vec![("AUDITLOG_POSITIVE_CONTROL", mode.to_owned())], ..Setting::default() }
 }
 
 fn print_outcome(backend: Backend, name: &str, outcome: anyhow::Result<String>) -> bool {

@@ -42,6 +42,14 @@ impl Database {
             Self::Sqlite { .. } => anyhow::bail!("this fault needs PostgreSQL"),
         }
     }
+
+    /// The log lines of PostgreSQL that report a deadlock, across all restarts.
+    pub fn deadlocks(&self) -> Vec<String> {
+        let Self::Postgres(server) = self else { return Vec::new() };
+        let log = fs::read(server.log()).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        log.lines().filter(|line| line.contains("deadlock detected")).map(str::to_owned).collect()
+    }
 }
 
 /// All rows of a query.

@@ -14,6 +14,7 @@ mod kill;
 mod locks;
 mod network;
 mod postgres;
+mod queue;
 mod replicas;
 mod terminate;
 
@@ -49,12 +50,14 @@ pub enum Fault {
     Settings,
     /// PostgreSQL: another session locks a head or a table.
     Locks,
-    /// PostgreSQL: another session locks heads in the wrong order.
+    /// PostgreSQL: another session locks heads that a group of the service needs in another order.
     Deadlocks,
     /// PostgreSQL: one insert in twenty fails with a serialization failure.
     Serialization,
     /// PostgreSQL: two services write to the same organizations; each is killed in turn.
     Replicas,
+    /// Writes queue up behind a lock. They must keep their order, and organizations must take turns.
+    Queue,
     /// A proxy drops, delays and trickles the bytes between clients and service.
     Network,
     /// A client floods, stalls and sends garbage in about 40 ways.
@@ -92,7 +95,7 @@ impl Fault {
     /// Whether the fault applies to `backend`.
     pub fn is_of(self, backend: Backend) -> bool {
         match self {
-            Self::Kill | Self::Terminate | Self::Disk | Self::Clock => true,
+            Self::Kill | Self::Terminate | Self::Disk | Self::Clock | Self::Queue => true,
             Self::Network | Self::Hostile | Self::Exhaustion | Self::H2load | Self::Slowhttptest => true,
             Self::Busy => backend == Backend::Sqlite,
             Self::Postgres | Self::Connections | Self::Settings => backend == Backend::Postgres,
@@ -128,7 +131,7 @@ impl Fault {
             Self::Disk | Self::Postgres | Self::Settings => &[STORAGE, TIMEOUT],
             Self::Connections => &[STORAGE],
             Self::Busy | Self::Clock | Self::Deadlocks | Self::Locks | Self::Serialization => &[],
-            Self::Exhaustion => &[],
+            Self::Exhaustion | Self::Queue => &[],
             Self::Hostile | Self::H2load | Self::Slowhttptest => &[CONNECTION, OVERLOADED, RATE_LIMITED, TIMEOUT],
         }
     }
@@ -148,6 +151,7 @@ impl Fault {
             Self::Deadlocks => locks::deadlocks(scene).await,
             Self::Serialization => connections::serialization(scene).await,
             Self::Replicas => replicas::run(scene).await,
+            Self::Queue => queue::run(scene).await,
             Self::Network => network::run(scene).await,
             Self::Hostile => hostile::run(scene, self, &ATTACKS, Duration::from_millis(500)).await,
             Self::Exhaustion => exhaustion::run(scene, self).await,

@@ -214,6 +214,7 @@ impl Scene {
         let mut findings = self.checker.check(&self.database, &client, &mut seen, when).await?;
         findings.other.extend(self.load.shared.take_strange());
         findings.other.extend(self.services.iter().flat_map(Service::panics));
+        findings.other.extend(self.database.deadlocks());
         Ok(findings)
     }
 

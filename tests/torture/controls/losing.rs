@@ -1,6 +1,5 @@
 //! Services that acknowledge entries which they may lose. They need a build with the feature `positive-controls`.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::bail;
@@ -8,8 +7,7 @@ use anyhow::bail;
 use crate::check::When;
 use crate::options::Backend;
 use crate::report::Figures;
-use crate::say;
-use crate::scene::{Scene, Setting};
+use crate::scene::Setting;
 use crate::service::COMES_BACK;
 
 /// The maximum number of kills until an entry must have been lost.
@@ -53,12 +51,8 @@ pub async fn run(
     all: &mut Vec<Figures>,
 ) -> anyhow::Result<String> {
     let Control { name, mode, postgres, kills_postgres } = control;
-    say(&format!("{}: {name}", backend.name()));
-    let directory = scratch.join(format!("{}-{name}-{seed}", backend.name()));
-    fs::create_dir(&directory)?;
-    let environment = vec![("AUDITLOG_POSITIVE_CONTROL", (*mode).to_owned())];
-    let setting = Setting { environment, postgres, ..Setting::default() };
-    let mut scene = Scene::open(backend, name, &directory, seed, setting).await?;
+    let setting = Setting { postgres, ..super::broken_by(mode) };
+    let mut scene = super::open(name, setting, backend, scratch, seed).await?;
     for _ in 0..TRIES {
         scene.load_runs().await?;
         scene.wait(50..500).await;

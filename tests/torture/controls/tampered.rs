@@ -1,6 +1,5 @@
 //! Tampers with a complete database by SQL. The checks must detect each change.
 
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,8 +10,7 @@ use crate::check::When;
 use crate::database::Database;
 use crate::options::Backend;
 use crate::report::Figures;
-use crate::say;
-use crate::scene::{Scene, Setting};
+use crate::scene::Setting;
 
 /// The minimum number of entries before the tampering starts.
 const ENTRIES: u64 = 400;
@@ -89,10 +87,7 @@ const CHANGES: [(&str, &str, Kind); 12] = [
 
 /// Returns a summary. Errors: a change was not detected.
 pub async fn run(backend: Backend, scratch: &Path, seed: u64, all: &mut Vec<Figures>) -> anyhow::Result<String> {
-    say(&format!("{}: tampered", backend.name()));
-    let directory = scratch.join(format!("{}-tampered-{seed}", backend.name()));
-    fs::create_dir(&directory)?;
-    let mut scene = Scene::open(backend, "tampered", &directory, seed, Setting::default()).await?;
+    let mut scene = super::open("tampered", Setting::default(), backend, scratch, seed).await?;
     scene.load.acknowledges(ENTRIES, LIMIT).await?;
     // Wait until each log has a checkpoint.
     tokio::time::sleep(Duration::from_secs(3)).await;

@@ -1,5 +1,5 @@
 //! Another session holds a lock that the service needs: a head, a whole table, or SQLite's write lock. Or it locks two
-//! heads in the wrong order, which causes a deadlock.
+//! heads that a group of the service needs too.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,11 @@ use auditlog::grpc::pb::ListAuditLogsRequest;
 use sea_orm::{ConnectionTrait, DbBackend};
 
 use super::Fault;
+use super::queue::Backlog;
 use crate::database::number;
+use crate::load::ORGANIZATIONS;
 use crate::scene::Scene;
 
-const HEAD: &str = "SELECT id FROM organizations WHERE id = 'org_hot' FOR UPDATE";
 const TABLE: &str = "LOCK TABLE audit_logs IN ACCESS EXCLUSIVE MODE";
 /// Longer than one lock wait of the service: 10 s on PostgreSQL, 5 s on SQLite.
 const LONG: Duration = Duration::from_millis(11_000);
@@ -19,17 +20,22 @@ const LONG_SQLITE: Duration = Duration::from_millis(6_500);
 const BRIEF: Duration = Duration::from_millis(1_500);
 /// The time limit of a list while writers are blocked.
 const READS: Duration = Duration::from_secs(10);
-const DEADLOCKS: u32 = 6;
+const DEADLOCKS: u32 = 4;
+/// The organizations whose heads both the service and another session need.
+const CROSSED: [&str; 2] = ["org_y", "org_z"];
+/// Entries of a write that takes longer than one of a single entry.
+const LARGE: usize = 300;
 const GATHERS: Duration = Duration::from_millis(300);
 
 pub async fn held(scene: &mut Scene) -> anyhow::Result<()> {
-    for (statement, holds) in [(HEAD, BRIEF), (TABLE, BRIEF), (HEAD, LONG)] {
+    let hot = head(ORGANIZATIONS[0]);
+    for (statement, holds) in [(hot.as_str(), BRIEF), (TABLE, BRIEF), (hot.as_str(), LONG)] {
         scene.load_runs().await?;
         let session = scene.database.connect().await?;
         session.execute_unprepared("BEGIN").await?;
         session.execute_unprepared(statement).await?;
         let begun = Instant::now();
-        if statement == HEAD {
+        if statement != TABLE {
             reads_go_on(scene).await?;
         }
         tokio::time::sleep(holds.saturating_sub(begun.elapsed())).await;
@@ -66,53 +72,66 @@ async fn reads_go_on(scene: &Scene) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The service locks heads in the order of their ids. Another session locks the last head first and then the first
-/// head. PostgreSQL must end one of the two transactions. The test makes it end the service's transaction; no write may
-/// fail because of that.
+/// Another session locks two heads in the order of their ids, while a group of the service has both in the other order.
+/// The service waits for a head only if it holds no other, so there is no deadlock, and no write fails.
 pub async fn deadlocks(scene: &mut Scene) -> anyhow::Result<()> {
-    let (first, second) = (scene.database.connect().await?, scene.database.connect().await?);
-    second.execute_unprepared("SET deadlock_timeout = '20s'").await?;
-    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
-    let before = number(&first, DbBackend::Postgres, deadlocks).await?;
+    let mut backlog = Backlog::new(scene);
+    for organization in CROSSED {
+        backlog.create(organization).await?;
+    }
     for _ in 0..DEADLOCKS {
         scene.load_runs().await?;
-        // While one group waits for the hot head, all clients queue behind it. The next group then needs all heads.
-        first.execute_unprepared("BEGIN").await?;
-        first.execute_unprepared(HEAD).await?;
-        tokio::time::sleep(GATHERS).await;
-        second.execute_unprepared("BEGIN").await?;
-        let release = async {
-            tokio::time::sleep(GATHERS).await;
-            first.execute_unprepared("ROLLBACK").await
-        };
-        // This session gets the hot head next, after the group that already waits for it.
-        let (taken, released) = tokio::join!(second.execute_unprepared(HEAD), release);
-        taken?;
-        released?;
-        waits(&first).await?;
-        // If PostgreSQL ends this session's wait instead, the next round tries again.
-        let _ = second.execute_unprepared("SELECT id FROM organizations WHERE id = 'org_a' FOR UPDATE").await;
-        second.execute_unprepared("ROLLBACK").await?;
+        let paused = scene.load.shared.paused().await;
+        cross(scene, &mut backlog).await?;
+        drop(paused);
         scene.happened();
         scene.check(Fault::Deadlocks.excuses()).await?;
     }
-    tokio::time::sleep(BRIEF).await;
-    let happened = number(&first, DbBackend::Postgres, deadlocks).await? - before;
-    first.close().await?;
-    second.close().await?;
-    scene.tell(&format!("{happened} deadlocks"));
-    ensure!(happened > 0, "there was no deadlock");
     Ok(())
 }
 
-/// Waits until a writer of the service waits for a lock.
+async fn cross(scene: &Scene, backlog: &mut Backlog) -> anyhow::Result<()> {
+    let (blocker, other) = (scene.database.connect().await?, scene.database.connect().await?);
+    // PostgreSQL must end the transaction of the service if there is a deadlock.
+    other.execute_unprepared("SET deadlock_timeout = '20s'").await?;
+    other.execute_unprepared("BEGIN").await?;
+    let [first, second] = CROSSED;
+    other.execute_unprepared(&head(first)).await?;
+    blocker.execute_unprepared("BEGIN; LOCK TABLE audit_logs IN SHARE MODE").await?;
+    // Every committer has a group that waits for the table. The first one to be free takes both other organizations;
+    // the larger writes make sure that it is the only one.
+    let mut writes = Vec::new();
+    for (place, organization) in ORGANIZATIONS.into_iter().enumerate() {
+        writes.push(backlog.send(organization, if place == 0 { 1 } else { LARGE }).await?);
+    }
+    tokio::time::sleep(GATHERS).await;
+    writes.push(backlog.send(second, 1).await?);
+    writes.push(backlog.send(first, 1).await?);
+    blocker.execute_unprepared("ROLLBACK").await?;
+    waits(&blocker).await?;
+    other.execute_unprepared(&head(second)).await?;
+    other.execute_unprepared("ROLLBACK").await?;
+    for write in writes {
+        backlog.answer(write).await?;
+    }
+    blocker.close().await?;
+    other.close().await?;
+    Ok(())
+}
+
+/// Waits until a writer of the service waits for a head.
 async fn waits(session: &impl ConnectionTrait) -> anyhow::Result<()> {
-    let waiting =
-        "SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = 'auditlog' AND wait_event_type = 'Lock'";
+    let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = 'auditlog' \
+                   AND wait_event_type = 'Lock' AND wait_event <> 'relation'";
     let begun = Instant::now();
     while number(session, DbBackend::Postgres, waiting).await? == 0 {
         ensure!(begun.elapsed() < READS, "no writer waits for the head");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(())
+}
+
+/// Locks the head of `organization`.
+fn head(organization: &str) -> String {
+    format!("SELECT id FROM organizations WHERE id = '{organization}' FOR UPDATE")
 }
