@@ -115,15 +115,11 @@ impl Ingest {
         limits: QueueLimits,
         metrics: &Metrics,
     ) -> (Self, JoinHandle<()>) {
-        let stores = store.committers();
-        let queue = WriteQueue::new(limits, stores.len());
+        let count = store.committers();
+        let (store, queue) = (store.for_committers(), WriteQueue::new(limits, count));
         let (lead, writes) = (Arc::new(Lead::register(clock.clone(), metrics)), Arc::new(metrics.writes()));
-        let committers = stores.into_iter().map(|store| {
-            let (clock, random) = (clock.clone(), random.clone());
-            let (queue, lead, metrics) = (queue.clone(), Arc::clone(&lead), Arc::clone(&writes));
-            Committer { queue, store, clock, random, lead, metrics }
-        });
-        let committers = tokio::spawn(run(committers.collect()));
+        let committer = Committer { queue: queue.clone(), store, clock, random: random.clone(), lead, metrics: writes };
+        let committers = tokio::spawn(run(vec![committer; count]));
         let size = |read: fn(WriteSize) -> usize| {
             let queue = queue.clone();
             move || Some(read(queue.size()) as f64)

@@ -64,14 +64,6 @@ pub struct Pool {
     pub most: u32,
 }
 
-impl Pool {
-    /// Both pools as one.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self { used: self.used + other.used, idle: self.idle + other.idle, most: self.most + other.most, ..self }
-    }
-}
-
 impl Metrics {
     /// Registers a gauge that calls `read` at each scrape. `None` leaves the gauge out.
     pub fn reading(

@@ -7,30 +7,21 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sea_orm::sqlx::{Connection, Executor};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, sqlx};
+use sea_orm::sqlx::{ConnectOptions as _, Connection};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DbBackend, sqlx};
 
-use super::connections::{Connections, Origin};
+use super::connections::{Connections, Origin, Pool};
+use super::postgres::{ACQUIRE_TIMEOUT, PostgresPool};
 use super::server::PostgresServer;
 use super::{errors, files};
 use crate::deadline::Deadline;
-use crate::metrics::Pool;
+use crate::metrics;
+use crate::positive_control;
 
-/// How long to wait for a connection, and for SQLite's lock.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections idle for this long are tested before use. Testing at every use costs 12 % of the CPU.
-const IDLE: Duration = Duration::from_secs(10);
 const OLDEST_POSTGRES: i32 = 150_000;
 
-/// The best plan of each of our statements is the same for all parameter values. So PostgreSQL plans each statement
-/// only once, because planning took as long as running. But in a nearly empty table all indexes look alike, and a plan
-/// kept from that time reads the whole table later. So plans are made anew while statistics show fewer than 10,000
-/// entries. The pool replaces connections every half hour.
-const KEEP_PLANS: &str = "SELECT set_config('plan_cache_mode', CASE WHEN coalesce((SELECT reltuples FROM pg_class \
-     WHERE oid = to_regclass('audit_logs')), 0) >= 10000 THEN 'force_generic_plan' ELSE 'force_custom_plan' END, false)";
-
 /// PostgreSQL connections that commit groups of writes.
-const COMMITTERS: usize = 4;
+pub(super) const COMMITTERS: u32 = 4;
 /// PostgreSQL connections for other writes.
 const WRITERS: u32 = 2;
 /// PostgreSQL connections for erasures, if these use a role of their own.
@@ -54,8 +45,8 @@ pub(super) enum Missing {
 pub(super) struct Opened {
     pub(super) readers: Connections,
     pub(super) writers: Connections,
-    /// One connection each. Empty on SQLite.
-    pub(super) committers: Vec<Connections>,
+    /// `None` on SQLite.
+    pub(super) committers: Option<Connections>,
 }
 
 /// Opens the connections for reads and for writes.
@@ -68,26 +59,6 @@ pub(super) async fn connect(url: &str, connections: u32, missing: Missing) -> an
             scheme.map_or("no scheme".to_owned(), |scheme| format!("{scheme:?}"))
         ),
     }
-}
-
-fn options(url: &str, connections: u32) -> ConnectOptions {
-    let mut options = ConnectOptions::new(url);
-    options
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        .test_before_acquire_if_idle_for(IDLE)
-        // Statements contain user data.
-        .sqlx_logging(false)
-        .record_stmt_in_spans(false);
-    options
-}
-
-/// Traces statements without their values, which are user data.
-fn traced(mut connection: DatabaseConnection) -> DatabaseConnection {
-    connection.set_metric_callback(|ran| tracing::trace!(statement = ran.statement.sql, "query"));
-    connection
 }
 
 /// The drivers' own errors show the whole URL, including the password.
@@ -109,7 +80,7 @@ async fn connect_sqlite(url: &str, connections: u32, missing: Missing) -> anyhow
     let readers = open_sqlite(url, connections, None, None).await?;
     let origin = Arc::new(Origin::Files(files::Files::opened(path)?));
     let readers = Connections::readers(readers, Arc::clone(&origin));
-    Ok(Opened { readers, writers: Connections::writers(writers, origin), committers: Vec::new() })
+    Ok(Opened { readers, writers: Connections::writers(writers, origin), committers: None })
 }
 
 /// Connections to SQLite. `writes` makes them write, and says what to do if the file is missing; `None` makes them read
@@ -119,8 +90,16 @@ async fn open_sqlite(
     connections: u32,
     writes: Option<Missing>,
     limit: Option<Duration>,
-) -> anyhow::Result<DatabaseConnection> {
-    let mut options = options(url, connections);
+) -> anyhow::Result<Pool> {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        // Statements contain user data.
+        .sqlx_logging(false)
+        .record_stmt_in_spans(false);
     // SQLite removes its write-ahead log with the last connection, and would create another file. So connections stay
     // open.
     options.idle_timeout(None).max_lifetime(None);
@@ -147,11 +126,12 @@ async fn open_sqlite(
     options.map_sqlx_sqlite_pool_opts(move |pool| {
         pool.after_connect(move |connection, _| Box::pin(limit_time(connection, limit)))
     });
-    let pool = Database::connect(options).await.map(traced).with_context(|| format!("cannot open {url}"))?;
+    let mut pool = Database::connect(options).await.with_context(|| format!("cannot open {url}"))?;
+    pool.set_metric_callback(|ran| tracing::trace!(statement = ran.statement.sql, "query"));
     // SQLite opens its write-ahead log at the first read of a connection, and creates it if missing.
     let read = pool.execute_unprepared("SELECT count(*) FROM sqlite_schema").await;
     read.with_context(|| format!("cannot open {url}"))?;
-    Ok(pool)
+    Ok(Pool::Sqlite(pool))
 }
 
 /// SQLite has no time limit for statements. This handler interrupts it once the connection has been in use for `limit`.
@@ -212,50 +192,42 @@ async fn open_postgres(
     commit: Option<&str>,
     limit: Option<Duration>,
     origin: &Origin,
-) -> anyhow::Result<DatabaseConnection> {
-    let mut options = options(url, connections);
-    // Most commands write nothing, and need no connections for it.
-    options.connect_lazy(commit.is_some());
+) -> anyhow::Result<Pool> {
     // As session settings, these save each transaction a round trip.
     let transactions = match commit {
         Some(_) => &[("default_transaction_isolation", "read committed")][..],
         None => &READ_TRANSACTIONS[..],
     };
-    let commit = commit.map(|commit| ("synchronous_commit", commit.to_owned()));
     // In milliseconds; 0 would mean no limit.
-    let limit = limit.map(|limit| ("statement_timeout", limit.as_millis().clamp(1, i32::MAX as u128).to_string()));
-    options.map_sqlx_postgres_opts(move |postgres| {
-        without_brackets(postgres)
-            .application_name("auditlog")
-            .options(transactions.iter().copied())
-            .options(commit.clone())
-            .options(limit.clone())
-            .options([
-                // A bitmap scan has no order. When PostgreSQL underestimated an organization, a page sorted all its
-                // entries.
-                ("enable_bitmapscan", "off"),
-                // A plan from when a table was small must not read all of it later.
-                ("enable_seqscan", "off"),
-                ("max_parallel_workers_per_gather", "0"),
-                // Compiling a statement took 10 ms; running it takes 0.3 ms.
-                ("jit", "off"),
-                // Another process that hangs in its transaction must not block all writes for ever.
-                ("lock_timeout", "10s"),
-                ("idle_in_transaction_session_timeout", "30s"),
-            ])
-    });
-    let last_loss = origin.last_loss();
-    options.map_sqlx_postgres_before_acquire(move |_, made| {
-        let is_lost = last_loss.is_before(made.age);
-        Box::pin(async move { Ok(!is_lost) })
-    });
-    options.map_sqlx_postgres_pool_opts(|pool| {
-        pool.after_connect(|connection, _| Box::pin(async move { connection.execute(KEEP_PLANS).await.map(|_| ()) }))
-    });
-    match Database::connect(options).await {
-        Ok(connected) => Ok(traced(connected)),
-        Err(error) => Err(errors::cause(origin.explain(error).await)),
+    let limit = limit.map(|limit| limit.as_millis().clamp(1, i32::MAX as u128).to_string());
+    let options = postgres_options(url)?
+        .application_name("auditlog")
+        // Statements contain user data.
+        .disable_statement_logging()
+        .options(transactions.iter().copied())
+        .options(commit.map(|commit| ("synchronous_commit", commit)))
+        .options(limit.map(|limit| ("statement_timeout", limit)))
+        .options([
+            // A bitmap scan has no order. When PostgreSQL underestimated an organization, a page sorted all its
+            // entries.
+            ("enable_bitmapscan", "off"),
+            // A plan from when a table was small must not read all of it later.
+            ("enable_seqscan", "off"),
+            ("max_parallel_workers_per_gather", "0"),
+            // Compiling a statement took 10 ms; running it takes 0.3 ms.
+            ("jit", "off"),
+            // Another process that hangs in its transaction must not block all writes for ever.
+            ("lock_timeout", "10s"),
+            ("idle_in_transaction_session_timeout", "30s"),
+        ]);
+    let pool = PostgresPool::new(options, connections, origin.last_loss());
+    // Most commands write nothing, and need no connections for it.
+    if commit.is_none()
+        && let Err(error) = pool.acquire().await
+    {
+        return Err(errors::cause(origin.explain(error).await));
     }
+    Ok(Pool::Postgres(pool))
 }
 
 async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<Opened> {
@@ -291,7 +263,8 @@ async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<Opened>
         }
     }
     let commit = setting("synchronous_commit").await?;
-    if ![DURABLE, "remote_apply"].contains(&commit.as_str()) && !is_check_skipped() {
+    let is_durable = [DURABLE, "remote_apply"].contains(&commit.as_str());
+    if !is_durable && !positive_control::is("skip-durability-check") {
         bail!("PostgreSQL's synchronous_commit must be on, so that what is acknowledged is durable, got {commit}");
     }
     for durable in ["fsync", "full_page_writes"] {
@@ -305,33 +278,19 @@ async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<Opened>
         let pool = open_postgres(url, connections, Some(&commit), None, &origin).await?;
         anyhow::Ok(Connections::writers(pool, Arc::clone(&origin)))
     };
-    let writers = open(WRITERS).await?;
-    let mut committers = Vec::with_capacity(COMMITTERS);
-    for _ in 0..COMMITTERS {
-        committers.push(open(1).await?);
-    }
-    Ok(Opened { readers, writers, committers })
-}
-
-/// Whether a positive-control build skips the durability check, so that tests must detect it.
-fn is_check_skipped() -> bool {
-    cfg!(feature = "positive-controls")
-        && std::env::var("AUDITLOG_POSITIVE_CONTROL").is_ok_and(|control| control == "skip-durability-check")
+    Ok(Opened { readers, writers: open(WRITERS).await?, committers: Some(open(COMMITTERS).await?) })
 }
 
 /// The state of a pool of connections.
-pub(super) fn pool(name: &'static str, connections: &Connections) -> Pool {
-    let connection = &connections.pool;
-    let (open, idle, most) = match connection.get_database_backend() {
-        DbBackend::Sqlite => {
-            let pool = connection.get_sqlite_connection_pool();
-            (pool.size(), pool.num_idle(), pool.options().get_max_connections())
+pub(super) fn pool(name: &'static str, connections: &Connections) -> metrics::Pool {
+    let (open, idle, most) = match &connections.pool {
+        Pool::Sqlite(pool) => {
+            let pool = pool.get_sqlite_connection_pool();
+            (pool.size() as usize, pool.num_idle(), pool.options().get_max_connections() as usize)
         }
-        _ => {
-            let pool = connection.get_postgres_connection_pool();
-            (pool.size(), pool.num_idle(), pool.options().get_max_connections())
-        }
+        Pool::Postgres(pool) => pool.size(),
     };
-    let idle = u32::try_from(idle).unwrap_or(u32::MAX).min(open);
-    Pool { name, used: open - idle, idle, most }
+    let [open, idle, most] = [open, idle, most].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    let idle = idle.min(open);
+    metrics::Pool { name, used: open - idle, idle, most }
 }

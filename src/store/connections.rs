@@ -4,13 +4,15 @@
 use std::sync::Arc;
 
 use sea_orm::entity::prelude::async_trait::async_trait;
+use sea_orm::sqlx::pool::PoolOptions;
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement,
-    TransactionOptions, TransactionTrait,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult,
+    SqliteTransactionMode, SqlxPostgresConnector, Statement, TransactionOptions, TransactionTrait,
 };
 
 use super::errors;
 use super::files::Files;
+use super::postgres::{ACQUIRE_TIMEOUT, PostgresPool, PostgresTransaction};
 use super::server::{LastLoss, PostgresServer};
 
 /// The location of a database.
@@ -53,31 +55,101 @@ impl Origin {
     }
 }
 
+/// A pool of connections to either database.
+#[derive(Clone)]
+pub(super) enum Pool {
+    Sqlite(DatabaseConnection),
+    Postgres(PostgresPool),
+}
+
+/// An open transaction. Dropping it without a commit undoes it.
+pub(super) enum Transaction {
+    Sqlite(DatabaseTransaction),
+    Postgres(PostgresTransaction),
+}
+
 /// A pool of connections. Clones share it.
 #[derive(Clone)]
 pub(super) struct Connections {
-    pub(super) pool: DatabaseConnection,
+    pub(super) pool: Pool,
     pub(super) origin: Arc<Origin>,
     /// Whether the connections only read, so that a statement may be repeated.
     reads: bool,
 }
 
+impl Pool {
+    /// Begins a transaction. All statements of one that only reads see the same rows; another one waits for the locks of
+    /// others, and then sees what they committed. PostgreSQL's connections have this as session settings, which saves a
+    /// round trip.
+    async fn begin(&self, reads: bool) -> Result<Transaction, DbErr> {
+        match self {
+            Self::Sqlite(pool) => {
+                // By default, the transaction is deferred, and keeps the snapshot of its first read.
+                let options = if reads { TransactionOptions::default() } else { immediate() };
+                pool.begin_with_options(options).await.map(Transaction::Sqlite)
+            }
+            Self::Postgres(pool) => pool.begin().await.map(Transaction::Postgres),
+        }
+    }
+
+    /// Like [`Self::begin`], to write, with a transaction of sea-orm, which its migrator needs.
+    async fn begin_migration(&self) -> Result<DatabaseTransaction, DbErr> {
+        match self {
+            Self::Sqlite(pool) => pool.begin_with_options(immediate()).await,
+            Self::Postgres(pool) => {
+                let options = PoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
+                let pool = options.connect_lazy_with(pool.options().clone());
+                SqlxPostgresConnector::from_sqlx_postgres_pool(pool).begin().await
+            }
+        }
+    }
+}
+
+/// A transaction that waits for SQLite's lock first. A deferred one would fail with "busy" when it turns from reading to
+/// writing.
+fn immediate() -> TransactionOptions {
+    let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
+    TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() }
+}
+
+impl Transaction {
+    pub(super) async fn commit(self) -> Result<(), DbErr> {
+        match self {
+            Self::Sqlite(transaction) => transaction.commit().await,
+            Self::Postgres(transaction) => transaction.commit().await,
+        }
+    }
+
+    pub(super) async fn rollback(self) -> Result<(), DbErr> {
+        match self {
+            Self::Sqlite(transaction) => transaction.rollback().await,
+            Self::Postgres(transaction) => transaction.rollback().await,
+        }
+    }
+}
+
 impl Connections {
     /// A pool for reads only.
-    pub(super) fn readers(pool: DatabaseConnection, origin: Arc<Origin>) -> Self {
+    pub(super) fn readers(pool: Pool, origin: Arc<Origin>) -> Self {
         Self { pool, origin, reads: true }
     }
 
     /// A pool for writes.
-    pub(super) fn writers(pool: DatabaseConnection, origin: Arc<Origin>) -> Self {
+    pub(super) fn writers(pool: Pool, origin: Arc<Origin>) -> Self {
         Self { pool, origin, reads: false }
     }
 
     /// Begins a transaction.
-    pub(super) async fn begin(&self, options: TransactionOptions) -> Result<DatabaseTransaction, DbErr> {
+    pub(super) async fn begin(&self) -> Result<Transaction, DbErr> {
         self.origin.check()?;
         // Repeating is safe even for writes: a transaction that did not begin has done nothing.
-        self.run(true, || self.pool.begin_with_options(options)).await
+        self.run(true, || self.pool.begin(self.reads)).await
+    }
+
+    /// Begins a transaction that migrations run in.
+    pub(super) async fn begin_migration(&self) -> Result<DatabaseTransaction, DbErr> {
+        self.origin.check()?;
+        self.run(true, || self.pool.begin_migration()).await
     }
 
     /// Checks that the database answers.
@@ -93,7 +165,13 @@ impl Connections {
 
     /// Closes all connections.
     pub(super) async fn close(self) -> Result<(), DbErr> {
-        self.pool.close().await
+        match self.pool {
+            Pool::Sqlite(pool) => pool.close().await,
+            Pool::Postgres(pool) => {
+                pool.close();
+                Ok(())
+            }
+        }
     }
 
     /// Runs one statement. After a write, checks that it went to the present files of the database.
@@ -152,3 +230,34 @@ impl ConnectionTrait for Connections {
         self.statement(|| self.pool.query_all_raw(statement.clone())).await
     }
 }
+
+/// Implements `ConnectionTrait` for an enum by that of its variants.
+macro_rules! delegate {
+    ($name:ident { $($variant:ident),* }) => {
+        #[async_trait]
+        impl ConnectionTrait for $name {
+            fn get_database_backend(&self) -> DbBackend {
+                match self { $(Self::$variant(inner) => inner.get_database_backend()),* }
+            }
+
+            async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+                match self { $(Self::$variant(inner) => inner.execute_raw(statement).await),* }
+            }
+
+            async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+                match self { $(Self::$variant(inner) => inner.execute_unprepared(sql).await),* }
+            }
+
+            async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+                match self { $(Self::$variant(inner) => inner.query_one_raw(statement).await),* }
+            }
+
+            async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+                match self { $(Self::$variant(inner) => inner.query_all_raw(statement).await),* }
+            }
+        }
+    };
+}
+
+delegate!(Pool { Sqlite, Postgres });
+delegate!(Transaction { Sqlite, Postgres });

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use sea_orm::{
-    ColumnTrait, ColumnType, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, IdenStatic, SqliteTransactionMode,
-    TransactionOptions, Value,
-};
+use sea_orm::{ColumnTrait, ColumnType, ConnectionTrait, DbBackend, DbErr, IdenStatic, Value};
 
 use super::entities::audit_log::Column;
 
@@ -21,25 +18,6 @@ pub(super) fn unindexed(column: Column) -> String {
     }
 }
 
-/// Options of a transaction of a connection for reads, whose statements all see the same rows. PostgreSQL's connections
-/// have them as session settings, which saves a round trip.
-pub(super) fn snapshot() -> TransactionOptions {
-    // On SQLite, a deferred transaction keeps the snapshot of its first read.
-    TransactionOptions::default()
-}
-
-/// Options of a transaction that waits for the locks of others, and then sees what they committed.
-pub(super) fn append(backend: DbBackend) -> TransactionOptions {
-    match backend {
-        // A deferred transaction would fail with "busy" when it turns from reading to writing.
-        DbBackend::Sqlite => TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        },
-        _ => TransactionOptions::default(),
-    }
-}
-
 /// Limits how long the rest of the transaction waits for each lock. `None` for SQLite, where BEGIN IMMEDIATE has waited
 /// already.
 pub(super) fn lock_timeout(backend: DbBackend, timeout: Duration) -> Option<sea_orm::Statement> {
@@ -48,7 +26,7 @@ pub(super) fn lock_timeout(backend: DbBackend, timeout: Duration) -> Option<sea_
 }
 
 /// Waits until no other process changes the schema or the catalogue. Holds the lock until the transaction ends.
-pub(super) async fn lock_schema(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+pub(super) async fn lock_schema(transaction: &impl ConnectionTrait) -> Result<(), DbErr> {
     match transaction.get_database_backend() {
         // BEGIN IMMEDIATE has waited already.
         DbBackend::Sqlite => Ok(()),

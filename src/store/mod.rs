@@ -13,6 +13,7 @@ mod files;
 mod log;
 mod model;
 mod permits;
+mod postgres;
 mod read_scheduler;
 mod rows;
 mod server;
@@ -22,7 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use sea_orm::ConnectionTrait;
 
 use crate::domain::Secret;
 use crate::error::{Error, Result};
@@ -64,8 +64,8 @@ pub struct Store {
     jobs: Option<Connections>,
     /// One connection on SQLite, which allows one writer; a few on PostgreSQL.
     writers: Connections,
-    /// One connection for each committer; none on SQLite, where `writers` has the only one.
-    committers: Arc<[Connections]>,
+    /// Connections for committers, so that no other write delays them; `None` on SQLite, which has one for all.
+    committers: Option<Connections>,
     /// Connections of a separate role, if the writers' role may not erase.
     erasers: Option<Connections>,
     /// The last appended entries, for the job that counts them.
@@ -84,7 +84,7 @@ impl Store {
     async fn connect_to(url: &Secret, connections: u32, missing: Missing) -> anyhow::Result<Self> {
         let opened = connect::connect(url.expose(), connections, missing).await?;
         let connect::Opened { readers, writers, committers } = opened;
-        let (permits, recent, committers) = (ReadPermits::new(connections), Arc::default(), committers.into());
+        let (permits, recent) = (ReadPermits::new(connections), Arc::default());
         Ok(Self { readers, jobs: None, writers, committers, erasers: None, recent, permits })
     }
 
@@ -136,9 +136,9 @@ impl Store {
         }
     }
 
-    /// Checks that all connections for writes can be opened, which happens with their first use. Errors: the reason.
+    /// Checks that connections for writes can be opened, which happens with their first use. Errors: the reason.
     pub async fn check_writers(&self) -> anyhow::Result<()> {
-        for connection in std::iter::once(&self.writers).chain(self.committers.iter()) {
+        for connection in std::iter::once(&self.writers).chain(&self.committers) {
             connection.ping().await.map_err(|error| errors::cause(error).context("cannot connect for writes"))?;
         }
         Ok(())
@@ -154,11 +154,10 @@ impl Store {
             ("readers", Some(&self.readers)),
             ("jobs", self.jobs.as_ref()),
             ("writers", Some(&self.writers)),
+            ("committers", self.committers.as_ref()),
             ("erasers", self.erasers.as_ref()),
         ];
-        let pools = pools.into_iter().filter_map(|(name, connection)| Some(connect::pool(name, connection?)));
-        let committers = self.committers.iter().map(|connection| connect::pool("committers", connection));
-        pools.chain(committers.reduce(Pool::plus)).collect()
+        pools.into_iter().filter_map(|(name, connection)| Some(connect::pool(name, connection?))).collect()
     }
 
     /// Begins to read. The results of one call are from one moment.
@@ -168,16 +167,18 @@ impl Store {
 
     /// Begins to read. All results of the snapshot are from one moment.
     pub async fn held_snapshot(&self) -> Result<Snapshot> {
-        Ok(Snapshot::held(self.readers.begin(dialect::snapshot()).await?))
+        Ok(Snapshot::held(self.readers.begin().await?))
     }
 
-    /// The same store for each committer: as many as may append at once, each with a connection of its own. A pool
-    /// would give each transaction another connection, and PostgreSQL's process of that connection has colder caches.
-    pub fn committers(&self) -> Vec<Self> {
-        match &self.committers[..] {
-            [] => vec![self.clone()],
-            own => own.iter().map(|connection| Self { writers: connection.clone(), ..self.clone() }).collect(),
-        }
+    /// How many transactions of [`Self::for_committers`] can append at once.
+    pub fn committers(&self) -> usize {
+        if self.committers.is_some() { connect::COMMITTERS as usize } else { 1 }
+    }
+
+    /// The same store for committers.
+    #[must_use]
+    pub fn for_committers(&self) -> Self {
+        Self { writers: self.committers.as_ref().unwrap_or(&self.writers).clone(), ..self.clone() }
     }
 
     /// Begins to append. Others see nothing before [`Append::commit`].
@@ -186,8 +187,7 @@ impl Store {
     }
 
     async fn begin(&self, connections: &Connections) -> Result<Append> {
-        let options = dialect::append(connections.get_database_backend());
-        let transaction = connections.begin(options).await?;
+        let transaction = connections.begin().await?;
         Ok(Append::new(transaction, Arc::clone(&connections.origin), Arc::clone(&self.recent)))
     }
 
@@ -195,7 +195,6 @@ impl Store {
     /// is left to the end of the process.
     pub async fn close(self) {
         let Self { readers, jobs, writers, committers, erasers, recent: _, permits: _ } = self;
-        let committers = committers.iter().cloned();
         for connection in [readers, writers].into_iter().chain(committers).chain(jobs).chain(erasers) {
             match tokio::time::timeout(CLOSING, connection.close()).await {
                 Ok(Ok(())) => {}

@@ -1,13 +1,11 @@
 //! The catalogue: the resource types and actions, and their codes.
 
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    QueryTrait, Set,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QueryTrait, Set};
 
 use crate::domain::{Action, Catalogue, CatalogueName, Named, PathSegment, ResourceType, ServiceEntry, Timestamp};
 use crate::error::{Error, Result};
+use crate::store::connections::Transaction;
 use crate::store::entities::{audit_log, catalogue, organization};
 use crate::store::{Store, dialect};
 
@@ -130,16 +128,15 @@ impl Store {
     }
 
     /// Begins a transaction that holds the lock of the catalogue. Dropping it without a commit undoes it.
-    async fn locked_catalogue(&self) -> Result<DatabaseTransaction> {
-        let options = dialect::append(self.writers.get_database_backend());
-        let transaction = self.writers.begin(options).await?;
+    async fn locked_catalogue(&self) -> Result<Transaction> {
+        let transaction = self.writers.begin().await?;
         dialect::lock_schema(&transaction).await?;
         Ok(transaction)
     }
 }
 
 /// Marks a known type as not removed and gives it `segment`, unless it has another path.
-async fn restore(transaction: &DatabaseTransaction, row: catalogue::Model, segment: Option<&str>) -> Result<Addition> {
+async fn restore(transaction: &Transaction, row: catalogue::Model, segment: Option<&str>) -> Result<Addition> {
     let addition = match (&row.path_segment, segment) {
         (Some(own), Some(segment)) if own != segment => return Ok(Addition::OtherPath(own.clone())),
         _ if row.removed_at.is_some() => Addition::Added,

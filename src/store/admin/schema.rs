@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use migrations::{Migrator, MigratorTrait};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QuerySelect, Statement, TransactionOptions};
+use sea_orm::{ConnectionTrait, DbErr, EntityTrait, QuerySelect, Statement};
 
 use crate::store::admin::secrets;
 use crate::store::entities::{
@@ -24,8 +24,7 @@ impl Store {
     /// Applies the missing migrations in one transaction, and checks the result. Processes that start together take
     /// turns, so each migration is applied once. Returns the number of migrations applied.
     pub async fn migrate(&self) -> anyhow::Result<usize> {
-        let options = dialect::append(self.writers.get_database_backend());
-        let transaction = self.writers.begin(options).await.map_err(cause).context("cannot lock the schema")?;
+        let transaction = self.writers.begin_migration().await.map_err(cause).context("cannot lock the schema")?;
         dialect::lock_schema(&transaction).await.map_err(cause).context("cannot lock the schema")?;
         let advice = "cannot create the schema; `auditlog migrate` must run as the role that owns it";
         // Creates the table of migrations if it is missing.
@@ -42,8 +41,7 @@ impl Store {
     /// Whether migrations of this version are missing. Errors: the schema is of another version, or this role may not
     /// read it.
     pub(in crate::store) async fn lacks_steps(&self) -> anyhow::Result<bool> {
-        let transaction =
-            self.readers.begin(TransactionOptions::default()).await.map_err(cause).context("cannot read the schema")?;
+        let transaction = self.readers.begin().await.map_err(cause).context("cannot read the schema")?;
         let lacks = match steps(&transaction).await {
             Ok(steps) => known(steps)?.len() < Migrator::migrations().len(),
             Err(error) if is_denied(&error) => return Err(denied(error, STEPS)),
@@ -56,8 +54,7 @@ impl Store {
 
     /// Errors: the database does not have exactly the migrations of this version.
     pub(in crate::store) async fn check(&self) -> anyhow::Result<()> {
-        let transaction =
-            self.readers.begin(TransactionOptions::default()).await.map_err(cause).context("cannot read the schema")?;
+        let transaction = self.readers.begin().await.map_err(cause).context("cannot read the schema")?;
         let advice = "there is no schema of auditlog here; `auditlog migrate` creates it";
         let applied = match steps(&transaction).await {
             Err(error) if is_denied(&error) => return Err(denied(error, STEPS)),
@@ -72,13 +69,13 @@ impl Store {
 }
 
 /// The migrations of the database. Errors: they are not the first ones that this version knows.
-async fn applied(transaction: &DatabaseTransaction) -> anyhow::Result<Vec<String>> {
+async fn applied(transaction: &impl ConnectionTrait) -> anyhow::Result<Vec<String>> {
     known(steps(transaction).await.map_err(cause).context("cannot read the schema's version")?)
 }
 
 /// The migrations of the database. The migrator's own function is not used, because it creates a missing table, which
 /// needs more rights.
-async fn steps(transaction: &DatabaseTransaction) -> Result<Vec<String>, DbErr> {
+async fn steps(transaction: &impl ConnectionTrait) -> Result<Vec<String>, DbErr> {
     let text = format!("SELECT version FROM {STEPS} ORDER BY version");
     let rows = transaction.query_all_raw(Statement::from_string(transaction.get_database_backend(), text)).await?;
     rows.iter().map(|row| row.try_get_by_index(0)).collect()
@@ -101,8 +98,8 @@ fn known(applied: Vec<String>) -> anyhow::Result<Vec<String>> {
 }
 
 /// Selects all columns of each table.
-async fn check_tables(transaction: &DatabaseTransaction) -> anyhow::Result<()> {
-    async fn check<E: EntityTrait>(transaction: &DatabaseTransaction) -> anyhow::Result<()> {
+async fn check_tables(transaction: &impl ConnectionTrait) -> anyhow::Result<()> {
+    async fn check<E: EntityTrait>(transaction: &impl ConnectionTrait) -> anyhow::Result<()> {
         let table = E::default();
         let Err(error) = E::find().limit(0).all(transaction).await else { return Ok(()) };
         let table = table.table_name();

@@ -2,7 +2,7 @@
 //! restored or copied database have the same.
 
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel};
+use sea_orm::{ConnectionTrait, DbErr, EntityTrait, IntoActiveModel};
 
 use crate::domain::Random;
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ fn cursor_key_name(id: u8) -> String {
 }
 
 /// Creates missing keys. Call it under the schema's lock.
-pub(super) async fn make_missing(transaction: &DatabaseTransaction) -> std::result::Result<(), DbErr> {
+pub(super) async fn make_missing(transaction: &impl ConnectionTrait) -> std::result::Result<(), DbErr> {
     // The randomness is not passed in: with repeatable bytes, anybody could forge cursors.
     let value = Random::system().bytes::<CURSOR_KEY_BYTES>().to_vec();
     let row = secret::Model { name: cursor_key_name(CURSOR_KEY_ID), value };

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, FromQueryResult, IntoActiveModel, QueryFilter,
-    QueryResult, Statement,
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, IntoActiveModel, QueryFilter, QueryResult, Statement,
 };
 
 use crate::domain::{
@@ -14,6 +13,7 @@ use crate::domain::{
     Seq, Timestamp,
 };
 use crate::error::{Error, Result};
+use crate::store::connections::Transaction;
 use crate::store::counts::snapshot::{counts_statement, place_and_count};
 use crate::store::entities::{count_state, key_total, running_count};
 use crate::store::model::{CountState, KeyCounts, KeyTotal, Lag, LevelPosition, RunningCount, UncountedEntry};
@@ -23,7 +23,7 @@ use crate::store::{Store, dialect};
 /// An open transaction that counts entries of one organization, one at a time among all processes. If it is dropped
 /// before its commit, nothing has changed.
 pub struct CountTransaction {
-    transaction: DatabaseTransaction,
+    transaction: Transaction,
     organization: OrganizationId,
     counted: Seq,
 }
@@ -67,7 +67,7 @@ impl Store {
 
     /// All counts of `key` at one moment; `None` if it has none.
     pub async fn key_counts(&self, organization: &OrganizationId, key: &CountKey) -> Result<Option<KeyCounts>> {
-        let transaction = self.readers.begin(dialect::snapshot()).await?;
+        let transaction = self.readers.begin().await?;
         let counted = count_state::Entity::find_by_id(organization.as_str()).one(&transaction).await?;
         let id = (organization.to_string(), key.text());
         let total = key_total::Entity::find_by_id(id).one(&transaction).await?;
@@ -158,8 +158,7 @@ impl Store {
             let insert = count_state::Entity::insert(row.into_active_model()).on_conflict(unless_there);
             insert.exec_without_returning(&self.writers).await?;
         }
-        let options = dialect::append(self.writers.get_database_backend());
-        let transaction = self.writers.begin(options).await?;
+        let transaction = self.writers.begin().await?;
         let backend = transaction.get_database_backend();
         let text = format!("SELECT counted_seq FROM count_state WHERE organization_id = $1 {}", dialect::hold(backend));
         let statement = Statement::from_sql_and_values(backend, text, [organization.as_str().into()]);

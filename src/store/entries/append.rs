@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
 use serde_json::json;
 
 use crate::domain::{EntryId, OrganizationId, Seq, Timestamp, hex};
 use crate::error::{Error, Result};
-use crate::store::connections::Origin;
+use crate::store::connections::{Origin, Transaction};
 use crate::store::counts::recent::Recent;
 use crate::store::entities::audit_log::{self, Column};
 use crate::store::model::{HashedEntry, UncountedEntry};
@@ -25,7 +25,7 @@ const TILE: [&str; 4] = ["organization_id", "level", "tile_index", "hashes"];
 
 /// An open transaction that appends. Dropping it without a commit undoes it.
 pub struct Append {
-    transaction: DatabaseTransaction,
+    transaction: Transaction,
     /// The database that it writes to.
     origin: Arc<Origin>,
     /// Receives the inserted entries after the commit.
@@ -53,13 +53,17 @@ pub struct Head {
 pub struct CommitFailed(pub Error);
 
 impl Append {
-    pub(in crate::store) fn new(transaction: DatabaseTransaction, origin: Arc<Origin>, recent: Arc<Recent>) -> Self {
+    pub(in crate::store) fn new(transaction: Transaction, origin: Arc<Origin>, recent: Arc<Recent>) -> Self {
         Self { transaction, origin, recent, inserted: Vec::new() }
     }
 
     /// Locks those heads of `organizations` that exist and that no other transaction has locked; `None` for the others.
     /// Never waits for a lock of another transaction.
     pub async fn lock_free_heads(&self, organizations: &[&OrganizationId]) -> Result<Vec<Option<Head>>> {
+        #[cfg(feature = "positive-controls")]
+        if crate::positive_control::is("locks-in-arrival-order") {
+            return self.lock_one_by_one(organizations).await;
+        }
         let mut sql = Sql::new(self.transaction.get_database_backend());
         let ids = organizations.iter().map(ToString::to_string).collect();
         let statement = format!("{} {}", heads_statement(&mut sql, ids), dialect::hold(sql.backend));
@@ -68,6 +72,19 @@ impl Append {
             locked.insert(row.try_get_by_index::<String>(0)?, head(&row)?);
         }
         Ok(organizations.iter().map(|id| locked.remove(id.as_str())).collect())
+    }
+
+    /// Locks heads one by one, and waits for each. The torture harness must detect that this can deadlock.
+    #[cfg(feature = "positive-controls")]
+    async fn lock_one_by_one(&self, organizations: &[&OrganizationId]) -> Result<Vec<Option<Head>>> {
+        let mut heads = Vec::with_capacity(organizations.len());
+        for organization in organizations {
+            let mut sql = Sql::new(self.transaction.get_database_backend());
+            let ids = vec![organization.to_string()];
+            let statement = format!("{} {}", heads_statement(&mut sql, ids), dialect::wait(sql.backend));
+            heads.push(self.query(sql.statement(statement)).await?.first().map(head).transpose()?);
+        }
+        Ok(heads)
     }
 
     /// Locks the head of `organization`. Waits at most `timeout` for each lock on the way. `None`: another transaction

@@ -2,13 +2,12 @@
 //! the next page begins after the position of the last entry.
 
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, QueryFilter, QueryResult, QuerySelect,
-    QueryTrait, Statement,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryResult, QuerySelect, QueryTrait, Statement,
 };
 
 use crate::domain::{Entry, EntryId, Filter, OrganizationId, PositionRange, Seq};
 use crate::error::Result;
-use crate::store::connections::Connections;
+use crate::store::connections::{Connections, Transaction};
 use crate::store::entities::audit_log::{self, Column, Entity};
 use crate::store::entities::organization;
 use crate::store::sql::{IndexScan, Sql, bounds, lies_in, number};
@@ -21,7 +20,7 @@ pub struct Snapshot(ReadConnection);
 
 enum ReadConnection {
     Any(Connections),
-    Held(DatabaseTransaction),
+    Held(Transaction),
 }
 
 /// A range of one stream, to count its entries.
@@ -51,7 +50,7 @@ impl Snapshot {
         Self(ReadConnection::Any(connection))
     }
 
-    pub(in crate::store) fn held(transaction: DatabaseTransaction) -> Self {
+    pub(in crate::store) fn held(transaction: Transaction) -> Self {
         Self(ReadConnection::Held(transaction))
     }
 
