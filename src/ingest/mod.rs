@@ -115,7 +115,7 @@ impl Ingest {
         limits: QueueLimits,
         metrics: &Metrics,
     ) -> (Self, JoinHandle<()>) {
-        let count = store.committers();
+        let count = store.committer_count();
         let (store, queue) = (store.for_committers(), WriteQueue::new(limits, count));
         let (lead, writes) = (Arc::new(Lead::register(clock.clone(), metrics)), Arc::new(metrics.writes()));
         let committer = Committer { queue: queue.clone(), store, clock, random: random.clone(), lead, metrics: writes };

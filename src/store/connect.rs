@@ -10,12 +10,12 @@ use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJourna
 use sea_orm::sqlx::{ConnectOptions as _, Connection};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DbBackend, sqlx};
 
-use super::connections::{Connections, Origin, Pool};
-use super::postgres::{ACQUIRE_TIMEOUT, PostgresPool};
+use super::connections::{ConnectionPool, Connections, Origin};
+use super::postgres::PostgresPool;
 use super::server::PostgresServer;
-use super::{errors, files};
+use super::{ACQUIRE_TIMEOUT, errors, files};
 use crate::deadline::Deadline;
-use crate::metrics;
+use crate::metrics::Pool;
 use crate::positive_control;
 
 const OLDEST_POSTGRES: i32 = 150_000;
@@ -90,7 +90,7 @@ async fn open_sqlite(
     connections: u32,
     writes: Option<Missing>,
     limit: Option<Duration>,
-) -> anyhow::Result<Pool> {
+) -> anyhow::Result<ConnectionPool> {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -131,7 +131,7 @@ async fn open_sqlite(
     // SQLite opens its write-ahead log at the first read of a connection, and creates it if missing.
     let read = pool.execute_unprepared("SELECT count(*) FROM sqlite_schema").await;
     read.with_context(|| format!("cannot open {url}"))?;
-    Ok(Pool::Sqlite(pool))
+    Ok(ConnectionPool::Sqlite(pool))
 }
 
 /// SQLite has no time limit for statements. This handler interrupts it once the connection has been in use for `limit`.
@@ -192,7 +192,7 @@ async fn open_postgres(
     commit: Option<&str>,
     limit: Option<Duration>,
     origin: &Origin,
-) -> anyhow::Result<Pool> {
+) -> anyhow::Result<ConnectionPool> {
     // As session settings, these save each transaction a round trip.
     let transactions = match commit {
         Some(_) => &[("default_transaction_isolation", "read committed")][..],
@@ -227,7 +227,7 @@ async fn open_postgres(
     {
         return Err(errors::cause(origin.explain(error).await));
     }
-    Ok(Pool::Postgres(pool))
+    Ok(ConnectionPool::Postgres(pool))
 }
 
 async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<Opened> {
@@ -282,15 +282,15 @@ async fn connect_postgres(url: &str, connections: u32) -> anyhow::Result<Opened>
 }
 
 /// The state of a pool of connections.
-pub(super) fn pool(name: &'static str, connections: &Connections) -> metrics::Pool {
+pub(super) fn pool(name: &'static str, connections: &Connections) -> Pool {
     let (open, idle, most) = match &connections.pool {
-        Pool::Sqlite(pool) => {
+        ConnectionPool::Sqlite(pool) => {
             let pool = pool.get_sqlite_connection_pool();
             (pool.size() as usize, pool.num_idle(), pool.options().get_max_connections() as usize)
         }
-        Pool::Postgres(pool) => pool.size(),
+        ConnectionPool::Postgres(pool) => pool.size(),
     };
     let [open, idle, most] = [open, idle, most].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
     let idle = idle.min(open);
-    metrics::Pool { name, used: open - idle, idle, most }
+    Pool { name, used: open - idle, idle, most }
 }

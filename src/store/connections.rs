@@ -10,10 +10,10 @@ use sea_orm::{
     SqliteTransactionMode, SqlxPostgresConnector, Statement, TransactionOptions, TransactionTrait,
 };
 
-use super::errors;
 use super::files::Files;
-use super::postgres::{ACQUIRE_TIMEOUT, PostgresPool, PostgresTransaction};
+use super::postgres::{PostgresPool, PostgresTransaction};
 use super::server::{LastLoss, PostgresServer};
+use super::{ACQUIRE_TIMEOUT, errors};
 
 /// The location of a database.
 pub(super) enum Origin {
@@ -57,7 +57,7 @@ impl Origin {
 
 /// A pool of connections to either database.
 #[derive(Clone)]
-pub(super) enum Pool {
+pub(super) enum ConnectionPool {
     Sqlite(DatabaseConnection),
     Postgres(PostgresPool),
 }
@@ -71,13 +71,13 @@ pub(super) enum Transaction {
 /// A pool of connections. Clones share it.
 #[derive(Clone)]
 pub(super) struct Connections {
-    pub(super) pool: Pool,
+    pub(super) pool: ConnectionPool,
     pub(super) origin: Arc<Origin>,
     /// Whether the connections only read, so that a statement may be repeated.
     reads: bool,
 }
 
-impl Pool {
+impl ConnectionPool {
     /// Begins a transaction. All statements of one that only reads see the same rows; another one waits for the locks of
     /// others, and then sees what they committed. PostgreSQL's connections have this as session settings, which saves a
     /// round trip.
@@ -130,12 +130,12 @@ impl Transaction {
 
 impl Connections {
     /// A pool for reads only.
-    pub(super) fn readers(pool: Pool, origin: Arc<Origin>) -> Self {
+    pub(super) fn readers(pool: ConnectionPool, origin: Arc<Origin>) -> Self {
         Self { pool, origin, reads: true }
     }
 
     /// A pool for writes.
-    pub(super) fn writers(pool: Pool, origin: Arc<Origin>) -> Self {
+    pub(super) fn writers(pool: ConnectionPool, origin: Arc<Origin>) -> Self {
         Self { pool, origin, reads: false }
     }
 
@@ -166,11 +166,8 @@ impl Connections {
     /// Closes all connections.
     pub(super) async fn close(self) -> Result<(), DbErr> {
         match self.pool {
-            Pool::Sqlite(pool) => pool.close().await,
-            Pool::Postgres(pool) => {
-                pool.close();
-                Ok(())
-            }
+            ConnectionPool::Sqlite(pool) => pool.close().await,
+            ConnectionPool::Postgres(pool) => pool.close().await,
         }
     }
 
@@ -259,5 +256,5 @@ macro_rules! delegate {
     };
 }
 
-delegate!(Pool { Sqlite, Postgres });
+delegate!(ConnectionPool { Sqlite, Postgres });
 delegate!(Transaction { Sqlite, Postgres });

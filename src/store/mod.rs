@@ -49,6 +49,8 @@ pub use model::{
 pub use permits::ReadPermit;
 pub use sql::IndexScan;
 
+/// How long to wait for a connection, and for SQLite's lock.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection in use may delay the shutdown.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -136,7 +138,7 @@ impl Store {
         }
     }
 
-    /// Checks that connections for writes can be opened, which happens with their first use. Errors: the reason.
+    /// Checks that a connection of each pool for writes can be opened, which happens with its first use. Errors: the reason.
     pub async fn check_writers(&self) -> anyhow::Result<()> {
         for connection in std::iter::once(&self.writers).chain(&self.committers) {
             connection.ping().await.map_err(|error| errors::cause(error).context("cannot connect for writes"))?;
@@ -171,7 +173,7 @@ impl Store {
     }
 
     /// How many transactions of [`Self::for_committers`] can append at once.
-    pub fn committers(&self) -> usize {
+    pub fn committer_count(&self) -> usize {
         if self.committers.is_some() { connect::COMMITTERS as usize } else { 1 }
     }
 

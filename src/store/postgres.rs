@@ -9,7 +9,7 @@ use deadpool::managed::{
 };
 use sea_orm::entity::prelude::async_trait::async_trait;
 use sea_orm::sea_query::Values;
-use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgSeverity};
+use sea_orm::sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgDatabaseError, PgSeverity};
 use sea_orm::sqlx::query::Query;
 use sea_orm::sqlx::{AssertSqlSafe, Connection, Executor, Postgres};
 use sea_orm::{
@@ -19,20 +19,23 @@ use sea_query_sqlx::SqlxValues;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
-use super::errors;
 use super::server::LastLoss;
+use super::{ACQUIRE_TIMEOUT, errors};
 use crate::retry::Backoff;
 
-/// How long to wait for a connection.
-pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections idle for this long are tested before use. Testing at every use costs a round trip.
-pub(super) const IDLE: Duration = Duration::from_secs(10);
-/// Connections idle for this long are closed.
+const TEST_AFTER_IDLE: Duration = Duration::from_secs(10);
+/// How long the server may take to answer a test.
+const TEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// Connections idle for this long are closed at the next use of the pool.
 const MAX_IDLE: Duration = Duration::from_secs(600);
-/// Connections of this age are closed when they are idle.
+/// Connections of this age are not used again.
 const MAX_AGE: Duration = Duration::from_secs(1_800);
+/// The time limit for the server to end a statement or a transaction that was abandoned. Statements that read for
+/// requests have a shorter one.
+const ABANDONED_TIMEOUT: Duration = Duration::from_secs(120);
 /// The pauses between attempts to connect to a server that is starting.
-const PAUSES: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(500));
+const CONNECT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(500));
 
 /// The best plan of each of our statements is the same for all parameter values. So PostgreSQL plans each statement
 /// only once, because planning took as long as running. But in a nearly empty table all indexes look alike, and a plan
@@ -51,17 +54,38 @@ struct Connector {
     last_loss: LastLoss,
 }
 
+/// A connection of the pool.
+struct Pooled {
+    connection: PgConnection,
+    /// Whether a statement was started and not awaited to its end.
+    is_running: bool,
+    is_in_transaction: bool,
+}
+
+impl Pooled {
+    /// Ends what was abandoned on the connection.
+    async fn clean(&mut self) -> Result<(), sqlx::Error> {
+        if self.is_in_transaction {
+            self.connection.execute("ROLLBACK").await?;
+        }
+        // Answered once the statement has ended.
+        self.connection.ping().await?;
+        (self.is_running, self.is_in_transaction) = (false, false);
+        Ok(())
+    }
+}
+
 impl Manager for Connector {
-    type Type = PgConnection;
+    type Type = Pooled;
     type Error = sqlx::Error;
 
-    async fn create(&self) -> Result<PgConnection, sqlx::Error> {
-        let mut pauses = PAUSES;
+    async fn create(&self) -> Result<Pooled, sqlx::Error> {
+        let mut pauses = CONNECT_BACKOFF;
         loop {
             match PgConnection::connect_with(&self.options).await {
                 Ok(mut connection) => {
                     connection.execute(KEEP_PLANS).await?;
-                    return Ok(connection);
+                    return Ok(Pooled { connection, is_running: false, is_in_transaction: false });
                 }
                 Err(error) if is_starting(&error) => {
                     let Some(pause) = pauses.next() else { return Err(error) };
@@ -72,13 +96,21 @@ impl Manager for Connector {
         }
     }
 
-    async fn recycle(&self, connection: &mut PgConnection, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
+    async fn recycle(&self, pooled: &mut Pooled, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
         let age = metrics.age();
         if age >= MAX_AGE || self.last_loss.is_before(age) {
             return Err(RecycleError::message("too old"));
         }
-        if metrics.last_used() >= IDLE {
-            connection.ping().await?;
+        if pooled.is_running || pooled.is_in_transaction {
+            return Err(RecycleError::message("not clean"));
+        }
+        if metrics.last_used() >= TEST_AFTER_IDLE {
+            let answer = tokio::time::timeout(TEST_TIMEOUT, pooled.connection.ping()).await;
+            if !matches!(answer, Ok(Ok(()))) {
+                // So the older ones are given up without a test.
+                self.last_loss.note();
+                return Err(RecycleError::message("dead"));
+            }
         }
         Ok(())
     }
@@ -97,9 +129,12 @@ fn is_starting(error: &sqlx::Error) -> bool {
 
 /// Whether the connection can be used again after `error`.
 fn is_usable_after(error: &sqlx::Error) -> bool {
+    // Another connection may do better: the server has become read-only, or a statement is no longer prepared there, or
+    // has other columns since a migration.
+    const OF_CONNECTION: [&str; 3] = ["25006", "26000", "0A000"];
     let sqlx::Error::Database(database) = error else { return false };
-    let error = database.try_downcast_ref::<PgDatabaseError>();
-    error.is_some_and(|error| !matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic))
+    let Some(error) = database.try_downcast_ref::<PgDatabaseError>() else { return false };
+    !(matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic) || OF_CONNECTION.contains(&error.code()))
 }
 
 impl PostgresPool {
@@ -122,15 +157,19 @@ impl PostgresPool {
             Ok(Ok(connection)) => connection,
             Ok(Err(PoolError::Backend(error))) => return Err(DbErr::Conn(RuntimeErr::SqlxError(error.into()))),
             Ok(Err(PoolError::Closed)) => return Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)),
+            // The pool has no time limits or hooks of its own, so there are no other errors.
             Ok(Err(_)) | Err(_) => return Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)),
         };
-        Ok(Session { connection: Some(connection), is_running: false, is_in_transaction: false })
+        Ok(Session(Some(connection)))
     }
 
     /// Begins a transaction.
     pub(super) async fn begin(&self) -> Result<PostgresTransaction, DbErr> {
         let mut session = self.acquire().await?;
-        session.is_in_transaction = true;
+        // Before the statement, which may be abandoned.
+        if let Some(pooled) = &mut session.0 {
+            pooled.is_in_transaction = true;
+        }
         session.execute_unprepared("BEGIN").await?;
         Ok(PostgresTransaction(Mutex::new(session)))
     }
@@ -142,19 +181,19 @@ impl PostgresPool {
     }
 
     /// Closes idle connections now, and the others after their use.
-    pub(super) fn close(&self) {
+    pub(super) async fn close(&self) -> Result<(), DbErr> {
+        let idle = self.0.retain(|_, _| false).removed;
         self.0.close();
+        for Pooled { connection, .. } in idle {
+            connection.close().await.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;
+        }
+        Ok(())
     }
 }
 
-/// A connection in use. It goes back to the pool on drop; if its user has abandoned a statement or a transaction, only
-/// once that has ended.
-pub(super) struct Session {
-    /// `None` if it was closed.
-    connection: Option<Object<Connector>>,
-    is_running: bool,
-    is_in_transaction: bool,
-}
+/// A connection in use; `None` if it was closed. It goes back to the pool on drop. If its user has abandoned a statement
+/// or a transaction, that ends first, so that it does not delay the next user.
+pub(super) struct Session(Option<Object<Connector>>);
 
 impl Session {
     pub(super) async fn execute(&mut self, statement: Statement) -> Result<ExecResult, DbErr> {
@@ -178,19 +217,21 @@ impl Session {
     }
 
     fn start(&mut self) -> Result<&mut PgConnection, DbErr> {
-        let Some(connection) = &mut self.connection else {
+        let Some(pooled) = &mut self.0 else {
             return Err(errors::unavailable("the connection was closed".to_owned()));
         };
-        self.is_running = true;
-        Ok(connection)
+        pooled.is_running = true;
+        Ok(&mut pooled.connection)
     }
 
     /// Closes the connection after an error that leaves it unusable.
     fn end<T>(&mut self, outcome: Result<T, sqlx::Error>) -> Result<T, RuntimeErr> {
-        self.is_running = false;
+        if let Some(pooled) = &mut self.0 {
+            pooled.is_running = false;
+        }
         outcome.map_err(|error| {
-            if !is_usable_after(&error) {
-                self.connection.take().map(Object::take);
+            if let Some(pooled) = self.0.take_if(|_| !is_usable_after(&error)) {
+                drop(Object::take(pooled));
             }
             RuntimeErr::SqlxError(error.into())
         })
@@ -199,21 +240,13 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
-        let is_in_transaction = self.is_in_transaction;
-        if !(self.is_running || is_in_transaction) {
-            return;
+        let abandoned = self.0.take_if(|pooled| pooled.is_running || pooled.is_in_transaction);
+        if let (Some(mut pooled), Ok(runtime)) = (abandoned, Handle::try_current()) {
+            runtime.spawn(async move {
+                // After a failure, it goes back to the pool as it is, which does not use it again.
+                let _ = tokio::time::timeout(ABANDONED_TIMEOUT, pooled.clean()).await;
+            });
         }
-        let Ok(runtime) = Handle::try_current() else { return drop(Object::take(connection)) };
-        runtime.spawn(async move {
-            let ended = match is_in_transaction {
-                true => connection.execute("ROLLBACK").await.map(|_| ()),
-                false => connection.ping().await,
-            };
-            if ended.is_err() {
-                drop(Object::take(connection));
-            }
-        });
     }
 }
 
@@ -225,14 +258,28 @@ impl PostgresTransaction {
         self.finish("COMMIT").await
     }
 
-    pub(super) async fn rollback(self) -> Result<(), DbErr> {
-        self.finish("ROLLBACK").await
+    pub(super) async fn rollback(mut self) -> Result<(), DbErr> {
+        match self.0.get_mut() {
+            // The server rolls back when a connection closes.
+            Session(None) => Ok(()),
+            Session(Some(_)) => self.finish("ROLLBACK").await,
+        }
+    }
+
+    /// Runs a statement whose parameters are encoded already.
+    pub(super) async fn execute_with(&self, sql: &'static str, arguments: PgArguments) -> Result<(), DbErr> {
+        tracing::trace!(statement = sql, "query");
+        let mut session = self.0.lock().await;
+        let outcome = sqlx::query_with(sql, arguments).execute(session.start()?).await;
+        session.end(outcome).map(|_| ()).map_err(DbErr::Exec)
     }
 
     async fn finish(self, sql: &str) -> Result<(), DbErr> {
         let mut session = self.0.into_inner();
         session.execute_unprepared(sql).await?;
-        session.is_in_transaction = false;
+        if let Some(pooled) = &mut session.0 {
+            pooled.is_in_transaction = false;
+        }
         Ok(())
     }
 }

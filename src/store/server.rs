@@ -29,7 +29,7 @@ pub(super) struct PostgresServer {
 pub(super) struct LastLoss(Arc<Mutex<Option<Instant>>>);
 
 impl LastLoss {
-    fn note(&self) {
+    pub(super) fn note(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 

@@ -106,7 +106,7 @@ impl<'a> Storm<'a> {
         let (mut random, mut gone) = (self.random(number), 0);
         let counter = EntryCounter::new(self.database.store().await);
         while !done.load(Ordering::SeqCst) {
-            let polls = if random.random_bool(0.6) { random.random_range(1..40) } else { usize::MAX };
+            let polls = if random.random_bool(0.6) { random.random_range(1..20) } else { usize::MAX };
             match dropped_after(polls, counter.count_all(&self.log.organization, |_| {})).await {
                 Some(counted) => assert!(is_whole_or_away(&counted), "{counted:?}"),
                 None => gone += 1,

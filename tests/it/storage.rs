@@ -4,14 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use auditlog::domain::{Clock, EntryId};
 use auditlog::store::Store;
-use sea_orm::{ConnectionTrait, Database as Connections};
+use sea_orm::{ConnectionTrait, Database as Connections, TransactionTrait};
 use serde_json::{Value, json};
 
 use crate::support::as_postgres::as_postgres;
-use crate::support::database::execute;
-use crate::support::database::temporary;
-use crate::support::ingest::organization;
+use crate::support::database::{execute, hold_head, temporary};
+use crate::support::ingest::{self, entry, organization};
 use crate::support::process::{create_key, ran, text};
 use crate::support::until;
 use crate::support::{Backend, Database, Process, database, on_every_database};
@@ -19,6 +19,9 @@ use crate::support::{Backend, Database, Process, database, on_every_database};
 /// Ends the service's sessions, as a restart of the server does.
 const CUTS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                     WHERE datname = current_database() AND application_name = 'auditlog'";
+
+/// The time limit for what waits for no lock.
+const LOCK_FREE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A service on a database, with a REST client.
 struct Asked {
@@ -286,6 +289,41 @@ fn reads_succeed_after_idle_connections_were_closed() {
                 store.head(&organization("org_a")).await.expect("the others that died are not used");
             }
         }
+    });
+}
+
+#[test]
+fn an_abandoned_read_keeps_its_connection_until_it_ends_and_delays_no_other() {
+    database::run(Backend::Postgres, async |database| {
+        let store = Store::open(&database.secret(), 2).await.expect("it opens");
+        let used = || store.pools().iter().find(|pool| pool.name == "readers").map_or(0, |pool| pool.used);
+        let other = Connections::connect(&database.url).await.expect("a connection");
+        let lock = other.begin().await.expect("a transaction");
+        lock.execute_unprepared("LOCK TABLE organizations").await.expect("the lock");
+        let (id, read) = (organization("org_a"), Duration::from_millis(200));
+        tokio::time::timeout(read, store.head(&id)).await.expect_err("it waits for the lock");
+        let first = EntryId::parse("1").expect("an id");
+        let next =
+            tokio::time::timeout(LOCK_FREE_TIMEOUT, store.entry(&id, &first)).await.expect("it waits for nothing");
+        assert_eq!(next.expect("it is read"), None);
+        assert_eq!(used(), 1, "the abandoned read still runs");
+        lock.rollback().await.expect("it ends");
+        until("the connection is free", async || (used() == 0).then_some(())).await;
+    });
+}
+
+#[test]
+fn an_abandoned_transaction_is_rolled_back() {
+    database::run(Backend::Postgres, async |database| {
+        let store = database.store().await;
+        let writer = ingest::start(&store, Clock::system());
+        ingest::write(&writer, "org_a", vec![entry("1", 0)]).await.expect("written");
+        drop(hold_head(&store, "org_a").await);
+        let used = || store.pools().iter().find(|pool| pool.name == "writers").map_or(0, |pool| pool.used);
+        until("the connection is free", async || (used() == 0).then_some(())).await;
+        let write = ingest::write(&writer, "org_a", vec![entry("2", 0)]);
+        let written = tokio::time::timeout(LOCK_FREE_TIMEOUT, write).await.expect("nothing holds the lock");
+        written.expect("written");
     });
 }
 

@@ -4,11 +4,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use anyhow::anyhow;
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::ArrayType;
-use sea_orm::{DbBackend, IdenStatic, Iterable, QueryResult, Statement, TryGetable, Value};
+use sea_orm::sqlx::postgres::PgArguments;
+use sea_orm::sqlx::{Arguments, Decode, Postgres, Row};
+use sea_orm::{DbBackend, IdenStatic, Iterable, QueryResult, RuntimeErr, Statement, TryGetable, Value, sqlx};
 use serde::Deserialize;
 use serde::ser::Error as _;
 use serde_json::value::RawValue;
@@ -113,67 +115,89 @@ struct ChangeRow<'a> {
     new_value: &'a RawValue,
 }
 
-/// INSERTs of `entries`, each into its organization.
-pub(in crate::store) fn insert(
-    backend: DbBackend,
-    entries: &[(&OrganizationId, HashedEntry)],
-) -> error::Result<Vec<Statement>> {
-    match backend {
-        DbBackend::Sqlite => prepared(entries).map(insert_values).collect(),
-        _ => Ok(vec![insert_arrays(entries)?]),
+/// The value of an entry in a column.
+enum ColumnValue<'e> {
+    BigInt(i64),
+    SmallInt(i16),
+    Text(Cow<'e, str>),
+    NullableText(Option<&'e str>),
+    Bytes(&'e [u8]),
+}
+
+impl From<ColumnValue<'_>> for Value {
+    fn from(value: ColumnValue<'_>) -> Self {
+        match value {
+            ColumnValue::BigInt(number) => number.into(),
+            ColumnValue::SmallInt(number) => number.into(),
+            ColumnValue::Text(text) => text.into_owned().into(),
+            ColumnValue::NullableText(text) => text.into(),
+            ColumnValue::Bytes(bytes) => bytes.into(),
+        }
     }
 }
 
-/// An INSERT with a parameter for each value.
+/// INSERTs of `entries`, each into its organization, into SQLite, with a parameter for each value.
+pub(in crate::store) fn inserts(entries: &[(&OrganizationId, HashedEntry)]) -> error::Result<Vec<Statement>> {
+    prepared(entries).map(insert_values).collect()
+}
+
 fn insert_values(entries: &[(&OrganizationId, HashedEntry)]) -> error::Result<Statement> {
-    let mut values = Vec::with_capacity(entries.len() * Column::iter().count());
+    let mut values: Vec<Value> = Vec::with_capacity(entries.len() * Column::iter().count());
     for (organization, hashed) in entries {
         for column in Column::iter() {
-            values.push(value(column, organization, hashed).map_err(damaged)?);
+            values.push(value(column, organization, hashed).map_err(damaged)?.into());
         }
     }
     let text = dialect::insert(DbBackend::Sqlite, "audit_logs", &names(), entries.len());
     Ok(Statement::from_sql_and_values(DbBackend::Sqlite, text, values))
 }
 
-/// An INSERT for PostgreSQL with an array for each column. Its text is the same for any number of entries, so it stays
-/// prepared, and PostgreSQL reads few parameters. The driver's arrays have no NULL, so a column that may be NULL has a
-/// second array, which says where it is.
-fn insert_arrays(entries: &[(&OrganizationId, HashedEntry)]) -> error::Result<Statement> {
-    let (mut arrays, mut unnested, mut selected) = (Vec::new(), Vec::new(), Vec::new());
-    for column in Column::iter() {
-        let (name, def) = (column.as_str(), column.def());
-        let (kind, empty) = match def.get_column_type() {
-            ColumnType::BigInteger => (ArrayType::BigInt, Value::from(0i64)),
-            ColumnType::SmallInteger => (ArrayType::SmallInt, Value::from(0i16)),
-            ColumnType::VarBinary(_) => (ArrayType::Bytes, Value::from(Vec::<u8>::new())),
-            _ => (ArrayType::String, Value::from("")),
-        };
-        let mut values = Vec::with_capacity(entries.len());
-        for (organization, hashed) in entries {
-            values.push(value(column, organization, hashed).map_err(damaged)?);
-        }
-        selected.push(match def.is_null() {
-            true => {
-                let is_null: Vec<Value> = values.iter().map(|value| (*value == value.as_null()).into()).collect();
-                values.iter_mut().filter(|value| **value == value.as_null()).for_each(|value| *value = empty.clone());
-                arrays.push(Value::Array(ArrayType::Bool, Some(Box::new(is_null))));
-                unnested.push(format!("no_{name}"));
-                format!("CASE WHEN no_{name} THEN NULL ELSE {name} END")
-            }
-            false => name.to_owned(),
-        });
-        arrays.push(Value::Array(kind, Some(Box::new(values))));
-        unnested.push(name.to_owned());
-    }
-    let parameters = (1..=arrays.len()).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ");
-    let (columns, selected, unnested) = (names().join(", "), selected.join(", "), unnested.join(", "));
-    let text =
-        format!("INSERT INTO audit_logs ({columns}) SELECT {selected} FROM unnest({parameters}) AS k({unnested})");
-    Ok(Statement::from_sql_and_values(DbBackend::Postgres, text, arrays))
+/// The INSERT for PostgreSQL with [`insert_arguments`]. Its text is the same for any number of entries, so it stays
+/// prepared, and PostgreSQL reads few parameters.
+pub(in crate::store) fn insert_statement() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let (columns, count) = (names().join(", "), Column::iter().count());
+        let arrays = (1..=count).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ");
+        format!("INSERT INTO audit_logs ({columns}) SELECT * FROM unnest({arrays})")
+    });
+    &TEXT
 }
 
-fn value(column: Column, organization: &OrganizationId, hashed: &HashedEntry) -> serde_json::Result<Value> {
+/// The values of `entries`, at least one, each in its organization: an array for each column.
+pub(in crate::store) fn insert_arguments(entries: &[(&OrganizationId, HashedEntry)]) -> error::Result<PgArguments> {
+    use ColumnValue::{BigInt, Bytes, NullableText, SmallInt, Text};
+    let mut arrays = PgArguments::default();
+    for column in Column::iter() {
+        let values = entries.iter().map(|(organization, hashed)| value(column, organization, hashed));
+        let values = values.collect::<serde_json::Result<Vec<_>>>().map_err(damaged)?;
+        /// Adds the values if all are of one variant.
+        macro_rules! add {
+            ($variant:ident) => {{
+                let values =
+                    values.into_iter().map(|value| if let $variant(value) = value { Some(value) } else { None });
+                values.collect::<Option<Vec<_>>>().map(|values| arrays.add(values))
+            }};
+        }
+        let added = match values.first() {
+            Some(BigInt(_)) => add!(BigInt),
+            Some(SmallInt(_)) => add!(SmallInt),
+            Some(Text(_)) => add!(Text),
+            Some(NullableText(_)) => add!(NullableText),
+            Some(Bytes(_)) => add!(Bytes),
+            None => None,
+        };
+        let added = added.ok_or_else(|| anyhow!("{} has no values, or values of several types", column.as_str()));
+        added.and_then(|added| added.map_err(|error| anyhow!(error))).map_err(error::Error::Internal)?;
+    }
+    Ok(arrays)
+}
+
+fn value<'e>(
+    column: Column,
+    organization: &'e OrganizationId,
+    hashed: &'e HashedEntry,
+) -> serde_json::Result<ColumnValue<'e>> {
+    use ColumnValue::{BigInt, Bytes, NullableText, SmallInt};
     let HashedEntry { entry, salts, leaf } = hashed;
     let Entry { seq, timestamp, recorded_at, writer_key_id, erased, content } = entry;
     let Content {
@@ -189,27 +213,28 @@ fn value(column: Column, organization: &OrganizationId, hashed: &HashedEntry) ->
         metadata,
         trace_id,
     } = &**content;
-    let name = |name: &Option<Name>| name.as_ref().map(Name::as_str).into();
+    let name = |name: &'e Option<Name>| NullableText(name.as_ref().map(Name::as_str));
+    let text = |text: &'e str| ColumnValue::Text(text.into());
     Ok(match column {
-        Column::Seq => (*seq).into(),
-        Column::Id => id.as_str().into(),
-        Column::Timestamp => timestamp.micros().into(),
-        Column::RecordedAt => recorded_at.micros().into(),
-        Column::ResourceType => resource_type.0.into(),
-        Column::ResourceId => resource_id.as_str().into(),
+        Column::Seq => BigInt(*seq),
+        Column::Id => text(id.as_str()),
+        Column::Timestamp => BigInt(timestamp.micros()),
+        Column::RecordedAt => BigInt(recorded_at.micros()),
+        Column::ResourceType => SmallInt(resource_type.0),
+        Column::ResourceId => text(resource_id.as_str()),
         Column::ResourceName => name(resource_name),
-        Column::Action => action.0.into(),
-        Column::UserId => user_id.as_str().into(),
+        Column::Action => SmallInt(action.0),
+        Column::UserId => text(user_id.as_str()),
         Column::UserName => name(user_name),
         Column::UserEmail => name(user_email),
-        Column::Changes => changes_text(changes)?.into(),
-        Column::Metadata => serde_json::to_string(metadata.pairs())?.into(),
-        Column::TraceId => trace_id.as_ref().map(Identifier::as_str).into(),
-        Column::WriterKeyId => writer_key_id.as_str().into(),
-        Column::OrganizationId => organization.as_str().into(),
-        Column::Erased => erased.0.into(),
-        Column::Salts => salts.bytes().into(),
-        Column::LeafHash => leaf.0.as_slice().into(),
+        Column::Changes => ColumnValue::Text(changes_text(changes)?.into()),
+        Column::Metadata => ColumnValue::Text(serde_json::to_string(metadata.pairs())?.into()),
+        Column::TraceId => NullableText(trace_id.as_ref().map(Identifier::as_str)),
+        Column::WriterKeyId => text(writer_key_id),
+        Column::OrganizationId => text(organization.as_str()),
+        Column::Erased => SmallInt(erased.0),
+        Column::Salts => Bytes(salts.bytes()),
+        Column::LeafHash => Bytes(&leaf.0),
     })
 }
 
@@ -234,8 +259,27 @@ fn selected(alias: &str, columns: impl Iterator<Item = Column>) -> String {
 
 /// The value of `column` in a row that begins with all columns up to it. Reads by index: finding a column by name takes
 /// as long as reading it.
-pub(in crate::store) fn read<T: TryGetable>(row: &QueryResult, column: Column) -> error::Result<T> {
-    Ok(row.try_get_by_index(column as usize)?)
+pub(in crate::store) fn read<T>(row: &QueryResult, column: Column) -> error::Result<T>
+where
+    T: TryGetable + for<'r> Decode<'r, Postgres>,
+{
+    match row.try_as_pg_row() {
+        // The table has the types of this module; to check that of each value takes as long as to read it.
+        Some(row) => row.try_get_unchecked(column as usize).map_err(unreadable),
+        None => Ok(row.try_get_by_index(column as usize)?),
+    }
+}
+
+/// Like [`read`], for a text that is parsed and not kept.
+fn read_text(row: &QueryResult, column: Column) -> error::Result<Cow<'_, str>> {
+    match row.try_as_pg_row() {
+        Some(row) => row.try_get_unchecked(column as usize).map(Cow::Borrowed).map_err(unreadable),
+        None => read(row, column).map(Cow::Owned),
+    }
+}
+
+fn unreadable(error: sqlx::Error) -> error::Error {
+    DbErr::Query(RuntimeErr::SqlxError(error.into())).into()
 }
 
 /// Reads a row of [`all_columns`].
@@ -246,7 +290,7 @@ pub(in crate::store) fn hashed_entry(row: &QueryResult) -> error::Result<HashedE
 
 /// Reads a row of [`listed_columns`] or of [`all_columns`].
 pub(in crate::store) fn entry(row: &QueryResult) -> error::Result<Entry> {
-    let (changes, metadata): (String, String) = (read(row, Column::Changes)?, read(row, Column::Metadata)?);
+    let (changes, metadata) = (read_text(row, Column::Changes)?, read_text(row, Column::Metadata)?);
     let content = Content {
         id: EntryId::stored(read(row, Column::Id)?),
         resource_type: ResourceType(read(row, Column::ResourceType)?),

@@ -152,9 +152,16 @@ impl Append {
     /// Inserts `entries`, each into its organization. The entries of one organization must be in order of their
     /// numbers.
     pub async fn insert(&mut self, entries: &[(&OrganizationId, HashedEntry)]) -> Result<()> {
-        if !entries.is_empty() {
-            for statement in audit_log::insert(self.transaction.get_database_backend(), entries)? {
-                self.execute(statement).await?;
+        match &self.transaction {
+            _ if entries.is_empty() => {}
+            Transaction::Sqlite(transaction) => {
+                for statement in audit_log::inserts(entries)? {
+                    transaction.execute_raw(statement).await?;
+                }
+            }
+            Transaction::Postgres(transaction) => {
+                let arguments = audit_log::insert_arguments(entries)?;
+                transaction.execute_with(audit_log::insert_statement(), arguments).await?;
             }
         }
         let inserted = entries.iter().map(|(organization, hashed)| ((*organization).clone(), (&hashed.entry).into()));
