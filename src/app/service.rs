@@ -7,10 +7,6 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
-use http::Method;
 use moka::future::Cache;
 use tokio::time::timeout;
 use tonic::Status;
@@ -19,15 +15,15 @@ use tracing::{info, warn};
 use super::admission::Admission;
 use super::background::Jobs;
 use super::health::{self, AUDIT_LOGS, ERASURES, HealthStatuses, PROOFS, SERVER};
+use super::http::early_refusal::refusing_early;
 use super::http::protocols::{Protocols, path};
 use super::http::reflection;
 use super::jobs::{CountJob, DatabaseHealthJob, SigningJob};
 use super::server::{self, Running, ServiceHandles};
 use super::{Serving, metrics_server};
-use crate::access::{Access, Caller, ErrorResponder, Scope};
+use crate::access::Access;
 use crate::catalogue::Catalogues;
 use crate::counts::EntryCounter;
-use crate::deadline::Deadline;
 use crate::domain::{Clock, Random};
 use crate::error::Error;
 use crate::grpc::pb::audit_log_service_server::AuditLogServiceServer;
@@ -134,7 +130,7 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
             let (store, draining) = (store.clone(), Arc::clone(&draining));
             let pings = Cache::builder().time_to_live(READY_TTL).build();
             let ready = move || ready(store.clone(), pings.clone(), draining.load(Ordering::Relaxed));
-            let keyed = |router| admission.keyed(refusing_late(router, &ingest, rest::respond), rest::respond);
+            let keyed = |router| admission.keyed(refusing_early(router, &ingest, rest::respond), rest::respond);
             rest::router(service, keyed, |router| admission.keyless(router, rest::respond), ready)
         }
         false => rest::switched_off(),
@@ -204,34 +200,6 @@ async fn ready(store: Store, pings: Cache<(), ()>, is_draining: bool) -> Result<
     Ok(pings.try_get_with((), store.ping()).await.map_err(|error| error.clone_with_context("asking the database"))?)
 }
 
-/// Returns `router` with a check of writes before their bodies are read: to receive and decode a batch that is refused
-/// afterwards takes the core from the commits.
-fn refusing_late(router: Router, ingest: &Ingest, respond: ErrorResponder) -> Router {
-    router.route_layer(from_fn_with_state((ingest.clone(), respond), refuse_late))
-}
-
-async fn refuse_late(
-    State((ingest, respond)): State<(Ingest, ErrorResponder)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let path = request.uri().path();
-    let is_write =
-        request.method() == Method::POST && (path.ends_with("/WriteAuditLogs") || path.ends_with("/audit-logs"));
-    // A caller that may not write hears that.
-    let writer =
-        request.extensions().get::<Caller>().filter(|caller| is_write && caller.scopes.contains(&Scope::Write));
-    let deadline = request.extensions().get::<Deadline>();
-    let checked = writer.zip(deadline).map(|(caller, deadline)| {
-        // A key for all organizations names the organization in the body.
-        ingest.in_time(*deadline, caller.organization.as_ref())
-    });
-    match checked.unwrap_or(Ok(())) {
-        Ok(()) => next.run(request).await,
-        Err(error) => respond(error),
-    }
-}
-
 fn grpc_router(
     service: &Arc<grpc::Service>,
     admission: &Admission,
@@ -252,6 +220,6 @@ fn grpc_router(
     let health = health::server(health);
     let reflection = reflection::routes(&[pb::DESCRIPTORS, tonic_types::pb::FILE_DESCRIPTOR_SET])?;
     let keyless = Router::new().route_service(&path(&health), health.clone()).merge(reflection);
-    let keyed = refusing_late(keyed, ingest, grpc::status::respond);
+    let keyed = refusing_early(keyed, ingest, grpc::status::respond);
     Ok(admission.keyed(keyed, grpc::status::respond).merge(admission.keyless(keyless, grpc::status::respond)))
 }

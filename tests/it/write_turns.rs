@@ -103,12 +103,13 @@ fn locked_organizations_delay_no_other() {
         };
         let mut waiting = vec![write_locked(0)];
         for round in 1..=10 {
-            waiting.push(write_locked(round));
+            // Commits lie between the rounds, so that each is queued before the next.
             let writes = free.iter().map(|name| write(&ingest, name, entries(&format!("log_{round}"), 1)));
             for written in tokio::time::timeout(Duration::from_secs(20), join_all(writes)).await.expect("others go on")
             {
                 written.expect("written");
             }
+            waiting.push(write_locked(round));
         }
         assert!(waiting.iter().all(|write| !write.is_finished()), "the heads are still locked");
         for holder in holders {

@@ -4,16 +4,20 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use auditlog::app::Limits;
-use auditlog::grpc::pb::ListAuditLogsRequest;
+use auditlog::access::Scope;
+use auditlog::app::{Limits, Options};
+use auditlog::grpc::pb::{ListAuditLogsRequest, WriteAuditLogsRequest};
+use auditlog::ingest::QueueLimits;
 use prost::Message;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::peers::{frame, on_sqlite};
 use super::{connect, counted, held, limited, permits_are_taken, service};
+use crate::support::database::hold_head;
 use crate::support::metrics::comes_to;
-use crate::support::service::made_up;
+use crate::support::service::{made_up, options};
 use crate::support::{Database, Service, TIMEOUT};
 
 /// Frame types and flags. Source: RFC 9113, section 6.
@@ -260,5 +264,41 @@ fn streams_beyond_the_limit_of_a_connection_are_refused() {
         };
         assert_eq!((reset.stream, &reset.payload[..]), (2 * MOST + 1, &REFUSED_STREAM.to_be_bytes()[..]));
         comes_to(&service, "auditlog_requests_in_flight", |requests| requests == f64::from(MOST)).await;
+    });
+}
+
+#[test]
+fn a_write_to_a_full_queue_is_refused_before_it_is_decoded() {
+    on_sqlite(async |database| {
+        let queue = QueueLimits { entries: 6, bytes: 1024 * 1024 };
+        let (service, of_one) = service(database, Options { queue, ..options() }).await;
+        let of_all = service.key(None, &[Scope::Write]).await;
+        let blocker = hold_head(&service.store, "org_a").await;
+        let entry = json!({"resourceType": "rule", "resourceId": "r", "action": "created", "userId": "u"});
+        let body = json!({ "auditLogs": [entry] });
+        let write = || service.http.post(service.url("/v1/org_a/audit-logs")).bearer_auth(&of_all).json(&body).send();
+        let waiting = [write(), write(), write()].map(tokio::spawn);
+        comes_to(&service, "auditlog_queue_entries", |entries| entries == 3.0).await;
+        // A message that begins with its organization, and cannot be decoded after that.
+        let status = async |key: &str, organization: &str| {
+            let begin = WriteAuditLogsRequest { organization_id: organization.to_owned(), audit_logs: Vec::new() };
+            let message = [begin.encode_to_vec(), vec![0xff; 20]].concat();
+            let length = u32::try_from(message.len()).expect("short").to_be_bytes();
+            let call = service.http.post(service.url("/auditlog.v1.AuditLogService/WriteAuditLogs"));
+            let call = call.header("content-type", "application/grpc-web+proto").bearer_auth(key);
+            let answer = call.body([&[0][..], &length, &message].concat()).send().await.expect("an answer");
+            answer.headers()["grpc-status"].to_str().expect("a number").to_owned()
+        };
+        const RESOURCE_EXHAUSTED: &str = "8";
+        assert_eq!(status(&of_one, "org_a").await, RESOURCE_EXHAUSTED, "the key is for the organization alone");
+        assert_eq!(status(&of_all, "org_a").await, RESOURCE_EXHAUSTED, "the message begins with the organization");
+        assert_ne!(status(&of_all, "org_b").await, RESOURCE_EXHAUSTED, "the queue has room for another organization");
+        let refused =
+            service.http.post(service.url("/v1/org_a/audit-logs")).bearer_auth(&of_all).body("{").send().await;
+        assert_eq!(refused.expect("an answer").status(), 429, "the path names the organization");
+        blocker.roll_back().await.expect("the lock is given back");
+        for write in waiting {
+            assert_eq!(write.await.expect("no panic").expect("an answer").status(), 201);
+        }
     });
 }
