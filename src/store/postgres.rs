@@ -202,7 +202,7 @@ impl Session {
     }
 
     pub(super) async fn execute_unprepared(&mut self, sql: &str) -> Result<ExecResult, DbErr> {
-        let outcome = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(self.start()?).await;
+        let outcome = sqlx::raw_sql(AssertSqlSafe(sql)).execute(self.start()?).await;
         self.end(outcome).map(Into::into).map_err(DbErr::Exec)
     }
 

@@ -80,7 +80,7 @@ mod tests {
     use crate::grpc::pb::{AuditLogInput, WriteAuditLogsRequest};
 
     #[test]
-    fn the_organization_is_read_from_the_begin_of_a_message() {
+    fn the_organization_is_read_from_the_beginning_of_a_message() {
         for organization_id in ["o", &"ö".repeat(128)] {
             let request = WriteAuditLogsRequest {
                 organization_id: organization_id.to_owned(),

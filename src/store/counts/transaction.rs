@@ -177,7 +177,7 @@ impl CountTransaction {
     pub async fn totals(&self, keys: &[&CountKey]) -> Result<HashMap<CountKey, KeyTotal>> {
         let mut texts: Vec<_> = keys.iter().map(|key| key.text()).collect();
         // Most keys have none, and to look for each key takes longer than to read which ones have some.
-        if let Some(counted) = self.counted_keys(texts.len() / 4).await? {
+        if let Some(counted) = self.keys_with_counts(texts.len() / 4).await? {
             texts.retain(|key| counted.contains(key));
         }
         if texts.is_empty() {
@@ -198,7 +198,7 @@ impl CountTransaction {
     }
 
     /// All keys that have running counts; `None` if these are more than `max`.
-    async fn counted_keys(&self, max: usize) -> Result<Option<HashSet<String>>> {
+    async fn keys_with_counts(&self, max: usize) -> Result<Option<HashSet<String>>> {
         let mut sql = self.sql();
         let limit = sql.bind(max as i64 + 1);
         let statement = format!("SELECT key FROM key_totals WHERE organization_id = $1 LIMIT {limit}");
