@@ -6,8 +6,8 @@ use auditlog_verify::merkle::{GroupHash, Hash, Leaf, Salts, Values, group_hashes
 use uuid::Uuid;
 
 use super::{
-    Action, Catalogue, Change, EntryId, Erased, Group, Identifier, Invalid, Metadata, Name, OrganizationId, Random,
-    ResourceType, Seq, Timestamp,
+    Action, ActorType, Catalogue, Change, EntryId, Erased, Group, Identifier, Invalid, Metadata, Name, OrganizationId,
+    Outcome, Random, ResourceType, Seq, Timestamp,
 };
 
 /// The maximum number of changes that one entry may have.
@@ -40,6 +40,10 @@ pub struct Content {
     pub metadata: Metadata,
     /// The trace that the action was part of.
     pub trace_id: Option<Identifier>,
+    /// The outcome of the action.
+    pub outcome: Option<Outcome>,
+    /// The type of actor that `user_id` names.
+    pub actor_type: Option<ActorType>,
 }
 
 /// The kinds of entries that the service itself writes into an organization's log. docs/LEAF_FORMAT.md defines their
@@ -96,6 +100,8 @@ impl ServiceEntry {
             changes,
             metadata: Metadata::default(),
             trace_id: None,
+            outcome: None,
+            actor_type: None,
         };
         Ok(NewEntry { timestamp: None, content: Arc::new(content) })
     }
@@ -142,6 +148,8 @@ impl Content {
             changes,
             metadata,
             trace_id,
+            outcome: _,
+            actor_type: _,
         } = self;
         let name = |name: &Option<Name>| name.as_ref().map_or(0, |name| name.as_str().len());
         let change = |Change { field, old_value, new_value }: &Change| {
@@ -173,6 +181,8 @@ impl Content {
             mut changes,
             mut metadata,
             trace_id,
+            outcome,
+            actor_type,
         } = self.clone();
         if erased.has(Group::Actor) {
             (user_name, user_email, metadata) = (None, None, Metadata::default());
@@ -192,6 +202,8 @@ impl Content {
             changes,
             metadata,
             trace_id,
+            outcome,
+            actor_type,
         }
     }
 
@@ -210,6 +222,8 @@ impl Content {
             changes: _,
             metadata: _,
             trace_id: _,
+            outcome: _,
+            actor_type: _,
         } = self;
         let is_resource = *resource_type == users && resource_id == user;
         let about = [(Group::Actor, user_id == user), (Group::Content, is_resource)];
@@ -265,6 +279,8 @@ fn content_values<'a>(
         changes,
         metadata,
         trace_id,
+        outcome,
+        actor_type,
     } = content;
     let name = |name: &'a Option<Name>| name.as_ref().map(Name::as_str);
     [
@@ -275,6 +291,8 @@ fn content_values<'a>(
             action,
             user_id: user_id.as_str(),
             trace_id: trace_id.as_ref().map(|id| id.as_str()),
+            outcome: outcome.map(Outcome::name),
+            actor_type: actor_type.map(ActorType::name),
         },
         Values::Actor { user_name: name(user_name), user_email: name(user_email), metadata: metadata.pairs() },
         Values::Content { resource_name: name(resource_name), changes },

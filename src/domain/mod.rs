@@ -9,6 +9,7 @@ mod entry;
 mod filter;
 mod id;
 mod json_writer;
+mod outcome;
 mod position;
 mod random;
 mod text;
@@ -25,6 +26,7 @@ pub use entry::{
 pub use filter::{CountedBy, Filter, KeyFilter, KindFilter, Limit, MAX_VALUES, Offset, TimeRange};
 pub use id::EntryId;
 pub use json_writer::{ObjectWriter, write_array, write_changes};
+pub use outcome::{ActorType, Outcome};
 pub use position::{Position, PositionRange};
 pub use random::{BASE62, Random};
 pub use text::{ErasureReason, Identifier, Metadata, Name, OrganizationId, Secret, did_you_mean, hex};

@@ -28,6 +28,10 @@ pub enum Values<'a> {
         user_id: &'a str,
         /// The trace that the action was part of.
         trace_id: Option<&'a str>,
+        /// The public name of the outcome.
+        outcome: Option<&'a str>,
+        /// The public name of the type of actor that the user id names.
+        actor_type: Option<&'a str>,
     },
     /// The group [`Group::Actor`].
     Actor {
@@ -67,13 +71,15 @@ impl Values<'_> {
         // A buffer for composed names.
         let mut name = String::new();
         match self {
-            Self::Facts { timestamp, resource_type, resource_id, action, user_id, trace_id } => {
+            Self::Facts { timestamp, resource_type, resource_id, action, user_id, trace_id, outcome, actor_type } => {
                 present("timestamp", Some(&timestamp.exact()));
                 present("resourceType", Some(resource_type));
                 present("resourceId", Some(resource_id));
                 present("action", Some(action));
                 present("userId", Some(user_id));
                 present("traceId", *trace_id);
+                present("outcome", *outcome);
+                present("actorType", *actor_type);
             }
             Self::Actor { user_name, user_email, metadata } => {
                 present("userName", *user_name);
@@ -100,7 +106,9 @@ impl Values<'_> {
 /// other fields.
 pub(crate) fn check_fields(group: Group, fields: &[(String, String)]) -> Result<(), Invalid> {
     let (always, optional): (&[&str], &[&str]) = match group {
-        Group::Facts => (&["timestamp", "resourceType", "resourceId", "action", "userId"], &["traceId"]),
+        Group::Facts => {
+            (&["timestamp", "resourceType", "resourceId", "action", "userId"], &["traceId", "outcome", "actorType"])
+        }
         Group::Actor => (&[], &["userName", "userEmail"]),
         Group::Content => (&[], &["resourceName"]),
     };
@@ -199,6 +207,8 @@ mod tests {
                 action: "created",
                 user_id: "u",
                 trace_id: Some("t"),
+                outcome: Some("denied"),
+                actor_type: Some("service"),
             },
             Values::Actor { user_name: Some("n"), user_email: Some("e"), metadata: &metadata },
             Values::Content { resource_name: Some("n"), changes: &[change.clone(), change] },
