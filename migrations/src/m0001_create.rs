@@ -140,7 +140,7 @@ enum Catalogue {
 /// Without statistics, it expects the same of each value. Types keep theirs: they are few and known early. Many entries
 /// per type make the index of resources look cheaper than the index of types.
 const UNMEASURED: [(&str, &[&str]); 3] = [
-    ("audit_logs", &["organization_id", "seq", "id", "timestamp", "resource_id", "action", "user_id"]),
+    ("audit_logs", &["organization_id", "seq", "id", "timestamp", "resource_id", "action", "outcome", "user_id"]),
     ("key_totals", &["organization_id", "key"]),
     ("running_counts", &["organization_id", "key", "level", "timestamp", "seq"]),
 ];
@@ -248,16 +248,34 @@ fn audit_log_indexes() -> Vec<IndexCreateStatement> {
     };
     vec![
         index("audit_logs_id", &[C::OrganizationId, C::Id]).unique().take(),
-        index("audit_logs_time", &[C::OrganizationId, C::Timestamp, C::Seq, C::ResourceType, C::Action]),
+        index("audit_logs_time", &[C::OrganizationId, C::Timestamp, C::Seq, C::ResourceType, C::Action, C::Outcome]),
         index(
             "audit_logs_user",
-            &[C::OrganizationId, C::UserId, C::Timestamp, C::Seq, C::ResourceType, C::Action, C::ResourceId],
+            &[
+                C::OrganizationId,
+                C::UserId,
+                C::Timestamp,
+                C::Seq,
+                C::ResourceType,
+                C::Action,
+                C::ResourceId,
+                C::Outcome,
+            ],
         ),
         index(
             "audit_logs_resource",
-            &[C::OrganizationId, C::ResourceType, C::ResourceId, C::Timestamp, C::Seq, C::Action, C::UserId],
+            &[
+                C::OrganizationId,
+                C::ResourceType,
+                C::ResourceId,
+                C::Timestamp,
+                C::Seq,
+                C::Action,
+                C::UserId,
+                C::Outcome,
+            ],
         ),
-        index("audit_logs_leaf", &[C::OrganizationId, C::ResourceType, C::Action, C::Timestamp, C::Seq]),
+        index("audit_logs_kind", &[C::OrganizationId, C::ResourceType, C::Action, C::Outcome, C::Timestamp, C::Seq]),
     ]
 }
 

@@ -20,7 +20,7 @@ pub(super) struct FilterArgs {
     activity: ActivityFilterArgs,
 }
 
-/// Filters by action, user and time.
+/// Filters by action, user, outcome and time.
 #[derive(Args)]
 pub(super) struct ActivityFilterArgs {
     /// Only entries with this action. Repeat the option for more actions.
@@ -29,6 +29,9 @@ pub(super) struct ActivityFilterArgs {
     /// Only entries of the user with this id. Repeat the option for more users.
     #[arg(long, value_name = "ID", help_heading = "Filters")]
     user_id: Vec<String>,
+    /// Only entries with this outcome: success, failure or denied. Repeat the option for more outcomes.
+    #[arg(long, value_name = "OUTCOME", help_heading = "Filters")]
+    outcome: Vec<String>,
     /// Only entries from this time on, such as 2025-01-31 or 2025-01-31T23:59:59Z. UTC, unless it has an offset.
     #[arg(long, value_name = "DATE", value_parser = start_of_span, help_heading = "Filters")]
     start_date: Option<Timestamp>,
@@ -52,7 +55,7 @@ impl ActivityFilterArgs {
     }
 
     fn on(self, resource_types: Vec<String>, resource_ids: Vec<String>) -> anyhow::Result<AuditLogFilter> {
-        let Self { action, user_id, start_date, end_date } = self;
+        let Self { action, user_id, outcome, start_date, end_date } = self;
         // The day before `start_date` ends exactly at `start_date`. The service would take that for an empty time
         // range.
         if let (Some(start), Some(end)) = (start_date, end_date)
@@ -67,6 +70,7 @@ impl ActivityFilterArgs {
             user_ids: user_id,
             start_time: start_date.map(wire::time),
             end_time: end_date.map(wire::time),
+            outcomes: outcome,
         })
     }
 }

@@ -133,7 +133,7 @@ async fn load(transaction: &CountTransaction, indexed: &mut BTreeMap<&CountKey, 
 fn by_key(entries: Vec<UncountedEntry>) -> HashMap<CountKey, Vec<CountedEntry>> {
     let mut rows: HashMap<CountKey, Vec<CountedEntry>> = HashMap::new();
     for UncountedEntry { position, recorded_at: _, kind, user, resource } in entries {
-        for key in [CountKey::Organization, CountKey::User(user), CountKey::Resource(kind.0, resource)] {
+        for key in [CountKey::Organization, CountKey::User(user), CountKey::Resource(kind.resource_type, resource)] {
             rows.entry(key).or_default().push((position, kind));
         }
     }

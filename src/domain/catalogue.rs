@@ -1,7 +1,37 @@
 //! The resource types and actions that exist.
 
+use std::fmt;
+
 use super::text::text_type;
 use super::{Invalid, did_you_mean, quoted};
+
+/// What a name of the catalogue is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CatalogueKind {
+    /// The type of a resource.
+    ResourceType,
+    /// An action.
+    Action,
+}
+
+impl CatalogueKind {
+    /// The stored form of the kind.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::ResourceType => "resource_type",
+            Self::Action => "action",
+        }
+    }
+}
+
+impl fmt::Display for CatalogueKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ResourceType => "resource type",
+            Self::Action => "action",
+        })
+    }
+}
 
 /// The code of a resource type. The database stores codes; a code never changes its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,27 +43,29 @@ pub struct Action(pub i16);
 
 const MAX_NAME: usize = 64;
 
-/// Checks for 1 to 64 characters of `a-z`, `0-9` and `joint`, with a letter first.
-fn word(text: &str, joint: char) -> Result<(), Invalid> {
-    let allowed = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == joint;
+/// Checks for 1 to 64 characters of `a-z`, `0-9` and `joints`, with a letter first.
+fn word(text: &str, joints: &[char]) -> Result<(), Invalid> {
+    let allowed = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || joints.contains(&letter);
     let is_word = text.starts_with(|first: char| first.is_ascii_lowercase()) && text.chars().all(allowed);
     match is_word && text.len() <= MAX_NAME {
         true => Ok(()),
         false => {
-            let rule = format!("must be a letter and then at most {} of a-z 0-9 {joint}", MAX_NAME - 1);
+            let joints = joints.iter().map(char::to_string).collect::<Vec<_>>().join(" ");
+            let rule = format!("must be a letter and then at most {} of a-z 0-9 {joints}", MAX_NAME - 1);
             Err(Invalid::new(rule, quoted(text)))
         }
     }
 }
 
 text_type! {
-    /// The name of a resource type or an action: 1 to 64 bytes of `[a-z0-9_]`, with a letter first.
-    CatalogueName, |text| word(text, '_')
+    /// The name of a resource type or an action, such as `vector_store` or `user.login`: 1 to 64 bytes of
+    /// `[a-z0-9_.:-]`, with a letter first.
+    CatalogueName, |text| word(text, &['_', '.', ':', '-'])
 }
 
 text_type! {
     /// The name of a resource type in the path of its histories: 1 to 64 bytes of `[a-z0-9-]`, with a letter first.
-    PathSegment, |text| word(text, '-')
+    PathSegment, |text| word(text, &['-'])
 }
 
 /// A resource type or an action with its name.
@@ -62,8 +94,7 @@ pub struct Catalogue {
 impl Catalogue {
     /// The resource type with this name, also a removed one, for readers. Errors list the types that exist.
     pub fn resource_type(&self, name: &str) -> Result<ResourceType, Invalid> {
-        let removed = self.resource_types.iter().find(|one| one.is_removed && one.name.as_str() == name);
-        removed.map_or_else(|| self.new_resource_type(name), |one| Ok(one.code))
+        known_code(&self.resource_types, name)
     }
 
     /// The resource type with this name, for new entries: not a removed one. Errors list the types that exist.
@@ -71,8 +102,13 @@ impl Catalogue {
         code(&self.resource_types, name)
     }
 
-    /// The action with this name. Errors list the actions that exist.
+    /// The action with this name, also a removed one, for readers. Errors list the actions that exist.
     pub fn action(&self, name: &str) -> Result<Action, Invalid> {
+        known_code(&self.actions, name)
+    }
+
+    /// The action with this name, for new entries: not a removed one. Errors list the actions that exist.
+    pub fn new_action(&self, name: &str) -> Result<Action, Invalid> {
         code(&self.actions, name)
     }
 
@@ -94,6 +130,12 @@ impl Catalogue {
     pub fn action_name(&self, code: Action) -> Option<&str> {
         name(&self.actions, code)
     }
+}
+
+/// Like [`code`], also for a removed name.
+fn known_code<C: Copy>(known: &[Named<C>], name: &str) -> Result<C, Invalid> {
+    let removed = known.iter().find(|one| one.is_removed && one.name.as_str() == name);
+    removed.map_or_else(|| code(known, name), |one| Ok(one.code))
 }
 
 fn code<C: Copy>(known: &[Named<C>], name: &str) -> Result<C, Invalid> {

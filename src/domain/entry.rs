@@ -6,8 +6,8 @@ use auditlog_verify::merkle::{GroupHash, Hash, Leaf, Salts, Values, group_hashes
 use uuid::Uuid;
 
 use super::{
-    Action, ActorType, Catalogue, Change, EntryId, Erased, Group, Identifier, Invalid, Metadata, Name, OrganizationId,
-    Outcome, Random, ResourceType, Seq, Timestamp,
+    Action, ActorType, Catalogue, Change, EntryId, EntryKind, Erased, Group, Identifier, Invalid, Metadata, Name,
+    OrganizationId, Outcome, Random, ResourceType, Seq, Timestamp,
 };
 
 /// The maximum number of changes that one entry may have.
@@ -59,6 +59,8 @@ pub enum ServiceEntry {
 impl ServiceEntry {
     /// The resource type of all service entries.
     pub const RESOURCE_TYPE: &str = "organization";
+    /// The action of all service entries.
+    pub const ACTION: &str = "updated";
 
     /// A new entry of this kind about `organization`. `by` is the API key that requested it; `None` for the service
     /// itself.
@@ -93,7 +95,7 @@ impl ServiceEntry {
             resource_type: catalogue.resource_type(Self::RESOURCE_TYPE)?,
             resource_id: Identifier::parse(organization.as_str())?,
             resource_name: None,
-            action: catalogue.action("updated")?,
+            action: catalogue.action(Self::ACTION)?,
             user_id: Identifier::parse(by.map_or_else(|| "system".to_owned(), |key| format!("key:{key}")))?,
             user_name: None,
             user_email: None,
@@ -134,6 +136,11 @@ pub struct Entry {
 }
 
 impl Content {
+    /// The kind of the entry, by which it is counted.
+    pub fn kind(&self) -> EntryKind {
+        EntryKind { resource_type: self.resource_type, action: self.action, outcome: self.outcome }
+    }
+
     /// The bytes that count against [`MAX_ENTRY_BYTES`].
     pub fn size(&self) -> usize {
         let Self {

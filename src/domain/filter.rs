@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Action, Identifier, Invalid, OrganizationId, ResourceType, Timestamp};
+use super::{Action, EntryKind, Identifier, Invalid, OrganizationId, Outcome, ResourceType, Timestamp};
 
 /// The maximum number of values that one part of a filter may have.
 pub const MAX_VALUES: usize = 100;
@@ -20,6 +20,8 @@ pub struct Filter {
     pub resource_ids: Vec<Identifier>,
     /// Actions.
     pub actions: Vec<Action>,
+    /// Outcomes.
+    pub outcomes: Vec<Outcome>,
     /// Users.
     pub user_ids: Vec<Identifier>,
     /// The range of timestamps.
@@ -34,11 +36,12 @@ impl Filter {
             values.dedup();
             values
         }
-        let Self { resource_types, resource_ids, actions, user_ids, time } = self;
+        let Self { resource_types, resource_ids, actions, outcomes, user_ids, time } = self;
         Self {
             resource_types: distinct(resource_types),
             resource_ids: distinct(resource_ids),
             actions: distinct(actions),
+            outcomes: distinct(outcomes),
             user_ids: distinct(user_ids),
             time,
         }
@@ -59,10 +62,10 @@ impl Filter {
     /// Decides for each part of the filter how running counts answer it. If they cannot answer a part that has values,
     /// [`CountedBy::is_answered`] is false.
     pub fn counted_by(&self) -> CountedBy<'_> {
-        let Self { resource_types, resource_ids, actions, user_ids, time } = self;
+        let Self { resource_types, resource_ids, actions, outcomes, user_ids, time } = self;
         CountedBy {
             keys: KeyFilter { user_ids, resource_types, resource_ids },
-            kinds: KindFilter { resource_types, actions },
+            kinds: KindFilter { resource_types, actions, outcomes },
             time: *time,
             // No running count covers a user and a resource together.
             is_answered: user_ids.is_empty() || resource_ids.is_empty(),
@@ -72,7 +75,7 @@ impl Filter {
     /// Hashes the filter of `organization`. Each value is preceded by its length, and each part by its number of
     /// values.
     pub fn digest(&self, organization: &OrganizationId, hash: &mut Sha256) {
-        let Self { resource_types, resource_ids, actions, user_ids, time } = self;
+        let Self { resource_types, resource_ids, actions, outcomes, user_ids, time } = self;
         let mut part = |values: Vec<&[u8]>| {
             hash.update((values.len() as u64).to_be_bytes());
             for value in values {
@@ -82,12 +85,14 @@ impl Filter {
         };
         let types: Vec<_> = resource_types.iter().map(|code| code.0.to_be_bytes()).collect();
         let codes: Vec<_> = actions.iter().map(|code| code.0.to_be_bytes()).collect();
+        let outcomes: Vec<_> = outcomes.iter().map(|outcome| Outcome::code(Some(*outcome)).to_be_bytes()).collect();
         let TimeRange { start, end } = time;
         let times = [start, end].map(|end| end.map(|end| end.micros().to_be_bytes()));
         part(vec![organization.as_str().as_bytes()]);
         part(types.iter().map(|code| code.as_slice()).collect());
         part(resource_ids.iter().map(|id| id.as_str().as_bytes()).collect());
         part(codes.iter().map(|code| code.as_slice()).collect());
+        part(outcomes.iter().map(|code| code.as_slice()).collect());
         part(user_ids.iter().map(|id| id.as_str().as_bytes()).collect());
         for time in &times {
             part(time.iter().map(|time| time.as_slice()).collect());
@@ -126,13 +131,24 @@ pub struct KindFilter<'a> {
     pub resource_types: &'a [ResourceType],
     /// The actions that match.
     pub actions: &'a [Action],
+    /// The outcomes that match.
+    pub outcomes: &'a [Outcome],
 }
 
 impl KindFilter<'_> {
     /// Whether all kinds match.
     pub fn is_empty(self) -> bool {
-        let Self { resource_types, actions } = self;
-        resource_types.is_empty() && actions.is_empty()
+        let Self { resource_types, actions, outcomes } = self;
+        resource_types.is_empty() && actions.is_empty() && outcomes.is_empty()
+    }
+
+    /// Whether `kind` matches.
+    pub fn has(self, kind: EntryKind) -> bool {
+        let Self { resource_types, actions, outcomes } = self;
+        let EntryKind { resource_type, action, outcome } = kind;
+        (resource_types.is_empty() || resource_types.contains(&resource_type))
+            && (actions.is_empty() || actions.contains(&action))
+            && (outcomes.is_empty() || outcome.is_some_and(|outcome| outcomes.contains(&outcome)))
     }
 }
 

@@ -15,9 +15,9 @@ mod random;
 mod text;
 
 pub use auditlog_verify::types::{Change, Erased, Group, Invalid, JsonText, MAX_DEPTH, Seq, Timestamp, quoted};
-pub use catalogue::{Action, Catalogue, CatalogueName, Named, PathSegment, ResourceType};
+pub use catalogue::{Action, Catalogue, CatalogueKind, CatalogueName, Named, PathSegment, ResourceType};
 pub use clock::Clock;
-pub use counts::{ACTIONS, COUNT_DISTANCE, CountKey, Counts, Damaged, EntryKind};
+pub use counts::{COUNT_DISTANCE, CountKey, Counts, Damaged, EntryKind};
 pub use date::{end_of_span, start_of_span};
 pub use entry::{
     Content, Entry, MAX_CHANGES, MAX_ENTRY_BYTES, NewEntry, ServiceEntry, content_hashes, entry_leaf, entry_values,

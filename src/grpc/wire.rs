@@ -8,7 +8,7 @@ use prost::Message;
 use super::pb;
 use crate::domain::{
     Catalogue, Change, Content, Entry, EntryId, Filter, Identifier, Invalid, JsonText, Limit, MAX_CHANGES, MAX_VALUES,
-    Metadata, Name, NewEntry, Offset, OrganizationId, Random, Seq, TimeRange, Timestamp, quoted,
+    Metadata, Name, NewEntry, Offset, OrganizationId, Outcome, Random, Seq, TimeRange, Timestamp, quoted,
 };
 use crate::error::{AtField, Error, MAX_VIOLATIONS, Result};
 use crate::ingest::Written;
@@ -68,13 +68,15 @@ pub fn export(request: pb::ExportAuditLogsRequest, catalogue: &Catalogue) -> Res
 
 /// Decodes and normalizes the filter in the field `filter` of a request.
 fn audit_log_filter(message: pb::AuditLogFilter, catalogue: &Catalogue) -> Result<Filter> {
-    let pb::AuditLogFilter { resource_types, resource_ids, actions, user_ids, start_time, end_time } = message;
+    let pb::AuditLogFilter { resource_types, resource_ids, actions, user_ids, start_time, end_time, outcomes } =
+        message;
     let start = start_time.map(timestamp).transpose().at("filter.start_time")?;
     let end = end_time.map(timestamp).transpose().at("filter.end_time")?;
     let filter = Filter {
         resource_types: values("filter.resource_types", resource_types, |name| catalogue.resource_type(&name))?,
         resource_ids: values("filter.resource_ids", resource_ids, Identifier::parse)?,
         actions: values("filter.actions", actions, |name| catalogue.action(&name))?,
+        outcomes: values("filter.outcomes", outcomes, |name| Outcome::parse(&name))?,
         user_ids: values("filter.user_ids", user_ids, Identifier::parse)?,
         time: TimeRange::parse(start, end).at("filter.start_time")?,
     }
@@ -185,7 +187,7 @@ fn new_entry(
         resource_type: required(&resource_type, |name| catalogue.new_resource_type(name)).at(at("resource_type"))?,
         resource_id: required(&resource_id, Identifier::parse).at(at("resource_id"))?,
         resource_name: Name::optional(resource_name).at(at("resource_name"))?,
-        action: required(&action, |name| catalogue.action(name)).at(at("action"))?,
+        action: required(&action, |name| catalogue.new_action(name)).at(at("action"))?,
         user_id: required(&user_id, Identifier::parse).at(at("user_id"))?,
         user_name: Name::optional(user_name).at(at("user_name"))?,
         user_email: Name::optional(user_email).at(at("user_email"))?,

@@ -2,12 +2,14 @@
 //! count and an end of the range are counted one by one. The entries of a page come from the index that reads the
 //! fewest.
 
+use std::collections::BTreeSet;
+
 use crate::domain::{
-    ACTIONS, Action, COUNT_DISTANCE, CountKey, CountedBy, Counts, Entry, Filter, Identifier, KeyFilter, KindFilter,
+    COUNT_DISTANCE, CountKey, CountedBy, Counts, Entry, EntryKind, Filter, Identifier, KeyFilter, KindFilter,
     OrganizationId, Position, PositionRange, ResourceType, Seq,
 };
 use crate::error::Result;
-use crate::store::{CountState, IndexScan, KeyState, PageRequest, RunningCount, ScanRange, Snapshot};
+use crate::store::{CountState, CountUncounted, IndexScan, KeyState, PageRequest, RunningCount, ScanRange, Snapshot};
 
 /// A filter, and the state of the counts of its keys at one moment.
 pub(super) struct Matched<'a> {
@@ -44,10 +46,14 @@ impl<'a> Matched<'a> {
         organization: &'a OrganizationId,
         filter: Filter,
     ) -> Result<Option<Self>> {
-        let CountedBy { keys: key_filter, kinds: _, time, is_answered } = filter.counted_by();
+        let CountedBy { keys: key_filter, kinds, time, is_answered } = filter.counted_by();
         let (span, sides) = (PositionRange::from(time), sides(key_filter));
         let all: Vec<_> = sides.iter().flat_map(keys).collect();
-        let state = snapshot.state(organization, Some(&filter), &all, span).await?;
+        let uncounted = match !kinds.is_empty() && sides == [IndexScan::Time] {
+            true => CountUncounted::ByKind(&filter),
+            false => CountUncounted::Number(&filter),
+        };
+        let state = snapshot.state(organization, uncounted, &all, span).await?;
         let Some(state) = state else { return Ok(None) };
         let (streams, keys) = (smaller(sides, &state.keys), if is_answered { all } else { Vec::new() });
         Ok(Some(Self { snapshot, organization, filter, span, keys, state, streams }))
@@ -77,31 +83,24 @@ impl<'a> Matched<'a> {
         self.snapshot.page(self.organization, &self.filter, streams, window).await
     }
 
-    /// A scan with one stream for each type and action in the filter. `None` if the filter has neither, if it has users
-    /// or resources, or if reading all entries by time until `needed` match is estimated to be cheaper.
+    /// A scan with one stream for each kind of entry that the filter selects and the organization has. `None` if the
+    /// filter selects no kinds, if it has users or resources, if the kinds are not known because too many entries are
+    /// not counted yet, or if reading all entries by time until `needed` match is estimated to be cheaper.
     fn kind_scan(&self, needed: i64, total: i64) -> Option<IndexScan> {
         /// The number of entries that can be read in the time in which a stream is found.
         const FOUND: i64 = 10;
-        let kinds = self.kinds();
-        if self.streams != IndexScan::Time || kinds.is_empty() {
+        let filter = self.kinds();
+        if self.streams != IndexScan::Time || filter.is_empty() || self.state.uncounted.is_none() {
             return None;
         }
-        let KindFilter { resource_types, actions } = kinds;
-        let types: Vec<_> = match resource_types.is_empty() {
-            true => (0..self.state.types).map(ResourceType).collect(),
-            false => resource_types.to_vec(),
-        };
-        let actions: Vec<_> = match actions.is_empty() {
-            true => (0..).take(ACTIONS).map(Action).collect(),
-            false => actions.to_vec(),
-        };
-        let streams = (types.len() * actions.len()) as i64;
+        let totals = self.state.keys.iter().filter_map(|key| key.total.as_ref());
+        let counted = totals.flat_map(Counts::kinds).filter(|kind| filter.has(*kind));
+        let kinds: BTreeSet<EntryKind> = counted.chain(self.state.uncounted_kinds.iter().copied()).collect();
+        let streams = kinds.len() as i64;
         let all = self.state.keys.first().map_or(self.state.head, |key| self.entries(key));
         let by_time = needed.saturating_mul(all / total.max(1)).min(all);
         let by_kind = needed.saturating_mul(streams).min(total) + streams * FOUND;
-        (by_kind <= by_time || streams == 1).then(|| {
-            IndexScan::Kinds(types.iter().flat_map(|code| actions.iter().map(|action| (*code, *action))).collect())
-        })
+        (by_kind <= by_time || streams == 1).then(|| IndexScan::Kinds(kinds.into_iter().collect()))
     }
 
     /// An estimate of the number of entries that a key has in the span.

@@ -104,7 +104,7 @@ impl Query {
         limit: Limit,
     ) -> Result<Option<Page>> {
         let of_types = match is_of_any_type(filter) {
-            true => Filter { resource_types: snapshot.types().await?, ..filter.clone() },
+            true => Filter { resource_types: snapshot.types(organization).await?, ..filter.clone() },
             false => filter.clone(),
         };
         let matched = Matched::read(snapshot, organization, of_types).await?.ok_or(Error::OrganizationNotFound)?;
@@ -177,7 +177,7 @@ impl Begin {
 }
 
 /// Whether the filter has resource ids without types. The index finds resources by type and id, so each id is looked up
-/// in all types that exist at the time of the snapshot.
+/// in all types that the organization has at the time of the snapshot.
 fn is_of_any_type(filter: &Filter) -> bool {
     filter.resource_types.is_empty() && !filter.resource_ids.is_empty()
 }

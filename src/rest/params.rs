@@ -8,10 +8,11 @@ use crate::grpc::pb::get_inclusion_proof_request::Entry;
 use crate::grpc::{pb, wire};
 
 /// The parameters of a list.
-pub(super) const LIST: [&str; 9] =
-    ["resourceType", "resourceId", "action", "userId", "startDate", "endDate", "limit", "offset", "cursor"];
+pub(super) const LIST: [&str; 10] =
+    ["resourceType", "resourceId", "action", "userId", "startDate", "endDate", "limit", "offset", "cursor", "outcome"];
 /// The parameters of a history. Its resource comes from the path.
-pub(super) const HISTORY: [&str; 7] = ["action", "userId", "startDate", "endDate", "limit", "offset", "cursor"];
+pub(super) const HISTORY: [&str; 8] =
+    ["action", "userId", "startDate", "endDate", "limit", "offset", "cursor", "outcome"];
 /// The parameters of an inclusion proof.
 pub(super) const INCLUSION: [&str; 3] = ["id", "sequence", "size"];
 /// The parameters of a consistency proof.
@@ -89,6 +90,7 @@ impl Params {
             user_ids: self.all("userId"),
             start_time,
             end_time,
+            outcomes: self.all("outcome"),
         })
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use auditlog_verify::merkle::{Hash, Salts};
 
-use crate::domain::{Counts, Entry, EntryKind, Identifier, OrganizationId, Position, Seq, Timestamp};
+use crate::domain::{Counts, Entry, EntryKind, Filter, Identifier, OrganizationId, Position, Seq, Timestamp};
 
 /// An entry with its leaf in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct UncountedEntry {
     pub position: Position,
     /// When the entry was recorded. Only compared, to recognize another entry with the same number.
     pub recorded_at: Timestamp,
-    /// The resource type and the action.
+    /// The type, the action and the outcome.
     pub kind: EntryKind,
     /// The user who acted.
     pub user: Identifier,
@@ -49,7 +49,7 @@ impl From<&Entry> for UncountedEntry {
         Self {
             position: Position { timestamp: *timestamp, seq: *seq },
             recorded_at: *recorded_at,
-            kind: (content.resource_type, content.action),
+            kind: content.kind(),
             user: content.user_id.clone(),
             resource: content.resource_id.clone(),
         }
@@ -88,7 +88,7 @@ pub struct KeyCounts {
 pub struct RunningCount {
     /// The position of the last entry that is in it.
     pub position: Position,
-    /// The number of entries of each type and action.
+    /// The number of entries of each kind.
     pub counts: Counts,
 }
 
@@ -97,6 +97,17 @@ impl Default for RunningCount {
     fn default() -> Self {
         Self { position: Position::START, counts: Counts::default() }
     }
+}
+
+/// What [`CountState`] says about entries that are not counted yet.
+#[derive(Debug, Clone, Copy)]
+pub enum CountUncounted<'f> {
+    /// Nothing.
+    No,
+    /// The number of those that match the filter.
+    Number(&'f Filter),
+    /// Their number and their kinds.
+    ByKind(&'f Filter),
 }
 
 /// The counts of an organization and of some of its keys at one moment.
@@ -108,8 +119,8 @@ pub struct CountState {
     pub counted: Seq,
     /// The number of uncounted entries that match a filter; `None` if they are too many to count one by one.
     pub uncounted: Option<i64>,
-    /// The number of resource types. Their codes are 0 to `types` - 1.
-    pub types: i16,
+    /// The kinds of these uncounted entries, if they were asked for.
+    pub uncounted_kinds: Vec<EntryKind>,
     /// The keys, in the order asked for.
     pub keys: Vec<KeyState>,
 }

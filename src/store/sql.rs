@@ -5,7 +5,9 @@ use sea_orm::{DbBackend, IdenStatic, Statement, Value};
 
 use super::dialect;
 use super::entities::audit_log::Column;
-use crate::domain::{CountKey, EntryKind, Filter, Identifier, OrganizationId, PositionRange, ResourceType, Seq};
+use crate::domain::{
+    CountKey, EntryKind, Filter, Identifier, OrganizationId, Outcome, PositionRange, ResourceType, Seq,
+};
 
 /// The parameters of a statement. If it is about one organization, that is `$1`.
 pub(super) struct Sql {
@@ -18,7 +20,7 @@ pub(super) struct Sql {
 pub enum IndexScan {
     /// All entries of the organization: one stream.
     Time,
-    /// One stream per type and action.
+    /// One stream per kind.
     Kinds(Vec<EntryKind>),
     /// One stream per user.
     Users(Vec<Identifier>),
@@ -65,7 +67,7 @@ impl Sql {
     /// The conditions of `filter` that `streams` do not cover already, except time. The text begins with AND, or is
     /// empty.
     pub(super) fn filters(&mut self, filter: &Filter, streams: Option<&IndexScan>) -> String {
-        let Filter { resource_types, resource_ids, actions, user_ids, time: _ } = filter;
+        let Filter { resource_types, resource_ids, actions, outcomes, user_ids, time: _ } = filter;
         let texts = |ids: &[Identifier]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
         let kinds = matches!(streams, Some(IndexScan::Kinds(_)));
         let resources = matches!(streams, Some(IndexScan::Resources(_)));
@@ -74,10 +76,10 @@ impl Sql {
         let mut text = String::new();
         let mut codes = |column: Column, codes: Vec<i16>| {
             let test = match codes[..] {
-                // No other index has users and actions, so a plain condition is safe: the index tests it before the row
-                // is read.
-                [code] if users && matches!(column, Column::Action) => {
-                    format!("a.action = {}", self.bind(code))
+                // No other index has users with actions or outcomes, so a plain condition is safe: the index tests it
+                // before the row is read.
+                [code] if users && matches!(column, Column::Action | Column::Outcome) => {
+                    format!("a.{} = {}", column.as_str(), self.bind(code))
                 }
                 [code] => dialect::one(backend, column, &self.bind(code)),
                 _ => dialect::any(backend, column, &self.bind(dialect::codes(backend, codes))),
@@ -89,6 +91,9 @@ impl Sql {
         }
         if !(actions.is_empty() || kinds) {
             codes(Column::Action, actions.iter().map(|code| code.0).collect());
+        }
+        if !(outcomes.is_empty() || kinds) {
+            codes(Column::Outcome, outcomes.iter().map(|outcome| Outcome::code(Some(*outcome))).collect());
         }
         let mut ids = |column: Column, ids: &[Identifier]| {
             let test = match ids {
@@ -135,7 +140,7 @@ impl IndexScan {
     pub(super) fn index(&self) -> &'static str {
         match self {
             Self::Time => "audit_logs_time",
-            Self::Kinds(_) => "audit_logs_leaf",
+            Self::Kinds(_) => "audit_logs_kind",
             Self::Users(_) => "audit_logs_user",
             Self::Resources(_) => "audit_logs_resource",
         }
@@ -145,7 +150,7 @@ impl IndexScan {
     pub(super) fn rows(&self) -> Vec<Vec<serde_json::Value>> {
         match self {
             Self::Time => vec![Vec::new()],
-            Self::Kinds(kinds) => kinds.iter().map(|(code, action)| vec![code.0.into(), action.0.into()]).collect(),
+            Self::Kinds(kinds) => kinds.iter().map(|kind| codes(*kind).map(Into::into).to_vec()).collect(),
             Self::Users(users) => users.iter().map(|user| vec![user.as_str().into()]).collect(),
             Self::Resources(resources) => {
                 resources.iter().map(|(code, id)| vec![code.0.into(), id.as_str().into()]).collect()
@@ -159,7 +164,8 @@ impl IndexScan {
         match self {
             Self::Time => String::new(),
             Self::Kinds(_) => {
-                format!(" AND a.resource_type = {} AND a.action = {}", number(0), number(1))
+                let [resource_type, action, outcome] = [0, 1, 2].map(number);
+                format!(" AND a.resource_type = {resource_type} AND a.action = {action} AND a.outcome = {outcome}")
             }
             Self::Users(_) => format!(" AND a.user_id = {}", text("k", 0)),
             Self::Resources(_) => {
@@ -173,9 +179,9 @@ impl IndexScan {
         Some(match self {
             Self::Time => String::new(),
             Self::Kinds(kinds) => {
-                let [(code, action)] = kinds[..] else { return None };
-                let (code, action) = (sql.bind(code.0), sql.bind(action.0));
-                format!(" AND a.resource_type = {code} AND a.action = {action}")
+                let [kind] = kinds[..] else { return None };
+                let [resource_type, action, outcome] = codes(kind).map(|code| sql.bind(code));
+                format!(" AND a.resource_type = {resource_type} AND a.action = {action} AND a.outcome = {outcome}")
             }
             Self::Users(users) => {
                 let [user] = &users[..] else { return None };
@@ -188,6 +194,11 @@ impl IndexScan {
             }
         })
     }
+}
+
+/// The columns of `kind`: the codes of its type, its action and its outcome.
+fn codes(EntryKind { resource_type, action, outcome }: EntryKind) -> [i16; 3] {
+    [resource_type.0, action.0, Outcome::code(outcome)]
 }
 
 /// Splits `rows` into pieces of only a few sizes, so that few different INSERT statements are needed and they stay

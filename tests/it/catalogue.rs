@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use auditlog::access::Scope;
-use auditlog::domain::{CatalogueName, Clock, PathSegment};
+use auditlog::domain::{CatalogueKind, CatalogueName, Clock, PathSegment};
 use auditlog::grpc::pb::ExportAuditLogsRequest;
 use auditlog::store::{Addition, Removal, Store};
 use serde_json::{Value, json};
@@ -27,7 +27,12 @@ fn name(name: &str) -> CatalogueName {
 
 async fn add(store: &Store, added: &str, segment: Option<&str>) -> Addition {
     let segment = segment.map(|segment| PathSegment::parse(segment).expect("a segment"));
-    store.add_resource_type(&name(added), segment.as_ref()).await.expect("an answer")
+    store.add_to_catalogue(CatalogueKind::ResourceType, &name(added), segment.as_ref()).await.expect("an answer")
+}
+
+async fn remove(store: &Store, removed: &str) -> Removal {
+    let now = Clock::system().now();
+    store.remove_from_catalogue(CatalogueKind::ResourceType, &name(removed), now).await.expect("an answer")
 }
 
 async fn code(store: &Store, named: &str) -> i16 {
@@ -77,7 +82,7 @@ on_every_database! {
         let refused = write("log_1").await;
         assert_eq!(refused.status().as_u16(), 400);
         assert_eq!(history().await.status().as_u16(), 404);
-        let (code, stdout, stderr) = catalogue(database, &["add", "webhook", "--history", "webhooks"]);
+        let (code, stdout, stderr) = catalogue(database, &["add", "resource-type", "webhook", "--history", "webhooks"]);
         assert_eq!((code, stdout.as_str()), (Some(0), ""));
         assert_eq!(stderr, "Added resource type webhook. Services notice within 5 seconds.\n");
         let (elapsed, empty) = until_status(200, history).await;
@@ -85,7 +90,7 @@ on_every_database! {
         // Uses an id that is never written, so the type stays unused.
         let known = http.get(service.url("/v1/org_a/audit-logs?resourceType=webhook")).bearer_auth(&key).send().await.expect("an answer");
         assert_eq!(known.status().as_u16(), 200);
-        let removed = catalogue(database, &["remove", "webhook"]).2;
+        let removed = catalogue(database, &["remove", "resource-type", "webhook"]).2;
         assert_eq!(removed, "Waiting 6 seconds until running services have noticed …\nRemoved resource type webhook.\n");
         let gone = history().await;
         assert_eq!(gone.status().as_u16(), 404, "all have noticed");
@@ -96,7 +101,7 @@ on_every_database! {
         let body = refused.text().await.expect("text");
         assert!(body.contains("must be one of assistant, thread, vector_store, rule, mcp_configuration, user, organization, got"), "{body}");
         assert_eq!(catalogue(database, &["list"]).1, format!("{DEFAULTS}{ACTIONS}"));
-        assert_eq!(catalogue(database, &["add", "webhook"]).0, Some(0));
+        assert_eq!(catalogue(database, &["add", "resource-type", "webhook"]).0, Some(0));
         let (elapsed, _) = until_status(201, async || write("log_1").await).await;
         assert!(elapsed < LATE, "{elapsed:?}");
         assert_eq!(catalogue(database, &["list"]).1, format!("{DEFAULTS}resource_type\twebhook\t-\n{ACTIONS}"));
@@ -137,19 +142,18 @@ on_every_database! {
             let written = service.post(&format!("/v1/{organization}/audit-logs"), &key, &json!({"auditLogs": [least("log_1")]})).await;
             assert_eq!(written.status, 201);
         }
-        let now = || Clock::system().now();
         for (added, expected) in [("webhook", 7), ("gadget", 8)] {
             assert_eq!(add(&service.store, added, Some(&format!("{added}s"))).await, Addition::Added);
             assert_eq!(code(&service.store, added).await, expected);
         }
         // Like a write that was in progress during the removal.
         execute(database, "UPDATE audit_logs SET resource_type = 7 WHERE organization_id = 'org_b'").await;
-        assert_eq!(service.store.remove_resource_type(&name("webhook"), now()).await.expect("an answer"), Removal::Used("org_b".to_owned()));
-        let (code_of, _, stderr) = catalogue(database, &["remove", "webhook"]);
+        assert_eq!(remove(&service.store, "webhook").await, Removal::Used("org_b".to_owned()));
+        let (code_of, _, stderr) = catalogue(database, &["remove", "resource-type", "webhook"]);
         assert_eq!((code_of, stderr.as_str()), (Some(1), "error: webhook is in use: organization org_b has entries of it, and entries are never deleted\n"));
         execute(database, "UPDATE audit_logs SET resource_type = 3 WHERE organization_id = 'org_b'").await;
-        assert_eq!(service.store.remove_resource_type(&name("webhook"), now()).await.expect("an answer"), Removal::Removed(PathSegment::parse("webhooks").ok()));
-        let (code_of, _, stderr) = catalogue(database, &["remove", "webhook"]);
+        assert_eq!(remove(&service.store, "webhook").await, Removal::Removed(PathSegment::parse("webhooks").ok()));
+        let (code_of, _, stderr) = catalogue(database, &["remove", "resource-type", "webhook"]);
         assert_eq!((code_of, stderr.as_str()), (Some(1), "error: the resource type must be one of assistant, thread, vector_store, rule, mcp_configuration, user, organization, gadget, got \"webhook\"\n"));
         execute(database, "UPDATE audit_logs SET resource_type = 7 WHERE organization_id = 'org_b'").await;
         let fresh = Service::start(database).await;
@@ -167,25 +171,65 @@ on_every_database! {
         assert_eq!(Service::start(database).await.get(path, &key).await.body["resourceType"], "webhook");
     }
 
+    async fn actions_are_added_used_and_removed_like_types(database: &Database) {
+        let key = create_key(&database.url, &["--organization", "org_a", "--scope", "read", "--scope", "write"]);
+        let (code, _, stderr) = catalogue(database, &["add", "action", "user.login"]);
+        assert_eq!((code, stderr.as_str()), (Some(0), "Added action user.login. Services notice within 5 seconds.\n"));
+        let (code, _, stderr) = catalogue(database, &["add", "action", "user.login"]);
+        assert_eq!((code, stderr.as_str()), (Some(0), "Action user.login already exists.\n"));
+        assert_eq!(catalogue(database, &["add", "action", "never:used-1"]).0, Some(0));
+        let listed = format!("{DEFAULTS}{ACTIONS}action\tuser.login\t-\naction\tnever:used-1\t-\n");
+        assert_eq!(catalogue(database, &["list"]).1, listed);
+        let service = Service::start(database).await;
+        let with_action = |id: &str, action: &str| {
+            let mut entry = least(id);
+            entry["action"] = json!(action);
+            json!({"auditLogs": [entry]})
+        };
+        for (id, action) in [("log_1", "user.login"), ("log_2", "created"), ("log_3", "user.login")] {
+            let written = service.post("/v1/org_a/audit-logs", &key, &with_action(id, action)).await;
+            assert_eq!(written.status, 201, "{}", written.text);
+        }
+        let found = service.get("/v1/org_a/audit-logs?action=user.login", &key).await;
+        assert_eq!((&found.body["pagination"]["total"], &found.body["auditLogs"][0]["action"]), (&json!(2), &json!("user.login")), "{}", found.text);
+        let refused = service.post("/v1/org_a/audit-logs", &key, &with_action("log_4", "user_login")).await;
+        assert_eq!(refused.status, 400);
+        assert!(refused.text.contains("archived, user.login, never:used-1, got \\\"user_login\\\"; did you mean user.login?"), "{}", refused.text);
+        let (code, _, stderr) = catalogue(database, &["remove", "action", "user.login"]);
+        assert_eq!((code, stderr.as_str()), (Some(1), "error: user.login is in use: organization org_a has entries of it, and entries are never deleted\n"));
+        let (code, _, stderr) = catalogue(database, &["remove", "action", "user.logout"]);
+        assert!(code == Some(1) && stderr.contains("error: the action must be one of created, "), "{stderr}");
+        let (code, _, stderr) = catalogue(database, &["remove", "action", "never:used-1"]);
+        assert_eq!((code, stderr.as_str()), (Some(0), "Waiting 6 seconds until running services have noticed …\nRemoved action never:used-1.\n"));
+        let refused = service.post("/v1/org_a/audit-logs", &key, &with_action("log_5", "never:used-1")).await;
+        assert_eq!(refused.status, 400, "all have noticed");
+        let removed = service.get("/v1/org_a/audit-logs?action=never:used-1", &key).await;
+        assert_eq!((removed.status, &removed.body["pagination"]["total"]), (200, &json!(0)), "a reader may still ask");
+        assert_eq!(service.store.add_to_catalogue(CatalogueKind::Action, &name("next"), None).await.expect("an answer"), Addition::Added);
+        let actions = service.store.catalogue().await.expect("the catalogue").actions;
+        let codes: Vec<_> = actions.iter().map(|one| (one.name.as_str(), one.code.0)).skip(6).collect();
+        assert_eq!(codes, [("user.login", 6), ("never:used-1", 7), ("next", 8)], "codes are not used again");
+    }
+
     async fn a_history_path_belongs_to_one_type_and_never_changes(database: &Database) {
         let _ = database.store().await;
         for (arguments, exit, expected) in [
-            (&["add", "webhook"][..], 0, "Added resource type webhook."),
-            (&["add", "webhook"], 0, "Resource type webhook already exists."),
-            (&["add", "webhook", "--history", "rules"], 1, "error: the history path belongs to rule; choose another --history"),
-            (&["add", "webhook", "--history", "webhooks"], 0, "Added the history path of webhook."),
-            (&["add", "webhook", "--history", "webhooks"], 0, "Resource type webhook already exists."),
-            (&["add", "webhook"], 0, "Resource type webhook already exists."),
-            (&["add", "webhook", "--history", "hooks"], 1, "error: webhook already has histories at /v1/webhooks/{id}/history, and clients may use that path"),
-            (&["add", "rule", "--history", "regulations"], 1, "error: rule already has histories at /v1/rules/{id}/history"),
-            (&["add", "gadget", "--history", "webhooks"], 1, "error: the history path belongs to webhook"),
-            (&["add", "user", "--history", "users"], 0, "Added the history path of user."),
-            (&["add", "Gadget"], 2, "must be a letter and then at most 63 of a-z 0-9 _"),
-            (&["add", "9gadget"], 2, "must be a letter"),
-            (&["add", ""], 2, "must be a letter"),
-            (&["add", "gadget", "--history", "a/b"], 2, "must be a letter and then at most 63 of a-z 0-9 -"),
-            (&["remove", "gadget"], 1, "error: the resource type must be one of assistant, "),
-            (&["remove", "web_hooks"], 1, "got \"web_hooks\"; did you mean webhook?"),
+            (&["add", "resource-type", "webhook"][..], 0, "Added resource type webhook."),
+            (&["add", "resource-type", "webhook"], 0, "Resource type webhook already exists."),
+            (&["add", "resource-type", "webhook", "--history", "rules"], 1, "error: the history path belongs to rule; choose another --history"),
+            (&["add", "resource-type", "webhook", "--history", "webhooks"], 0, "Added the history path of webhook."),
+            (&["add", "resource-type", "webhook", "--history", "webhooks"], 0, "Resource type webhook already exists."),
+            (&["add", "resource-type", "webhook"], 0, "Resource type webhook already exists."),
+            (&["add", "resource-type", "webhook", "--history", "hooks"], 1, "error: webhook already has histories at /v1/webhooks/{id}/history, and clients may use that path"),
+            (&["add", "resource-type", "rule", "--history", "regulations"], 1, "error: rule already has histories at /v1/rules/{id}/history"),
+            (&["add", "resource-type", "gadget", "--history", "webhooks"], 1, "error: the history path belongs to webhook"),
+            (&["add", "resource-type", "user", "--history", "users"], 0, "Added the history path of user."),
+            (&["add", "resource-type", "Gadget"], 2, "must be a letter and then at most 63 of a-z 0-9 _ . : -"),
+            (&["add", "resource-type", "9gadget"], 2, "must be a letter"),
+            (&["add", "resource-type", ""], 2, "must be a letter"),
+            (&["add", "resource-type", "gadget", "--history", "a/b"], 2, "must be a letter and then at most 63 of a-z 0-9 -"),
+            (&["remove", "resource-type", "gadget"], 1, "error: the resource type must be one of assistant, "),
+            (&["remove", "resource-type", "web_hooks"], 1, "got \"web_hooks\"; did you mean webhook?"),
         ] {
             let (code, stdout, stderr) = catalogue(database, arguments);
             assert_eq!((code, stdout.as_str()), (Some(exit), ""), "{arguments:?}: {stderr}");
@@ -194,8 +238,8 @@ on_every_database! {
         let listed = DEFAULTS.replace("user\t-", "user\tusers");
         assert_eq!(catalogue(database, &["list"]).1, format!("{listed}resource_type\twebhook\twebhooks\n{ACTIONS}"));
         let long = "a".repeat(65);
-        assert_eq!(catalogue(database, &["add", &long]).0, Some(2));
-        assert_eq!(catalogue(database, &["add", &long[1..]]).0, Some(0));
+        assert_eq!(catalogue(database, &["add", "resource-type", &long]).0, Some(2));
+        assert_eq!(catalogue(database, &["add", "resource-type", &long[1..]]).0, Some(0));
     }
 
     async fn types_added_concurrently_get_unique_codes_up_to_the_limit(database: &Database) {
@@ -218,15 +262,15 @@ on_every_database! {
             types.iter().map(|one| one.code.0).collect::<Vec<_>>()
         };
         assert_eq!(codes().await, (0..7 + 8 * 4 + 1).collect::<Vec<_>>());
-        for number in codes().await.len()..256 {
+        for number in codes().await.len()..1_000 {
             assert_eq!(add(&store, &format!("more_{number}"), None).await, Addition::Added);
         }
-        assert_eq!(store.remove_resource_type(&name("more_200"), Clock::system().now()).await.expect("an answer"), Removal::Removed(None));
-        assert_eq!(add(&store, "too_many", None).await, Addition::Full(256));
-        let (code, _, stderr) = catalogue(database, &["add", "too_many"]);
-        assert_eq!((code, stderr.as_str()), (Some(1), "error: 256 resource types are the maximum, and removed ones count\n"));
+        assert_eq!(remove(&store, "more_200").await, Removal::Removed(None));
+        assert_eq!(add(&store, "too_many", None).await, Addition::Full(1_000));
+        let (code, _, stderr) = catalogue(database, &["add", "resource-type", "too_many"]);
+        assert_eq!((code, stderr.as_str()), (Some(1), "error: 1000 resource types are the maximum, and removed ones count\n"));
         assert_eq!(add(&store, "more_200", None).await, Addition::Added, "it has its place");
-        assert_eq!(codes().await.into_iter().collect::<BTreeSet<_>>().len(), 256);
+        assert_eq!(codes().await.into_iter().collect::<BTreeSet<_>>().len(), 1_000);
     }
 
     async fn a_type_that_is_used_while_it_is_removed_stays(database: &Database) {
@@ -240,7 +284,7 @@ on_every_database! {
         assert_eq!(write(least("log_0")).await, 201);
         let removing = ["webhook", "gadget"].map(|removed| {
             let mut command = auditlog();
-            command.args(["catalogue", "remove", removed]).env("AUDITLOG_DATABASE_URL", &database.url);
+            command.args(["catalogue", "remove", "resource-type", removed]).env("AUDITLOG_DATABASE_URL", &database.url);
             command.stderr(std::process::Stdio::piped()).spawn().expect("it starts")
         });
         let removed = async || {

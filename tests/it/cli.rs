@@ -64,9 +64,17 @@ fn wrong_usage_exits_2_and_says_what_is_allowed() {
             "--start-date must not be after --end-date",
         ),
         (&["export", "--format", "xml"], "[possible values: ndjson, csv]"),
-        (&["catalogue", "add", "Web_Hook"], "must be a letter and then at most 63 of a-z 0-9 _, got \"Web_Hook\""),
         (
-            &["catalogue", "add", "a", "--history", "web_hooks"],
+            &["catalogue", "add", "resource-type", "Web_Hook"],
+            "must be a letter and then at most 63 of a-z 0-9 _ . : -, got \"Web_Hook\"",
+        ),
+        (&["catalogue", "add", "webhook"], "[possible values: resource-type, action]"),
+        (
+            &["catalogue", "add", "action", "login", "--history", "logins"],
+            "--history is for resource types: an action has no histories",
+        ),
+        (
+            &["catalogue", "add", "resource-type", "a", "--history", "web_hooks"],
             "must be a letter and then at most 63 of a-z 0-9 -, got \"web_hooks\"",
         ),
     ] {

@@ -44,7 +44,7 @@ struct Shape {
 const TIME: &str = "audit_logs_time";
 const USER: &str = "audit_logs_user";
 const RESOURCE: &str = "audit_logs_resource";
-const LEAF: &str = "audit_logs_leaf";
+const KIND: &str = "audit_logs_kind";
 const ID: &str = "audit_logs_id";
 const PRIMARY: &str = "primary";
 
@@ -54,16 +54,16 @@ const fn shape(filter: &'static str, count: &'static str, page: &'static str, ro
 
 const SHAPES: [Shape; 41] = [
     shape("resourceType=assistant", TIME, TIME, 5_000),
-    shape("resourceType=rule", TIME, LEAF, 2_000),
-    shape("resourceType=organization", TIME, LEAF, 2_000),
+    shape("resourceType=rule", TIME, KIND, 2_000),
+    shape("resourceType=organization", TIME, KIND, 2_000),
     shape("action=created", TIME, TIME, 5_000),
-    shape("action=deleted", TIME, LEAF, 2_000),
-    shape("action=archived", TIME, LEAF, 2_000),
-    shape("resourceType=assistant&action=created", TIME, LEAF, 5_000),
-    shape("resourceType=rule&action=deleted", TIME, LEAF, 2_000),
-    shape("resourceType=rule&action=archived", TIME, LEAF, 2_000),
-    shape("resourceType=thread&resourceType=rule&action=updated&action=deleted", TIME, LEAF, 2_000),
-    shape("resourceType=rule&resourceType=user&action=shared&action=deleted", TIME, LEAF, 2_000),
+    shape("action=deleted", TIME, KIND, 2_000),
+    shape("action=archived", TIME, KIND, 2_000),
+    shape("resourceType=assistant&action=created", TIME, KIND, 5_000),
+    shape("resourceType=rule&action=deleted", TIME, KIND, 2_000),
+    shape("resourceType=rule&action=archived", TIME, KIND, 2_000),
+    shape("resourceType=thread&resourceType=rule&action=updated&action=deleted", TIME, KIND, 2_000),
+    shape("resourceType=rule&resourceType=user&action=shared&action=deleted", TIME, KIND, 2_000),
     shape("userId=hot", USER, USER, 5_000),
     shape("userId=rare", USER, USER, 2_000),
     shape("userId=nobody", USER, USER, 2_000),
@@ -106,7 +106,7 @@ fn stream(statement: &str) -> &'static str {
         () if statement.contains(" AND a.seq > ") => PRIMARY,
         () if asks("resource_id") => RESOURCE,
         () if asks("user_id") => USER,
-        () if asks("action") => LEAF,
+        () if asks("action") => KIND,
         () => TIME,
     }
 }

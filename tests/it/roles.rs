@@ -133,7 +133,7 @@ fn the_service_works_with_the_documented_roles() {
         }
         for arguments in [
             &["keys", "create", "--all-organizations", "--scope", "read"][..],
-            &["catalogue", "add", "webhook"],
+            &["catalogue", "add", "resource-type", "webhook"],
             &["organizations", "create", "org_b"],
         ] {
             let (code, _, stderr) = ran(arguments, &serve);

@@ -4,7 +4,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::domain::{Action, ResourceType, Timestamp};
+use crate::domain::{Action, Outcome, ResourceType, Timestamp};
 
 /// How the times of a step's entries lie.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,14 @@ struct Stored {
     tail: i64,
     level0: BTreeMap<Position, Counts>,
     level1: BTreeMap<Position, Counts>,
+}
+
+fn kind(random: &mut StdRng) -> EntryKind {
+    EntryKind {
+        resource_type: ResourceType(random.random_range(0..3)),
+        action: Action(random.random_range(0..3)),
+        outcome: random.random_bool(0.2).then_some(Outcome::Denied),
+    }
 }
 
 /// A key, and all its counted entries.
@@ -54,7 +62,7 @@ impl Model {
                     Order::Tied => spot,
                 };
                 self.clock = self.clock.max(time);
-                let kind = (ResourceType(random.random_range(0..3)), Action(random.random_range(0..3)));
+                let kind = kind(random);
                 (Position { timestamp: Timestamp::saturating(time), seq: numbered + place }, kind)
             })
             .collect();
@@ -174,7 +182,8 @@ fn running_counts_equal_brute_force_where_the_end_grows_while_the_past_is_crowde
 
 #[test]
 fn rows_that_only_lengthen_a_tail_change_no_running_count() {
-    let row = |seq: i64| (Position { timestamp: Timestamp::saturating(seq), seq }, (ResourceType(0), Action(0)));
+    let kind = EntryKind { resource_type: ResourceType(0), action: Action(0), outcome: None };
+    let row = |seq: i64| (Position { timestamp: Timestamp::saturating(seq), seq }, kind);
     let mut index = CountIndex::default();
     let rows: Vec<_> = (1..DISTANCE).map(row).collect();
     assert_eq!(index.touched(&rows), []);

@@ -62,7 +62,7 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Action, Identifier, Position, ResourceType, Timestamp};
+    use crate::domain::{Action, EntryKind, Identifier, Position, ResourceType, Timestamp};
 
     fn organization(name: &str) -> OrganizationId {
         OrganizationId::parse(name.to_owned()).expect("a name")
@@ -71,7 +71,8 @@ mod tests {
     fn entry(seq: Seq) -> UncountedEntry {
         let [user, resource] = ["u", "r"].map(|id| Identifier::parse(id.to_owned()).expect("an id"));
         let position = Position { timestamp: Timestamp::MIN, seq };
-        UncountedEntry { position, recorded_at: Timestamp::MIN, kind: (ResourceType(0), Action(0)), user, resource }
+        let kind = EntryKind { resource_type: ResourceType(0), action: Action(0), outcome: None };
+        UncountedEntry { position, recorded_at: Timestamp::MIN, kind, user, resource }
     }
 
     fn keep(recent: &Recent, name: &str, seqs: std::ops::RangeInclusive<Seq>) {

@@ -1,12 +1,17 @@
 //! Running counts for readers: which entries are counted, and the last running count before a position.
 
+use std::collections::BTreeSet;
+
 use sea_orm::{QueryResult, Statement};
 
-use crate::domain::{CountKey, Counts, Filter, OrganizationId, Position, PositionRange, ResourceType, Seq, Timestamp};
+use crate::domain::{
+    CountKey, Counts, EntryKind, Filter, Invalid, OrganizationId, Position, PositionRange, ResourceType, Seq, Timestamp,
+};
 use crate::error::{Error, Result};
 use crate::store::dialect;
-use crate::store::entries::list::{Snapshot, numbered};
-use crate::store::model::{CountState, KeyState, RunningCount};
+use crate::store::entries::list::{Snapshot, numbered, numbered_by_kind};
+use crate::store::model::{CountState, CountUncounted, KeyState, RunningCount};
+use crate::store::rows::{foreign, kind};
 use crate::store::sql::{Sql, bounds, lies_in, number, text};
 
 /// The number of uncounted entries that a reader counts one by one. If there are more, it does not use running counts.
@@ -14,11 +19,11 @@ const MAX_UNCOUNTED: Seq = 20_000;
 
 impl Snapshot {
     /// The head of `organization`, and the counts of each of `keys` at the ends of `span`; `None` if there is no such
-    /// organization. With `filter`, also the number of uncounted entries that match it.
+    /// organization. Also counts entries that are in no running count yet, as `uncounted` says.
     pub async fn state(
         &self,
         organization: &OrganizationId,
-        filter: Option<&Filter>,
+        uncounted: CountUncounted<'_>,
         keys: &[CountKey],
         span: PositionRange,
     ) -> Result<Option<CountState>> {
@@ -26,18 +31,12 @@ impl Snapshot {
         let ends = [span.after, span.to];
         let is_bounded = ends.map(|end| end != Position::START && end != Position::END);
         let bounded: Vec<usize> = (0..ends.len()).filter(|end| is_bounded[*end]).collect();
-        let statement = state_statement(&mut sql, filter, keys, span, &bounded);
+        let statement = state_statement(&mut sql, uncounted, keys, span, &bounded);
         let mut state: Option<CountState> = None;
         for row in self.query(sql.statement(statement)).await? {
             let state = match &mut state {
                 Some(state) => state,
-                None => state.insert(CountState {
-                    head: row.try_get_by_index(0)?,
-                    counted: row.try_get_by_index(1)?,
-                    uncounted: row.try_get_by_index(2)?,
-                    types: row.try_get_by_index(3)?,
-                    keys: vec![KeyState::default(); keys.len()],
-                }),
+                None => state.insert(count_state(&row, keys.len())?),
             };
             let place: Option<i64> = row.try_get_by_index(4)?;
             let Some(place) = place.and_then(|place| usize::try_from(place).ok()) else { continue };
@@ -62,11 +61,19 @@ impl Snapshot {
         self.running_counts(organization, &spans, 0).await
     }
 
-    /// The resource types that an entry may have.
-    pub async fn types(&self) -> Result<Vec<ResourceType>> {
-        let codes = "SELECT code FROM catalogue WHERE kind = 'resource_type' ORDER BY code";
-        let rows = self.query(Statement::from_string(self.backend(), codes)).await?;
-        rows.iter().map(|row| Ok(ResourceType(row.try_get_by_index(0)?))).collect()
+    /// The resource types of the entries of `organization`; all types if too many entries are not counted yet.
+    pub async fn types(&self, organization: &OrganizationId) -> Result<Vec<ResourceType>> {
+        let (every, key) = (Filter::default(), [CountKey::Organization]);
+        let state = self.state(organization, CountUncounted::ByKind(&every), &key, PositionRange::ALL).await?;
+        let Some(CountState { uncounted, uncounted_kinds, keys, .. }) = state else { return Ok(Vec::new()) };
+        if uncounted.is_none() {
+            let codes = "SELECT code FROM catalogue WHERE kind = 'resource_type' ORDER BY code";
+            let rows = self.query(Statement::from_string(self.backend(), codes)).await?;
+            return rows.iter().map(|row| Ok(ResourceType(row.try_get_by_index(0)?))).collect();
+        }
+        let counted = keys.iter().filter_map(|key| key.total.as_ref()).flat_map(Counts::kinds);
+        let types: BTreeSet<_> = counted.chain(uncounted_kinds).map(|kind| kind.resource_type).collect();
+        Ok(types.into_iter().collect())
     }
 
     /// The running counts of `level` inside `spans`, each with the index of its span, in order.
@@ -86,11 +93,38 @@ impl Snapshot {
     }
 }
 
-/// `SELECT head, counted, uncounted, types, place, total`, and for the `bounded` ends of the span a level-0 count and a
+/// The organization in a row of [`state_statement`], with room for `keys`.
+fn count_state(row: &QueryResult, keys: usize) -> Result<CountState> {
+    let (head, counted, number, kinds): (Seq, Seq, Option<i64>, Option<String>) =
+        (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?, row.try_get_by_index(3)?);
+    let (mut uncounted, mut uncounted_kinds) = (number, Vec::new());
+    for text in kinds.iter().flat_map(|kinds| kinds.split(',')) {
+        let (kind, entries) = kind_and_number(text)?;
+        uncounted = uncounted.map(|uncounted| uncounted + entries);
+        uncounted_kinds.push(kind);
+    }
+    Ok(CountState { head, counted, uncounted, uncounted_kinds, keys: vec![KeyState::default(); keys] })
+}
+
+/// Reads a kind and a number of [`numbered_by_kind`].
+fn kind_and_number(text: &str) -> Result<(EntryKind, i64)> {
+    let mut parts = text.split(':').map(str::parse::<i64>);
+    let mut part = || parts.next().and_then(std::result::Result::ok);
+    let mut code = || part().and_then(|code| i16::try_from(code).ok());
+    let codes = (code(), code(), code());
+    match (codes, part()) {
+        ((Some(resource_type), Some(action), Some(outcome)), Some(entries)) => {
+            Ok((kind(resource_type, action, outcome)?, entries))
+        }
+        _ => Err(foreign(Invalid::new("must be a kind and its number", text))),
+    }
+}
+
+/// `SELECT head, counted, uncounted, kinds, place, total`, and for the `bounded` ends of the span a level-0 count and a
 /// level-1 count. A place is twice the index of its key, and one more for the second end.
 fn state_statement(
     sql: &mut Sql,
-    filter: Option<&Filter>,
+    uncounted: CountUncounted<'_>,
     keys: &[CountKey],
     span: PositionRange,
     bounded: &[usize],
@@ -109,12 +143,17 @@ fn state_statement(
         }
     };
     let k = sql.rows(keys.iter().enumerate().flat_map(row).collect());
-    let uncounted = match filter {
-        Some(filter) => {
-            let uncounted = numbered(sql, filter, span, "s.counted_seq", "o.head_seq");
-            format!("CASE WHEN o.head_seq - s.counted_seq <= {MAX_UNCOUNTED} THEN {uncounted} END")
+    let if_few =
+        |counted: String| format!("CASE WHEN o.head_seq - s.counted_seq <= {MAX_UNCOUNTED} THEN {counted} END");
+    let (after, to) = ("s.counted_seq", "o.head_seq");
+    let no_kinds = || "CAST(NULL AS text)".to_owned();
+    let (number, kinds) = match uncounted {
+        CountUncounted::No => ("CAST(NULL AS bigint)".to_owned(), no_kinds()),
+        CountUncounted::Number(filter) => (if_few(numbered(sql, filter, span, after, to)), no_kinds()),
+        // The numbers are beside the kinds.
+        CountUncounted::ByKind(filter) => {
+            (if_few("CAST(0 AS bigint)".to_owned()), if_few(numbered_by_kind(sql, filter, span, after, to)))
         }
-        None => "CAST(NULL AS bigint)".to_owned(),
     };
     let last = |sql: &mut Sql, level: i16, alias: &str| {
         let inner = format!(
@@ -137,10 +176,8 @@ fn state_statement(
     };
     format!(
         "WITH state AS MATERIALIZED (SELECT o.head_seq, coalesce(s.counted_seq, 0) AS counted_seq, \
-         {uncounted} AS uncounted, \
-         (SELECT CAST(max(code) + 1 AS smallint) FROM catalogue WHERE kind = 'resource_type') AS types \
-         FROM organizations o LEFT JOIN count_state s ON s.organization_id = o.id WHERE o.id = $1) \
-         SELECT state.head_seq, state.counted_seq, state.uncounted, state.types, {}, c.counts{columns} FROM state LEFT JOIN {k} ON true \
+         {number} AS uncounted, {kinds} AS kinds FROM organizations o LEFT JOIN count_state s ON s.organization_id = o.id WHERE o.id = $1) \
+         SELECT state.head_seq, state.counted_seq, state.uncounted, state.kinds, {}, c.counts{columns} FROM state LEFT JOIN {k} ON true \
          {total} {joins}",
         number("k", 0)
     )

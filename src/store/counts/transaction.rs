@@ -9,14 +9,16 @@ use sea_orm::{
 };
 
 use crate::domain::{
-    Action, CountKey, Counts, Damaged, EntryKind, Identifier, OrganizationId, Position, PositionRange, ResourceType,
-    Seq, Timestamp,
+    CountKey, Counts, Damaged, EntryKind, Identifier, OrganizationId, Position, PositionRange, Seq, Timestamp,
 };
 use crate::error::{Error, Result};
 use crate::store::connections::Transaction;
 use crate::store::counts::snapshot::{counts_statement, place_and_count};
 use crate::store::entities::{count_state, key_total, running_count};
-use crate::store::model::{CountState, KeyCounts, KeyTotal, Lag, LevelPosition, RunningCount, UncountedEntry};
+use crate::store::model::{
+    CountState, CountUncounted, KeyCounts, KeyTotal, Lag, LevelPosition, RunningCount, UncountedEntry,
+};
+use crate::store::rows::kind;
 use crate::store::sql::{IndexScan, Sql, prepared};
 use crate::store::{Store, dialect};
 
@@ -46,7 +48,7 @@ impl Store {
 
     /// The last counted number of `organization`; `None` if there is no such organization.
     pub async fn lag(&self, organization: &OrganizationId) -> Result<Option<Lag>> {
-        let state = self.snapshot().state(organization, None, &[], PositionRange::ALL).await?;
+        let state = self.snapshot().state(organization, CountUncounted::No, &[], PositionRange::ALL).await?;
         let organization = organization.clone();
         Ok(state.map(|CountState { head, counted, .. }| Lag { organization, head, counted }))
     }
@@ -125,20 +127,19 @@ impl Store {
     async fn read_uncounted(&self, organization: &OrganizationId, after: Seq, to: Seq) -> Result<Vec<UncountedEntry>> {
         // No index has `recorded_at`: an index with all these columns would look cheaper to the planner than that of
         // numbers.
-        let text = "SELECT timestamp, seq, resource_type, action, user_id, resource_id, recorded_at FROM audit_logs \
-                    WHERE organization_id = $1 AND seq > $2 AND seq <= $3";
+        let text = "SELECT timestamp, seq, resource_type, action, outcome, user_id, resource_id, recorded_at \
+                    FROM audit_logs WHERE organization_id = $1 AND seq > $2 AND seq <= $3";
         let values = [organization.as_str().into(), after.into(), to.into()];
         let statement = Statement::from_sql_and_values(self.readers.get_database_backend(), text, values);
         let rows = self.readers.query_all_raw(statement).await?;
         let entry = |row: &QueryResult| {
-            let (timestamp, seq, resource_type, action, user, resource, recorded_at): (_, _, _, _, String, String, _) =
-                row.try_get_many_by_index()?;
+            let (position, kind) = counted(row)?;
             Ok(UncountedEntry {
-                position: Position { timestamp: Timestamp::saturating(timestamp), seq },
-                recorded_at: Timestamp::saturating(recorded_at),
-                kind: (ResourceType(resource_type), Action(action)),
-                user: Identifier::stored(user),
-                resource: Identifier::stored(resource),
+                position,
+                kind,
+                user: Identifier::stored(row.try_get_by_index(5)?),
+                resource: Identifier::stored(row.try_get_by_index(6)?),
+                recorded_at: Timestamp::saturating(row.try_get_by_index(7)?),
             })
         };
         rows.iter().map(entry).collect()
@@ -338,21 +339,20 @@ fn total(row: key_total::Model) -> Result<(CountKey, KeyTotal)> {
     Ok((key, KeyTotal { counts: Counts::parse(&counts)?, newest, tail }))
 }
 
-/// `SELECT timestamp, seq, resource_type, action` of the entries of `key`, in order.
+/// `SELECT timestamp, seq, resource_type, action, outcome` of the entries of `key`, in order.
 fn entries_statement(sql: &mut Sql, key: &CountKey, span: PositionRange, head: Seq, limit: Option<i64>) -> String {
     let streams = IndexScan::from(key.clone());
     let (index, only) = (dialect::indexed_by(sql.backend, streams.index()), streams.only(sql).unwrap_or_default());
     let (within, up_to) = (sql.within(span), sql.up_to(head));
     let limit = limit.map_or_else(String::new, |limit| format!(" LIMIT {}", sql.bind(limit)));
     format!(
-        "SELECT a.timestamp, a.seq, a.resource_type, a.action FROM audit_logs a {index} \
+        "SELECT a.timestamp, a.seq, a.resource_type, a.action, a.outcome FROM audit_logs a {index} \
          WHERE a.organization_id = $1{only} AND {within} AND {up_to} ORDER BY a.timestamp, a.seq{limit}"
     )
 }
 
-/// A row of `timestamp, seq, resource_type, action`.
+/// The position and the kind of a row that begins with `timestamp, seq, resource_type, action, outcome`.
 fn counted(row: &QueryResult) -> Result<(Position, EntryKind)> {
-    let (timestamp, seq, resource_type, action) = row.try_get_many_by_index()?;
-    let position = Position { timestamp: Timestamp::saturating(timestamp), seq };
-    Ok((position, (ResourceType(resource_type), Action(action))))
+    let (timestamp, seq, resource_type, action, outcome) = row.try_get_many_by_index()?;
+    Ok((Position { timestamp: Timestamp::saturating(timestamp), seq }, kind(resource_type, action, outcome)?))
 }

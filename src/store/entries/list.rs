@@ -175,6 +175,23 @@ pub(in crate::store) fn numbered(
     format!("(SELECT count(a.recorded_at) FROM audit_logs a WHERE {conditions})")
 }
 
+/// Like [`numbered`], by kind: `(SELECT …)` of a text with the codes of each kind and its number, such as
+/// `3:1:0:25,3:2:0:7`, or of NULL.
+pub(in crate::store) fn numbered_by_kind(
+    sql: &mut Sql,
+    filter: &Filter,
+    span: PositionRange,
+    after: &str,
+    head: &str,
+) -> String {
+    let conditions = numbered_conditions(sql, filter, span, after, head);
+    let kind = "a.resource_type, a.action, a.outcome";
+    format!(
+        "(SELECT string_agg(concat_ws(':', g.resource_type, g.action, g.outcome, g.entries), ',') \
+         FROM (SELECT {kind}, count(a.recorded_at) AS entries FROM audit_logs a WHERE {conditions} GROUP BY {kind}) g)"
+    )
+}
+
 /// Selects entries by ranges of numbers, by the primary key alone.
 fn range_statement(sql: &mut Sql, filter: &Filter, after: Seq, to: Seq, limit: i64) -> String {
     let (columns, [after, to, limit]) =

@@ -5,7 +5,7 @@ mod bodies;
 mod queries;
 
 use auditlog::access::Scope;
-use auditlog::domain::{Clock, Timestamp};
+use auditlog::domain::{CatalogueKind, CatalogueName, Clock, Timestamp};
 use tonic::Status;
 
 use crate::support::json::least;
@@ -194,8 +194,8 @@ on_every_database! {
         let (surfaces, key) = started(database).await;
         for number in 0..249 {
             let name = format!("{}{number:04}", "x".repeat(60));
-            let name = auditlog::domain::CatalogueName::parse(name).expect("a name");
-            surfaces.service.store.add_resource_type(&name, None).await.expect("it is added");
+            let name = CatalogueName::parse(name).expect("a name");
+            surfaces.service.store.add_to_catalogue(CatalogueKind::ResourceType, &name, None).await.expect("it is added");
         }
         let odd = "\u{e0001}".repeat(60);
         let entry = |_| serde_json::json!({"id": "log_1", "resourceType": odd, "resourceId": "r", "action": odd, "userId": "u"});

@@ -1,6 +1,6 @@
 //! Random requests, and what brute force answers to them.
 
-use auditlog::domain::{Action, Filter, Identifier, Limit, Offset, ResourceType, Seq, TimeRange, Timestamp};
+use auditlog::domain::{Action, Filter, Identifier, Limit, Offset, Outcome, ResourceType, Seq, TimeRange, Timestamp};
 use auditlog::query::{Page, Query, Start};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -15,6 +15,7 @@ struct Asked {
     resources: u64,
     kinds: u64,
     actions: u64,
+    outcomes: u64,
     /// Inclusive.
     from: Option<i64>,
     /// Exclusive.
@@ -45,6 +46,9 @@ impl Asked {
         }
         if random.random_bool(0.15) {
             asked.actions = 1 << RARE;
+        }
+        if random.random_bool(0.2) {
+            asked.outcomes = some(random, Outcome::ALL.len() as u8);
         }
         let end = |random: &mut StdRng| {
             let near = *[0, 0, 1, -1, 1_000_000, -1_000_000].choose(random).expect("steps");
@@ -82,6 +86,7 @@ impl Asked {
             && any(self.resources, row.resource)
             && any(self.kinds, row.kind)
             && any(self.actions, row.action)
+            && (self.outcomes == 0 || row.outcome.is_some_and(|outcome| any(self.outcomes, place(outcome))))
             && self.from.is_none_or(|from| from <= row.time)
             && self.to.is_none_or(|to| row.time < to)
     }
@@ -97,6 +102,7 @@ impl Asked {
             resource_types: values(self.kinds, |kind| ResourceType(i16::from(kind))),
             resource_ids: values(self.resources, |id| Identifier::parse(format!("r{id}")).expect("an id")),
             actions: values(self.actions, |action| Action(i16::from(action))),
+            outcomes: values(self.outcomes, |place| Outcome::ALL[usize::from(place)]),
             user_ids: values(self.users, |id| Identifier::parse(format!("u{id}")).expect("an id")),
             time: time.expect("in order"),
         };
@@ -112,6 +118,11 @@ impl Asked {
         let mut left = then.by_ref().skip(offset);
         page.total == total && is_full && page.entries.iter().all(|entry| Some(&entry.seq) == left.next())
     }
+}
+
+/// The place of `outcome` in a set of bits.
+fn place(outcome: Outcome) -> u8 {
+    Outcome::ALL.iter().position(|one| *one == outcome).expect("it is one of all") as u8
 }
 
 /// At least one of `count` values, mostly one or two of the frequent ones.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use auditlog::counts::EntryCounter;
-use auditlog::domain::{Action, Clock, CountKey, Counts, Identifier, OrganizationId, ResourceType};
+use auditlog::domain::{Action, Clock, CountKey, Counts, EntryKind, Identifier, OrganizationId, ResourceType};
 use auditlog::store::{LevelPosition, Store};
 use serde_json::Value;
 
@@ -33,7 +33,8 @@ fn blob(backend: Backend, counts: &Counts) -> String {
 /// One entry more than `counts`.
 fn one_more(counts: &Counts) -> Counts {
     let mut counts = counts.clone();
-    counts.add((ResourceType(0), Action(1))).expect("room");
+    let kind = EntryKind { resource_type: ResourceType(0), action: Action(1), outcome: None };
+    counts.add(kind).expect("room");
     counts
 }
 

@@ -2,10 +2,11 @@
 
 use auditlog::counts::EntryCounter;
 use auditlog::domain::{
-    Action, CountKey, Filter, Identifier, Limit, Offset, PositionRange, ResourceType, Seq, TimeRange, Timestamp,
+    Action, CountKey, Filter, Identifier, Limit, Offset, Outcome, PositionRange, ResourceType, Seq, TimeRange,
+    Timestamp,
 };
 use auditlog::query::{Query, Start};
-use auditlog::store::Store;
+use auditlog::store::{CountUncounted, Store};
 
 use super::model::{Log, ORGANIZATION, Row};
 use crate::support::{Backend, Database, on_every_database};
@@ -17,7 +18,8 @@ const SECOND: i64 = 1_000_000;
 /// Each part of a filter divides the entries by two, apart from the others.
 fn row(seq: Seq) -> Row {
     let bit = |place: u32| ((seq >> place) & 1) as u8;
-    Row { time: seq * SECOND, seq, user: bit(0), resource: bit(1), kind: bit(2), action: bit(3) }
+    let outcome = (bit(4) == 1).then_some(Outcome::Success);
+    Row { time: seq * SECOND, seq, user: bit(0), resource: bit(1), kind: bit(2), action: bit(3), outcome }
 }
 
 /// A filter with all parts.
@@ -28,6 +30,7 @@ fn full() -> Filter {
         resource_types: vec![ResourceType(1)],
         resource_ids: vec![id("r1")],
         actions: vec![Action(1)],
+        outcomes: vec![Outcome::Success],
         user_ids: vec![id("u1")],
         time: TimeRange::parse(start, end).expect("in order"),
     }
@@ -35,12 +38,13 @@ fn full() -> Filter {
 
 /// Each part of [`full`] by its name: the filter of that part alone, and that of all others.
 fn parts() -> Vec<(&'static str, Filter, Filter)> {
-    let Filter { resource_types, resource_ids, actions, user_ids, time } = full();
+    let Filter { resource_types, resource_ids, actions, outcomes, user_ids, time } = full();
     let none = Filter::default;
     vec![
         ("resource_types", Filter { resource_types, ..none() }, Filter { resource_types: Vec::new(), ..full() }),
         ("resource_ids", Filter { resource_ids, ..none() }, Filter { resource_ids: Vec::new(), ..full() }),
         ("actions", Filter { actions, ..none() }, Filter { actions: Vec::new(), ..full() }),
+        ("outcomes", Filter { outcomes, ..none() }, Filter { outcomes: Vec::new(), ..full() }),
         ("user_ids", Filter { user_ids, ..none() }, Filter { user_ids: Vec::new(), ..full() }),
         ("time", Filter { time, ..none() }, Filter { time: TimeRange::default(), ..full() }),
     ]
@@ -51,11 +55,12 @@ fn matches(filter: &Filter, row: &Row) -> bool {
         values.is_empty() || values.contains(&value)
     }
     let id = |text: String| Identifier::parse(text).expect("an id");
-    let Row { time: at, seq: _, user, resource, kind, action } = *row;
-    let Filter { resource_types, resource_ids, actions, user_ids, time } = filter;
+    let Row { time: at, seq: _, user, resource, kind, action, outcome } = *row;
+    let Filter { resource_types, resource_ids, actions, outcomes, user_ids, time } = filter;
     any(resource_types, ResourceType(kind.into()))
         && any(resource_ids, id(format!("r{resource}")))
         && any(actions, Action(action.into()))
+        && (outcomes.is_empty() || outcome.is_some_and(|outcome| outcomes.contains(&outcome)))
         && any(user_ids, id(format!("u{user}")))
         && time.start().is_none_or(|start| start.micros() <= at)
         && time.end().is_none_or(|end| at < end.micros())
@@ -77,10 +82,10 @@ on_every_database! {
             log.write_rows(&store, 2_000, |_| (first..first + 2_000).map(row).collect()).await;
         }
         EntryCounter::new(store.clone()).count_all(&log.organization, |_| ()).await.expect("counted");
-        let Filter { resource_types, resource_ids, user_ids, actions: _, time: _ } = full();
+        let Filter { resource_types, resource_ids, user_ids, actions: _, outcomes: _, time: _ } = full();
         let user = CountKey::User(user_ids[0].clone());
         let keys = [CountKey::Organization, user, CountKey::Resource(resource_types[0], resource_ids[0].clone())];
-        let state = store.snapshot().state(&log.organization, None, &keys, PositionRange::ALL).await.expect("read").expect("a log");
+        let state = store.snapshot().state(&log.organization, CountUncounted::No, &keys, PositionRange::ALL).await.expect("read").expect("a log");
         assert!(state.counted == ENTRIES && state.keys.iter().all(|key| key.total.is_some()), "counts answer: {state:?}");
         let (all, least) = (total(&store, &log, &Filter::default()).await, total(&store, &log, &full()).await);
         for (part, alone, others) in parts() {

@@ -189,12 +189,15 @@ on_every_database! {
         }
     }
 
-    async fn the_type_of_the_services_own_entries_cannot_be_removed(database: &Database) {
+    async fn the_type_and_action_of_the_services_own_entries_cannot_be_removed(database: &Database) {
         database.store().await.close().await;
-        let removed = output(["catalogue", "remove", "organization"], &[("AUDITLOG_DATABASE_URL", &database.url)]);
-        assert_eq!(removed.status.code(), Some(1));
-        let stderr = text(&removed.stderr);
-        assert!(stderr.contains("organization cannot be removed: entries of the service itself have this type"), "{stderr}");
+        for (kind, name, named) in [("resource-type", "organization", "resource type"), ("action", "updated", "action")] {
+            let removed = output(["catalogue", "remove", kind, name], &[("AUDITLOG_DATABASE_URL", &database.url)]);
+            assert_eq!(removed.status.code(), Some(1));
+            let stderr = text(&removed.stderr);
+            let expected = format!("{name} cannot be removed: entries of the service itself have this {named}");
+            assert!(stderr.contains(&expected), "{stderr}");
+        }
         let store = database.store().await;
         four(&start(&store, Clock::system())).await;
         eraser(&store).erase(erasure(of_user("ada"), both())).await.expect("erased");
