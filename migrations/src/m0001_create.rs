@@ -116,6 +116,7 @@ enum RunningCounts {
 enum ApiKeys {
     Table,
     Id,
+    Name,
     Hash,
     OrganizationId,
     Scopes,
@@ -380,6 +381,7 @@ fn api_keys() -> TableCreateStatement {
     Table::create()
         .table(C::Table)
         .col(text(C::Id).primary_key())
+        .col(text_null(C::Name))
         .col(text(C::Hash))
         .col(text_null(C::OrganizationId))
         .col(text(C::Scopes))

@@ -19,7 +19,7 @@ use moka::future::Cache;
 use tokio::sync::Semaphore;
 use tracing::{Instrument, debug_span, info, warn};
 
-use crate::domain::{Clock, Invalid, OrganizationId, Random, Secret, Timestamp, quoted};
+use crate::domain::{ApiKeyName, Clock, Invalid, OrganizationId, Random, Secret, Timestamp, quoted};
 use crate::error::{AtField, Error, Result};
 use crate::metrics::Metrics;
 use crate::store::{ApiKey, Store};
@@ -319,18 +319,26 @@ impl Access {
     }
 }
 
+/// The properties of a key that its creator chooses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewKey {
+    /// Its name, for people. Nothing else uses it.
+    pub name: Option<ApiKeyName>,
+    /// The only organization that the key may use; `None` for a service-wide key.
+    pub organization: Option<OrganizationId>,
+    /// The scopes of the key.
+    pub scopes: BTreeSet<Scope>,
+    /// When it expires; `None` for a key that works until it is revoked.
+    pub expires_at: Option<Timestamp>,
+}
+
 /// Creates and stores a key. This is the only time that its secret is available.
-pub async fn create_key(
-    store: &Store,
-    clock: &Clock,
-    random: &Random,
-    organization: Option<OrganizationId>,
-    scopes: &BTreeSet<Scope>,
-    expires_at: Option<Timestamp>,
-) -> Result<Secret> {
+pub async fn create_key(store: &Store, clock: &Clock, random: &Random, new: NewKey) -> Result<Secret> {
+    let NewKey { name, organization, scopes, expires_at } = new;
     let key = key::PresentedKey::generate(random);
     let record = ApiKey {
         id: key.id().to_owned(),
+        name,
         hash: key.hash(),
         organization,
         scopes: scopes.iter().map(Scope::to_string).collect(),

@@ -12,7 +12,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::client::{ClientArgs, endpoint};
 use super::{import, keys, serve};
-use crate::access::{Scope, create_key};
+use crate::access::{NewKey, Scope, create_key};
 use crate::app::{self, Limits, Options, RATE, READS, ServiceParts, Serving};
 use crate::domain::{Clock, OrganizationId, Random, Secret};
 use crate::files;
@@ -83,7 +83,8 @@ async fn filled(file: &Path, signing: Signing, listen: Option<String>) -> anyhow
     let organization = OrganizationId::parse(ORGANIZATION)?;
     keys::ensure(&store, &organization, &clock, &random).await?;
     let scopes = [Scope::Read, Scope::Write].into();
-    let key = create_key(&store, &clock, &random, Some(organization.clone()), &scopes, None).await?;
+    let new = NewKey { name: None, organization: Some(organization.clone()), scopes, expires_at: None };
+    let key = create_key(&store, &clock, &random, new).await?;
     let shown_key = std::path::absolute(&signing.key_file)?.display().to_string();
     let running = start(&store, clock, random, signing, listen).await?;
     let client = ClientArgs { endpoint: endpoint(&format!("http://{}", running.address))?, api_key: key.clone() };

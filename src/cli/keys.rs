@@ -7,8 +7,8 @@ use anyhow::{anyhow, bail};
 use clap::{ArgGroup, Args, Subcommand};
 
 use super::DatabaseArgs;
-use crate::access::{Scope, create_key, revoke_key};
-use crate::domain::{Clock, OrganizationId, Random, Timestamp};
+use crate::access::{NewKey, Scope, create_key, revoke_key};
+use crate::domain::{ApiKeyName, Clock, OrganizationId, Random, Timestamp};
 use crate::store::{ApiKey, Store};
 
 #[derive(Subcommand)]
@@ -20,8 +20,8 @@ Examples:
 pub(super) enum KeysCommand {
     /// Create an API key and print it. It cannot be printed again: the database keeps only a hash.
     Create(CreateKeyArgs),
-    /// List API keys, one per line: id, organization, scopes, and the times of creation, expiry, revocation and last
-    /// use.
+    /// List API keys, one per line: id, name or -, organization, scopes, and the times of creation, expiry, revocation
+    /// and last use.
     #[command(after_help = "\
 Examples:
   auditlog keys list
@@ -49,7 +49,7 @@ Examples:
 Examples:
   auditlog keys create --organization org_abc123 --scope read
   auditlog keys create --all-organizations --scope read --scope write \\
-    --expires-in 90d")]
+    --name billing-service --expires-in 90d")]
 pub(super) struct CreateKeyArgs {
     #[command(flatten)]
     database: DatabaseArgs,
@@ -62,6 +62,11 @@ pub(super) struct CreateKeyArgs {
     /// Scope of the key: read, write, verify or erase. Repeat the option, or separate scopes by commas.
     #[arg(long, required = true, value_delimiter = ',', value_name = "SCOPE")]
     scope: Vec<Scope>,
+    /// Name of the service that uses the key, such as billing-service: a letter or digit, then at most 63 of A-Z, a-z,
+    /// 0-9 and . _ - : /. `keys list` shows it. The next key of a service may have the same name. Names are kept for
+    /// ever and must hold nothing personal.
+    #[arg(long, value_name = "NAME")]
+    name: Option<ApiKeyName>,
     /// Time until the key expires, such as 90d or 12h. Default: the key works until it is revoked.
     #[arg(long, value_parser = super::positive, value_name = "DURATION")]
     expires_in: Option<Duration>,
@@ -83,10 +88,13 @@ impl KeysCommand {
                 let store = database.open_existing().await?;
                 // A whole key is accepted, but only its id is used.
                 let id = id.strip_prefix("al_").and_then(|key| key.split('_').next()).unwrap_or(&id);
+                // Read before the revocation, which must not end with an error once it is done.
+                let name = store.key(id).await?.and_then(|key| key.name);
                 if !revoke_key(&store, &Clock::system(), id).await? {
                     bail!("no key with this id can be revoked; `auditlog keys list` shows all keys");
                 }
-                tell!("Revoked key {id}. Services notice within 5 seconds.");
+                let name = name.map_or_else(String::new, |name| format!(" ({name})"));
+                tell!("Revoked key {id}{name}. Services notice within 5 seconds.");
                 store.close().await;
                 Ok(())
             }
@@ -96,7 +104,7 @@ impl KeysCommand {
 
 impl CreateKeyArgs {
     async fn run(self) -> anyhow::Result<()> {
-        let Self { database, organization, all_organizations: _, scope, expires_in } = self;
+        let Self { database, organization, all_organizations: _, scope, name, expires_in } = self;
         let (clock, random) = (Clock::system(), Random::system());
         let expires_at = expires_in.map(|lifetime| later(clock.now(), lifetime)).transpose()?;
         let store = database.open().await?;
@@ -105,8 +113,8 @@ impl CreateKeyArgs {
         {
             tell!("Created organization {organization}.");
         }
-        let scopes = scope.into_iter().collect();
-        let key = create_key(&store, &clock, &random, organization, &scopes, expires_at).await?;
+        let new = NewKey { name, organization, scopes: scope.into_iter().collect(), expires_at };
+        let key = create_key(&store, &clock, &random, new).await?;
         let printed = writeln!(stdout(), "{}", key.expose()).and_then(|()| stdout().flush());
         printed.map_err(|error| anyhow!("the key was created, but could not be printed ({error}); revoke it"))?;
         tell!("Save the key now: it is not shown again.");
@@ -131,11 +139,12 @@ fn later(now: Timestamp, lifetime: Duration) -> anyhow::Result<Timestamp> {
     expires.ok_or_else(|| super::usage("--expires-in must end before the year 10000"))
 }
 
-/// A line of `keys list`: tab-separated, `(all)` for a service-wide key, `-` for a missing time.
+/// A line of `keys list`: tab-separated, `(all)` for a service-wide key, `-` for a missing name or time.
 fn shown(key: &ApiKey) -> String {
-    let ApiKey { id, hash: _, organization, scopes, created_at, expires_at, revoked_at, last_used_at } = key;
+    let ApiKey { id, name, hash: _, organization, scopes, created_at, expires_at, revoked_at, last_used_at } = key;
+    let name = name.as_ref().map_or("-", ApiKeyName::as_str);
     let organization = organization.as_ref().map_or("(all)", OrganizationId::as_str);
     let time = |time: &Option<Timestamp>| time.map_or("-".to_owned(), |time| time.to_string());
     let times = [expires_at, revoked_at, last_used_at].map(time).join("\t");
-    format!("{id}\t{organization}\t{}\t{created_at}\t{times}", scopes.join(","))
+    format!("{id}\t{name}\t{organization}\t{}\t{created_at}\t{times}", scopes.join(","))
 }

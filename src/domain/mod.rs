@@ -29,4 +29,4 @@ pub use json_writer::{ObjectWriter, write_array, write_changes};
 pub use outcome::{ActorType, Outcome};
 pub use position::{Position, PositionRange};
 pub use random::{BASE62, Random};
-pub use text::{ErasureReason, Identifier, Metadata, Name, OrganizationId, Secret, did_you_mean, hex};
+pub use text::{ApiKeyName, ErasureReason, Identifier, Metadata, Name, OrganizationId, Secret, did_you_mean, hex};

@@ -78,6 +78,7 @@ pub(super) use text_type;
 
 const MAX_IDENTIFIER: usize = 256;
 const MAX_NAME: usize = 512;
+const MAX_API_KEY_NAME: usize = 64;
 
 fn identifier(text: &str) -> Result<(), Invalid> {
     printable(text, MAX_IDENTIFIER)
@@ -103,6 +104,21 @@ fn no_nul(text: &str, max: usize) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// Checks the name of an API key. An error quotes no text with an `@`, which may be a URL with a password, and no whole
+/// API key, which has 65 bytes.
+fn api_key_name(text: &str) -> Result<(), Invalid> {
+    let rule = format!("must be a letter or digit and then at most {} of A-Z a-z 0-9 . _ - : /", MAX_API_KEY_NAME - 1);
+    if text.contains('@') {
+        return Err(Invalid::new(rule, "an @; names are kept for ever and must hold nothing personal"));
+    }
+    if text.is_empty() || text.len() > MAX_API_KEY_NAME {
+        return Err(Invalid::new(format_args!("must be 1 to {MAX_API_KEY_NAME} bytes"), text.len()));
+    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte);
+    let is_name = text.starts_with(|first: char| first.is_ascii_alphanumeric()) && text.bytes().all(allowed);
+    if is_name { Ok(()) } else { Err(Invalid::new(rule, quoted(text))) }
+}
+
 text_type! {
     /// The id of an organization: 1 to 256 bytes of printable UTF-8.
     OrganizationId, identifier
@@ -116,6 +132,12 @@ text_type! {
 text_type! {
     /// A name or an e-mail address: at most 512 bytes, no NUL.
     Name, |text| no_nul(text, MAX_NAME)
+}
+
+text_type! {
+    /// The name of an API key, for people: 1 to 64 bytes of `[A-Za-z0-9._:/-]`, with a letter or digit first. It is
+    /// kept for ever.
+    ApiKeyName, api_key_name
 }
 
 /// The reason for an erasure: 1 to 512 bytes of printable UTF-8. It is kept for ever.
@@ -209,5 +231,28 @@ impl From<String> for Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_api_keys_suit_services() {
+        let longest = "a".repeat(64);
+        for name in ["a", "7", "billing-service", "eu/prod/Billing_2:worker.1", &longest] {
+            assert!(ApiKeyName::parse(name).is_ok_and(|parsed| parsed.as_str() == name), "{name}");
+        }
+        let refused = |name: &str| ApiKeyName::parse(name).expect_err("not a name").0;
+        let rule = "must be a letter or digit and then at most 63 of A-Z a-z 0-9 . _ - : /";
+        for name in ["billing service", "-", "-billing", "/billing", "(all)", "büro", "a\t", "a\n"] {
+            assert_eq!(refused(name), format!("{rule}, got {name:?}"));
+        }
+        let address = format!("{rule}, got an @; names are kept for ever and must hold nothing personal");
+        assert_eq!(refused("jane@example.com"), address);
+        assert_eq!(refused(""), "must be 1 to 64 bytes, got 0");
+        // The length of a whole API key.
+        assert_eq!(refused(&"a".repeat(65)), "must be 1 to 64 bytes, got 65");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use auditlog::access::{Scope, create_key};
+use auditlog::access::{NewKey, Scope, create_key};
 use auditlog::domain::{Clock, OrganizationId, Random, Timestamp};
 use auditlog::grpc::pb;
 use serde_json::json;
@@ -115,7 +115,9 @@ on_every_database! {
         let organization = OrganizationId::parse("org_a").expect("an id");
         store.create_organization(&organization, "00", Timestamp::MIN).await.expect("made");
         let then = Clock::system().now().plus(-1);
-        let key = create_key(&store, &Clock::system(), &Random::system(), Some(organization), &[Scope::Read].into(), Some(then)).await;
+        let scopes = [Scope::Read].into();
+        let new = NewKey { name: None, organization: Some(organization), scopes, expires_at: Some(then) };
+        let key = create_key(&store, &Clock::system(), &Random::system(), new).await;
         let service = Service::start(database).await;
         let answer = service.get(LIST, key.expect("made").expose()).await;
         assert_eq!((answer.status, answer.body["error"]["code"].as_str()), (401, Some("expired_api_key")));

@@ -85,6 +85,21 @@ fn wrong_usage_exits_2_and_says_what_is_allowed() {
 }
 
 #[test]
+fn a_name_of_a_key_that_does_not_suit_a_service_is_refused() {
+    let create = ["keys", "create", "--all-organizations", "--scope", "read", "--name"];
+    let rule = "must be a letter or digit and then at most 63 of A-Z a-z 0-9 . _ - : /";
+    for (name, expected) in [
+        ("billing service", format!("{rule}, got \"billing service\"")),
+        ("jane@example.com", format!("{rule}, got an @; names are kept for ever and must hold nothing personal")),
+        ("", "must be 1 to 64 bytes, got 0".to_owned()),
+    ] {
+        let (code, _, stderr) = ran(&[&create[..], &[name]].concat(), &[]);
+        assert_eq!(code, Some(2), "{name}: {stderr}");
+        assert!(stderr.contains(&format!("for '--name <NAME>': {expected}")), "{name}: {stderr}");
+    }
+}
+
+#[test]
 fn wrong_usage_shows_no_password_and_no_key() {
     let database = "postgres://u:hunter2@host/db";
     let endpoint = "http://u:hunter2@host";
@@ -100,6 +115,7 @@ fn wrong_usage_shows_no_password_and_no_key() {
         &["serve", "--databse-url", database],
         &["serve", &format!("--databse-url={database}")],
         &["serve", "--rest", database],
+        &["keys", "create", "--all-organizations", "--scope", "read", "--name", database],
         &[database],
         &["list", "al_3ZkVmSxOqL2b_hunter2"],
     ] {
@@ -232,12 +248,29 @@ on_every_database! {
         assert!(!again.2.contains("Created organization"), "{}", again.2);
         let (_, listed, _) = ran(&["keys", "list"], &environment);
         let id = &key[3..15];
-        assert!(listed.lines().any(|line| line.starts_with(&format!("{id}\torg_a\tread\t"))), "{listed}");
+        assert!(listed.lines().any(|line| line.starts_with(&format!("{id}\t-\torg_a\tread\t"))), "{listed}");
         assert!(!listed.contains(&key[16..]));
         assert_eq!(ran(&["keys", "revoke", id], &environment).0, Some(0));
         let (code, _, stderr) = ran(&["keys", "revoke", id], &environment);
         assert_eq!(code, Some(1));
         assert!(stderr.contains("auditlog keys list"), "{stderr}");
+    }
+
+    async fn keys_may_share_a_name_or_have_none(database: &Database) {
+        let environment = [("AUDITLOG_DATABASE_URL", database.url.as_str())];
+        let nameless = ["--organization", "org_a", "--scope", "read"];
+        let named = [&nameless[..], &["--name", "eu/billing-service"]].concat();
+        let keys = [&named[..], &named, &nameless].map(|arguments| create_key(&database.url, arguments));
+        let (_, listed, _) = ran(&["keys", "list"], &environment);
+        for (key, name) in keys.iter().zip(["eu/billing-service", "eu/billing-service", "-"]) {
+            let start = format!("{}\t{name}\torg_a\tread\t", &key[3..15]);
+            assert!(listed.lines().any(|line| line.starts_with(&start)), "{start}: {listed}");
+        }
+        for (key, name) in keys.iter().zip([" (eu/billing-service)", " (eu/billing-service)", ""]) {
+            let (code, _, stderr) = ran(&["keys", "revoke", key], &environment);
+            let told = format!("Revoked key {}{name}. Services notice", &key[3..15]);
+            assert!(code == Some(0) && stderr.contains(&told), "{told}: {stderr}");
+        }
     }
 
     async fn organizations_are_made_and_listed(database: &Database) {

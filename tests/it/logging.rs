@@ -197,7 +197,7 @@ on_every_database! {
         assert_eq!((code, &line(&log, "an API key was revoked")["key"]), (Some(0), &json!(id)));
         let (_, list, _) = ran(&["keys", "list"], &environment);
         let columns: Vec<_> = list.trim().split('\t').collect();
-        assert!(columns[0] == id && columns[3].ends_with('Z') && columns[5].ends_with('Z'), "made and revoked: {list}");
+        assert!(columns[0] == id && columns[4].ends_with('Z') && columns[6].ends_with('Z'), "made and revoked: {list}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auditlog::access::{Scope, create_key};
+use auditlog::access::{NewKey, Scope, create_key};
 use auditlog::counts::EntryCounter;
 use auditlog::domain::{Clock, Filter, Group, Limit, Offset, Random, ResourceType, Secret};
 use auditlog::error::Error;
@@ -361,7 +361,8 @@ fn every_documented_grant_is_needed() {
     run(async {
         let Some(roles) = Roles::of_the_page().await else { return };
         let owner = Store::open(&roles.secret("auditlog_owner"), 2).await.expect("the database opens");
-        let key = create_key(&owner, &Clock::system(), &Random::system(), None, &[Scope::Read].into(), None).await;
+        let new = NewKey { name: None, organization: None, scopes: [Scope::Read].into(), expires_at: None };
+        let key = create_key(&owner, &Clock::system(), &Random::system(), new).await;
         let key = key.expect("the key is made").expose()[3..15].to_owned();
         for round in 0..4 {
             use_all(&roles, &key, round).await.expect("all of it works with all of them");

@@ -2,7 +2,7 @@
 
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder};
 
-use crate::domain::{OrganizationId, Timestamp};
+use crate::domain::{ApiKeyName, OrganizationId, Timestamp};
 use crate::error::Result;
 use crate::store::Store;
 use crate::store::entities::api_key;
@@ -12,6 +12,8 @@ use crate::store::entities::api_key;
 pub struct ApiKey {
     /// The public id of the key.
     pub id: String,
+    /// Its name, for people. Several keys may have one name.
+    pub name: Option<ApiKeyName>,
     /// The version of the hash, a colon, and the hash of the secret.
     pub hash: String,
     /// The only organization that the key may use; `None` for a service-wide key.
@@ -29,9 +31,11 @@ pub struct ApiKey {
 }
 
 fn key(row: api_key::Model) -> ApiKey {
-    let api_key::Model { id, hash, organization_id, scopes, created_at, expires_at, revoked_at, last_used_at } = row;
+    let api_key::Model { id, name, hash, organization_id, scopes, created_at, expires_at, revoked_at, last_used_at } =
+        row;
     ApiKey {
         id,
+        name: name.map(ApiKeyName::stored),
         hash,
         organization: organization_id.map(OrganizationId::stored),
         scopes: scopes.split_whitespace().map(str::to_owned).collect(),
@@ -45,9 +49,10 @@ fn key(row: api_key::Model) -> ApiKey {
 impl Store {
     /// Stores a new key.
     pub async fn create_key(&self, key: ApiKey) -> Result<()> {
-        let ApiKey { id, hash, organization, scopes, created_at, expires_at, revoked_at, last_used_at } = key;
+        let ApiKey { id, name, hash, organization, scopes, created_at, expires_at, revoked_at, last_used_at } = key;
         let row = api_key::Model {
             id,
+            name: name.map(Into::into),
             hash,
             organization_id: organization.map(Into::into),
             scopes: scopes.join(" "),

@@ -8,6 +8,8 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
+    /// For people; `None` for a key without a name.
+    pub name: Option<String>,
     /// The version of the hash, a colon, and the hash.
     pub hash: String,
     /// `None` for a service-wide key.

@@ -1,9 +1,8 @@
 //! The service inside the test's process, on real sockets.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use auditlog::access::{Scope, create_key};
+use auditlog::access::{NewKey, Scope, create_key};
 use auditlog::app::{self, Options, Running, ServiceParts, Serving};
 use auditlog::domain::{Clock, OrganizationId, Random};
 use auditlog::grpc::pb::audit_log_service_client::AuditLogServiceClient;
@@ -77,8 +76,8 @@ impl Service {
             let log_id = self.random.hex::<16>();
             self.store.create_organization(organization, &log_id, self.clock.now()).await.expect("it is made");
         }
-        let scopes: BTreeSet<_> = scopes.iter().copied().collect();
-        let key = create_key(&self.store, &self.clock, &self.random, organization, &scopes, None).await;
+        let new = NewKey { name: None, organization, scopes: scopes.iter().copied().collect(), expires_at: None };
+        let key = create_key(&self.store, &self.clock, &self.random, new).await;
         key.expect("the key is made").expose().to_owned()
     }
 
