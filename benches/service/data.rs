@@ -20,6 +20,10 @@ pub const TYPES: [(&str, f64); 7] = [
 ];
 pub const ACTIONS: [(&str, f64); 6] =
     [("created", 0.20), ("updated", 0.45), ("deleted", 0.06), ("accessed", 0.24), ("shared", 0.03), ("archived", 0.02)];
+/// The outcomes and the types of actors, likewise. Code 0 is an absent value.
+pub const OUTCOMES: [(&str, f64); 4] = [("", 0.50), ("success", 0.44), ("failure", 0.04), ("denied", 0.02)];
+pub const ACTOR_TYPES: [(&str, f64); 5] =
+    [("", 0.50), ("user", 0.35), ("service", 0.10), ("system", 0.04), ("anonymous", 0.01)];
 /// Combinations that almost never occur: of a type and an action, and of an action and the hottest user.
 pub const RARE_LEAF: (usize, usize) = (6, 5);
 pub const RARE_OF_HOTTEST: usize = 2;
@@ -58,7 +62,7 @@ impl Delays {
 
 const YEAR: i64 = 365 * 86_400 * SECOND;
 
-pub const COLUMNS: [&str; 18] = [
+pub const COLUMNS: [&str; 20] = [
     "organization_id",
     "seq",
     "id",
@@ -74,6 +78,8 @@ pub const COLUMNS: [&str; 18] = [
     "changes",
     "metadata",
     "trace_id",
+    "outcome",
+    "actor_type",
     "writer_key_id",
     "salts",
     "leaf_hash",
@@ -109,9 +115,9 @@ pub fn random(purpose: u64) -> StdRng {
     StdRng::seed_from_u64(SEED ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
-/// Draws an index into `shares`, weighted by share.
-fn by_share(shares: &[(&str, f64)], random: &mut StdRng) -> usize {
-    let mut left = random.random::<f64>();
+/// The index into `shares`, weighted by share, for `drawn` from 0 to 1.
+fn by_share(shares: &[(&str, f64)], drawn: f64) -> usize {
+    let mut left = drawn;
     let found = shares.iter().position(|(_, share)| {
         left -= share;
         left < 0.0
@@ -130,7 +136,7 @@ pub struct Subject {
 impl Subject {
     pub fn draw(random: &mut StdRng) -> Self {
         let (user, resource) = (USERS.draw(random), RESOURCES.draw(random));
-        let (mut resource_type, mut action) = (by_share(&TYPES, random), by_share(&ACTIONS, random));
+        let (mut resource_type, mut action) = (by_share(&TYPES, random.random()), by_share(&ACTIONS, random.random()));
         if (resource_type, action) == RARE_LEAF && !random.random_bool(RARELY) {
             resource_type = 0;
         }
@@ -269,6 +275,12 @@ impl Entry {
         [format!("Resource number {resource}"), format!("User Number {user}"), format!("user.{user}@example.com")]
     }
 
+    /// The codes of the outcome and of the type of actor.
+    fn outcome_and_actor_type(&self) -> [usize; 2] {
+        let [.., c, d] = self.numbers.map(|number| f64::from(number) / 65_536.0);
+        [by_share(&OUTCOMES, c), by_share(&ACTOR_TYPES, d)]
+    }
+
     /// Computes the salts and the leaf hash of the entry in its organization's log.
     pub fn seal(&self) -> Seal {
         let salts = Salts::parse(&[self.id.to_be_bytes(); 3].concat()).expect("three salts");
@@ -282,6 +294,8 @@ impl Entry {
         let (changes, metadata) = (self.changes().map(change), self.metadata());
         let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         let (resource_id, user_id, trace_id) = (self.subject.resource_id(), self.subject.user_id(), self.trace_id());
+        let [outcome, actor_type] = self.outcome_and_actor_type();
+        let optional = |name: &'static str| (!name.is_empty()).then_some(name);
         let facts = Values::Facts {
             timestamp: Timestamp::saturating(self.timestamp),
             resource_type: TYPES[self.subject.resource_type].0,
@@ -289,6 +303,8 @@ impl Entry {
             action: ACTIONS[self.subject.action].0,
             user_id: &user_id,
             trace_id: Some(&trace_id),
+            outcome: optional(OUTCOMES[outcome].0),
+            actor_type: optional(ACTOR_TYPES[actor_type].0),
         };
         let actor = Values::Actor { user_name: Some(&user_name), user_email: Some(&user_email), metadata: &metadata };
         let content = Values::Content { resource_name: Some(&resource_name), changes: &changes };
@@ -314,6 +330,7 @@ impl Entry {
             .map(|(field, old, new)| format!(r#"{{"field":"{field}","oldValue":{old},"newValue":{new}}}"#));
         let metadata = self.metadata().map(|(key, value)| format!(r#""{key}":"{value}""#));
         let [resource_name, user_name, user_email] = self.names();
+        let [outcome, actor_type] = self.outcome_and_actor_type();
         [
             organization_id(self.organization).into(),
             self.seq.into(),
@@ -330,6 +347,8 @@ impl Entry {
             format!("[{}]", changes.join(",")).into(),
             format!("{{{}}}", metadata.join(",")).into(),
             self.trace_id().into(),
+            (outcome as i64).into(),
+            (actor_type as i64).into(),
             WRITER.into(),
             seal.salts.clone().into(),
             seal.leaf.0.as_slice().into(),
@@ -344,6 +363,7 @@ impl Entry {
             new_value_json: Some(new),
         };
         let [resource_name, user_name, user_email] = self.names();
+        let [outcome, actor_type] = self.outcome_and_actor_type();
         pb::AuditLogInput {
             id: self.id(),
             timestamp: Some(time(self.timestamp)),
@@ -357,6 +377,8 @@ impl Entry {
             changes: self.changes().map(change).into(),
             metadata: self.metadata().map(|(key, value)| (key.to_owned(), value)).into(),
             trace_id: self.trace_id(),
+            outcome: OUTCOMES[outcome].0.to_owned(),
+            actor_type: ACTOR_TYPES[actor_type].0.to_owned(),
         }
     }
 }

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use tonic::{Request, Response, Status};
 
 use crate::bare::{self, READERS, failed, not_compared};
-use crate::data::{ACTIONS, COLUMNS, TYPES, time};
+use crate::data::{ACTIONS, ACTOR_TYPES, COLUMNS, OUTCOMES, TYPES, time};
 use crate::requests::condition;
 
 /// The number of connections that the service writes with.
@@ -129,6 +129,8 @@ fn row(
         serde_json::to_string(&changes)?.into(),
         serde_json::to_string(&entry.metadata)?.into(),
         entry.trace_id.into(),
+        code(&OUTCOMES, &entry.outcome).into(),
+        code(&ACTOR_TYPES, &entry.actor_type).into(),
         "naive".into(),
         Vec::<u8>::new().into(),
         Vec::<u8>::new().into(),
@@ -140,6 +142,7 @@ fn entry(row: &QueryResult) -> anyhow::Result<pb::AuditLog> {
     let name = |names: &[(&str, f64)], place| -> Result<String, DbErr> {
         Ok(names[row.try_get_by_index::<i16>(place)? as usize].0.to_owned())
     };
+    let optional = |names: &[(&str, f64)], place| name(names, place).map(|name| (!name.is_empty()).then_some(name));
     let change = |Change { field, old_value, new_value }| pb::Change {
         field,
         old_value_json: Some(old_value.get().to_owned()),
@@ -161,6 +164,8 @@ fn entry(row: &QueryResult) -> anyhow::Result<pb::AuditLog> {
         changes: serde_json::from_str::<Vec<Change>>(&text(12)?)?.into_iter().map(change).collect(),
         metadata: serde_json::from_str(&text(13)?)?,
         trace_id: Some(text(14)?),
+        outcome: optional(&OUTCOMES, 15)?,
+        actor_type: optional(&ACTOR_TYPES, 16)?,
         erased: Vec::new(),
     })
 }

@@ -4,7 +4,9 @@ use auditlog::grpc::pb::{AuditLogFilter, ListAuditLogsRequest};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use crate::data::{ACTIONS, BEGIN, ORGANIZATIONS, SPAN, Subject, TYPES, organization_id, resource_id, time, user_id};
+use crate::data::{
+    ACTIONS, BEGIN, ORGANIZATIONS, OUTCOMES, SPAN, Subject, TYPES, organization_id, resource_id, time, user_id,
+};
 
 /// The filters of a request.
 #[derive(Clone, Copy)]
@@ -86,9 +88,6 @@ pub fn hottest_pair() -> AuditLogFilter {
     }
 }
 
-/// In the order of their codes, which begin at 1.
-const OUTCOMES: [&str; 3] = ["success", "failure", "denied"];
-
 /// The condition of `request`, written like hand-made SQL.
 pub fn condition(request: &ListAuditLogsRequest) -> String {
     let codes = |names: &[(&str, f64)], wanted: &[String]| {
@@ -101,14 +100,13 @@ pub fn condition(request: &ListAuditLogsRequest) -> String {
     };
     let filter = request.filter.clone().unwrap_or_default();
     let AuditLogFilter { resource_types, resource_ids, actions, user_ids, start_time, end_time, outcomes } = filter;
-    let outcome = |name: &String| OUTCOMES.iter().position(|known| known == name).map(|place| (place + 1).to_string());
     let micros = |time: &prost_types::Timestamp| time.seconds * 1_000_000 + i64::from(time.nanos / 1_000);
     let parts = [
         Some(format!("organization_id = '{}'", request.organization_id)),
         any("resource_type", codes(&TYPES, &resource_types)),
         any("resource_id", quoted(&resource_ids)),
         any("action", codes(&ACTIONS, &actions)),
-        any("outcome", outcomes.iter().filter_map(outcome).collect()),
+        any("outcome", codes(&OUTCOMES, &outcomes)),
         any("user_id", quoted(&user_ids)),
         start_time.map(|start| format!("timestamp >= {}", micros(&start))),
         end_time.map(|end| format!("timestamp < {}", micros(&end))),

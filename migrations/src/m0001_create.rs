@@ -40,6 +40,8 @@ enum AuditLogs {
     Changes,
     Metadata,
     TraceId,
+    Outcome,
+    ActorType,
     WriterKeyId,
     Salts,
     LeafHash,
@@ -230,6 +232,8 @@ fn audit_logs() -> TableCreateStatement {
         .col(text(C::Changes))
         .col(text(C::Metadata))
         .col(text_null(C::TraceId))
+        .col(small_integer(C::Outcome).default(0))
+        .col(small_integer(C::ActorType).default(0))
         .col(text(C::WriterKeyId))
         .col(binary(C::Salts))
         .col(binary(C::LeafHash))

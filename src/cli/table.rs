@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
+use crate::domain::Outcome;
 use crate::grpc::pb::{AuditLog, Change};
 use crate::rest::entry::{FieldValue, fields};
 use crate::rest::json;
@@ -88,11 +89,20 @@ fn cells(entry: &AuditLog) -> [String; 5] {
     let resource = named(&entry.resource_id, &entry.resource_name);
     [
         time(entry.timestamp),
-        visible(&entry.action),
+        action(entry),
         format!("{} {resource}", visible(&entry.resource_type)),
         named(&entry.user_id, &entry.user_name),
         visible(&entry.id),
     ]
+}
+
+/// The action. With its outcome if it was not done, so that nobody takes a refused deletion for a deletion.
+fn action(entry: &AuditLog) -> String {
+    let action = visible(&entry.action);
+    match entry.outcome.as_deref() {
+        Some(outcome) if outcome != Outcome::Success.name() => format!("{action} ({})", visible(outcome)),
+        _ => action,
+    }
 }
 
 fn row(text: &mut String, cells: &[String; 5], widths: &[usize; 5], style: impl Fn(usize) -> Style) {

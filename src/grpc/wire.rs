@@ -7,8 +7,8 @@ use prost::Message;
 
 use super::pb;
 use crate::domain::{
-    Catalogue, Change, Content, Entry, EntryId, Filter, Identifier, Invalid, JsonText, Limit, MAX_CHANGES, MAX_VALUES,
-    Metadata, Name, NewEntry, Offset, OrganizationId, Outcome, Random, Seq, TimeRange, Timestamp, quoted,
+    ActorType, Catalogue, Change, Content, Entry, EntryId, Filter, Identifier, Invalid, JsonText, Limit, MAX_CHANGES,
+    MAX_VALUES, Metadata, Name, NewEntry, Offset, OrganizationId, Outcome, Random, Seq, TimeRange, Timestamp, quoted,
 };
 use crate::error::{AtField, Error, MAX_VIOLATIONS, Result};
 use crate::ingest::Written;
@@ -176,6 +176,8 @@ fn new_entry(
         changes,
         metadata,
         trace_id,
+        outcome,
+        actor_type,
     } = input;
     let at = |field: &'static str| path.field(field);
     let id = match id.is_empty() {
@@ -194,6 +196,8 @@ fn new_entry(
         changes: new_changes(changes, at("changes"))?,
         metadata: Metadata::parse(metadata).at(at("metadata"))?,
         trace_id: Identifier::optional(trace_id).at(at("trace_id"))?,
+        outcome: Outcome::optional(&outcome).at(at("outcome"))?,
+        actor_type: ActorType::optional(&actor_type).at(at("actor_type"))?,
     };
     content.check_size().at(path)?;
     let timestamp = time.map(timestamp).transpose().at(at("timestamp"))?;
@@ -327,6 +331,8 @@ pub fn audit_log(entry: Entry, organization: &OrganizationId, catalogue: &Catalo
         changes,
         metadata,
         trace_id,
+        outcome,
+        actor_type,
     } = Arc::unwrap_or_clone(content);
     let unnamed = || Error::Internal(anyhow::anyhow!("an entry has a code that is not in the catalogue"));
     Ok(pb::AuditLog {
@@ -346,6 +352,8 @@ pub fn audit_log(entry: Entry, organization: &OrganizationId, catalogue: &Catalo
         metadata: metadata.into(),
         trace_id: trace_id.map(Into::into),
         erased: erased.groups().map(|group| group.name().to_owned()).collect(),
+        outcome: outcome.map(|outcome| outcome.name().to_owned()),
+        actor_type: actor_type.map(|actor| actor.name().to_owned()),
     })
 }
 

@@ -39,7 +39,7 @@ pub enum FieldValue<'e> {
 }
 
 /// The fields of an entry with their public names, in the documented order. Source: api/list-audit-logs.md.
-pub fn fields(entry: &pb::AuditLog) -> [(&'static str, FieldValue<'_>); 16] {
+pub fn fields(entry: &pb::AuditLog) -> [(&'static str, FieldValue<'_>); 18] {
     let pb::AuditLog {
         id,
         organization_id,
@@ -57,6 +57,8 @@ pub fn fields(entry: &pb::AuditLog) -> [(&'static str, FieldValue<'_>); 16] {
         metadata,
         trace_id,
         erased,
+        outcome,
+        actor_type,
     } = entry;
     [
         ("id", FieldValue::Text(id)),
@@ -74,6 +76,8 @@ pub fn fields(entry: &pb::AuditLog) -> [(&'static str, FieldValue<'_>); 16] {
         ("sequence", FieldValue::Number(*sequence)),
         ("recordedAt", FieldValue::Time(*recorded_at)),
         ("traceId", optional_text(trace_id)),
+        ("outcome", optional_text(outcome)),
+        ("actorType", optional_text(actor_type)),
         ("erased", FieldValue::Groups(erased)),
     ]
 }
@@ -108,6 +112,8 @@ struct EntryBody<'a> {
     changes: Option<Vec<&'a RawValue>>,
     metadata: Option<MetadataBody>,
     trace_id: Option<String>,
+    outcome: Option<String>,
+    actor_type: Option<String>,
     erased: Option<Vec<String>>,
 }
 
@@ -277,6 +283,8 @@ pub fn decode_exported(json: &str) -> Result<(Option<String>, pb::AuditLogInput,
         changes,
         metadata,
         trace_id,
+        outcome,
+        actor_type,
         erased,
     } = object(json)?;
     let time = |text: String| Timestamp::parse(&text).map_err(|why| EntryFault::rule("timestamp", why.to_string()));
@@ -302,6 +310,8 @@ pub fn decode_exported(json: &str) -> Result<(Option<String>, pb::AuditLogInput,
         changes: changes.into_iter().enumerate().map(change).collect::<Result<_, EntryFault>>()?,
         metadata: metadata.map(|MetadataBody(pairs)| pairs).unwrap_or_default(),
         trace_id: trace_id.unwrap_or_default(),
+        outcome: outcome.unwrap_or_default(),
+        actor_type: actor_type.unwrap_or_default(),
     };
     Ok((organization_id, input, erased))
 }

@@ -220,7 +220,7 @@ on_every_database! {
     /// Values that the trail lacks: absent names, empty values, and all kinds of numbers and escapes.
     async fn an_export_can_be_imported_and_exported_again(database: &Database) {
         let (service, key) = (Process::serve(&database.url), create_key(&database.url, &["--all-organizations", "--scope", "read", "--scope", "write"]));
-        let odd = r#"{"id":"log_odd","organizationId":"org_bcd","timestamp":"1969-12-31T23:59:59.999999Z","resourceType":"rule","resourceId":"é → \"\\","action":"shared","userId":"u\u2028","changes":[{"field":"","oldValue":{"b":9007199254740993,"a":1e400,"a":"\u00e9é\u0000"},"newValue":null},{"field":"\u001b\n","oldValue":-0.0,"newValue":[]}],"metadata":{"ipAddress":null,"userAgent":"","source":null,"a key":"x"},"traceId":"4bf92f35"}"#;
+        let odd = r#"{"id":"log_odd","organizationId":"org_bcd","timestamp":"1969-12-31T23:59:59.999999Z","resourceType":"rule","resourceId":"é → \"\\","action":"shared","userId":"u\u2028","changes":[{"field":"","oldValue":{"b":9007199254740993,"a":1e400,"a":"\u00e9é\u0000"},"newValue":null},{"field":"\u001b\n","oldValue":-0.0,"newValue":[]}],"metadata":{"ipAddress":null,"userAgent":"","source":null,"a key":"x"},"traceId":"4bf92f35","outcome":"failure","actorType":"anonymous"}"#;
         let kept = lines()[..300].iter().map(String::as_str).chain([odd]).map(|line| [line, "\n"].concat()).collect::<String>();
         let file = |name: &str| database.directory.path().join(name).to_str().expect("UTF-8").to_owned();
         let (first, second) = (file("first.ndjson"), file("second.ndjson"));
@@ -237,6 +237,7 @@ on_every_database! {
         assert!(exported.lines().take(300).eq(lines()[..300].iter().map(String::as_str)));
         let shown = exported.lines().last().expect("a line");
         assert!(shown.contains(r#""oldValue":{"b":9007199254740993,"a":1e400,"a":"\u00e9é\u0000"},"newValue":null"#), "{shown}");
+        assert!(shown.ends_with(r#","traceId":"4bf92f35","outcome":"failure","actorType":"anonymous"}"#), "{shown}");
         let Some(other) = Database::fresh(database.backend).await else { return };
         let key = create_key(&other.url, &["--all-organizations", "--scope", "read", "--scope", "write"]);
         assert_eq!(through(&Process::serve(&other.url), &key, &first, &second), exported);

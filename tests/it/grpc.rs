@@ -59,6 +59,8 @@ on_every_database! {
             changes: vec![change],
             metadata: [("source".to_owned(), String::new())].into(),
             trace_id: "trace".to_owned(),
+            outcome: "denied".to_owned(),
+            actor_type: "service".to_owned(),
             ..input("log_1")
         };
         let written = client.write_audit_logs(with_key(write(vec![sent.clone(), input("")]), &key)).await.expect("written").into_inner();
@@ -70,6 +72,7 @@ on_every_database! {
         assert_eq!(read.changes[0].old_value_json, None);
         assert_eq!((read.resource_name, read.user_email.as_deref()), (None, Some("é@example.com")));
         assert_eq!((read.metadata, read.trace_id.as_deref(), read.sequence), (sent.metadata, Some("trace"), 1));
+        assert_eq!((read.outcome.as_deref(), read.actor_type.as_deref()), (Some("denied"), Some("service")));
         let history = GetResourceHistoryRequest { resource_type: "rule".to_owned(), resource_id: "rule_1".to_owned(), ..Default::default() };
         let history = client.get_resource_history(with_key(history, &key)).await.expect("a history").into_inner();
         assert_eq!(history.pagination.expect("pagination").total, 2);

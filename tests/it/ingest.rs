@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use auditlog::deadline::Deadline;
 use auditlog::domain::{
-    Action, Clock, Content, Identifier, JsonText, Metadata, Name, NewEntry, Random, ResourceType, Timestamp,
+    Action, ActorType, Clock, Content, Identifier, JsonText, Metadata, Name, NewEntry, Outcome, Random, ResourceType,
+    Timestamp,
 };
 use auditlog::error::Error;
 use auditlog::ingest::{Ingest, QueueLimits};
@@ -145,6 +146,10 @@ on_every_database! {
         other(&|content| content.changes[0].new_value = JsonText::null());
         other(&|content| content.metadata = Metadata::default());
         other(&|content| content.trace_id = Some(id()));
+        other(&|content| content.outcome = None);
+        other(&|content| content.outcome = Some(Outcome::Denied));
+        other(&|content| content.actor_type = None);
+        other(&|content| content.actor_type = Some(ActorType::Anonymous));
         for other in others {
             let refused = write(&ingest, "org", vec![other.clone()]).await;
             assert!(matches!(refused, Err(Error::IdConflict(_))), "{other:?}");

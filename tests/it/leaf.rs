@@ -33,6 +33,8 @@ struct VectorEntry {
     changes: Vec<VectorChange>,
     metadata: BTreeMap<String, String>,
     trace_id: Option<String>,
+    outcome: Option<String>,
+    actor_type: Option<String>,
     /// In hex, for the groups that are not erased.
     salts: BTreeMap<String, String>,
     /// The hashes of the erased groups.
@@ -88,6 +90,8 @@ fn computed(entry: &VectorEntry) -> Computed {
             action: &entry.action,
             user_id: &entry.user_id,
             trace_id: entry.trace_id.as_deref(),
+            outcome: entry.outcome.as_deref(),
+            actor_type: entry.actor_type.as_deref(),
         },
         Values::Actor {
             user_name: entry.user_name.as_deref(),
@@ -278,6 +282,8 @@ fn drawn(random: &Random, sequence: i64) -> VectorEntry {
         changes: Vec::new(),
         metadata: (0..below(random, 8)).map(|_| (drawn_text(random, 1), drawn_text(random, 0))).collect(),
         trace_id: optional(random),
+        outcome: optional(random),
+        actor_type: optional(random),
         salts: Group::ALL.map(|group| (group.name().to_owned(), hex(salts.of(group)))).into(),
         erased: BTreeMap::new(),
         origin: None,

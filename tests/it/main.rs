@@ -27,6 +27,7 @@ mod leaf;
 mod log;
 mod logging;
 mod metrics;
+mod outcomes;
 mod output;
 mod overload;
 mod plans;

@@ -11,7 +11,7 @@ use crate::support::json::least;
 use crate::support::process::{auditlog, create_key, text};
 use crate::support::{Backend, Database, Process, on_every_database};
 
-const COLUMNS: [&str; 19] = [
+const COLUMNS: [&str; 21] = [
     "id",
     "organizationId",
     "timestamp",
@@ -30,6 +30,8 @@ const COLUMNS: [&str; 19] = [
     "sequence",
     "recordedAt",
     "traceId",
+    "outcome",
+    "actorType",
     "erased",
 ];
 
@@ -136,6 +138,8 @@ fn odd_entries() -> Vec<Value> {
             entry["resourceId"] = json!(odd);
             entry["userId"] = json!(odd);
             entry["traceId"] = json!(odd);
+            entry["outcome"] = json!("failure");
+            entry["actorType"] = json!("system");
         }
         entry
     };

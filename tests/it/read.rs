@@ -85,15 +85,16 @@ fn entries() -> Vec<Value> {
             "id": "log_3", "timestamp": "2025-01-22T09:00:00.5Z", "resourceType": "thread", "resourceId": "thread_\u{202e}9",
             "resourceName": "n".repeat(50), "action": "created", "userId": "uid_3", "userName": "Eve\u{1b}[2J\n\u{202e}\u{61c}",
             "changes": [{"field": "a\u{1b}]0;b\u{7}\u{9b}", "oldValue": {"b": [1, "é"]}, "newValue": long}],
-            "metadata": {"ipAddress": "1\u{1b}c", "k\u{1b}": "v"}, "traceId": "4bf92f35"
+            "metadata": {"ipAddress": "1\u{1b}c", "k\u{1b}": "v"}, "traceId": "4bf92f35",
+            "outcome": "denied", "actorType": "service"
         }),
     ]
 }
 
-const SHOWN: &str = r#"TIME                         ACTION   RESOURCE                                                             USER                                   ID
-2025-01-22T09:00:00.500000Z  created  thread thread_\u{202e}9 (nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn…)  uid_3 (Eve\u{1b}[2J\n\u{202e}\u{61c})  log_3
+const SHOWN: &str = r#"TIME                         ACTION            RESOURCE                                                             USER                                   ID
+2025-01-22T09:00:00.500000Z  created (denied)  thread thread_\u{202e}9 (nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn…)  uid_3 (Eve\u{1b}[2J\n\u{202e}\u{61c})  log_3
     a\u{1b}]0;b\u{7}\u{9b}: {"b":[1,"é"]} → "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\u{202e}yyyyyyyyyyy…
-2025-01-21T08:00:00Z         deleted  rule rule_1                                                          uid_2                                  log_2
+2025-01-21T08:00:00Z         deleted           rule rule_1                                                          uid_2                                  log_2
     rules[0]: 0 → null
     rules[1]: 1 → null
     rules[2]: 2 → null
@@ -105,7 +106,7 @@ const SHOWN: &str = r#"TIME                         ACTION   RESOURCE           
     rules[8]: 8 → null
     rules[9]: 9 → null
     … 2 more: auditlog get log_2
-2025-01-20T10:30:00Z         updated  assistant asst_abc123 (Customer Support Bot)                         uid_user123 (John Doe)                 log_abc123
+2025-01-20T10:30:00Z         updated           assistant asst_abc123 (Customer Support Bot)                         uid_user123 (John Doe)                 log_abc123
     temperature: 0.7 → 0.9
     tools.webSearch: false → true
 "#;
@@ -123,6 +124,8 @@ metadata.ipAddress 1\u{1b}c
 metadata.k\u{1b}   v
 sequence           3
 traceId            4bf92f35
+outcome            denied
+actorType          service
   a\u{1b}]0;b\u{7}\u{9b}: {"b":[1,"é"]} → "LONG"
 "#;
 

@@ -189,6 +189,8 @@ fn postgresql_refuses_what_the_roles_must_not_do() {
             "action",
             "user_id",
             "trace_id",
+            "outcome",
+            "actor_type",
             "writer_key_id",
             "leaf_hash",
             "organization_id",

@@ -304,7 +304,7 @@ fn walk(backend: Backend) {
                 assert_eq!(seq as i64, row.seq);
                 assert!(!std::mem::replace(&mut seqs[seq], true), "{seq} came twice");
                 let sent: BTreeMap<&str, &RawValue> = serde_json::from_str(&trail::lines()[seq - 1]).expect("JSON");
-                for added in ["sequence", "recordedAt", "traceId", "erased"] {
+                for added in ["sequence", "recordedAt", "traceId", "outcome", "actorType", "erased"] {
                     assert!(entry.remove(added).is_some());
                 }
                 for (name, value) in entry {

@@ -14,6 +14,9 @@ use serde_json::value::RawValue;
 /// The resource types and actions of the default catalogue.
 pub const RESOURCE_TYPES: [&str; 5] = ["assistant", "thread", "vector_store", "rule", "mcp_configuration"];
 pub const ACTIONS: [&str; 6] = ["created", "updated", "deleted", "accessed", "shared", "archived"];
+/// The outcomes and the types of actors in the order of their codes, from 1 on. The code 0 is an absent value.
+pub const OUTCOMES: [&str; 3] = ["success", "failure", "denied"];
+pub const ACTOR_TYPES: [&str; 4] = ["user", "service", "system", "anonymous"];
 pub const USERS: u32 = 40;
 pub const RESOURCES: u32 = 60;
 /// The number of different timestamps that clients send. It is small, so that many entries share a timestamp.
@@ -36,6 +39,8 @@ pub struct Entry {
     pub changes: Vec<Change>,
     pub metadata: BTreeMap<String, String>,
     pub trace_id: Option<String>,
+    pub outcome: Option<String>,
+    pub actor_type: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +67,9 @@ impl Change {
 impl Entry {
     pub fn random(id: String, random: &mut StdRng) -> Self {
         let text = |random: &mut StdRng| random.random_bool(0.6).then(|| name(random));
+        let one_of = |names: &[&str], random: &mut StdRng| {
+            random.random_bool(0.6).then(|| (*names.choose(random).expect("some")).to_owned())
+        };
         let changes = match random.random_range(0..10) {
             0 => 0,
             9 => random.random_range(10..30),
@@ -82,12 +90,14 @@ impl Entry {
             changes: (0..changes).map(|_| Change::random(random)).collect(),
             metadata,
             trace_id: random.random_bool(0.5).then(|| format!("trace-{:016x}", random.next_u64())),
+            outcome: one_of(&OUTCOMES, random),
+            actor_type: one_of(&ACTOR_TYPES, random),
         }
     }
 
     pub fn to_grpc(&self) -> pb::AuditLogInput {
         let Self { id, timestamp, resource_type, resource_id, resource_name, action, user_id, .. } = self.clone();
-        let Self { user_name, user_email, changes, metadata, trace_id, .. } = self.clone();
+        let Self { user_name, user_email, changes, metadata, trace_id, outcome, actor_type, .. } = self.clone();
         let timestamp = timestamp.map(|micros| {
             let (seconds, nanos) = Timestamp::saturating(micros).parts();
             prost_types::Timestamp { seconds, nanos }
@@ -110,6 +120,8 @@ impl Entry {
             changes: changes.collect(),
             metadata: metadata.into_iter().collect(),
             trace_id: trace_id.unwrap_or_default(),
+            outcome: outcome.unwrap_or_default(),
+            actor_type: actor_type.unwrap_or_default(),
         }
     }
 
@@ -132,6 +144,9 @@ impl Entry {
             metadata: &'a BTreeMap<String, String>,
             #[serde(skip_serializing_if = "Option::is_none")]
             trace_id: Option<&'a str>,
+            outcome: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            actor_type: Option<&'a str>,
         }
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
@@ -161,6 +176,8 @@ impl Entry {
             changes: self.changes.iter().map(body).collect::<serde_json::Result<_>>()?,
             metadata: &self.metadata,
             trace_id: self.trace_id.as_deref(),
+            outcome: self.outcome.as_deref(),
+            actor_type: self.actor_type.as_deref(),
         };
         serde_json::value::to_raw_value(&body)
     }

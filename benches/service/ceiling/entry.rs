@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
 
-use crate::data::{ACTIONS, TYPES, time};
+use crate::data::{ACTIONS, ACTOR_TYPES, OUTCOMES, TYPES, time};
 
 /// The columns of a page, in the order of `src/store/entities/audit_log.rs`.
-pub const COLUMNS: [&str; 17] = [
+pub const COLUMNS: [&str; 19] = [
     "seq",
     "id",
     "timestamp",
@@ -27,6 +27,8 @@ pub const COLUMNS: [&str; 17] = [
     "changes",
     "metadata",
     "trace_id",
+    "outcome",
+    "actor_type",
     "writer_key_id",
     "organization_id",
     "erased",
@@ -57,7 +59,7 @@ pub fn decode(row: &Row) -> anyhow::Result<pb::AuditLog> {
     let optional = |place: usize| row.try_get::<_, Option<String>>(place);
     let instant = |place: usize| row.try_get(place).map(time);
     let changes: Vec<Change<'_>> = serde_json::from_str(row.try_get(11)?)?;
-    let erased = Erased(row.try_get(16)?);
+    let erased = Erased(row.try_get(18)?);
     Ok(pb::AuditLog {
         sequence: row.try_get(0)?,
         id: text(1)?,
@@ -73,7 +75,9 @@ pub fn decode(row: &Row) -> anyhow::Result<pb::AuditLog> {
         changes: changes.into_iter().map(Into::into).collect(),
         metadata: serde_json::from_str(row.try_get(12)?)?,
         trace_id: optional(13)?,
-        organization_id: text(15)?,
+        outcome: optional_name(&OUTCOMES, row.try_get(14)?)?,
+        actor_type: optional_name(&ACTOR_TYPES, row.try_get(15)?)?,
+        organization_id: text(17)?,
         erased: erased.groups().map(|group| group.name().to_owned()).collect(),
     })
 }
@@ -82,4 +86,9 @@ pub fn decode(row: &Row) -> anyhow::Result<pb::AuditLog> {
 fn name(names: &[(&str, f64)], code: i16) -> anyhow::Result<String> {
     let (name, _) = names.get(usize::try_from(code)?).context("a code without a name")?;
     Ok((*name).to_owned())
+}
+
+/// Like [`name`]; code 0 is `None`.
+fn optional_name(names: &[(&str, f64)], code: i16) -> anyhow::Result<Option<String>> {
+    Ok(Some(name(names, code)?).filter(|name| !name.is_empty()))
 }

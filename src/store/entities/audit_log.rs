@@ -16,8 +16,8 @@ use serde::ser::Error as _;
 use serde_json::value::RawValue;
 
 use crate::domain::{
-    Action, Change, Content, Entry, EntryId, Erased, Group, Identifier, JsonText, Metadata, Name, OrganizationId,
-    ResourceType, Timestamp, write_changes,
+    Action, ActorType, Change, Content, Entry, EntryId, Erased, Group, Identifier, JsonText, Metadata, Name,
+    OrganizationId, Outcome, ResourceType, Timestamp, write_changes,
 };
 use crate::error;
 use crate::store::dialect;
@@ -48,6 +48,10 @@ pub struct Model {
     /// `{"ipAddress":…,…}`, keys in byte order.
     pub metadata: String,
     pub trace_id: Option<String>,
+    /// 0 if absent.
+    pub outcome: i16,
+    /// 0 if absent.
+    pub actor_type: i16,
     pub writer_key_id: String,
     #[sea_orm(primary_key, auto_increment = false)]
     pub organization_id: String,
@@ -90,6 +94,8 @@ impl Column {
             | Self::Action
             | Self::UserId
             | Self::TraceId
+            | Self::Outcome
+            | Self::ActorType
             | Self::WriterKeyId
             | Self::OrganizationId
             | Self::LeafHash => ColumnErasure::Never,
@@ -212,6 +218,8 @@ fn value<'e>(
         changes,
         metadata,
         trace_id,
+        outcome,
+        actor_type,
     } = &**content;
     let name = |name: &'e Option<Name>| NullableText(name.as_ref().map(Name::as_str));
     let text = |text: &'e str| ColumnValue::Text(text.into());
@@ -230,6 +238,8 @@ fn value<'e>(
         Column::Changes => ColumnValue::Text(changes_text(changes)?.into()),
         Column::Metadata => ColumnValue::Text(serde_json::to_string(metadata.pairs())?.into()),
         Column::TraceId => NullableText(trace_id.as_ref().map(Identifier::as_str)),
+        Column::Outcome => SmallInt(Outcome::code(*outcome)),
+        Column::ActorType => SmallInt(ActorType::code(*actor_type)),
         Column::WriterKeyId => text(writer_key_id),
         Column::OrganizationId => text(organization.as_str()),
         Column::Erased => SmallInt(erased.0),
@@ -303,6 +313,8 @@ pub(in crate::store) fn entry(row: &QueryResult) -> error::Result<Entry> {
         changes: changes_read(&changes).map_err(damaged)?,
         metadata: Metadata::stored(serde_json::from_str::<BTreeMap<_, _>>(&metadata).map_err(damaged)?),
         trace_id: read::<Option<_>>(row, Column::TraceId)?.map(Identifier::stored),
+        outcome: Outcome::stored(read(row, Column::Outcome)?).map_err(foreign)?,
+        actor_type: ActorType::stored(read(row, Column::ActorType)?).map_err(foreign)?,
     };
     Ok(Entry {
         seq: read(row, Column::Seq)?,

@@ -25,8 +25,9 @@ def facts(entry):
     yield "timestamp", exact(entry["timestamp"])
     for name in ["resourceType", "resourceId", "action", "userId"]:
         yield name, entry[name]
-    # Null counts as absent.
-    yield "traceId", entry["traceId"]
+    # Null counts as absent, and older vectors leave fields out.
+    for name in ["traceId", "outcome", "actorType"]:
+        yield name, entry.get(name)
 
 
 def actor(entry):

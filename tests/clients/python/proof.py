@@ -99,7 +99,11 @@ def check_fields(group, fields):
     """Checks that these are the fields of the group, each once and in order."""
     names = [name for name, value in fields]
     always = ["timestamp", "resourceType", "resourceId", "action", "userId"] if group == "facts" else []
-    optional = {"facts": ["traceId"], "actor": ["userName", "userEmail"], "content": ["resourceName"]}[group]
+    optional = {
+        "facts": ["traceId", "outcome", "actorType"],
+        "actor": ["userName", "userEmail"],
+        "content": ["resourceName"],
+    }[group]
     assert names[: len(always)] == always, "the facts that are always there"
     assert all(value for name, value in fields[: len(always)]), "no fact is empty"
     rest = fields[len(always) :]

@@ -86,7 +86,8 @@ fn types_and_lengths() -> Named {
             bodies.push((format!("{name} {value}"), body(&[with(&json!({name: value}))])));
         }
     }
-    for name in ["id", "timestamp", "resourceName", "userName", "userEmail", "traceId", "organizationId"] {
+    let optional = ["id", "timestamp", "resourceName", "userName", "userEmail", "traceId", "outcome", "actorType"];
+    for name in optional.into_iter().chain(["organizationId"]) {
         for value in [json!(7), json!(true), json!({})] {
             bodies.push((format!("{name} {value}"), body(&[with(&json!({name: value}))])));
         }
@@ -120,6 +121,8 @@ fn fields() -> Named {
         ("a control character in an id", json!({"resourceId": "a\u{7}b"})),
         ("a misspelt type", json!({"resourceType": "rules"})),
         ("a misspelt action", json!({"action": "create"})),
+        ("a misspelt outcome", json!({"outcome": "sucess"})),
+        ("a misspelt actor type", json!({"actorType": "users"})),
         ("another organization", json!({"organizationId": "org_b"})),
         ("a date without time", json!({"timestamp": "2025-01-20"})),
         ("a time without offset", json!({"timestamp": "2025-01-20T10:30:00"})),
@@ -190,6 +193,7 @@ pub fn good() -> Vec<Vec<u8>> {
     let fields = json!({
         "id": "i".repeat(128), "resourceId": "r".repeat(256), "userId": "é".repeat(128), "traceId": "t".repeat(256),
         "resourceName": "n".repeat(512), "userName": "\u{1b}\n", "userEmail": "", "timestamp": "2026-01-01T00:05:00Z", "organizationId": "org_a",
+        "outcome": "denied", "actorType": "anonymous",
         "metadata": (0..50).map(|key| (format!("{key:064}"), json!("v".repeat(1_024)))).collect::<serde_json::Map<_, _>>(),
         "changes": vec![json!({"field": "", "oldValue": null}); 1_000],
     });

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use auditlog::domain::{
-    Action, Content, Entry, EntryId, Erased, Identifier, Metadata, OrganizationId, ResourceType, Seq, Timestamp,
+    Action, ActorType, Content, Entry, EntryId, Erased, Identifier, Metadata, OrganizationId, Outcome, ResourceType,
+    Seq, Timestamp,
 };
 use auditlog::store::{Append, HashedEntry, Head, Store};
 use auditlog_verify::merkle::{Hash, Salts};
@@ -39,6 +40,7 @@ pub struct Row {
     pub resource: u8,
     pub kind: u8,
     pub action: u8,
+    pub outcome: Option<Outcome>,
 }
 
 /// How the times of a batch lie.
@@ -166,7 +168,8 @@ fn batch(random: &mut StdRng, order: Order, head: Seq, count: usize) -> Vec<Row>
             false => (resource + u8::from(random.random_bool(0.1))) % TYPES,
         };
         let action = if random.random_ratio(1, 400) { RARE } else { zipf(random, ACTIONS) };
-        Row { time, seq, user: zipf(random, USERS), resource, kind, action }
+        let outcome = Outcome::ALL.get(usize::from(zipf(random, 6))).copied();
+        Row { time, seq, user: zipf(random, USERS), resource, kind, action, outcome }
     };
     (head + 1..=head + count as Seq).map(row).collect()
 }
@@ -183,7 +186,7 @@ fn sealed(row: &Row) -> HashedEntry {
 }
 
 fn entry(row: &Row) -> Entry {
-    let Row { time, seq, user, resource, kind, action } = *row;
+    let Row { time, seq, user, resource, kind, action, outcome } = *row;
     let content = Content {
         id: EntryId::parse(format!("log_{seq}")).expect("an id"),
         resource_type: ResourceType(i16::from(kind)),
@@ -196,6 +199,8 @@ fn entry(row: &Row) -> Entry {
         changes: Vec::new(),
         metadata: Metadata::default(),
         trace_id: None,
+        outcome,
+        actor_type: ActorType::ALL.get((seq % 5) as usize).copied(),
     };
     let writer_key_id = "key".to_owned();
     let content = Arc::new(content);

@@ -13,7 +13,7 @@ const ENTRIES: Seq = 20_000;
 const SECOND: i64 = 1_000_000;
 
 fn row(seq: Seq, second: i64, action: u8) -> Row {
-    Row { time: second * SECOND, seq, user: 0, resource: 0, kind: 0, action }
+    Row { time: second * SECOND, seq, user: 0, resource: 0, kind: 0, action, outcome: None }
 }
 
 /// Writes one rare entry at each of these seconds.

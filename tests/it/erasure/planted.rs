@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use auditlog::domain::{Change, Clock, Content, Entry, Erased, Group, Identifier, Name, ResourceType, hex};
+use auditlog::domain::{
+    ActorType, Change, Clock, Content, Entry, Erased, Group, Identifier, Name, Outcome, ResourceType, hex,
+};
 use auditlog::store::{HashedEntry, Store};
 use sea_orm::{ConnectionTrait, Database as Connections, DatabaseConnection, Statement};
 use serde_json::{Map, Value};
@@ -31,6 +33,8 @@ fn planted(sealed: &HashedEntry) -> Vec<(Group, Vec<u8>)> {
         changes,
         metadata,
         trace_id,
+        outcome: _,
+        actor_type: _,
     } = &**content;
     fn name(name: &Option<Name>) -> &str {
         name.as_ref().expect("a name").as_str()
@@ -62,7 +66,9 @@ async fn plant(store: &Store, count: usize) -> Vec<HashedEntry> {
         let [user, resource] = ["user", "resource"].map(|what| format!("{what}_{number}_plant"));
         let mut entry = person(&format!("id_{number}_plant"), &user, (ResourceType(3), &resource), &mark(number));
         let trace = Identifier::parse(format!("trace_{number}_plant")).expect("an id");
-        Arc::make_mut(&mut entry.content).trace_id = Some(trace);
+        let content = Arc::make_mut(&mut entry.content);
+        content.trace_id = Some(trace);
+        (content.outcome, content.actor_type) = (Some(Outcome::Denied), Some(ActorType::Service));
         entry
     });
     write(&start(store, Clock::system()), ORG, entries.collect()).await.expect("written");

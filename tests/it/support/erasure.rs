@@ -38,6 +38,8 @@ pub fn person(id: &str, user: &str, resource: (ResourceType, &str), mark: &str) 
         }],
         metadata: Metadata::parse([(format!("key_{mark}"), format!("value {mark}"))].into()).expect("metadata"),
         trace_id: None,
+        outcome: None,
+        actor_type: None,
     };
     NewEntry { timestamp: None, content: Arc::new(content) }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use auditlog::domain::{
-    Action, Catalogue, CatalogueName, Change, Clock, Content, Entry, EntryId, Filter, Identifier, JsonText, Limit,
-    Metadata, Name, Named, NewEntry, Offset, OrganizationId, Random, ResourceType,
+    Action, ActorType, Catalogue, CatalogueName, Change, Clock, Content, Entry, EntryId, Filter, Identifier, JsonText,
+    Limit, Metadata, Name, Named, NewEntry, Offset, OrganizationId, Outcome, Random, ResourceType,
 };
 use auditlog::error::Error;
 use auditlog::ingest::{Batch, Ingest, QueueLimits, Written};
@@ -38,6 +38,8 @@ pub fn entry(id: &str, variant: u64) -> NewEntry {
         }],
         metadata: Metadata::parse([("source".to_owned(), String::new())].into()).expect("metadata"),
         trace_id: None,
+        outcome: Outcome::ALL.get((variant % 4) as usize).copied(),
+        actor_type: ActorType::ALL.get((variant % 5) as usize).copied(),
     };
     NewEntry { timestamp: None, content: Arc::new(content) }
 }

@@ -83,7 +83,7 @@ impl<'a> Forger<'a> {
         let changes = Value::from(changes.to_vec()).to_string().replace('\'', "''");
         let last = "(SELECT MAX(recorded_at) FROM audit_logs)";
         let same = "organization_id, resource_type, resource_id, resource_name, action, user_name, \
-                    user_email, metadata, trace_id, writer_key_id, salts, leaf_hash, erased";
+                    user_email, metadata, trace_id, outcome, actor_type, writer_key_id, salts, leaf_hash, erased";
         for statement in [
             format!(
                 "UPDATE audit_logs SET erased = 4, resource_name = NULL, changes = '[]', salts = {} WHERE seq = {victim}",

@@ -234,6 +234,11 @@ fn no_groups() -> Vec<(&'static str, String)> {
         ("an invented fact", facts(&[&FACTS[..], &[("role", "admin")]].concat())),
         ("a time in another form", facts(&[&[("timestamp", "2025-01-20T10:30:00Z")], &FACTS[1..]].concat())),
         ("an empty trace", facts(&[&FACTS[..], &[("traceId", "")]].concat())),
+        ("an empty outcome", facts(&[&FACTS[..], &[("outcome", "")]].concat())),
+        ("an empty actor type", facts(&[&FACTS[..], &[("actorType", "")]].concat())),
+        ("a trace after the outcome", facts(&[&FACTS[..], &[("outcome", "denied"), ("traceId", "t")]].concat())),
+        ("an actor type before it", facts(&[&FACTS[..], &[("actorType", "user"), ("outcome", "denied")]].concat())),
+        ("an outcome twice", facts(&[&FACTS[..], &[("outcome", "denied"), ("outcome", "denied")]].concat())),
         ("names in another order", actor(&[("userEmail", "e"), ("userName", "n")])),
         ("a name twice", actor(&[("userName", "n"), ("userName", "m")])),
         ("an empty name", actor(&[("userName", "")])),
@@ -264,7 +269,8 @@ fn impossible_groups_are_refused_here_and_in_python() {
     let (key, _) = signed("0123456789abcdef0123456789abcdef", 1, Hash::of_nothing());
     let key = key.text();
     let [a, b, c] = CHANGE;
-    let facts = [&FACTS[..], &[("traceId", "t")]].concat();
+    let facts = [&FACTS[..], &[("traceId", "t"), ("outcome", "denied"), ("actorType", "service")]].concat();
+    let outcome_only = [&FACTS[..], &[("outcome", "failure")]].concat();
     let good = made_of([
         &facts,
         &[("userName", "n"), ("userEmail", "e"), ("metadata.", ""), ("metadata.B", "1"), ("metadata.a", "2")],
@@ -278,7 +284,7 @@ fn impossible_groups_are_refused_here_and_in_python() {
             ("changes.1.newValue", "2"),
         ],
     ]);
-    let mut proofs = vec![good, made_of([&FACTS, &[], &CHANGE])];
+    let mut proofs = vec![good, made_of([&FACTS, &[], &CHANGE]), made_of([&outcome_only, &[], &[]])];
     let is_true = proofs.len();
     for proof in &proofs {
         let (code, output) = verdict(proof.as_bytes(), &key, &[]);

@@ -44,7 +44,8 @@ fn shifted(from: Seq, by: Seq) -> [String; 2] {
 /// Inserts a copy of the entry `like` as `seq`, with a new id.
 fn copied(like: Seq, seq: Seq) -> String {
     let columns = "organization_id, timestamp, recorded_at, resource_type, resource_id, resource_name, action, user_id, user_name, \
-                   user_email, changes, metadata, trace_id, writer_key_id, salts, leaf_hash, erased";
+                   user_email, changes, metadata, trace_id, outcome, actor_type, writer_key_id, salts, leaf_hash, \
+                   erased";
     format!(
         "INSERT INTO audit_logs (seq, id, {columns}) SELECT {seq}, 'log_added', {columns} FROM audit_logs WHERE seq = {like}"
     )
@@ -68,6 +69,8 @@ on_every_database! {
             (700, "resource_name = NULL, changes = '[]'"),
             (700, r#"metadata = '{"source":"another"}'"#),
             (700, "trace_id = 'another'"),
+            (700, "outcome = 1 - outcome"),
+            (700, "actor_type = 3"),
         ] {
             let named = if edit.starts_with("id =") { "log_another".to_owned() } else { id(at) };
             verified.sql(&[&format!("UPDATE audit_logs SET {edit} WHERE seq = {at}")]).await;
@@ -197,6 +200,8 @@ on_every_database! {
             (600, format!("leaf_hash = {}", literal(database, &[]))),
             (256, format!("leaf_hash = {}", literal(database, &[7; 31]))),
             (257, "metadata = '[]'".to_owned()),
+            (300, "outcome = 4".to_owned()),
+            (300, "actor_type = -1".to_owned()),
         ] {
             verified.sql(&[&format!("UPDATE audit_logs SET {edit} WHERE seq = {at}")]).await;
             let why = format!("the service cannot read it: Entry {at} cannot be read: it was changed, and not by this service");

@@ -217,7 +217,7 @@ pub async fn export(
 
 fn is_same(log: &AuditLog, entry: &Entry) -> bool {
     let Entry { id, timestamp: _, resource_type, resource_id, resource_name, action, .. } = entry;
-    let Entry { user_id, user_name, user_email, changes, metadata, trace_id, .. } = entry;
+    let Entry { user_id, user_name, user_email, changes, metadata, trace_id, outcome, actor_type, .. } = entry;
     let values = log.changes.iter().map(|change| {
         let text = |value: &'_ Option<String>| value.clone().unwrap_or_else(|| "null".to_owned());
         (change.field.clone(), [text(&change.old_value_json), text(&change.new_value_json)])
@@ -235,6 +235,8 @@ fn is_same(log: &AuditLog, entry: &Entry) -> bool {
         (&log.user_name, user_name),
         (&log.user_email, user_email),
         (&log.trace_id, trace_id),
+        (&log.outcome, outcome),
+        (&log.actor_type, actor_type),
     ];
     strings.iter().all(|(one, other)| one == other)
         && options.iter().all(|(one, other)| one == other)

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::{Findings, Head, When};
 use crate::database::rows;
-use crate::entry::Entry;
+use crate::entry::{ACTOR_TYPES, Entry, OUTCOMES};
 use crate::journal::{Ledger, Written};
 
 /// A row of `audit_logs`, with names instead of catalogue codes.
@@ -33,6 +33,8 @@ pub struct Row {
     changes: String,
     metadata: String,
     trace_id: Option<String>,
+    outcome: Option<String>,
+    actor_type: Option<String>,
     writer_key_id: String,
     salts: Vec<u8>,
     pub leaf_hash: Vec<u8>,
@@ -55,6 +57,12 @@ impl Names {
     }
 }
 
+/// The name of a code from 1 on; `None` for 0.
+fn optional_name(names: &[&str], code: i16) -> Option<String> {
+    let known = usize::try_from(code).ok().and_then(|code| names.get(code.checked_sub(1)?));
+    (code != 0).then(|| known.map_or_else(|| format!("code {code}"), |name| (*name).to_owned()))
+}
+
 /// All entries of an organization, by sequence number.
 pub async fn read(
     transaction: &DatabaseTransaction,
@@ -64,7 +72,7 @@ pub async fn read(
 ) -> anyhow::Result<Vec<Row>> {
     let sql = format!(
         "SELECT seq, id, timestamp, recorded_at, resource_type, resource_id, resource_name, action, user_id, user_name, \
-         user_email, changes, metadata, trace_id, writer_key_id, salts, leaf_hash FROM audit_logs \
+         user_email, changes, metadata, trace_id, outcome, actor_type, writer_key_id, salts, leaf_hash FROM audit_logs \
          WHERE organization_id = '{organization}' ORDER BY seq"
     );
     let mut entries = Vec::new();
@@ -84,9 +92,11 @@ pub async fn read(
             changes: row.try_get_by_index(11)?,
             metadata: row.try_get_by_index(12)?,
             trace_id: row.try_get_by_index(13)?,
-            writer_key_id: row.try_get_by_index(14)?,
-            salts: row.try_get_by_index(15)?,
-            leaf_hash: row.try_get_by_index(16)?,
+            outcome: optional_name(&OUTCOMES, row.try_get_by_index(14)?),
+            actor_type: optional_name(&ACTOR_TYPES, row.try_get_by_index(15)?),
+            writer_key_id: row.try_get_by_index(16)?,
+            salts: row.try_get_by_index(17)?,
+            leaf_hash: row.try_get_by_index(18)?,
         });
     }
     Ok(entries)
@@ -124,6 +134,8 @@ impl Row {
                 action: &self.action,
                 user_id: &self.user_id,
                 trace_id: self.trace_id.as_deref(),
+                outcome: self.outcome.as_deref(),
+                actor_type: self.actor_type.as_deref(),
             },
             Values::Actor {
                 user_name: self.user_name.as_deref(),
@@ -140,7 +152,7 @@ impl Row {
     /// The first field that differs from the `entry` in the journal.
     fn differs(&self, entry: &Entry) -> Option<&'static str> {
         let Entry { id, timestamp, resource_type, resource_id, resource_name, action, .. } = entry;
-        let Entry { user_id, user_name, user_email, changes, metadata, trace_id, .. } = entry;
+        let Entry { user_id, user_name, user_email, changes, metadata, trace_id, outcome, actor_type, .. } = entry;
         let stored: Result<Vec<StoredChange<'_>>, _> = serde_json::from_str(&self.changes);
         let are_same = stored.is_ok_and(|stored| {
             let stored = stored.iter().map(|one| (one.field.as_str(), [one.old_value.get(), one.new_value.get()]));
@@ -162,6 +174,8 @@ impl Row {
             ("changes", are_same),
             ("metadata", kept.is_ok_and(|kept| kept == *metadata)),
             ("trace_id", self.trace_id == *trace_id),
+            ("outcome", self.outcome == *outcome),
+            ("actor_type", self.actor_type == *actor_type),
         ];
         compared.into_iter().find(|(_, is_same)| !is_same).map(|(field, _)| field)
     }

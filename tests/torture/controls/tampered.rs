@@ -25,7 +25,7 @@ enum Kind {
 }
 
 /// A description, the SQL, and the kind of finding it must cause. Entry 3 of `org_hot` is in the middle of its log.
-const CHANGES: [(&str, &str, Kind); 12] = [
+const CHANGES: [(&str, &str, Kind); 13] = [
     (
         "the last entry is taken away",
         "DELETE FROM audit_logs WHERE organization_id = 'org_hot' AND seq = (SELECT head_seq FROM organizations WHERE id = 'org_hot')",
@@ -46,8 +46,8 @@ const CHANGES: [(&str, &str, Kind); 12] = [
     (
         "an entry is there twice",
         "DROP INDEX audit_logs_id; INSERT INTO audit_logs SELECT organization_id, 1000000, id, timestamp, recorded_at, resource_type, \
-         resource_id, resource_name, action, user_id, user_name, user_email, changes, metadata, trace_id, writer_key_id, salts, \
-         leaf_hash, erased FROM audit_logs WHERE organization_id = 'org_hot' AND seq = 3",
+         resource_id, resource_name, action, user_id, user_name, user_email, changes, metadata, trace_id, outcome, \
+         actor_type, writer_key_id, salts, leaf_hash, erased FROM audit_logs WHERE organization_id = 'org_hot' AND seq = 3",
         Kind::Doubled,
     ),
     (
@@ -63,6 +63,11 @@ const CHANGES: [(&str, &str, Kind); 12] = [
     (
         "a time is changed",
         "UPDATE audit_logs SET timestamp = timestamp + 1 WHERE organization_id = 'org_hot' AND seq = 3",
+        Kind::Wrong,
+    ),
+    (
+        "an outcome is changed",
+        "UPDATE audit_logs SET outcome = (outcome + 1) % 4 WHERE organization_id = 'org_hot' AND seq = 3",
         Kind::Wrong,
     ),
     (

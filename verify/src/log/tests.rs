@@ -28,6 +28,8 @@ fn entry(seq: Seq) -> DisclosedEntry {
         action: "updated",
         user_id: "u",
         trace_id: None,
+        outcome: None,
+        actor_type: None,
     };
     let actor = Values::Actor { user_name: Some("Name"), user_email: None, metadata: &BTreeMap::new() };
     let change = Change { field: "f".to_owned(), old_value: json("1"), new_value: json("[2]") };
@@ -439,6 +441,8 @@ fn entries_of_the_service_have_one_shape() {
         (edited(Group::Facts, "timestamp", "2025-01-20T10:30:00.000000Z"), "its time is not that of recording"),
         (edited(Group::Facts, "userId", "u"), "its user is neither"),
         (edited(Group::Facts, "traceId", "t"), "values beside its changes"),
+        (edited(Group::Facts, "outcome", "success"), "values beside its changes"),
+        (edited(Group::Facts, "actorType", "system"), "values beside its changes"),
         (edited(Group::Actor, "userName", "n"), "values beside its changes"),
         (edited(Group::Actor, "metadata.a", ""), "values beside its changes"),
         (edited(Group::Content, "changes.0.oldValue", "1"), "an old value"),

@@ -187,6 +187,8 @@ mod tests {
                 action: "created",
                 user_id: "u",
                 trace_id: None,
+                outcome: Some("denied"),
+                actor_type: None,
             },
             Values::Actor { user_name: None, user_email: Some("e"), metadata: &metadata },
             Values::Content { resource_name: Some("n"), changes: &[change(""), change("f")] },
@@ -198,7 +200,8 @@ mod tests {
         });
         assert_eq!(
             names[0],
-            "timestamp=1970-01-01T00:00:00.000000Z resourceType=rule resourceId=r action=created userId=u"
+            "timestamp=1970-01-01T00:00:00.000000Z resourceType=rule resourceId=r action=created userId=u \
+             outcome=denied"
         );
         assert_eq!(
             names[1],
