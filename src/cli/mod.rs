@@ -110,9 +110,10 @@ enum Command {
     ///
     /// The import keeps the order of the file. It is safe to repeat: it counts entries that already exist, and leaves
     /// them alone. A line without an id gets one that is made from its number and text. The import reports a bad line
-    /// with its number, and skips it. If the service is unavailable, it retries for up to 20 seconds. Exit codes: 0
-    /// every line is written or already existed, 1 the import stopped, 2 wrong usage, 3 bad lines were skipped and all
-    /// others are written.
+    /// with its number, and skips it. If an entry already exists and the line is from an export of the same log, the
+    /// import compares `sequence`, `recordedAt` and `leafHash` with the log, and reports a line that was altered. If the
+    /// service is unavailable, it retries for up to 20 seconds. Exit codes: 0 every line is written or already existed,
+    /// 1 the import stopped, 2 wrong usage, 3 there were bad or altered lines, and all others are written.
     Import(Box<import::ImportArgs>),
     /// Verify a log: every entry, the tree, its signature, and that it extends the log verified before.
     ///
@@ -272,7 +273,7 @@ fn positive(text: &str) -> Result<Duration, Invalid> {
 }
 
 /// Parses the arguments and runs the command. Exit codes: 0 success; 1 failure, or not verified; 2 wrong usage; 3
-/// `verify` or `verify-proof` could not check, or `import` skipped lines.
+/// `verify` or `verify-proof` could not check, or `import` reported lines.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     make_files_private();
     let command = match config::with_file(Cli::command(), &arguments) {
@@ -304,7 +305,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
     if error.is::<NotVerified>() {
         return ExitCode::from(1);
     }
-    if error.is::<import::Skipped>() {
+    if error.is::<import::BadLines>() {
         return ExitCode::from(3);
     }
     let error = match error.downcast::<Unchecked>() {

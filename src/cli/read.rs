@@ -194,5 +194,5 @@ impl PageArgs {
 }
 
 fn print_json(entries: Vec<AuditLog>) -> anyhow::Result<()> {
-    Ok(std::io::stdout().write_all(&json::lines(&entries, json::Form::Documented)?)?)
+    Ok(std::io::stdout().write_all(&json::lines(&entries)?)?)
 }

@@ -286,11 +286,13 @@ pub fn pieces(
     organization: &OrganizationId,
     catalogue: &Catalogue,
 ) -> Result<Vec<pb::ExportAuditLogsResponse>> {
-    let ExportPiece { entries, sequence, head } = piece;
+    let ExportPiece { entries, leaves, sequence, head } = piece;
     let entries: Result<Vec<_>> = entries.into_iter().map(|entry| audit_log(entry, organization, catalogue)).collect();
+    let mut leaves = leaves.into_iter();
     let message = |audit_logs: Vec<pb::AuditLog>| {
         let sequence = audit_logs.last().map_or(sequence, |last| last.sequence);
-        pb::ExportAuditLogsResponse { audit_logs, sequence, head_sequence: head }
+        let leaf_hashes = leaves.by_ref().take(audit_logs.len()).map(|leaf| leaf.0.to_vec()).collect();
+        pb::ExportAuditLogsResponse { audit_logs, sequence, head_sequence: head, leaf_hashes }
     };
     let mut messages: Vec<_> = portions(entries?).map(message).collect();
     if let Some(last) = messages.last_mut() {

@@ -5,6 +5,7 @@ use crate::domain::{Entry, Filter, Invalid, OrganizationId, Seq};
 use crate::error::{AtField, Error, Result};
 use crate::limits::Reservation;
 use crate::store::Store;
+use auditlog_verify::merkle::Hash;
 
 /// The maximum number of entries of a piece.
 const ENTRIES: usize = 100;
@@ -40,6 +41,8 @@ pub struct Export {
 pub struct ExportPiece {
     /// Ordered by number.
     pub entries: Vec<Entry>,
+    /// The leaf hash of each entry, in the same order.
+    pub leaves: Vec<Hash>,
     /// The last number that was covered.
     pub sequence: Seq,
     /// The number at which the export ends.
@@ -86,7 +89,8 @@ impl Export {
         self.is_begun = true;
         let _permit = self.store.read_permit_of_stream(&self.key_id, &self.organization).await?;
         let to = self.head.min(self.at.saturating_add(self.window));
-        let entries = self.store.range(&self.organization, &self.filter, self.at, to, self.limit as i64).await?;
+        let read = self.store.range(&self.organization, &self.filter, self.at, to, self.limit as i64).await?;
+        let (entries, leaves): (Vec<Entry>, Vec<Hash>) = read.into_iter().unzip();
         self.at = match entries.last() {
             Some(last) if entries.len() == self.limit => last.seq,
             _ => to.max(self.at),
@@ -99,7 +103,7 @@ impl Export {
             self.held = Some(self.store.hold(&self.key_id, bytes));
             self.limit = (BYTES * entries.len() / bytes.max(1)).clamp(FEWEST, ENTRIES);
         }
-        Ok(Some(ExportPiece { entries, sequence: self.at, head: self.head }))
+        Ok(Some(ExportPiece { entries, leaves, sequence: self.at, head: self.head }))
     }
 }
 

@@ -9,15 +9,13 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::ErrorResponse;
-use crate::domain::{Invalid, Timestamp, did_you_mean, quoted};
+use crate::domain::{Invalid, Seq, Timestamp, did_you_mean, quoted};
 use crate::grpc::wire::{check_changes, check_count};
 use crate::grpc::{pb, wire};
+use auditlog_verify::merkle::Hash;
 
 /// The documented keys of metadata, in order.
 pub const METADATA_KEYS: [&str; 3] = ["ipAddress", "userAgent", "source"];
-
-/// The fields that an import leaves out, because the service sets them.
-pub const NOT_IMPORTED: [&str; 2] = ["sequence", "recordedAt"];
 
 /// The value of a field of an entry.
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +113,9 @@ struct EntryBody<'a> {
     outcome: Option<String>,
     actor_type: Option<String>,
     erased: Option<Vec<String>>,
+    sequence: Option<i64>,
+    recorded_at: Option<String>,
+    leaf_hash: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -258,17 +259,75 @@ pub(super) fn audit_logs(body: &[u8], organization_id: &str) -> Result<Vec<pb::A
 /// Decodes one entry, and the organization that it names. Only the number of changes is limited here; the service
 /// checks the other limits.
 pub fn decode(json: &str) -> Result<(Option<String>, pb::AuditLogInput), EntryFault> {
-    match decode_exported(json)? {
-        (named, input, None) => Ok((named, input)),
-        (_, _, Some(_)) => Err(EntryFault::shape("erased", "is only in responses; leave it out of a new entry")),
+    let (organization_id, input, read_only) = split(json)?;
+    let ReadOnlyFields { erased, sequence, recorded_at, leaf_hash } = read_only;
+    let sent = [
+        ("erased", erased.is_some()),
+        ("sequence", sequence.is_some()),
+        ("recordedAt", recorded_at.is_some()),
+        ("leafHash", leaf_hash.is_some()),
+    ];
+    match sent.into_iter().find(|(_, is_sent)| *is_sent) {
+        Some((name, _)) => Err(EntryFault::shape(name, "is only in responses; leave it out of a new entry")),
+        None => Ok((organization_id, input)),
     }
 }
 
-/// The names of the groups that were erased from an entry, as in an export.
-pub type Gone = Option<Vec<String>>;
+/// An entry from an export.
+#[derive(Debug)]
+pub struct ExportedEntry {
+    /// The organization that it names.
+    pub organization_id: Option<String>,
+    /// The values that a writer sends.
+    pub input: pb::AuditLogInput,
+    /// The names of the groups that were erased.
+    pub erased: Vec<String>,
+    /// What the log says of it that it was exported from.
+    pub recorded: RecordedAs,
+}
 
-/// Like [`decode`], for an entry from an export, which may be erased.
-pub fn decode_exported(json: &str) -> Result<(Option<String>, pb::AuditLogInput, Gone), EntryFault> {
+/// What a log says of an entry. A field is `None` if the line lacks it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecordedAs {
+    /// The number of the entry, 1 or more.
+    pub sequence: Option<Seq>,
+    /// When the service committed to the entry.
+    pub recorded_at: Option<Timestamp>,
+    /// The hash of the entry's leaf.
+    pub leaf_hash: Option<Hash>,
+}
+
+/// Like [`decode`], for an entry from an export, which has the fields that only the service sets.
+pub fn decode_exported(json: &str) -> Result<ExportedEntry, EntryFault> {
+    let (organization_id, input, read_only) = split(json)?;
+    let ReadOnlyFields { erased, sequence, recorded_at, leaf_hash } = read_only;
+    if let Some(sequence) = sequence.filter(|sequence| *sequence < 1) {
+        return Err(EntryFault::rule("sequence", format!("must be 1 or more, got {sequence}")));
+    }
+    let leaf_hash = leaf_hash.map(|text| Hash::parse(&text)).transpose();
+    let recorded = RecordedAs {
+        sequence,
+        recorded_at: time("recordedAt", recorded_at)?,
+        leaf_hash: leaf_hash.map_err(|why| EntryFault::rule("leafHash", why.to_string()))?,
+    };
+    Ok(ExportedEntry { organization_id, input, erased: erased.unwrap_or_default(), recorded })
+}
+
+/// The fields of an [`EntryBody`] that only the service sets.
+struct ReadOnlyFields {
+    erased: Option<Vec<String>>,
+    sequence: Option<Seq>,
+    recorded_at: Option<String>,
+    leaf_hash: Option<String>,
+}
+
+fn time(field: &str, text: Option<String>) -> Result<Option<Timestamp>, EntryFault> {
+    let time = text.map(|text| Timestamp::parse(&text)).transpose();
+    time.map_err(|why| EntryFault::rule(field, why.to_string()))
+}
+
+/// Decodes the fields that a writer sends, and keeps the others apart.
+fn split(json: &str) -> Result<(Option<String>, pb::AuditLogInput, ReadOnlyFields), EntryFault> {
     let EntryBody {
         id,
         organization_id,
@@ -286,9 +345,11 @@ pub fn decode_exported(json: &str) -> Result<(Option<String>, pb::AuditLogInput,
         outcome,
         actor_type,
         erased,
+        sequence,
+        recorded_at,
+        leaf_hash,
     } = object(json)?;
-    let time = |text: String| Timestamp::parse(&text).map_err(|why| EntryFault::rule("timestamp", why.to_string()));
-    let timestamp = timestamp.map(time).transpose()?.map(wire::time);
+    let timestamp = time("timestamp", timestamp)?.map(wire::time);
     let changes = changes.unwrap_or_default();
     check_changes(changes.len()).map_err(|Invalid(why)| EntryFault::rule("changes", why))?;
     let change = |(place, raw): (usize, &RawValue)| {
@@ -313,5 +374,5 @@ pub fn decode_exported(json: &str) -> Result<(Option<String>, pb::AuditLogInput,
         outcome: outcome.unwrap_or_default(),
         actor_type: actor_type.unwrap_or_default(),
     };
-    Ok((organization_id, input, erased))
+    Ok((organization_id, input, ReadOnlyFields { erased, sequence, recorded_at, leaf_hash }))
 }

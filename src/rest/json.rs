@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::entry::{FieldValue, METADATA_KEYS, NOT_IMPORTED, fields};
+use super::entry::{FieldValue, METADATA_KEYS, fields};
 use crate::domain::{ObjectWriter, Timestamp, write_array, write_changes};
 use crate::grpc::pb;
 
@@ -65,29 +67,26 @@ pub(super) fn one(audit_log: Option<pb::AuditLog>) -> Response {
 }
 
 /// The purpose of a written entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+#[derive(Debug, Clone, Copy)]
+enum Form<'e> {
     /// For readers: as in the public documentation, with `null` for absent values.
     Documented,
-    /// For a `POST` or an import: with the organization, and without absent values and values that the service fills
-    /// in.
-    Import,
+    /// For a file: with the organization and the leaf hash, and without absent values.
+    Exported { leaf_hash: &'e [u8] },
 }
 
-impl Form {
+impl Form<'_> {
     /// Whether this form has the field.
     fn has(self, name: &str, value: FieldValue<'_>) -> bool {
         match self {
             Self::Documented => name != "organizationId",
-            Self::Import => {
-                !NOT_IMPORTED.contains(&name) && !matches!(value, FieldValue::Absent | FieldValue::Groups([]))
-            }
+            Self::Exported { leaf_hash: _ } => !matches!(value, FieldValue::Absent | FieldValue::Groups([])),
         }
     }
 }
 
 /// Writes an entry. JSON values of changes are copied without a check, so they must come from a trusted service.
-fn write_entry(text: &mut Vec<u8>, audit_log: &pb::AuditLog, form: Form) -> serde_json::Result<()> {
+fn write_entry(text: &mut Vec<u8>, audit_log: &pb::AuditLog, form: Form<'_>) -> serde_json::Result<()> {
     let mut entry = ObjectWriter::begin(text);
     for (name, value) in fields(audit_log).into_iter().filter(|(name, value)| form.has(name, *value)) {
         match value {
@@ -100,6 +99,9 @@ fn write_entry(text: &mut Vec<u8>, audit_log: &pb::AuditLog, form: Form) -> serd
             FieldValue::Groups(groups) => entry.field(name, groups)?,
         }
     }
+    if let Form::Exported { leaf_hash } = form {
+        entry.field("leafHash", &STANDARD.encode(leaf_hash))?;
+    }
     entry.end();
     Ok(())
 }
@@ -109,11 +111,20 @@ fn change_parts(change: &pb::Change) -> (&str, Option<&str>, Option<&str>) {
     (field, old_value_json.as_deref(), new_value_json.as_deref())
 }
 
-/// Encodes entries from another service as NDJSON, one line each, in `form`. Errors: a value is not JSON, which no
-/// service sends.
-pub fn lines(entries: &[pb::AuditLog], form: Form) -> serde_json::Result<Vec<u8>> {
+/// Encodes entries from another service as NDJSON, one line each, as REST returns them. Errors: a value is not JSON,
+/// which no service sends.
+pub fn lines(entries: &[pb::AuditLog]) -> serde_json::Result<Vec<u8>> {
+    lines_in(entries.iter().map(|entry| (entry, Form::Documented)))
+}
+
+/// Like [`lines`], for entries of an export, each with its leaf hash.
+pub fn exported_lines<'e>(entries: impl Iterator<Item = (&'e pb::AuditLog, &'e [u8])>) -> serde_json::Result<Vec<u8>> {
+    lines_in(entries.map(|(entry, leaf_hash)| (entry, Form::Exported { leaf_hash })))
+}
+
+fn lines_in<'e>(entries: impl Iterator<Item = (&'e pb::AuditLog, Form<'e>)>) -> serde_json::Result<Vec<u8>> {
     let mut lines = Vec::new();
-    for entry in entries {
+    for (entry, form) in entries {
         check_values(&entry.changes)?;
         write_entry(&mut lines, entry, form)?;
         lines.push(b'\n');

@@ -64,8 +64,16 @@ fn wrong_usage_exits_2_and_says_what_is_allowed() {
             "--start-date must not be after --end-date",
         ),
         (&["export", "--format", "xml"], "[possible values: ndjson, csv]"),
+    ] {
+        assert_wrong_usage(arguments, expected);
+    }
+}
+
+#[test]
+fn wrong_usage_of_the_catalogue_exits_2_and_says_what_is_allowed() {
+    for (arguments, expected) in [
         (
-            &["catalogue", "add", "resource-type", "Web_Hook"],
+            &["catalogue", "add", "resource-type", "Web_Hook"][..],
             "must be a letter and then at most 63 of a-z 0-9 _ . : -, got \"Web_Hook\"",
         ),
         (&["catalogue", "add", "webhook"], "[possible values: resource-type, action]"),
@@ -78,10 +86,14 @@ fn wrong_usage_exits_2_and_says_what_is_allowed() {
             "must be a letter and then at most 63 of a-z 0-9 -, got \"web_hooks\"",
         ),
     ] {
-        let (code, _, stderr) = ran(arguments, &[]);
-        assert_eq!(code, Some(2), "{arguments:?}: {stderr}");
-        assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
+        assert_wrong_usage(arguments, expected);
     }
+}
+
+fn assert_wrong_usage(arguments: &[&str], expected: &str) {
+    let (code, _, stderr) = ran(arguments, &[]);
+    assert_eq!(code, Some(2), "{arguments:?}: {stderr}");
+    assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
 }
 
 #[test]

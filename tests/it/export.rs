@@ -1,4 +1,5 @@
-//! `auditlog export`: the output equals the input, also after kills and restarts, in constant memory.
+//! `auditlog export`: the output equals the input and what the service added, also after kills and restarts, in constant
+//! memory.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::support::json::least;
 use crate::support::process::{auditlog, create_key, high_water, output, ran, text};
 use crate::support::trail::{self, ENTRIES, ORGANIZATION, lines};
 use crate::support::{Backend, Database, Process, on_every_database, say};
@@ -37,10 +39,28 @@ fn id(line: &str) -> String {
     serde_json::from_str::<Value>(line).expect("JSON")["id"].as_str().expect("an id").to_owned()
 }
 
-/// The lines of the trail with one resource type, as a file.
-fn of_type(name: &str) -> Vec<u8> {
+/// An exported line as a writer sent it: without the fields that the service adds.
+fn sent(line: &str) -> String {
+    let (before, added) = line.rsplit_once(r#","sequence":"#).expect("a sequence");
+    let (added, leaf_hash) = added.rsplit_once(r#","leafHash":"#).expect("a leaf hash");
+    assert_eq!(leaf_hash.len(), "\"\"}".len() + 44, "{line}");
+    // The number and the time, which have no comma. A trace id may follow.
+    let after = added.splitn(3, ',').nth(2).map_or_else(String::new, |after| format!(",{after}"));
+    format!("{before}{after}}}")
+}
+
+/// Whether `exported` has the lines of the trail with one resource type, and no others.
+fn is_of_type(exported: &[u8], name: &str) -> bool {
     let marked = format!("\"resourceType\":\"{name}\"");
-    lines().iter().filter(|line| line.contains(&marked)).flat_map(|line| [line, "\n"].concat().into_bytes()).collect()
+    text(exported).lines().map(sent).eq(lines().iter().filter(|line| line.contains(&marked)).cloned())
+}
+
+/// A whole export of one resource type.
+fn export_type(service: &Process, key: &str, name: &str) -> Vec<u8> {
+    let exported = export(service, key, &["--resource-type", name]).output().expect("it runs");
+    assert!(exported.status.success(), "{}", text(&exported.stderr));
+    assert!(is_of_type(&exported.stdout, name));
+    exported.stdout
 }
 
 /// Exports the entries after the first `skipped` lines of the trail and compares them with the rest. Returns the
@@ -52,8 +72,9 @@ fn export_and_compare(service: &Process, key: &str, skipped: usize) -> (u64, Str
     let (mut memory, mut count) = (0, 0);
     for line in BufReader::new(child.stdout.take().expect("a pipe")).lines() {
         let line = line.expect("UTF-8");
-        assert!(line == lines()[skipped + count], "line {} is {line}", skipped + count + 1);
+        assert!(sent(&line) == lines()[skipped + count], "line {} is {line}", skipped + count + 1);
         count += 1;
+        assert!(line.contains(&format!(",\"sequence\":{},\"recordedAt\":\"", skipped + count)), "{line}");
         if count % 100 == 0 {
             memory = high_water(child.id()).unwrap_or(memory);
         }
@@ -86,7 +107,8 @@ on_every_database! {
 
     async fn a_killed_export_goes_on_after_its_last_whole_line(database: &Database) {
         let Some(trail) = trail::database(database.backend).await else { return };
-        let (service, key, expected) = (Process::serve(&trail.url), reader(trail), of_type("rule"));
+        let (service, key) = (Process::serve(&trail.url), reader(trail));
+        let expected = export_type(&service, &key, "rule");
         let mut child = export(&service, &key, &["--resource-type", "rule"]).spawn().expect("it starts");
         let mut pipe = child.stdout.take().expect("a pipe");
         // The export blocks until its output is read, so this kills it in the middle.
@@ -120,7 +142,7 @@ on_every_database! {
 
     async fn an_export_outlives_a_restart_of_the_service(database: &Database) {
         let Some(trail) = trail::database(database.backend).await else { return };
-        let (service, key, expected) = (Process::serve(&trail.url), reader(trail), of_type("rule"));
+        let (service, key) = (Process::serve(&trail.url), reader(trail));
         let address = service.address.clone();
         let mut child = export(&service, &key, &["--resource-type", "rule"]).spawn().expect("it starts");
         let mut pipe = child.stdout.take().expect("a pipe");
@@ -136,7 +158,7 @@ on_every_database! {
         let written = reading.join().expect("no panic").expect("the rest");
         let output = child.wait_with_output().expect("it ends");
         assert!(output.status.success(), "{}", text(&output.stderr));
-        assert!(written == expected, "nothing lost, nothing twice");
+        assert!(is_of_type(&written, "rule"), "nothing lost, nothing twice");
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 
@@ -164,7 +186,7 @@ on_every_database! {
         write(&again, 2_000..2_010);
         pipe.read_to_end(&mut written).expect("the rest");
         assert!(child.wait().expect("it ends").success());
-        assert!(text(&written).lines().eq(long[..2_000].iter().map(|line| line.as_str())), "the first 2,000, and no more");
+        assert!(text(&written).lines().map(sent).eq(long[..2_000].iter().map(|line| (*line).clone())), "the first 2,000, and no more");
     }
 
     async fn a_failed_export_says_how_to_continue(database: &Database) {
@@ -209,10 +231,10 @@ on_every_database! {
             let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
             let output = export(&service, &key, &arguments).output().expect("it runs");
             assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-            let expected = rows.iter().filter(|row| asked.matches(row)).map(|row| lines()[row.seq as usize - 1].as_str());
+            let expected = rows.iter().filter(|row| asked.matches(row)).map(|row| lines()[row.seq as usize - 1].clone());
             let expected: Vec<_> = expected.collect();
             matched += expected.len();
-            assert!(text(&output.stdout).lines().eq(expected.iter().copied()), "{arguments:?}: {} lines", expected.len());
+            assert!(text(&output.stdout).lines().map(sent).eq(expected.iter().cloned()), "{arguments:?}: {} lines", expected.len());
         }
         assert!(matched > 1_000, "the filters match something: {matched}");
     }
@@ -234,12 +256,35 @@ on_every_database! {
             fs::read_to_string(to).expect("the file")
         };
         let exported = through(&service, &key, &file("in.ndjson"), &first);
-        assert!(exported.lines().take(300).eq(lines()[..300].iter().map(String::as_str)));
+        assert!(exported.lines().take(300).map(sent).eq(lines()[..300].iter().cloned()));
         let shown = exported.lines().last().expect("a line");
         assert!(shown.contains(r#""oldValue":{"b":9007199254740993,"a":1e400,"a":"\u00e9é\u0000"},"newValue":null"#), "{shown}");
         assert!(shown.ends_with(r#","traceId":"4bf92f35","outcome":"failure","actorType":"anonymous"}"#), "{shown}");
         let Some(other) = Database::fresh(database.backend).await else { return };
         let key = create_key(&other.url, &["--all-organizations", "--scope", "read", "--scope", "write"]);
-        assert_eq!(through(&Process::serve(&other.url), &key, &first, &second), exported);
+        let again = through(&Process::serve(&other.url), &key, &first, &second);
+        assert!(again.lines().map(sent).eq(exported.lines().map(sent)));
+        assert!(again.lines().zip(exported.lines()).all(|(one, other)| one != other), "each log has its own times and leaf hashes");
+    }
+
+    async fn a_line_has_the_number_the_time_and_the_leaf_hash_that_its_writer_received(database: &Database) {
+        let (service, key) = (Process::serve(&database.url), create_key(&database.url, &["--organization", ORGANIZATION, "--scope", "read", "--scope", "write"]));
+        let entries: Vec<_> = (0..250).map(|number| least(&format!("log_{number}"))).collect();
+        let url = service.url(&format!("/v1/{ORGANIZATION}/audit-logs"));
+        let answer = reqwest::Client::new().post(url).bearer_auth(&key).json(&json!({"auditLogs": entries})).send().await;
+        let answer: Value = answer.expect("an answer").json().await.expect("JSON");
+        let exported = export(&service, &key, &[]).output().expect("it runs");
+        assert!(exported.status.success(), "{}", text(&exported.stderr));
+        let exported: Vec<Value> = text(&exported.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let received = answer["auditLogs"].as_array().expect("entries");
+        assert_eq!((exported.len(), received.len()), (250, 250));
+        for (line, received) in exported.iter().zip(received) {
+            for name in ["id", "sequence", "recordedAt", "leafHash"] {
+                assert_eq!(line[name], received[name], "{name}");
+            }
+        }
+        // The other formats have no leaf hash.
+        let csv = export(&service, &key, &["--format", "csv"]).output().expect("it runs");
+        assert!(csv.status.success() && !text(&csv.stdout).contains("leafHash"));
     }
 }

@@ -1,4 +1,4 @@
-//! `auditlog import`: invalid lines, input formats, and a service that restarts.
+//! `auditlog import`: invalid and altered lines, input formats, and a service that restarts.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -7,6 +7,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
+use crate::support::database::execute;
+use crate::support::log::literal;
 use crate::support::process::{auditlog, create_key, output, text};
 use crate::support::{Backend, Database, Process, on_every_database};
 
@@ -34,6 +36,14 @@ fn import(service: &Process, key: &str, lines: &[u8], arguments: &[&str]) -> (Op
     drop(input);
     let output = child.wait_with_output().expect("it ends");
     (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// The lines of an export.
+fn export(service: &Process, key: &str, organization: &str) -> Vec<String> {
+    let arguments = ["export", "--endpoint", &service.url(""), "--organization", organization];
+    let exported = output(arguments, &[("AUDITLOG_API_KEY", key)]);
+    assert!(exported.status.success(), "{}", text(&exported.stderr));
+    text(&exported.stdout).lines().map(str::to_owned).collect()
 }
 
 async fn ids(service: &Process, key: &str, organization: &str) -> Vec<String> {
@@ -126,6 +136,88 @@ on_every_database! {
         // The id for a line without one is derived from its text.
         let (code, summary, _) = import(&service, &key, plain.replace('\u{feff}', "").as_bytes(), &[]);
         assert_eq!((code, summary.starts_with("0 written, 4 already there, 0 skipped")), (Some(0), true), "{summary}");
+    }
+
+    async fn an_export_is_imported_into_its_own_log_and_into_others(database: &Database) {
+        let (service, key) = started(database);
+        let lines = [1, 2, 3].map(|number| line(&format!("log_{number}"), "a")).join("\n");
+        assert_eq!(import(&service, &key, lines.as_bytes(), &[]).0, Some(0));
+        let exported = export(&service, &key, "a").join("\n");
+        let (code, summary, stderr) = import(&service, &key, exported.as_bytes(), &["--strict"]);
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(summary.starts_with("0 written, 3 already there, 0 skipped"), "{summary}");
+        // In other logs, the entries have the same numbers, but other times and leaf hashes. That is no alteration.
+        let Some(other) = Database::fresh(database.backend).await else { return };
+        let (elsewhere, elsewhere_key) = started(&other);
+        for counts in ["3 written, 0 already there, 0 skipped", "0 written, 3 already there, 0 skipped"] {
+            for (service, key, organization) in [(&service, &key, "b"), (&elsewhere, &elsewhere_key, "a")] {
+                let (code, summary, stderr) = import(service, key, exported.as_bytes(), &["--strict", "--organization", organization]);
+                assert_eq!(code, Some(0), "{organization}: {stderr}");
+                assert!(summary.starts_with(counts), "{organization}: {summary}");
+            }
+        }
+        assert_ne!(export(&elsewhere, &elsewhere_key, "a").join("\n"), exported);
+    }
+
+    async fn an_altered_line_of_the_same_log_is_reported(database: &Database) {
+        let (service, key) = started(database);
+        let lines = [1, 2, 3, 4].map(|number| line(&format!("log_{number}"), "a")).join("\n");
+        assert_eq!(import(&service, &key, lines.as_bytes(), &[]).0, Some(0));
+        let exported = export(&service, &key, "a");
+        let entries: Vec<Value> = exported.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        for (field, value) in [("leafHash", entries[2]["leafHash"].clone()), ("sequence", json!(9)), ("recordedAt", json!("2025-01-20T10:30:00Z"))] {
+            let mut altered = entries.clone();
+            altered[1][field] = value.clone();
+            let altered = altered.iter().map(|entry| format!("{entry}\n")).collect::<String>();
+            let (code, summary, stderr) = import(&service, &key, altered.as_bytes(), &[]);
+            assert_eq!(code, Some(3), "{stderr}");
+            assert!(summary.starts_with("0 written, 4 already there (1 altered), 0 skipped"), "{summary}");
+            let (came, stored) = (shown(&value), shown(&entries[1][field]));
+            let expected = format!("line 2: log_2: {field} is {came} in the file and {stored} in the log; the file or the log was altered");
+            assert!(stderr.contains(&expected), "{expected:?} in {stderr}");
+            assert_eq!(stderr.matches("was altered").count(), 1, "{stderr}");
+            let (code, summary, stderr) = import(&service, &key, altered.as_bytes(), &["--strict"]);
+            assert_eq!((code, summary.as_str()), (Some(1), ""));
+            assert!(stderr.contains(&format!("error: {expected}")) && stderr.contains("4 already there (1 altered)"), "{stderr}");
+            // Another log never had these values.
+            assert_eq!(import(&service, &key, altered.as_bytes(), &["--strict", "--organization", "b"]).0, Some(0));
+        }
+        // Or the file is right, and somebody altered the log.
+        let zeros = literal(database, &[0; 32]);
+        execute(database, &format!("UPDATE audit_logs SET leaf_hash = {zeros} WHERE organization_id = 'a' AND id = 'log_3'")).await;
+        let (code, summary, stderr) = import(&service, &key, exported.join("\n").as_bytes(), &[]);
+        assert_eq!(code, Some(3), "{stderr}");
+        assert!(summary.starts_with("0 written, 4 already there (1 altered), 0 skipped"), "{summary}");
+        assert!(stderr.contains("line 3: log_3: leafHash is "), "{stderr}");
+    }
+
+    async fn malformed_sequences_times_and_leaf_hashes_are_bad_lines(database: &Database) {
+        let (service, key) = started(database);
+        let with = |id: &str, fields: &str| line(id, "a").replacen('{', &format!("{{{fields},"), 1);
+        let lines = [
+            with("log_1", r#""leafHash":"JvrsJYTMI3ABfKXi""#),
+            with("log_2", r#""leafHash":7"#),
+            with("log_3", r#""sequence":0"#),
+            with("log_4", r#""sequence":"4""#),
+            with("log_5", r#""sequence":1.5"#),
+            with("log_6", r#""recordedAt":"2025-01-20""#),
+            with("log_7", r#""sequence":null,"recordedAt":null,"leafHash":null"#),
+        ];
+        let (code, summary, stderr) = import(&service, &key, lines.join("\n").as_bytes(), &[]);
+        assert_eq!(code, Some(3), "{stderr}");
+        assert!(summary.starts_with("1 written, 0 already there, 6 skipped"), "{summary}");
+        for expected in [
+            "line 1: leafHash: must be 32 bytes in base64, got \"JvrsJYTMI3ABfKXi\"; skipped",
+            "line 2: leafHash: invalid type: integer `7`, expected a string",
+            "line 3: sequence: must be 1 or more, got 0",
+            "line 4: sequence: invalid type: string \"4\", expected i64",
+            "line 5: sequence: invalid type: floating point `1.5`, expected i64",
+            "line 6: recordedAt: must be an RFC 3339 date-time",
+        ] {
+            assert!(stderr.contains(expected), "{expected:?} in {stderr}");
+        }
+        assert_eq!(ids(&service, &key, "a").await, ["log_7"]);
     }
 
     async fn a_file_without_a_single_entry_is_an_error(database: &Database) {

@@ -1,10 +1,15 @@
 //! `ExportAuditLogs`: pieces in order, up to the end of the log when the call began.
 
+use std::collections::BTreeMap;
+
 use auditlog::access::Scope;
-use auditlog::grpc::pb::{AuditLogFilter, ExportAuditLogsRequest, ExportAuditLogsResponse};
+use auditlog::grpc::pb::{AuditLogFilter, ExportAuditLogsRequest, ExportAuditLogsResponse, ReadEntriesRequest};
+use serde_json::json;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
+use crate::support::json::least;
+use crate::support::log::verifier;
 use crate::support::service::{all, with_key, write_large};
 use crate::support::trail::{self, ENTRIES, ORGANIZATION};
 use crate::support::{Backend, Database, Service, on_every_database};
@@ -75,6 +80,34 @@ on_every_database! {
         let again = ExportAuditLogsRequest { after_sequence: 115, through_sequence: Some(120), ..all("org_a") };
         let again = drain(begin(&service, &key, again).await.expect("it begins")).await;
         assert_eq!(again.iter().flat_map(|piece| &piece.audit_logs).map(|entry| entry.sequence).collect::<Vec<_>>(), [116, 117, 118, 119, 120]);
+    }
+
+    async fn each_entry_of_an_export_has_its_leaf_hash(database: &Database) {
+        let service = Service::start(database).await;
+        let key = service.key(Some("org_a"), &[Scope::Read, Scope::Write, Scope::Verify]).await;
+        // After small entries, the service reads many at once, so that large ones fill several messages.
+        let small: Vec<_> = (0..8).map(|number| least(&format!("small_{number}"))).collect();
+        assert_eq!(service.post("/v1/org_a/audit-logs", &key, &json!({"auditLogs": small})).await.status, 201);
+        write_large(&service, &key, 0..10).await;
+        let request = ReadEntriesRequest { organization_id: "org_a".to_owned(), ..Default::default() };
+        let entries = verifier(&service).await.read_entries(with_key(request, &key)).await;
+        let (mut entries, mut leaves) = (entries.expect("it begins").into_inner(), BTreeMap::new());
+        while let Some(piece) = entries.message().await.expect("a message") {
+            leaves.extend(piece.entries.into_iter().map(|entry| (entry.sequence, entry.leaf_hash)));
+        }
+        assert_eq!(leaves.len(), 18);
+        for after_sequence in [0, 9] {
+            let request = ExportAuditLogsRequest { after_sequence, ..all("org_a") };
+            let pieces = drain(begin(&service, &key, request).await.expect("it begins")).await;
+            assert!(pieces.len() >= 3, "{} messages", pieces.len());
+            let mut exported = BTreeMap::new();
+            for piece in pieces {
+                assert_eq!(piece.audit_logs.len(), piece.leaf_hashes.len());
+                exported.extend(piece.audit_logs.iter().map(|entry| entry.sequence).zip(piece.leaf_hashes));
+            }
+            let expected: BTreeMap<_, _> = leaves.range(after_sequence + 1..).map(|(seq, leaf)| (*seq, leaf.clone())).collect();
+            assert_eq!(exported, expected);
+        }
     }
 
     async fn access_and_position_are_checked_before_an_export_starts(database: &Database) {

@@ -8,7 +8,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, ensure};
 use clap::{Args, ValueEnum};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tonic::Status;
@@ -21,9 +21,10 @@ use sink::Sink;
 
 #[derive(Args)]
 #[command(after_help = "\
-NDJSON has the fields that `auditlog import` accepts. CSV has one column per
-field, separated by commas. A cell that a spreadsheet would take for a formula
-gets a ' in front, and so does a cell that begins with a '.
+NDJSON has the fields that `auditlog import` accepts, and the leaf hash of each
+entry. CSV has one column per field, separated by commas. A cell that a
+spreadsheet would take for a formula gets a ' in front, and so does a cell that
+begins with a '.
 
 Examples:
   auditlog export --organization org_abc123 --output trail.ndjson
@@ -61,10 +62,14 @@ enum Format {
 }
 
 impl Format {
-    /// The lines of `entries` in this format.
-    fn lines(self, entries: &[AuditLog]) -> anyhow::Result<Vec<u8>> {
+    /// The lines of `entries` in this format. Errors: NDJSON needs a leaf hash for each entry.
+    fn lines(self, entries: &[AuditLog], leaf_hashes: &[Vec<u8>]) -> anyhow::Result<Vec<u8>> {
         match self {
-            Self::Ndjson => Ok(json::lines(entries, json::Form::Import)?),
+            Self::Ndjson => {
+                let is_complete = leaf_hashes.len() == entries.len();
+                ensure!(is_complete, "the service is older than this program, and sends no leaf hashes; upgrade it");
+                Ok(json::exported_lines(entries.iter().zip(leaf_hashes.iter().map(Vec::as_slice)))?)
+            }
             Self::Csv => csv::lines(entries),
         }
     }
@@ -177,10 +182,10 @@ impl RunningExport {
 
     /// Writes the complete lines of a message in one call, and advances the request past them.
     fn write(&mut self, piece: ExportAuditLogsResponse) -> anyhow::Result<()> {
-        let ExportAuditLogsResponse { audit_logs, sequence, head_sequence } = piece;
+        let ExportAuditLogsResponse { audit_logs, sequence, head_sequence, leaf_hashes } = piece;
         let count = audit_logs.len() as u64;
         let last_id = audit_logs.last().map(|entry| entry.id.clone());
-        self.sink.write(&self.format.lines(&audit_logs)?)?;
+        self.sink.write(&self.format.lines(&audit_logs, &leaf_hashes)?)?;
         self.written += count;
         self.last_id = last_id.or_else(|| self.last_id.take());
         self.request.after_sequence = sequence;

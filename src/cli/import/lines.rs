@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::domain::{OrganizationId, hex};
 use crate::grpc::MAX_REQUEST;
 use crate::grpc::pb::AuditLogInput;
-use crate::rest::entry;
+use crate::rest::entry::{ExportedEntry, RecordedAs, decode_exported};
 
 /// The maximum number of entries and bytes of a batch. Both are below the limits of one request.
 const ENTRIES: usize = 500;
@@ -27,10 +27,18 @@ pub(super) enum ImportPiece {
 /// Entries to write in one request.
 pub(super) struct LineBatch {
     pub(super) organization: String,
-    /// Each with its line number from 1.
-    pub(super) entries: Vec<(usize, AuditLogInput)>,
+    pub(super) lines: Vec<ImportLine>,
     /// The number of entries that had lost values before the export.
     pub(super) partial: u64,
+}
+
+/// A line with an entry.
+pub(super) struct ImportLine {
+    /// Counted from 1.
+    pub(super) number: usize,
+    pub(super) entry: AuditLogInput,
+    /// What the log says of the entry, by an export. Empty if the line is from the log of another organization.
+    pub(super) recorded: RecordedAs,
 }
 
 /// Reads `source`, plain or gzip, into `pieces`, until its end or until the receiver is dropped.
@@ -42,7 +50,7 @@ pub(super) fn read(
     let mut lines = BufReader::with_capacity(1024 * 1024, unpacked(source)?);
     let mut batch: Option<(LineBatch, usize)> = None;
     let mut text = Vec::new();
-    for line in 1.. {
+    for number in 1.. {
         text.clear();
         // One byte more than allowed shows that a line is too long.
         let read = (&mut lines).take(MAX_REQUEST as u64 + 1).read_until(b'\n', &mut text);
@@ -55,12 +63,12 @@ pub(super) fn read(
         if content.trim_ascii().is_empty() {
             continue;
         }
-        let (named, entry, is_partial) = match entry(content, line, organization) {
-            Ok(entry) => entry,
+        let (named, line, is_partial) = match parse(content, number, organization) {
+            Ok(parsed) => parsed,
             Err(why) => {
                 skip_line(&mut lines, &text)?;
                 let full = batch.take().map(|(batch, _)| ImportPiece::Batch(batch));
-                for piece in full.into_iter().chain([ImportPiece::Bad { line, why }]) {
+                for piece in full.into_iter().chain([ImportPiece::Bad { line: number, why }]) {
                     if pieces.blocking_send(piece).is_err() {
                         return Ok(());
                     }
@@ -68,9 +76,9 @@ pub(super) fn read(
                 continue;
             }
         };
-        let size = entry.encoded_len();
+        let size = line.entry.encoded_len();
         let fits = |(open, bytes): &(LineBatch, usize)| {
-            open.organization == named && open.entries.len() < ENTRIES && bytes + size <= BYTES
+            open.organization == named && open.lines.len() < ENTRIES && bytes + size <= BYTES
         };
         if let Some((full, _)) = batch.take_if(|open| !fits(open))
             && pieces.blocking_send(ImportPiece::Batch(full)).is_err()
@@ -78,8 +86,8 @@ pub(super) fn read(
             return Ok(());
         }
         let (open, bytes) =
-            batch.get_or_insert_with(|| (LineBatch { organization: named, entries: Vec::new(), partial: 0 }, 0));
-        open.entries.push((line, entry));
+            batch.get_or_insert_with(|| (LineBatch { organization: named, lines: Vec::new(), partial: 0 }, 0));
+        open.lines.push(line);
         open.partial += u64::from(is_partial);
         *bytes += size;
     }
@@ -120,19 +128,23 @@ fn skip_line(lines: &mut impl BufRead, read: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn entry(text: &[u8], line: usize, organization: Option<&str>) -> Result<(String, AuditLogInput, bool), String> {
+/// Parses a line: its organization, its entry, and whether the entry had lost values before the export.
+fn parse(text: &[u8], number: usize, organization: Option<&str>) -> Result<(String, ImportLine, bool), String> {
     if text.len() > MAX_REQUEST {
         return Err(format!("is longer than {MAX_REQUEST} bytes"));
     }
     let text = std::str::from_utf8(text).map_err(|error| format!("is not UTF-8: {error}"))?;
-    let (named, mut entry, gone) = entry::decode_exported(text).map_err(|fault| fault.to_string())?;
-    let organization = organization.map(str::to_owned).or(named);
-    let organization = organization.ok_or("organizationId is missing; add it, or give --organization")?;
-    OrganizationId::parse(organization.as_str()).map_err(|why| format!("organizationId: {why}"))?;
+    let exported = decode_exported(text).map_err(|fault| fault.to_string())?;
+    let ExportedEntry { organization_id: named, input: mut entry, erased, recorded } = exported;
+    let target = organization.or(named.as_deref());
+    let target = target.ok_or("organizationId is missing; add it, or give --organization")?;
+    OrganizationId::parse(target).map_err(|why| format!("organizationId: {why}"))?;
     if entry.id.is_empty() {
-        entry.id = own_id(line, text);
+        entry.id = own_id(number, text);
     }
-    Ok((organization, entry, gone.is_some_and(|gone| !gone.is_empty())))
+    // Another organization has another log.
+    let recorded = if named.as_deref() == Some(target) { recorded } else { RecordedAs::default() };
+    Ok((target.to_owned(), ImportLine { number, entry, recorded }, !erased.is_empty()))
 }
 
 /// An id made from the number and the text of a line. It is the same in each run, so an import can be repeated.

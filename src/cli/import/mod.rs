@@ -1,5 +1,6 @@
 //! `auditlog import`: writes the lines of a file through the API of a running service, in the order of the file.
 
+mod compare;
 mod lines;
 mod send;
 
@@ -42,15 +43,15 @@ pub struct ImportArgs {
     /// Write all entries to this organization, and ignore organizationId in the lines.
     #[arg(long, value_name = "ORG")]
     organization: Option<OrganizationId>,
-    /// Stop at the first bad line instead of skipping it.
+    /// Stop at the first bad or altered line instead of reporting it and going on.
     #[arg(long)]
     strict: bool,
 }
 
-/// Bad lines were skipped and reported. All other lines are written.
+/// Lines were reported: bad ones, which were skipped, or altered ones. All others are written.
 #[derive(Debug, thiserror::Error)]
-#[error("lines were skipped")]
-pub(super) struct Skipped;
+#[error("there were bad or altered lines")]
+pub(super) struct BadLines;
 
 impl ImportArgs {
     pub(super) async fn run(self) -> anyhow::Result<()> {
@@ -74,7 +75,7 @@ impl ImportArgs {
         if summary.is_in_vain() {
             bail!("no line is an entry; an import takes one JSON object per line, as `auditlog export` writes them");
         }
-        if summary.has_skipped() { Err(Skipped.into()) } else { Ok(()) }
+        if summary.has_bad_lines() { Err(BadLines.into()) } else { Ok(()) }
     }
 }
 

@@ -9,7 +9,8 @@ use indicatif::{HumanCount, ProgressBar};
 use tonic::Status;
 use tonic_types::StatusExt;
 
-use super::lines::LineBatch;
+use super::compare::difference;
+use super::lines::{ImportLine, LineBatch};
 use crate::cli::client::{AuditLogs, Retry};
 use crate::grpc::pb::{WriteAuditLogsRequest, WrittenAuditLog};
 use crate::rest::rest_name;
@@ -18,6 +19,8 @@ use crate::rest::rest_name;
 pub(in crate::cli) struct Summary {
     written: u64,
     there_already: u64,
+    /// Those of `there_already` whose line is not as the log has the entry.
+    altered: u64,
     skipped: u64,
     elapsed: Duration,
 }
@@ -28,19 +31,22 @@ impl Summary {
         self.skipped > 0 && self.written + self.there_already == 0
     }
 
-    /// Whether at least one line was skipped.
-    pub(super) fn has_skipped(&self) -> bool {
-        self.skipped > 0
+    /// Whether at least one line was skipped, or is not as the log has its entry.
+    pub(super) fn has_bad_lines(&self) -> bool {
+        self.skipped + self.altered > 0
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { written, there_already, skipped, elapsed } = self;
+        let Self { written, there_already, altered, skipped, elapsed } = self;
         let rate = (written + there_already) as f64 / elapsed.as_secs_f64().max(0.001);
         let [written, there_already, skipped, rate] = [*written, *there_already, *skipped, rate as u64].map(HumanCount);
-        let elapsed = elapsed.as_secs_f64();
-        write!(f, "{written} written, {there_already} already there, {skipped} skipped in {elapsed:.1} s ({rate}/s)")
+        let (altered, elapsed) = (shown_altered(*altered), elapsed.as_secs_f64());
+        write!(
+            f,
+            "{written} written, {there_already} already there{altered}, {skipped} skipped in {elapsed:.1} s ({rate}/s)"
+        )
     }
 }
 
@@ -52,6 +58,7 @@ pub(super) struct Sender {
     begun: Instant,
     written: u64,
     there_already: u64,
+    altered: u64,
     skipped: u64,
     /// Entries that had lost values before the export.
     partial: u64,
@@ -68,39 +75,40 @@ impl Sender {
             begun: Instant::now(),
             written: 0,
             there_already: 0,
+            altered: 0,
             skipped: 0,
             partial: 0,
             last_line: 0,
         }
     }
 
-    /// Writes `batch`. Lines that the service refuses are bad lines; all others are written. Errors: a bad line in a
-    /// strict import; the service stays unavailable, or refuses the whole request.
+    /// Writes `batch`. Lines that the service refuses are bad lines; all others are written. Errors: a bad or altered
+    /// line in a strict import; the service stays unavailable, or refuses the whole request.
     pub(super) async fn write(&mut self, mut batch: LineBatch) -> anyhow::Result<()> {
         self.partial += std::mem::take(&mut batch.partial);
-        while !batch.entries.is_empty() {
+        while !batch.lines.is_empty() {
             let status = match self.call(&batch).await {
                 Ok(written) => {
                     self.count(&batch, &written);
-                    return Ok(());
+                    return self.compare(&batch, &written);
                 }
                 Err(status) => status,
             };
             let refused = refused(&status);
-            let Some((first, _)) = refused.first_key_value().filter(|(place, _)| **place < batch.entries.len()) else {
+            let Some((first, _)) = refused.first_key_value().filter(|(place, _)| **place < batch.lines.len()) else {
                 bail!("{}", self.gave_up(&batch, &status));
             };
             if self.strict {
-                let (line, why) = (batch.entries[*first].0, refused[first].clone());
-                batch.entries.truncate(*first);
+                let (line, why) = (batch.lines[*first].number, refused[first].clone());
+                batch.lines.truncate(*first);
                 Box::pin(self.write(batch)).await?;
                 return self.bad(line, &why);
             }
             let mut place = 0;
             let mut found = Vec::new();
-            batch.entries.retain(|(line, _)| {
+            batch.lines.retain(|line| {
                 let why = refused.get(&place);
-                found.extend(why.map(|why| (*line, why)));
+                found.extend(why.map(|why| (line.number, why)));
                 place += 1;
                 why.is_none()
             });
@@ -127,8 +135,8 @@ impl Sender {
             let partial = HumanCount(self.partial);
             tell!("{partial} entries had lost values before the export; the new entries do not show that");
         }
-        let Self { written, there_already, skipped, begun, .. } = self;
-        Summary { written, there_already, skipped, elapsed: begun.elapsed() }
+        let Self { written, there_already, altered, skipped, begun, .. } = self;
+        Summary { written, there_already, altered, skipped, elapsed: begun.elapsed() }
     }
 
     /// Sends one request, and retries it while the service is unavailable. Entry ids make that safe.
@@ -137,7 +145,7 @@ impl Sender {
             let mut client = self.client.clone();
             let request = WriteAuditLogsRequest {
                 organization_id: batch.organization.clone(),
-                audit_logs: batch.entries.iter().map(|(_, entry)| entry.clone()).collect(),
+                audit_logs: batch.lines.iter().map(|line| line.entry.clone()).collect(),
             };
             async move { client.write_audit_logs(request).await }
         };
@@ -148,26 +156,48 @@ impl Sender {
         let there_already = answers.iter().filter(|answer| answer.replayed).count();
         self.there_already += there_already as u64;
         self.written += (answers.len() - there_already) as u64;
-        self.last_line = batch.entries.last().map_or(self.last_line, |(line, _)| *line);
+        self.last_line = batch.lines.last().map_or(self.last_line, |line| line.number);
         let done = self.written + self.there_already;
         let rate = done as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
         self.progress.set_message(format!("{} entries, {}/s", HumanCount(done), HumanCount(rate as u64)));
     }
 
+    /// Reports the lines of a written batch whose entry the log has with another number, time or leaf hash than it had
+    /// at the export. Errors: there is such a line, and the import is strict.
+    fn compare(&mut self, batch: &LineBatch, answers: &[WrittenAuditLog]) -> anyhow::Result<()> {
+        for (line, answer) in batch.lines.iter().zip(answers).filter(|(_, answer)| answer.replayed) {
+            let ImportLine { number, entry, recorded } = line;
+            let Some(difference) = difference(recorded, answer) else { continue };
+            self.altered += 1;
+            let report = format!("line {number}: {}: {difference}; the file or the log was altered", entry.id);
+            if self.strict {
+                return Err(anyhow!("{report}; {}", self.so_far()));
+            }
+            self.progress.suspend(|| tell!("{report}"));
+        }
+        Ok(())
+    }
+
     /// The progress of the import, and how to continue it.
     pub(super) fn so_far(&self) -> String {
-        let Self { written, there_already, skipped, last_line, .. } = self;
+        let Self { written, there_already, altered, skipped, last_line, .. } = self;
+        let altered = shown_altered(*altered);
         format!(
-            "up to line {last_line}: {written} written, {there_already} already there, {skipped} skipped. \
+            "up to line {last_line}: {written} written, {there_already} already there{altered}, {skipped} skipped. \
              Repeat the same import to continue"
         )
     }
 
     fn gave_up(&self, batch: &LineBatch, status: &Status) -> String {
-        let line = batch.entries.first().map_or(0, |(line, _)| *line);
+        let line = batch.lines.first().map_or(0, |line| line.number);
         let (organization, code, message) = (&batch.organization, status.code(), status.message());
         format!("the write for {organization} from line {line} on failed ({code:?}: {message}); {}", self.so_far())
     }
+}
+
+/// ` (2 altered)`, or nothing if no line is.
+fn shown_altered(altered: u64) -> String {
+    if altered > 0 { format!(" ({} altered)", HumanCount(altered)) } else { String::new() }
 }
 
 /// The entries that the service refused: their index in the request, and the reason.

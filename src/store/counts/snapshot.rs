@@ -147,7 +147,7 @@ fn state_statement(
         |counted: String| format!("CASE WHEN o.head_seq - s.counted_seq <= {MAX_UNCOUNTED} THEN {counted} END");
     let (after, to) = ("s.counted_seq", "o.head_seq");
     let no_kinds = || "CAST(NULL AS text)".to_owned();
-    let (number, kinds) = match uncounted {
+    let (matching, kinds) = match uncounted {
         CountUncounted::No => ("CAST(NULL AS bigint)".to_owned(), no_kinds()),
         CountUncounted::Number(filter) => (if_few(numbered(sql, filter, span, after, to)), no_kinds()),
         // The numbers are beside the kinds.
@@ -176,7 +176,7 @@ fn state_statement(
     };
     format!(
         "WITH state AS MATERIALIZED (SELECT o.head_seq, coalesce(s.counted_seq, 0) AS counted_seq, \
-         {number} AS uncounted, {kinds} AS kinds FROM organizations o LEFT JOIN count_state s ON s.organization_id = o.id WHERE o.id = $1) \
+         {matching} AS uncounted, {kinds} AS kinds FROM organizations o LEFT JOIN count_state s ON s.organization_id = o.id WHERE o.id = $1) \
          SELECT state.head_seq, state.counted_seq, state.uncounted, state.kinds, {}, c.counts{columns} FROM state LEFT JOIN {k} ON true \
          {total} {joins}",
         number("k", 0)

@@ -24,7 +24,7 @@ use crate::store::dialect;
 use crate::store::model::HashedEntry;
 use crate::store::rows::{foreign, hash};
 use crate::store::sql::prepared;
-use auditlog_verify::merkle::Salts;
+use auditlog_verify::merkle::{Hash, Salts};
 
 /// An entry. Columns are inserted and read in this order, so a column's index in a row is `column as usize`.
 #[sea_orm::model]
@@ -57,9 +57,10 @@ pub struct Model {
     pub organization_id: String,
     /// One bit for each erased group of values.
     pub erased: i16,
-    /// One salt per group, concatenated. Lists read the columns before this one; proofs read all.
-    pub salts: Vec<u8>,
+    /// The hash of the leaf. Lists read the columns before this one.
     pub leaf_hash: Vec<u8>,
+    /// One salt per group, concatenated. Exports read the columns before this one; proofs read all.
+    pub salts: Vec<u8>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}
@@ -79,7 +80,9 @@ pub enum ColumnErasure {
 
 impl Column {
     /// The number of columns that a list reads, from the first on.
-    pub const LISTED: usize = Self::Salts as usize;
+    pub const LISTED: usize = Self::LeafHash as usize;
+    /// The number of columns that an export reads, from the first on.
+    pub const EXPORTED: usize = Self::Salts as usize;
 
     /// The change that an erasure makes to this column. A column that it empties must also be in `ERASABLE` of the
     /// first migration, so that PostgreSQL gathers no statistics of it.
@@ -243,8 +246,8 @@ fn value<'e>(
         Column::WriterKeyId => text(writer_key_id),
         Column::OrganizationId => text(organization.as_str()),
         Column::Erased => SmallInt(erased.0),
-        Column::Salts => Bytes(salts.bytes()),
         Column::LeafHash => Bytes(&leaf.0),
+        Column::Salts => Bytes(salts.bytes()),
     })
 }
 
@@ -261,6 +264,11 @@ pub(in crate::store) fn all_columns(alias: &str) -> String {
 /// The columns of the table `alias` that a list reads, for [`entry`].
 pub(in crate::store) fn listed_columns(alias: &str) -> String {
     selected(alias, Column::iter().take(Column::LISTED))
+}
+
+/// The columns of the table `alias` that an export reads, for [`entry_with_leaf`].
+pub(in crate::store) fn exported_columns(alias: &str) -> String {
+    selected(alias, Column::iter().take(Column::EXPORTED))
 }
 
 fn selected(alias: &str, columns: impl Iterator<Item = Column>) -> String {
@@ -298,7 +306,12 @@ pub(in crate::store) fn hashed_entry(row: &QueryResult) -> error::Result<HashedE
     Ok(HashedEntry { entry: entry(row)?, salts: Salts::parse(&salts).map_err(foreign)?, leaf: hash(leaf)? })
 }
 
-/// Reads a row of [`listed_columns`] or of [`all_columns`].
+/// Reads a row of [`exported_columns`]: the entry and its leaf hash.
+pub(in crate::store) fn entry_with_leaf(row: &QueryResult) -> error::Result<(Entry, Hash)> {
+    Ok((entry(row)?, hash(read(row, Column::LeafHash)?)?))
+}
+
+/// Reads a row of [`listed_columns`], [`exported_columns`] or [`all_columns`].
 pub(in crate::store) fn entry(row: &QueryResult) -> error::Result<Entry> {
     let (changes, metadata) = (read_text(row, Column::Changes)?, read_text(row, Column::Metadata)?);
     let content = Content {

@@ -12,6 +12,7 @@ use crate::store::entities::audit_log::{self, Column, Entity};
 use crate::store::entities::organization;
 use crate::store::sql::{IndexScan, Sql, bounds, lies_in, number};
 use crate::store::{Store, dialect};
+use auditlog_verify::merkle::Hash;
 
 /// A view of the database. Committed entries do not change, so entries up to a known head need no transaction. Running
 /// counts do change: those of one statement are from one moment; those of several statements are from one moment only
@@ -195,7 +196,7 @@ pub(in crate::store) fn numbered_by_kind(
 /// Selects entries by ranges of numbers, by the primary key alone.
 fn range_statement(sql: &mut Sql, filter: &Filter, after: Seq, to: Seq, limit: i64) -> String {
     let (columns, [after, to, limit]) =
-        (audit_log::listed_columns("a"), [after, to, limit].map(|bound| sql.bind(bound)));
+        (audit_log::exported_columns("a"), [after, to, limit].map(|bound| sql.bind(bound)));
     let conditions = numbered_conditions(sql, filter, PositionRange::from(filter.time), &after, &to);
     format!("SELECT {columns} FROM audit_logs a WHERE {conditions} ORDER BY a.seq LIMIT {limit}")
 }
@@ -282,8 +283,8 @@ impl Store {
         Ok(row.map(|row| row.head_seq))
     }
 
-    /// At most `limit` matching entries with numbers after `after` and up to `to`, in order of their numbers. Committed
-    /// entries do not change, so ranges read one after another show the same moment.
+    /// At most `limit` matching entries with numbers after `after` and up to `to`, in order of their numbers, each with
+    /// its leaf hash. Committed entries do not change, so ranges read one after another show the same moment.
     pub async fn range(
         &self,
         organization: &OrganizationId,
@@ -291,9 +292,9 @@ impl Store {
         after: Seq,
         to: Seq,
         limit: i64,
-    ) -> Result<Vec<Entry>> {
+    ) -> Result<Vec<(Entry, Hash)>> {
         let mut sql = Sql::of(self.readers.get_database_backend(), organization);
         let statement = range_statement(&mut sql, filter, after, to, limit);
-        self.readers.query_all_raw(sql.statement(statement)).await?.iter().map(audit_log::entry).collect()
+        self.readers.query_all_raw(sql.statement(statement)).await?.iter().map(audit_log::entry_with_leaf).collect()
     }
 }

@@ -3,7 +3,7 @@
 use auditlog::app::{Limits, Serving, gateway};
 use auditlog::domain::{Clock, Random, end_of_span, start_of_span};
 use auditlog::grpc::{pb, wire};
-use auditlog::rest::json::{Form, lines};
+use auditlog::rest::json::lines;
 use base64::Engine;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Response};
@@ -265,7 +265,7 @@ fn history(list: pb::ListAuditLogsRequest, segment: &str, resource_id: &str) -> 
 
 /// Each entry in the JSON form of REST.
 fn lines_of(entries: &[pb::AuditLog]) -> Vec<String> {
-    let text = String::from_utf8(lines(entries, Form::Documented).expect("JSON values")).expect("UTF-8");
+    let text = String::from_utf8(lines(entries).expect("JSON values")).expect("UTF-8");
     text.lines().map(str::to_owned).collect()
 }
 

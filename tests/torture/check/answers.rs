@@ -188,7 +188,7 @@ fn size_and_root(note: &str) -> Option<(u64, Hash)> {
     Some((lines.next()?.parse().ok()?, Hash::parse(lines.next()?).ok()?))
 }
 
-/// An export must return each entry as it was written. Skips the organization whose writes are not in the journal.
+/// An export must return each entry as it was written, with its leaf hash. Skips the organization whose writes are not in the journal.
 pub async fn export(
     client: &Client,
     logs: &HashMap<String, Vec<Row>>,
@@ -200,10 +200,11 @@ pub async fn export(
         let mut pieces = client.audit_logs().export_audit_logs(client.request(message)).await?.into_inner();
         let mut read = 0;
         while let Some(piece) = pieces.message().await? {
-            for log in piece.audit_logs {
+            for (log, leaf) in piece.audit_logs.into_iter().zip(piece.leaf_hashes) {
+                let is_leaf = rows.get(read as usize).is_some_and(|row| row.leaf_hash == leaf);
                 read += 1;
                 let entry = ledger.intended.get(&(of.clone(), log.id.clone()));
-                if log.sequence != read || !entry.is_some_and(|entry| is_same(&log, entry)) {
+                if log.sequence != read || !is_leaf || !entry.is_some_and(|entry| is_same(&log, entry)) {
                     findings.other.push(format!("{of}: entry {read} is exported as {log:?}"));
                 }
             }
