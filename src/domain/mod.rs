@@ -12,6 +12,7 @@ mod json_writer;
 mod outcome;
 mod position;
 mod random;
+mod search;
 mod text;
 
 pub use auditlog_verify::types::{Change, Erased, Group, Invalid, JsonText, MAX_DEPTH, Seq, Timestamp, quoted};
@@ -29,4 +30,8 @@ pub use json_writer::{ObjectWriter, write_array, write_changes};
 pub use outcome::{ActorType, Outcome};
 pub use position::{Position, PositionRange};
 pub use random::{BASE62, Random};
+pub use search::{
+    ChangeSearch, FieldPattern, JsonPattern, NamePattern, RequiredSubstring, Search, SearchColumn, TextPattern,
+    fold_case,
+};
 pub use text::{ApiKeyName, ErasureReason, Identifier, Metadata, Name, OrganizationId, Secret, did_you_mean, hex};

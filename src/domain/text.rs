@@ -94,7 +94,8 @@ fn printable(text: &str, max: usize) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn no_nul(text: &str, max: usize) -> Result<(), Invalid> {
+/// Errors: more than `max` bytes, or NUL.
+pub(super) fn no_nul(text: &str, max: usize) -> Result<(), Invalid> {
     if text.len() > max {
         return Err(Invalid::new(format_args!("must be at most {max} bytes"), text.len()));
     }
