@@ -83,6 +83,7 @@ macro_rules! reasons {
 // it would send.
 reasons! {
     InvalidParameter        "INVALID_PARAMETER"        INVALID_ARGUMENT    400 "invalid_request_error" "invalid_parameter"
+    TooBroad                "TOO_BROAD"                INVALID_ARGUMENT    400 "invalid_request_error" "too_broad"
     InvalidBody             "INVALID_BODY"             INVALID_ARGUMENT    400 "invalid_request_error" "invalid_body"
     MissingAuthentication   "MISSING_AUTHENTICATION"   UNAUTHENTICATED     401 "authentication_error"  "missing_authentication"
     InvalidApiKey           "INVALID_API_KEY"          UNAUTHENTICATED     401 "authentication_error"  "invalid_api_key"
@@ -132,6 +133,17 @@ pub enum Error {
     /// Fields that break their rules. At least one.
     #[error("{}", describe(.0))]
     InvalidParameter(Vec<Violation>),
+    /// The request would test too many entries one by one.
+    #[error(
+        "The request would test {candidates} entries one by one, and may test at most {most}: narrow it by a time range, \
+         users, resources, resource types, actions, outcomes or traces"
+    )]
+    TooBroad {
+        /// The number of entries that it would test.
+        candidates: i64,
+        /// The maximum.
+        most: i64,
+    },
     /// The request has no credential.
     #[error("Authentication required")]
     MissingAuthentication,
@@ -228,6 +240,7 @@ impl Error {
     pub fn reason(&self) -> Reason {
         match self {
             Self::InvalidParameter(_) => Reason::InvalidParameter,
+            Self::TooBroad { .. } => Reason::TooBroad,
             Self::MissingAuthentication => Reason::MissingAuthentication,
             Self::InvalidApiKey(_) => Reason::InvalidApiKey,
             Self::ExpiredApiKey(_) => Reason::ExpiredApiKey,

@@ -143,7 +143,10 @@ enum Catalogue {
 /// Without statistics, it expects the same of each value. Types keep theirs: they are few and known early. Many entries
 /// per type make the index of resources look cheaper than the index of types.
 const UNMEASURED: [(&str, &[&str]); 3] = [
-    ("audit_logs", &["organization_id", "seq", "id", "timestamp", "resource_id", "action", "outcome", "user_id"]),
+    (
+        "audit_logs",
+        &["organization_id", "seq", "id", "timestamp", "resource_id", "action", "outcome", "user_id", "trace_id"],
+    ),
     ("key_totals", &["organization_id", "key"]),
     ("running_counts", &["organization_id", "key", "level", "timestamp", "seq"]),
 ];
@@ -281,6 +284,9 @@ fn audit_log_indexes() -> Vec<IndexCreateStatement> {
             ],
         ),
         index("audit_logs_kind", &[C::OrganizationId, C::ResourceType, C::Action, C::Outcome, C::Timestamp, C::Seq]),
+        index("audit_logs_trace", &[C::OrganizationId, C::TraceId, C::Timestamp, C::Seq])
+            .and_where(Expr::col(C::TraceId).is_not_null())
+            .take(),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Action, EntryKind, Identifier, Invalid, OrganizationId, Outcome, ResourceType, Timestamp};
+use super::{Action, EntryKind, Identifier, Invalid, OrganizationId, Outcome, ResourceType, Search, TimeRange};
 
 /// The maximum number of values that one part of a filter may have.
 pub const MAX_VALUES: usize = 100;
@@ -26,6 +26,8 @@ pub struct Filter {
     pub user_ids: Vec<Identifier>,
     /// The range of timestamps.
     pub time: TimeRange,
+    /// The conditions that no index answers.
+    pub search: Search,
 }
 
 impl Filter {
@@ -36,7 +38,7 @@ impl Filter {
             values.dedup();
             values
         }
-        let Self { resource_types, resource_ids, actions, outcomes, user_ids, time } = self;
+        let Self { resource_types, resource_ids, actions, outcomes, user_ids, time, search } = self;
         Self {
             resource_types: distinct(resource_types),
             resource_ids: distinct(resource_ids),
@@ -44,6 +46,7 @@ impl Filter {
             outcomes: distinct(outcomes),
             user_ids: distinct(user_ids),
             time,
+            search: search.normalized(),
         }
     }
 
@@ -60,9 +63,9 @@ impl Filter {
     }
 
     /// Decides for each part of the filter how running counts answer it. If they cannot answer a part that has values,
-    /// [`CountedBy::is_answered`] is false.
+    /// [`CountedBy::is_answered`] is false. They count the candidates of a search.
     pub fn counted_by(&self) -> CountedBy<'_> {
-        let Self { resource_types, resource_ids, actions, outcomes, user_ids, time } = self;
+        let Self { resource_types, resource_ids, actions, outcomes, user_ids, time, search: _ } = self;
         CountedBy {
             keys: KeyFilter { user_ids, resource_types, resource_ids },
             kinds: KindFilter { resource_types, actions, outcomes },
@@ -75,7 +78,7 @@ impl Filter {
     /// Hashes the filter of `organization`. Each value is preceded by its length, and each part by its number of
     /// values.
     pub fn digest(&self, organization: &OrganizationId, hash: &mut Sha256) {
-        let Self { resource_types, resource_ids, actions, outcomes, user_ids, time } = self;
+        let Self { resource_types, resource_ids, actions, outcomes, user_ids, time, search } = self;
         let mut part = |values: Vec<&[u8]>| {
             hash.update((values.len() as u64).to_be_bytes());
             for value in values {
@@ -86,8 +89,7 @@ impl Filter {
         let types: Vec<_> = resource_types.iter().map(|code| code.0.to_be_bytes()).collect();
         let codes: Vec<_> = actions.iter().map(|code| code.0.to_be_bytes()).collect();
         let outcomes: Vec<_> = outcomes.iter().map(|outcome| Outcome::code(Some(*outcome)).to_be_bytes()).collect();
-        let TimeRange { start, end } = time;
-        let times = [start, end].map(|end| end.map(|end| end.micros().to_be_bytes()));
+        let times = [time.start(), time.end()].map(|end| end.map(|end| end.micros().to_be_bytes()));
         part(vec![organization.as_str().as_bytes()]);
         part(types.iter().map(|code| code.as_slice()).collect());
         part(resource_ids.iter().map(|id| id.as_str().as_bytes()).collect());
@@ -96,6 +98,9 @@ impl Filter {
         part(user_ids.iter().map(|id| id.as_str().as_bytes()).collect());
         for time in &times {
             part(time.iter().map(|time| time.as_slice()).collect());
+        }
+        for values in &search.digest_parts() {
+            part(values.iter().map(Vec::as_slice).collect());
         }
     }
 }
@@ -149,35 +154,6 @@ impl KindFilter<'_> {
         (resource_types.is_empty() || resource_types.contains(&resource_type))
             && (actions.is_empty() || actions.contains(&action))
             && (outcomes.is_empty() || outcome.is_some_and(|outcome| outcomes.contains(&outcome)))
-    }
-}
-
-/// Timestamps with `start <= timestamp < end`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TimeRange {
-    start: Option<Timestamp>,
-    end: Option<Timestamp>,
-}
-
-impl TimeRange {
-    /// Errors: `start` is after `end`.
-    pub fn parse(start: Option<Timestamp>, end: Option<Timestamp>) -> Result<Self, Invalid> {
-        match (start, end) {
-            (Some(start), Some(end)) if start > end => {
-                Err(Invalid::new(format_args!("must not be after the end {end}"), start))
-            }
-            _ => Ok(Self { start, end }),
-        }
-    }
-
-    /// The first instant of the range; `None` for no lower bound.
-    pub fn start(&self) -> Option<Timestamp> {
-        self.start
-    }
-
-    /// The first instant after the range; `None` for no upper bound.
-    pub fn end(&self) -> Option<Timestamp> {
-        self.end
     }
 }
 

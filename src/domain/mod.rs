@@ -14,6 +14,7 @@ mod position;
 mod random;
 mod search;
 mod text;
+mod time_range;
 
 pub use auditlog_verify::types::{Change, Erased, Group, Invalid, JsonText, MAX_DEPTH, Seq, Timestamp, quoted};
 pub use catalogue::{Action, Catalogue, CatalogueKind, CatalogueName, Named, PathSegment, ResourceType};
@@ -24,7 +25,7 @@ pub use entry::{
     Content, Entry, MAX_CHANGES, MAX_ENTRY_BYTES, NewEntry, ServiceEntry, content_hashes, entry_leaf, entry_values,
     leaf_hash,
 };
-pub use filter::{CountedBy, Filter, KeyFilter, KindFilter, Limit, MAX_VALUES, Offset, TimeRange};
+pub use filter::{CountedBy, Filter, KeyFilter, KindFilter, Limit, MAX_VALUES, Offset};
 pub use id::EntryId;
 pub use json_writer::{ObjectWriter, write_array, write_changes};
 pub use outcome::{ActorType, Outcome};
@@ -32,6 +33,7 @@ pub use position::{Position, PositionRange};
 pub use random::{BASE62, Random};
 pub use search::{
     ChangeSearch, FieldPattern, JsonPattern, NamePattern, RequiredSubstring, Search, SearchColumn, TextPattern,
-    fold_case,
+    json_or_string,
 };
 pub use text::{ApiKeyName, ErasureReason, Identifier, Metadata, Name, OrganizationId, Secret, did_you_mean, hex};
+pub use time_range::TimeRange;

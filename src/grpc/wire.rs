@@ -7,8 +7,9 @@ use prost::Message;
 
 use super::pb;
 use crate::domain::{
-    ActorType, Catalogue, Change, Content, Entry, EntryId, Filter, Identifier, Invalid, JsonText, Limit, MAX_CHANGES,
-    MAX_VALUES, Metadata, Name, NewEntry, Offset, OrganizationId, Outcome, Random, Seq, TimeRange, Timestamp, quoted,
+    ActorType, Catalogue, Change, ChangeSearch, Content, Entry, EntryId, FieldPattern, Filter, Identifier, Invalid,
+    JsonPattern, JsonText, Limit, MAX_CHANGES, MAX_VALUES, Metadata, Name, NamePattern, NewEntry, Offset,
+    OrganizationId, Outcome, Random, Search, Seq, TextPattern, TimeRange, Timestamp, quoted,
 };
 use crate::error::{AtField, Error, MAX_VIOLATIONS, Result};
 use crate::ingest::Written;
@@ -68,21 +69,77 @@ pub fn export(request: pb::ExportAuditLogsRequest, catalogue: &Catalogue) -> Res
 
 /// Decodes and normalizes the filter in the field `filter` of a request.
 fn audit_log_filter(message: pb::AuditLogFilter, catalogue: &Catalogue) -> Result<Filter> {
-    let pb::AuditLogFilter { resource_types, resource_ids, actions, user_ids, start_time, end_time, outcomes } =
-        message;
-    let start = start_time.map(timestamp).transpose().at("filter.start_time")?;
-    let end = end_time.map(timestamp).transpose().at("filter.end_time")?;
+    let pb::AuditLogFilter {
+        resource_types,
+        resource_ids,
+        actions,
+        user_ids,
+        start_time,
+        end_time,
+        outcomes,
+        actor_types,
+        trace_ids,
+        recorded_start_time,
+        recorded_end_time,
+        change,
+        metadata,
+        user_name,
+        user_email,
+        resource_name,
+        text,
+    } = message;
+    let name = |field: &str, text: Option<String>| {
+        text.map(|text| NamePattern::parse(&text)).transpose().at(format!("filter.{field}"))
+    };
     let filter = Filter {
         resource_types: values("filter.resource_types", resource_types, |name| catalogue.resource_type(&name))?,
         resource_ids: values("filter.resource_ids", resource_ids, Identifier::parse)?,
         actions: values("filter.actions", actions, |name| catalogue.action(&name))?,
         outcomes: values("filter.outcomes", outcomes, |name| Outcome::parse(&name))?,
         user_ids: values("filter.user_ids", user_ids, Identifier::parse)?,
-        time: TimeRange::parse(start, end).at("filter.start_time")?,
+        time: time_range(["filter.start_time", "filter.end_time"], start_time, end_time)?,
+        search: Search {
+            actor_types: values("filter.actor_types", actor_types, |name| ActorType::parse(&name))?,
+            trace_ids: values("filter.trace_ids", trace_ids, Identifier::parse)?,
+            recorded: time_range(
+                ["filter.recorded_start_time", "filter.recorded_end_time"],
+                recorded_start_time,
+                recorded_end_time,
+            )?,
+            change: change_search(change.unwrap_or_default())?,
+            metadata: Metadata::parse(metadata).at("filter.metadata")?.into(),
+            user_name: name("user_name", user_name)?,
+            user_email: name("user_email", user_email)?,
+            resource_name: name("resource_name", resource_name)?,
+            text: text.map(|text| TextPattern::parse(&text)).transpose().at("filter.text")?,
+        },
     }
     .normalized();
     filter.check_pairs().at("filter.user_ids")?;
     Ok(filter)
+}
+
+/// Decodes a range of times, whose fields have these names.
+fn time_range(
+    fields: [&str; 2],
+    start: Option<prost_types::Timestamp>,
+    end: Option<prost_types::Timestamp>,
+) -> Result<TimeRange> {
+    let start = start.map(timestamp).transpose().at(fields[0])?;
+    let end = end.map(timestamp).transpose().at(fields[1])?;
+    TimeRange::parse(start, end).at(fields[0])
+}
+
+fn change_search(message: pb::ChangeFilter) -> Result<ChangeSearch> {
+    let pb::ChangeFilter { field, old_value_json, new_value_json } = message;
+    let json = |name: &str, text: Option<String>| {
+        text.map(|text| JsonPattern::json(&text)).transpose().at(format!("filter.change.{name}"))
+    };
+    Ok(ChangeSearch {
+        field: field.map(|field| FieldPattern::parse(&field)).transpose().at("filter.change.field")?,
+        old_value: json("old_value_json", old_value_json)?,
+        new_value: json("new_value_json", new_value_json)?,
+    })
 }
 
 /// Decodes the start of a page and the page size.

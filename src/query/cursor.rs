@@ -38,7 +38,7 @@ pub(super) struct Cursor {
 }
 
 /// The organization whose entries are listed, and the filter.
-type ListScope<'a> = (&'a OrganizationId, &'a Filter);
+pub(super) type ListScope<'a> = (&'a OrganizationId, &'a Filter);
 
 impl Cursor {
     pub(super) fn text(&self, CursorKey(key): &CursorKey, list: ListScope<'_>) -> String {

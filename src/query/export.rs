@@ -89,20 +89,21 @@ impl Export {
         self.is_begun = true;
         let _permit = self.store.read_permit_of_stream(&self.key_id, &self.organization).await?;
         let to = self.head.min(self.at.saturating_add(self.window));
-        let read = self.store.range(&self.organization, &self.filter, self.at, to, self.limit as i64).await?;
-        let (entries, leaves): (Vec<Entry>, Vec<Hash>) = read.into_iter().unzip();
-        self.at = match entries.last() {
-            Some(last) if entries.len() == self.limit => last.seq,
+        let mut read = self.store.range(&self.organization, &self.filter, self.at, to, self.limit as i64).await?;
+        self.at = match read.last() {
+            Some((last, _)) if read.len() == self.limit => last.seq,
             _ => to.max(self.at),
         };
-        if entries.is_empty() {
+        if read.is_empty() {
             self.window = WIDEST.min(self.window * 2);
         } else {
             self.window = WINDOW;
-            let bytes: usize = entries.iter().map(|entry| entry.content.size()).sum();
+            let bytes: usize = read.iter().map(|(entry, _)| entry.content.size()).sum();
+            self.limit = (BYTES * read.len() / bytes.max(1)).clamp(FEWEST, ENTRIES);
             self.held = Some(self.store.hold(&self.key_id, bytes));
-            self.limit = (BYTES * entries.len() / bytes.max(1)).clamp(FEWEST, ENTRIES);
+            read.retain(|(entry, _)| self.filter.search.matches(entry));
         }
+        let (entries, leaves): (Vec<Entry>, Vec<Hash>) = read.into_iter().unzip();
         Ok(Some(ExportPiece { entries, leaves, sequence: self.at, head: self.head }))
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::domain::{
     COUNT_DISTANCE, CountKey, CountedBy, Counts, Entry, EntryKind, Filter, Identifier, KeyFilter, KindFilter,
-    OrganizationId, Position, PositionRange, ResourceType, Seq,
+    OrganizationId, Position, PositionRange, ResourceType, Search, Seq,
 };
 use crate::error::Result;
 use crate::store::{CountState, CountUncounted, IndexScan, KeyState, PageRequest, RunningCount, ScanRange, Snapshot};
@@ -15,7 +15,8 @@ use crate::store::{CountState, CountUncounted, IndexScan, KeyState, PageRequest,
 pub(super) struct Matched<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) organization: &'a OrganizationId,
-    /// If the reader named resources without types, it has all types.
+    /// If the reader named resources without types, it has all types. Without its search, which runs on what matches
+    /// the rest.
     pub(super) filter: Filter,
     pub(super) span: PositionRange,
     /// The keys whose counts answer the filter; empty if no counts can.
@@ -45,13 +46,16 @@ impl<'a> Matched<'a> {
         snapshot: &'a Snapshot,
         organization: &'a OrganizationId,
         filter: Filter,
+        traces: &[Identifier],
     ) -> Result<Option<Self>> {
         let CountedBy { keys: key_filter, kinds, time, is_answered } = filter.counted_by();
-        let (span, sides) = (PositionRange::from(time), sides(key_filter));
+        let is_answered = is_answered && traces.is_empty();
+        let (span, sides) = (PositionRange::from(time), sides(key_filter, traces));
         let all: Vec<_> = sides.iter().flat_map(keys).collect();
-        let uncounted = match !kinds.is_empty() && sides == [IndexScan::Time] {
-            true => CountUncounted::ByKind(&filter),
-            false => CountUncounted::Number(&filter),
+        let uncounted = match is_answered {
+            true if !kinds.is_empty() && sides == [IndexScan::Time] => CountUncounted::ByKind(&filter),
+            true => CountUncounted::Number(&filter),
+            false => CountUncounted::No,
         };
         let state = snapshot.state(organization, uncounted, &all, span).await?;
         let Some(state) = state else { return Ok(None) };
@@ -89,18 +93,42 @@ impl<'a> Matched<'a> {
     fn kind_scan(&self, needed: i64, total: i64) -> Option<IndexScan> {
         /// The number of entries that can be read in the time in which a stream is found.
         const FOUND: i64 = 10;
+        let kinds = self.occurring_kinds()?;
+        let (streams, all) = (kinds.len() as i64, self.all());
+        let by_time = needed.saturating_mul(all / total.max(1)).min(all);
+        let by_kind = needed.saturating_mul(streams).min(total) + streams * FOUND;
+        (by_kind <= by_time || streams == 1).then(|| IndexScan::Kinds(kinds.into_iter().collect()))
+    }
+
+    /// The kinds that the filter selects and the organization has. `None` if the filter selects no kinds, if it has
+    /// users, resources or traces, or if too many entries are not counted yet.
+    fn occurring_kinds(&self) -> Option<BTreeSet<EntryKind>> {
         let filter = self.kinds();
         if self.streams != IndexScan::Time || filter.is_empty() || self.state.uncounted.is_none() {
             return None;
         }
         let totals = self.state.keys.iter().filter_map(|key| key.total.as_ref());
         let counted = totals.flat_map(Counts::kinds).filter(|kind| filter.has(*kind));
-        let kinds: BTreeSet<EntryKind> = counted.chain(self.state.uncounted_kinds.iter().copied()).collect();
-        let streams = kinds.len() as i64;
-        let all = self.state.keys.first().map_or(self.state.head, |key| self.entries(key));
-        let by_time = needed.saturating_mul(all / total.max(1)).min(all);
-        let by_kind = needed.saturating_mul(streams).min(total) + streams * FOUND;
-        (by_kind <= by_time || streams == 1).then(|| IndexScan::Kinds(kinds.into_iter().collect()))
+        Some(counted.chain(self.state.uncounted_kinds.iter().copied()).collect())
+    }
+
+    /// The candidates of the page `window` that SQL does not exclude from `search`. `candidates` is the number of all.
+    pub(super) async fn candidates(
+        &self,
+        search: &Search,
+        window: &PageRequest,
+        candidates: i64,
+    ) -> Result<Vec<Entry>> {
+        // Each piece of the scan reads as many entries of each stream as it may return.
+        let pays = |kinds: &BTreeSet<EntryKind>| candidates.saturating_mul(kinds.len() as i64) <= self.all();
+        let kinds = self.occurring_kinds().filter(pays).map(|kinds| IndexScan::Kinds(kinds.into_iter().collect()));
+        let filter = Filter { search: search.clone(), ..self.filter.clone() };
+        self.snapshot.page(self.organization, &filter, kinds.as_ref().unwrap_or(&self.streams), window).await
+    }
+
+    /// An estimate of the number of entries in the span, whether they match or not.
+    fn all(&self) -> i64 {
+        self.state.keys.first().map_or(self.state.head, |key| self.entries(key))
     }
 
     /// An estimate of the number of entries that a key has in the span.
@@ -163,8 +191,12 @@ impl<'a> Matched<'a> {
     }
 }
 
-/// A scan by user and a scan by resource, for the parts of the filter that have values; a scan by time if none has.
-fn sides(key_filter: KeyFilter<'_>) -> Vec<IndexScan> {
+/// A scan by user and a scan by resource, for the parts of the filter that have values; a scan by time if none has. With
+/// traces, a scan of these: they have few entries.
+fn sides(key_filter: KeyFilter<'_>, traces: &[Identifier]) -> Vec<IndexScan> {
+    if !traces.is_empty() {
+        return vec![IndexScan::Traces(traces.to_vec())];
+    }
     let KeyFilter { user_ids, resource_types, resource_ids } = key_filter;
     let mut sides = Vec::new();
     if !user_ids.is_empty() {
@@ -183,7 +215,7 @@ fn sides(key_filter: KeyFilter<'_>) -> Vec<IndexScan> {
     sides
 }
 
-/// The keys whose counts cover `streams`.
+/// The keys whose counts cover `streams`; none for traces, which have no counts.
 fn keys(streams: &IndexScan) -> Vec<CountKey> {
     match streams {
         IndexScan::Users(users) => users.iter().cloned().map(CountKey::User).collect(),
@@ -191,6 +223,7 @@ fn keys(streams: &IndexScan) -> Vec<CountKey> {
             resources.iter().map(|(code, id)| CountKey::Resource(*code, id.clone())).collect()
         }
         IndexScan::Time | IndexScan::Kinds(_) => vec![CountKey::Organization],
+        IndexScan::Traces(_) => Vec::new(),
     }
 }
 

@@ -3,16 +3,17 @@
 mod cursor;
 mod export;
 mod matched;
+mod search;
 mod seek;
 
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-use crate::domain::{Entry, EntryId, Filter, Limit, Offset, OrganizationId, Position, PositionRange, Seq};
+use crate::domain::{Entry, EntryId, Filter, Limit, Offset, OrganizationId, Position, PositionRange, Search, Seq};
 use crate::error::{AtField, Error, Result};
 use crate::store::{CURSOR_KEY_ID, PageRequest, Snapshot, Store};
-use cursor::{Cursor, CursorKey};
+use cursor::{Cursor, CursorKey, ListScope};
 pub use export::{Export, ExportPiece};
 use matched::{MatchTotal, Matched};
 use seek::PageStart;
@@ -107,12 +108,16 @@ impl Query {
             true => Filter { resource_types: snapshot.types(organization).await?, ..filter.clone() },
             false => filter.clone(),
         };
-        let matched = Matched::read(snapshot, organization, of_types).await?.ok_or(Error::OrganizationNotFound)?;
+        let (search, candidates) = (&filter.search, Filter { search: Search::default(), ..of_types });
+        let matched = Matched::read(snapshot, organization, candidates, &search.trace_ids).await?;
+        let matched = matched.ok_or(Error::OrganizationNotFound)?;
+        let list = (organization, filter);
+        if !search.is_empty() {
+            return search_page(&matched, search, (start, key, list), limit).await.map(Some);
+        }
         let begin = match start {
             Start::Offset(offset) => Begin::at(&matched, offset.get()).await?,
-            Start::Cursor(text) => {
-                Begin::after(Cursor::parse(text, key, (organization, filter), matched.state.head).at("cursor")?)
-            }
+            Start::Cursor(text) => Begin::after(Cursor::parse(text, key, list, matched.state.head).at("cursor")?),
         };
         let Begin { head, total, offset, .. } = begin;
         let entries = match i64::from(limit.get()).min(total - offset) {
@@ -123,17 +128,42 @@ impl Query {
                 matched.page(&PageRequest { spans, offset: offset - above, limit, head }, total).await?
             }
         };
-        // No overflow: a page has at most 100 entries.
-        let walked = offset.saturating_add(entries.len() as i64);
-        let next = entries.last().filter(|_| walked < total).map(|last| Cursor {
-            head,
-            total,
-            walked,
-            last: Position { timestamp: last.timestamp, seq: last.seq },
-        });
-        let next_cursor = next.map(|next| next.text(key, (organization, filter)));
+        let next_cursor = next_cursor(&entries, (head, total, offset), limit).map(|next| next.text(key, list));
         Ok(Some(Page { entries, total, limit, offset, next_cursor }))
     }
+}
+
+/// A page of a list with a search.
+async fn search_page(
+    matched: &Matched<'_>,
+    search: &Search,
+    (start, key, list): (&Start, &CursorKey, ListScope<'_>),
+    limit: Limit,
+) -> Result<Page> {
+    let most = i64::from(limit.get());
+    let (head, total, offset, entries) = match start {
+        Start::Offset(offset) => {
+            let (total, entries) = matched.search(search, offset.get(), most).await?;
+            (matched.state.head, total, offset.get(), entries)
+        }
+        Start::Cursor(text) => {
+            let cursor = Cursor::parse(text, key, list, matched.state.head).at("cursor")?;
+            let Cursor { head, total, walked, last: Position { timestamp, seq } } = cursor;
+            let below = Position { timestamp, seq: seq - 1 };
+            (head, total, walked, matched.search_on(search, below, head, most.min(total - walked)).await?)
+        }
+    };
+    let next_cursor = next_cursor(&entries, (head, total, offset), limit).map(|next| next.text(key, list));
+    Ok(Page { entries, total, limit, offset, next_cursor })
+}
+
+/// The cursor after a page of `entries` with `offset` entries before it; `None` after the last page. A search whose
+/// entries were erased during the walk ends with a page that is not full.
+fn next_cursor(entries: &[Entry], (head, total, offset): (Seq, i64, i64), limit: Limit) -> Option<Cursor> {
+    // No overflow: a page has at most 100 entries.
+    let walked = offset.saturating_add(entries.len() as i64);
+    let last = entries.last().filter(|_| walked < total && entries.len() == usize::from(limit.get()))?;
+    Some(Cursor { head, total, walked, last: Position { timestamp: last.timestamp, seq: last.seq } })
 }
 
 /// The start of a page.

@@ -1,18 +1,65 @@
 //! Decodes query parameters into the fields of gRPC requests.
 
+use std::collections::BTreeMap;
+
 use percent_encoding::percent_decode_str;
 
 use super::ErrorResponse;
-use crate::domain::{Invalid, Timestamp, end_of_span, quoted, start_of_span};
+use crate::domain::{Invalid, Timestamp, end_of_span, json_or_string, quoted, start_of_span};
 use crate::grpc::pb::get_inclusion_proof_request::Entry;
 use crate::grpc::{pb, wire};
 
 /// The parameters of a list.
-pub(super) const LIST: [&str; 10] =
-    ["resourceType", "resourceId", "action", "userId", "startDate", "endDate", "limit", "offset", "cursor", "outcome"];
+pub(super) const LIST: [&str; 22] = [
+    "resourceType",
+    "resourceId",
+    "action",
+    "userId",
+    "startDate",
+    "endDate",
+    "limit",
+    "offset",
+    "cursor",
+    "outcome",
+    "actorType",
+    "traceId",
+    "recordedAfter",
+    "recordedBefore",
+    "changes.field",
+    "changes.oldValue",
+    "changes.newValue",
+    METADATA,
+    "userName",
+    "userEmail",
+    "resourceName",
+    "text",
+];
 /// The parameters of a history. Its resource comes from the path.
-pub(super) const HISTORY: [&str; 8] =
-    ["action", "userId", "startDate", "endDate", "limit", "offset", "cursor", "outcome"];
+pub(super) const HISTORY: [&str; 20] = [
+    "action",
+    "userId",
+    "startDate",
+    "endDate",
+    "limit",
+    "offset",
+    "cursor",
+    "outcome",
+    "actorType",
+    "traceId",
+    "recordedAfter",
+    "recordedBefore",
+    "changes.field",
+    "changes.oldValue",
+    "changes.newValue",
+    METADATA,
+    "userName",
+    "userEmail",
+    "resourceName",
+    "text",
+];
+/// The parameters for each key of the metadata, as errors show them.
+const METADATA: &str = "metadata.KEY";
+const METADATA_PREFIX: &str = "metadata.";
 /// The parameters of an inclusion proof.
 pub(super) const INCLUSION: [&str; 3] = ["id", "sequence", "size"];
 /// The parameters of a consistency proof.
@@ -38,7 +85,9 @@ impl Params {
                 percent_decode_str(&text).decode_utf8().map(String::from)
             };
             let name = decoded(name).map_err(|_| ErrorResponse::unknown_parameter(name, allowed))?;
-            if !allowed.contains(&name.as_str()) {
+            let is_metadata =
+                allowed.contains(&METADATA) && name.strip_prefix(METADATA_PREFIX).is_some_and(|key| !key.is_empty());
+            if !is_metadata && !allowed.contains(&name.as_str()) {
                 return Err(ErrorResponse::unknown_parameter(&name, allowed));
             }
             let value = decoded(value)
@@ -83,6 +132,13 @@ impl Params {
     /// The filter of a list or a history.
     fn filter(&self) -> Result<pb::AuditLogFilter, ErrorResponse> {
         let (start_time, end_time) = self.times()?;
+        let text = |name: &str| Ok::<_, ErrorResponse>(self.one(name)?.map(str::to_owned));
+        let json = |name: &str| Ok::<_, ErrorResponse>(self.one(name)?.map(json_or_string));
+        let change = pb::ChangeFilter {
+            field: text("changes.field")?,
+            old_value_json: json("changes.oldValue")?,
+            new_value_json: json("changes.newValue")?,
+        };
         Ok(pb::AuditLogFilter {
             resource_types: self.all("resourceType"),
             resource_ids: self.all("resourceId"),
@@ -91,7 +147,27 @@ impl Params {
             start_time,
             end_time,
             outcomes: self.all("outcome"),
+            actor_types: self.all("actorType"),
+            trace_ids: self.all("traceId"),
+            recorded_start_time: self.time("recordedAfter", start_of_span)?.map(wire::time),
+            recorded_end_time: self.time("recordedBefore", start_of_span)?.map(wire::time),
+            change: Some(change),
+            metadata: self.metadata()?,
+            user_name: text("userName")?,
+            user_email: text("userEmail")?,
+            resource_name: text("resourceName")?,
+            text: text("text")?,
         })
+    }
+
+    /// The keys and values of the parameters `metadata.KEY`.
+    fn metadata(&self) -> Result<BTreeMap<String, String>, ErrorResponse> {
+        let names = self.0.iter().map(|(name, _)| name).filter(|name| name.starts_with(METADATA_PREFIX));
+        let pair = |name: &String| {
+            let value = self.one(name)?.unwrap_or_default();
+            Ok((name[METADATA_PREFIX.len()..].to_owned(), value.to_owned()))
+        };
+        names.map(pair).collect()
     }
 
     /// The request for an inclusion proof.
@@ -139,13 +215,18 @@ impl Params {
         self.one(name)?.map(number).transpose()
     }
 
+    fn time(
+        &self,
+        name: &str,
+        parse: fn(&str) -> Result<Timestamp, Invalid>,
+    ) -> Result<Option<Timestamp>, ErrorResponse> {
+        let read = |text| parse(text).map_err(|why| ErrorResponse::parameter(name, why));
+        self.one(name)?.map(read).transpose()
+    }
+
     /// `startDate` and `endDate` as a half-open range. Both are inclusive at the precision they were written in.
     fn times(&self) -> Result<(Option<prost_types::Timestamp>, Option<prost_types::Timestamp>), ErrorResponse> {
-        let time = |name: &str, parse: fn(&str) -> Result<Timestamp, Invalid>| {
-            let read = |text| parse(text).map_err(|why| ErrorResponse::parameter(name, why));
-            self.one(name)?.map(read).transpose()
-        };
-        let (start, end) = (time("startDate", start_of_span)?, time("endDate", end_of_span)?);
+        let (start, end) = (self.time("startDate", start_of_span)?, self.time("endDate", end_of_span)?);
         if let (Some(from), Some(to)) = (start, end)
             && from >= to
         {

@@ -154,6 +154,14 @@ pub(super) fn any(backend: DbBackend, column: Column, parameter: &str) -> String
     }
 }
 
+/// `column` contains the text `parameter`, byte for byte.
+pub(super) fn contains(backend: DbBackend, column: Column, parameter: &str) -> String {
+    match backend {
+        DbBackend::Sqlite => format!("instr(a.{}, {parameter}) > 0", column.as_str()),
+        _ => format!("strpos(a.{}, {parameter}) > 0", column.as_str()),
+    }
+}
+
 /// `column` is one of the values in `parameter`, made by [`texts`], tested by an index.
 pub(super) fn among(backend: DbBackend, column: &str, parameter: &str) -> String {
     match backend {

@@ -6,7 +6,8 @@ use sea_orm::{DbBackend, IdenStatic, Statement, Value};
 use super::dialect;
 use super::entities::audit_log::Column;
 use crate::domain::{
-    CountKey, EntryKind, Filter, Identifier, OrganizationId, Outcome, PositionRange, ResourceType, Seq,
+    ActorType, CountKey, EntryKind, Filter, Identifier, OrganizationId, Outcome, PositionRange, RequiredSubstring,
+    ResourceType, Search, SearchColumn, Seq,
 };
 
 /// The parameters of a statement. If it is about one organization, that is `$1`.
@@ -26,6 +27,8 @@ pub enum IndexScan {
     Users(Vec<Identifier>),
     /// One stream per resource.
     Resources(Vec<(ResourceType, Identifier)>),
+    /// One stream per trace.
+    Traces(Vec<Identifier>),
 }
 
 impl Sql {
@@ -67,7 +70,7 @@ impl Sql {
     /// The conditions of `filter` that `streams` do not cover already, except time. The text begins with AND, or is
     /// empty.
     pub(super) fn filters(&mut self, filter: &Filter, streams: Option<&IndexScan>) -> String {
-        let Filter { resource_types, resource_ids, actions, outcomes, user_ids, time: _ } = filter;
+        let Filter { resource_types, resource_ids, actions, outcomes, user_ids, time: _, search } = filter;
         let texts = |ids: &[Identifier]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
         let kinds = matches!(streams, Some(IndexScan::Kinds(_)));
         let resources = matches!(streams, Some(IndexScan::Resources(_)));
@@ -111,7 +114,36 @@ impl Sql {
         if !(user_ids.is_empty() || users) {
             ids(Column::UserId, user_ids);
         }
-        text
+        text + &self.search(search, streams)
+    }
+
+    /// The conditions of `search` that SQL can test, exactly or as necessary ones. No index has their columns, except
+    /// that of traces. The text begins with AND, or is empty.
+    fn search(&mut self, search: &Search, streams: Option<&IndexScan>) -> String {
+        let backend = self.backend;
+        let mut conditions = Vec::new();
+        if !search.actor_types.is_empty() {
+            let codes = search.actor_types.iter().map(|one| ActorType::code(Some(*one))).collect();
+            conditions.push(dialect::any(backend, Column::ActorType, &self.bind(dialect::codes(backend, codes))));
+        }
+        if !(search.trace_ids.is_empty() || matches!(streams, Some(IndexScan::Traces(_)))) {
+            let ids = search.trace_ids.iter().map(ToString::to_string).collect();
+            conditions.push(dialect::any(backend, Column::TraceId, &self.bind(dialect::texts(backend, ids))));
+        }
+        if let Some(start) = search.recorded.start() {
+            conditions.push(format!("a.recorded_at >= {}", self.bind(start.micros())));
+        }
+        if let Some(end) = search.recorded.end() {
+            conditions.push(format!("a.recorded_at < {}", self.bind(end.micros())));
+        }
+        for RequiredSubstring { column, text } in search.required_substrings() {
+            let column = match column {
+                SearchColumn::Changes => Column::Changes,
+                SearchColumn::Metadata => Column::Metadata,
+            };
+            conditions.push(dialect::contains(backend, column, &self.bind(text)));
+        }
+        conditions.iter().map(|condition| format!(" AND {condition}")).collect()
     }
 }
 
@@ -133,6 +165,7 @@ impl IndexScan {
             Self::Kinds(kinds) => kinds.len(),
             Self::Users(users) => users.len(),
             Self::Resources(resources) => resources.len(),
+            Self::Traces(traces) => traces.len(),
         }
     }
 
@@ -143,6 +176,7 @@ impl IndexScan {
             Self::Kinds(_) => "audit_logs_kind",
             Self::Users(_) => "audit_logs_user",
             Self::Resources(_) => "audit_logs_resource",
+            Self::Traces(_) => "audit_logs_trace",
         }
     }
 
@@ -151,7 +185,7 @@ impl IndexScan {
         match self {
             Self::Time => vec![Vec::new()],
             Self::Kinds(kinds) => kinds.iter().map(|kind| codes(*kind).map(Into::into).to_vec()).collect(),
-            Self::Users(users) => users.iter().map(|user| vec![user.as_str().into()]).collect(),
+            Self::Users(ids) | Self::Traces(ids) => ids.iter().map(|id| vec![id.as_str().into()]).collect(),
             Self::Resources(resources) => {
                 resources.iter().map(|(code, id)| vec![code.0.into(), id.as_str().into()]).collect()
             }
@@ -168,6 +202,7 @@ impl IndexScan {
                 format!(" AND a.resource_type = {resource_type} AND a.action = {action} AND a.outcome = {outcome}")
             }
             Self::Users(_) => format!(" AND a.user_id = {}", text("k", 0)),
+            Self::Traces(_) => format!(" AND a.trace_id = {}", text("k", 0)),
             Self::Resources(_) => {
                 format!(" AND a.resource_type = {} AND a.resource_id = {}", number(0), text("k", 1))
             }
@@ -186,6 +221,10 @@ impl IndexScan {
             Self::Users(users) => {
                 let [user] = &users[..] else { return None };
                 format!(" AND a.user_id = {}", sql.bind(user.as_str()))
+            }
+            Self::Traces(traces) => {
+                let [trace] = &traces[..] else { return None };
+                format!(" AND a.trace_id = {}", sql.bind(trace.as_str()))
             }
             Self::Resources(resources) => {
                 let [(code, id)] = &resources[..] else { return None };

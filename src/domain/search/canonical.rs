@@ -106,15 +106,6 @@ pub(super) fn canonical_form(json: &JsonText) -> Option<String> {
     Some(form)
 }
 
-/// The canonical form of the JSON string with the characters of `text`.
-pub(super) fn canonical_string(text: &str) -> String {
-    let mut form = String::with_capacity(text.len() + 2);
-    form.push('"');
-    text.chars().for_each(|character| push_character(Ok(character), &mut form));
-    form.push('"');
-    form
-}
-
 /// Appends the value that begins with the token `first`, and takes its other tokens from `rest`. `depth` limits the
 /// recursion.
 fn push_value(first: JsonToken<'_>, rest: &mut JsonTokens<'_>, depth: usize, form: &mut String) -> Option<()> {
@@ -325,7 +316,6 @@ mod tests {
             &["true"],
             &["false"],
         ]);
-        assert_eq!(canonical_string("a\"\\\n"), form(r#""\u0061\u0022\u005c\u000a""#));
     }
 
     #[test]

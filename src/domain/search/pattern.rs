@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::canonical::{JsonToken, JsonTokens, canonical_form, canonical_string};
+use super::canonical::{JsonToken, JsonTokens, canonical_form};
 use super::fold::{FoldedSearch, fold_case, folded_characters};
 use crate::domain::text::no_nul;
 use crate::domain::{Change, Content, Entry, Erased, Group, Identifier, Invalid, JsonText, Name, quoted};
@@ -69,6 +69,15 @@ impl FieldPattern {
     }
 }
 
+/// The JSON value that a reader means by `text`. Text that is not JSON is a string: `admin` and `"admin"` are the same,
+/// `true` is the boolean and `"true"` is the string.
+pub fn json_or_string(text: &str) -> String {
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(json) => json.get().to_owned(),
+        Err(_) => serde_json::Value::from(text).to_string(),
+    }
+}
+
 /// A value of a change, compared as a JSON value: numbers by decimal value, strings by their decoded characters, and
 /// objects by their members in any order, of which the last one of a key counts. 1, 1.0 and 10e-1 are equal;
 /// 9007199254740993 and 9007199254740992 are not.
@@ -81,19 +90,8 @@ pub struct JsonPattern {
 }
 
 impl JsonPattern {
-    /// Reads a JSON value. Text that is not JSON is a string: `admin` and `"admin"` are the same, `true` is the boolean
-    /// and `"true"` is the string. Errors: more than 16 KiB, or JSON that nests deeper than
-    /// [`MAX_DEPTH`](crate::domain::MAX_DEPTH).
+    /// Reads a JSON value. Errors: not JSON, more than 16 KiB, or deeper than [`MAX_DEPTH`](crate::domain::MAX_DEPTH).
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        check_length(text, 0, MAX_JSON)?;
-        match serde_json::from_str::<&RawValue>(text) {
-            Ok(_) => Self::json(text),
-            Err(_) => Ok(Self::of(canonical_string(text))),
-        }
-    }
-
-    /// Like [`Self::parse`], but text that is not JSON is an error.
-    pub fn json(text: &str) -> Result<Self, Invalid> {
         check_length(text, 0, MAX_JSON)?;
         let canonical = canonical_form(&JsonText::parse(text)?);
         canonical.map(Self::of).ok_or_else(|| Invalid::new("must be one JSON value", quoted(text)))
@@ -156,16 +154,6 @@ impl NamePattern {
             Some(prefix) => Ok(Self { folded: fold_case(prefix), is_prefix: true }),
             None => Ok(Self { folded: fold_case(text), is_prefix: false }),
         }
-    }
-
-    /// The name or prefix, in the form of [`fold_case`].
-    pub fn folded(&self) -> &str {
-        &self.folded
-    }
-
-    /// Whether names that only begin with [`Self::folded`] match, too.
-    pub fn is_prefix(&self) -> bool {
-        self.is_prefix
     }
 
     /// Whether `name` matches.
@@ -265,6 +253,10 @@ mod tests {
         parsed.expect_err("not a pattern").0
     }
 
+    fn meant(text: &str) -> Result<JsonPattern, Invalid> {
+        JsonPattern::parse(&json_or_string(text))
+    }
+
     /// One to four of `pieces` in random order.
     fn pieces<'a>(random: &mut StdRng, pieces: &[&'a str]) -> Vec<&'a str> {
         (0..random.random_range(1..5)).map(|_| pieces[random.random_range(0..pieces.len())]).collect()
@@ -337,15 +329,15 @@ mod tests {
             (r"\u0041", r#""\\u0041""#),
             ("{\"b\": 1, \"a\": 2}", r#"{"a":2,"b":1}"#),
         ] {
-            assert_eq!(JsonPattern::parse(text), JsonPattern::json(json), "{text}");
+            assert_eq!(meant(text), JsonPattern::parse(json), "{text}");
         }
-        assert_ne!(JsonPattern::parse("true"), JsonPattern::parse("\"true\""));
-        assert!(refused(JsonPattern::json("admin")).starts_with("must be one JSON value"));
+        assert_ne!(meant("true"), meant("\"true\""));
+        assert!(refused(JsonPattern::parse("admin")).starts_with("must be one JSON value"));
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
-        assert!(JsonPattern::parse(&nested(32)).is_ok());
-        assert_eq!(refused(JsonPattern::parse(&nested(33))), "must nest at most 32 deep, got 33");
-        assert_eq!(refused(JsonPattern::parse(&nested(8_000))), "must nest at most 32 deep, got 8000");
-        assert_eq!(refused(JsonPattern::parse(&"a".repeat(16_385))), "must be 0 to 16384 bytes, got 16385");
+        assert!(meant(&nested(32)).is_ok());
+        assert_eq!(refused(meant(&nested(33))), "must nest at most 32 deep, got 33");
+        assert_eq!(refused(meant(&nested(8_000))), "must nest at most 32 deep, got 8000");
+        assert_eq!(refused(meant(&"a".repeat(16_385))), "must be 0 to 16384 bytes, got 16387");
     }
 
     #[test]
@@ -361,7 +353,7 @@ mod tests {
             ("[]", &["[]"], &["[[]]", "{}", "[1]"]),
         ];
         for &(text, matching, others) in cases {
-            let pattern = JsonPattern::parse(text).expect(text);
+            let pattern = meant(text).expect(text);
             let matches = |json: &str| pattern.matches(&JsonText::parse(json).expect(json));
             for json in matching {
                 assert!(matches(json), "{text} matches {json}");

@@ -60,7 +60,7 @@ fn parsed(conditions: &[(&str, &str)]) -> Search {
     let mut search = Search::default();
     for &(condition, text) in conditions {
         let name = || Some(NamePattern::parse(text).expect(text));
-        let json = || Some(JsonPattern::parse(text).expect(text));
+        let json = || Some(JsonPattern::parse(&json_or_string(text)).expect(text));
         let time = || Some(Timestamp::saturating(text.parse().expect(text)));
         let range = |start, end| TimeRange::parse(start, end).expect(text);
         match condition {
@@ -468,10 +468,10 @@ fn json_values_match_if_they_mean_the_same() {
         let [pattern, again, other_text] =
             [&value, &value, &other].map(|value| written(&mut random, value, &mut Vec::new()));
         let json = |text: &str| JsonText::parse(text).expect(text);
-        let parsed = JsonPattern::parse(&pattern).expect(&pattern);
+        let parsed = JsonPattern::parse(&json_or_string(&pattern)).expect(&pattern);
         assert!(parsed.matches(&json(&again)), "{pattern} is {again}");
         assert_eq!(parsed.matches(&json(&other_text)), value == other, "{pattern} and {other_text}");
-        assert_eq!(Ok(&parsed) == JsonPattern::json(&other_text).as_ref(), value == other);
+        assert_eq!(Ok(&parsed) == JsonPattern::parse(&other_text).as_ref(), value == other);
         equal += usize::from(value == other);
     }
     assert!((100..5_000).contains(&equal), "{equal} are equal");
