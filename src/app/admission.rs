@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::{Extension, Router};
@@ -25,8 +25,10 @@ use super::Limits;
 use super::net::{Connection, MAX_ANONYMOUS};
 use crate::access::{Access, Caller, ClaimedKey, ErrorResponder, KeyOrganization, claimed_key_id};
 use crate::error::{BYTES_SPENT, Error};
+use crate::grpc::FOLLOW_PATH;
 use crate::limits::{Budget, KeyBudgets, KeyQuota, Reservation};
 use crate::metrics::{Metrics, Refusal};
+use crate::rest::FEED_ROUTE;
 
 /// Unauthenticated requests, whose credential has not been accepted yet, get one in this many of the permits and bytes,
 /// and calls that need no key as many bytes. One connection gets one in this many of those bytes.
@@ -50,6 +52,8 @@ const HEADER_OVERHEAD: usize = 64;
 
 const TOO_MANY: &str = "Too many requests are under way";
 const TOO_MANY_OF_KEY: &str = "Too many requests with this API key are under way";
+const TOO_MANY_FOLLOWERS: &str = "Too many followers are under way";
+const TOO_MANY_FOLLOWERS_OF_KEY: &str = "Too many followers with this API key are under way";
 const TOO_MANY_UNKNOWN: &str = "Too many requests with credentials that are not known yet are under way";
 const TOO_MANY_KEYLESS: &str = "Too many calls without a key are open on this connection";
 
@@ -61,13 +65,34 @@ pub(super) struct Admission {
     /// Hashes of credentials that the service behind a gateway has accepted.
     accepted: Cache<String, ()>,
     hasher: RandomState,
-    requests: Arc<Semaphore>,
-    keys: KeyQuota,
-    anonymous: Arc<Semaphore>,
+    requests: PermitPool,
+    /// Separate, because a follower holds its permit for as long as it waits.
+    followers: PermitPool,
     budgets: KeyBudgets,
     anonymous_budget: Budget,
     keyless_budget: Budget,
     metrics: Metrics,
+}
+
+/// The permits of requests, or of followers. Clones share them.
+#[derive(Clone)]
+struct PermitPool {
+    all: Arc<Semaphore>,
+    keys: KeyQuota,
+    /// The share of unauthenticated requests.
+    anonymous: Arc<Semaphore>,
+    refusal: Refusal,
+    too_many: &'static str,
+    too_many_of_key: &'static str,
+}
+
+impl PermitPool {
+    fn new(permits: usize, refusal: Refusal, [too_many, too_many_of_key]: [&'static str; 2]) -> Self {
+        let keys = KeyQuota::of(permits);
+        let [all, anonymous] =
+            [permits, (permits / ANONYMOUS_SHARE).max(1)].map(|permits| Arc::new(Semaphore::new(permits)));
+        Self { all, keys, anonymous, refusal, too_many, too_many_of_key }
+    }
 }
 
 /// The permits and bytes of a request, held until its response has ended or it is refused.
@@ -87,19 +112,17 @@ struct RequestPermit {
 
 impl Admission {
     pub(super) fn new(limits: Limits, budgets: KeyBudgets, access: Option<Arc<Access>>, metrics: &Metrics) -> Self {
-        let Limits { requests, bytes, connections: _ } = limits;
+        let Limits { requests, followers, bytes, connections: _ } = limits;
         let held = budgets.whole.clone();
         let help = "Bytes that requests and responses hold.";
         metrics.reading("auditlog_held_bytes", help, move || Some(held.used() as f64));
-        let [permits, anonymous] =
-            [requests, (requests / ANONYMOUS_SHARE).max(1)].map(|permits| Arc::new(Semaphore::new(permits)));
+        let of_followers = [TOO_MANY_FOLLOWERS, TOO_MANY_FOLLOWERS_OF_KEY];
         Self {
             access,
             accepted: Cache::builder().max_capacity(MAX_ACCEPTED).time_to_live(ACCEPTED_TTL).build(),
             hasher: RandomState::new(),
-            requests: permits,
-            keys: KeyQuota::of(requests),
-            anonymous,
+            requests: PermitPool::new(requests, Refusal::requests, [TOO_MANY, TOO_MANY_OF_KEY]),
+            followers: PermitPool::new(followers, Refusal::followers, of_followers),
             budgets,
             anonymous_budget: Budget::new(bytes / ANONYMOUS_SHARE),
             keyless_budget: Budget::new(bytes / ANONYMOUS_SHARE),
@@ -121,12 +144,19 @@ impl Admission {
     /// Under load most calls end here; each call that goes further takes three times as long.
     pub(super) fn refuse_early(&self, request: &Request) -> Option<Error> {
         let key = request.headers().get(AUTHORIZATION).and_then(claimed_key_id)?;
-        self.keys.is_spent(&key).then(|| self.too_many(TOO_MANY_OF_KEY))
+        let pool = self.pool(request);
+        pool.keys.is_spent(&key).then(|| self.overloaded(pool.refusal, pool.too_many_of_key))
+    }
+
+    /// The permits for `request`.
+    fn pool(&self, request: &Request) -> &PermitPool {
+        let is_feed = request.extensions().get::<MatchedPath>().is_some_and(|path| path.as_str() == FEED_ROUTE);
+        if is_feed || request.uri().path() == FOLLOW_PATH { &self.followers } else { &self.requests }
     }
 
     /// Acquires the permits and bytes that `request` needs. Errors: those of [`Access::authenticate`], `Overloaded`.
     async fn permit(&self, connection: &Connection, request: &mut Request) -> Result<RequestPermit, Error> {
-        let size = head_size(request);
+        let (size, pool) = (head_size(request), self.pool(request));
         let credential = self.access.is_none().then(|| self.credential(request.headers()));
         let accepted = credential.clone().filter(|hash| self.accepted.contains_key(hash));
         let key = match &self.access {
@@ -146,12 +176,16 @@ impl Admission {
             None => accepted,
         };
         let of_caller = match &key {
-            Some(key) => vec![self.keys.try_acquire(key).ok_or_else(|| self.too_many(TOO_MANY_OF_KEY))?],
-            None => self.anonymous_permits(connection, request, size).await?,
+            Some(key) => {
+                let permit = pool.keys.try_acquire(key);
+                vec![permit.ok_or_else(|| self.overloaded(pool.refusal, pool.too_many_of_key))?]
+            }
+            None => self.anonymous_permits(connection, request, size, pool).await?,
         };
         let budget = key.as_deref().map_or_else(|| self.budgets.whole.clone(), |key| self.budgets.part(key));
         let held = self.head(&budget, size)?;
-        let permit = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| self.too_many(TOO_MANY))?;
+        let permit = Arc::clone(&pool.all).try_acquire_owned();
+        let permit = permit.map_err(|_| self.overloaded(pool.refusal, pool.too_many))?;
         let authenticated = key.map(|_| connection.authenticate());
         let body = std::mem::take(request.body_mut());
         *request.body_mut() = self.charge(body, &held);
@@ -172,19 +206,24 @@ impl Admission {
         connection: &Connection,
         request: &mut Request,
         head_size: usize,
+        pool: &PermitPool,
     ) -> Result<Vec<OwnedSemaphorePermit>, Error> {
         let held = self.head(self.anonymous_bytes(connection), head_size)?;
-        let of_connection = self.anonymous_permit(&connection.anonymous).await?;
+        let of_connection = self.anonymous_permit(&connection.anonymous, pool.refusal).await?;
         let body = self.charge(std::mem::take(request.body_mut()), &held).collect().await;
         // The handler responds to a body that could not be read.
         let failed = |error| Body::from_stream(stream::iter([Err::<Bytes, _>(error)]));
         *request.body_mut() = body.map_or_else(failed, |body| body.to_bytes().into());
-        Ok(vec![of_connection, self.anonymous_permit(&self.anonymous).await?])
+        Ok(vec![of_connection, self.anonymous_permit(&pool.anonymous, pool.refusal).await?])
     }
 
-    async fn anonymous_permit(&self, permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Error> {
+    async fn anonymous_permit(
+        &self,
+        permits: &Arc<Semaphore>,
+        refusal: Refusal,
+    ) -> Result<OwnedSemaphorePermit, Error> {
         let permit = timeout(ANONYMOUS_TIMEOUT, Arc::clone(permits).acquire_owned()).await;
-        permit.ok().and_then(Result::ok).ok_or_else(|| self.too_many(TOO_MANY_UNKNOWN))
+        permit.ok().and_then(Result::ok).ok_or_else(|| self.overloaded(refusal, TOO_MANY_UNKNOWN))
     }
 
     /// Returns `body`, which adds its bytes to `held` as they arrive.
@@ -218,7 +257,7 @@ impl Admission {
         let is_stream = path.starts_with("/grpc.") && !path.ends_with("/Check");
         let has_room = !is_stream || connection.anonymous.available_permits() > MAX_ANONYMOUS - MAX_KEYLESS_STREAMS;
         let permit = has_room.then(|| Arc::clone(&connection.anonymous).try_acquire_owned().ok()).flatten();
-        Ok((permit.ok_or_else(|| self.too_many(TOO_MANY_KEYLESS))?, head))
+        Ok((permit.ok_or_else(|| self.overloaded(Refusal::requests, TOO_MANY_KEYLESS))?, head))
     }
 
     fn anonymous_bytes<'c>(&self, connection: &'c Connection) -> &'c Budget {
@@ -228,10 +267,6 @@ impl Admission {
 
     fn head(&self, budget: &Budget, size: usize) -> Result<Arc<Reservation>, Error> {
         budget.try_hold(size).map(Arc::new).ok_or_else(|| self.overloaded(Refusal::bytes, BYTES_SPENT))
-    }
-
-    fn too_many(&self, message: &'static str) -> Error {
-        self.overloaded(Refusal::requests, message)
     }
 
     fn overloaded(&self, reason: Refusal, message: &'static str) -> Error {

@@ -1,12 +1,13 @@
 //! The gateway: REST in this process, and the service behind a gRPC endpoint elsewhere. It holds no credentials: the
 //! service authenticates callers.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::{debug, info, warn};
@@ -61,13 +62,13 @@ pub async fn start(parts: GatewayParts, serving: Serving) -> anyhow::Result<Runn
     let bound = server::bind(&serving.listen, serving.limits.connections).await?;
     let scraped = metrics_server::start(serving.metrics_listen.as_deref(), &metrics).await?;
     let uri = upstream.uri().clone();
-    let channel = upstream.connect_lazy();
-    let draining = Arc::new(AtomicBool::new(false));
+    let (channel, followers) = (upstream.connect_lazy(), upstream.connect_lazy());
+    let draining = CancellationToken::new();
     let ready = {
-        let (channel, draining) = (channel.clone(), Arc::clone(&draining));
-        move || ready(channel.clone(), draining.load(Ordering::Relaxed))
+        let (channel, draining) = (channel.clone(), draining.clone());
+        move || ready(channel.clone(), draining.is_cancelled())
     };
-    let upstream = Upstream { channel: channel.clone(), clock, random };
+    let upstream = Upstream { channel: channel.clone(), followers, draining: draining.clone(), clock, random };
     let budget = Budget::new(serving.limits.bytes);
     let admission = Admission::new(serving.limits, KeyBudgets::of(budget.clone()), None, &metrics);
     let keyed = |router| admission.keyed(router, rest::respond);
@@ -104,14 +105,10 @@ struct UpstreamHealth {
     own: HealthStatuses,
 }
 
-fn health_failed(status: Status) -> Status {
-    if is_broken(&status) { unreachable_upstream(status) } else { status }
-}
-
 #[tonic::async_trait]
 impl Health for UpstreamHealth {
     async fn check(&self, request: Request<HealthCheckRequest>) -> RpcResult<HealthCheckResponse> {
-        let mut answer = self.upstream.clone().check(request.into_inner()).await.map_err(health_failed)?;
+        let mut answer = self.upstream.clone().check(request.into_inner()).await.map_err(upstream_failed)?;
         if self.own.is_draining() {
             *answer.get_mut() = health::message(ServingStatus::NotServing);
         }
@@ -119,7 +116,7 @@ impl Health for UpstreamHealth {
     }
 
     async fn list(&self, request: Request<HealthListRequest>) -> RpcResult<HealthListResponse> {
-        let mut answer = self.upstream.clone().list(request.into_inner()).await.map_err(health_failed)?;
+        let mut answer = self.upstream.clone().list(request.into_inner()).await.map_err(upstream_failed)?;
         if self.own.is_draining() {
             let statuses = answer.get_mut().statuses.values_mut();
             statuses.for_each(|status| *status = health::message(ServingStatus::NotServing));
@@ -130,9 +127,9 @@ impl Health for UpstreamHealth {
     type WatchStream = Watching;
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> RpcResult<Watching> {
-        let changes = self.upstream.clone().watch(request.into_inner()).await.map_err(health_failed)?.into_inner();
+        let changes = self.upstream.clone().watch(request.into_inner()).await.map_err(upstream_failed)?.into_inner();
         let own = self.own.clone();
-        let changes = changes.map(|change| change.map_err(health_failed));
+        let changes = changes.map(|change| change.map_err(upstream_failed));
         let changes = changes.take_until(async move { own.draining().await });
         let last = stream::once(async { Ok(health::message(ServingStatus::NotServing)) });
         Ok(Response::new(changes.chain(last).boxed()))
@@ -142,6 +139,10 @@ impl Health for UpstreamHealth {
 /// Forwards calls to the service.
 struct Upstream {
     channel: Channel,
+    /// A connection of their own for followers, whose streams would leave no room for other calls.
+    followers: Channel,
+    /// Cancelled once the gateway shuts down, which ends its followers.
+    draining: CancellationToken,
     clock: Clock,
     random: Random,
 }
@@ -149,10 +150,20 @@ struct Upstream {
 type RpcResult<T> = Result<Response<T>, Status>;
 
 impl Upstream {
-    /// Forwards `request` with its remaining time. Retries while the connection breaks, which the ids of entries make
-    /// safe.
+    /// Forwards `request` over the connection of most calls.
     async fn forward<M: Clone, T>(
         &self,
+        request: Request<M>,
+        call: impl AsyncFn(Channel, Request<M>) -> RpcResult<T>,
+    ) -> RpcResult<T> {
+        self.forward_over(&self.channel, request, call).await
+    }
+
+    /// Forwards `request` with its remaining time. Retries while the connection breaks, which the ids of entries make
+    /// safe.
+    async fn forward_over<M: Clone, T>(
+        &self,
+        channel: &Channel,
         request: Request<M>,
         call: impl AsyncFn(Channel, Request<M>) -> RpcResult<T>,
     ) -> RpcResult<T> {
@@ -166,7 +177,7 @@ impl Upstream {
             }
             let is_over = || deadline.is_some_and(Deadline::is_over);
             let is_late = |code| code == Code::DeadlineExceeded || is_over();
-            let status = match call(self.channel.clone(), request).await {
+            let status = match call(channel.clone(), request).await {
                 Err(status) if is_foreign(&status) && is_late(status.code()) => return Err(Error::Timeout.into()),
                 Err(status) if is_foreign(&status) => status,
                 outcome => return outcome,
@@ -199,6 +210,11 @@ fn is_broken(status: &Status) -> bool {
     const BROKEN: [Code; 5] =
         [Code::Unavailable, Code::Unknown, Code::Internal, Code::Cancelled, Code::ResourceExhausted];
     is_foreign(status) && BROKEN.contains(&status.code())
+}
+
+/// The error for the callers of a stream that failed with `status`.
+fn upstream_failed(status: Status) -> Status {
+    if is_broken(&status) { unreachable_upstream(status) } else { status }
 }
 
 /// The error for callers while the service cannot be reached. The log has the cause.
@@ -250,6 +266,21 @@ impl AuditLogService for Upstream {
         request: Request<pb::ExportAuditLogsRequest>,
     ) -> RpcResult<Self::ExportAuditLogsStream> {
         self.forward(request, async |channel, request| audit_logs(channel).export_audit_logs(request).await).await
+    }
+
+    type FollowAuditLogsStream = Pin<Box<dyn Stream<Item = Result<pb::FollowAuditLogsResponse, Status>> + Send>>;
+
+    async fn follow_audit_logs(
+        &self,
+        request: Request<pb::FollowAuditLogsRequest>,
+    ) -> RpcResult<Self::FollowAuditLogsStream> {
+        let forwarded = self.forward_over(&self.followers, request, async |channel, request| {
+            audit_logs(channel).follow_audit_logs(request).await
+        });
+        let messages = forwarded.await?.into_inner().map(|message| message.map_err(upstream_failed));
+        let messages = messages.take_until(self.draining.clone().cancelled_owned());
+        let ended = stream::once(async { Err(Status::from(Error::Draining)) });
+        Ok(Response::new(messages.chain(ended).boxed()))
     }
 }
 

@@ -7,7 +7,7 @@ use tracing::{debug, error, info};
 use super::background::Job;
 use super::health::{AUDIT_LOGS, ERASURES, HealthStatuses, PROOFS};
 use crate::counts::EntryCounter;
-use crate::metrics::{Checkpoints, CountingLag};
+use crate::metrics::{Checkpoints, CountingLag, Metrics};
 use crate::signer::{Signer, SignerStopped};
 use crate::store::Store;
 
@@ -115,5 +115,29 @@ impl Job for DatabaseHealthJob {
             self.health.set(service, self.did_answer);
         }
         Ok(())
+    }
+}
+
+/// Finds the commits of other processes to the logs that this one follows.
+pub(super) struct FollowJob {
+    store: Store,
+}
+
+impl FollowJob {
+    /// A job for the followers of `store`. Registers the gauge of their number.
+    pub(super) fn new(store: Store, metrics: &Metrics) -> Self {
+        let (followed, help) = (store.clone(), "Streams and feeds that follow a log.");
+        metrics.reading("auditlog_followers", help, move || Some(followed.followers() as f64));
+        Self { store }
+    }
+}
+
+impl Job for FollowJob {
+    const NAME: &'static str = "followed_heads";
+    const PERIOD: Duration = Duration::from_millis(500);
+    type Error = String;
+
+    async fn run(&mut self) -> Result<(), String> {
+        self.store.poll_followed_heads().await.map_err(|error| error.with_causes())
     }
 }

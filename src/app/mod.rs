@@ -47,12 +47,16 @@ pub struct Limits {
     /// four fifths of them. Keep it at or below the number of reads that may run or wait: refusing a request here is
     /// cheap, but refusing reads after all checks kept two cores from most of their work.
     pub requests: usize,
+    /// The maximum number of followers: streams and feeds, which wait most of their time and are no requests under way.
+    /// One API key may have four fifths of them. Each takes up to some 60 KB.
+    pub followers: usize,
     /// The maximum number of bytes that requests and responses hold.
     pub bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: ConnectionLimits::default(), requests: 320, bytes: 256 * 1024 * 1024 }
+        let connections = ConnectionLimits::default();
+        Self { connections, requests: 320, followers: 500, bytes: 256 * 1024 * 1024 }
     }
 }

@@ -1,8 +1,6 @@
 //! The server under the service and the gateway: it binds a port, serves until it is stopped, and drains.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, anyhow};
 use futures_util::FutureExt;
@@ -10,6 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Serving;
@@ -97,13 +96,13 @@ fn allow_files(connections: usize) {
     }
 }
 
-/// Serves `protocols` until stopped. When the drain begins, `draining` becomes true and `health` says NOT_SERVING.
+/// Serves `protocols` until stopped. When the drain begins, `draining` is cancelled and `health` says NOT_SERVING.
 pub(super) fn spawn(
     BoundListener { listener, address }: BoundListener,
     protocols: Protocols,
     (budget, metrics): (Budget, Metrics),
     serving: Serving,
-    (draining, health): (Arc<AtomicBool>, HealthStatuses),
+    (draining, health): (CancellationToken, HealthStatuses),
     backing: Option<ServiceHandles>,
     scraped: Option<MetricsServer>,
 ) -> Running {
@@ -132,7 +131,7 @@ async fn serve(
     begin: oneshot::Sender<()>,
     stopped: oneshot::Receiver<()>,
     Serving { drain_delay, drain_limit, .. }: Serving,
-    (draining, health): (Arc<AtomicBool>, HealthStatuses),
+    (draining, health): (CancellationToken, HealthStatuses),
     mut backing: Option<ServiceHandles>,
 ) -> anyhow::Result<()> {
     tokio::select! {
@@ -141,7 +140,7 @@ async fn serve(
         // A dropped handle stops the server as well.
         _ = stopped => {}
     }
-    draining.store(true, Ordering::Relaxed);
+    draining.cancel();
     if let Some(backing) = &mut backing {
         backing.jobs.end().await;
     }

@@ -2,13 +2,13 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::anyhow;
 use axum::Router;
 use moka::future::Cache;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::{info, warn};
 
@@ -18,7 +18,7 @@ use super::health::{self, AUDIT_LOGS, ERASURES, HealthStatuses, PROOFS, SERVER};
 use super::http::early_refusal::refusing_early;
 use super::http::protocols::{Protocols, path};
 use super::http::reflection;
-use super::jobs::{CountJob, DatabaseHealthJob, SigningJob};
+use super::jobs::{CountJob, DatabaseHealthJob, FollowJob, SigningJob};
 use super::server::{self, Running, ServiceHandles};
 use super::{Serving, metrics_server};
 use crate::access::Access;
@@ -102,6 +102,7 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
     let health = HealthStatuses::serving(&[SERVER, AUDIT_LOGS, ERASURES, PROOFS]);
     let mut jobs = Jobs::new(&metrics, clock.clone());
     jobs.spawn(DatabaseHealthJob::new(store.clone(), health.clone()));
+    jobs.spawn(FollowJob::new(store.for_jobs(), &metrics));
     if running_counts {
         jobs.spawn(CountJob { counter: EntryCounter::new(store.for_jobs()), lag: metrics.counting_lag(), ticks: 0 });
     }
@@ -110,7 +111,7 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
     }
     let access = Arc::new(Access::new(store.clone(), clock.clone(), rate, metrics.clone()));
     let (query, catalogues) = (Query::new(store.clone()), Catalogues::new(store.clone()));
-    let draining = Arc::new(AtomicBool::new(false));
+    let draining = CancellationToken::new();
     let service = Arc::new(grpc::Service {
         access: Arc::clone(&access),
         query,
@@ -120,16 +121,16 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
         catalogues,
         clock,
         random,
-        draining: Arc::clone(&draining),
+        draining: draining.clone(),
         request_timeout: serving.request_timeout,
     });
     let admission = Admission::new(serving.limits, budgets.clone(), Some(access), &metrics);
     let grpc = grpc_router(&service, &admission, &ingest, health.clone())?;
     let rest_router = match rest {
         true => {
-            let (store, draining) = (store.clone(), Arc::clone(&draining));
+            let (store, draining) = (store.clone(), draining.clone());
             let pings = Cache::builder().time_to_live(READY_TTL).build();
-            let ready = move || ready(store.clone(), pings.clone(), draining.load(Ordering::Relaxed));
+            let ready = move || ready(store.clone(), pings.clone(), draining.is_cancelled());
             let keyed = |router| admission.keyed(refusing_early(router, &ingest, rest::respond), rest::respond);
             rest::router(service, keyed, |router| admission.keyless(router, rest::respond), ready)
         }

@@ -158,6 +158,11 @@ impl Retry {
         self.backoff.reset();
     }
 
+    /// Restarts the back-off, and retries without a time limit from now on.
+    pub(super) fn endless(&mut self) {
+        self.backoff = Backoff::new(FIRST_BACKOFF, MAX_BACKOFF);
+    }
+
     /// Waits before the next try of a call that failed with `status`. Errors: `status`, if a retry cannot help or the
     /// time limit is over.
     pub(super) async fn wait(&mut self, status: Status) -> Result<(), Status> {

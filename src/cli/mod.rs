@@ -27,6 +27,7 @@ mod secrets;
 mod serve;
 mod signing_key;
 mod table;
+mod tail;
 mod verify;
 
 use std::ffi::OsString;
@@ -80,6 +81,7 @@ Fill it and read it:
   auditlog import trail.ndjson.gz
   auditlog list --action deleted --limit 10
   auditlog history assistant asst_abc123
+  auditlog tail
   auditlog export --format csv > trail.csv";
 
 // The help of a command comes from here: clap prefers the doc comment of a variant to that of its struct.
@@ -100,6 +102,12 @@ enum Command {
     History(Box<read::HistoryArgs>),
     /// Show one entry with all its changes.
     Get(read::GetArgs),
+    /// Print entries as they are written, until interrupted.
+    ///
+    /// The command prints the matching entries in ascending order of `sequence`, each within about a second. If the
+    /// connection breaks or the service restarts, the command connects again and continues after the last entry. So no
+    /// entry is missing, and none comes twice.
+    Tail(Box<tail::TailArgs>),
     /// Write all matching entries to a file as NDJSON or CSV, in ascending order of `sequence`.
     ///
     /// The export ends with the newest entry at the time of its start, and writes each entry once, whatever is written
@@ -364,6 +372,7 @@ fn dispatch(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>
         Command::List(list) => Box::pin(list.run()),
         Command::History(history) => Box::pin(history.run()),
         Command::Get(get) => Box::pin(get.run()),
+        Command::Tail(tail) => Box::pin(tail.run()),
         Command::Export(export) => Box::pin(export.run()),
         Command::Verify(verify) => Box::pin(verify.run()),
         Command::Prove(prove) => Box::pin(prove.run()),

@@ -128,6 +128,10 @@ pub(super) struct ServingArgs {
     /// API key may have four fifths of them. Further requests are refused as overloaded.
     #[arg(long, env = "AUDITLOG_MAX_REQUESTS", default_value_t = 320, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "N")]
     max_requests: u32,
+    /// Maximum number of followers, 1 to 1000000: streams of FollowAuditLogs and feeds of REST. They are no requests in
+    /// progress. One API key may have four fifths of them. Further followers are refused as overloaded.
+    #[arg(long, env = "AUDITLOG_MAX_FOLLOWERS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "N")]
+    max_followers: u32,
     /// Maximum MiB of requests and responses in memory, 8 to 65536. Further requests are refused as overloaded.
     #[arg(long, env = "AUDITLOG_BODIES_MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(8..=65_536), value_name = "MIB")]
     bodies_mib: u32,
@@ -143,11 +147,13 @@ impl ServingArgs {
             cors_origin: cors_origins,
             max_connections,
             max_requests,
+            max_followers,
             bodies_mib,
         } = self;
         let connections = ConnectionLimits { most: max_connections as usize, ..ConnectionLimits::default() };
         let bytes = bodies_mib as usize * 1024 * 1024;
-        let limits = Limits { connections, requests: max_requests as usize, bytes };
+        let (requests, followers) = (max_requests as usize, max_followers as usize);
+        let limits = Limits { connections, requests, followers, bytes };
         app::Serving { listen, metrics_listen, request_timeout, drain_delay, drain_limit, cors_origins, limits }
     }
 }

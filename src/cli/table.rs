@@ -40,20 +40,34 @@ pub(super) fn list(out: &mut impl Write, entries: &[AuditLog], is_first: bool) -
             4 => FAINT,
             _ => Style::new(),
         });
-        if !entry.erased.is_empty() {
-            line(&mut text, format_args!("    {FAINT}erased: {}{FAINT:#}", entry.erased.join(", ")));
-        }
-        for one in entry.changes.iter().take(CHANGES) {
-            change(&mut text, one, "    ", VALUE);
-        }
-        match entry.changes.len().saturating_sub(CHANGES) {
-            0 => {}
-            more => {
-                line(&mut text, format_args!("    {FAINT}… {more} more: auditlog get {}{FAINT:#}", visible(&entry.id)))
-            }
-        }
+        details(&mut text, entry);
     }
     out.write_all(text.as_bytes())
+}
+
+/// Writes entries one by one, without a header and without columns: those that come later may be wider.
+pub(super) fn followed(out: &mut impl Write, entries: &[AuditLog]) -> io::Result<()> {
+    let mut text = String::new();
+    for entry in entries {
+        let ([time, action, resource, user, _], style) = (cells(entry), of_action(&entry.action));
+        line(&mut text, format_args!("{FAINT}{time}{FAINT:#}  {user}  {style}{action}{style:#}  {resource}"));
+        details(&mut text, entry);
+    }
+    out.write_all(text.as_bytes())
+}
+
+/// The lines below an entry: what was erased, and what changed.
+fn details(text: &mut String, entry: &AuditLog) {
+    if !entry.erased.is_empty() {
+        line(text, format_args!("    {FAINT}erased: {}{FAINT:#}", entry.erased.join(", ")));
+    }
+    for one in entry.changes.iter().take(CHANGES) {
+        change(text, one, "    ", VALUE);
+    }
+    match entry.changes.len().saturating_sub(CHANGES) {
+        0 => {}
+        more => line(text, format_args!("    {FAINT}… {more} more: auditlog get {}{FAINT:#}", visible(&entry.id))),
+    }
 }
 
 /// Writes all fields of an entry that are present, with their public names, and then the changes.

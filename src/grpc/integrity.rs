@@ -95,7 +95,7 @@ impl IntegrityService for Service {
             }
         });
         let messages = pieces.map_ok(|piece| {
-            let portions = wire::portions(piece.into_iter().map(log_entry));
+            let portions = wire::portions(piece.into_iter().map(log_entry), wire::MAX_PIECE);
             stream::iter(portions.map(|entries| Ok::<_, Error>(pb::ReadEntriesResponse { entries })))
         });
         Ok(Response::new(messages.try_flatten().map_err(Status::from).boxed()))

@@ -26,10 +26,10 @@ pub mod health {
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::access::{Access, Caller, Scope};
@@ -39,7 +39,7 @@ use crate::domain::{Catalogue, Clock, EntryId, OrganizationId, Random, quoted};
 use crate::error::{AtField, Error, Result};
 use crate::ingest::{Batch, Eraser, Ingest};
 use crate::integrity::Integrity;
-use crate::query::{ExportPiece, Page, Query};
+use crate::query::{ExportPiece, Follow, Page, Query};
 use pb::audit_log_service_server::AuditLogService;
 
 /// The maximum number of bytes of a request.
@@ -48,6 +48,8 @@ pub const MAX_REQUEST: usize = 4 * 1024 * 1024;
 pub const MAX_RESPONSE: usize = 32 * 1024 * 1024;
 /// The header that names the organization of a history. Elsewhere it may repeat the organization of the request.
 pub const ORGANIZATION_HEADER: &str = "x-organization-id";
+/// The path of `FollowAuditLogs`, whose streams do not end.
+pub const FOLLOW_PATH: &str = "/auditlog.v1.AuditLogService/FollowAuditLogs";
 
 /// `auditlog.v1.AuditLogService`.
 #[derive(Clone)]
@@ -68,8 +70,8 @@ pub struct Service {
     pub clock: Clock,
     /// Generates ids that the writer left out.
     pub random: Random,
-    /// True once the service shuts down. Open streams then end early; clients resume them elsewhere.
-    pub draining: Arc<AtomicBool>,
+    /// Cancelled once the service shuts down. Open streams then end early; clients resume them elsewhere.
+    pub draining: CancellationToken,
     /// The longest that one piece of a stream may take.
     pub request_timeout: Duration,
 }
@@ -102,7 +104,7 @@ impl Service {
         next: impl Future<Output = Result<Option<T>>>,
     ) -> Result<Option<T>> {
         self.access.caller(authorization, None).await?;
-        if self.draining.load(Ordering::Relaxed) {
+        if self.draining.is_cancelled() {
             return Err(Error::Draining);
         }
         tokio::time::timeout(self.request_timeout, next).await.map_err(|_| Error::Timeout)?
@@ -115,7 +117,31 @@ impl Service {
         organization: &OrganizationId,
     ) -> Result<Vec<pb::ExportAuditLogsResponse>> {
         let catalogue = self.catalogues.naming(self.catalogues.current().await?, &piece.entries).await?;
-        wire::pieces(piece, organization, &catalogue)
+        wire::pieces(piece, organization, &catalogue, wire::MAX_PIECE)
+    }
+
+    /// The messages of the next piece of a follower. Each piece needs a valid key, so a revoked one ends the stream at
+    /// the next heartbeat. When the service shuts down, the stream ends at once.
+    async fn followed(
+        &self,
+        authorization: Option<&str>,
+        follow: &mut Follow,
+        organization: &OrganizationId,
+    ) -> Result<Vec<pb::FollowAuditLogsResponse>> {
+        let next = async {
+            loop {
+                follow.wait().await;
+                if let Some(piece) = self.piece(authorization, follow.next()).await? {
+                    return Ok::<_, Error>(piece);
+                }
+            }
+        };
+        let piece = tokio::select! {
+            piece = next => piece?,
+            () = self.draining.cancelled() => return Err(Error::Draining),
+        };
+        let catalogue = self.catalogues.naming(self.catalogues.current().await?, &piece.entries).await?;
+        wire::followed(piece, organization, &catalogue)
     }
 }
 
@@ -230,6 +256,30 @@ impl AuditLogService for Service {
                 let piece = service.piece(authorization.as_deref(), export.next()).await?;
                 let Some(piece) = piece else { return Ok::<_, Error>(None) };
                 Ok(Some((service.pieces(piece, &organization).await?, export)))
+            }
+        });
+        let messages = pieces.map_ok(|messages| stream::iter(messages).map(Ok::<_, Error>)).try_flatten();
+        Ok(Response::new(messages.map_err(Status::from).boxed()))
+    }
+
+    type FollowAuditLogsStream =
+        Pin<Box<dyn Stream<Item = std::result::Result<pb::FollowAuditLogsResponse, Status>> + Send>>;
+
+    async fn follow_audit_logs(
+        &self,
+        request: Request<pb::FollowAuditLogsRequest>,
+    ) -> std::result::Result<Response<Self::FollowAuditLogsStream>, Status> {
+        let (caller, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
+        let authorization = authorization(&request);
+        let (filter, after) = wire::follow(request.into_inner(), &*self.catalogues.current().await?)?;
+        let follow = self.query.follow(&caller.key_id, organization.clone(), filter, after).await?;
+        // As in an export, the reader pulls the pieces.
+        let service = self.clone();
+        let pieces = stream::try_unfold(follow, move |mut follow| {
+            let (service, authorization, organization) = (service.clone(), authorization.clone(), organization.clone());
+            async move {
+                let messages = service.followed(authorization.as_deref(), &mut follow, &organization).await?;
+                Ok::<_, Error>(Some((messages, follow)))
             }
         });
         let messages = pieces.map_ok(|messages| stream::iter(messages).map(Ok::<_, Error>)).try_flatten();

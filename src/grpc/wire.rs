@@ -18,7 +18,10 @@ use crate::query::{ExportPiece, Page, Start};
 /// The maximum number of entries of one write.
 const MAX_ENTRIES: usize = 1_000;
 /// The maximum number of bytes of an export message. A single larger entry is allowed.
-const MAX_PIECE: usize = 1024 * 1024;
+pub const MAX_PIECE: usize = 1024 * 1024;
+/// The maximum number of bytes of a follower's message. A single larger entry is allowed. tonic keeps the buffer of the
+/// last messages of a stream, so a follower that waits holds about four times as much.
+const MAX_FOLLOWED: usize = 16 * 1024;
 
 /// Decodes the filter, the start of the page, and the page size.
 pub fn listing(request: pb::ListAuditLogsRequest, catalogue: &Catalogue) -> Result<(Filter, Start, Limit)> {
@@ -65,6 +68,12 @@ pub fn history(request: pb::GetResourceHistoryRequest, catalogue: &Catalogue) ->
 pub fn export(request: pb::ExportAuditLogsRequest, catalogue: &Catalogue) -> Result<(Filter, Seq, Option<Seq>)> {
     let pb::ExportAuditLogsRequest { organization_id: _, filter, after_sequence, through_sequence } = request;
     Ok((audit_log_filter(filter.unwrap_or_default(), catalogue)?, after_sequence, through_sequence))
+}
+
+/// Decodes a follower: its filter, and the number after which it starts.
+pub fn follow(request: pb::FollowAuditLogsRequest, catalogue: &Catalogue) -> Result<(Filter, Option<Seq>)> {
+    let pb::FollowAuditLogsRequest { organization_id: _, filter, after_sequence } = request;
+    Ok((audit_log_filter(filter.unwrap_or_default(), catalogue)?, after_sequence))
 }
 
 /// Decodes and normalizes the filter in the field `filter` of a request.
@@ -133,7 +142,7 @@ fn time_range(
 fn change_search(message: pb::ChangeFilter) -> Result<ChangeSearch> {
     let pb::ChangeFilter { field, old_value_json, new_value_json } = message;
     let json = |name: &str, text: Option<String>| {
-        text.map(|text| JsonPattern::json(&text)).transpose().at(format!("filter.change.{name}"))
+        text.map(|text| JsonPattern::parse(&text)).transpose().at(format!("filter.change.{name}"))
     };
     Ok(ChangeSearch {
         field: field.map(|field| FieldPattern::parse(&field)).transpose().at("filter.change.field")?,
@@ -337,11 +346,12 @@ pub fn page(
     Ok((entries?, pagination))
 }
 
-/// Encodes a piece of an export, in messages within gRPC's default size limit for clients.
+/// Encodes a piece of an export, in messages of at most `max_bytes`, unless one entry is larger.
 pub fn pieces(
     piece: ExportPiece,
     organization: &OrganizationId,
     catalogue: &Catalogue,
+    max_bytes: usize,
 ) -> Result<Vec<pb::ExportAuditLogsResponse>> {
     let ExportPiece { entries, leaves, sequence, head } = piece;
     let entries: Result<Vec<_>> = entries.into_iter().map(|entry| audit_log(entry, organization, catalogue)).collect();
@@ -351,22 +361,38 @@ pub fn pieces(
         let leaf_hashes = leaves.by_ref().take(audit_logs.len()).map(|leaf| leaf.0.to_vec()).collect();
         pb::ExportAuditLogsResponse { audit_logs, sequence, head_sequence: head, leaf_hashes }
     };
-    let mut messages: Vec<_> = portions(entries?).map(message).collect();
+    let mut messages: Vec<_> = portions(entries?, max_bytes).map(message).collect();
     if let Some(last) = messages.last_mut() {
         last.sequence = sequence;
     }
     Ok(messages)
 }
 
-/// Splits `entries` into messages within gRPC's default size limit for clients, at least one. Takes entries only when
-/// the next message is asked for.
-pub(super) fn portions<M: Message>(entries: impl IntoIterator<Item = M>) -> impl Iterator<Item = Vec<M>> {
+/// Encodes a piece of a follower.
+pub fn followed(
+    piece: ExportPiece,
+    organization: &OrganizationId,
+    catalogue: &Catalogue,
+) -> Result<Vec<pb::FollowAuditLogsResponse>> {
+    let message = |message: pb::ExportAuditLogsResponse| {
+        let pb::ExportAuditLogsResponse { audit_logs, sequence, head_sequence, leaf_hashes } = message;
+        pb::FollowAuditLogsResponse { audit_logs, sequence, head_sequence, leaf_hashes }
+    };
+    Ok(pieces(piece, organization, catalogue, MAX_FOLLOWED)?.into_iter().map(message).collect())
+}
+
+/// Splits `entries` into messages of at most `max_bytes`, at least one. A single larger entry is allowed. Takes entries
+/// only when the next message is asked for.
+pub(super) fn portions<M: Message>(
+    entries: impl IntoIterator<Item = M>,
+    max_bytes: usize,
+) -> impl Iterator<Item = Vec<M>> {
     let mut entries = entries.into_iter().map(|entry| (entry.encoded_len(), entry)).peekable();
     let mut is_first = true;
     std::iter::from_fn(move || {
         let (mut portion, mut bytes) = (Vec::new(), 0);
         while let Some((length, entry)) =
-            entries.next_if(|(length, _)| portion.is_empty() || bytes + length <= MAX_PIECE)
+            entries.next_if(|(length, _)| portion.is_empty() || bytes + length <= max_bytes)
         {
             bytes += length;
             portion.push(entry);

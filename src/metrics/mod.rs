@@ -51,6 +51,8 @@ pub enum Refusal {
     connections,
     /// The limit of requests under way is reached.
     requests,
+    /// The limit of followers is reached.
+    followers,
     /// The limit of reads that run or wait is reached.
     reads,
     /// The budget of bytes held by requests and responses is spent.
@@ -68,9 +70,10 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::connections,
         Self::requests,
+        Self::followers,
         Self::reads,
         Self::bytes,
         Self::queue,

@@ -64,25 +64,52 @@ impl Query {
         let head = self.store.head(&organization).await?.ok_or(Error::OrganizationNotFound)?;
         let end = number(through.unwrap_or(head), head, "the organization's last number").at("through_sequence")?;
         let at = number(after, end, "where the export ends").at("after_sequence")?;
-        Ok(Export {
-            store: self.store.clone(),
-            key_id: key_id.to_owned(),
-            organization,
-            filter,
-            at,
-            head: end,
-            window: WINDOW,
-            limit: FEWEST,
-            is_begun: false,
-            held: None,
-        })
+        Ok(Export::new(self.store.clone(), key_id, organization, filter, at, end))
     }
 }
 
 impl Export {
+    /// An export of the entries after `at`, up to `head`.
+    pub(super) fn new(
+        store: Store,
+        key_id: &str,
+        organization: OrganizationId,
+        filter: Filter,
+        at: Seq,
+        head: Seq,
+    ) -> Self {
+        Self {
+            store,
+            key_id: key_id.to_owned(),
+            organization,
+            filter,
+            at,
+            head,
+            window: WINDOW,
+            limit: FEWEST,
+            is_begun: false,
+            held: None,
+        }
+    }
+
+    /// The last number that was covered.
+    pub(super) fn sequence(&self) -> Seq {
+        self.at
+    }
+
+    /// Moves the end to `head`, for a follower. The end never moves back.
+    pub(super) fn extend(&mut self, head: Seq) {
+        self.head = self.head.max(head);
+    }
+
+    /// Releases the bytes of the last piece, whose messages were sent.
+    pub(super) fn release(&mut self) {
+        self.held = None;
+    }
+
     /// The next piece; `None` after the last. There is at least one piece.
     pub async fn next(&mut self) -> Result<Option<ExportPiece>> {
-        self.held = None;
+        self.release();
         if self.is_begun && self.at >= self.head {
             return Ok(None);
         }
@@ -108,7 +135,8 @@ impl Export {
     }
 }
 
-fn number(number: Seq, most: Seq, what: &str) -> std::result::Result<Seq, Invalid> {
+/// Checks that `number` is at most `most`, which is `what`.
+pub(super) fn number(number: Seq, most: Seq, what: &str) -> std::result::Result<Seq, Invalid> {
     match (0..=most).contains(&number) {
         true => Ok(number),
         false => Err(Invalid::new(format_args!("must be 0 to {most}, {what}"), number)),

@@ -1,7 +1,8 @@
-//! Lists, histories and single entries. All are exact, and each response is from one moment.
+//! Lists, histories, single entries, exports and followers. All are exact, and each page is from one moment.
 
 mod cursor;
 mod export;
+mod follow;
 mod matched;
 mod search;
 mod seek;
@@ -15,6 +16,7 @@ use crate::error::{AtField, Error, Result};
 use crate::store::{CURSOR_KEY_ID, PageRequest, Snapshot, Store};
 use cursor::{Cursor, CursorKey, ListScope};
 pub use export::{Export, ExportPiece};
+pub use follow::Follow;
 use matched::{MatchTotal, Matched};
 use seek::PageStart;
 

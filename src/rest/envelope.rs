@@ -142,6 +142,7 @@ pub fn rest_name(path: &str) -> String {
         "change.new_value_json" => Some("changes.newValue"),
         "start_time" => Some("startDate"),
         "end_time" => Some("endDate"),
+        "after_sequence" => Some("after"),
         "organization_id" => Some("organization_id"),
         _ => None,
     };
@@ -202,17 +203,25 @@ mod tests {
     use super::*;
     use crate::error::Violation;
     use crate::grpc::pb;
-    use crate::rest::params::LIST;
+    use crate::rest::params::{FEED, LIST, METADATA};
 
     #[test]
     fn every_field_of_a_filter_is_a_parameter() {
         let files = FileDescriptorSet::decode(pb::DESCRIPTORS).expect("descriptors");
-        let mut messages = files.file.iter().flat_map(|file| &file.message_type);
-        let filter = messages.find(|message| message.name() == "AuditLogFilter").expect("it is there");
-        assert!(filter.field.len() >= 6);
-        for field in &filter.field {
-            let name = rest_name(&format!("filter.{}[0]", field.name()));
-            assert!(LIST.contains(&name.as_str()), "{} is {name}", field.name());
+        let fields = |message: &str| {
+            let mut messages = files.file.iter().flat_map(|file| &file.message_type);
+            let found = messages.find(|one| one.name() == message).expect("it is there");
+            found.field.iter().map(|field| field.name().to_owned()).collect::<Vec<_>>()
+        };
+        let of_change = fields("ChangeFilter").into_iter().map(|field| format!("change.{field}"));
+        let names = fields("AuditLogFilter").into_iter().filter(|field| field != "change").chain(of_change);
+        let names: Vec<_> = names.collect();
+        assert!(names.len() >= 19);
+        for field in names {
+            let name = if field == "metadata" { METADATA.to_owned() } else { rest_name(&format!("filter.{field}[0]")) };
+            for parameters in [LIST, FEED] {
+                assert!(parameters.concat().contains(&name.as_str()), "{field} is {name}");
+            }
         }
     }
 
@@ -234,6 +243,7 @@ mod tests {
             ("filter.resource_types[0]", "resourceType"),
             ("filter.resource_ids", "resourceId"),
             ("filter.start_time", "startDate"),
+            ("after_sequence", "after"),
             ("resource_type", "resourceType"),
             ("limit", "limit"),
             ("id", "id"),

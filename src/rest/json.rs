@@ -61,6 +61,17 @@ pub(super) fn page(audit_logs: &[pb::AuditLog], pagination: Option<pb::Paginatio
     })
 }
 
+pub(super) fn feed(audit_logs: &[pb::AuditLog], sequence: i64, head_sequence: i64) -> Response {
+    written_by(StatusCode::OK, |text| {
+        let mut feed = ObjectWriter::begin(text);
+        write_array(feed.name("auditLogs"), audit_logs, |text, entry| write_entry(text, entry, Form::Documented))?;
+        feed.field("sequence", &sequence)?;
+        feed.field("headSequence", &head_sequence)?;
+        feed.end();
+        Ok(())
+    })
+}
+
 pub(super) fn one(audit_log: Option<pb::AuditLog>) -> Response {
     let entry = audit_log.unwrap_or_default();
     written_by(StatusCode::OK, |text| write_entry(text, &entry, Form::Documented))

@@ -52,7 +52,7 @@ async fn keys<S: Services>(State(service): State<Arc<S>>, call: Call<String>) ->
 
 async fn inclusion<S: Services>(State(service): State<Arc<S>>, call: Call<String>) -> Answer {
     let organization_id = call.path.clone();
-    let params = call.params(&params::INCLUSION).and_then(|params| params.inclusion(organization_id.clone()));
+    let params = call.params(params::INCLUSION).and_then(|params| params.inclusion(organization_id.clone()));
     match params {
         Ok(message) => Ok(inclusion_json(service.get_inclusion_proof(call.request(message)).await?.into_inner())),
         Err(fault) => Err(refused(&*service, call, organization_id, fault).await),
@@ -61,7 +61,7 @@ async fn inclusion<S: Services>(State(service): State<Arc<S>>, call: Call<String
 
 async fn consistency<S: Services>(State(service): State<Arc<S>>, call: Call<String>) -> Answer {
     let organization_id = call.path.clone();
-    let params = call.params(&params::CONSISTENCY).and_then(|params| params.consistency(organization_id.clone()));
+    let params = call.params(params::CONSISTENCY).and_then(|params| params.consistency(organization_id.clone()));
     match params {
         Ok(message) => Ok(consistency_json(service.get_consistency_proof(call.request(message)).await?.into_inner())),
         Err(fault) => Err(refused(&*service, call, organization_id, fault).await),

@@ -3,6 +3,7 @@
 
 pub mod entry;
 mod envelope;
+mod feed;
 pub mod json;
 mod log;
 mod params;
@@ -31,6 +32,8 @@ use crate::grpc::pb::audit_log_service_server::AuditLogService;
 use crate::grpc::pb::integrity_service_server::IntegrityService;
 use crate::grpc::{MAX_REQUEST, ORGANIZATION_HEADER, pb};
 pub use envelope::{AccessRefusal, ErrorResponse, respond, rest_name};
+pub use feed::FEED_ROUTE;
+pub use params::MAX_WAIT;
 use params::Params;
 
 /// The headers that a call forwards: credential, organization and trace.
@@ -64,6 +67,7 @@ where
         .route("/v1/{organization_id}/audit-logs", get(list::<S>).post(write::<S>))
         .route("/v1/{organization_id}/audit-logs/{id}", get(one::<S>))
         .route("/v1/{path_segment}/{resource_id}/history", get(history::<S>))
+        .merge(feed::routes())
         .merge(log::routes())
         .with_state(service);
     let ready = async move || -> Answer {
@@ -115,7 +119,7 @@ impl<P: DeserializeOwned + Send, S: Services> FromRequestParts<Arc<S>> for Call<
 }
 
 impl<P> Call<P> {
-    fn params(&self, allowed: &[&str]) -> Result<Params, ErrorResponse> {
+    fn params(&self, allowed: &[&[&str]]) -> Result<Params, ErrorResponse> {
         Params::parse(self.query.as_deref(), allowed)
     }
 
@@ -141,7 +145,7 @@ async fn after_access<T>(fault: ErrorResponse, call: impl Future<Output = Result
 }
 
 async fn list<S: Services>(State(service): State<Arc<S>>, call: Call<String>) -> Answer {
-    let params = call.params(&params::LIST).and_then(|params| params.list(call.path.clone()));
+    let params = call.params(params::LIST).and_then(|params| params.list(call.path.clone()));
     let message = match params {
         Ok(message) => message,
         Err(fault) => {
@@ -156,7 +160,7 @@ async fn list<S: Services>(State(service): State<Arc<S>>, call: Call<String>) ->
 
 async fn history<S: Services>(State(service): State<Arc<S>>, call: Call<(String, String)>) -> Answer {
     let (path_segment, resource_id) = call.path.clone();
-    let params = call.params(&params::HISTORY).and_then(|params| params.history(path_segment.clone(), resource_id));
+    let params = call.params(params::HISTORY).and_then(|params| params.history(path_segment.clone(), resource_id));
     let message = match params {
         Ok(message) => message,
         Err(fault) => {

@@ -1,6 +1,7 @@
 //! Decodes query parameters into the fields of gRPC requests.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
@@ -9,40 +10,19 @@ use crate::domain::{Invalid, Timestamp, end_of_span, json_or_string, quoted, sta
 use crate::grpc::pb::get_inclusion_proof_request::Entry;
 use crate::grpc::{pb, wire};
 
+/// Names of parameters, in the order in which errors list them.
+pub(super) type ParameterNames = &'static [&'static [&'static str]];
+
 /// The parameters of a list.
-pub(super) const LIST: [&str; 22] = [
-    "resourceType",
-    "resourceId",
-    "action",
-    "userId",
-    "startDate",
-    "endDate",
-    "limit",
-    "offset",
-    "cursor",
-    "outcome",
-    "actorType",
-    "traceId",
-    "recordedAfter",
-    "recordedBefore",
-    "changes.field",
-    "changes.oldValue",
-    "changes.newValue",
-    METADATA,
-    "userName",
-    "userEmail",
-    "resourceName",
-    "text",
-];
+pub(super) const LIST: ParameterNames = &[&RESOURCE, &ACTIVITY, &PAGE, &SEARCH];
 /// The parameters of a history. Its resource comes from the path.
-pub(super) const HISTORY: [&str; 20] = [
-    "action",
-    "userId",
-    "startDate",
-    "endDate",
-    "limit",
-    "offset",
-    "cursor",
+pub(super) const HISTORY: ParameterNames = &[&ACTIVITY, &PAGE, &SEARCH];
+/// The parameters of a feed.
+pub(super) const FEED: ParameterNames = &[&RESOURCE, &ACTIVITY, &["after", "wait"], &SEARCH];
+const RESOURCE: [&str; 2] = ["resourceType", "resourceId"];
+const ACTIVITY: [&str; 4] = ["action", "userId", "startDate", "endDate"];
+const PAGE: [&str; 3] = ["limit", "offset", "cursor"];
+const SEARCH: [&str; 13] = [
     "outcome",
     "actorType",
     "traceId",
@@ -58,17 +38,20 @@ pub(super) const HISTORY: [&str; 20] = [
     "text",
 ];
 /// The parameters for each key of the metadata, as errors show them.
-const METADATA: &str = "metadata.KEY";
+pub(super) const METADATA: &str = "metadata.KEY";
 const METADATA_PREFIX: &str = "metadata.";
 /// The parameters of an inclusion proof.
-pub(super) const INCLUSION: [&str; 3] = ["id", "sequence", "size"];
+pub(super) const INCLUSION: ParameterNames = &[&["id", "sequence", "size"]];
 /// The parameters of a consistency proof.
-pub(super) const CONSISTENCY: [&str; 2] = ["firstSize", "secondSize"];
+pub(super) const CONSISTENCY: ParameterNames = &[&["firstSize", "secondSize"]];
 /// The range of sequence numbers.
 const NUMBERS: &str = "1 to 9223372036854775807";
 const LIMITS: &str = "1 to 100";
 /// The range of offsets and of log sizes.
 const SIZES: &str = "0 to 9223372036854775807";
+/// The longest that a feed waits. Proxies end requests after a minute or so.
+pub const MAX_WAIT: Duration = Duration::from_secs(30);
+const DEFAULT_WAIT: Duration = Duration::from_secs(20);
 
 /// Decoded names and values, in the order received.
 pub(super) struct Params(Vec<(String, String)>);
@@ -76,7 +59,8 @@ pub(super) struct Params(Vec<(String, String)>);
 impl Params {
     /// Errors: a parameter is not `allowed`, is empty, or is not UTF-8. `form_urlencoded` is not used, because it
     /// silently replaces invalid UTF-8.
-    pub(super) fn parse(query: Option<&str>, allowed: &[&str]) -> Result<Self, ErrorResponse> {
+    pub(super) fn parse(query: Option<&str>, allowed: &[&[&str]]) -> Result<Self, ErrorResponse> {
+        let allowed = allowed.concat();
         let mut pairs = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -84,11 +68,11 @@ impl Params {
                 let text = text.replace('+', " ");
                 percent_decode_str(&text).decode_utf8().map(String::from)
             };
-            let name = decoded(name).map_err(|_| ErrorResponse::unknown_parameter(name, allowed))?;
+            let name = decoded(name).map_err(|_| ErrorResponse::unknown_parameter(name, &allowed))?;
             let is_metadata =
                 allowed.contains(&METADATA) && name.strip_prefix(METADATA_PREFIX).is_some_and(|key| !key.is_empty());
             if !is_metadata && !allowed.contains(&name.as_str()) {
-                return Err(ErrorResponse::unknown_parameter(&name, allowed));
+                return Err(ErrorResponse::unknown_parameter(&name, &allowed));
             }
             let value = decoded(value)
                 .map_err(|_| ErrorResponse::parameter(&name, format_args!("must be UTF-8, got {}", quoted(value))))?;
@@ -129,7 +113,22 @@ impl Params {
         })
     }
 
-    /// The filter of a list or a history.
+    /// The request for a feed, and how long it may wait.
+    pub(super) fn feed(self, organization_id: String) -> Result<(pb::FollowAuditLogsRequest, Duration), ErrorResponse> {
+        let (filter, after_sequence) = (Some(self.filter()?), self.number("after", SIZES)?);
+        Ok((pb::FollowAuditLogsRequest { organization_id, filter, after_sequence }, self.wait()?))
+    }
+
+    fn wait(&self) -> Result<Duration, ErrorResponse> {
+        let Some(text) = self.one("wait")? else { return Ok(DEFAULT_WAIT) };
+        let wait = humantime::parse_duration(text).ok().filter(|wait| *wait <= MAX_WAIT);
+        wait.ok_or_else(|| {
+            let most = MAX_WAIT.as_secs();
+            ErrorResponse::parameter("wait", format_args!("must be 0s to {most}s, got {}", quoted(text)))
+        })
+    }
+
+    /// The filter of a list, a history or a feed.
     fn filter(&self) -> Result<pb::AuditLogFilter, ErrorResponse> {
         let (start_time, end_time) = self.times()?;
         let text = |name: &str| Ok::<_, ErrorResponse>(self.one(name)?.map(str::to_owned));

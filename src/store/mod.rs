@@ -30,6 +30,7 @@ use crate::metrics::Pool;
 use connect::Missing;
 use connections::Connections;
 use counts::recent::Recent;
+use entries::follow::FollowedHeads;
 use permits::ReadPermits;
 
 pub use admin::catalogue::{Addition, Removal};
@@ -40,6 +41,7 @@ pub use admin::secrets::{CURSOR_KEY_BYTES, CURSOR_KEY_ID};
 pub use counts::transaction::CountTransaction;
 pub use entries::append::{Append, CommitFailed, Head};
 pub use entries::erase::{ErasedGroupHash, ErasureCount};
+pub use entries::follow::FollowedHead;
 pub use entries::list::{PageRequest, ScanRange, Snapshot};
 pub use log::checkpoints::LogStatus;
 pub use log::tiles::{LogHead, LogKey, SignedCheckpoint};
@@ -73,6 +75,8 @@ pub struct Store {
     erasers: Option<Connections>,
     /// The last appended entries, for the job that counts them.
     recent: Arc<Recent>,
+    /// The heads of the logs that are followed.
+    followed: Arc<FollowedHeads>,
     /// The permits of reads.
     permits: ReadPermits,
 }
@@ -87,8 +91,8 @@ impl Store {
     async fn connect_to(url: &Secret, connections: u32, missing: Missing) -> anyhow::Result<Self> {
         let opened = connect::connect(url.expose(), connections, missing).await?;
         let connect::Opened { readers, writers, committers } = opened;
-        let (permits, recent) = (ReadPermits::new(connections), Arc::default());
-        Ok(Self { readers, jobs: None, writers, committers, erasers: None, recent, permits })
+        let (permits, recent, followed) = (ReadPermits::new(connections), Arc::default(), Arc::default());
+        Ok(Self { readers, jobs: None, writers, committers, erasers: None, recent, followed, permits })
     }
 
     /// Connects, brings the schema up to date, and checks it. An up-to-date schema is only read, which needs no special
@@ -191,13 +195,14 @@ impl Store {
 
     async fn begin(&self, connections: &Connections) -> Result<Append> {
         let transaction = connections.begin().await?;
-        Ok(Append::new(transaction, Arc::clone(&connections.origin), Arc::clone(&self.recent)))
+        let (origin, recent) = (Arc::clone(&connections.origin), Arc::clone(&self.recent));
+        Ok(Append::new(transaction, origin, recent, Arc::clone(&self.followed)))
     }
 
     /// Closes the connections, so that SQLite copies its write-ahead log into the file. A connection that stays in use
     /// is left to the end of the process.
     pub async fn close(self) {
-        let Self { readers, jobs, writers, committers, erasers, recent: _, permits: _ } = self;
+        let Self { readers, jobs, writers, committers, erasers, recent: _, followed: _, permits: _ } = self;
         for connection in [readers, writers].into_iter().chain(committers).chain(jobs).chain(erasers) {
             match tokio::time::timeout(CLOSING, connection.close()).await {
                 Ok(Ok(())) => {}

@@ -1,7 +1,9 @@
 //! Invariant 7: no credential ever sees, counts or infers another organization's rows.
 
 use auditlog::access::Scope;
-use auditlog::grpc::pb::{GetAuditLogRequest, GetResourceHistoryRequest, ListAuditLogsRequest, WriteAuditLogsRequest};
+use auditlog::grpc::pb::{
+    FollowAuditLogsRequest, GetAuditLogRequest, GetResourceHistoryRequest, ListAuditLogsRequest, WriteAuditLogsRequest,
+};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
@@ -35,7 +37,7 @@ fn ids(answer: &Value) -> Vec<&str> {
 }
 
 /// Calls every gRPC method on `organization`.
-async fn call_all(service: &Service, key: &str, organization: &str) -> [(&'static str, Result<String, Status>); 4] {
+async fn call_all(service: &Service, key: &str, organization: &str) -> [(&'static str, Result<String, Status>); 5] {
     let mut client = service.grpc().await;
     let organization_id = organization.to_owned();
     let (resource_type, resource_id) = ("rule".to_owned(), "rule_1".to_owned());
@@ -55,11 +57,21 @@ async fn call_all(service: &Service, key: &str, organization: &str) -> [(&'stati
         ..Default::default()
     };
     let get = GetAuditLogRequest { organization_id: organization_id.clone(), id: "log_shared".to_owned() };
+    let follow = FollowAuditLogsRequest {
+        organization_id: organization_id.clone(),
+        after_sequence: Some(0),
+        ..Default::default()
+    };
     let write = WriteAuditLogsRequest { organization_id, audit_logs: vec![input] };
     fn shown<T: std::fmt::Debug>(outcome: Result<tonic::Response<T>, Status>) -> Result<String, Status> {
         outcome.map(|response| format!("{:?}", response.into_inner()))
     }
+    let followed = match client.follow_audit_logs(with_key(follow, key)).await {
+        Ok(messages) => messages.into_inner().message().await.map(|first| format!("{first:?}")),
+        Err(status) => Err(status),
+    };
     [
+        ("follow", followed),
         ("list", shown(client.list_audit_logs(with_key(list, key)).await)),
         ("history", shown(client.get_resource_history(with_key(history, key)).await)),
         ("get", shown(client.get_audit_log(with_key(get, key)).await)),
@@ -92,7 +104,7 @@ on_every_database! {
         let nothing = service.key(Some("ours"), &[]).await;
         let reader = service.key(Some("ours"), &[Scope::Read]).await;
         for key in [&ours, &reader, &nothing] {
-            for path in ["audit-logs", "audit-logs?limit=0", "audit-logs/log_shared", "audit-logs?cursor=x"] {
+            for path in ["audit-logs", "audit-logs?limit=0", "audit-logs/log_shared", "audit-logs?cursor=x", "feed", "feed?wait=x"] {
                 let foreign = service.get(&format!("/v1/theirs/{path}"), key).await;
                 let unknown = service.get(&format!("/v1/unknown/{path}"), key).await;
                 assert_eq!(foreign, unknown, "{path}");

@@ -139,4 +139,13 @@ impl AuditLogService for Ceiling {
     ) -> Result<Response<Self::ExportAuditLogsStream>, Status> {
         not_compared()
     }
+
+    type FollowAuditLogsStream = Empty<Result<pb::FollowAuditLogsResponse, Status>>;
+
+    async fn follow_audit_logs(
+        &self,
+        _: Request<pb::FollowAuditLogsRequest>,
+    ) -> Result<Response<Self::FollowAuditLogsStream>, Status> {
+        not_compared()
+    }
 }

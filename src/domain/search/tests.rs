@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::fold::FoldedSearch;
+use super::fold::fold_case;
 use super::*;
 use crate::domain::{Action, Content, EntryId, Erased, Metadata, ResourceType, write_changes};
 

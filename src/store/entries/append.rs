@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::store::connections::{Origin, Transaction};
 use crate::store::counts::recent::Recent;
 use crate::store::entities::audit_log::{self, Column};
+use crate::store::entries::follow::FollowedHeads;
 use crate::store::model::{HashedEntry, UncountedEntry};
 use crate::store::sql::{Sql, number, prepared, text};
 use crate::store::{dialect, errors, rows};
@@ -30,6 +31,8 @@ pub struct Append {
     origin: Arc<Origin>,
     /// Receives the inserted entries after the commit.
     recent: Arc<Recent>,
+    /// Wakes followers after the commit.
+    followed: Arc<FollowedHeads>,
     inserted: Vec<(OrganizationId, UncountedEntry)>,
 }
 
@@ -53,8 +56,13 @@ pub struct Head {
 pub struct CommitFailed(pub Error);
 
 impl Append {
-    pub(in crate::store) fn new(transaction: Transaction, origin: Arc<Origin>, recent: Arc<Recent>) -> Self {
-        Self { transaction, origin, recent, inserted: Vec::new() }
+    pub(in crate::store) fn new(
+        transaction: Transaction,
+        origin: Arc<Origin>,
+        recent: Arc<Recent>,
+        followed: Arc<FollowedHeads>,
+    ) -> Self {
+        Self { transaction, origin, recent, followed, inserted: Vec::new() }
     }
 
     /// Locks those heads of `organizations` that exist and that no other transaction has locked; `None` for the others.
@@ -286,11 +294,12 @@ impl Append {
 
     /// Makes the work durable and visible. Errors: the outcome is unknown; the work may be stored.
     pub async fn commit(self) -> std::result::Result<(), CommitFailed> {
-        let Self { transaction, origin, recent, inserted } = self;
+        let Self { transaction, origin, recent, followed, inserted } = self;
         let failed = |error: DbErr| CommitFailed(error.into());
         transaction.commit().await.map_err(failed)?;
         // A commit to a removed file is lost with the process.
         origin.check().map_err(failed)?;
+        followed.committed(&inserted, |entry| entry.position.seq);
         recent.keep(inserted);
         Ok(())
     }

@@ -1,5 +1,6 @@
-//! Entries: appended, listed, and erased.
+//! Entries: appended, listed, followed, and erased.
 
 pub(super) mod append;
 pub(super) mod erase;
+pub(super) mod follow;
 pub(super) mod list;

@@ -1,6 +1,8 @@
 //! Random requests, and what brute force answers to them.
 
-use auditlog::domain::{Action, Filter, Identifier, Limit, Offset, Outcome, ResourceType, Seq, TimeRange, Timestamp};
+use auditlog::domain::{
+    Action, Filter, Identifier, Limit, Offset, Outcome, ResourceType, Search, Seq, TimeRange, Timestamp,
+};
 use auditlog::query::{Page, Query, Start};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -105,6 +107,7 @@ impl Asked {
             outcomes: values(self.outcomes, |place| Outcome::ALL[usize::from(place)]),
             user_ids: values(self.users, |id| Identifier::parse(format!("u{id}")).expect("an id")),
             time: time.expect("in order"),
+            search: Search::default(),
         };
         filter.normalized()
     }

@@ -185,6 +185,11 @@ fn sealed(row: &Row) -> HashedEntry {
     HashedEntry { entry: entry(row), salts: Salts::parse(&[0; 48]).expect("three"), leaf: Hash::of_nothing() }
 }
 
+/// The type of actor of the entry `seq`.
+pub fn actor_type(seq: Seq) -> Option<ActorType> {
+    ActorType::ALL.get((seq % 5) as usize).copied()
+}
+
 fn entry(row: &Row) -> Entry {
     let Row { time, seq, user, resource, kind, action, outcome } = *row;
     let content = Content {
@@ -200,7 +205,7 @@ fn entry(row: &Row) -> Entry {
         metadata: Metadata::default(),
         trace_id: None,
         outcome,
-        actor_type: ActorType::ALL.get((seq % 5) as usize).copied(),
+        actor_type: actor_type(seq),
     };
     let writer_key_id = "key".to_owned();
     let content = Arc::new(content);

@@ -2,13 +2,13 @@
 
 use auditlog::counts::EntryCounter;
 use auditlog::domain::{
-    Action, CountKey, Filter, Identifier, Limit, Offset, Outcome, PositionRange, ResourceType, Seq, TimeRange,
-    Timestamp,
+    Action, ActorType, CountKey, Filter, Identifier, Limit, Offset, Outcome, PositionRange, ResourceType, Search, Seq,
+    TimeRange, Timestamp,
 };
 use auditlog::query::{Query, Start};
 use auditlog::store::{CountUncounted, Store};
 
-use super::model::{Log, ORGANIZATION, Row};
+use super::model::{Log, ORGANIZATION, Row, actor_type};
 use crate::support::{Backend, Database, on_every_database};
 
 /// A second apart: so many that each user and each resource of a type has counts of its own.
@@ -33,12 +33,13 @@ fn full() -> Filter {
         outcomes: vec![Outcome::Success],
         user_ids: vec![id("u1")],
         time: TimeRange::parse(start, end).expect("in order"),
+        search: Search { actor_types: vec![ActorType::User], ..Search::default() },
     }
 }
 
 /// Each part of [`full`] by its name: the filter of that part alone, and that of all others.
 fn parts() -> Vec<(&'static str, Filter, Filter)> {
-    let Filter { resource_types, resource_ids, actions, outcomes, user_ids, time } = full();
+    let Filter { resource_types, resource_ids, actions, outcomes, user_ids, time, search } = full();
     let none = Filter::default;
     vec![
         ("resource_types", Filter { resource_types, ..none() }, Filter { resource_types: Vec::new(), ..full() }),
@@ -46,6 +47,7 @@ fn parts() -> Vec<(&'static str, Filter, Filter)> {
         ("actions", Filter { actions, ..none() }, Filter { actions: Vec::new(), ..full() }),
         ("outcomes", Filter { outcomes, ..none() }, Filter { outcomes: Vec::new(), ..full() }),
         ("user_ids", Filter { user_ids, ..none() }, Filter { user_ids: Vec::new(), ..full() }),
+        ("search", Filter { search, ..none() }, Filter { search: Search::default(), ..full() }),
         ("time", Filter { time, ..none() }, Filter { time: TimeRange::default(), ..full() }),
     ]
 }
@@ -55,13 +57,14 @@ fn matches(filter: &Filter, row: &Row) -> bool {
         values.is_empty() || values.contains(&value)
     }
     let id = |text: String| Identifier::parse(text).expect("an id");
-    let Row { time: at, seq: _, user, resource, kind, action, outcome } = *row;
-    let Filter { resource_types, resource_ids, actions, outcomes, user_ids, time } = filter;
+    let Row { time: at, seq, user, resource, kind, action, outcome } = *row;
+    let Filter { resource_types, resource_ids, actions, outcomes, user_ids, time, search } = filter;
     any(resource_types, ResourceType(kind.into()))
         && any(resource_ids, id(format!("r{resource}")))
         && any(actions, Action(action.into()))
         && (outcomes.is_empty() || outcome.is_some_and(|outcome| outcomes.contains(&outcome)))
         && any(user_ids, id(format!("u{user}")))
+        && (search.is_empty() || actor_type(seq) == Some(ActorType::User))
         && time.start().is_none_or(|start| start.micros() <= at)
         && time.end().is_none_or(|end| at < end.micros())
 }
@@ -82,7 +85,7 @@ on_every_database! {
             log.write_rows(&store, 2_000, |_| (first..first + 2_000).map(row).collect()).await;
         }
         EntryCounter::new(store.clone()).count_all(&log.organization, |_| ()).await.expect("counted");
-        let Filter { resource_types, resource_ids, user_ids, actions: _, outcomes: _, time: _ } = full();
+        let Filter { resource_types, resource_ids, user_ids, actions: _, outcomes: _, time: _, search: _ } = full();
         let user = CountKey::User(user_ids[0].clone());
         let keys = [CountKey::Organization, user, CountKey::Resource(resource_types[0], resource_ids[0].clone())];
         let state = store.snapshot().state(&log.organization, CountUncounted::No, &keys, PositionRange::ALL).await.expect("read").expect("a log");

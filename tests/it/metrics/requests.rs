@@ -1,7 +1,7 @@
 //! Request metrics by method and code, on every surface.
 
 use auditlog::access::Scope;
-use auditlog::grpc::pb::{ListAuditLogsRequest, WriteAuditLogsRequest};
+use auditlog::grpc::pb::{FollowAuditLogsRequest, ListAuditLogsRequest, WriteAuditLogsRequest};
 use prost::Message;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -143,6 +143,25 @@ on_every_database! {
         stream.message().await.expect("a piece").expect("one");
         drop(stream);
         ended(&service, "ExportAuditLogs", &[("OK", 1.0), ("CANCELLED", 1.0)]).await;
+        service.stop().await;
+    }
+
+    async fn followers_are_counted_while_they_follow(database: &Database) {
+        const FOLLOWERS: &str = "auditlog_followers";
+        let service = Service::start(database).await;
+        let key = service.key(Some("org_a"), &[Scope::Read]).await;
+        assert_eq!(Seen::of(&service).await.value(FOLLOWERS), Some(0.0));
+        let follow = FollowAuditLogsRequest { organization_id: "org_a".to_owned(), ..Default::default() };
+        let stream = service.grpc().await.follow_audit_logs(with_key(follow, &key)).await.expect("it begins");
+        let feed = service.http.get(service.url("/v1/org_a/feed?wait=30s")).bearer_auth(&key);
+        let feed = tokio::spawn(feed.send());
+        comes_to(&service, FOLLOWERS, |followers| followers == 2.0).await;
+        drop(stream);
+        comes_to(&service, FOLLOWERS, |followers| followers == 1.0).await;
+        feed.abort();
+        comes_to(&service, FOLLOWERS, |followers| followers == 0.0).await;
+        ended(&service, "FollowAuditLogs", &[("CANCELLED", 1.0)]).await;
+        ended(&service, "GET /v1/{organization_id}/feed", &[("CANCELLED", 1.0)]).await;
         service.stop().await;
     }
 

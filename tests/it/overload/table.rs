@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::support::process::ran;
 
 /// The test of each limit: a function in tests/it.
-const TESTED: [(&str, &str); 29] = [
+const TESTED: [(&str, &str); 31] = [
     ("open connections", "a_flood_of_connections_closes_no_connection_in_use"),
     ("time to the first request", "connections_without_a_request_are_closed_and_others_are_served"),
     ("time to a request's head, and between requests over HTTP/1", "an_incomplete_request_head_closes_the_connection"),
@@ -32,6 +32,8 @@ const TESTED: [(&str, &str); 29] = [
     ("pace of a request's body", "a_stalled_body_times_out_and_closes_the_connection"),
     ("requests under way", "requests_beyond_the_limit_are_refused_at_once_on_every_surface"),
     ("requests under way with one API key", "one_key_cannot_take_all_request_permits"),
+    ("followers: streams of FollowAuditLogs, and feeds", "followers_beyond_the_limit_are_refused"),
+    ("followers with one API key", "one_key_cannot_take_all_follower_permits"),
     (
         "streams without an API key on one connection: health Watch, reflection",
         "streams_without_a_key_are_limited_per_connection",
