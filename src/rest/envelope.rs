@@ -218,7 +218,7 @@ mod tests {
         let names: Vec<_> = names.collect();
         assert!(names.len() >= 19);
         for field in names {
-            let name = if field == "metadata" { METADATA.to_owned() } else { rest_name(&format!("filter.{field}[0]")) };
+            let name = if field == "metadata" { METADATA.to_owned() } else { rest_name(&format!("filter.{field}")) };
             for parameters in [LIST, FEED] {
                 assert!(parameters.concat().contains(&name.as_str()), "{field} is {name}");
             }

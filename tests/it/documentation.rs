@@ -156,6 +156,7 @@ pages! {
     the_audit_log_object_runs: "docs/audit-log-object.md",
     the_client_guide_runs: "docs/client-guide.md",
     the_erasure_page_runs: "docs/erasure.md",
+    finding_things_runs: "docs/finding-things.md",
     the_gateway_runs: "docs/gateway.md",
     the_grpc_reference_runs: "docs/grpc.md",
     operations_run: "docs/OPERATIONS.md",

@@ -82,7 +82,8 @@ fn types(source: &str) -> impl Iterator<Item = &str> {
             keyword => keyword == "type" && !line.starts_with(' '),
         };
         let name = words.next()?.split(|letter: char| !letter.is_alphanumeric()).next()?;
-        is_type.then_some(name)
+        // A macro that defines types has a variable there.
+        (is_type && !name.is_empty()).then_some(name)
     })
 }
 

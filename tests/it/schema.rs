@@ -38,7 +38,7 @@ on_every_database! {
 
     async fn a_damaged_schema_is_refused_with_the_name_of_the_table(database: &Database) {
         database.store().await.close().await;
-        execute(database, "ALTER TABLE audit_logs DROP COLUMN trace_id").await;
+        execute(database, "ALTER TABLE audit_logs DROP COLUMN actor_type").await;
         let refusal = refusal(database).await;
         assert!(refusal.contains("damaged") && refusal.contains("audit_logs"), "{refusal}");
     }
