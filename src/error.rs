@@ -156,6 +156,9 @@ pub enum Error {
     /// The key lacks the scope. The text is the verb for the scope.
     #[error("Insufficient permissions to {0} audit logs")]
     InsufficientPermissions(&'static str),
+    /// The organization is one of the service itself.
+    #[error("Only the service itself writes to organizations whose id begins with auditlog:")]
+    ReservedOrganization,
     /// The organization does not exist, or the key has no access to it.
     #[error("Organization not found")]
     OrganizationNotFound,
@@ -244,7 +247,7 @@ impl Error {
             Self::MissingAuthentication => Reason::MissingAuthentication,
             Self::InvalidApiKey(_) => Reason::InvalidApiKey,
             Self::ExpiredApiKey(_) => Reason::ExpiredApiKey,
-            Self::InsufficientPermissions(_) => Reason::InsufficientPermissions,
+            Self::InsufficientPermissions(_) | Self::ReservedOrganization => Reason::InsufficientPermissions,
             Self::OrganizationNotFound => Reason::OrganizationNotFound,
             Self::AuditLogNotFound | Self::AuditLogsNotFound(_) => Reason::AuditLogNotFound,
             Self::CheckpointNotFound => Reason::CheckpointNotFound,

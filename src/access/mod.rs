@@ -65,6 +65,11 @@ impl Scope {
     pub const NAMES: [(&'static str, Self); 4] =
         [("read", Self::Read), ("write", Self::Write), ("verify", Self::Verify), ("erase", Self::Erase)];
 
+    /// Whether the scope allows changes of a log.
+    fn changes_logs(self) -> bool {
+        matches!(self, Self::Write | Self::Erase)
+    }
+
     /// The verb for the scope in error messages.
     fn purpose(self) -> &'static str {
         match self {
@@ -287,7 +292,8 @@ impl Access {
     }
 
     /// Returns the organization `named`, in which `caller` may work. It must exist, unless the scope is `Write`.
-    /// Errors: `OrganizationNotFound` if it does not exist or the key is not for it; then `InsufficientPermissions`.
+    /// Errors: `OrganizationNotFound` if it does not exist or the key is not for it; then `InsufficientPermissions`;
+    /// `ReservedOrganization` for changes of a log that only the service itself writes.
     pub async fn enter(&self, caller: &Caller, named: &str, scope: Scope) -> Result<OrganizationId> {
         let organization = match &caller.organization {
             Some(own) if own.as_str() == named => Ok(own.clone()),
@@ -301,9 +307,12 @@ impl Access {
                 _ => return Err(Error::OrganizationNotFound),
             }
         }
-        match caller.scopes.contains(&scope) {
-            true => organization,
-            false => Err(Error::InsufficientPermissions(scope.purpose())),
+        if !caller.scopes.contains(&scope) {
+            return Err(Error::InsufficientPermissions(scope.purpose()));
+        }
+        match organization {
+            Ok(organization) if scope.changes_logs() && organization.is_reserved() => Err(Error::ReservedOrganization),
+            organization => organization,
         }
     }
 
@@ -332,8 +341,29 @@ pub struct NewKey {
     pub expires_at: Option<Timestamp>,
 }
 
-/// Creates and stores a key. This is the only time that its secret is available.
+impl NewKey {
+    /// Checks that the key is not for changes of a log that only the service itself writes. Errors: `InvalidParameter`.
+    pub fn check(&self) -> Result<()> {
+        let Some(organization) = self.organization.as_ref().filter(|one| one.is_reserved()) else { return Ok(()) };
+        let service = OrganizationId::service();
+        if *organization != service {
+            let allowed = format!("must be {service}, or not begin with auditlog:, which the service keeps for itself");
+            return Err(Invalid::new(allowed, quoted(organization.as_str()))).at("organization");
+        }
+        match self.scopes.iter().find(|scope| scope.changes_logs()) {
+            Some(scope) => {
+                let allowed = format!("must be read or verify for {service}, which only the service itself writes to");
+                Err(Invalid::new(allowed, scope)).at("scope")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Creates and stores a key, and records it in the log of the service. This is the only time that its secret is
+/// available. Errors: those of [`NewKey::check`].
 pub async fn create_key(store: &Store, clock: &Clock, random: &Random, new: NewKey) -> Result<Secret> {
+    new.check()?;
     let NewKey { name, organization, scopes, expires_at } = new;
     let key = key::PresentedKey::generate(random);
     let record = ApiKey {
@@ -348,7 +378,7 @@ pub async fn create_key(store: &Store, clock: &Clock, random: &Random, new: NewK
         last_used_at: None,
     };
     let shown = (record.organization.clone(), record.scopes.join(","));
-    store.create_key(record).await?;
+    store.create_key(record, random).await?;
     let (organization, scopes) = shown;
     let organization = organization.as_ref().map(OrganizationId::as_str);
     let expires_at = expires_at.map(tracing::field::display);
@@ -356,9 +386,9 @@ pub async fn create_key(store: &Store, clock: &Clock, random: &Random, new: NewK
     Ok(Secret::new(key.text()))
 }
 
-/// Revokes a key; `false` if it was revoked already or never existed.
-pub async fn revoke_key(store: &Store, clock: &Clock, id: &str) -> Result<bool> {
-    let is_revoked = store.revoke_key(id, clock.now()).await?;
+/// Revokes a key, and records that in the log of the service; `false` if it was revoked already or never existed.
+pub async fn revoke_key(store: &Store, clock: &Clock, random: &Random, id: &str) -> Result<bool> {
+    let is_revoked = store.revoke_key(id, clock.now(), random).await?;
     if is_revoked {
         info!(target: SECURITY, key = id, "an API key was revoked");
     }

@@ -9,7 +9,7 @@ use clap::{Subcommand, ValueEnum};
 
 use super::{DatabaseArgs, usage};
 use crate::catalogue::CACHE_TTL;
-use crate::domain::{Catalogue, CatalogueKind, CatalogueName, Clock, Named, PathSegment};
+use crate::domain::{Catalogue, CatalogueKind, CatalogueName, Clock, Named, PathSegment, Random};
 use crate::store::{Addition, Removal, Store};
 
 /// After this time, running services have noticed a change, and have written the entries that they accepted before.
@@ -115,7 +115,7 @@ async fn add(
         return Err(usage("--history is for resource types: an action has no histories"));
     }
     let store = database.open_existing().await?;
-    match store.add_to_catalogue(kind, name, history).await? {
+    match store.add_to_catalogue(kind, name, history, Clock::system().now(), &Random::system()).await? {
         Addition::Added => tell!("Added {kind} {name}. Services notice within 5 seconds."),
         Addition::PathAdded => tell!("Added the history path of {name}. Services notice within 5 seconds."),
         Addition::Known => match kind {
@@ -138,7 +138,8 @@ async fn remove(store: &Store, kind: CatalogueKind, name: &CatalogueName) -> any
     let used = |organization: String| {
         anyhow!("{name} is in use: organization {organization} has entries of it, and entries are never deleted")
     };
-    let segment = match store.remove_from_catalogue(kind, name, Clock::system().now()).await? {
+    let (clock, random) = (Clock::system(), Random::system());
+    let segment = match store.remove_from_catalogue(kind, name, clock.now(), &random).await? {
         Removal::Removed(segment) => segment,
         Removal::Unknown => bail!("{}", unknown(kind, name, &store.catalogue().await?)),
         Removal::Used(organization) => return Err(used(organization)),
@@ -147,7 +148,7 @@ async fn remove(store: &Store, kind: CatalogueKind, name: &CatalogueName) -> any
     tell!("Waiting {} seconds until running services have noticed …", NOTICED.as_secs());
     tokio::time::sleep(NOTICED).await;
     if let Some(organization) = store.user_of_name(kind, name).await? {
-        store.add_to_catalogue(kind, name, segment.as_ref()).await?;
+        store.add_to_catalogue(kind, name, segment.as_ref(), clock.now(), &random).await?;
         return Err(used(organization).context("it was used during the removal, and stays"));
     }
     Ok(())

@@ -53,7 +53,8 @@ Examples:
 pub(super) struct CreateKeyArgs {
     #[command(flatten)]
     database: DatabaseArgs,
-    /// Limit the key to this organization, which is created if it does not exist.
+    /// Limit the key to this organization, which is created if it does not exist. A key for auditlog:service, whose log
+    /// records the administration of the service, can only have the scopes read and verify.
     #[arg(long, value_name = "ORG")]
     organization: Option<OrganizationId>,
     /// Create a service-wide key, for services that write for many organizations.
@@ -90,7 +91,7 @@ impl KeysCommand {
                 let id = id.strip_prefix("al_").and_then(|key| key.split('_').next()).unwrap_or(&id);
                 // Read before the revocation, which must not end with an error once it is done.
                 let name = store.key(id).await?.and_then(|key| key.name);
-                if !revoke_key(&store, &Clock::system(), id).await? {
+                if !revoke_key(&store, &Clock::system(), &Random::system(), id).await? {
                     bail!("no key with this id can be revoked; `auditlog keys list` shows all keys");
                 }
                 let name = name.map_or_else(String::new, |name| format!(" ({name})"));
@@ -107,13 +108,15 @@ impl CreateKeyArgs {
         let Self { database, organization, all_organizations: _, scope, name, expires_in } = self;
         let (clock, random) = (Clock::system(), Random::system());
         let expires_at = expires_in.map(|lifetime| later(clock.now(), lifetime)).transpose()?;
+        let new = NewKey { name, organization, scopes: scope.into_iter().collect(), expires_at };
+        new.check().map_err(|why| super::usage(&why.to_string()))?;
         let store = database.open().await?;
-        if let Some(organization) = &organization
+        // The log of the service begins with its first entry, at the latest with that about this key.
+        if let Some(organization) = new.organization.as_ref().filter(|one| !one.is_reserved())
             && ensure(&store, organization, &clock, &random).await?
         {
             tell!("Created organization {organization}.");
         }
-        let new = NewKey { name, organization, scopes: scope.into_iter().collect(), expires_at };
         let key = create_key(&store, &clock, &random, new).await?;
         let printed = writeln!(stdout(), "{}", key.expose()).and_then(|()| stdout().flush());
         printed.map_err(|error| anyhow!("the key was created, but could not be printed ({error}); revoke it"))?;

@@ -20,7 +20,7 @@ Examples:
     Create {
         #[command(flatten)]
         database: DatabaseArgs,
-        /// Organization id, 1 to 256 bytes.
+        /// Organization id, 1 to 256 bytes. Ids that begin with auditlog: belong to the service itself.
         #[arg(value_name = "ORG")]
         organization: OrganizationId,
     },
@@ -37,6 +37,9 @@ Examples:
 impl OrganizationsCommand {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
+            Self::Create { organization, .. } if organization.is_reserved() => {
+                return Err(super::usage("organizations whose id begins with auditlog: belong to the service itself"));
+            }
             Self::Create { database, organization } => {
                 let store = database.open().await?;
                 match keys::ensure(&store, &organization, &Clock::system(), &Random::system()).await? {

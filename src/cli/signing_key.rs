@@ -77,7 +77,8 @@ Examples:
     ///
     /// Use it for a service that has stopped signing, because a backup of the database was restored and nothing newer
     /// is left, or because a key is lost. Verifiers that have seen the earlier checkpoints will report a rollback. The
-    /// command shows the state that it gives up, and asks for confirmation.
+    /// command shows the state that it gives up, asks for confirmation, and records the acknowledgement in the log of
+    /// auditlog:service.
     #[command(after_help = "\
 Examples:
   auditlog signing-key acknowledge-rollback --organization org_abc123 \\
@@ -232,8 +233,8 @@ async fn given_up(store: &Store, signing: &Signing, refused: Vec<Rollback>, yes:
         }
         let (clock, random) = (Clock::system(), Random::system());
         let (ingest, _) =
-            Ingest::start(store.clone(), clock.clone(), random, QueueLimits::default(), &Metrics::default());
-        let left = acknowledge(store, &recorder(ingest), &signing.key_file, refused, clock.now()).await?;
+            Ingest::start(store.clone(), clock.clone(), random.clone(), QueueLimits::default(), &Metrics::default());
+        let left = acknowledge(store, &recorder(ingest), &signing.key_file, refused, clock.now(), &random).await?;
         ensure!(
             left.is_empty(),
             "{} logs were signed meanwhile, and stay as they are; run the command again",

@@ -6,8 +6,8 @@ use auditlog_verify::merkle::{GroupHash, Hash, Leaf, Salts, Values, group_hashes
 use uuid::Uuid;
 
 use super::{
-    Action, ActorType, Catalogue, Change, EntryId, EntryKind, Erased, Group, Identifier, Invalid, Metadata, Name,
-    OrganizationId, Outcome, Random, ResourceType, Seq, Timestamp,
+    Action, ActorType, Catalogue, Change, EntryId, EntryKind, Erased, Group, Identifier, Invalid, JsonText, Metadata,
+    Name, OrganizationId, Outcome, Random, ResourceType, Seq, Timestamp,
 };
 
 /// The maximum number of changes that one entry may have.
@@ -54,6 +54,16 @@ pub enum ServiceEntry {
     Erasure,
     /// The signer gets a new key for its checkpoints.
     Rotation,
+    /// An API key was created.
+    KeyCreated,
+    /// An API key was revoked.
+    KeyRevoked,
+    /// The catalogue got a resource type or an action, or a resource type got the path of its histories.
+    CatalogueAdded,
+    /// The catalogue lost a resource type or an action.
+    CatalogueRemoved,
+    /// An operator gave up the signed state of a log.
+    RollbackAcknowledged,
 }
 
 impl ServiceEntry {
@@ -61,6 +71,12 @@ impl ServiceEntry {
     pub const RESOURCE_TYPE: &str = "organization";
     /// The action of all service entries.
     pub const ACTION: &str = "updated";
+
+    /// A change that records `value` as the new value of `field`. Service entries have no old values.
+    pub fn fact(field: &str, value: impl Into<serde_json::Value>) -> Change {
+        let new_value = JsonText::stored(value.into().to_string());
+        Change { field: field.to_owned(), old_value: JsonText::null(), new_value }
+    }
 
     /// A new entry of this kind about `organization`. `by` is the API key that requested it; `None` for the service
     /// itself.
@@ -89,6 +105,11 @@ impl ServiceEntry {
         let kind = match self {
             Self::Erasure => "erasure",
             Self::Rotation => "rotation",
+            Self::KeyCreated => "key-created",
+            Self::KeyRevoked => "key-revoked",
+            Self::CatalogueAdded => "catalogue-added",
+            Self::CatalogueRemoved => "catalogue-removed",
+            Self::RollbackAcknowledged => "rollback-acknowledged",
         };
         let content = Content {
             id: EntryId::parse(format!("auditlog:{kind}:{uuid}"))?,

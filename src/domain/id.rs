@@ -3,11 +3,8 @@
 use auditlog_verify::types::check_entry_id;
 use uuid::Uuid;
 
-use super::text::text_type;
+use super::text::{RESERVED, text_type};
 use super::{Invalid, Random, Timestamp, quoted};
-
-/// The prefix of the ids of the entries that the service itself writes.
-const RESERVED: &str = "auditlog:";
 
 text_type! {
     /// The id of an entry, which is also the idempotency key of its write: 1 to 128 bytes of `[A-Za-z0-9_.:-]`.

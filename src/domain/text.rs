@@ -76,6 +76,9 @@ macro_rules! text_type {
 }
 pub(super) use text_type;
 
+/// The prefix of the ids that the service keeps for itself: those of its own entries and of its own organizations.
+pub(super) const RESERVED: &str = "auditlog:";
+
 const MAX_IDENTIFIER: usize = 256;
 const MAX_NAME: usize = 512;
 const MAX_API_KEY_NAME: usize = 64;
@@ -123,6 +126,18 @@ fn api_key_name(text: &str) -> Result<(), Invalid> {
 text_type! {
     /// The id of an organization: 1 to 256 bytes of printable UTF-8.
     OrganizationId, identifier
+}
+
+impl OrganizationId {
+    /// The organization whose log records the administration of the service.
+    pub fn service() -> Self {
+        Self(format!("{RESERVED}service"))
+    }
+
+    /// Whether the service keeps this id for itself. No client writes to such an organization.
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with(RESERVED)
+    }
 }
 
 text_type! {
@@ -238,6 +253,17 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_of_organizations_with_the_prefix_of_the_service_are_reserved() {
+        assert!(OrganizationId::service().is_reserved());
+        assert_eq!(OrganizationId::parse("auditlog:service"), Ok(OrganizationId::service()));
+        for (id, is_reserved) in
+            [("auditlog:", true), ("auditlog:x", true), ("auditlog", false), ("x:auditlog:", false)]
+        {
+            assert_eq!(OrganizationId::parse(id).expect(id).is_reserved(), is_reserved, "{id}");
+        }
+    }
 
     #[test]
     fn names_of_api_keys_suit_services() {

@@ -59,6 +59,7 @@ impl From<Error> for Status {
             | Error::InvalidApiKey(_)
             | Error::ExpiredApiKey(_)
             | Error::InsufficientPermissions(_)
+            | Error::ReservedOrganization
             | Error::OrganizationNotFound
             | Error::AuditLogNotFound
             | Error::CheckpointNotFound

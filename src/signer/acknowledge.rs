@@ -9,7 +9,7 @@ use super::examine::{Examined, Finding, examine};
 use super::keys::CheckpointKeys;
 use super::memory::{SignedState, StateFile, TreeHead};
 use super::{Record, Signing, rotation};
-use crate::domain::{OrganizationId, Timestamp};
+use crate::domain::{Change, OrganizationId, Random, ServiceEntry, Timestamp};
 use crate::store::Store;
 
 /// A log that the signer refuses to sign.
@@ -43,6 +43,20 @@ impl Rollback {
     /// The tree head that the state file gets.
     fn taken(&self) -> Option<TreeHead> {
         if self.is_believed() { self.in_database } else { self.now }
+    }
+
+    /// The facts that the log of the service records, in the order of docs/LEAF_FORMAT.md.
+    fn facts(&self) -> Vec<Change> {
+        let Self { organization, log_id, findings, in_file, in_database, now, log: _ } = self;
+        let head = |head: &Option<TreeHead>| head.map(|TreeHead { size, root }| format!("{size} {root}"));
+        vec![
+            ServiceEntry::fact("organization", organization.as_ref().map(OrganizationId::as_str)),
+            ServiceEntry::fact("log", log_id.as_str()),
+            ServiceEntry::fact("findings", findings.iter().map(Finding::name).collect::<Vec<_>>()),
+            ServiceEntry::fact("stateFile", head(in_file)),
+            ServiceEntry::fact("checkpoint", head(in_database)),
+            ServiceEntry::fact("head", head(now)),
+        ]
     }
 }
 
@@ -96,14 +110,15 @@ pub async fn rollbacks(
     Ok(refused)
 }
 
-/// Gives up the signed state of these logs, so that the signer goes on from their present state. Returns the logs left
-/// unchanged because another process has signed them meanwhile.
+/// Gives up the signed state of these logs, so that the signer goes on from their present state, and records that in the
+/// log of the service. Returns the logs left unchanged because another process has signed them meanwhile.
 pub async fn acknowledge(
     store: &Store,
     record: &Record,
     key_file: &Path,
     rollbacks: Vec<Rollback>,
     now: Timestamp,
+    random: &Random,
 ) -> anyhow::Result<Vec<Rollback>> {
     let keys = CheckpointKeys::load(key_file)?;
     let state = StateFile::of(key_file);
@@ -111,9 +126,16 @@ pub async fn acknowledge(
     let seen: SignedState =
         rollbacks.iter().filter_map(|rollback| Some((rollback.log_id.clone(), rollback.in_file?))).collect();
     state.create()?;
-    let changes = rollbacks.iter().map(|one| (one.log_id.clone(), one.taken().filter(|taken| taken.size > 0)));
-    let changed = state.change(&seen, &changes.collect::<BTreeMap<_, _>>())?;
-    let (taken, left): (Vec<_>, Vec<_>) = rollbacks.into_iter().partition(|one| changed.contains(&one.log_id));
+    let locked = state.lock()?;
+    let (taken, left): (Vec<_>, Vec<_>) = rollbacks.into_iter().partition(|one| locked.has_seen(&seen, &one.log_id));
+    if taken.is_empty() {
+        return Ok(left);
+    }
+    // Recorded before anything changes: if the process is killed in between, nothing is given up without a record. The
+    // checkpoint is deleted last: a log with neither a checkpoint nor a head in the file looks as if never signed.
+    store.record_rollbacks(taken.iter().map(Rollback::facts).collect(), now, random).await?;
+    let changes = taken.iter().map(|one| (one.log_id.clone(), one.taken().filter(|taken| taken.size > 0)));
+    locked.write(&changes.collect::<BTreeMap<_, _>>())?;
     for one in taken {
         let is_believed = one.is_believed();
         let Rollback { organization, log, in_database, findings, .. } = one;

@@ -65,6 +65,19 @@ impl fmt::Display for Finding {
 }
 
 impl Finding {
+    /// The name in the log of the service, which never changes.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::RolledBack { .. } => "rolled_back",
+            Self::Forked { .. } => "forked",
+            Self::Damaged { .. } => "damaged",
+            Self::StateMissing => "state_missing",
+            Self::Gone { .. } => "gone",
+            Self::ForeignKey => "foreign_key",
+            Self::Renamed { .. } => "renamed",
+        }
+    }
+
     /// Advice for the operator.
     pub fn advice(&self) -> &'static str {
         match self {

@@ -72,29 +72,51 @@ impl StateFile {
     pub(super) fn change(
         &self,
         seen: &SignedState,
-        changes: &BTreeMap<String, Option<TreeHead>>,
+        mut changes: BTreeMap<String, Option<TreeHead>>,
     ) -> anyhow::Result<BTreeSet<String>> {
-        let _lock = Lock::of(&self.key)?;
-        let before = self.read()?.with_context(|| format!("{} is missing", self.path.display()))?;
-        let mut memory = before.clone();
-        let mut changed = BTreeSet::new();
-        for (log_id, now) in changes.iter().filter(|(log_id, _)| before.get(*log_id) == seen.get(*log_id)) {
-            match now {
-                Some(now) => memory.insert(log_id.clone(), *now),
-                None => memory.remove(log_id),
-            };
-            changed.insert(log_id.clone());
-        }
-        if memory != before {
-            self.write(&memory)?;
-        }
-        Ok(changed)
+        let locked = self.lock()?;
+        changes.retain(|log_id, _| locked.has_seen(seen, log_id));
+        locked.write(&changes)?;
+        Ok(changes.into_keys().collect())
+    }
+
+    /// Locks the file for a change. Waits until no other process holds the lock. Errors: the file is missing.
+    pub(super) fn lock(&self) -> anyhow::Result<LockedState> {
+        let lock = Lock::of(&self.key)?;
+        let memory = self.read()?.with_context(|| format!("{} is missing", self.path.display()))?;
+        Ok(LockedState { file: self.clone(), memory, _lock: lock })
     }
 
     fn write(&self, memory: &SignedState) -> anyhow::Result<()> {
         let lines = memory.iter().map(|(log_id, TreeHead { size, root })| format!("{log_id} {size} {root}\n"));
         let text = HEAD.to_owned() + &lines.collect::<String>();
         files::replace(&self.path, text.as_bytes()).with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+/// The state file while no other process can change it.
+pub(super) struct LockedState {
+    file: StateFile,
+    memory: SignedState,
+    _lock: Lock,
+}
+
+impl LockedState {
+    /// Whether the log's tree head in the file is the one in `seen`. If not, another process has signed the log since.
+    pub(super) fn has_seen(&self, seen: &SignedState, log_id: &str) -> bool {
+        self.memory.get(log_id) == seen.get(log_id)
+    }
+
+    /// Stores `changes`; `None` removes a log. Durable on return.
+    pub(super) fn write(self, changes: &BTreeMap<String, Option<TreeHead>>) -> anyhow::Result<()> {
+        let mut memory = self.memory.clone();
+        for (log_id, now) in changes {
+            match now {
+                Some(now) => memory.insert(log_id.clone(), *now),
+                None => memory.remove(log_id),
+            };
+        }
+        if memory != self.memory { self.file.write(&memory) } else { Ok(()) }
     }
 }
 

@@ -132,7 +132,7 @@ impl Signer {
         let changes: BTreeMap<_, _> =
             signed.iter().map(|(examined, _)| (examined.log_id.clone(), Some(examined.now))).collect();
         // The state file first: restoring a database does not roll it back.
-        let remembered = blocking(move || state.change(&memory, &changes)).await?;
+        let remembered = blocking(move || state.change(&memory, changes)).await?;
         let kept = signed.into_iter().filter(|(examined, _)| remembered.contains(&examined.log_id));
         let kept: Vec<_> = kept.map(|(examined, checkpoint)| (examined.organization, checkpoint)).collect();
         self.store.keep_checkpoints(&kept).await?;

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::Record;
 use super::examine::Examined;
 use super::keys::{CheckpointKey, CheckpointKeys};
-use crate::domain::{Change, JsonText, Seq, ServiceEntry, Timestamp};
+use crate::domain::{Seq, ServiceEntry, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::Store;
 use auditlog_verify::merkle::{KeyEndorsement, SigningKey, VerifierKey};
@@ -64,17 +64,12 @@ async fn write(
     let values = [("verifierKey", introduction.key().text()), ("signatures", introduction.signatures().to_owned())];
     // There are no signatures if the old keys are lost.
     let present = values.iter().filter(|(_, value)| !value.is_empty());
-    let changes = present.map(|(field, value)| change(field, value)).collect::<Result<_>>()?;
+    let changes = present.map(|(field, value)| ServiceEntry::fact(field, value.as_str())).collect();
     let catalogue = store.catalogue().await?;
     let organization = log.organization.clone();
     let uuid = uuid(which, introduction.key());
     let entry = ServiceEntry::Rotation.with_uuid(uuid, &organization, None, changes, &catalogue);
     record(organization, entry.map_err(internal)?, catalogue.into()).await
-}
-
-fn change(field: &str, value: &str) -> Result<Change> {
-    let new_value = JsonText::parse(&serde_json::Value::from(value).to_string()).map_err(internal)?;
-    Ok(Change { field: field.to_owned(), old_value: JsonText::null(), new_value })
 }
 
 /// The same id for the same key and log, so that the introduction is recorded once.

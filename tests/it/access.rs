@@ -137,8 +137,8 @@ on_every_database! {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert!(noted().await, "its use is noted");
-        assert!(service.store.revoke_key(id, Clock::system().now()).await.expect("an answer"));
-        assert!(!service.store.revoke_key(id, Clock::system().now()).await.expect("an answer"), "it is revoked already");
+        assert!(service.store.revoke_key(id, Clock::system().now(), &Random::system()).await.expect("an answer"));
+        assert!(!service.store.revoke_key(id, Clock::system().now(), &Random::system()).await.expect("an answer"), "it is revoked already");
         tokio::time::sleep(Duration::from_millis(5_200)).await;
         let answer = service.get(LIST, &key).await;
         assert_eq!(answer.body["error"]["message"], "The API key was revoked");
@@ -149,7 +149,7 @@ on_every_database! {
         let key = service.key(Some("org_a"), &[Scope::Read]).await;
         let started = Instant::now();
         assert_eq!(service.get(LIST, &key).await.status, 200);
-        assert!(service.store.revoke_key(&key["al_".len()..][..12], Clock::system().now()).await.expect("an answer"));
+        assert!(service.store.revoke_key(&key["al_".len()..][..12], Clock::system().now(), &Random::system()).await.expect("an answer"));
         // Requests that do not wait for a lookup notice the revocation after a second, not when the cached lookup
         // expires after five.
         until("the key is refused", async || (service.get(LIST, &key).await.status == 401).then_some(())).await;

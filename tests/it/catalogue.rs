@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use auditlog::access::Scope;
-use auditlog::domain::{CatalogueKind, CatalogueName, Clock, PathSegment};
+use auditlog::domain::{CatalogueKind, CatalogueName, Clock, PathSegment, Random};
 use auditlog::grpc::pb::ExportAuditLogsRequest;
 use auditlog::store::{Addition, Removal, Store};
 use serde_json::{Value, json};
@@ -27,12 +27,13 @@ fn name(name: &str) -> CatalogueName {
 
 async fn add(store: &Store, added: &str, segment: Option<&str>) -> Addition {
     let segment = segment.map(|segment| PathSegment::parse(segment).expect("a segment"));
-    store.add_to_catalogue(CatalogueKind::ResourceType, &name(added), segment.as_ref()).await.expect("an answer")
+    let (kind, now, random) = (CatalogueKind::ResourceType, Clock::system().now(), Random::system());
+    store.add_to_catalogue(kind, &name(added), segment.as_ref(), now, &random).await.expect("an answer")
 }
 
 async fn remove(store: &Store, removed: &str) -> Removal {
-    let now = Clock::system().now();
-    store.remove_from_catalogue(CatalogueKind::ResourceType, &name(removed), now).await.expect("an answer")
+    let (kind, now, random) = (CatalogueKind::ResourceType, Clock::system().now(), Random::system());
+    store.remove_from_catalogue(kind, &name(removed), now, &random).await.expect("an answer")
 }
 
 async fn code(store: &Store, named: &str) -> i16 {
@@ -205,7 +206,9 @@ on_every_database! {
         assert_eq!(refused.status, 400, "all have noticed");
         let removed = service.get("/v1/org_a/audit-logs?action=never:used-1", &key).await;
         assert_eq!((removed.status, &removed.body["pagination"]["total"]), (200, &json!(0)), "a reader may still ask");
-        assert_eq!(service.store.add_to_catalogue(CatalogueKind::Action, &name("next"), None).await.expect("an answer"), Addition::Added);
+        let (kind, now, random) = (CatalogueKind::Action, Clock::system().now(), Random::system());
+        let added = service.store.add_to_catalogue(kind, &name("next"), None, now, &random).await;
+        assert_eq!(added.expect("an answer"), Addition::Added);
         let actions = service.store.catalogue().await.expect("the catalogue").actions;
         let codes: Vec<_> = actions.iter().map(|one| (one.name.as_str(), one.code.0)).skip(6).collect();
         assert_eq!(codes, [("user.login", 6), ("never:used-1", 7), ("next", 8)], "codes are not used again");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use auditlog::access::Scope;
 use auditlog::app::{Options, Serving};
-use auditlog::domain::Clock;
+use auditlog::domain::{Clock, Random};
 use serde_json::{Value, json};
 
 use crate::support::json::least;
@@ -151,7 +151,7 @@ on_every_database! {
         let urls = [surfaces.service.url(""), surfaces.gateway_url()];
         let asked = urls.map(|url| asked(format!("{url}{FEED}?wait=30s"), &key));
         comes_to(&surfaces.service, "auditlog_followers", |followers| followers == 2.0).await;
-        let revoked = surfaces.service.store.revoke_key(&key[3..15], Clock::system().now()).await;
+        let revoked = surfaces.service.store.revoke_key(&key[3..15], Clock::system().now(), &Random::system()).await;
         assert!(revoked.expect("it is revoked"));
         for answer in asked {
             let (status, body, _) = answer.await.expect("no panic");

@@ -259,7 +259,7 @@ on_every_database! {
             streams.push(stream);
         }
         let begun = Instant::now();
-        assert!(service.store.revoke_key(&revoked[3..15], clock.now()).await.expect("it is revoked"));
+        assert!(service.store.revoke_key(&revoked[3..15], clock.now(), &Random::system()).await.expect("it is revoked"));
         for (stream, expected) in streams.iter_mut().zip(["INVALID_API_KEY", "EXPIRED_API_KEY"]) {
             let status = end(stream).await;
             assert_eq!((status.code(), reason(&status).as_str()), (Code::Unauthenticated, expected), "{status:?}");
@@ -274,7 +274,7 @@ on_every_database! {
         let writer = service.key(Some("org_a"), &[Scope::Write]).await;
         let mut stream = begin(&service, &revoked, from_now()).await.expect("it begins");
         next(&mut stream).await.expect("a message");
-        assert!(service.store.revoke_key(&revoked[3..15], Clock::system().now()).await.expect("it is revoked"));
+        assert!(service.store.revoke_key(&revoked[3..15], Clock::system().now(), &Random::system()).await.expect("it is revoked"));
         tokio::time::sleep(Duration::from_millis(5_500)).await;
         write(&mut service.grpc().await, &writer, "created", "late", 1).await;
         let ended = next(&mut stream).await.expect_err("the entry is not sent");

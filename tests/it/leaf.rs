@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use auditlog::domain::{Change, Group, JsonText, Random, Timestamp, hex};
 use auditlog_verify::merkle::{
@@ -159,12 +159,20 @@ fn vectors() -> Vec<Vector> {
 
 /// The results of the Python implementation; `None` without Python.
 fn computed_by_python(entries: &[VectorEntry]) -> Option<Vec<Computed>> {
+    let output = run_python(entries)?;
+    assert!(output.status.success(), "leaf.py fails: {}", text(&output.stderr));
+    Some(text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect())
+}
+
+/// Runs the Python implementation on `entries`; `None` without Python.
+fn run_python(entries: &[VectorEntry]) -> Option<Output> {
     let python = program(&["python3", "/usr/bin/python3"], &["-c", "import hashlib"])?;
     let mut child = Command::new(python)
         .args(["-B", "tests/clients/python/leaf.py"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("it runs");
     let mut input = child.stdin.take().expect("a pipe");
@@ -173,8 +181,7 @@ fn computed_by_python(entries: &[VectorEntry]) -> Option<Vec<Computed>> {
     let writer = std::thread::spawn(move || input.write_all((lines.join("\n") + "\n").as_bytes()));
     let output = child.wait_with_output().expect("it ends");
     writer.join().expect("no panic").expect("it reads all");
-    assert!(output.status.success(), "leaf.py fails");
-    Some(text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect())
+    Some(output)
 }
 
 #[test]
@@ -197,6 +204,28 @@ fn an_implementation_from_the_page_alone_gives_the_vectors() {
     let (entries, expected): (Vec<_>, Vec<_>) = vectors().into_iter().map(|one| (one.entry, one.expected)).unzip();
     let Some(computed) = computed_by_python(&entries) else { return };
     assert_eq!(computed, expected);
+}
+
+#[test]
+fn an_implementation_from_the_page_alone_refuses_records_of_administration_with_other_facts() {
+    let records: Vec<_> = vectors().into_iter().filter(|one| one.entry.resource_id == "auditlog:service").collect();
+    assert_eq!(records.len(), 5);
+    type Edit = fn(&mut VectorEntry);
+    let edits: [(&str, Edit); 5] = [
+        ("another order", |entry| entry.changes.reverse()),
+        ("a fact less", |entry| drop(entry.changes.pop())),
+        ("a fact twice", |entry| entry.changes.push(entry.changes[0].clone())),
+        ("a fact of another form", |entry| entry.changes[0].new_value_json = "7".to_owned()),
+        ("another organization", |entry| entry.resource_id = "org_abc123".to_owned()),
+    ];
+    for Vector { case, entry, .. } in records {
+        for (what, edit) in edits {
+            let mut edited = entry.clone();
+            edit(&mut edited);
+            let Some(output) = run_python(&[edited]) else { return };
+            assert!(!output.status.success() && output.stdout.is_empty(), "{case}: {what}");
+        }
+    }
 }
 
 #[test]

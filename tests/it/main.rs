@@ -2,6 +2,7 @@
 //! time.
 
 mod access;
+mod administration;
 mod bad_input;
 mod catalogue;
 mod cli;

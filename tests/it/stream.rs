@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use auditlog::access::Scope;
+use auditlog::domain::{Clock, Random};
 use auditlog::grpc::pb::{AuditLogFilter, ExportAuditLogsRequest, ExportAuditLogsResponse, ReadEntriesRequest};
 use serde_json::json;
 use tonic::{Code, Status, Streaming};
@@ -146,7 +147,7 @@ on_every_database! {
         let key = service.key(Some(ORGANIZATION), &[Scope::Read]).await;
         let mut stream = begin(&service, &key, all(ORGANIZATION)).await.expect("it begins");
         stream.message().await.expect("a message").expect("not the end");
-        assert!(service.store.revoke_key(&key[3..15], auditlog::domain::Clock::system().now()).await.expect("it is revoked"));
+        assert!(service.store.revoke_key(&key[3..15], Clock::system().now(), &Random::system()).await.expect("it is revoked"));
         tokio::time::sleep(std::time::Duration::from_millis(5_500)).await;
         let status = loop {
             match stream.message().await {

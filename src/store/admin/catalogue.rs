@@ -3,12 +3,13 @@
 use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel, QueryOrder, Set, Statement};
 
 use crate::domain::{
-    Action, Catalogue, CatalogueKind, CatalogueName, Named, PathSegment, ResourceType, ServiceEntry, Timestamp,
+    Action, Catalogue, CatalogueKind, CatalogueName, Change, Named, PathSegment, Random, ResourceType, ServiceEntry,
+    Timestamp,
 };
 use crate::error::Result;
-use crate::store::connections::Transaction;
 use crate::store::entities::catalogue;
-use crate::store::{Store, dialect};
+use crate::store::entries::append::Append;
+use crate::store::{CommitFailed, Store, dialect};
 
 /// The maximum number of resource types, and of actions, including removed ones.
 const MAX_NAMES: i16 = 1_000;
@@ -46,53 +47,63 @@ pub enum Removal {
 impl Store {
     /// All resource types and actions.
     pub async fn catalogue(&self) -> Result<Catalogue> {
-        let rows = all(&self.readers).await?;
-        let resource_types = named(&rows, CatalogueKind::ResourceType, ResourceType);
-        Ok(Catalogue { resource_types, actions: named(&rows, CatalogueKind::Action, Action) })
+        read(&self.readers).await
     }
 
     /// Adds a name, or adds the path of histories to a resource type without one. Only resource types have paths. A
-    /// removed name gets its old code back.
+    /// removed name gets its old code back. The same transaction records the change in the log of the service.
     pub async fn add_to_catalogue(
         &self,
         kind: CatalogueKind,
         name: &CatalogueName,
         segment: Option<&PathSegment>,
+        now: Timestamp,
+        random: &Random,
     ) -> Result<Addition> {
-        let transaction = self.locked_catalogue().await?;
-        let known = rows(&transaction, kind).await?;
+        let mut append = self.locked_catalogue().await?;
+        let known = rows(append.transaction(), kind).await?;
         let segment = segment.map(PathSegment::as_str);
         let taken = known.iter().find(|row| row.path_segment.is_some() && row.path_segment.as_deref() == segment);
         if let Some(taken) = taken.filter(|row| row.name != name.as_str()) {
             return Ok(Addition::PathTaken(taken.name.clone()));
         }
-        let addition = match known.iter().find(|row| row.name == name.as_str()).cloned() {
-            Some(row) => restore(&transaction, row, segment).await?,
-            None => match known.last().map_or(0, |last| last.code + 1) {
-                MAX_NAMES.. => return Ok(Addition::Full(MAX_NAMES)),
-                code => {
-                    let (kind, name) = (kind.text().to_owned(), name.to_string());
-                    let path_segment = segment.map(str::to_owned);
-                    let row = catalogue::Model { kind, code, name, path_segment, removed_at: None };
-                    catalogue::Entity::insert(row.into_active_model()).exec_without_returning(&transaction).await?;
-                    Addition::Added
-                }
-            },
+        let same = known.iter().find(|row| row.name == name.as_str());
+        let (addition, row) = match (same, known.last().map_or(0, |last| last.code + 1)) {
+            (Some(row), _) => restored(row, segment),
+            (None, MAX_NAMES..=i16::MAX) => return Ok(Addition::Full(MAX_NAMES)),
+            (None, code) => {
+                let (kind, name) = (kind.text().to_owned(), name.to_string());
+                let path_segment = segment.map(str::to_owned);
+                (Addition::Added, catalogue::Model { kind, code, name, path_segment, removed_at: None })
+            }
         };
-        transaction.commit().await?;
+        if !matches!(addition, Addition::Added | Addition::PathAdded) {
+            return Ok(addition);
+        }
+        append.record(ServiceEntry::CatalogueAdded, vec![facts(&row)], now, random).await?;
+        match same {
+            Some(_) => update(&append, row).await?,
+            None => {
+                let row = row.into_active_model();
+                catalogue::Entity::insert(row).exec_without_returning(append.transaction()).await?;
+            }
+        }
+        append.commit().await.map_err(|CommitFailed(error)| error)?;
         Ok(addition)
     }
 
     /// Removes a name that no entry has. Services with a cached catalogue may still write entries with it. So call
-    /// [`Store::user_of_name`] once their caches have expired, and add the name again if it is used.
+    /// [`Store::user_of_name`] once their caches have expired, and add the name again if it is used. The same
+    /// transaction records the removal in the log of the service.
     pub async fn remove_from_catalogue(
         &self,
         kind: CatalogueKind,
         name: &CatalogueName,
         now: Timestamp,
+        random: &Random,
     ) -> Result<Removal> {
-        let transaction = self.locked_catalogue().await?;
-        let mut known = rows(&transaction, kind).await?.into_iter().filter(|row| row.removed_at.is_none());
+        let mut append = self.locked_catalogue().await?;
+        let mut known = rows(append.transaction(), kind).await?.into_iter().filter(|row| row.removed_at.is_none());
         let Some(row) = known.find(|row| row.name == name.as_str()) else {
             return Ok(Removal::Unknown);
         };
@@ -103,15 +114,13 @@ impl Store {
         if row.name == needed {
             return Ok(Removal::Needed);
         }
-        if let Some(organization) = user_of(&transaction, kind, row.code).await? {
+        if let Some(organization) = user_of(append.transaction(), kind, row.code).await? {
             return Ok(Removal::Used(organization));
         }
+        append.record(ServiceEntry::CatalogueRemoved, vec![facts(&row)], now, random).await?;
         let segment = row.path_segment.clone().map(PathSegment::stored);
-        let mut row = row.into_active_model();
-        row.removed_at = Set(Some(now.micros()));
-        row.path_segment = Set(None);
-        catalogue::Entity::update(row).exec(&transaction).await?;
-        transaction.commit().await?;
+        update(&append, catalogue::Model { path_segment: None, removed_at: Some(now.micros()), ..row }).await?;
+        append.commit().await.map_err(|CommitFailed(error)| error)?;
         Ok(Removal::Removed(segment))
     }
 
@@ -125,11 +134,28 @@ impl Store {
     }
 
     /// Begins a transaction that holds the lock of the catalogue. Dropping it without a commit undoes it.
-    async fn locked_catalogue(&self) -> Result<Transaction> {
-        let transaction = self.writers.begin().await?;
-        dialect::lock_schema(&transaction).await?;
-        Ok(transaction)
+    async fn locked_catalogue(&self) -> Result<Append> {
+        let append = self.append().await?;
+        dialect::lock_schema(append.transaction()).await?;
+        Ok(append)
     }
+}
+
+/// All resource types and actions.
+pub(super) async fn read<C: ConnectionTrait>(connection: &C) -> Result<Catalogue> {
+    let rows = all(connection).await?;
+    let resource_types = named(&rows, CatalogueKind::ResourceType, ResourceType);
+    Ok(Catalogue { resource_types, actions: named(&rows, CatalogueKind::Action, Action) })
+}
+
+/// The facts that the log of the service records of a name, in the order of docs/LEAF_FORMAT.md.
+fn facts(row: &catalogue::Model) -> Vec<Change> {
+    let catalogue::Model { kind, code: _, name, path_segment, removed_at: _ } = row;
+    vec![
+        ServiceEntry::fact("kind", kind.as_str()),
+        ServiceEntry::fact("name", name.as_str()),
+        ServiceEntry::fact("history", path_segment.as_deref()),
+    ]
 }
 
 /// The names of `kind` among `rows`.
@@ -146,21 +172,24 @@ fn named<C>(rows: &[catalogue::Model], kind: CatalogueKind, code_of: fn(i16) -> 
     rows.iter().filter(|row| row.kind == kind.text()).map(named).collect()
 }
 
-/// Marks a known name as not removed and gives it `segment`, unless it has another path.
-async fn restore(transaction: &Transaction, row: catalogue::Model, segment: Option<&str>) -> Result<Addition> {
+/// The row of a known name that is added with `segment`. The row is to be written if the name was removed or gets a path.
+fn restored(row: &catalogue::Model, segment: Option<&str>) -> (Addition, catalogue::Model) {
     let addition = match (&row.path_segment, segment) {
-        (Some(own), Some(segment)) if own != segment => return Ok(Addition::OtherPath(own.clone())),
+        (Some(own), Some(segment)) if own != segment => Addition::OtherPath(own.clone()),
         _ if row.removed_at.is_some() => Addition::Added,
         (None, Some(_)) => Addition::PathAdded,
-        _ => return Ok(Addition::Known),
+        _ => Addition::Known,
     };
-    let mut row = row.into_active_model();
-    row.removed_at = Set(None);
-    if segment.is_some() {
-        row.path_segment = Set(segment.map(str::to_owned));
-    }
-    catalogue::Entity::update(row).exec(transaction).await?;
-    Ok(addition)
+    let path_segment = row.path_segment.clone().or_else(|| segment.map(str::to_owned));
+    (addition, catalogue::Model { path_segment, removed_at: None, ..row.clone() })
+}
+
+/// Writes the path and the time of removal of a known name.
+async fn update(append: &Append, row: catalogue::Model) -> Result<()> {
+    let (path_segment, removed_at) = (Set(row.path_segment.clone()), Set(row.removed_at));
+    let row = catalogue::ActiveModel { path_segment, removed_at, ..row.into_active_model() };
+    catalogue::Entity::update(row).exec(append.transaction()).await?;
+    Ok(())
 }
 
 /// An organization that has entries with the name of this `code`. Looks at one organization and type at a time, because

@@ -2,10 +2,10 @@
 
 use sea_orm::{ActiveValue, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder};
 
-use crate::domain::{ApiKeyName, OrganizationId, Timestamp};
+use crate::domain::{ApiKeyName, Change, OrganizationId, Random, ServiceEntry, Timestamp};
 use crate::error::Result;
-use crate::store::Store;
 use crate::store::entities::api_key;
+use crate::store::{CommitFailed, Store};
 
 /// An API key in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,9 +46,25 @@ fn key(row: api_key::Model) -> ApiKey {
     }
 }
 
+impl ApiKey {
+    /// The facts that the log of the service records, in the order of docs/LEAF_FORMAT.md. The hash is none of them.
+    fn facts(&self) -> Vec<Change> {
+        let Self { id, name, hash: _, organization, scopes, created_at: _, expires_at, revoked_at: _, last_used_at: _ } =
+            self;
+        let mut facts = vec![ServiceEntry::fact("id", id.as_str())];
+        facts.extend(name.as_ref().map(|name| ServiceEntry::fact("name", name.as_str())));
+        facts.push(ServiceEntry::fact("scopes", scopes.clone()));
+        facts.push(ServiceEntry::fact("organization", organization.as_ref().map(OrganizationId::as_str)));
+        facts.push(ServiceEntry::fact("expiresAt", expires_at.map(Timestamp::exact)));
+        facts
+    }
+}
+
 impl Store {
-    /// Stores a new key.
-    pub async fn create_key(&self, key: ApiKey) -> Result<()> {
+    /// Stores a new key. The same transaction records it in the log of the service.
+    pub async fn create_key(&self, key: ApiKey, random: &Random) -> Result<()> {
+        let mut append = self.append().await?;
+        append.record(ServiceEntry::KeyCreated, vec![key.facts()], key.created_at, random).await?;
         let ApiKey { id, name, hash, organization, scopes, created_at, expires_at, revoked_at, last_used_at } = key;
         let row = api_key::Model {
             id,
@@ -61,8 +77,8 @@ impl Store {
             revoked_at: revoked_at.map(Timestamp::micros),
             last_used_at: last_used_at.map(Timestamp::micros),
         };
-        api_key::Entity::insert(row.into_active_model()).exec_without_returning(&self.writers).await?;
-        Ok(())
+        api_key::Entity::insert(row.into_active_model()).exec_without_returning(append.transaction()).await?;
+        append.commit().await.map_err(|CommitFailed(error)| error)
     }
 
     /// The key with this public id.
@@ -76,16 +92,30 @@ impl Store {
         Ok(rows.into_iter().map(key).collect())
     }
 
-    /// Revokes a key; `false` if it was revoked already or never existed.
-    pub async fn revoke_key(&self, id: &str, now: Timestamp) -> Result<bool> {
+    /// Revokes a key; `false` if it was revoked already or never existed. The same transaction records it in the log of
+    /// the service.
+    pub async fn revoke_key(&self, id: &str, now: Timestamp, random: &Random) -> Result<bool> {
+        let mut append = self.append().await?;
+        let known = api_key::Entity::find_by_id(id).one(append.transaction()).await?.map(key);
+        let Some(known) = known.filter(|known| known.revoked_at.is_none()) else {
+            append.roll_back().await?;
+            return Ok(false);
+        };
+        append.record(ServiceEntry::KeyRevoked, vec![known.facts()], now, random).await?;
         let ended = api_key::ActiveModel { revoked_at: ActiveValue::Set(Some(now.micros())), ..Default::default() };
         let updated = api_key::Entity::update_many()
             .set(ended)
             .filter(api_key::Column::Id.eq(id))
             .filter(api_key::Column::RevokedAt.is_null())
-            .exec(&self.writers)
+            .exec(append.transaction())
             .await?;
-        Ok(updated.rows_affected == 1)
+        // Another process may have revoked the key while this one waited for the log.
+        if updated.rows_affected == 0 {
+            append.roll_back().await?;
+            return Ok(false);
+        }
+        append.commit().await.map_err(|CommitFailed(error)| error)?;
+        Ok(true)
     }
 
     /// Records that a key was used.

@@ -19,7 +19,7 @@ use crate::store::sql::{Sql, number, prepared, text};
 use crate::store::{dialect, errors, rows};
 use auditlog_verify::merkle::{CompactRange, CompletedNode, Hash, TILE_WIDTH, TileId};
 
-/// How long erasures and the signer wait for the lock of a head.
+/// How long erasures, the signer and acts of administration wait for the lock of a head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 const TILE: [&str; 4] = ["organization_id", "level", "tile_index", "hashes"];
@@ -277,6 +277,11 @@ impl Append {
             found.entry(tile).or_default();
         }
         Ok(found)
+    }
+
+    /// For statements that must succeed or fail together with the append.
+    pub(in crate::store) fn transaction(&self) -> &Transaction {
+        &self.transaction
     }
 
     pub(super) fn sql(&self, organization: &OrganizationId) -> Sql {

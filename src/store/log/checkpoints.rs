@@ -5,12 +5,12 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryResult, QuerySelect, Statement, Value,
 };
 
-use crate::domain::{OrganizationId, Seq};
+use crate::domain::{Change, OrganizationId, Random, Seq, ServiceEntry, Timestamp};
 use crate::error::Result;
 use crate::store::entities::{checkpoint, log_key};
 use crate::store::log::tiles::SignedCheckpoint;
 use crate::store::sql::prepared;
-use crate::store::{Store, dialect};
+use crate::store::{CommitFailed, Store, dialect};
 
 /// A log, and the size of its signed tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +79,13 @@ impl Store {
             self.writers.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?;
         }
         Ok(())
+    }
+
+    /// Records acknowledged rollbacks, each with its facts, in the log of the service.
+    pub async fn record_rollbacks(&self, rollbacks: Vec<Vec<Change>>, now: Timestamp, random: &Random) -> Result<()> {
+        let mut append = self.append().await?;
+        append.record(ServiceEntry::RollbackAcknowledged, rollbacks, now, random).await?;
+        append.commit().await.map_err(|CommitFailed(error)| error)
     }
 
     /// Deletes the checkpoint of `organization` if the checkpoint's size is still `size`.

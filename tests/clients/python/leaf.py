@@ -2,12 +2,13 @@
 
 Reads one entry per line, in the form of tests/vectors/leaf.json. Prints a line of JSON for each: its group hashes, its
 leaf data and its leaf hash. For a record that keys have signed, also the signed text and the `verifierKeys` that signed
-it. openssl checks Ed25519.
+it. openssl checks Ed25519. Fails if an entry with an id of the service has not the shape of its kind.
 """
 
 import base64
 import hashlib
 import json
+import re
 import struct
 import sys
 
@@ -63,7 +64,71 @@ def groups(entry):
             yield group_hash(group, bytes.fromhex(entry["salts"][group]), fields(entry))
 
 
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
+
+
+def text(pattern=".+"):
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value, re.DOTALL) is not None
+
+
+def texts(value):
+    return isinstance(value, list) and all(map(text(), value))
+
+
+def or_null(form):
+    return lambda value: value is None or form(value)
+
+
+HEAD = or_null(text(r"(0|[1-9]\d*) [A-Za-z0-9+/]{43}="))
+KEY = {
+    "id": text("[A-Za-z0-9]{1,64}"),
+    "name": text(),
+    "scopes": texts,
+    "organization": or_null(text()),
+    "expiresAt": or_null(text(TIME)),
+}
+NAME = {"kind": text("resource_type|action"), "name": text(), "history": or_null(text())}
+ROLLBACK = {
+    "organization": or_null(text()),
+    "log": text("[0-9a-f]{32}"),
+    "findings": texts,
+    "stateFile": HEAD,
+    "checkpoint": HEAD,
+    "head": HEAD,
+}
+# The facts of each kind of record of administration, in order. Only the name of a key may be missing.
+ADMINISTRATION = {
+    "key-created": KEY,
+    "key-revoked": KEY,
+    "catalogue-added": NAME,
+    "catalogue-removed": NAME,
+    "rollback-acknowledged": ROLLBACK,
+}
+
+
+def check_service_entry(entry):
+    """Checks what all entries of the service have, and the facts of a record of administration."""
+    _, kind, _ = entry["id"].split(":")
+    assert entry["writer"] == "-" and (entry["resourceType"], entry["action"]) == ("organization", "updated")
+    assert entry["timestamp"] == entry["recordedAt"]
+    assert re.fullmatch("system|key:[A-Za-z0-9]{1,64}", entry["userId"])
+    others = ["resourceName", "userName", "userEmail", "metadata", "traceId", "outcome", "actorType", "erased"]
+    assert not any(entry.get(name) for name in others)
+    assert all(change["oldValueJson"] == "null" for change in entry["changes"])
+    if kind in ("erasure", "rotation"):
+        return
+    assert entry["resourceId"] == "auditlog:service"
+    facts = ADMINISTRATION[kind]
+    fields = [change["field"] for change in entry["changes"]]
+    due = [field for field in facts if field in fields or not (facts is KEY and field == "name")]
+    assert fields == due, fields
+    for change in entry["changes"]:
+        assert facts[change["field"]](json.loads(change["newValueJson"])), change
+
+
 def leaf(entry):
+    if entry["id"].startswith("auditlog:"):
+        check_service_entry(entry)
     lines = [
         "auditlog/entry/v1",
         f"log {entry['logId']}",

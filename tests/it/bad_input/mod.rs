@@ -5,7 +5,7 @@ mod bodies;
 mod queries;
 
 use auditlog::access::Scope;
-use auditlog::domain::{CatalogueKind, CatalogueName, Clock, Timestamp};
+use auditlog::domain::{CatalogueKind, CatalogueName, Clock, Random, Timestamp};
 use tonic::Status;
 
 use crate::support::json::least;
@@ -82,7 +82,7 @@ on_every_database! {
             let _ = surfaces.grpc_write("org_new", &key, &body).await;
         }
         let known: Vec<_> = surfaces.service.store.organizations().await.expect("a list").into_iter().map(|one| one.id).collect();
-        assert_eq!(known, ["org_a"]);
+        assert_eq!(known, ["auditlog:service", "org_a"]);
     }
 
     async fn a_bad_request_has_its_error(database: &Database) {
@@ -195,7 +195,8 @@ on_every_database! {
         for number in 0..249 {
             let name = format!("{}{number:04}", "x".repeat(60));
             let name = CatalogueName::parse(name).expect("a name");
-            surfaces.service.store.add_to_catalogue(CatalogueKind::ResourceType, &name, None).await.expect("it is added");
+            let (kind, now, random) = (CatalogueKind::ResourceType, Clock::system().now(), Random::system());
+            surfaces.service.store.add_to_catalogue(kind, &name, None, now, &random).await.expect("it is added");
         }
         let odd = "\u{e0001}".repeat(60);
         let entry = |_| serde_json::json!({"id": "log_1", "resourceType": odd, "resourceId": "r", "action": odd, "userId": "u"});

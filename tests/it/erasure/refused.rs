@@ -91,7 +91,8 @@ on_every_database! {
         let unknown = EraseAuditLogsRequest { organization_id: "org_new".to_owned(), ..request(Asked::UserId("ada".to_owned()), false) };
         let refused = erasures.erase_audit_logs(with_key(unknown, &wide)).await.expect_err("no such organization");
         assert_eq!(refused.code(), Code::NotFound, "{refused}");
-        assert_eq!(service.store.organizations().await.expect("a list").len(), 2, "none is made by erasing");
+        let known: Vec<_> = service.store.organizations().await.expect("a list").into_iter().map(|one| one.id).collect();
+        assert!(!known.contains(&"org_new".to_owned()), "none is made by erasing: {known:?}");
         erasures.erase_audit_logs(with_key(request(ids(&["log_1"]), false), &wide)).await.expect("erased");
         let refused = service.key(Some(ORG), &[Scope::Erase]).await;
         assert_eq!(service.get(&format!("/v1/{ORG}/audit-logs"), &refused).await.status, 403, "it reads nothing");

@@ -1,7 +1,7 @@
 //! `ReadEntries` returns all hashed values exactly, in order, and the remaining values of erased or damaged entries.
 
 use auditlog::access::Scope;
-use auditlog::domain::{Change, Clock, Group, JsonText, Timestamp, hex};
+use auditlog::domain::{Change, Clock, Group, JsonText, Random, Timestamp, hex};
 use auditlog::grpc::pb;
 use auditlog::grpc::pb::log_entry_group::Disclosed;
 use auditlog_verify::merkle::{GroupHash, Hash, Leaf, Salt, SaltedFields};
@@ -134,7 +134,7 @@ on_every_database! {
         let streams = [begin(&service, &revoked).await.expect("it begins"), begin(&service, &good).await.expect("it begins")];
         let [of_revoked, mut of_good] = streams;
         of_good.message().await.expect("a message").expect("not the end");
-        assert!(service.store.revoke_key(&revoked[3..15], Clock::system().now()).await.expect("it is revoked"));
+        assert!(service.store.revoke_key(&revoked[3..15], Clock::system().now(), &Random::system()).await.expect("it is revoked"));
         tokio::time::sleep(std::time::Duration::from_millis(5_500)).await;
         let status = ended(of_revoked).await;
         assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "The API key was revoked"));

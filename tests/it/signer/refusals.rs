@@ -4,6 +4,7 @@ use auditlog::domain::hex;
 use auditlog_verify::merkle::{CompactRange, Hash};
 
 use super::*;
+use crate::support::administration::{SERVICE, allow, kinds, recorded, refuse};
 use crate::support::database::execute;
 use crate::support::process::create_key;
 
@@ -100,6 +101,7 @@ on_every_database! {
         let service = serve(database, &key_file);
         append(&ingest, "org", 0, 5).await;
         signed_up_to(&store, "org", 5).await;
+        signed_up_to(&store, SERVICE, 1).await;
         assert_eq!(service.terminate(), Some(0));
         drop(ingest);
         store.close().await;
@@ -138,6 +140,7 @@ on_every_database! {
         let (code, _, stderr) = acknowledge(&["--organization", "org", "--yes"]);
         assert_eq!(code, Some(0), "{stderr}");
         assert!(stderr.contains("a rollback is acknowledged"), "{stderr}");
+        assert_eq!(kinds(&store).await, ["key-created", "rollback-acknowledged"]);
         signed_up_to(&store, "org", 13).await;
         until("it serves proofs", async || (health(&service.url(""), PROOFS).await == SERVING).then_some(())).await;
         assert!(acknowledge(&["--all", "--yes"]).2.contains("nothing to give up"));
@@ -255,6 +258,11 @@ on_every_database! {
         assert_eq!(code, Some(0), "{stderr}");
         assert!(shown.contains(&format!("signed, according to the database: 5 entries, root {}", before[0].root)), "{shown}");
         assert!(stderr.contains("the signed state in the database is accepted") && !stderr.contains("given up"), "{stderr}");
+        for (kind, facts) in recorded(&store).await {
+            let (findings, state) = (&facts[2].1, &facts[3].1);
+            assert_eq!((kind.as_str(), findings.as_str(), state.as_str()), ("rollback-acknowledged", "[\"state_missing\"]", "null"));
+        }
+        assert_eq!(kinds(&store).await.len(), 2, "one for each log");
         let after = signed_up_to(&store, "org_a", 6).await;
         check_extends(&store, "org_a", &before[0]).await;
         assert_eq!((after.size, signed(&store, "org_b").await.as_ref()), (6, Some(&before[1])));
@@ -271,11 +279,32 @@ on_every_database! {
         append(&ingest, "org", 2, 1).await;
         let mut task = Task::start(&store, &ingest, &other);
         task.says(false).await;
-        assert_eq!(signed(&store, "org").await, Some(before));
+        assert_eq!(signed(&store, "org").await.as_ref(), Some(&before));
         let environment = [("AUDITLOG_SIGNING_KEY", other.to_str().expect("UTF-8")), ("AUDITLOG_LOG_NAME", LOG_NAME), ("AUDITLOG_DATABASE_URL", &database.url)];
-        let (code, shown, stderr) = ran(&["signing-key", "acknowledge-rollback", "--all", "--yes"], &environment);
+        let acknowledge = || ran(&["signing-key", "acknowledge-rollback", "--all", "--yes"], &environment);
+        // An acknowledgement that cannot be recorded gives nothing up.
+        let remembered = || std::fs::read(database.directory.path().join("other.state")).expect("it remembers");
+        let state = remembered();
+        refuse(database, "audit_logs").await;
+        let (code, _, stderr) = acknowledge();
+        assert_eq!(code, Some(1), "{stderr}");
+        assert_eq!((remembered(), signed(&store, "org").await.as_ref()), (state, Some(&before)));
+        allow(database, "audit_logs").await;
+        let head = store.log_head(&organization("org")).await.expect("read").expect("a log");
+        let (code, shown, stderr) = acknowledge();
         assert_eq!(code, Some(0), "{stderr}");
         assert!(shown.contains("none of the keys that it was signed with is in the key file"), "{shown}");
+        let quoted = |text: String| format!("\"{text}\"");
+        let facts = [
+            ("organization", quoted("org".to_owned())),
+            ("log", quoted(head.log_id)),
+            ("findings", "[\"foreign_key\"]".to_owned()),
+            ("stateFile", "null".to_owned()),
+            ("checkpoint", quoted(format!("2 {}", before.root))),
+            ("head", quoted(format!("3 {}", head.root))),
+        ];
+        let facts = facts.map(|(field, json)| (field.to_owned(), json)).to_vec();
+        assert_eq!(recorded(&store).await, [("rollback-acknowledged".to_owned(), facts)]);
         // The log records the change itself.
         let checkpoint = signed_up_to(&store, "org", 4).await;
         task.says(true).await;

@@ -1,5 +1,6 @@
 //! Shared helpers: databases, services, processes, and the sample trail.
 
+pub mod administration;
 pub mod as_postgres;
 pub mod check_log;
 pub mod database;

@@ -86,7 +86,8 @@ impl<'a> Forger<'a> {
                     user_email, metadata, trace_id, outcome, actor_type, writer_key_id, salts, leaf_hash, erased";
         for statement in [
             format!(
-                "UPDATE audit_logs SET erased = 4, resource_name = NULL, changes = '[]', salts = {} WHERE seq = {victim}",
+                "UPDATE audit_logs SET erased = 4, resource_name = NULL, changes = '[]', salts = {} \
+                 WHERE organization_id = '{ORGANIZATION}' AND seq = {victim}",
                 literal(self.database, &without)
             ),
             format!(
@@ -96,7 +97,7 @@ impl<'a> Forger<'a> {
             format!(
                 "INSERT INTO audit_logs (seq, id, user_id, changes, timestamp, recorded_at, {same}) SELECT {seq}, \
                  'auditlog:erasure:0194858f-5b6a-7cc3-8f5e-{id}', 'key:AnotherKey01', '{changes}', {last}, {last}, {same} \
-                 FROM audit_logs WHERE seq = {like}"
+                 FROM audit_logs WHERE organization_id = '{ORGANIZATION}' AND seq = {like}"
             ),
         ] {
             self.sql(&statement).await;
@@ -136,8 +137,11 @@ impl<'a> Forger<'a> {
         }
         let [leaf, edge, root] =
             [&leaf.0[..], &edge.bytes(), &edge.root().0].map(|bytes| literal(self.database, bytes));
-        self.sql(&format!("UPDATE audit_logs SET leaf_hash = {leaf} WHERE seq = {seq}")).await;
-        self.sql(&format!("UPDATE organizations SET head_seq = {seq}, edge = {edge}, root = {root}")).await;
+        let entry = format!("organization_id = '{ORGANIZATION}' AND seq = {seq}");
+        self.sql(&format!("UPDATE audit_logs SET leaf_hash = {leaf} WHERE {entry}")).await;
+        // The service signs other logs too, and would stop if their heads were wrong.
+        let head = format!("head_seq = {seq}, edge = {edge}, root = {root}");
+        self.sql(&format!("UPDATE organizations SET {head} WHERE id = '{ORGANIZATION}'")).await;
     }
 
     /// Waits until the service has signed a tree that contains the entry `seq`.

@@ -13,7 +13,7 @@ use sea_orm::{ConnectionTrait, DbBackend};
 
 use super::log::Tree;
 use super::stored::Row;
-use super::{BESIEGED, Findings, When};
+use super::{Findings, When, is_in_journal};
 use crate::client::Client;
 use crate::database::number;
 use crate::entry::Entry;
@@ -188,14 +188,14 @@ fn size_and_root(note: &str) -> Option<(u64, Hash)> {
     Some((lines.next()?.parse().ok()?, Hash::parse(lines.next()?).ok()?))
 }
 
-/// An export must return each entry as it was written, with its leaf hash. Skips the organization whose writes are not in the journal.
+/// An export must return each entry as it was written, with its leaf hash. Skips organizations whose writes are not in the journal.
 pub async fn export(
     client: &Client,
     logs: &HashMap<String, Vec<Row>>,
     ledger: &Ledger,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    for (of, rows) in logs.iter().filter(|(of, _)| *of != BESIEGED) {
+    for (of, rows) in logs.iter().filter(|(of, _)| is_in_journal(of)) {
         let message = ExportAuditLogsRequest { organization_id: of.clone(), ..Default::default() };
         let mut pieces = client.audit_logs().export_audit_logs(client.request(message)).await?.into_inner();
         let mut read = 0;

@@ -1,6 +1,7 @@
 //! The verification of a log: docs/LEAF_FORMAT.md, "What a verifier checks". The caller reads entries, tiles and
 //! checkpoints from any source, and passes them in. Uses `merkle` and `types`.
 
+mod administration;
 mod disclosed;
 mod erasures;
 mod locate;

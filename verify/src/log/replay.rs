@@ -75,7 +75,7 @@ impl LogReplay {
         let sound = self.check(entry);
         self.append(entry.leaf);
         let removals = match sound {
-            Ok(None) => Vec::new(),
+            Ok(None | Some(Record::Administration)) => Vec::new(),
             Ok(Some(Record::Rotation(introduction))) => {
                 let removals = self.erasures.introduced(entry.seq, &introduction);
                 self.introduced.push(introduction);

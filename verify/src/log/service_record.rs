@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::administration;
 use super::disclosed::DisclosedEntry;
 use crate::merkle::{ErasureRecord, GroupHash, Hash, KeyEndorsement, SERVICE, SaltedFields, VerifierKey};
 use crate::types::{Group, Seq};
@@ -16,6 +17,8 @@ pub enum Record {
     Erasure(ErasureRecord, Option<String>),
     /// A new key that signs checkpoints.
     Rotation(KeyEndorsement),
+    /// An act of administration: an API key, a name of the catalogue, or an acknowledged rollback.
+    Administration,
 }
 
 /// A change of a service entry, which never has an old value.
@@ -30,6 +33,9 @@ struct RecordedChange<'a> {
 pub(super) fn record(entry: &DisclosedEntry, organization: &str) -> Result<Option<Record>, String> {
     let kind = entry.id.strip_prefix(PREFIX);
     let kind = match (kind, entry.writer == SERVICE) {
+        (None, false) if organization == administration::ORGANIZATION => {
+            return Err("is no entry of the service, which alone writes to this log".to_owned());
+        }
         (None, false) => return Ok(None),
         (Some(kind), true) => kind,
         (Some(_), false) => return Err(format!("has an id of the service and the writer {}", entry.writer)),
@@ -40,7 +46,23 @@ pub(super) fn record(entry: &DisclosedEntry, organization: &str) -> Result<Optio
     match kind.split_once(':') {
         Some(("erasure", uuid)) if is_uuid(uuid) => erasure(entry, user_id, &changes).map(Some),
         Some(("rotation", uuid)) if is_uuid(uuid) => rotation(&changes).map(Some),
-        _ => Err("is an entry of the service of a kind that this version does not know".to_owned()),
+        Some((kind, uuid)) if is_uuid(uuid) => administrative(kind, organization, &changes).map(Some),
+        _ => Err(unknown()),
+    }
+}
+
+fn unknown() -> String {
+    "is an entry of the service of a kind that this version does not know".to_owned()
+}
+
+fn administrative(kind: &str, organization: &str, changes: &[RecordedChange<'_>]) -> Result<Record, String> {
+    let changes: Vec<_> = changes.iter().map(|RecordedChange { field, new_value }| (*field, *new_value)).collect();
+    let elsewhere = || format!("records administration, as only the log of {} does", administration::ORGANIZATION);
+    match administration::is_record(kind, &changes) {
+        None => Err(unknown()),
+        Some(_) if organization != administration::ORGANIZATION => Err(elsewhere()),
+        Some(true) => Ok(Record::Administration),
+        Some(false) => Err(format!("is no record of the kind {kind}")),
     }
 }
 

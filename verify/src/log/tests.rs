@@ -1,5 +1,6 @@
 //! Tests with logs in memory, valid and tampered with.
 
+mod administration;
 mod erasures;
 
 use std::collections::BTreeMap;
