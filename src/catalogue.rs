@@ -35,10 +35,20 @@ impl Catalogues {
 
     /// Returns `current`, or a newer catalogue if `current` does not name all types and actions of `entries`.
     pub async fn naming(&self, current: Arc<Catalogue>, entries: &[Entry]) -> Result<Arc<Catalogue>> {
-        let is_named = |Entry { content, .. }: &Entry| {
-            current.resource_type_name(content.resource_type).is_some() && current.action_name(content.action).is_some()
+        let names = |catalogue: &Catalogue, Entry { content, .. }: &Entry| {
+            catalogue.resource_type_name(content.resource_type).is_some()
+                && catalogue.action_name(content.action).is_some()
         };
-        if entries.iter().all(is_named) {
+        self.complete(current, |catalogue| entries.iter().all(|entry| names(catalogue, entry))).await
+    }
+
+    /// Returns `current`, or a newer catalogue if `is_complete` is false of `current`.
+    pub async fn complete(
+        &self,
+        current: Arc<Catalogue>,
+        is_complete: impl FnOnce(&Catalogue) -> bool,
+    ) -> Result<Arc<Catalogue>> {
+        if is_complete(&current) {
             return Ok(current);
         }
         // Not through the cache: it may be about to return an older read.

@@ -133,17 +133,9 @@ pub enum Error {
     /// Fields that break their rules. At least one.
     #[error("{}", describe(.0))]
     InvalidParameter(Vec<Violation>),
-    /// The request would test too many entries one by one.
-    #[error(
-        "The request would test {candidates} entries one by one, and may test at most {most}: narrow it by a time range, \
-         users, resources, resource types, actions, outcomes or traces"
-    )]
-    TooBroad {
-        /// The number of entries that it would test.
-        candidates: i64,
-        /// The maximum.
-        most: i64,
-    },
+    /// Fields for which more entries would be read than a request may read. At least one.
+    #[error("{}", describe(.0))]
+    TooBroad(Vec<Violation>),
     /// The request has no credential.
     #[error("Authentication required")]
     MissingAuthentication,
@@ -243,7 +235,7 @@ impl Error {
     pub fn reason(&self) -> Reason {
         match self {
             Self::InvalidParameter(_) => Reason::InvalidParameter,
-            Self::TooBroad { .. } => Reason::TooBroad,
+            Self::TooBroad(_) => Reason::TooBroad,
             Self::MissingAuthentication => Reason::MissingAuthentication,
             Self::InvalidApiKey(_) => Reason::InvalidApiKey,
             Self::ExpiredApiKey(_) => Reason::ExpiredApiKey,

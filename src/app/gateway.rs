@@ -247,6 +247,13 @@ impl AuditLogService for Upstream {
         self.forward(request, async |channel, request| audit_logs(channel).get_audit_log(request).await).await
     }
 
+    async fn count_audit_logs(
+        &self,
+        request: Request<pb::CountAuditLogsRequest>,
+    ) -> RpcResult<pb::CountAuditLogsResponse> {
+        self.forward(request, async |channel, request| audit_logs(channel).count_audit_logs(request).await).await
+    }
+
     async fn write_audit_logs(
         &self,
         mut request: Request<pb::WriteAuditLogsRequest>,

@@ -10,6 +10,7 @@ macro_rules! tell {
 mod catalogue;
 mod client;
 mod completions;
+mod counts;
 mod demo;
 mod erase;
 mod export;
@@ -108,6 +109,11 @@ enum Command {
     /// connection breaks or the service restarts, the command connects again and continues after the last entry. So no
     /// entry is missing, and none comes twice.
     Tail(Box<tail::TailArgs>),
+    /// Count entries by time, action, type, outcome, user or resource.
+    ///
+    /// The numbers are exact and of one moment. A terminal shows a bar beside each. The first and the last unit of time
+    /// are cut at the dates of the filters.
+    Counts(Box<counts::CountsArgs>),
     /// Write all matching entries to a file as NDJSON or CSV, in ascending order of `sequence`.
     ///
     /// The export ends with the newest entry at the time of its start, and writes each entry once, whatever is written
@@ -373,6 +379,7 @@ fn dispatch(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>
         Command::History(history) => Box::pin(history.run()),
         Command::Get(get) => Box::pin(get.run()),
         Command::Tail(tail) => Box::pin(tail.run()),
+        Command::Counts(counts) => Box::pin(counts.run()),
         Command::Export(export) => Box::pin(export.run()),
         Command::Verify(verify) => Box::pin(verify.run()),
         Command::Prove(prove) => Box::pin(prove.run()),

@@ -16,7 +16,7 @@ const CHANGES: usize = 10;
 /// The maximum number of characters of a value that a list shows.
 const VALUE: usize = 100;
 
-const HEADER: Style = Style::new().bold();
+pub(super) const HEADER: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
 const OLD: Style = AnsiColor::Red.on_default();
 const NEW: Style = AnsiColor::Green.on_default();

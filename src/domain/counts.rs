@@ -138,6 +138,11 @@ impl Counts {
         self.0.iter().map(|(kind, _)| *kind)
     }
 
+    /// The number of entries of each kind that occurs, in the order of kinds.
+    pub fn by_kind(&self) -> impl Iterator<Item = (EntryKind, i64)> {
+        self.0.iter().map(|(kind, count)| (*kind, i64::from(*count)))
+    }
+
     /// The counts of each kind that is in `self` or `other`, combined. Counts of 0 are left out.
     fn combined(&self, other: &Self, operation: fn(u32, u32) -> Option<u32>) -> Result<Self, Damaged> {
         let (mut own, mut others) = (self.0.iter().copied().peekable(), other.0.iter().copied().peekable());

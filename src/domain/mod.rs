@@ -1,6 +1,7 @@
 //! Plain data and pure functions: the types of entries, filters and times, and their validation. No async, no protobuf,
 //! no database. Every value of these types is valid.
 
+mod buckets;
 mod catalogue;
 mod clock;
 mod counts;
@@ -17,6 +18,7 @@ mod text;
 mod time_range;
 
 pub use auditlog_verify::types::{Change, Erased, Group, Invalid, JsonText, MAX_DEPTH, Seq, Timestamp, quoted};
+pub use buckets::{Calendar, GroupBy, Grouping, MAX_BUCKETS, MAX_GROUPINGS, TimeBucket, TimeUnit, Top, Zone};
 pub use catalogue::{Action, Catalogue, CatalogueKind, CatalogueName, Named, PathSegment, ResourceType};
 pub use clock::Clock;
 pub use counts::{COUNT_DISTANCE, CountKey, Counts, Damaged, EntryKind};

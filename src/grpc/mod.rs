@@ -56,7 +56,7 @@ pub const FOLLOW_PATH: &str = "/auditlog.v1.AuditLogService/FollowAuditLogs";
 pub struct Service {
     /// Checks callers.
     pub access: Arc<Access>,
-    /// Answers lists and gets.
+    /// Answers lists, gets and counts.
     pub query: Query,
     /// Answers verifiers.
     pub integrity: Integrity,
@@ -216,6 +216,18 @@ impl AuditLogService for Service {
         let catalogue = self.catalogues.naming(catalogue, std::slice::from_ref(&entry)).await?;
         let audit_log = Some(wire::audit_log(entry, &organization, &catalogue)?);
         Ok(Response::new(pb::GetAuditLogResponse { audit_log }))
+    }
+
+    async fn count_audit_logs(
+        &self,
+        request: Request<pb::CountAuditLogsRequest>,
+    ) -> std::result::Result<Response<pb::CountAuditLogsResponse>, Status> {
+        let (caller, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
+        let catalogue = self.catalogues.current().await?;
+        let (filter, grouping) = wire::count(request.into_inner(), &catalogue)?;
+        let counts = self.query.count(&caller.key_id, &organization, &filter, &grouping).await?;
+        let catalogue = self.catalogues.complete(catalogue, |catalogue| counts.is_named_by(catalogue)).await?;
+        Ok(Response::new(wire::counts(counts, &catalogue)?))
     }
 
     async fn write_audit_logs(

@@ -32,6 +32,7 @@ impl From<Error> for Status {
         let (reason, message) = (error.reason(), error.to_string());
         match error {
             Error::InvalidParameter(violations)
+            | Error::TooBroad(violations)
             | Error::AuditLogsNotFound(violations)
             | Error::Tampered(violations)
             | Error::IdConflict(violations) => detailed(reason, message, violations, None),
@@ -54,8 +55,7 @@ impl From<Error> for Status {
                 error!(request_id, error = format!("{cause:#}"), "a request failed");
                 status(reason, format!("{message}; request id {request_id}"))
             }
-            Error::TooBroad { .. }
-            | Error::MissingAuthentication
+            Error::MissingAuthentication
             | Error::InvalidApiKey(_)
             | Error::ExpiredApiKey(_)
             | Error::InsufficientPermissions(_)

@@ -23,7 +23,7 @@ pub(super) struct Matched<'a> {
     pub(super) keys: Vec<CountKey>,
     pub(super) state: CountState,
     /// The scan that finds the entries: by its keys, or by the smaller of users and resources.
-    streams: IndexScan,
+    pub(super) streams: IndexScan,
 }
 
 /// The number of entries that match.
@@ -41,18 +41,39 @@ pub(super) struct Ends {
 }
 
 impl<'a> Matched<'a> {
-    /// `None` if there is no such organization.
+    /// Reads the counts of what `filter` selects. With `traces`, only their entries are selected. `None` if there is no
+    /// such organization.
     pub(super) async fn read(
         snapshot: &'a Snapshot,
         organization: &'a OrganizationId,
         filter: Filter,
         traces: &[Identifier],
     ) -> Result<Option<Self>> {
+        Self::read_with(snapshot, organization, filter, traces, false).await
+    }
+
+    /// Like [`Self::read`]. If the uncounted entries are few, their number is 0, and the caller has to count them.
+    pub(super) async fn read_counted(
+        snapshot: &'a Snapshot,
+        organization: &'a OrganizationId,
+        filter: Filter,
+    ) -> Result<Option<Self>> {
+        Self::read_with(snapshot, organization, filter, &[], true).await
+    }
+
+    async fn read_with(
+        snapshot: &'a Snapshot,
+        organization: &'a OrganizationId,
+        filter: Filter,
+        traces: &[Identifier],
+        is_counted: bool,
+    ) -> Result<Option<Self>> {
         let CountedBy { keys: key_filter, kinds, time, is_answered } = filter.counted_by();
         let is_answered = is_answered && traces.is_empty();
         let (span, sides) = (PositionRange::from(time), sides(key_filter, traces));
         let all: Vec<_> = sides.iter().flat_map(keys).collect();
         let uncounted = match is_answered {
+            _ if is_counted => CountUncounted::Few,
             true if !kinds.is_empty() && sides == [IndexScan::Time] => CountUncounted::ByKind(&filter),
             true => CountUncounted::Number(&filter),
             false => CountUncounted::No,
@@ -90,7 +111,7 @@ impl<'a> Matched<'a> {
     /// A scan with one stream for each kind of entry that the filter selects and the organization has. `None` if the
     /// filter selects no kinds, if it has users or resources, if the kinds are not known because too many entries are
     /// not counted yet, or if reading all entries by time until `needed` match is estimated to be cheaper.
-    fn kind_scan(&self, needed: i64, total: i64) -> Option<IndexScan> {
+    pub(super) fn kind_scan(&self, needed: i64, total: i64) -> Option<IndexScan> {
         /// The number of entries that can be read in the time in which a stream is found.
         const FOUND: i64 = 10;
         let kinds = self.occurring_kinds()?;
@@ -156,7 +177,8 @@ impl<'a> Matched<'a> {
         self.filter.counted_by().kinds
     }
 
-    async fn counted(&self) -> Result<Vec<Ends>> {
+    /// The matching counted entries of each key up to the ends of the span.
+    pub(super) async fn counted(&self) -> Result<Vec<Ends>> {
         let mut ends = Vec::with_capacity(self.keys.len());
         // The parts between running counts and the ends, and the owner of each.
         let (mut parts, mut owners) = (Vec::new(), Vec::new());

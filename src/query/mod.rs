@@ -1,5 +1,6 @@
-//! Lists, histories, single entries, exports and followers. All are exact, and each page is from one moment.
+//! Lists, histories, single entries, counts, exports and followers. All are exact, and each page is from one moment.
 
+mod count;
 mod cursor;
 mod export;
 mod follow;
@@ -14,6 +15,7 @@ use tokio::sync::OnceCell;
 use crate::domain::{Entry, EntryId, Filter, Limit, Offset, OrganizationId, Position, PositionRange, Search, Seq};
 use crate::error::{AtField, Error, Result};
 use crate::store::{CURSOR_KEY_ID, PageRequest, Snapshot, Store};
+pub use count::{Buckets, EntryCounts};
 use cursor::{Cursor, CursorKey, ListScope};
 pub use export::{Export, ExportPiece};
 pub use follow::Follow;
@@ -106,10 +108,7 @@ impl Query {
         (start, key): (&Start, &CursorKey),
         limit: Limit,
     ) -> Result<Option<Page>> {
-        let of_types = match is_of_any_type(filter) {
-            true => Filter { resource_types: snapshot.types(organization).await?, ..filter.clone() },
-            false => filter.clone(),
-        };
+        let of_types = with_types(snapshot, organization, filter).await?;
         let (search, candidates) = (&filter.search, Filter { search: Search::default(), ..of_types });
         let matched = Matched::read(snapshot, organization, candidates, &search.trace_ids).await?;
         let matched = matched.ok_or(Error::OrganizationNotFound)?;
@@ -212,4 +211,12 @@ impl Begin {
 /// in all types that the organization has at the time of the snapshot.
 fn is_of_any_type(filter: &Filter) -> bool {
     filter.resource_types.is_empty() && !filter.resource_ids.is_empty()
+}
+
+/// `filter`, with the types that the organization has if it has resource ids without types.
+async fn with_types(snapshot: &Snapshot, organization: &OrganizationId, filter: &Filter) -> Result<Filter> {
+    Ok(match is_of_any_type(filter) {
+        true => Filter { resource_types: snapshot.types(organization).await?, ..filter.clone() },
+        false => filter.clone(),
+    })
 }

@@ -3,11 +3,11 @@
 
 use super::matched::Matched;
 use crate::domain::{Entry, Position, PositionRange, Search, Seq};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Violation};
 use crate::store::PageRequest;
 
 /// The maximum number of candidates of a request with an offset. A cursor goes on with a walk that was within it.
-pub const MAX_CANDIDATES: i64 = 50_000;
+pub(super) const MAX_CANDIDATES: i64 = 50_000;
 /// The number of candidates of the first piece.
 const FIRST_PIECE: usize = 100;
 /// The minimum and the maximum number of candidates of a piece.
@@ -16,22 +16,33 @@ const PIECE: [usize; 2] = [4, 2_000];
 const PIECE_BYTES: usize = 1024 * 1024;
 
 impl Matched<'_> {
-    /// The number of entries that match, and at most `limit` of them after `offset`. Errors: `TooBroad`.
-    pub(super) async fn search(&self, search: &Search, offset: i64, limit: i64) -> Result<(i64, Vec<Entry>)> {
+    /// Calls `found` with all entries that match, newest first. Errors: `TooBroad`.
+    pub(super) async fn search_all(&self, search: &Search, mut found: impl FnMut(Entry)) -> Result<()> {
         let candidates = self.count().await?.total;
         if candidates > MAX_CANDIDATES {
-            return Err(Error::TooBroad { candidates, most: MAX_CANDIDATES });
+            let description = format!(
+                "must select at most {MAX_CANDIDATES} entries to test, got {candidates}; narrow it with a range of time, \
+                 users, resources, types, actions, outcomes or traces"
+            );
+            return Err(Error::TooBroad(vec![Violation { field: "filter".to_owned(), description }]));
         }
         let mut scan = CandidateScan::new(self, search, self.span.to, self.state.head, candidates);
-        let (mut total, mut entries) = (0, Vec::new());
         while let Some(matching) = scan.next().await? {
-            for entry in matching {
-                if total >= offset && (entries.len() as i64) < limit {
-                    entries.push(entry);
-                }
-                total += 1;
-            }
+            matching.into_iter().for_each(&mut found);
         }
+        Ok(())
+    }
+
+    /// The number of entries that match, and at most `limit` of them after `offset`. Errors: `TooBroad`.
+    pub(super) async fn search(&self, search: &Search, offset: i64, limit: i64) -> Result<(i64, Vec<Entry>)> {
+        let (mut total, mut entries) = (0, Vec::new());
+        let found = |entry| {
+            if total >= offset && (entries.len() as i64) < limit {
+                entries.push(entry);
+            }
+            total += 1;
+        };
+        self.search_all(search, found).await?;
         Ok((total, entries))
     }
 

@@ -144,6 +144,7 @@ pub fn rest_name(path: &str) -> String {
         "end_time" => Some("endDate"),
         "after_sequence" => Some("after"),
         "organization_id" => Some("organization_id"),
+        "by" => Some("by"),
         _ => None,
     };
     if let Some(parameter) = parameter {
@@ -203,7 +204,7 @@ mod tests {
     use super::*;
     use crate::error::Violation;
     use crate::grpc::pb;
-    use crate::rest::params::{FEED, LIST, METADATA};
+    use crate::rest::params::{COUNT, FEED, LIST, METADATA};
 
     #[test]
     fn every_field_of_a_filter_is_a_parameter() {
@@ -219,7 +220,7 @@ mod tests {
         assert!(names.len() >= 19);
         for field in names {
             let name = if field == "metadata" { METADATA.to_owned() } else { rest_name(&format!("filter.{field}")) };
-            for parameters in [LIST, FEED] {
+            for parameters in [LIST, FEED, COUNT] {
                 assert!(parameters.concat().contains(&name.as_str()), "{field} is {name}");
             }
         }
@@ -246,6 +247,8 @@ mod tests {
             ("after_sequence", "after"),
             ("resource_type", "resourceType"),
             ("limit", "limit"),
+            ("by[1]", "by"),
+            ("time_zone", "timeZone"),
             ("id", "id"),
             ("organization_id", "organization_id"),
             ("audit_logs", "auditLogs"),

@@ -1,6 +1,7 @@
 //! The REST surface: translates each call to the same gRPC call, and the response back. Responses are JSON, errors
 //! included; the log's checkpoint and tiles have formats of their own.
 
+pub mod counts;
 pub mod entry;
 mod envelope;
 mod feed;
@@ -66,6 +67,7 @@ where
     let api = Router::new()
         .route("/v1/{organization_id}/audit-logs", get(list::<S>).post(write::<S>))
         .route("/v1/{organization_id}/audit-logs/{id}", get(one::<S>))
+        .route("/v1/{organization_id}/audit-log-counts", get(count::<S>))
         .route("/v1/{path_segment}/{resource_id}/history", get(history::<S>))
         .merge(feed::routes())
         .merge(log::routes())
@@ -181,6 +183,20 @@ async fn one<S: Services>(State(service): State<Arc<S>>, call: Call<(String, Str
     let message = pb::GetAuditLogRequest { organization_id, id };
     let answer = service.get_audit_log(call.request(message)).await?.into_inner();
     Ok(json::one(answer.audit_log))
+}
+
+async fn count<S: Services>(State(service): State<Arc<S>>, call: Call<String>) -> Answer {
+    let params = call.params(params::COUNT).and_then(|params| params.count(call.path.clone()));
+    let message = match params {
+        Ok(message) => message,
+        Err(fault) => {
+            let organization_id = call.path.clone();
+            let invalid = pb::CountAuditLogsRequest { organization_id, top: Some(0), ..Default::default() };
+            return Err(after_access(fault, service.count_audit_logs(call.request(invalid))).await);
+        }
+    };
+    let counts = service.count_audit_logs(call.request(message)).await?.into_inner();
+    Ok(json::answer(StatusCode::OK, &counts::body(counts)))
 }
 
 async fn write<S: Services>(State(service): State<Arc<S>>, call: Call<String>, body: Body) -> Answer {

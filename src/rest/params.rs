@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
-use super::ErrorResponse;
-use crate::domain::{Invalid, Timestamp, end_of_span, json_or_string, quoted, start_of_span};
+use super::{ErrorResponse, rest_name};
+use crate::domain::{GroupBy, Invalid, Timestamp, did_you_mean, end_of_span, json_or_string, quoted, start_of_span};
 use crate::grpc::pb::get_inclusion_proof_request::Entry;
 use crate::grpc::{pb, wire};
 
@@ -19,6 +19,8 @@ pub(super) const LIST: ParameterNames = &[&RESOURCE, &ACTIVITY, &PAGE, &SEARCH];
 pub(super) const HISTORY: ParameterNames = &[&ACTIVITY, &PAGE, &SEARCH];
 /// The parameters of a feed.
 pub(super) const FEED: ParameterNames = &[&RESOURCE, &ACTIVITY, &["after", "wait"], &SEARCH];
+/// The parameters of counts.
+pub(super) const COUNT: ParameterNames = &[&["by", "timeZone", "top"], &RESOURCE, &ACTIVITY, &SEARCH];
 const RESOURCE: [&str; 2] = ["resourceType", "resourceId"];
 const ACTIVITY: [&str; 4] = ["action", "userId", "startDate", "endDate"];
 const PAGE: [&str; 3] = ["limit", "offset", "cursor"];
@@ -128,7 +130,19 @@ impl Params {
         })
     }
 
-    /// The filter of a list, a history or a feed.
+    /// The request for counts.
+    pub(super) fn count(self, organization_id: String) -> Result<pb::CountAuditLogsRequest, ErrorResponse> {
+        Ok(pb::CountAuditLogsRequest {
+            organization_id,
+            filter: Some(self.filter()?),
+            by: self.all("by").iter().map(|name| grouping(name)).collect::<Result<_, _>>()?,
+            // A `+` that was not encoded, as in Etc/GMT+5, arrives as a space, which no name has.
+            time_zone: self.one("timeZone")?.unwrap_or_default().replace(' ', "+"),
+            top: self.number("top", LIMITS)?,
+        })
+    }
+
+    /// The filter of a list, a history, a feed or a count.
     fn filter(&self) -> Result<pb::AuditLogFilter, ErrorResponse> {
         let (start_time, end_time) = self.times()?;
         let text = |name: &str| Ok::<_, ErrorResponse>(self.one(name)?.map(str::to_owned));
@@ -235,4 +249,15 @@ impl Params {
         }
         Ok((start.map(wire::time), end.map(wire::time)))
     }
+}
+
+/// The gRPC name of a grouping. Errors list the REST names.
+fn grouping(name: &str) -> Result<String, ErrorResponse> {
+    let known = GroupBy::ALL.map(|(name, _)| (rest_name(name), name));
+    if let Some((_, found)) = known.iter().find(|(rest, _)| rest == name) {
+        return Ok((*found).to_owned());
+    }
+    let names = || known.iter().map(|(rest, _)| rest.as_str());
+    let (listed, hint) = (names().collect::<Vec<_>>().join(", "), did_you_mean(name, names()));
+    Err(ErrorResponse::parameter("by", format_args!("must be one of {listed}, got {}{hint}", quoted(name))))
 }

@@ -170,6 +170,14 @@ pub(super) fn among(backend: DbBackend, column: &str, parameter: &str) -> String
     }
 }
 
+/// `expression`, a text, as an order by its bytes, whatever the collation of the database is.
+pub(super) fn by_bytes(backend: DbBackend, expression: &str) -> String {
+    match backend {
+        DbBackend::Sqlite => expression.to_owned(),
+        _ => format!("{expression} COLLATE \"C\""),
+    }
+}
+
 /// Codes as one parameter of [`any`].
 pub(super) fn codes(backend: DbBackend, codes: Vec<i16>) -> Value {
     match backend {

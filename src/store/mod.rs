@@ -42,6 +42,7 @@ pub use counts::transaction::CountTransaction;
 pub use entries::append::{Append, CommitFailed, Head};
 pub use entries::erase::{ErasedGroupHash, ErasureCount};
 pub use entries::follow::FollowedHead;
+pub use entries::groups::TopScan;
 pub use entries::list::{PageRequest, ScanRange, Snapshot};
 pub use log::checkpoints::LogStatus;
 pub use log::tiles::{LogHead, LogKey, SignedCheckpoint};

@@ -104,6 +104,8 @@ impl Default for RunningCount {
 pub enum CountUncounted<'f> {
     /// Nothing.
     No,
+    /// Whether they are few enough to count one by one: then their number is 0.
+    Few,
     /// The number of those that match the filter.
     Number(&'f Filter),
     /// Their number and their kinds.

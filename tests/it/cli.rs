@@ -64,6 +64,11 @@ fn wrong_usage_exits_2_and_says_what_is_allowed() {
             "--start-date must not be after --end-date",
         ),
         (&["export", "--format", "xml"], "[possible values: ndjson, csv]"),
+        (
+            &["counts", "--by", "year"],
+            "[possible values: minute, hour, day, week, month, action, type, outcome, user, resource]",
+        ),
+        (&["counts", "--top", "101"], "101 is not in 1..=100"),
     ] {
         assert_wrong_usage(arguments, expected);
     }

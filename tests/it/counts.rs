@@ -1,7 +1,9 @@
 //! Totals and pages are what brute force gives, whatever happens to the counts that make them fast.
 
 mod asked;
+mod calls;
 mod commands;
+mod grouped;
 mod model;
 mod parts;
 mod sparse;

@@ -131,7 +131,7 @@ on_every_database! {
             ("after=-1", "invalid_parameter", "after: must be 0 to 3, the organization's last number, got -1"),
             ("after=x", "invalid_parameter", "after: must be 0 to 9223372036854775807, got \"x\""),
             ("action=made", "invalid_parameter", "action: must be one of created, updated, deleted, accessed, shared, archived, got \"made\""),
-            ("limit=5", "unknown_parameter", "\"limit\" is not a parameter of this path; allowed: resourceType, resourceId, action, userId, startDate, endDate, after, wait"),
+            ("limit=5", "unknown_parameter", "\"limit\" is not a parameter of this path; allowed: resourceType, resourceId, action, userId, startDate, endDate, after, wait, outcome, actorType, traceId, recordedAfter, recordedBefore, changes.field, changes.oldValue, changes.newValue, metadata.KEY, userName, userEmail, resourceName, text"),
         ] {
             let answer = surfaces.rest(&Ask::get(format!("{FEED}?{query}"), &key)).await;
             assert_eq!((answer.status, answer.code().as_str()), (400, code), "{query}");

@@ -2,7 +2,8 @@
 
 use auditlog::access::Scope;
 use auditlog::grpc::pb::{
-    FollowAuditLogsRequest, GetAuditLogRequest, GetResourceHistoryRequest, ListAuditLogsRequest, WriteAuditLogsRequest,
+    CountAuditLogsRequest, FollowAuditLogsRequest, GetAuditLogRequest, GetResourceHistoryRequest, ListAuditLogsRequest,
+    WriteAuditLogsRequest,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -62,6 +63,8 @@ async fn call_all(service: &Service, key: &str, organization: &str) -> [(&'stati
         after_sequence: Some(0),
         ..Default::default()
     };
+    let by = ["day", "user_id", "resource_id"].map(str::to_owned).to_vec();
+    let count = CountAuditLogsRequest { organization_id: organization_id.clone(), by, ..Default::default() };
     let write = WriteAuditLogsRequest { organization_id, audit_logs: vec![input] };
     fn shown<T: std::fmt::Debug>(outcome: Result<tonic::Response<T>, Status>) -> Result<String, Status> {
         outcome.map(|response| format!("{:?}", response.into_inner()))
@@ -75,6 +78,7 @@ async fn call_all(service: &Service, key: &str, organization: &str) -> [(&'stati
         ("list", shown(client.list_audit_logs(with_key(list, key)).await)),
         ("history", shown(client.get_resource_history(with_key(history, key)).await)),
         ("get", shown(client.get_audit_log(with_key(get, key)).await)),
+        ("count", shown(client.count_audit_logs(with_key(count, key)).await)),
         ("write", shown(client.write_audit_logs(with_key(write, key)).await)),
     ]
 }
@@ -196,7 +200,8 @@ on_every_database! {
         assert_eq!(service.get("/v1/unknown/audit-logs", &key).await.status, 404);
         for (method, outcome) in call_all(&service, &key, "ours").await {
             let shown = outcome.expect(method);
-            assert!(shown.contains("log_shared") && !shown.contains(SECRET), "{method}: {shown}");
+            let own = if method == "count" { "uid_ours" } else { "log_shared" };
+            assert!(shown.contains(own) && !shown.contains(SECRET), "{method}: {shown}");
         }
         let mut client = service.grpc().await;
         let unnamed = client.list_audit_logs(with_key(ListAuditLogsRequest::default(), &key)).await.expect_err("unnamed");

@@ -178,6 +178,45 @@ async fn check_lists(service: &Service, reader: &mut Reader, key: &str) {
     }
 }
 
+/// The index that must serve `scan` in a statement of a count by group. Users and resources are read like a page.
+fn grouping(shape: &Shape, statement: &str, scan: &Scan) -> &'static str {
+    match scan.alias.starts_with('a') {
+        true if statement.contains(" AND a.seq > ") => PRIMARY,
+        true if statement.contains(" GROUP BY m.") => shape.page,
+        // The oldest and the newest entry of the organization.
+        true if statement.contains("a.timestamp ASC") => TIME,
+        true => shape.count,
+        false => PRIMARY,
+    }
+}
+
+/// Counts by group: of kinds and of time in a range and without one, and of users and resources.
+async fn check_groups(service: &Service, reader: &mut Reader, key: &str) {
+    let shapes = [
+        (shape("", TIME, TIME, 30_000), RANGE),
+        (shape("resourceType=rule&action=deleted", TIME, KIND, 30_000), ""),
+        (shape("userId=hot", USER, USER, 30_000), RANGE),
+        (shape("userId=rare&action=deleted", USER, USER, 30_000), ""),
+        (shape("resourceType=assistant&resourceId=hot", RESOURCE, RESOURCE, 30_000), RANGE),
+        (shape("resourceId=rare", RESOURCE, RESOURCE, 30_000), ""),
+        (shape("userId=hot&resourceType=assistant&resourceId=hot", RESOURCE, RESOURCE, 30_000), ""),
+    ];
+    for (shape, range) in &shapes {
+        for by in ["by=hour&by=action&by=outcome", "by=userId&by=resourceId"] {
+            let path = format!("/v1/{LARGE}/audit-log-counts?{by}&{}{range}", shape.filter);
+            let answer = service.get(&path, key).await;
+            assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+            let plans = reader.plans().await;
+            let is_top = |plan: &Plan| plan.statement.contains(" GROUP BY m.");
+            let expected = if by.contains("userId") && answer.body["total"] != 0 { 2 } else { 0 };
+            assert_eq!(plans.iter().filter(|plan| is_top(plan)).count(), expected, "{path}");
+            for plan in &plans {
+                check(plan, shape.rows, |scan| grouping(shape, &plan.statement, scan));
+            }
+        }
+    }
+}
+
 /// Entries are found by id, in a write and in a single read.
 async fn check_ids(service: &Service, reader: &mut Reader, key: &str) {
     let path = format!("/v1/{LARGE}/audit-logs");
@@ -310,6 +349,7 @@ async fn check_all(database: &Database, statistics: Statistics) {
     check_counting(&service, &mut reader).await;
     data::add_uncounted(&connection, database.backend, statistics).await;
     check_lists(&service, &mut reader, &key).await;
+    check_groups(&service, &mut reader, &key).await;
     check_exports(&service, &mut reader).await;
     check_proofs(&service, &mut reader).await;
     check_erasing(&service, &mut reader).await;

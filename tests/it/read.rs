@@ -1,4 +1,4 @@
-//! `auditlog list`, `history` and `get`, for people and for programs.
+//! `auditlog list`, `history`, `get` and `counts`, for people and for programs.
 
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -129,6 +129,24 @@ actorType          service
   a\u{1b}]0;b\u{7}\u{9b}: {"b":[1,"é"]} → "LONG"
 "#;
 
+const COUNTED: &str = "\
+DAY         ENTRIES
+2025-01-20        1
+2025-01-21        1
+2025-01-22        1
+total             3
+
+OUTCOME  ENTRIES
+(none)         2
+denied         1
+total          3
+
+USER   ENTRIES
+uid_2        1
+other        2
+total        3
+";
+
 on_every_database! {
     async fn a_list_is_a_table_with_what_changed(database: &Database) {
         let started = Started::with(database, &entries()).await;
@@ -138,6 +156,33 @@ on_every_database! {
         assert_eq!(whole, WHOLE.replace("LONG", &format!("{}\\u{{202e}}{}", "x".repeat(80), "y".repeat(50))));
         let (changes, _) = started.shown(&["get", "log_2", "--organization", "org_a"], &[]);
         assert!(changes.ends_with("  rules[10]: 10 → null\n  rules[11]: 11 → null\n"), "{changes}");
+    }
+
+    async fn counts_are_tables_with_bars_on_a_terminal(database: &Database) {
+        let started = Started::with(database, &entries()).await;
+        let counts = ["counts", "--organization", "org_a"];
+        let grouped = [&counts[..], &["--by", "day", "--by", "outcome", "--by", "user", "--top", "1"]].concat();
+        assert_eq!(started.shown(&grouped, &[]), (COUNTED.to_owned(), String::new()));
+        assert_eq!(started.shown(&counts, &[]), ("3\n".to_owned(), String::new()));
+        let ranged = ["--by", "resource", "--by", "type", "--start-date", "2025-01-21", "--end-date", "2025-01-21"];
+        let (ranged, _) = started.shown(&[&counts[..], &ranged].concat(), &[]);
+        assert!(ranged.starts_with("RESOURCE     ENTRIES\nrule rule_1        1\ntotal              1\n\nTYPE "), "{ranged}");
+        let hours = ["--by", "hour", "--time-zone", "Asia/Kolkata", "--action", "deleted"];
+        let hours = [&counts[..], &hours, &["--start-date", "2025-01-21T08:00:00Z", "--end-date", "2025-01-21T08:29:59Z"]].concat();
+        let (hours, _) = started.shown(&hours, &[]);
+        assert!(hours.contains("\n2025-01-21T13:00+05:30        1\n"), "{hours}");
+        let query = "by=day&by=outcome&by=userId&top=1";
+        let rest = started.rest(&format!("/v1/org_a/audit-log-counts?{query}")).await + "\n";
+        assert_eq!(started.shown(&[&grouped[..], &["--json"]].concat(), &[]), (rest, String::new()));
+        let many = [&counts[..], &["--by", "hour", "--start-date", "2024-01-01", "--end-date", "2024-12-31"]].concat();
+        let error = started.refused(&many, &[]);
+        assert!(error.contains("error: by: must make at most 200 buckets, got 8784 of one hour each"), "{error}");
+        let Some(shown) = started.on_a_terminal(&grouped.join(" "), &[("NO_COLOR", "1")]) else { return };
+        let plain: String = shown.lines().map(|line| line.trim_end_matches([' ', '█', '▌', '▏']).to_owned() + "\n").collect();
+        assert_eq!(plain, COUNTED);
+        let length = |line: &str| line.chars().filter(|letter| *letter == '█').count();
+        let bars: Vec<_> = shown.lines().map(length).filter(|length| *length > 0).collect();
+        assert!(bars.len() == 6 && bars[3] > bars[4], "{shown}");
     }
 
     async fn a_list_shows_its_range_and_the_total(database: &Database) {

@@ -124,6 +124,13 @@ impl AuditLogService for Ceiling {
         not_compared()
     }
 
+    async fn count_audit_logs(
+        &self,
+        _: Request<pb::CountAuditLogsRequest>,
+    ) -> Result<Response<pb::CountAuditLogsResponse>, Status> {
+        not_compared()
+    }
+
     async fn get_audit_log(
         &self,
         _: Request<pb::GetAuditLogRequest>,

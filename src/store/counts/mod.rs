@@ -1,5 +1,6 @@
 //! Running counts: read for totals and pages, and changed by the counting job.
 
+pub(super) mod edges;
 pub(super) mod recent;
 pub(super) mod snapshot;
 pub(super) mod transaction;

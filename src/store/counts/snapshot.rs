@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sea_orm::{QueryResult, Statement};
+use sea_orm::{DbBackend, QueryResult, Statement};
 
 use crate::domain::{
     CountKey, Counts, EntryKind, Filter, Invalid, OrganizationId, Position, PositionRange, ResourceType, Seq, Timestamp,
@@ -44,7 +44,7 @@ impl Snapshot {
             let total: Option<Vec<u8>> = row.try_get_by_index(5)?;
             key.total = total.map(|bytes| Counts::parse(&bytes)).transpose()?;
             if !bounded.is_empty() {
-                *(if place % 2 == 0 { &mut key.after } else { &mut key.to }) = last_count(&row)?;
+                *(if place % 2 == 0 { &mut key.after } else { &mut key.to }) = last_count(&row, 6)?;
             }
         }
         Ok(state)
@@ -107,7 +107,7 @@ fn count_state(row: &QueryResult, keys: usize) -> Result<CountState> {
 }
 
 /// Reads a kind and a number of [`numbered_by_kind`].
-fn kind_and_number(text: &str) -> Result<(EntryKind, i64)> {
+pub(in crate::store) fn kind_and_number(text: &str) -> Result<(EntryKind, i64)> {
     let mut parts = text.split(':').map(str::parse::<i64>);
     let mut part = || parts.next().and_then(std::result::Result::ok);
     let mut code = || part().and_then(|code| i16::try_from(code).ok());
@@ -149,30 +149,18 @@ fn state_statement(
     let no_kinds = || "CAST(NULL AS text)".to_owned();
     let (matching, kinds) = match uncounted {
         CountUncounted::No => ("CAST(NULL AS bigint)".to_owned(), no_kinds()),
+        CountUncounted::Few => (if_few("CAST(0 AS bigint)".to_owned()), no_kinds()),
         CountUncounted::Number(filter) => (if_few(numbered(sql, filter, span, after, to)), no_kinds()),
         // The numbers are beside the kinds.
         CountUncounted::ByKind(filter) => {
             (if_few("CAST(0 AS bigint)".to_owned()), if_few(numbered_by_kind(sql, filter, span, after, to)))
         }
     };
-    let last = |sql: &mut Sql, level: i16, alias: &str| {
-        let inner = format!(
-            "m WHERE m.organization_id = $1 AND m.key = {} AND m.level = {level} AND (m.timestamp, m.seq) <= ({}, {}) \
-             ORDER BY m.timestamp DESC, m.seq DESC LIMIT 1",
-            text("k", 1),
-            number("k", 2),
-            number("k", 3)
-        );
-        dialect::lateral_one(sql.backend, "running_counts", alias, &inner)
-    };
     let total = format!("c WHERE c.organization_id = $1 AND c.key = {} LIMIT 1", text("k", 1));
     let total = dialect::lateral_one(sql.backend, "key_totals", "c", &total);
     let (columns, joins) = match bounded {
         [] => ("", String::new()),
-        _ => (
-            ", u.timestamp, u.seq, u.counts, i.timestamp, i.seq, i.counts",
-            format!("{} {}", last(sql, 0, "u"), last(sql, 1, "i")),
-        ),
+        _ => (", u.timestamp, u.seq, u.counts, i.timestamp, i.seq, i.counts", last_counts(sql.backend)),
     };
     format!(
         "WITH state AS MATERIALIZED (SELECT o.head_seq, coalesce(s.counted_seq, 0) AS counted_seq, \
@@ -181,6 +169,22 @@ fn state_statement(
          {total} {joins}",
         number("k", 0)
     )
+}
+
+/// Joins the last running counts of level 0, as `u`, and of level 1, as `i`, of the key in the row of `k`, at or before
+/// the position there.
+pub(super) fn last_counts(backend: DbBackend) -> String {
+    let last = |level: i16, alias: &str| {
+        let inner = format!(
+            "m WHERE m.organization_id = $1 AND m.key = {} AND m.level = {level} AND (m.timestamp, m.seq) <= ({}, {}) \
+             ORDER BY m.timestamp DESC, m.seq DESC LIMIT 1",
+            text("k", 1),
+            number("k", 2),
+            number("k", 3)
+        );
+        dialect::lateral_one(backend, "running_counts", alias, &inner)
+    };
+    format!("{} {}", last(0, "u"), last(1, "i"))
 }
 
 /// `SELECT place, timestamp, seq, counts`, in order.
@@ -209,14 +213,15 @@ fn count_at(row: &QueryResult, first: usize) -> Result<RunningCount> {
     Ok(RunningCount { position, counts: Counts::parse(&counts)? })
 }
 
-/// The last running count of a row of [`state_statement`]: of level 0, or of level 1 with the level-0 count added.
-fn last_count(row: &QueryResult) -> Result<RunningCount> {
+/// The last running count in the columns of [`last_counts`] from `first` on: of level 0, or of level 1 with the level-0
+/// count added.
+pub(super) fn last_count(row: &QueryResult, first: usize) -> Result<RunningCount> {
     let at = |first: usize| -> Result<Option<RunningCount>> {
         let timestamp: Option<i64> = row.try_get_by_index(first)?;
         timestamp.map(|_| count_at(row, first)).transpose()
     };
-    let above = at(6)?.unwrap_or_default();
-    match at(9)? {
+    let above = at(first)?.unwrap_or_default();
+    match at(first + 3)? {
         Some(RunningCount { position, counts }) if position > above.position => {
             Ok(RunningCount { position, counts: counts.plus(&above.counts).map_err(Error::from)? })
         }

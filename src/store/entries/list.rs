@@ -144,6 +144,19 @@ impl Snapshot {
 
 /// A query for one row for each of `parts`: its index in `parts`, and the number of its entries.
 fn count_statement(sql: &mut Sql, filter: &Filter, streams: &IndexScan, parts: &[ScanRange], head: Seq) -> String {
+    let [k, place, entries] = part_entries(sql, filter, streams, parts, head);
+    format!("SELECT {place}, (SELECT count(*) FROM {entries}) FROM {k}")
+}
+
+/// The SQL to read the entries of `parts`: a table `k` with a row for each part, the index of a part in `parts`, and
+/// the FROM clause, with its conditions, of the entries of the part in the row of `k`.
+pub(super) fn part_entries(
+    sql: &mut Sql,
+    filter: &Filter,
+    streams: &IndexScan,
+    parts: &[ScanRange],
+    head: Seq,
+) -> [String; 3] {
     let prefixes = streams.rows();
     let width = prefixes.first().map_or(0, Vec::len);
     let row = |(place, part): (usize, &ScanRange)| {
@@ -157,10 +170,9 @@ fn count_statement(sql: &mut Sql, filter: &Filter, streams: &IndexScan, parts: &
     let within = within_row(width + 1);
     let index = dialect::indexed_by(sql.backend, streams.index());
     let (prefix, up_to, filters) = (streams.prefix(), sql.up_to(head), sql.filters(filter, Some(streams)));
-    format!(
-        "SELECT {place}, (SELECT count(*) FROM audit_logs a {index} WHERE a.organization_id = $1{prefix} \
-         AND {within} AND {up_to}{filters}) FROM {k}"
-    )
+    let entries =
+        format!("audit_logs a {index} WHERE a.organization_id = $1{prefix} AND {within} AND {up_to}{filters}");
+    [k, place, entries]
 }
 
 /// `(SELECT count(…) …)` of the entries with numbers between two SQL expressions. It counts a column that is in no
@@ -204,7 +216,13 @@ fn range_statement(sql: &mut Sql, filter: &Filter, after: Seq, to: Seq, limit: i
 /// The conditions of entries with numbers between two SQL expressions, in `span`, that match `filter`. Only the primary
 /// key serves them. Without a span there is no condition on time: an entry whose time somebody changed to one outside
 /// of all spans is still found.
-fn numbered_conditions(sql: &mut Sql, filter: &Filter, span: PositionRange, after: &str, head: &str) -> String {
+pub(super) fn numbered_conditions(
+    sql: &mut Sql,
+    filter: &Filter,
+    span: PositionRange,
+    after: &str,
+    head: &str,
+) -> String {
     let mut conditions = format!("a.organization_id = $1 AND a.seq > {after} AND a.seq <= {head}");
     if span != PositionRange::ALL {
         let place = [Column::Timestamp, Column::Seq].map(dialect::unindexed).join(", ");
@@ -250,7 +268,7 @@ fn page_statement(sql: &mut Sql, filter: &Filter, streams: &IndexScan, window: &
 
 /// Returns the table `k` with each of `streams` in each of `spans`, and the condition that `a` lies in the span of its
 /// row.
-fn streams_in(sql: &mut Sql, streams: &IndexScan, spans: &[PositionRange]) -> (String, String) {
+pub(super) fn streams_in(sql: &mut Sql, streams: &IndexScan, spans: &[PositionRange]) -> (String, String) {
     let prefixes = streams.rows();
     let width = prefixes.first().map_or(0, Vec::len);
     let with_span = |prefix: &Vec<serde_json::Value>, span: &PositionRange| {

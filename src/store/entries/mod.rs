@@ -1,6 +1,7 @@
-//! Entries: appended, listed, followed, and erased.
+//! Entries: appended, listed, counted by group, followed, and erased.
 
 pub(super) mod append;
 pub(super) mod erase;
 pub(super) mod follow;
+pub(super) mod groups;
 pub(super) mod list;

@@ -12,22 +12,22 @@ use super::model::{ACTIONS, Log, RARE, RESOURCES, Row, TYPES, USERS, zipf};
 
 /// A request; of each part, a set of bits says what it asks for, and an empty one asks for all.
 #[derive(Debug, Default, Clone)]
-struct Asked {
+pub struct Asked {
     users: u64,
     resources: u64,
     kinds: u64,
     actions: u64,
     outcomes: u64,
     /// Inclusive.
-    from: Option<i64>,
+    pub from: Option<i64>,
     /// Exclusive.
-    to: Option<i64>,
+    pub to: Option<i64>,
     offset: i64,
     limit: i32,
 }
 
 impl Asked {
-    fn random(random: &mut StdRng, rows: &[Row]) -> Self {
+    pub fn random(random: &mut StdRng, rows: &[Row]) -> Self {
         let mut asked = Self::default();
         match random.random_range(0..10) {
             0..=2 => {}
@@ -82,7 +82,7 @@ impl Asked {
         .max(0)
     }
 
-    fn matches(&self, row: &Row) -> bool {
+    pub fn matches(&self, row: &Row) -> bool {
         let any = |set: u64, value: u8| set == 0 || set & (1 << value) != 0;
         any(self.users, row.user)
             && any(self.resources, row.resource)
@@ -94,7 +94,7 @@ impl Asked {
     }
 
     /// The filter as a client might write it, who names things twice.
-    fn filter(&self) -> Filter {
+    pub fn filter(&self) -> Filter {
         fn values<T>(set: u64, value: impl Fn(u8) -> T) -> Vec<T> {
             let twice = (0..64).chain((0..64).rev().step_by(2)).filter(|place| set & (1 << place) != 0);
             twice.map(value).collect()

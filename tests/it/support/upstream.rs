@@ -71,6 +71,14 @@ impl AuditLogService for Upstream {
         Ok(Response::new(pb::GetAuditLogResponse::default()))
     }
 
+    async fn count_audit_logs(
+        &self,
+        request: Request<pb::CountAuditLogsRequest>,
+    ) -> Outcome<pb::CountAuditLogsResponse> {
+        self.called(&request, Vec::new())?;
+        Ok(Response::new(pb::CountAuditLogsResponse::default()))
+    }
+
     async fn write_audit_logs(
         &self,
         request: Request<pb::WriteAuditLogsRequest>,
