@@ -80,7 +80,7 @@ on_every_database! {
             ("limit=", "invalid_parameter", "limit: must not be empty; leave it out"),
             ("offset=-1", "invalid_parameter", "offset: must be 0 or more, got -1"),
             ("offset=9223372036854775808", "invalid_parameter", "offset: must be 0 to 9223372036854775807, got \"9223372036854775808\""),
-            ("resourcetype=rule", "unknown_parameter", "\"resourcetype\" is not a parameter of this path; allowed: resourceType, resourceId, action, userId, startDate, endDate, limit, offset, cursor; did you mean resourceType?"),
+            ("resourcetype=rule", "unknown_parameter", "\"resourcetype\" is not a parameter of this path; allowed: resourceType, resourceId, action, userId, startDate, endDate, limit, offset, cursor, outcome, actorType, traceId, recordedAfter, recordedBefore, changes.field, changes.oldValue, changes.newValue, metadata.KEY, userName, userEmail, resourceName, text; did you mean resourceType?"),
             ("resourceType=rules", "invalid_parameter", "resourceType: must be one of assistant, thread, vector_store, rule, mcp_configuration, user, organization, got \"rules\"; did you mean rule?"),
             ("action=create", "invalid_parameter", "action: must be one of created, updated, deleted, accessed, shared, archived, got \"create\"; did you mean created?"),
             ("userId=%00", "invalid_parameter", "userId: must be printable, got \"\\0\""),
