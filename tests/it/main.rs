@@ -40,6 +40,7 @@ mod read;
 mod rest;
 mod roles;
 mod schema;
+mod search;
 mod signer;
 mod storage;
 mod stream;

@@ -181,7 +181,8 @@ on_every_database! {
         let users = (0..100).map(|user| format!("userId={user:0256}")).collect::<Vec<_>>().join("&");
         // 10 users with 100 resources. Duplicates count once.
         let pairs = (0..100).map(|id| format!("userId=u{}&resourceId=r{id}", id % 10)).collect::<Vec<_>>().join("&");
-        for query in ["limit=1&offset=9223372036854775807", "limit=100&startDate=0001-01-01&endDate=9999-12-31", &ids, &users, &pairs] {
+        let plain = ["limit=1&offset=9223372036854775807", "limit=100&startDate=0001-01-01&endDate=9999-12-31", &ids, &users, &pairs];
+        for query in plain.map(str::to_owned).into_iter().chain(queries::searches_at_their_limits()) {
             let path = format!("{LIST}?{query}");
             let answer = surfaces.rest(&Ask::get(&path, &key)).await;
             assert_eq!(answer.status, 200, "{}", answer.text);

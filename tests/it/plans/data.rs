@@ -39,18 +39,24 @@ async fn add(connection: &DatabaseConnection, organization: &str, after: i64, to
          CASE WHEN i % 25000 = 7 THEN 'rare' WHEN i % 7 = 0 THEN 'hot' ELSE 'r' || CAST((i * 31) % 9000 AS text) END, \
          CASE WHEN i % 25000 = 7 THEN 2 WHEN (i * 7919) % 1000 < 600 THEN 0 ELSE (i * 7919) % 2 END, \
          CASE WHEN i % 25000 = 7 OR i % 25000 = 8 THEN 'rare' WHEN i % 10 < 3 AND i > {QUIET} THEN 'hot' \
-         ELSE 'u' || CAST((i * 17) % 5000 AS text) END, '[]', '{{}}', 'w', '', '' FROM n"
+         ELSE 'u' || CAST((i * 17) % 5000 AS text) END, '[]', '{{}}', 'w', '', {leaf} FROM n",
+        leaf = zeros(connection, 32)
     );
     run(connection, &entries).await;
+}
+
+/// So many bytes as SQL.
+fn zeros(connection: &DatabaseConnection, bytes: u32) -> String {
+    match connection.get_database_backend() {
+        DbBackend::Sqlite => format!("zeroblob({bytes})"),
+        _ => format!("decode(repeat('00', {bytes}), 'hex')"),
+    }
 }
 
 async fn move_head(connection: &DatabaseConnection, organization: &str, head: i64) {
     // As many hashes as a compact range of this size has; their values do not matter.
     let bytes = 32 * head.count_ones();
-    let edge = match connection.get_database_backend() {
-        DbBackend::Sqlite => format!("zeroblob({bytes})"),
-        _ => format!("decode(repeat('00', {bytes}), 'hex')"),
-    };
+    let edge = zeros(connection, bytes);
     let head = format!(
         "INSERT INTO organizations (id, log_id, head_seq, last_recorded_at, edge, root, created_at) \
          VALUES ('{organization}', '00', {head}, {FIRST}, {edge}, '', {FIRST}) \

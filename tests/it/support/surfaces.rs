@@ -1,7 +1,7 @@
 //! Sends one request to every surface: REST of the service, REST of a gateway in front of it, and gRPC.
 
 use auditlog::app::{Limits, Serving, gateway};
-use auditlog::domain::{Clock, Random, end_of_span, start_of_span};
+use auditlog::domain::{Clock, Random, end_of_span, json_or_string, start_of_span};
 use auditlog::grpc::{pb, wire};
 use auditlog::rest::json::lines;
 use base64::Engine;
@@ -206,35 +206,26 @@ pub fn code(status: Status) -> String {
 }
 
 /// A gRPC list request with REST's parameters. `None` if a parameter has no gRPC field.
-fn list(pairs: &[(String, String)]) -> Option<pb::ListAuditLogsRequest> {
+pub fn list(pairs: &[(String, String)]) -> Option<pb::ListAuditLogsRequest> {
     let (mut list, mut filter) = (pb::ListAuditLogsRequest::default(), pb::AuditLogFilter::default());
-    for (name, value) in pairs {
-        let value = value.as_str();
+    for (name, value) in pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())) {
         if value.is_empty() {
             return None;
         }
-        let text = value.to_owned();
-        let is_second = match name.as_str() {
-            "startDate" => filter.start_time.replace(wire::time(start_of_span(value).ok()?)).is_some(),
-            "endDate" => filter.end_time.replace(wire::time(end_of_span(value).ok()?)).is_some(),
-            "limit" => list.limit.replace(plain(value)?).is_some(),
-            "offset" => list.offset.replace(plain(value)?).is_some(),
-            "cursor" => list.cursor.replace(text).is_some(),
-            repeated => {
-                let values = match repeated {
-                    "resourceType" => &mut filter.resource_types,
-                    "resourceId" => &mut filter.resource_ids,
-                    "action" => &mut filter.actions,
-                    "userId" => &mut filter.user_ids,
-                    _ => return None,
-                };
-                values.push(text);
-                false
-            }
+        let values = match name {
+            "resourceType" => &mut filter.resource_types,
+            "resourceId" => &mut filter.resource_ids,
+            "action" => &mut filter.actions,
+            "userId" => &mut filter.user_ids,
+            "outcome" => &mut filter.outcomes,
+            "actorType" => &mut filter.actor_types,
+            "traceId" => &mut filter.trace_ids,
+            single => match set_page(&mut list, single, value).or_else(|| set_filter(&mut filter, single, value))? {
+                true => return None,
+                false => continue,
+            },
         };
-        if is_second {
-            return None;
-        }
+        values.push(value.to_owned());
     }
     // A REST range is never empty; a gRPC range may be.
     let is_empty = filter
@@ -243,6 +234,40 @@ fn list(pairs: &[(String, String)]) -> Option<pb::ListAuditLogsRequest> {
         .is_some_and(|(start, end)| (start.seconds, start.nanos) == (end.seconds, end.nanos));
     list.filter = Some(filter);
     (!is_empty).then_some(list)
+}
+
+/// Sets the field of a parameter about the page. Returns whether it was set before. `None` if there is no such
+/// parameter, or the value is not one.
+fn set_page(list: &mut pb::ListAuditLogsRequest, name: &str, value: &str) -> Option<bool> {
+    Some(match name {
+        "limit" => list.limit.replace(plain(value)?).is_some(),
+        "offset" => list.offset.replace(plain(value)?).is_some(),
+        "cursor" => list.cursor.replace(value.to_owned()).is_some(),
+        _ => return None,
+    })
+}
+
+/// Like [`set_page`], for a parameter of the filter that may come once.
+fn set_filter(filter: &mut pb::AuditLogFilter, name: &str, value: &str) -> Option<bool> {
+    let text = value.to_owned();
+    let json = || json_or_string(value);
+    Some(match name {
+        "startDate" => filter.start_time.replace(wire::time(start_of_span(value).ok()?)).is_some(),
+        "endDate" => filter.end_time.replace(wire::time(end_of_span(value).ok()?)).is_some(),
+        "recordedAfter" => filter.recorded_start_time.replace(wire::time(start_of_span(value).ok()?)).is_some(),
+        "recordedBefore" => filter.recorded_end_time.replace(wire::time(start_of_span(value).ok()?)).is_some(),
+        "changes.field" => filter.change.get_or_insert_default().field.replace(text).is_some(),
+        "changes.oldValue" => filter.change.get_or_insert_default().old_value_json.replace(json()).is_some(),
+        "changes.newValue" => filter.change.get_or_insert_default().new_value_json.replace(json()).is_some(),
+        "userName" => filter.user_name.replace(text).is_some(),
+        "userEmail" => filter.user_email.replace(text).is_some(),
+        "resourceName" => filter.resource_name.replace(text).is_some(),
+        "text" => filter.text.replace(text).is_some(),
+        metadata => {
+            let key = metadata.strip_prefix("metadata.").filter(|key| !key.is_empty())?;
+            filter.metadata.insert(key.to_owned(), text).is_some()
+        }
+    })
 }
 
 /// Parses a number in the form that REST accepts.
