@@ -136,6 +136,17 @@ pub enum Error {
     /// Fields for which more entries would be read than a request may read. At least one.
     #[error("{}", describe(.0))]
     TooBroad(Vec<Violation>),
+    /// A search would test more entries than a request may test.
+    #[error(
+        "The request would test {candidates} entries one by one, and may test at most {most}: narrow it by a time range, \
+         users, resources, resource types, actions, outcomes or traces"
+    )]
+    SearchTooBroad {
+        /// The number of entries that it would test.
+        candidates: i64,
+        /// The maximum.
+        most: i64,
+    },
     /// The request has no credential.
     #[error("Authentication required")]
     MissingAuthentication,
@@ -235,7 +246,7 @@ impl Error {
     pub fn reason(&self) -> Reason {
         match self {
             Self::InvalidParameter(_) => Reason::InvalidParameter,
-            Self::TooBroad(_) => Reason::TooBroad,
+            Self::TooBroad(_) | Self::SearchTooBroad { .. } => Reason::TooBroad,
             Self::MissingAuthentication => Reason::MissingAuthentication,
             Self::InvalidApiKey(_) => Reason::InvalidApiKey,
             Self::ExpiredApiKey(_) => Reason::ExpiredApiKey,

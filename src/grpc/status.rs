@@ -55,7 +55,8 @@ impl From<Error> for Status {
                 error!(request_id, error = format!("{cause:#}"), "a request failed");
                 status(reason, format!("{message}; request id {request_id}"))
             }
-            Error::MissingAuthentication
+            Error::SearchTooBroad { .. }
+            | Error::MissingAuthentication
             | Error::InvalidApiKey(_)
             | Error::ExpiredApiKey(_)
             | Error::InsufficientPermissions(_)

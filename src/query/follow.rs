@@ -15,7 +15,7 @@ use crate::store::FollowedHead;
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// The minimum time from the end of the log to the next read. A follower of a busy log then reads the entries of many
 /// commits at once.
-const PAUSE: Duration = Duration::from_millis(200);
+const READ_BACKOFF: Duration = Duration::from_millis(200);
 
 /// A follower under way. While it waits, it holds neither database resources nor bytes of the budget.
 pub struct Follow {
@@ -72,12 +72,12 @@ impl Follow {
         };
         let (now, is_at_end) = (Instant::now(), piece.sequence >= piece.head);
         if is_at_end {
-            self.next_read = now + PAUSE;
+            self.next_read = now + READ_BACKOFF;
         }
-        let is_told = !piece.entries.is_empty() || !is_at_end || now >= self.next_heartbeat;
-        if is_told {
+        let is_due = !piece.entries.is_empty() || !is_at_end || now >= self.next_heartbeat;
+        if is_due {
             self.next_heartbeat = now + HEARTBEAT;
         }
-        Ok(is_told.then_some(piece))
+        Ok(is_due.then_some(piece))
     }
 }

@@ -74,9 +74,10 @@ impl Query {
         // Read before the snapshot, which may hold the only connection of the permit.
         let key = self.cursor_key().await?;
         // Running counts that are read one after another must be from one moment. So must types and the entries that
-        // have them.
-        let mut is_held =
-            is_of_any_type(filter) || matches!(&start, Start::Offset(offset) if seek::is_deep(offset.get()));
+        // have them, and the entries that a search tests: an erasure may come in between. A walk goes on through
+        // erasures.
+        let mut is_held = is_of_any_type(filter)
+            || matches!(&start, Start::Offset(offset) if seek::is_deep(offset.get()) || !filter.search.is_empty());
         loop {
             let snapshot = if is_held { self.store.held_snapshot().await? } else { self.store.snapshot() };
             let page = self.page(&snapshot, organization, filter, (&start, key), limit).await;

@@ -102,21 +102,22 @@ impl Store {
         now: Timestamp,
         random: &Random,
     ) -> Result<Removal> {
+        let needed = match kind {
+            CatalogueKind::ResourceType => ServiceEntry::RESOURCE_TYPE,
+            CatalogueKind::Action => ServiceEntry::ACTION,
+        };
+        if name.as_str() == needed {
+            return Ok(Removal::Needed);
+        }
+        // Before the transaction, whose lock writers wait for on SQLite: it takes long with many organizations.
+        if let Some(organization) = self.user_of_name(kind, name).await? {
+            return Ok(Removal::Used(organization));
+        }
         let mut append = self.locked_catalogue().await?;
         let mut known = rows(append.transaction(), kind).await?.into_iter().filter(|row| row.removed_at.is_none());
         let Some(row) = known.find(|row| row.name == name.as_str()) else {
             return Ok(Removal::Unknown);
         };
-        let needed = match kind {
-            CatalogueKind::ResourceType => ServiceEntry::RESOURCE_TYPE,
-            CatalogueKind::Action => ServiceEntry::ACTION,
-        };
-        if row.name == needed {
-            return Ok(Removal::Needed);
-        }
-        if let Some(organization) = user_of(append.transaction(), kind, row.code).await? {
-            return Ok(Removal::Used(organization));
-        }
         append.record(ServiceEntry::CatalogueRemoved, vec![facts(&row)], now, random).await?;
         let segment = row.path_segment.clone().map(PathSegment::stored);
         update(&append, catalogue::Model { path_segment: None, removed_at: Some(now.micros()), ..row }).await?;

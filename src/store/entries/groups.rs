@@ -165,7 +165,7 @@ fn top_statement(sql: &mut Sql, scan: TopScan<'_>, columns: &[Column]) -> String
         // Their indexes have users and resources.
         IndexScan::Users(_) | IndexScan::Resources(_) => Column::Seq,
         // No index has this column; otherwise the index of users looks cheaper, all of which would be read.
-        IndexScan::Time | IndexScan::Kinds(_) => Column::RecordedAt,
+        IndexScan::Time | IndexScan::Kinds(_) | IndexScan::Traces(_) => Column::RecordedAt,
     };
     let name = |column: &Column| format!("m.{}", column.as_str());
     let order = |column: &Column| match column {
