@@ -30,7 +30,7 @@ pub struct CountsArgs {
     /// Print a table with one line for each of these. Repeat the option for more tables, at most 5. At most one is a
     /// unit of time; it covers the dates of the filters, or all entries, with at most 200 lines. For user and resource,
     /// the filters must match at most 50,000 entries.
-    #[arg(long, value_enum, value_name = "GROUP")]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "GROUP")]
     by: Vec<CountsBy>,
     /// IANA time zone of a unit of time, such as Europe/Berlin. Default: UTC.
     #[arg(long, value_name = "ZONE")]

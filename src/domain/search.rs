@@ -124,7 +124,8 @@ impl Search {
     }
 
     /// Substrings of the stored texts that every matching entry has: of conditions on fields and metadata. Values of
-    /// changes have none, since they are stored as their writers wrote them.
+    /// changes have none, since they are stored as their writers wrote them. They are short, because the time of a
+    /// search in the database may grow with the length of both texts.
     pub fn required_substrings(&self) -> Vec<RequiredSubstring> {
         let ChangeSearch { field, old_value: _, new_value: _ } = &self.change;
         let field = field.iter().map(|field| {
@@ -134,11 +135,11 @@ impl Search {
                 // The closing quote: the path goes on.
                 text.pop();
             }
-            RequiredSubstring { column: SearchColumn::Changes, text }
+            RequiredSubstring { column: SearchColumn::Changes, text: shortened(text) }
         });
         let pairs = self.metadata.iter().map(|(key, value)| {
             let text = format!("{}:{}", json_string(key), json_string(value));
-            RequiredSubstring { column: SearchColumn::Metadata, text }
+            RequiredSubstring { column: SearchColumn::Metadata, text: shortened(text) }
         });
         field.chain(pairs).collect()
     }
@@ -190,6 +191,12 @@ impl ChangeSearch {
             && equal(old_value, own_old)
             && equal(new_value, own_new)
     }
+}
+
+/// The beginning of `text`.
+fn shortened(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(64));
+    text
 }
 
 /// `text` as the store writes it in JSON.

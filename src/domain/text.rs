@@ -10,6 +10,11 @@ use auditlog_verify::types::{Invalid, quoted};
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     /// Below this Jaro-Winkler similarity, words are alike only by chance.
     const CLOSE: f64 = 0.87;
+    /// No known word is longer, and the comparison takes as long as the words.
+    const LONGEST: usize = 128;
+    if word.len() > LONGEST {
+        return String::new();
+    }
     let plain = |word: &str| word.replace(['_', '-'], "").to_lowercase();
     let word = plain(word);
     let rated = known.into_iter().map(|known| (strsim::jaro_winkler(&word, &plain(known)), known));

@@ -15,6 +15,8 @@ use crate::domain::{
 use crate::error::{AtField, Error, Result, Violation};
 use crate::store::{IndexScan, KeyState, RunningCount, ScanRange, Snapshot, TopScan};
 
+/// The maximum number of pairs of a time bucket and a key of the filter. Each pair is counted on its own.
+const MAX_PAIRS: usize = 20_000;
 /// The maximum number of parts that one statement counts.
 const MAX_PARTS: usize = 10_000;
 
@@ -247,6 +249,14 @@ impl<'a> GroupCounter<'a> {
             Some((start, end)) => calendar.buckets(start, end).at(format!("by[{place}]"))?,
             None => Vec::new(),
         };
+        let pairs = buckets.len() * self.streams().count();
+        if pairs > MAX_PAIRS {
+            let description = format!(
+                "must have at most {MAX_PAIRS} pairs of a unit of time and a user or resource, got {pairs}; ask for a \
+                 larger unit, a shorter range, or fewer users or resources"
+            );
+            return Err(Error::TooBroad(vec![Violation { field: format!("by[{place}]"), description }]));
+        }
         let counts = self.histogram(&buckets).await?;
         Ok(Buckets::Time(buckets.into_iter().zip(counts).collect()))
     }

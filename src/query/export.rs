@@ -1,18 +1,13 @@
 //! Exports: all matching entries in order of their numbers, in pieces.
 
 use super::Query;
+use super::piece::PieceSize;
 use crate::domain::{Entry, Filter, Invalid, OrganizationId, Seq};
 use crate::error::{AtField, Error, Result};
 use crate::limits::Reservation;
 use crate::store::Store;
 use auditlog_verify::merkle::Hash;
 
-/// The maximum number of entries of a piece.
-const ENTRIES: usize = 100;
-/// The minimum number of entries of a piece.
-const FEWEST: usize = 4;
-/// The approximate size of a piece. It sets the number of entries of the next piece.
-const BYTES: usize = 1024 * 1024;
 /// The number of sequence numbers that one statement covers while entries match.
 const WINDOW: Seq = 1_000;
 /// The window doubles up to this while pieces are empty.
@@ -29,8 +24,7 @@ pub struct Export {
     head: Seq,
     /// The number of sequence numbers that the next statement covers.
     window: Seq,
-    /// The maximum number of entries of the next piece.
-    limit: usize,
+    piece: PieceSize,
     is_begun: bool,
     /// The bytes of the last piece, until the next is read: its messages are sent one by one.
     held: Option<Reservation>,
@@ -86,7 +80,7 @@ impl Export {
             at,
             head,
             window: WINDOW,
-            limit: FEWEST,
+            piece: PieceSize::FIRST,
             is_begun: false,
             held: None,
         }
@@ -116,9 +110,10 @@ impl Export {
         self.is_begun = true;
         let _permit = self.store.read_permit_of_stream(&self.key_id, &self.organization).await?;
         let to = self.head.min(self.at.saturating_add(self.window));
-        let mut read = self.store.range(&self.organization, &self.filter, self.at, to, self.limit as i64).await?;
+        let limit = self.piece.entries();
+        let mut read = self.store.range(&self.organization, &self.filter, self.at, to, limit as i64).await?;
         self.at = match read.last() {
-            Some((last, _)) if read.len() == self.limit => last.seq,
+            Some((last, _)) if read.len() == limit => last.seq,
             _ => to.max(self.at),
         };
         if read.is_empty() {
@@ -126,7 +121,7 @@ impl Export {
         } else {
             self.window = WINDOW;
             let bytes: usize = read.iter().map(|(entry, _)| entry.content.size()).sum();
-            self.limit = (BYTES * read.len() / bytes.max(1)).clamp(FEWEST, ENTRIES);
+            self.piece = PieceSize::after(read.len(), bytes);
             self.held = Some(self.store.hold(&self.key_id, bytes));
             read.retain(|(entry, _)| self.filter.search.matches(entry));
         }

@@ -5,6 +5,7 @@ mod cursor;
 mod export;
 mod follow;
 mod matched;
+mod piece;
 mod search;
 mod seek;
 

@@ -2,14 +2,13 @@
 //! is tested.
 
 use super::matched::Matched;
+use super::piece::PieceSize;
 use crate::domain::{Entry, Position, PositionRange, Search, Seq};
 use crate::error::{Error, Result};
 use crate::store::PageRequest;
 
 /// The maximum number of candidates of a request with an offset. A cursor goes on with a walk that was within it.
 pub(super) const MAX_CANDIDATES: i64 = 50_000;
-/// The number of candidates that one statement reads. They may be as large as the entries of a page.
-const PIECE: i64 = 100;
 
 impl Matched<'_> {
     /// Calls `found` with all entries that match, newest first. Errors: `SearchTooBroad`.
@@ -60,12 +59,13 @@ struct CandidateScan<'m, 's> {
     to: Position,
     head: Seq,
     candidates: i64,
+    piece: PieceSize,
     is_done: bool,
 }
 
 impl<'m, 's> CandidateScan<'m, 's> {
     fn new(matched: &'m Matched<'s>, search: &'m Search, to: Position, head: Seq, candidates: i64) -> Self {
-        Self { matched, search, to, head, candidates, is_done: false }
+        Self { matched, search, to, head, candidates, piece: PieceSize::FIRST, is_done: false }
     }
 
     /// The matching entries of the next piece; `None` after the last piece.
@@ -74,15 +74,19 @@ impl<'m, 's> CandidateScan<'m, 's> {
             return Ok(None);
         }
         let spans = vec![PositionRange { after: self.matched.span.after, to: self.to }];
-        let window = PageRequest { spans, offset: 0, limit: PIECE, head: self.head };
+        let window = PageRequest { spans, offset: 0, limit: self.piece.entries() as i64, head: self.head };
         let mut entries = self.matched.candidates(self.search, &window, self.candidates).await?;
         match entries.last() {
-            Some(Entry { timestamp, seq, .. }) if entries.len() as i64 == PIECE => {
+            Some(Entry { timestamp, seq, .. }) if entries.len() == self.piece.entries() => {
                 self.to = Position { timestamp: *timestamp, seq: seq - 1 };
             }
             _ => self.is_done = true,
         }
+        let bytes = entries.iter().map(|entry| entry.content.size()).sum();
+        self.piece = PieceSize::after(entries.len(), bytes);
         entries.retain(|entry| self.search.matches(entry));
+        // Gives way to other requests.
+        tokio::task::yield_now().await;
         Ok(Some(entries))
     }
 }

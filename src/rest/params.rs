@@ -175,12 +175,14 @@ impl Params {
 
     /// The keys and values of the parameters `metadata.KEY`.
     fn metadata(&self) -> Result<BTreeMap<String, String>, ErrorResponse> {
-        let names = self.0.iter().map(|(name, _)| name).filter(|name| name.starts_with(METADATA_PREFIX));
-        let pair = |name: &String| {
-            let value = self.one(name)?.unwrap_or_default();
-            Ok((name[METADATA_PREFIX.len()..].to_owned(), value.to_owned()))
-        };
-        names.map(pair).collect()
+        let mut pairs = BTreeMap::new();
+        for (name, value) in &self.0 {
+            let Some(key) = name.strip_prefix(METADATA_PREFIX) else { continue };
+            if pairs.insert(key.to_owned(), value.clone()).is_some() {
+                return Err(ErrorResponse::parameter(name, "must be given once, got 2 times"));
+            }
+        }
+        Ok(pairs)
     }
 
     /// The request for an inclusion proof.

@@ -81,8 +81,9 @@ impl FollowedHead {
 impl Drop for FollowedHead {
     fn drop(&mut self) {
         let mut heads = self.all.lock();
-        // Only this one is left.
-        if heads.get(&self.organization).is_some_and(|head| head.receiver_count() == 1) {
+        // Dropped under the lock, so that of two followers that end together, the last one sees that none is left.
+        self.head = watch::channel(0).1;
+        if heads.get(&self.organization).is_some_and(|head| head.receiver_count() == 0) {
             heads.remove(&self.organization);
         }
     }
