@@ -38,7 +38,7 @@ fn ids(answer: &Value) -> Vec<&str> {
 }
 
 /// Calls every gRPC method on `organization`.
-async fn call_all(service: &Service, key: &str, organization: &str) -> [(&'static str, Result<String, Status>); 5] {
+async fn call_all(service: &Service, key: &str, organization: &str) -> [(&'static str, Result<String, Status>); 6] {
     let mut client = service.grpc().await;
     let organization_id = organization.to_owned();
     let (resource_type, resource_id) = ("rule".to_owned(), "rule_1".to_owned());
