@@ -271,7 +271,7 @@ async fn check_proofs(service: &Service, reader: &mut Reader) {
     assert!(store.hashed_entries(&organization, 40_000, 40_256, 256).await.is_err());
     assert!(store.erased(&organization, 40_000, 40_256).await.expect("read").is_empty());
     let plans = reader.plans().await;
-    assert_eq!(plans.len(), 6, "the tiles take two: {plans:?}");
+    assert_eq!(plans.len(), 7, "the tiles take three: {plans:?}");
     for (place, plan) in plans.iter().enumerate() {
         check(plan, 256, |_| if place == 0 { ID } else { PRIMARY });
     }
