@@ -5,7 +5,7 @@ use std::fmt;
 use super::text::text_type;
 use super::{Invalid, did_you_mean, quoted};
 
-/// What a name of the catalogue is for.
+/// The use of a name of the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CatalogueKind {
     /// The type of a resource.

@@ -1,6 +1,7 @@
 //! The gRPC surface: decode, call, encode.
 
 pub mod codec;
+mod counts;
 mod erasure;
 mod integrity;
 pub mod status;
@@ -224,10 +225,10 @@ impl AuditLogService for Service {
     ) -> std::result::Result<Response<pb::CountAuditLogsResponse>, Status> {
         let (caller, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
         let catalogue = self.catalogues.current().await?;
-        let (filter, grouping) = wire::count(request.into_inner(), &catalogue)?;
+        let (filter, grouping) = counts::count(request.into_inner(), &catalogue)?;
         let counts = self.query.count(&caller.key_id, &organization, &filter, &grouping).await?;
         let catalogue = self.catalogues.complete(catalogue, |catalogue| counts.is_named_by(catalogue)).await?;
-        Ok(Response::new(wire::counts(counts, &catalogue)?))
+        Ok(Response::new(counts::counts(counts, &catalogue)?))
     }
 
     async fn write_audit_logs(

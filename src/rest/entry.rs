@@ -282,11 +282,11 @@ pub struct ExportedEntry {
     pub input: pb::AuditLogInput,
     /// The names of the groups that were erased.
     pub erased: Vec<String>,
-    /// What the log says of it that it was exported from.
+    /// Its number, time and leaf hash in the log that it was exported from.
     pub recorded: RecordedAs,
 }
 
-/// What a log says of an entry. A field is `None` if the line lacks it.
+/// The number, time and leaf hash of an entry in a log. A field is `None` if the line lacks it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecordedAs {
     /// The number of the entry, 1 or more.

@@ -99,7 +99,7 @@ impl Default for RunningCount {
     }
 }
 
-/// What [`CountState`] says about entries that are not counted yet.
+/// Selects the facts about uncounted entries that a [`CountState`] has.
 #[derive(Debug, Clone, Copy)]
 pub enum CountUncounted<'f> {
     /// Nothing.

@@ -37,7 +37,8 @@ pub(super) struct ImportLine {
     /// Counted from 1.
     pub(super) number: usize,
     pub(super) entry: AuditLogInput,
-    /// What the log says of the entry, by an export. Empty if the line is from the log of another organization.
+    /// The number, time and leaf hash of the entry in its log, by an export. Empty if the line is from the log of another
+    /// organization.
     pub(super) recorded: RecordedAs,
 }
 

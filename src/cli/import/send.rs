@@ -12,6 +12,7 @@ use tonic_types::StatusExt;
 use super::compare::difference;
 use super::lines::{ImportLine, LineBatch};
 use crate::cli::client::{AuditLogs, Retry};
+use crate::cli::table::visible;
 use crate::grpc::pb::{WriteAuditLogsRequest, WrittenAuditLog};
 use crate::rest::rest_name;
 
@@ -121,6 +122,8 @@ impl Sender {
 
     /// Reports a bad line, which is skipped. Errors: the import is strict.
     pub(super) fn bad(&mut self, line: usize, why: &str) -> anyhow::Result<()> {
+        // It may quote the file, which may hold what a terminal would obey.
+        let why = visible(why);
         if self.strict {
             return Err(anyhow!("line {line}: {why}; {}", self.so_far()));
         }

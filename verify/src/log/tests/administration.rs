@@ -21,7 +21,7 @@ fn record(organization: &str, kind: &str, changes: Vec<Change>) -> DisclosedEntr
     hashed(told)
 }
 
-/// What a verifier finds in a log of `organization` with this entry alone.
+/// The verdict of a verifier on a log of `organization` with this entry alone.
 fn verdict(organization: &str, told: &DisclosedEntry) -> String {
     let mut replay = LogReplay::new(&trust(), organization, VerifiedPrefix::nothing(), None);
     replay.entry(told).expect("it is the next entry");
