@@ -92,7 +92,10 @@ impl Store {
     async fn connect_to(url: &Secret, connections: u32, missing: Missing) -> anyhow::Result<Self> {
         let opened = connect::connect(url.expose(), connections, missing).await?;
         let connect::Opened { readers, writers, committers } = opened;
-        let (permits, recent, followed) = (ReadPermits::new(connections), Arc::default(), Arc::default());
+        // Keys, organizations and names are looked up without a permit, so that writers need not wait for reads. One
+        // connection is left for them.
+        let permits = ReadPermits::new(connections.saturating_sub(1).max(1));
+        let (recent, followed) = (Arc::default(), Arc::default());
         Ok(Self { readers, jobs: None, writers, committers, erasers: None, recent, followed, permits })
     }
 
