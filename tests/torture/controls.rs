@@ -1,8 +1,8 @@
-//! Positive controls: services that lose or change entries, or write them in a wrong order. The checks must detect each
-//! one; otherwise a run without findings proves nothing.
+//! Positive controls: services that lose or change entries, write them in a wrong order, or withhold them from
+//! followers. The checks must detect each one; otherwise a run without findings proves nothing.
 
 mod losing;
-mod scheduling;
+mod rules;
 mod tampered;
 
 use std::fs;
@@ -24,9 +24,8 @@ pub async fn run(backends: &[Backend], scratch: &Path, seed: u64, all: &mut Vec<
         for control in losing::of(*backend) {
             passed &= print_outcome(*backend, control.name, losing::run(&control, *backend, scratch, seed, all).await);
         }
-        for control in scheduling::of(*backend) {
-            passed &=
-                print_outcome(*backend, control.name, scheduling::run(&control, *backend, scratch, seed, all).await);
+        for control in rules::of(*backend) {
+            passed &= print_outcome(*backend, control.name, rules::run(&control, *backend, scratch, seed, all).await);
         }
         passed &= print_outcome(*backend, "tampered", tampered::run(*backend, scratch, seed, all).await);
     }

@@ -9,6 +9,7 @@ mod clock;
 mod connections;
 pub mod disk;
 mod exhaustion;
+mod followers;
 mod hostile;
 mod kill;
 mod locks;
@@ -56,6 +57,8 @@ pub enum Fault {
     Serialization,
     /// PostgreSQL: two services write to the same organizations; each is killed in turn.
     Replicas,
+    /// Kills followers, the service and PostgreSQL in turn. Each follower must receive what an export has.
+    Followers,
     /// Writes queue up behind a lock. They must keep their order, and organizations must take turns.
     Queue,
     /// A proxy drops, delays and trickles the bytes between clients and service.
@@ -95,7 +98,7 @@ impl Fault {
     /// Whether the fault applies to `backend`.
     pub fn is_of(self, backend: Backend) -> bool {
         match self {
-            Self::Kill | Self::Terminate | Self::Disk | Self::Clock | Self::Queue => true,
+            Self::Kill | Self::Terminate | Self::Disk | Self::Clock | Self::Queue | Self::Followers => true,
             Self::Network | Self::Hostile | Self::Exhaustion | Self::H2load | Self::Slowhttptest => true,
             Self::Busy => backend == Backend::Sqlite,
             Self::Postgres | Self::Connections | Self::Settings => backend == Backend::Postgres,
@@ -113,12 +116,14 @@ impl Fault {
         !self.is_long() || is_installed(&self.name())
     }
 
-    /// The scene settings of this fault. `directory` is the scene's directory.
-    pub fn setting(self, directory: &Path) -> anyhow::Result<Setting> {
+    /// The scene settings of this fault on `backend`. `directory` is the scene's directory.
+    pub fn setting(self, backend: Backend, directory: &Path) -> anyhow::Result<Setting> {
         match self {
             Self::Disk => disk::setting(directory),
             Self::Clock => clock::setting(directory),
-            Self::Replicas => Ok(Setting { replicas: 2, ..Setting::default() }),
+            Self::Replicas | Self::Followers if backend == Backend::Postgres => {
+                Ok(Setting { replicas: 2, ..Setting::default() })
+            }
             _ => Ok(Setting::default()),
         }
     }
@@ -129,6 +134,7 @@ impl Fault {
             Self::Kill | Self::Replicas | Self::Network => &[CONNECTION],
             Self::Terminate => &[CONNECTION, STORAGE],
             Self::Disk | Self::Postgres | Self::Settings => &[STORAGE, TIMEOUT],
+            Self::Followers => &[CONNECTION, STORAGE, TIMEOUT],
             Self::Connections => &[STORAGE],
             Self::Busy | Self::Clock | Self::Deadlocks | Self::Locks | Self::Serialization => &[],
             Self::Exhaustion | Self::Queue => &[],
@@ -151,6 +157,7 @@ impl Fault {
             Self::Deadlocks => locks::deadlocks(scene).await,
             Self::Serialization => connections::serialization(scene).await,
             Self::Replicas => replicas::run(scene).await,
+            Self::Followers => followers::run(scene).await,
             Self::Queue => queue::run(scene).await,
             Self::Network => network::run(scene).await,
             Self::Hostile => hostile::run(scene, self, &ATTACKS, Duration::from_millis(500)).await,

@@ -13,6 +13,7 @@ mod controls;
 mod database;
 mod entry;
 mod faults;
+mod follower;
 mod gauges;
 mod honest;
 mod hostile;
@@ -109,7 +110,7 @@ async fn play(fault: Fault, backend: Backend, scratch: &Path, seed: u64, all: &m
     let outcome = async {
         let directory = scratch.join(format!("{}-{name}-{seed}", backend.name()));
         fs::create_dir(&directory)?;
-        let mut scene = Scene::open(backend, &name, &directory, seed, fault.setting(&directory)?).await?;
+        let mut scene = Scene::open(backend, &name, &directory, seed, fault.setting(backend, &directory)?).await?;
         let mut outcome = fault.run(&mut scene).await;
         if outcome.is_ok() {
             outcome = scene.finish(fault.excuses()).await;

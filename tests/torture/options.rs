@@ -39,8 +39,8 @@ pub struct Options {
     /// start.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Run the positive controls instead: services that lose acknowledged entries, or break rules of the write queue.
-    /// The harness must detect each one.
+    /// Run the positive controls instead: services that lose acknowledged entries, withhold entries from followers, or
+    /// break rules of the write queue. The harness must detect each one.
     #[arg(long)]
     pub controls: bool,
     /// Keep the files of a run even if it passes.

@@ -61,7 +61,8 @@ pub struct Scene {
     /// The source of the fault's own random choices.
     pub random: StdRng,
     pub figures: Figures,
-    key: String,
+    /// The API key of all clients.
+    pub key: String,
     begun: Instant,
 }
 

@@ -33,7 +33,7 @@ pub struct Service {
 
 /// The `auditlog` binary, without the caller's `AUDITLOG_*` variables. The kernel kills it when the thread that started
 /// it ends, so start it from the main thread.
-fn program() -> Command {
+pub fn program() -> Command {
     let mut command = Command::new("setpriv");
     // The limit on file size must cause an error, not end the process.
     let ignoring = r#"trap "" XFSZ; exec "$0" "$@""#;

@@ -1,4 +1,5 @@
-//! Services whose write scheduler breaks a rule. They need a build with the feature `positive-controls`.
+//! Services that break a rule of the write scheduler or of followers. They need a build with the feature
+//! `positive-controls`.
 
 use std::path::Path;
 
@@ -26,10 +27,11 @@ pub fn of(backend: Backend) -> Vec<Control> {
         finding: "in the order of their arrival, the writes have the numbers",
     };
     let unordered = Control { name: "locks-in-arrival-order", fault: Fault::Deadlocks, finding: "deadlock detected" };
+    let skipping = Control { name: "followers-skip", fault: Fault::Followers, finding: "but an export has" };
     match backend {
         // It has one committer, and a single lock.
-        Backend::Sqlite => vec![starved],
-        Backend::Postgres => vec![starved, parallel, unordered],
+        Backend::Sqlite => vec![starved, skipping],
+        Backend::Postgres => vec![starved, parallel, unordered, skipping],
     }
 }
 
