@@ -38,7 +38,7 @@ use database::Database;
 use figure::Report;
 use options::{Cli, Options, Part, Section, Which};
 use sections::{
-    check, counting, earlier, hard, isolation, lists, offsets, overload, process, throughput, verify, writes,
+    check, counting, earlier, hard, isolation, lists, offsets, overload, process, search, throughput, verify, writes,
 };
 use service::{Counting, Service};
 
@@ -160,6 +160,9 @@ impl Run<'_> {
             throughput::run(database, &service, self.scratch, self.report).await?;
         }
         drop(service);
+        if self.begins(Section::Search, "search") {
+            search::run(database, self.report).await?;
+        }
         if self.begins(Section::Memory, "memory") {
             process::memory(database, self.scratch, self.report).await?;
         }

@@ -112,6 +112,8 @@ pub enum Section {
     Offsets,
     /// Lists per second, against a bare handler with the same statements.
     Throughput,
+    /// Searches and filters by outcome, against plain lists; counts by group; idle followers.
+    Search,
     /// Memory at rest and under 64 clients.
     Memory,
     /// Time from process start to the first answer.

@@ -99,7 +99,7 @@ pub fn condition(request: &ListAuditLogsRequest) -> String {
         (!values.is_empty()).then(|| format!("{column} IN ({})", values.join(", ")))
     };
     let filter = request.filter.clone().unwrap_or_default();
-    // No request of the benchmark has a search.
+    // A search is no part of it: the section `search` has the SQL of its searches.
     let AuditLogFilter { resource_types, resource_ids, actions, user_ids, start_time, end_time, outcomes, .. } = filter;
     let micros = |time: &prost_types::Timestamp| time.seconds * 1_000_000 + i64::from(time.nanos / 1_000);
     let parts = [

@@ -12,10 +12,12 @@ use auditlog::app::{Limits, Options, READS, Running, ServiceParts, Serving};
 use auditlog::domain::{Clock, Random};
 use auditlog::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use auditlog::grpc::pb::{
-    AuditLogInput, ListAuditLogsRequest, ListAuditLogsResponse, WriteAuditLogsRequest, WriteAuditLogsResponse,
+    AuditLogInput, CountAuditLogsRequest, CountAuditLogsResponse, FollowAuditLogsRequest, FollowAuditLogsResponse,
+    ListAuditLogsRequest, ListAuditLogsResponse, WriteAuditLogsRequest, WriteAuditLogsResponse,
 };
 use auditlog::ingest::QueueLimits;
 use auditlog::store::Store;
+use tonic::Streaming;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
@@ -191,6 +193,17 @@ pub struct Client {
 impl Client {
     pub async fn list(&mut self, request: ListAuditLogsRequest) -> anyhow::Result<ListAuditLogsResponse> {
         Ok(self.grpc.list_audit_logs(self.with_key(request)).await?.into_inner())
+    }
+
+    pub async fn count(&mut self, request: CountAuditLogsRequest) -> anyhow::Result<CountAuditLogsResponse> {
+        Ok(self.grpc.count_audit_logs(self.with_key(request)).await?.into_inner())
+    }
+
+    pub async fn follow(
+        &mut self,
+        request: FollowAuditLogsRequest,
+    ) -> anyhow::Result<Streaming<FollowAuditLogsResponse>> {
+        Ok(self.grpc.follow_audit_logs(self.with_key(request)).await?.into_inner())
     }
 
     /// The same client with another API key.

@@ -45,28 +45,27 @@ const GREEDY: u32 = 0;
 
 /// The work of others, in other organizations, with the number of clients.
 #[derive(Clone, Copy)]
-enum Work {
+pub(super) enum Work {
     Writes(usize),
     Lists(usize),
 }
 
 /// The calls of others, and their errors.
-struct Outcome {
+pub(super) struct Outcome {
     run: Run,
     errors: usize,
 }
 
 /// A service and the two API keys that use it.
-struct Scene<'a> {
-    database: &'a Database,
-    service: Service,
+pub(super) struct Scene<'a> {
+    pub(super) database: &'a Database,
+    pub(super) service: Service,
     greedy: String,
     other: String,
 }
 
 pub async fn run(database: &Database, report: &mut Report) -> anyhow::Result<()> {
-    let service = Service::start(database, Counting::On)?;
-    let scene = Scene { database, service, greedy: database.create_key()?, other: database.create_key()? };
+    let scene = Scene::start(database)?;
     if database.server.is_some() {
         scene.lock(report).await?;
     }
@@ -90,7 +89,12 @@ fn write_of(entries: usize) -> WriteAuditLogsRequest {
     WriteAuditLogsRequest { organization_id: organization_id(GREEDY), audit_logs }
 }
 
-impl Scene<'_> {
+impl<'a> Scene<'a> {
+    pub(super) fn start(database: &'a Database) -> anyhow::Result<Self> {
+        let service = Service::start(database, Counting::On)?;
+        Ok(Self { database, service, greedy: database.create_key()?, other: database.create_key()? })
+    }
+
     /// Clients of the greedy key that send one message over and over.
     fn greedy(&self, method: &str, message: &impl Message) -> anyhow::Result<Generator> {
         Generator::new(&self.service, &self.greedy, method, message)
@@ -139,7 +143,7 @@ impl Scene<'_> {
     }
 
     /// Measures others alone, after a warm-up, and returns their p99.
-    async fn alone(&self, work: Work, report: &mut Report) -> anyhow::Result<f64> {
+    pub(super) async fn alone(&self, work: Work, report: &mut Report) -> anyhow::Result<f64> {
         self.measure(work, WARM_UP).await?;
         let others = self.measure(work, ALONE).await?;
         work.report(report, "alone", &others, None);
@@ -147,7 +151,7 @@ impl Scene<'_> {
     }
 
     /// Lets the other key work for `duration`.
-    async fn measure(&self, work: Work, duration: Duration) -> anyhow::Result<Outcome> {
+    pub(super) async fn measure(&self, work: Work, duration: Duration) -> anyhow::Result<Outcome> {
         let errors = Errors::default();
         let (Work::Writes(clients) | Work::Lists(clients)) = work;
         let clients = self.service.clients(clients).await?.into_iter().map(|client| client.authorized(&self.other));
@@ -229,7 +233,7 @@ impl Errors {
 }
 
 impl Work {
-    fn name(self) -> String {
+    pub(super) fn name(self) -> String {
         match self {
             Self::Writes(clients) => format!("single writes of others, {clients} clients"),
             Self::Lists(clients) => format!("lists of others, {clients} clients"),
@@ -237,7 +241,7 @@ impl Work {
     }
 
     /// Reports what others noticed: their latency, and their errors.
-    fn report(self, report: &mut Report, when: &str, outcome: &Outcome, target: Option<Target>) {
+    pub(super) fn report(self, report: &mut Report, when: &str, outcome: &Outcome, target: Option<Target>) {
         let Outcome { run, errors } = outcome;
         let name = format!("{}, {when}", self.name());
         report.add(&name, "", run.rate(), "/s");
@@ -251,7 +255,7 @@ impl Work {
 }
 
 /// The target for a p99 that is `alone` without disturbance, in milliseconds: `times` as long, or good enough.
-fn limit(times: f64, alone: f64) -> Target {
+pub(super) fn limit(times: f64, alone: f64) -> Target {
     Target::AtMost((10.0 * (times * alone).max(ENOUGH)).round() / 10.0)
 }
 

@@ -36,6 +36,12 @@ impl Costs {
         self.latency.0.extend(latency.0);
     }
 
+    /// The CPU of the database and the service together.
+    pub fn cpu(&self) -> Times {
+        let both = self.database.0.iter().zip(&self.service.0);
+        Times(both.map(|(database, service)| *database + *service).collect())
+    }
+
     /// Adds the figures of `name`. On SQLite the service includes the database, and has no targets.
     fn report(&self, report: &mut Report, name: &str, backend: DbBackend, is_aimed: bool) {
         let Self { database, service, latency } = self;
@@ -62,6 +68,17 @@ pub async fn measure(
     client: &mut Client,
     requests: Vec<ListAuditLogsRequest>,
 ) -> anyhow::Result<Costs> {
+    let send = async |request: ListAuditLogsRequest| client.list(request).await.map(drop);
+    measure_each(database, service, requests, send).await
+}
+
+/// Sends requests of any kind one by one, each with `send`.
+pub async fn measure_each<R>(
+    database: &Database,
+    service: &Service,
+    requests: Vec<R>,
+    mut send: impl AsyncFnMut(R) -> anyhow::Result<()>,
+) -> anyhow::Result<Costs> {
     let backends = database.backends().await?;
     let used = || {
         std::thread::sleep(PAUSE);
@@ -71,7 +88,7 @@ pub async fn measure(
     let mut before = used();
     for request in requests {
         let begun = Instant::now();
-        client.list(request).await?;
+        send(request).await?;
         costs.latency.0.push(begun.elapsed());
         let after = used();
         costs.database.0.push(after.0.saturating_sub(before.0));

@@ -9,6 +9,7 @@ pub mod lists;
 pub mod offsets;
 pub mod overload;
 pub mod process;
+pub mod search;
 pub mod throughput;
 pub mod verify;
 pub mod writes;
