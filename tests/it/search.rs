@@ -1,15 +1,15 @@
 //! Searches: pages, totals and exports are what brute force finds, whoever writes, erases and counts meanwhile.
 
-mod asked;
+pub mod asked;
 mod broad;
 mod cases;
 mod commands;
 mod erased;
-mod model;
+pub mod model;
 mod reader;
 mod refused;
 mod started;
-mod values;
+pub mod values;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

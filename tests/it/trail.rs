@@ -1,5 +1,9 @@
 //! Compares the sample trail with a model that counts and sorts by brute force.
 
+mod counts;
+mod entries;
+mod search;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
@@ -8,11 +12,11 @@ use auditlog::domain::Timestamp;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::support::trail::{self, ENTRIES, ORGANIZATION};
 use crate::support::{Backend, Service, run, say};
+use entries::Line;
 
 /// Random requests on each database.
 const REQUESTS: usize = 2_000;
@@ -31,22 +35,27 @@ pub struct Row {
 
 /// All entries, newest first.
 pub fn model() -> Vec<Row> {
-    let row = |(place, line): (usize, &String)| {
-        let entry: Value = serde_json::from_str(line).expect("JSON");
-        let text = |key: &str| entry[key].as_str().expect("a string").to_owned();
-        Row {
-            id: text("id"),
-            timestamp: Timestamp::parse(&text("timestamp")).expect("a time").micros(),
-            seq: place as i64 + 1,
-            resource_type: text("resourceType"),
-            resource_id: text("resourceId"),
-            action: text("action"),
-            user_id: text("userId"),
-        }
-    };
-    let mut rows: Vec<_> = trail::lines().iter().enumerate().map(row).collect();
-    rows.sort_by_key(|row| std::cmp::Reverse((row.timestamp, row.seq)));
+    let mut rows: Vec<_> = trail::lines().iter().zip(1..).map(|(line, seq)| Row::of(&Line::parse(line), seq)).collect();
+    newest_first(&mut rows);
     rows
+}
+
+fn newest_first(rows: &mut [Row]) {
+    rows.sort_by_key(|row| std::cmp::Reverse((row.timestamp, row.seq)));
+}
+
+impl Row {
+    fn of(line: &Line, seq: i64) -> Self {
+        Self {
+            id: line.id.clone(),
+            timestamp: Timestamp::parse(&line.timestamp).expect("a time").micros(),
+            seq,
+            resource_type: line.resource_type.clone(),
+            resource_id: line.resource_id.clone(),
+            action: line.action.clone(),
+            user_id: line.user_id.clone(),
+        }
+    }
 }
 
 /// A request and its meaning, computed without the service's code.
@@ -199,10 +208,15 @@ fn written(random: &mut StdRng, micros: i64) -> (String, i64, i64) {
     }
 }
 
-/// Sends a request and compares the answer with the model. Then follows the cursor with other limits.
+/// Sends a request and compares the answer with the model.
 async fn ask(service: &Service, key: &str, rows: &[Row], random: &mut StdRng) {
-    let mut asked = Asked::random(random, rows);
+    let asked = Asked::random(random, rows);
     let matching: Vec<_> = rows.iter().filter(|row| asked.matches(row)).collect();
+    read_pages(service, key, asked, &matching, random).await;
+}
+
+/// Asks for a page, which must be one of `matching`. Then follows the cursor with other limits.
+async fn read_pages(service: &Service, key: &str, mut asked: Asked, matching: &[&Row], random: &mut StdRng) {
     if random.random_bool(0.6) {
         let total = matching.len();
         let edges = [
@@ -248,12 +262,16 @@ async fn ask(service: &Service, key: &str, rows: &[Row], random: &mut StdRng) {
     }
 }
 
+fn seed() -> u64 {
+    std::env::var("AUDITLOG_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(2_026)
+}
+
 fn oracle(backend: Backend) {
     run(async {
         let Some(database) = trail::database(backend).await else {
             return;
         };
-        let seed = std::env::var("AUDITLOG_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(2_026);
+        let seed = seed();
         say(&format!("{backend:?}: {REQUESTS} random requests, AUDITLOG_TEST_SEED={seed}"));
         let service = Service::start(database).await;
         let key = service.key(Some(ORGANIZATION), &[Scope::Read]).await;
@@ -261,7 +279,7 @@ fn oracle(backend: Backend) {
         let asking = (0..4).map(|worker| {
             let (service, key, rows) = (&service, &key, &rows);
             async move {
-                let mut random = StdRng::seed_from_u64(seed + worker);
+                let mut random = StdRng::seed_from_u64(seed.wrapping_add(worker));
                 for _ in 0..REQUESTS / 4 {
                     ask(service, key, rows, &mut random).await;
                 }

@@ -50,13 +50,20 @@ impl Asked {
                 asked.ask_fact(random, rows, target, name);
             }
         }
-        asked.ask_times(random, target);
-        asked.ask_change(random, target);
+        asked.ask_time(random, target.time);
+        asked.ask_search(random, rows, target, target.recorded);
+        asked
+    }
+
+    /// Asks for what no index finds, mostly for the values of `target`, which was recorded at `recorded`.
+    pub fn ask_search(&mut self, random: &mut StdRng, rows: &[Arc<Row>], target: &Row, recorded: i64) {
+        self.ask_recorded(random, recorded);
+        self.ask_change(random, target);
         for (key, value) in target.metadata.iter().filter(|(_, value)| !value.is_empty()) {
             if random.random_bool(ASKED) {
                 let value = if random.random_bool(OWN) { value } else { key };
-                asked.metadata.insert(key.clone(), value.clone());
-                asked.ask(format!("metadata.{key}"), value);
+                self.metadata.insert(key.clone(), value.clone());
+                self.ask(format!("metadata.{key}"), value);
             }
         }
         for name in NAMES {
@@ -65,16 +72,15 @@ impl Asked {
                 && let Some(own) = of.names.get(name)
             {
                 let pattern = pattern(random, own);
-                asked.ask(name, &pattern);
-                asked.names.insert(name, pattern);
+                self.ask(name, &pattern);
+                self.names.insert(name, pattern);
             }
         }
         if random.random_bool(ASKED) {
             let text = text(random, target);
-            asked.ask("text", &text);
-            asked.text = Some(fold(&text));
+            self.ask("text", &text);
+            self.text = Some(fold(&text));
         }
-        asked
     }
 
     fn ask(&mut self, name: impl Into<String>, value: &str) {
@@ -93,25 +99,27 @@ impl Asked {
         }
     }
 
-    /// Asks for ranges with ends at or near the times of `target`.
-    fn ask_times(&mut self, random: &mut StdRng, target: &Row) {
-        let mut ends = |time: i64| {
-            let mut ends = [time; 2].map(|time| {
-                let near = *[0, 0, 1, -1, 1_000_000, -1_000_000, 30_000_000].choose(random).expect("steps");
-                time + near
-            });
-            ends.sort_unstable();
-            ends.map(|end| Some(end).filter(|_| random.random_bool(ASKED)))
-        };
-        let ([from, to], [after, before]) = (ends(target.time), ends(target.recorded));
-        // `endDate` includes the microsecond that it names; `recordedBefore` does not.
+    /// Asks for a range of times with ends at or near `time`.
+    fn ask_time(&mut self, random: &mut StdRng, time: i64) {
+        let [from, to] = ends(random, time);
+        // `endDate` includes the microsecond that it names.
         self.time = [from, to.map(|to| to + 1)];
-        self.recorded = [after, before.map(|before| before + 1)];
-        let [_, before] = self.recorded;
-        for (name, time) in [("startDate", from), ("endDate", to), ("recordedAfter", after), ("recordedBefore", before)]
-        {
-            if let Some(time) = time {
-                self.ask(name, &exact(time));
+        self.ask_ends([("startDate", from), ("endDate", to)]);
+    }
+
+    /// Asks for entries that were recorded at or near `recorded`.
+    fn ask_recorded(&mut self, random: &mut StdRng, recorded: i64) {
+        let [after, before] = ends(random, recorded);
+        // `recordedBefore` does not include the microsecond that it names.
+        let before = before.map(|before| before + 1);
+        self.recorded = [after, before];
+        self.ask_ends([("recordedAfter", after), ("recordedBefore", before)]);
+    }
+
+    fn ask_ends(&mut self, ends: [(&str, Option<i64>); 2]) {
+        for (name, end) in ends {
+            if let Some(end) = end {
+                self.ask(name, &exact(end));
             }
         }
     }
@@ -141,27 +149,39 @@ impl Asked {
     fn ask_field(&mut self, random: &mut StdRng, field: &str) {
         let dots: Vec<_> = field.match_indices('.').map(|(dot, _)| dot).collect();
         let above = dots.choose(random).filter(|_| random.random_bool(0.6)).map(|dot| &field[..=*dot]);
-        let path = above.unwrap_or(field);
-        let star = if above.is_some() { "*" } else { "" };
+        self.ask_path(above.unwrap_or(field), above.is_some());
+    }
+
+    /// Asks for the field `path`, or for all fields that begin with it.
+    pub fn ask_path(&mut self, path: &str, is_beginning: bool) {
+        let star = if is_beginning { "*" } else { "" };
         self.ask("changes.field", &format!("{}{star}", path.replace('*', r"\*")));
-        self.field = Some((path.to_owned(), above.is_some()));
+        self.field = Some((path.to_owned(), is_beginning));
     }
 
     /// Whether `row` matches, of which the groups actor and content are erased or not.
     pub fn matches(&self, row: &Row, is_erased: [bool; 2]) -> bool {
+        self.any.iter().all(|(name, values)| row.facts.get(name).is_some_and(|own| values.contains(own)))
+            && within(self.time, row.time)
+            && self.is_recorded(row.recorded)
+            && self.has_content(row, is_erased)
+    }
+
+    /// Whether an entry that was recorded at `recorded` can match.
+    pub fn is_recorded(&self, recorded: i64) -> bool {
+        within(self.recorded, recorded)
+    }
+
+    /// Whether the names, metadata, changes and texts of `row` match, of which the groups actor and content are erased
+    /// or not.
+    pub fn has_content(&self, row: &Row, is_erased: [bool; 2]) -> bool {
         let [is_actor_erased, is_content_erased] = is_erased;
-        let within = |[from, to]: [Option<i64>; 2], time: i64| {
-            from.is_none_or(|from| from <= time) && to.is_none_or(|to| time < to)
-        };
         let is_named = |(name, pattern): (&&'static str, &String)| {
             let is_erased = if *name == "resourceName" { is_content_erased } else { is_actor_erased };
             !is_erased && row.names.get(name).is_some_and(|own| has_name(own, pattern))
         };
         let has_pair = |(key, value): (&String, &String)| !is_actor_erased && row.metadata.get(key) == Some(value);
-        self.any.iter().all(|(name, values)| row.facts.get(name).is_some_and(|own| values.contains(own)))
-            && within(self.time, row.time)
-            && within(self.recorded, row.recorded)
-            && self.names.iter().all(is_named)
+        self.names.iter().all(is_named)
             && self.metadata.iter().all(has_pair)
             && self.has_change(row, is_content_erased)
             && self.text.as_ref().is_none_or(|text| has_text(row, is_erased, text))
@@ -198,6 +218,21 @@ pub fn encoded<N: AsRef<str>, V: AsRef<str>>(query: &[(N, V)]) -> String {
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let pairs = query.iter().map(|(name, value)| format!("{}={}", encode(name.as_ref()), encode(value.as_ref())));
     pairs.collect::<Vec<_>>().join("&")
+}
+
+/// The ends of a range at or near `time`, each of which is asked for or not.
+fn ends(random: &mut StdRng, time: i64) -> [Option<i64>; 2] {
+    let mut ends = [time; 2].map(|time| {
+        let near = *[0, 0, 1, -1, 1_000_000, -1_000_000, 30_000_000].choose(random).expect("steps");
+        time + near
+    });
+    ends.sort_unstable();
+    ends.map(|end| Some(end).filter(|_| random.random_bool(ASKED)))
+}
+
+/// Whether `time` is in the range from the first end to before the second.
+fn within([from, to]: [Option<i64>; 2], time: i64) -> bool {
+    from.is_none_or(|from| from <= time) && to.is_none_or(|to| time < to)
 }
 
 /// An instant with all six digits, so that it covers one microsecond.

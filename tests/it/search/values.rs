@@ -68,15 +68,27 @@ pub fn same(one: &Value, other: &Value) -> bool {
 
 /// A text that a REST parameter may have for `value`: one of its spellings, or a string without quotes.
 pub fn spelled(random: &mut StdRng, value: &Value) -> String {
-    if let Some(text) = value.as_str()
-        && serde_json::from_str::<Value>(text).is_err()
-        && random.random_bool(0.3)
-    {
-        return text.to_owned();
+    if let Some(text) = value.as_str().filter(|text| !text.is_empty()) {
+        if serde_json::from_str::<Value>(text).is_err() && random.random_bool(0.3) {
+            return text.to_owned();
+        }
+        if random.random_bool(0.2) {
+            return escaped(text);
+        }
     }
     let equal = VALUES.iter().map(|(json, _)| *json).filter(|json| same(&parsed(json), value));
     let equal: Vec<_> = equal.collect();
-    equal.choose(random).map_or_else(|| value.to_string(), |json| (*json).to_owned())
+    match equal.choose(random) {
+        Some(json) => (*json).to_owned(),
+        None if random.random_bool(0.3) => serde_json::to_string_pretty(value).expect("JSON"),
+        None => value.to_string(),
+    }
+}
+
+/// `text` as a JSON string with an escape for each character.
+fn escaped(text: &str) -> String {
+    let units: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+    format!("\"{units}\"")
 }
 
 /// The strings, keys, numbers and words of `json`: one of [`VALUES`], or a string.
@@ -87,12 +99,30 @@ pub fn texts(json: &str) -> Vec<String> {
     }
 }
 
+/// Adds the strings, keys, numbers and words of `value`. The numbers are those that JSON writes in one way.
+pub fn add_texts(value: &Value, texts: &mut Vec<String>) {
+    match value {
+        Value::String(text) => texts.push(text.clone()),
+        Value::Array(values) => values.iter().for_each(|value| add_texts(value, texts)),
+        Value::Object(members) => {
+            for (key, value) in members {
+                texts.push(key.clone());
+                add_texts(value, texts);
+            }
+        }
+        scalar => texts.push(scalar.to_string()),
+    }
+}
+
 /// `text` in one letter case. Complete for the letters that the entries have.
 pub fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
             'É' => folded.push('é'),
+            'Å' => folded.push('å'),
+            'Ū' => folded.push('ū'),
+            'Σ' | 'ς' => folded.push('σ'),
             'ß' | 'ẞ' => folded.push_str("ss"),
             'İ' => folded.push_str("i\u{307}"),
             'ı' => folded.push('i'),

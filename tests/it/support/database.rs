@@ -6,8 +6,8 @@ use std::time::Duration;
 use auditlog::domain::{OrganizationId, Secret, Timestamp};
 use auditlog::store::{Append, Store};
 use sea_orm::{
-    ConnectionTrait, Database as Connections, DatabaseTransaction, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait,
+    ConnectionTrait, Database as Connections, DatabaseTransaction, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait,
 };
 use tempfile::TempDir;
 
@@ -94,6 +94,15 @@ pub async fn execute(database: &Database, statement: &str) {
     let connection = Connections::connect(&database.url).await.expect("the database opens");
     connection.execute_unprepared(statement).await.expect("the statement runs");
     connection.close().await.expect("it closes");
+}
+
+/// The first column of all rows of `query`, read on a separate connection.
+pub async fn numbers(database: &Database, query: &str) -> Vec<i64> {
+    let connection = Connections::connect(&database.url).await.expect("the database opens");
+    let query = Statement::from_string(connection.get_database_backend(), query);
+    let rows = connection.query_all_raw(query).await.expect("rows");
+    connection.close().await.expect("it closes");
+    rows.iter().map(|row| row.try_get_by_index(0).expect("a number")).collect()
 }
 
 /// Makes the database reject entries of a user named `poison`. It represents any reason to reject one row.
