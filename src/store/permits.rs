@@ -1,6 +1,6 @@
-//! Read permits. As many reads run as there are connections, and a limited number waits, with a quota per key. Further
-//! reads are refused at once, instead of waiting until their callers have given up. The scheduler decides which of the
-//! waiting reads runs next.
+//! Read permits. As many reads run as there are connections, less one, and a limited number waits, with a quota per
+//! key. Further reads are refused at once, instead of waiting until their callers have given up. The scheduler decides
+//! which of the waiting reads runs next.
 
 use std::sync::Arc;
 

@@ -213,10 +213,10 @@ impl Schedule {
     }
 
     /// Whether a known reader with `running` reads may start another. A reader gets all connections only while no other
-    /// is known, and otherwise at most half of them: so one is free when the next read of another comes.
+    /// is known, and otherwise at most half of them, rounded up: so one is free when the next read of another comes.
     fn may_start(&self, running: usize) -> bool {
         let is_alone = self.readers.len() == 1;
-        let max = if is_alone { self.connections } else { (self.connections / 2).max(1) };
+        let max = if is_alone { self.connections } else { self.connections.div_ceil(2) };
         self.running < self.connections && running < max
     }
 

@@ -78,7 +78,7 @@ impl ScheduleModel {
     fn may_start(&self, reader: usize, now: Instant) -> bool {
         let connections = self.schedule.connections;
         let is_alone = (0..self.readers.len()).all(|other| other == reader || !self.is_known(other, now));
-        let max = if is_alone { connections } else { (connections / 2).max(1) };
+        let max = if is_alone { connections } else { connections.div_ceil(2) };
         self.running() < connections && self.reads_of(reader).filter(|read| read.is_running()).count() < max
     }
 

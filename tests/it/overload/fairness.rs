@@ -53,7 +53,7 @@ on_every_database! {
         let count = all_connections(&store, "al_busy").len();
         let other = store.read_permit("al_other", &organization).await.expect("a permit");
         let busy = all_connections(&store, "al_busy");
-        assert_eq!(busy.len(), count / 2);
+        assert_eq!(busy.len(), count.div_ceil(2));
         // The same key in another organization has connections of its own.
         let organization = OrganizationId::parse("org_b").expect("an id");
         let elsewhere = store.read_permit("al_busy", &organization).now_or_never();
