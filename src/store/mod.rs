@@ -10,6 +10,7 @@ mod entities;
 mod entries;
 mod errors;
 mod files;
+mod kinds;
 mod log;
 mod model;
 mod permits;

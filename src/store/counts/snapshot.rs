@@ -4,14 +4,12 @@ use std::collections::BTreeSet;
 
 use sea_orm::{DbBackend, QueryResult, Statement};
 
-use crate::domain::{
-    CountKey, Counts, EntryKind, Filter, Invalid, OrganizationId, Position, PositionRange, ResourceType, Seq, Timestamp,
-};
+use crate::domain::{CountKey, Counts, Filter, OrganizationId, Position, PositionRange, ResourceType, Seq, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::dialect;
 use crate::store::entries::list::{Snapshot, numbered, numbered_by_kind};
+use crate::store::kinds::kinds_and_numbers;
 use crate::store::model::{CountState, CountUncounted, KeyState, RunningCount};
-use crate::store::rows::{foreign, kind};
 use crate::store::sql::{Sql, bounds, lies_in, number, text};
 
 /// The number of uncounted entries that a reader counts one by one. If there are more, it does not use running counts.
@@ -98,26 +96,11 @@ fn count_state(row: &QueryResult, keys: usize) -> Result<CountState> {
     let (head, counted, number, kinds): (Seq, Seq, Option<i64>, Option<String>) =
         (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?, row.try_get_by_index(3)?);
     let (mut uncounted, mut uncounted_kinds) = (number, Vec::new());
-    for text in kinds.iter().flat_map(|kinds| kinds.split(',')) {
-        let (kind, entries) = kind_and_number(text)?;
+    for (kind, entries) in kinds_and_numbers(kinds.as_deref())? {
         uncounted = uncounted.map(|uncounted| uncounted + entries);
         uncounted_kinds.push(kind);
     }
     Ok(CountState { head, counted, uncounted, uncounted_kinds, keys: vec![KeyState::default(); keys] })
-}
-
-/// Reads a kind and a number of [`numbered_by_kind`].
-pub(in crate::store) fn kind_and_number(text: &str) -> Result<(EntryKind, i64)> {
-    let mut parts = text.split(':').map(str::parse::<i64>);
-    let mut part = || parts.next().and_then(std::result::Result::ok);
-    let mut code = || part().and_then(|code| i16::try_from(code).ok());
-    let codes = (code(), code(), code());
-    match (codes, part()) {
-        ((Some(resource_type), Some(action), Some(outcome)), Some(entries)) => {
-            Ok((kind(resource_type, action, outcome)?, entries))
-        }
-        _ => Err(foreign(Invalid::new("must be a kind and its number", text))),
-    }
 }
 
 /// `SELECT head, counted, uncounted, kinds, place, total`, and for the `bounded` ends of the span a level-0 count and a

@@ -5,14 +5,11 @@ use sea_orm::{IdenStatic, QueryResult};
 use super::list::{ScanRange, Snapshot, numbered_conditions, part_entries, streams_in};
 use crate::domain::{EntryKind, Filter, Identifier, OrganizationId, PositionRange, ResourceType, Seq, Timestamp};
 use crate::error::Result;
-use crate::store::counts::snapshot::kind_and_number;
 use crate::store::dialect;
 use crate::store::entities::audit_log::Column;
+use crate::store::kinds::{kinds_and_numbers, numbers_by_kind};
 use crate::store::rows::kind;
 use crate::store::sql::{IndexScan, Sql};
-
-/// The columns of a kind, in the order of [`kind_and_number`].
-const KIND: [Column; 3] = [Column::ResourceType, Column::Action, Column::Outcome];
 
 /// A scan whose entries are counted by user or by resource.
 #[derive(Debug, Clone, Copy)]
@@ -49,8 +46,7 @@ impl Snapshot {
         let mut counts = Vec::new();
         for row in self.query(sql.statement(statement)).await? {
             let (place, kinds): (i64, Option<String>) = row.try_get_many_by_index()?;
-            for text in kinds.iter().flat_map(|kinds| kinds.split(',')) {
-                let (kind, entries) = kind_and_number(text)?;
+            for (kind, entries) in kinds_and_numbers(kinds.as_deref())? {
                 counts.push((usize::try_from(place).unwrap_or(usize::MAX), kind, entries));
             }
         }
@@ -125,15 +121,10 @@ impl Snapshot {
     }
 }
 
-/// A query for one row for each of `parts`: its index, and a text as of `numbered_by_kind`. The kinds are hidden from
-/// the planner, which could read the whole index of kinds to have them in order.
+/// A query for one row for each of `parts`: its index, and the text of [`numbers_by_kind`].
 fn kinds_statement(sql: &mut Sql, filter: &Filter, streams: &IndexScan, parts: &[ScanRange], head: Seq) -> String {
     let [k, place, entries] = part_entries(sql, filter, streams, parts, head);
-    let kind = KIND.map(|column| format!("{} AS {}", dialect::unindexed(column), column.as_str())).join(", ");
-    format!(
-        "SELECT {place}, (SELECT string_agg(concat_ws(':', g.resource_type, g.action, g.outcome, g.entries), ',') \
-         FROM (SELECT {kind}, count(*) AS entries FROM {entries} GROUP BY 1, 2, 3) g) FROM {k}"
-    )
+    format!("SELECT {place}, {} FROM {k}", numbers_by_kind("count(*)", &entries))
 }
 
 /// `SELECT oldest, newest`.

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::store::connections::{Connections, Transaction};
 use crate::store::entities::audit_log::{self, Column, Entity};
 use crate::store::entities::organization;
+use crate::store::kinds::numbers_by_kind;
 use crate::store::sql::{IndexScan, Sql, bounds, lies_in, number};
 use crate::store::{Store, dialect};
 use auditlog_verify::merkle::Hash;
@@ -188,8 +189,7 @@ pub(in crate::store) fn numbered(
     format!("(SELECT count(a.recorded_at) FROM audit_logs a WHERE {conditions})")
 }
 
-/// Like [`numbered`], by kind: `(SELECT …)` of a text with the codes of each kind and its number, such as
-/// `3:1:0:25,3:2:0:7`, or of NULL.
+/// Like [`numbered`], by kind: [`numbers_by_kind`].
 pub(in crate::store) fn numbered_by_kind(
     sql: &mut Sql,
     filter: &Filter,
@@ -198,15 +198,7 @@ pub(in crate::store) fn numbered_by_kind(
     head: &str,
 ) -> String {
     let conditions = numbered_conditions(sql, filter, span, after, head);
-    // Otherwise the index of kinds looks cheaper, because it has them in order.
-    let kind = [Column::ResourceType, Column::Action, Column::Outcome].map(dialect::unindexed);
-    let [resource_type, action, outcome] = &kind;
-    format!(
-        "(SELECT string_agg(concat_ws(':', g.resource_type, g.action, g.outcome, g.entries), ',') \
-         FROM (SELECT {resource_type} AS resource_type, {action} AS action, {outcome} AS outcome, \
-         count(a.recorded_at) AS entries FROM audit_logs a WHERE {conditions} GROUP BY {kind}) g)",
-        kind = kind.join(", ")
-    )
+    numbers_by_kind("count(a.recorded_at)", &format!("audit_logs a WHERE {conditions}"))
 }
 
 /// Selects entries by ranges of numbers, by the primary key alone.
