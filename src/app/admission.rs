@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::{Extension, Router};
@@ -28,7 +28,7 @@ use crate::error::{BYTES_SPENT, Error};
 use crate::grpc::FOLLOW_PATH;
 use crate::limits::{Budget, KeyBudgets, KeyQuota, Reservation};
 use crate::metrics::{Metrics, Refusal};
-use crate::rest::FEED_ROUTE;
+use crate::rest::is_feed;
 
 /// Unauthenticated requests, whose credential has not been accepted yet, get one in this many of the permits and bytes,
 /// and calls that need no key as many bytes. One connection gets one in this many of those bytes.
@@ -150,8 +150,7 @@ impl Admission {
 
     /// The permits for `request`.
     fn pool(&self, request: &Request) -> &PermitPool {
-        let is_feed = request.extensions().get::<MatchedPath>().is_some_and(|path| path.as_str() == FEED_ROUTE);
-        if is_feed || request.uri().path() == FOLLOW_PATH { &self.followers } else { &self.requests }
+        if is_feed(request) || request.uri().path() == FOLLOW_PATH { &self.followers } else { &self.requests }
     }
 
     /// Acquires the permits and bytes that `request` needs. Errors: those of [`Access::authenticate`], `Overloaded`.

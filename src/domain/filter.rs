@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use super::search::distinct;
 use super::{Action, EntryKind, Identifier, Invalid, OrganizationId, Outcome, ResourceType, Search, TimeRange};
 
 /// The maximum number of values that one part of a filter may have.
@@ -33,11 +34,6 @@ pub struct Filter {
 impl Filter {
     /// Sorts the values of each part and removes duplicates.
     pub fn normalized(self) -> Self {
-        fn distinct<T: Ord>(mut values: Vec<T>) -> Vec<T> {
-            values.sort_unstable();
-            values.dedup();
-            values
-        }
         let Self { resource_types, resource_ids, actions, outcomes, user_ids, time, search } = self;
         Self {
             resource_types: distinct(resource_types),

@@ -76,11 +76,6 @@ impl Search {
     /// Sorts the values of each condition and removes duplicates, so that equal searches compare equal.
     #[must_use]
     pub fn normalized(self) -> Self {
-        fn distinct<T: Ord>(mut values: Vec<T>) -> Vec<T> {
-            values.sort_unstable();
-            values.dedup();
-            values
-        }
         let Self { actor_types, trace_ids, recorded, change, metadata, user_name, user_email, resource_name, text } =
             self;
         Self {
@@ -191,6 +186,13 @@ impl ChangeSearch {
             && equal(old_value, own_old)
             && equal(new_value, own_new)
     }
+}
+
+/// Sorts `values` and removes duplicates.
+pub(super) fn distinct<T: Ord>(mut values: Vec<T>) -> Vec<T> {
+    values.sort_unstable();
+    values.dedup();
+    values
 }
 
 /// The beginning of `text`.

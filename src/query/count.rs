@@ -172,7 +172,12 @@ impl<'a> GroupCounter<'a> {
         if let Some(place) = by.iter().position(|by| by.is_top())
             && self.total > MAX_CANDIDATES
         {
-            return Err(too_broad(place, self.total));
+            let description = format!(
+                "must have at most {MAX_CANDIDATES} entries to read, got {}; narrow the filter with a range of time, a \
+                 user, a resource, a type or an action",
+                self.total
+            );
+            return Err(too_broad(place, description));
         }
         let has_kinds = by.iter().any(|by| matches!(by, GroupBy::Action | GroupBy::ResourceType | GroupBy::Outcome));
         let kinds = if has_kinds { self.by_kind().await? } else { BTreeMap::new() };
@@ -255,7 +260,7 @@ impl<'a> GroupCounter<'a> {
                 "must have at most {MAX_PAIRS} pairs of a unit of time and a user or resource, got {pairs}; ask for a \
                  larger unit, a shorter range, or fewer users or resources"
             );
-            return Err(Error::TooBroad(vec![Violation { field: format!("by[{place}]"), description }]));
+            return Err(too_broad(place, description));
         }
         let counts = self.histogram(&buckets).await?;
         Ok(Buckets::Time(buckets.into_iter().zip(counts).collect()))
@@ -402,11 +407,7 @@ fn most_frequent<'v, V: Ord + Clone + 'v>(values: impl Iterator<Item = &'v V>, t
     numbers.into_iter().take(top.get().into()).map(|(value, number)| (value.clone(), number)).collect()
 }
 
-/// The error for the grouping at `place`, whose entries are read one by one.
-fn too_broad(place: usize, candidates: i64) -> Error {
-    let description = format!(
-        "must have at most {MAX_CANDIDATES} entries to read, got {candidates}; narrow the filter with a range of time, \
-         a user, a resource, a type or an action"
-    );
+/// The error for the grouping at `place`.
+fn too_broad(place: usize, description: String) -> Error {
     Error::TooBroad(vec![Violation { field: format!("by[{place}]"), description }])
 }

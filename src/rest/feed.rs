@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{MatchedPath, Request, State};
 use axum::routing::get;
 use futures_util::{Stream, StreamExt};
 use prost::Message;
@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::grpc::pb;
 
 /// The route of the feed.
-pub const FEED_ROUTE: &str = "/v1/{organization_id}/feed";
+const FEED_ROUTE: &str = "/v1/{organization_id}/feed";
 /// How long a feed searches the log for a first entry, at least. Then it returns the number reached.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum number of entries of a feed.
@@ -27,6 +27,11 @@ const MAX_BYTES: usize = 1024 * 1024;
 
 pub(super) fn routes<S: Services>() -> Router<Arc<S>> {
     Router::new().route(FEED_ROUTE, get(feed::<S>))
+}
+
+/// Whether the router has matched `request` to a feed, which waits for entries.
+pub fn is_feed(request: &Request) -> bool {
+    request.extensions().get::<MatchedPath>().is_some_and(|path| path.as_str() == FEED_ROUTE)
 }
 
 async fn feed<S: Services>(State(service): State<Arc<S>>, call: Call<String>) -> Answer {

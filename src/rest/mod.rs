@@ -33,7 +33,7 @@ use crate::grpc::pb::audit_log_service_server::AuditLogService;
 use crate::grpc::pb::integrity_service_server::IntegrityService;
 use crate::grpc::{MAX_REQUEST, ORGANIZATION_HEADER, pb};
 pub use envelope::{AccessRefusal, ErrorResponse, respond, rest_name};
-pub use feed::FEED_ROUTE;
+pub use feed::is_feed;
 pub use params::MAX_WAIT;
 use params::Params;
 

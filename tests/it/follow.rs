@@ -21,7 +21,7 @@ use crate::support::{Backend, Database, Service, TIMEOUT, on_every_database, unt
 const BOTH: [Scope; 2] = [Scope::Read, Scope::Write];
 /// Before the first heartbeat, and more than a busy machine needs for an entry.
 const SOON: Duration = Duration::from_secs(8);
-/// What a heartbeat may take, with a cached key.
+/// The time that a heartbeat may take, with a cached key.
 const HEARTBEATS: Duration = Duration::from_secs(40);
 
 type Messages = Streaming<FollowAuditLogsResponse>;

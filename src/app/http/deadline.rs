@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use http::HeaderMap;
@@ -14,7 +14,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::access::ErrorResponder;
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::rest::{FEED_ROUTE, MAX_WAIT};
+use crate::rest::{MAX_WAIT, is_feed};
 
 /// The header with the timeout of a gRPC caller.
 pub(super) const TIMEOUT_HEADER: &str = "grpc-timeout";
@@ -35,8 +35,7 @@ async fn in_time(
     next: Next,
 ) -> Response {
     // The time for which a feed waits comes on top.
-    let is_feed = request.extensions().get::<MatchedPath>().is_some_and(|path| path.as_str() == FEED_ROUTE);
-    let limit = if is_feed { limit.saturating_add(MAX_WAIT) } else { limit };
+    let limit = if is_feed(&request) { limit.saturating_add(MAX_WAIT) } else { limit };
     let allowed = requested_timeout(request.headers()).map_or(limit, |requested| limit.min(requested));
     if allowed.is_zero() {
         return respond(Error::Timeout);

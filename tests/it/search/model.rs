@@ -252,7 +252,7 @@ impl Log {
         self.steps.load(Ordering::SeqCst)
     }
 
-    /// What is known after all steps that have begun.
+    /// The known entries after all steps that have begun.
     pub async fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().await
     }

@@ -32,7 +32,7 @@ pub struct Candidate {
     is_sure: bool,
 }
 
-/// What a reader has asked.
+/// The numbers of requests of a reader.
 #[derive(Default)]
 pub struct Tally {
     pub asked: usize,

@@ -86,9 +86,9 @@ impl Line {
 
 /// All entries of the trail.
 pub struct Trail {
-    /// What lists filter by. Newest first.
+    /// The fields that lists filter by. Newest first.
     pub rows: Vec<Row>,
-    /// What searches test, by number.
+    /// The contents that searches test, by number.
     pub contents: Vec<Arc<Content>>,
 }
 

@@ -20,7 +20,7 @@ const SELECTIONS: [&[&str]; 2] = [
     &["--organization", "org_a", "--action", "created", "--action", "updated", "--action", "deleted"],
 ];
 
-/// What a round takes away for a while.
+/// The process that a round takes away for a while.
 #[derive(Clone, Copy)]
 enum Victim {
     Service(usize),
