@@ -115,6 +115,16 @@ enum RunningCounts {
 }
 
 #[derive(DeriveIden)]
+enum Names {
+    Table,
+    OrganizationId,
+    Field,
+    Folded,
+    Key,
+    Entries,
+}
+
+#[derive(DeriveIden)]
 enum ApiKeys {
     Table,
     Id,
@@ -142,13 +152,14 @@ enum Catalogue {
 /// planner expected one row, for which any index serves, and read the whole organization for each row of a page.
 /// Without statistics, it expects the same of each value. Types keep theirs: they are few and known early. Many entries
 /// per type make the index of resources look cheaper than the index of types.
-const UNMEASURED: [(&str, &[&str]); 3] = [
+const UNMEASURED: [(&str, &[&str]); 4] = [
     (
         "audit_logs",
         &["organization_id", "seq", "id", "timestamp", "resource_id", "action", "outcome", "user_id", "trace_id"],
     ),
     ("key_totals", &["organization_id", "key"]),
     ("running_counts", &["organization_id", "key", "level", "timestamp", "seq"]),
+    ("names", &["organization_id", "field", "folded", "key"]),
 ];
 
 /// More columns without statistics in PostgreSQL: statistics would keep values after their erasure.
@@ -175,8 +186,9 @@ impl MigrationTrait for Migration {
             let often = "ALTER TABLE audit_logs SET (autovacuum_vacuum_insert_scale_factor = 0.02)";
             manager.get_connection().execute_unprepared(often).await?;
         }
-        for table in [log_tiles(), checkpoints(), log_keys(), erasures(), count_state(), key_totals(), running_counts()]
-        {
+        let tables =
+            [log_tiles(), checkpoints(), log_keys(), erasures(), count_state(), key_totals(), running_counts()];
+        for table in tables.into_iter().chain([names()]) {
             manager.create_table(table).await?;
         }
         if manager.get_database_backend() == DbBackend::Postgres {
@@ -190,7 +202,7 @@ impl MigrationTrait for Migration {
                 manager.get_connection().execute_unprepared(&unmeasured).await?;
             }
             // These rows are updated in place: with free room in the page, no index changes.
-            for roomy in ["organizations", "count_state", "key_totals", "running_counts"] {
+            for roomy in ["organizations", "count_state", "key_totals", "running_counts", "names"] {
                 let roomy = format!("ALTER TABLE {roomy} SET (fillfactor = 70)");
                 manager.get_connection().execute_unprepared(&roomy).await?;
             }
@@ -377,6 +389,21 @@ fn running_counts() -> TableCreateStatement {
         .col(big_integer(C::Seq))
         .col(binary(C::Counts))
         .primary_key(Index::create().col(C::OrganizationId).col(C::Key).col(C::Level).col(C::Timestamp).col(C::Seq))
+        .take()
+}
+
+/// The names of users and resources that counted entries have, and the number of these entries. A name is stored as
+/// bytes, so that its order is the same on all databases.
+fn names() -> TableCreateStatement {
+    use Names as C;
+    Table::create()
+        .table(C::Table)
+        .col(text(C::OrganizationId))
+        .col(small_integer(C::Field))
+        .col(binary(C::Folded))
+        .col(text(C::Key))
+        .col(big_integer(C::Entries))
+        .primary_key(Index::create().col(C::OrganizationId).col(C::Field).col(C::Folded).col(C::Key))
         .take()
 }
 

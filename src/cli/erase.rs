@@ -15,8 +15,8 @@ use crate::grpc::pb::erase_audit_logs_request::Target;
 use crate::grpc::pb::{EntryIds, EraseAuditLogsRequest, EraseAuditLogsResponse};
 
 /// Printed if the database files may still hold the erased values.
-const TRACES: &str = "The database files may still hold traces of the values. On PostgreSQL, VACUUM FULL audit_logs \
-                      and CHECKPOINT remove them. On SQLite, repeat this command after all earlier reads have ended.";
+const TRACES: &str = "The database files may still hold traces of the values. On PostgreSQL, VACUUM FULL \
+                      audit_logs, VACUUM FULL names and CHECKPOINT remove them. On SQLite, repeat this command after all earlier reads have ended.";
 
 #[derive(Args)]
 #[command(after_help = "\

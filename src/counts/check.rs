@@ -1,4 +1,4 @@
-//! Compares running counts with the entries themselves.
+//! Compares running counts and the index of names with the entries themselves.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ pub struct WrongCount {
 }
 
 impl EntryCounter {
-    /// Compares the running counts of each key of `organization` with its entries. Calls `progress` with each key
+    /// Compares the running counts of each key of `organization`, and its names, with its entries. Calls `progress` with each key
     /// before it is checked. Entries may be counted meanwhile. Errors: there is no such organization.
     pub async fn check(
         &self,
@@ -63,6 +63,11 @@ impl EntryCounter {
             }
             let faults = counting.end(&counts).into_iter().map(|what| WrongCount { key: key.clone(), what });
             checked.faults.extend(faults);
+        }
+        let names = self.store.wrong_names(organization).await?;
+        if names > 0 {
+            let what = format!("has {names} names that are wrong or missing in the index of names");
+            checked.faults.push(WrongCount { key: CountKey::Organization, what });
         }
         Ok(checked)
     }

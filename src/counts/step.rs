@@ -1,4 +1,4 @@
-//! One step: adds uncounted entries to the running counts, in one transaction.
+//! One step: adds uncounted entries to the running counts and the index of names, in one transaction.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -60,6 +60,7 @@ pub(super) async fn step(
         changed_totals.push((key, KeyTotal { counts, newest, tail }));
     }
     transaction.save(changed_totals, changed_counts).await?;
+    transaction.add_names(to).await?;
     transaction.commit(to).await?;
     Ok(CountStep::Counted(to))
 }

@@ -10,6 +10,7 @@ mod entry;
 mod filter;
 mod id;
 mod json_writer;
+mod names;
 mod outcome;
 mod position;
 mod random;
@@ -30,6 +31,7 @@ pub use entry::{
 pub use filter::{CountedBy, Filter, KeyFilter, KindFilter, Limit, MAX_VALUES, Offset};
 pub use id::EntryId;
 pub use json_writer::{ObjectWriter, write_array, write_changes};
+pub use names::{IndexedName, IndexedNames, NameField};
 pub use outcome::{ActorType, Outcome};
 pub use position::{Position, PositionRange};
 pub use random::{BASE62, Random};

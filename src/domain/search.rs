@@ -11,6 +11,7 @@ use serde_json::Value;
 use self::pattern::is_readable;
 use super::{ActorType, Change, Entry, Group, Identifier, JsonText, Name, TimeRange, Timestamp};
 
+pub(super) use self::fold::fold_case;
 pub use self::pattern::{FieldPattern, JsonPattern, NamePattern, TextPattern, json_or_string};
 
 /// An entry must match every condition; an empty search matches all entries. A condition on values of an erased group

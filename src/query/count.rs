@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::matched::{Ends, Matched};
+use super::named::with_named;
 use super::search::MAX_CANDIDATES;
 use super::{Query, with_types};
 use crate::domain::{
@@ -122,6 +123,7 @@ impl<'a> GroupCounter<'a> {
         let with_types = with_types(snapshot, organization, filter).await?;
         let (search, candidates) = (&filter.search, Filter { search: Search::default(), ..with_types });
         if !search.is_empty() {
+            let candidates = with_named(snapshot, organization, candidates, search).await?;
             return Self::search(snapshot, organization, candidates, search).await;
         }
         let matched = Matched::read_counted(snapshot, organization, candidates).await?;

@@ -5,6 +5,7 @@ mod cursor;
 mod export;
 mod follow;
 mod matched;
+mod named;
 mod piece;
 mod search;
 mod seek;
@@ -21,6 +22,7 @@ use cursor::{Cursor, CursorKey, ListScope};
 pub use export::{Export, ExportPiece};
 pub use follow::Follow;
 use matched::{MatchTotal, Matched};
+use named::with_named;
 use seek::PageStart;
 
 /// The start of a page, as the reader gives it.
@@ -112,6 +114,7 @@ impl Query {
     ) -> Result<Option<Page>> {
         let of_types = with_types(snapshot, organization, filter).await?;
         let (search, candidates) = (&filter.search, Filter { search: Search::default(), ..of_types });
+        let candidates = with_named(snapshot, organization, candidates, search).await?;
         let matched = Matched::read(snapshot, organization, candidates, &search.trace_ids).await?;
         let matched = matched.ok_or(Error::OrganizationNotFound)?;
         let list = (organization, filter);

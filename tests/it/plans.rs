@@ -45,6 +45,7 @@ const TIME: &str = "audit_logs_time";
 const USER: &str = "audit_logs_user";
 const RESOURCE: &str = "audit_logs_resource";
 const KIND: &str = "audit_logs_kind";
+const TRACE: &str = "audit_logs_trace";
 const ID: &str = "audit_logs_id";
 const PRIMARY: &str = "primary";
 
@@ -52,13 +53,15 @@ const fn shape(filter: &'static str, count: &'static str, page: &'static str, ro
     Shape { filter, count, page, rows }
 }
 
-const SHAPES: [Shape; 41] = [
+const SHAPES: [Shape; 43] = [
     shape("resourceType=assistant", TIME, TIME, 5_000),
     shape("resourceType=rule", TIME, KIND, 2_000),
     shape("resourceType=organization", TIME, KIND, 2_000),
     shape("action=created", TIME, TIME, 5_000),
     shape("action=deleted", TIME, KIND, 2_000),
     shape("action=archived", TIME, KIND, 2_000),
+    shape("outcome=denied", TIME, KIND, 2_000),
+    shape("outcome=denied&action=deleted", TIME, KIND, 2_000),
     shape("resourceType=assistant&action=created", TIME, KIND, 5_000),
     shape("resourceType=rule&action=deleted", TIME, KIND, 2_000),
     shape("resourceType=rule&action=archived", TIME, KIND, 2_000),
@@ -124,6 +127,7 @@ fn check(plan: &Plan, rows: i64, expected: impl Fn(&Scan) -> &'static str) {
             (ID, _) => "id",
             (PRIMARY, "a" | "l") => "seq",
             (PRIMARY, "m" | "u" | "i") => "key",
+            (PRIMARY, "n") => "folded",
             (PRIMARY, _) => "",
             _ => "timestamp",
         };
@@ -213,6 +217,39 @@ async fn check_groups(service: &Service, reader: &mut Reader, key: &str) {
             for plan in &plans {
                 check(plan, shape.rows, |scan| grouping(shape, &plan.statement, scan));
             }
+        }
+    }
+}
+
+/// Searches: the candidates come from the index of what the rest of the filter selects, or of what the names or traces
+/// select.
+async fn check_searches(service: &Service, reader: &mut Reader, key: &str) {
+    for (shape, total) in [
+        (shape("userId=rare&changes.field=x", USER, USER, 2_000), 0),
+        (shape("resourceType=rule&resourceId=rare&text=rare", RESOURCE, RESOURCE, 2_000), 4),
+        (shape("outcome=denied&metadata.a=b", TIME, KIND, 2_000), 0),
+        (shape("traceId=t100", TRACE, TRACE, 2_000), 10),
+        (shape("traceId=t1000&traceId=t1001&userId=hot", TRACE, TRACE, 2_000), 10),
+        (shape("userName=rare", USER, USER, 2_000), 8),
+        (shape("userName=user%2017", USER, USER, 2_000), 17),
+        (shape("userName=RAR*&resourceType=rule", USER, USER, 2_000), 4),
+        (shape("userName=nobody", USER, USER, 2_000), 0),
+    ] {
+        let path = format!("/v1/{LARGE}/audit-logs?limit=3&{}", shape.filter);
+        let answer = service.get(&path, key).await;
+        assert_eq!(
+            (answer.status, &answer.body["pagination"]["total"]),
+            (200, &json!(total)),
+            "{path}: {}",
+            answer.text
+        );
+        let cursor = answer.body["pagination"]["nextCursor"].as_str();
+        if let Some(cursor) = cursor {
+            let next = service.get(&format!("{path}&cursor={cursor}"), key).await;
+            assert_eq!(next.status, 200, "{path}: {}", next.text);
+        }
+        for plan in &reader.plans().await {
+            check(plan, shape.rows, |scan| listing(&shape, &plan.statement, scan));
         }
     }
 }
@@ -351,6 +388,7 @@ async fn check_all(database: &Database, statistics: Statistics) {
     data::add_uncounted(&connection, database.backend, statistics).await;
     check_lists(&service, &mut reader, &key).await;
     check_groups(&service, &mut reader, &key).await;
+    check_searches(&service, &mut reader, &key).await;
     check_exports(&service, &mut reader).await;
     check_proofs(&service, &mut reader).await;
     check_erasing(&service, &mut reader).await;

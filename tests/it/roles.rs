@@ -270,6 +270,7 @@ fn a_missing_grant_is_named_in_the_error() {
             "count_state",
             "key_totals",
             "running_counts",
+            "names",
         ] {
             owner.execute_unprepared(&format!("REVOKE SELECT ON {table} FROM auditlog_serve")).await.expect("it runs");
             let refused = Store::open(&roles.secret("auditlog_serve"), 2).await.err().expect("it may not read");

@@ -6,6 +6,7 @@ mod cases;
 mod commands;
 mod erased;
 pub mod model;
+mod names;
 mod reader;
 mod refused;
 mod started;
@@ -121,6 +122,10 @@ on_every_database! {
         assert!(tally.matched.len() > all * 4 / 5, "most pairs have matches");
         assert!(tally.pages > tally.asked + tally.asked / 3, "many pages have next ones");
         assert!(known.rows.len() > BEGUN + 60, "entries came meanwhile");
+        let counter = EntryCounter::new(log.store.clone());
+        counter.count_all(&organization(ORG), |_| ()).await.expect("counted");
+        let checked = counter.check(&organization(ORG), |_| ()).await.expect("checked");
+        assert_eq!(checked.faults, [], "the counts and the index of names are right");
     }
 
     async fn random_searches_are_answered_alike_on_every_surface(database: &Database) {

@@ -170,6 +170,12 @@ impl NamePattern {
         own.next().is_none()
     }
 
+    /// The whole name or its beginning, with its case folded, and whether it is the beginning.
+    pub fn folded(&self) -> (&str, bool) {
+        let Self { folded, is_prefix } = self;
+        (folded, *is_prefix)
+    }
+
     /// The values that tell patterns apart.
     pub(super) fn digest_values(&self) -> Vec<Vec<u8>> {
         let Self { folded, is_prefix } = self;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::{Eraser, Erasure, RecordKeys};
 use crate::domain::{
-    Catalogue, Change, Entry, Erased, Group, JsonText, MAX_CHANGES, NewEntry, Seq, ServiceEntry, entry_leaf,
-    entry_values,
+    Catalogue, Change, Entry, Erased, Group, IndexedName, JsonText, MAX_CHANGES, NewEntry, Seq, ServiceEntry,
+    entry_leaf, entry_values,
 };
 use crate::error::{Error, Result, Violation};
 use crate::ingest::Batch;
@@ -30,6 +30,8 @@ pub(super) struct Step {
     pub(super) extent: ErasureCount,
     pub(super) recorded: Vec<Seq>,
     pub(super) tampered: Vec<Violation>,
+    /// The erased names, with the numbers of their entries.
+    names: Vec<(Seq, IndexedName)>,
 }
 
 impl Eraser {
@@ -70,6 +72,7 @@ impl Eraser {
         }
         let recorded = self.record(&mut log, erasure, catalogue, keys.as_ref(), &hashes, &mut step)?;
         append.keep_erased_hashes(organization, &recorded).await?;
+        append.remove_names(organization, std::mem::take(&mut step.names)).await?;
         log::write(append, BTreeMap::from([(organization, log)])).await?;
         Ok((done, step))
     }
@@ -96,6 +99,8 @@ impl Eraser {
             match whole(hashed, log_id, catalogue, &before) {
                 Some(all) => {
                     hashes.extend(all.into_iter().filter(|hash| groups.has(hash.group)));
+                    let names = IndexedName::of(&hashed.entry.content, groups).into_iter();
+                    step.names.extend(names.map(|name| (hashed.entry.seq, name)));
                     gone.entry(groups.0).or_insert_with(Vec::new).push(hashed.entry.seq);
                 }
                 None => step.tampered.push(tampered(&hashed.entry)),

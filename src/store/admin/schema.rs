@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait, DbErr, EntityTrait, QuerySelect, Statement};
 
 use crate::store::admin::secrets;
 use crate::store::entities::{
-    api_key, audit_log, catalogue, checkpoint, count_state, erasure, key_total, log_key, log_tile, organization,
+    api_key, audit_log, catalogue, checkpoint, count_state, erasure, key_total, log_key, log_tile, name, organization,
     running_count, secret,
 };
 use crate::store::errors::{cause, is_denied};
@@ -120,7 +120,8 @@ async fn check_tables(transaction: &impl ConnectionTrait) -> anyhow::Result<()> 
     check::<log_key::Entity>(transaction).await?;
     check::<count_state::Entity>(transaction).await?;
     check::<key_total::Entity>(transaction).await?;
-    check::<running_count::Entity>(transaction).await
+    check::<running_count::Entity>(transaction).await?;
+    check::<name::Entity>(transaction).await
 }
 
 fn denied(error: DbErr, table: &str) -> anyhow::Error {

@@ -13,7 +13,7 @@ use crate::store::model::{CountState, CountUncounted, KeyState, RunningCount};
 use crate::store::sql::{Sql, bounds, lies_in, number, text};
 
 /// The number of uncounted entries that a reader counts one by one. If there are more, it does not use running counts.
-const MAX_UNCOUNTED: Seq = 20_000;
+pub(super) const MAX_UNCOUNTED: Seq = 20_000;
 
 impl Snapshot {
     /// The head of `organization`, and the counts of each of `keys` at the ends of `span`; `None` if there is no such

@@ -14,7 +14,7 @@ use crate::domain::{
 use crate::error::{Error, Result};
 use crate::store::connections::Transaction;
 use crate::store::counts::snapshot::{counts_statement, place_and_count};
-use crate::store::entities::{count_state, key_total, running_count};
+use crate::store::entities::{count_state, key_total, name, running_count};
 use crate::store::model::{
     CountState, CountUncounted, KeyCounts, KeyTotal, Lag, LevelPosition, RunningCount, UncountedEntry,
 };
@@ -312,7 +312,7 @@ impl CountTransaction {
         Ok(self.transaction.commit().await?)
     }
 
-    /// Deletes all counts of the organization; they are then rebuilt from its entries.
+    /// Deletes all counts and names of the organization; they are then rebuilt from its entries.
     pub async fn discard(self) -> Result<()> {
         let organization = self.organization.as_str();
         let counts =
@@ -320,14 +320,28 @@ impl CountTransaction {
         counts.exec(&self.transaction).await?;
         let keys = key_total::Entity::delete_many().filter(key_total::Column::OrganizationId.eq(organization));
         keys.exec(&self.transaction).await?;
+        let names = name::Entity::delete_many().filter(name::Column::OrganizationId.eq(organization));
+        names.exec(&self.transaction).await?;
         self.commit(0).await
     }
 
-    fn sql(&self) -> Sql {
+    pub(super) fn connection(&self) -> &Transaction {
+        &self.transaction
+    }
+
+    pub(super) fn organization(&self) -> &OrganizationId {
+        &self.organization
+    }
+
+    pub(super) fn counted(&self) -> Seq {
+        self.counted
+    }
+
+    pub(super) fn sql(&self) -> Sql {
         Sql::of(self.transaction.get_database_backend(), &self.organization)
     }
 
-    async fn query(&self, statement: Statement) -> Result<Vec<QueryResult>> {
+    pub(super) async fn query(&self, statement: Statement) -> Result<Vec<QueryResult>> {
         Ok(self.transaction.query_all_raw(statement).await?)
     }
 }

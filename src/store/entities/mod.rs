@@ -9,6 +9,7 @@ pub(super) mod erasure;
 pub(super) mod key_total;
 pub(super) mod log_key;
 pub(super) mod log_tile;
+pub(super) mod name;
 pub(super) mod organization;
 pub(super) mod running_count;
 pub(super) mod secret;

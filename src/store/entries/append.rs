@@ -284,6 +284,10 @@ impl Append {
         &self.transaction
     }
 
+    pub(in crate::store) fn connection(&self) -> &Transaction {
+        &self.transaction
+    }
+
     pub(super) fn sql(&self, organization: &OrganizationId) -> Sql {
         Sql::of(self.transaction.get_database_backend(), organization)
     }

@@ -98,7 +98,9 @@ on_every_database! {
         // Everything about these entries is erased, so none of their words may remain.
         let gone: Vec<_> = (0..count).filter(|number| number % 6 == 0).collect();
         let kept: Vec<_> = (0..count).filter(|number| number % 6 == 1).map(|number| mark(number).into_bytes()).collect();
-        let whats: Vec<_> = gone.iter().map(|number| mark(*number).into_bytes()).collect();
+        // As written, and as the index of names has them.
+        let written = gone.iter().map(|number| mark(*number).into_bytes());
+        let whats: Vec<_> = written.chain(gone.iter().map(|number| mark(*number).to_lowercase().into_bytes())).collect();
         let secrets = {
             let sealed = store.hashed_entries(&organization(ORG), 0, i64::MAX, 100_000).await.expect("read");
             let of_gone = sealed.iter().filter(|sealed| (sealed.entry.seq - 1) % 6 == 0);
@@ -107,6 +109,7 @@ on_every_database! {
         if database.backend == Backend::Postgres {
             run(database, &["CHECKPOINT", "ANALYZE"]).await;
         }
+        assert!(traces(database, &whats[gone.len()..][..3]).await.len() >= 3, "the index has them");
         assert!(traces(database, &whats[..3]).await.len() >= 3 && !traces(database, &secrets[..3]).await.is_empty(), "they are found while they are there");
         let eraser = eraser(&store);
         // Erases in several steps, with writes in between that reuse the freed space.
@@ -117,7 +120,7 @@ on_every_database! {
         let forgotten = eraser.erase(erasure(of_user("ada"), both())).await.expect("nothing is left");
         assert_eq!((forgotten.extent.groups, forgotten.is_purged), (0, database.backend == Backend::Sqlite));
         if database.backend == Backend::Postgres {
-            for (statements, is_enough) in [(&["VACUUM audit_logs", "CHECKPOINT"][..], false), (&["VACUUM FULL audit_logs", "CHECKPOINT"], true)] {
+            for (statements, is_enough) in [(&["VACUUM audit_logs", "VACUUM names", "CHECKPOINT"][..], false), (&["VACUUM FULL audit_logs", "CHECKPOINT"], false), (&["VACUUM FULL audit_logs", "VACUUM FULL names", "CHECKPOINT"], true)] {
                 run(database, statements).await;
                 let found = traces(database, &whats).await;
                 say(&format!("after {statements:?}: {} traces in {:?}", found.len(), found.first().map(|(path, _)| path)));

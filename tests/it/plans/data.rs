@@ -27,19 +27,22 @@ async fn run(connection: &DatabaseConnection, statement: &str) {
 /// Inserts entries of `organization` with sequence numbers above `after` and up to `to`, without moving its head.
 ///
 /// The user `hot` has three in ten entries, and the resource `hot` has one in seven. 60 % are created assistants. One
-/// in 25,000 is by user `rare`, of a resource `rare`, and a deleted rule. None is archived.
+/// in 25,000 is by user `rare`, of a resource `rare`, and a deleted rule that was denied. None is archived.
 async fn add(connection: &DatabaseConnection, organization: &str, after: i64, to: i64) {
     let entries = format!(
         "WITH RECURSIVE n(i) AS (SELECT CAST({after} AS bigint) + 1 UNION ALL SELECT i + 1 FROM n WHERE i < {to}) \
          INSERT INTO audit_logs (organization_id, seq, id, timestamp, recorded_at, resource_type, resource_id, \
-         action, user_id, changes, metadata, writer_key_id, salts, leaf_hash) \
+         action, user_id, changes, metadata, writer_key_id, salts, leaf_hash, outcome, trace_id, user_name) \
          SELECT '{organization}', i, 'e' || CAST(i AS text), \
          {FIRST} + 1000000 * (CASE WHEN i % 97 = 0 THEN (i * 7) % (i + 1) ELSE i END), {FIRST}, \
          CASE WHEN i % 25000 = 7 THEN 3 WHEN (i * 7919) % 1000 < 600 THEN 0 ELSE (i * 7919) % 3 END, \
          CASE WHEN i % 25000 = 7 THEN 'rare' WHEN i % 7 = 0 THEN 'hot' ELSE 'r' || CAST((i * 31) % 9000 AS text) END, \
          CASE WHEN i % 25000 = 7 THEN 2 WHEN (i * 7919) % 1000 < 600 THEN 0 ELSE (i * 7919) % 2 END, \
          CASE WHEN i % 25000 = 7 OR i % 25000 = 8 THEN 'rare' WHEN i % 10 < 3 AND i > {QUIET} THEN 'hot' \
-         ELSE 'u' || CAST((i * 17) % 5000 AS text) END, '[]', '{{}}', 'w', '', {leaf} FROM n",
+         ELSE 'u' || CAST((i * 17) % 5000 AS text) END, '[]', '{{}}', 'w', '', {leaf}, \
+         CASE WHEN i % 25000 = 7 THEN 3 ELSE 0 END, \
+         CASE WHEN i % 5 = 0 THEN 't' || CAST(i / 50 AS text) END, \
+         CASE WHEN i % 25000 = 7 OR i % 25000 = 8 THEN 'Rare' ELSE 'User ' || CAST(i % 5000 AS text) END FROM n",
         leaf = zeros(connection, 32)
     );
     run(connection, &entries).await;
@@ -73,6 +76,7 @@ async fn add_counts(connection: &DatabaseConnection) {
         ("key_totals", "key, counts, newest_timestamp, newest_seq, tail", "'o', '', 0, 0, 0"),
         ("running_counts", "key, level, timestamp, seq, counts", "'o', i % 2, i, i, ''"),
         ("log_tiles", "level, tile_index, hashes", "i % 3, i, ''"),
+        ("names", "field, folded, key, entries", "i % 3, '', 'u' || CAST(i AS text), 1"),
         ("erasures", "seq, group_code, hash, erased_by", "i, 1, '', i"),
     ] {
         let insert = format!(
@@ -87,7 +91,7 @@ async fn add_counts(connection: &DatabaseConnection) {
 /// Inserts the entries to be counted, with statistics of the requested age.
 pub async fn fill(connection: &DatabaseConnection, backend: Backend, statistics: Statistics) {
     if backend == Backend::Postgres {
-        for table in ["audit_logs", "count_state", "key_totals", "running_counts", "organizations"] {
+        for table in ["audit_logs", "count_state", "key_totals", "running_counts", "names", "organizations"] {
             run(connection, &format!("ALTER TABLE {table} SET (autovacuum_enabled = false)")).await;
         }
     }

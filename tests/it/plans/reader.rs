@@ -16,7 +16,8 @@ use tracing_subscriber::layer::{Context, Layer};
 use crate::support::{Backend, Database, postgres};
 
 /// The tables whose plans are checked.
-const TABLES: [&str; 6] = ["audit_logs", "count_state", "key_totals", "running_counts", "log_tiles", "erasures"];
+const TABLES: [&str; 7] =
+    ["audit_logs", "count_state", "key_totals", "running_counts", "names", "log_tiles", "erasures"];
 
 /// A tracing layer that records the service's statements on this thread.
 #[derive(Clone, Default)]

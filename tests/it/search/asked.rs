@@ -172,6 +172,12 @@ impl Asked {
         within(self.recorded, recorded)
     }
 
+    /// The parameters with a name, and whether the name of `row` matches each.
+    pub fn named<'a>(&'a self, row: &'a Row) -> impl Iterator<Item = (&'static str, bool)> + 'a {
+        let matches = |name, pattern: &str| row.names.get(name).is_some_and(|own| has_name(own, pattern));
+        self.names.iter().map(move |(name, pattern)| (*name, matches(*name, pattern)))
+    }
+
     /// Whether the names, metadata, changes and texts of `row` match, of which the groups actor and content are erased
     /// or not.
     pub fn has_content(&self, row: &Row, is_erased: [bool; 2]) -> bool {

@@ -42,12 +42,13 @@ async fn fill(database: &Database, after: i64, to: i64) {
     let values = [
         format!("'{ORG}', i, 'e' || CAST(i AS text), {FIRST} + {SECOND} * i, {FIRST}"),
         [rare("3", "0"), rare("'rare'", "'r'"), rare("2", "0"), rare("'rare'", "'u'"), rare("3", "0")].join(", "),
+        [rare("'Jane Doe'", "'Bob'"), rare("'Jane@Example.com'", "NULL"), rare("'Bot'", "'Rule'")].join(", "),
         format!("{}, {changes}, '{{}}', 'w', '', {}", rare("'t1'", "NULL"), zeros(32)),
     ];
     let insert = format!(
         "WITH RECURSIVE n(i) AS (SELECT CAST({after} AS bigint) + 1 UNION ALL SELECT i + 1 FROM n WHERE i < {to}) \
          INSERT INTO audit_logs (organization_id, seq, id, timestamp, recorded_at, resource_type, resource_id, action, \
-         user_id, outcome, trace_id, changes, metadata, writer_key_id, salts, leaf_hash) SELECT {} FROM n",
+         user_id, outcome, user_name, user_email, resource_name, trace_id, changes, metadata, writer_key_id, salts, leaf_hash) SELECT {} FROM n",
         values.join(", ")
     );
     execute(database, &insert).await;
@@ -120,15 +121,36 @@ async fn check_narrowed(surfaces: &Surfaces, key: &str) {
     }
 }
 
+/// Checks that a name is answered if the entries are counted, however many there are. A name of too many users or
+/// entries does not help.
+async fn check_named(surfaces: &Surfaces, key: &str, is_counted: bool) {
+    for (search, is_found) in [
+        ("userEmail=jane@example.com", true),
+        ("userName=JANE*", true),
+        ("resourceName=bot", true),
+        ("userName=bob", false),
+        ("text=jane", false),
+    ] {
+        let answer = surfaces.rest(&Ask::get(format!("/v1/{ORG}/audit-logs?{search}"), key)).await;
+        let page = answer.body();
+        match is_found && is_counted {
+            true => assert_eq!(numbers(&page), [50_001, 40_001, 30_001, 20_001, 10_001, 1], "{search}: {page}"),
+            false => assert_eq!(page["error"]["code"], "too_broad", "{search}: {page}"),
+        }
+    }
+}
+
 on_every_database! {
     async fn a_search_of_too_many_entries_is_refused_until_it_is_narrowed(database: &Database) {
         let (surfaces, key) = started(database, MOST + MORE).await;
         check_refused(&surfaces, &key, MOST + MORE).await;
         check_narrowed(&surfaces, &key).await;
+        check_named(&surfaces, &key, false).await;
         let counter = EntryCounter::new(surfaces.service.store.clone());
         counter.count_all(&organization(ORG), |_| ()).await.expect("counted");
         check_refused(&surfaces, &key, MOST + MORE).await;
         check_narrowed(&surfaces, &key).await;
+        check_named(&surfaces, &key, true).await;
         // An export tests any number of entries.
         let request = ExportAuditLogsRequest { filter: filter(), ..all(ORG) };
         let mut export = surfaces.service.grpc().await.export_audit_logs(with_key(request, &key)).await.expect("it begins").into_inner();

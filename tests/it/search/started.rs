@@ -38,14 +38,18 @@ impl Started {
         let service = Service::start(database).await;
         let key = service.key(Some(ORG), &BOTH).await;
         let started = Self { service, key };
+        started.write(entries).await;
+        started
+    }
+
+    pub async fn write(&self, entries: &[String]) {
         for entries in entries.chunks(BATCH) {
             let body = format!(r#"{{"auditLogs":[{}]}}"#, entries.join(","));
-            let request = started.service.http.post(started.service.url(LIST)).bearer_auth(&started.key);
+            let request = self.service.http.post(self.service.url(LIST)).bearer_auth(&self.key);
             let request = request.header("content-type", "application/json").body(body);
-            let written = started.service.send(request).await;
+            let written = self.service.send(request).await;
             assert_eq!(written.status, 201, "{}", written.text);
         }
-        started
     }
 
     pub async fn page(&self, query: &[(&str, &str)]) -> Value {

@@ -1,6 +1,6 @@
 //! Random searches over the sample trail, together with every other filter: their pages, totals and refusals.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use auditlog::access::Scope;
@@ -22,6 +22,8 @@ const REQUESTS: usize = 200;
 const WORKERS: u64 = 2;
 /// The entries that a request may test.
 pub const MAX_CANDIDATES: usize = 50_000;
+/// The users or resources of a name whose entries are the candidates.
+const MAX_NAMED: usize = 100;
 /// A request with so many candidates is always sent.
 const FEW: usize = 1_000;
 /// The candidates that the larger requests of a worker may have in all. A debug build takes long to read them.
@@ -94,6 +96,9 @@ impl Asked {
     }
 }
 
+/// Resources by type and id, or users with an empty type.
+type Named = BTreeSet<(String, String)>;
+
 /// A random filter, and its meaning.
 #[derive(Default)]
 pub struct Searched {
@@ -141,7 +146,37 @@ impl Searched {
         if self.absent.iter().any(|name| *name != "actorType") {
             return Vec::new();
         }
-        Trail::parsed().rows.iter().filter(|row| self.asked.matches(row)).collect()
+        let named = self.named();
+        let is_named = |row: &Row| {
+            let users_or_resources = |(name, keys): (&&'static str, &Named)| match *name {
+                "resourceName" => {
+                    keys.iter().any(|(code, _)| *code == row.resource_type)
+                        && keys.iter().any(|(_, id)| *id == row.resource_id)
+                }
+                _ => keys.contains(&(String::new(), row.user_id.clone())),
+            };
+            named.iter().filter(|(_, keys)| keys.len() <= MAX_NAMED).all(users_or_resources)
+        };
+        Trail::parsed().rows.iter().filter(|row| self.asked.matches(row) && is_named(row)).collect()
+    }
+
+    /// By parameter: the users or resources with a name that matches, without regard to other parameters. Their entries
+    /// are the candidates, unless they are many.
+    fn named(&self) -> BTreeMap<&'static str, Named> {
+        let (trail, mut named) = (Trail::parsed(), BTreeMap::<_, Named>::new());
+        for row in &trail.rows {
+            for (name, is_match) in self.search.named(trail.content(row)) {
+                let keys = named.entry(name).or_default();
+                let key = match name {
+                    "resourceName" => (row.resource_type.clone(), row.resource_id.clone()),
+                    _ => (String::new(), row.user_id.clone()),
+                };
+                if is_match {
+                    keys.insert(key);
+                }
+            }
+        }
+        named
     }
 
     /// The message of the refusal if the service would have to test too many of `candidates`.
