@@ -1,6 +1,8 @@
 //! The index of names: it has the names of counted entries that are not erased, and finds the candidates of searches by
 //! name.
 
+use std::time::Duration;
+
 use auditlog::counts::EntryCounter;
 use auditlog::domain::Group;
 use serde_json::json;
@@ -10,6 +12,9 @@ use crate::support::database::{execute, numbers};
 use crate::support::erasure::{ORG, both, of};
 use crate::support::ingest::organization;
 use crate::support::{Backend, Database, on_every_database};
+
+/// The erasures beside which entries are counted.
+const RACES: usize = 40;
 
 /// An entry of a user, with the user's name and address, and that of the resource.
 fn of_person(id: &str, user: &str, name: &str) -> String {
@@ -78,6 +83,25 @@ on_every_database! {
         let path = "/v1/org_a/audit-log-counts?by=userId&userName=ada";
         let counts = started.service.get(path, &started.key).await.body;
         assert_eq!((&counts["total"], &counts["counts"][0]["buckets"][0]["count"]), (&json!(2), &json!(1)), "{counts}");
+    }
+
+    async fn counting_beside_an_erasure_leaves_no_erased_name_in_the_index(database: &Database) {
+        let started = Started::with(database, &[]).await;
+        for round in 0..RACES {
+            let [one, other] = [0, 1].map(|place| format!("log_{}", 2 * round + place));
+            started.write(&[of_person(&one, "ada", &one), of_person(&other, "ada", &other)]).await;
+            let later = async {
+                // Counting and the erasure take about as long, so that either may come first.
+                tokio::time::sleep(Duration::from_micros(300 * (round as u64 % 8))).await;
+                started.erase(&[one.clone()], both()).await;
+            };
+            tokio::join!(count(&started), later);
+        }
+        // Counts what an erasure kept from being counted.
+        count(&started).await;
+        let names = index(&started, database).await;
+        assert_eq!(names.iter().filter(|entries| **entries == 1).count(), 2 * RACES, "a name and that of the resource of each other entry");
+        assert_eq!(names.len(), 2 * RACES + 1, "and one address of all");
     }
 
     async fn a_wrong_index_of_names_is_found_and_rebuilt(database: &Database) {
