@@ -24,7 +24,7 @@ pub(super) struct CountJob {
 impl Job for CountJob {
     const NAME: &'static str = "counts";
     const PERIOD: Duration = Duration::from_millis(250);
-    const REST: u32 = 10;
+    const REST: u32 = 4;
     type Error = String;
 
     async fn run(&mut self) -> Result<(), String> {

@@ -4,6 +4,7 @@
 
 mod check;
 mod index;
+mod names;
 mod step;
 
 use std::time::Duration;

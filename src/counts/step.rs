@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::index::{CountIndex, CountedEntry, DISTANCE};
+use super::names;
 use crate::domain::{COUNT_DISTANCE, CountKey, Counts, OrganizationId, Position, PositionRange, Seq};
 use crate::error::Result;
 use crate::store::{CountTransaction, KeyTotal, LevelPosition, RunningCount, Store, UncountedEntry};
@@ -33,7 +34,7 @@ pub(super) async fn step(
 ) -> Result<CountStep> {
     let to = head.min(counted + most);
     let entries = store.uncounted(organization, counted, to).await?;
-    let rows = by_key(entries);
+    let (rows, mut names) = (by_key(&entries), names::names_of(&entries));
     let Some(transaction) = store.begin_counting(organization, counted).await? else { return Ok(CountStep::Taken) };
     let keys: Vec<&CountKey> = rows.keys().collect();
     let totals = transaction.totals(&keys).await?;
@@ -60,7 +61,9 @@ pub(super) async fn step(
         changed_totals.push((key, KeyTotal { counts, newest, tail }));
     }
     transaction.save(changed_totals, changed_counts).await?;
-    transaction.add_names(to).await?;
+    // The entries were read before the lock was taken.
+    names::subtract(&mut names, &entries, &transaction.erased(to).await?);
+    transaction.add_names(names).await?;
     transaction.commit(to).await?;
     Ok(CountStep::Counted(to))
 }
@@ -131,11 +134,12 @@ async fn load(transaction: &CountTransaction, indexed: &mut BTreeMap<&CountKey, 
 }
 
 /// The entries of each key, in order.
-fn by_key(entries: Vec<UncountedEntry>) -> HashMap<CountKey, Vec<CountedEntry>> {
+fn by_key(entries: &[UncountedEntry]) -> HashMap<CountKey, Vec<CountedEntry>> {
     let mut rows: HashMap<CountKey, Vec<CountedEntry>> = HashMap::new();
-    for UncountedEntry { position, recorded_at: _, kind, user, resource } in entries {
-        for key in [CountKey::Organization, CountKey::User(user), CountKey::Resource(kind.resource_type, resource)] {
-            rows.entry(key).or_default().push((position, kind));
+    for UncountedEntry { position, recorded_at: _, kind, user, resource, names: _ } in entries {
+        let resource = CountKey::Resource(kind.resource_type, resource.clone());
+        for key in [CountKey::Organization, CountKey::User(user.clone()), resource] {
+            rows.entry(key).or_default().push((*position, *kind));
         }
     }
     rows.values_mut().for_each(|rows| rows.sort_unstable());

@@ -48,6 +48,14 @@ impl NameField {
             Self::ResourceName => 2,
         }
     }
+
+    /// The group of values that the name belongs to.
+    pub fn group(self) -> Group {
+        match self {
+            Self::UserName | Self::UserEmail => Group::Actor,
+            Self::ResourceName => Group::Content,
+        }
+    }
 }
 
 impl IndexedName {

@@ -48,8 +48,8 @@ pub use entries::list::{PageRequest, ScanRange, Snapshot};
 pub use log::checkpoints::LogStatus;
 pub use log::tiles::{LogHead, LogKey, SignedCheckpoint};
 pub use model::{
-    CountState, CountUncounted, HashedEntry, KeyCounts, KeyState, KeyTotal, Lag, LevelPosition, RunningCount,
-    UncountedEntry,
+    CountState, CountUncounted, EntryNames, HashedEntry, KeyCounts, KeyState, KeyTotal, Lag, LevelPosition,
+    RunningCount, UncountedEntry,
 };
 pub use permits::ReadPermit;
 pub use sql::IndexScan;

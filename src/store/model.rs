@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use auditlog_verify::merkle::{Hash, Salts};
 
-use crate::domain::{Counts, Entry, EntryKind, Filter, Identifier, OrganizationId, Position, Seq, Timestamp};
+use crate::domain::{Counts, Entry, EntryKind, Filter, Identifier, Name, OrganizationId, Position, Seq, Timestamp};
 
 /// An entry with its leaf in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct Lag {
     pub counted: Seq,
 }
 
-/// The fields of an entry that running counts depend on.
+/// The fields of an entry that running counts and the index of names depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UncountedEntry {
     /// The position in lists.
@@ -41,6 +41,19 @@ pub struct UncountedEntry {
     pub user: Identifier,
     /// The resource.
     pub resource: Identifier,
+    /// The names in the entry. They may have been erased since.
+    pub names: EntryNames,
+}
+
+/// The names in an entry.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EntryNames {
+    /// The name of the user.
+    pub user_name: Option<Name>,
+    /// The e-mail address of the user.
+    pub user_email: Option<Name>,
+    /// The name of the resource.
+    pub resource_name: Option<Name>,
 }
 
 impl From<&Entry> for UncountedEntry {
@@ -52,6 +65,11 @@ impl From<&Entry> for UncountedEntry {
             kind: content.kind(),
             user: content.user_id.clone(),
             resource: content.resource_id.clone(),
+            names: EntryNames {
+                user_name: content.user_name.clone(),
+                user_email: content.user_email.clone(),
+                resource_name: content.resource_name.clone(),
+            },
         }
     }
 }

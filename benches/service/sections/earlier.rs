@@ -65,6 +65,10 @@ async fn empty(earlier: &Path, database: &Database, scratch: &Path, report: &mut
 }
 
 async fn loaded(earlier: &Path, database: &Database, report: &mut Report) -> anyhow::Result<()> {
+    if let Err(error) = Service::start_build(earlier, database) {
+        println!("the earlier build does not serve the loaded database, whose schema is newer: {error:#}");
+        return Ok(());
+    }
     let (work, clients) = LOADED;
     let mut runs = [Run::default(), Run::default()];
     for _ in 0..ROUNDS {

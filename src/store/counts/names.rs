@@ -10,7 +10,8 @@ use sea_orm::{ConnectionTrait, EntityTrait, IdenStatic, IntoActiveModel, QueryRe
 use super::snapshot::MAX_UNCOUNTED;
 use super::transaction::CountTransaction;
 use crate::domain::{
-    CountKey, Damaged, Identifier, IndexedName, IndexedNames, NameField, NamePattern, OrganizationId, ResourceType, Seq,
+    CountKey, Damaged, Group, Identifier, IndexedName, IndexedNames, NameField, NamePattern, OrganizationId,
+    ResourceType, Seq,
 };
 use crate::error::Result;
 use crate::store::entities::audit_log::Column;
@@ -18,7 +19,7 @@ use crate::store::entities::{count_state, name};
 use crate::store::entries::append::Append;
 use crate::store::entries::list::Snapshot;
 use crate::store::sql::{Sql, prepared};
-use crate::store::{Store, dialect};
+use crate::store::{Store, dialect, rows};
 
 /// The entries that one statement of a check reads.
 const PIECE: Seq = 10_000;
@@ -27,18 +28,24 @@ const ENTRIES: &str = "SELECT a.user_id, a.user_name, a.user_email, a.resource_t
                        FROM audit_logs a WHERE a.organization_id = $1 AND a.seq > $2 AND a.seq <= $3";
 
 impl CountTransaction {
-    /// Adds the names of the entries that are not counted yet, with numbers up to `to`. It reads them under the lock: an
-    /// erasure may have removed some since the counted values were read.
-    pub async fn add_names(&self, to: Seq) -> Result<()> {
+    /// The groups that were erased from the entries that are not counted yet, with numbers up to `to`. Later erasures
+    /// wait for the end of this transaction.
+    pub async fn erased(&self, to: Seq) -> Result<Vec<(Seq, Group)>> {
         let mut sql = self.sql();
-        sql.bind(self.counted());
-        sql.bind(to);
-        let mut names = BTreeMap::new();
-        for row in self.query(sql.statement(ENTRIES.to_owned())).await? {
-            for name in names_of(&row)? {
-                *names.entry(name).or_insert(0) += 1;
-            }
+        let (after, to) = (sql.bind(self.counted()), sql.bind(to));
+        let statement = format!(
+            "SELECT seq, group_code FROM erasures WHERE organization_id = $1 AND seq > {after} AND seq <= {to}"
+        );
+        let mut groups = Vec::new();
+        for row in self.query(sql.statement(statement)).await? {
+            let (seq, code) = row.try_get_many_by_index()?;
+            groups.push((seq, rows::group(code)?));
         }
+        Ok(groups)
+    }
+
+    /// Adds the names of counted entries, with the number of entries of each.
+    pub async fn add_names(&self, names: BTreeMap<IndexedName, i64>) -> Result<()> {
         save(self.connection(), self.organization(), names).await
     }
 }

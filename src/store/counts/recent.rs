@@ -1,4 +1,4 @@
-//! The entries that this process committed most recently, with only the fields that counts depend on. The counting job
+//! The entries that this process committed most recently, with only the fields that counting depends on. The counting job
 //! takes them from here: to read them from the table costs more than the rest of its work. Entries that are not here
 //! are read from the table.
 
@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::domain::{OrganizationId, Seq};
 use crate::store::model::UncountedEntry;
 
-/// The number of entries that are kept, some 2 MB: more than come between two ticks of the counting job.
+/// The number of entries that are kept, some 4 MB: more than come between two ticks of the counting job.
 const MAX_ENTRIES: usize = 10_000;
 
 /// Committed entries that may not be counted yet, in runs without gaps.
@@ -63,6 +63,7 @@ impl Recent {
 mod tests {
     use super::*;
     use crate::domain::{Action, EntryKind, Identifier, Position, ResourceType, Timestamp};
+    use crate::store::model::EntryNames;
 
     fn organization(name: &str) -> OrganizationId {
         OrganizationId::parse(name.to_owned()).expect("a name")
@@ -72,7 +73,7 @@ mod tests {
         let [user, resource] = ["u", "r"].map(|id| Identifier::parse(id.to_owned()).expect("an id"));
         let position = Position { timestamp: Timestamp::MIN, seq };
         let kind = EntryKind { resource_type: ResourceType(0), action: Action(0), outcome: None };
-        UncountedEntry { position, recorded_at: Timestamp::MIN, kind, user, resource }
+        UncountedEntry { position, recorded_at: Timestamp::MIN, kind, user, resource, names: EntryNames::default() }
     }
 
     fn keep(recent: &Recent, name: &str, seqs: std::ops::RangeInclusive<Seq>) {

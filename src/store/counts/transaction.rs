@@ -9,14 +9,14 @@ use sea_orm::{
 };
 
 use crate::domain::{
-    CountKey, Counts, Damaged, EntryKind, Identifier, OrganizationId, Position, PositionRange, Seq, Timestamp,
+    CountKey, Counts, Damaged, EntryKind, Identifier, Name, OrganizationId, Position, PositionRange, Seq, Timestamp,
 };
 use crate::error::{Error, Result};
 use crate::store::connections::Transaction;
 use crate::store::counts::snapshot::{counts_statement, place_and_count};
 use crate::store::entities::{count_state, key_total, name, running_count};
 use crate::store::model::{
-    CountState, CountUncounted, KeyCounts, KeyTotal, Lag, LevelPosition, RunningCount, UncountedEntry,
+    CountState, CountUncounted, EntryNames, KeyCounts, KeyTotal, Lag, LevelPosition, RunningCount, UncountedEntry,
 };
 use crate::store::rows::kind;
 use crate::store::sql::{IndexScan, Sql, prepared};
@@ -127,11 +127,14 @@ impl Store {
     async fn read_uncounted(&self, organization: &OrganizationId, after: Seq, to: Seq) -> Result<Vec<UncountedEntry>> {
         // No index has `recorded_at`: an index with all these columns would look cheaper to the planner than that of
         // numbers.
-        let text = "SELECT timestamp, seq, resource_type, action, outcome, user_id, resource_id, recorded_at \
-                    FROM audit_logs WHERE organization_id = $1 AND seq > $2 AND seq <= $3";
+        let text = "SELECT timestamp, seq, resource_type, action, outcome, user_id, resource_id, recorded_at, user_name, \
+                    user_email, resource_name FROM audit_logs WHERE organization_id = $1 AND seq > $2 AND seq <= $3";
         let values = [organization.as_str().into(), after.into(), to.into()];
         let statement = Statement::from_sql_and_values(self.readers.get_database_backend(), text, values);
         let rows = self.readers.query_all_raw(statement).await?;
+        let name = |row: &QueryResult, place: usize| -> Result<Option<Name>> {
+            Ok(row.try_get_by_index::<Option<String>>(place)?.map(Name::stored))
+        };
         let entry = |row: &QueryResult| {
             let (position, kind) = counted(row)?;
             Ok(UncountedEntry {
@@ -140,6 +143,11 @@ impl Store {
                 user: Identifier::stored(row.try_get_by_index(5)?),
                 resource: Identifier::stored(row.try_get_by_index(6)?),
                 recorded_at: Timestamp::saturating(row.try_get_by_index(7)?),
+                names: EntryNames {
+                    user_name: name(row, 8)?,
+                    user_email: name(row, 9)?,
+                    resource_name: name(row, 10)?,
+                },
             })
         };
         rows.iter().map(entry).collect()

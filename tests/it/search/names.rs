@@ -93,7 +93,7 @@ on_every_database! {
             let later = async {
                 // Counting and the erasure take about as long, so that either may come first.
                 tokio::time::sleep(Duration::from_micros(300 * (round as u64 % 8))).await;
-                started.erase(&[one.clone()], both()).await;
+                started.erase(std::slice::from_ref(&one), both()).await;
             };
             tokio::join!(count(&started), later);
         }
