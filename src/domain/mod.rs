@@ -36,8 +36,8 @@ pub use outcome::{ActorType, Outcome};
 pub use position::{Position, PositionRange};
 pub use random::{BASE62, Random};
 pub use search::{
-    ChangeSearch, FieldPattern, JsonPattern, NamePattern, RequiredSubstring, Search, SearchColumn, TextPattern,
-    json_or_string,
+    ChangeSearch, FieldPattern, JsonMembers, JsonPattern, NamePattern, RequiredSubstring, Search, SearchColumn,
+    TextPattern, json_digest, json_equal, json_or_string,
 };
 pub use text::{ApiKeyName, ErasureReason, Identifier, Metadata, Name, OrganizationId, Secret, did_you_mean, hex};
 pub use time_range::TimeRange;

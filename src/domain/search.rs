@@ -2,6 +2,7 @@
 
 mod canonical;
 mod fold;
+mod members;
 mod pattern;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,8 @@ use self::pattern::is_readable;
 use super::{ActorType, Change, Entry, Group, Identifier, JsonText, Name, TimeRange, Timestamp};
 
 pub(super) use self::fold::fold_case;
+pub use self::canonical::{json_digest, json_equal};
+pub use self::members::JsonMembers;
 pub use self::pattern::{FieldPattern, JsonPattern, NamePattern, TextPattern, json_or_string};
 
 /// An entry must match every condition; an empty search matches all entries. A condition on values of an erased group

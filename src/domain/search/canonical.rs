@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::str::Chars;
 
+use sha2::{Digest, Sha256};
+
 use crate::domain::{JsonText, MAX_DEPTH};
 
 /// A part of a JSON text.
@@ -93,6 +95,22 @@ fn code_unit(digits: &mut Chars<'_>) -> u16 {
     values.fold(0u16, |unit, value| (unit << 4) | value as u16)
 }
 
+/// Whether two values are equal: numbers by decimal value, strings by their characters, and objects by their members in
+/// any order, of which the last one of a key counts. A text that is damaged, or nests deeper than [`MAX_DEPTH`], is equal
+/// only to the same text.
+pub fn json_equal(one: &JsonText, other: &JsonText) -> bool {
+    one == other || canonical_form(one).is_some_and(|form| canonical_form(other).is_some_and(|other| form == other))
+}
+
+/// The SHA-256 of the canonical form of `json`. Two values have the same digest if [`json_equal`] finds them equal.
+pub fn json_digest(json: &JsonText) -> [u8; 32] {
+    let hash = match canonical_form(json) {
+        Some(form) => Sha256::new_with_prefix([0]).chain_update(form),
+        None => Sha256::new_with_prefix([1]).chain_update(json.as_str()),
+    };
+    hash.finalize().into()
+}
+
 /// The canonical form of `json`. Numbers are equal by decimal value, strings by their characters, objects by their
 /// members in any order. Of members with the same key, the last one counts.
 ///
@@ -174,7 +192,7 @@ fn push_string(raw: &str, form: &mut String) {
     form.push('"');
 }
 
-fn push_character(character: Result<char, u16>, form: &mut String) {
+pub(super) fn push_character(character: Result<char, u16>, form: &mut String) {
     match character {
         Ok(special @ ('"' | '\\')) => form.extend(['\\', special]),
         Ok(plain) => form.push(plain),
@@ -339,6 +357,32 @@ mod tests {
             &[r#"{"x":{"a":1,"b":2}}"#, r#"{"x":{"b":2,"a":1}}"#],
             &[r#"{"":""}"#],
         ]);
+    }
+
+    #[test]
+    fn equal_values_have_equal_digests() {
+        let deep = "[".repeat(33) + &"]".repeat(33);
+        let texts = [
+            "1",
+            "1.0",
+            "\"1\"",
+            "null",
+            r#"{"a":1,"b":"x"}"#,
+            r#"{"b":"\u0078","a":10e-1}"#,
+            "[",
+            "[1",
+            deep.as_str(),
+        ];
+        let values = texts.map(|text| JsonText::stored(text.to_owned()));
+        let equal = [(0, 1), (4, 5)];
+        for (place, one) in values.iter().enumerate() {
+            for (other_place, other) in values.iter().enumerate() {
+                let pair = (place.min(other_place), place.max(other_place));
+                let is_equal = place == other_place || equal.contains(&pair);
+                assert_eq!(json_equal(one, other), is_equal, "{one:?} and {other:?}");
+                assert_eq!(json_digest(one) == json_digest(other), is_equal, "{one:?} and {other:?}");
+            }
+        }
     }
 
     #[test]
