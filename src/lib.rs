@@ -5,9 +5,9 @@
 //! app, config                bind, assemble, drain; sources of options
 //! rest                       translates HTTP and JSON to gRPC calls, and their responses back
 //! grpc                       decode, call, encode; errors to statuses
-//! access, catalogue, counts, the capabilities: API keys, names, running counts, writes, proofs,
-//! ingest, integrity, query,  reads, signed checkpoints; they never use each other
-//! signer
+//! access, catalogue, counts, the capabilities: API keys, names, running counts, histories of
+//! history, ingest,           resources, writes, proofs, reads, signed checkpoints; they never
+//! integrity, query, signer   use each other
 //! store                      the database; the only place that names sea-orm
 //! error                      the one error enum, and its name and code on each surface
 //! limits                     bytes that requests and responses hold, and permits of API keys
@@ -36,6 +36,7 @@ pub mod domain;
 pub mod error;
 pub mod files;
 pub mod grpc;
+pub mod history;
 pub mod ingest;
 pub mod integrity;
 pub mod limits;
