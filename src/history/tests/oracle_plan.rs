@@ -1,0 +1,300 @@
+//! The plan that undoes a selection, by its definition.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::oracle_continuity::{continuity, known};
+use super::oracle_json::{is_above, overlaps, rest, value, walk, with_part};
+use super::oracle_lives::{OracleLog, OracleWrite};
+use crate::domain::JsonText;
+use crate::history::model::{ContinuityBreak, FieldValue, PlanStep, StepAction, StepStatus};
+
+/// The steps that undo the entries for which `selected` is true.
+pub(super) fn plan(log: OracleLog<'_>, selected: &[bool]) -> Vec<PlanStep> {
+    let (breaks, _) = continuity(log);
+    let (begin, ended) = log.life_after(log.entries.len());
+    let selection = OracleSelection { log, selected, breaks: &breaks, begin, ended };
+    let mut steps = match (ended, begin) {
+        (Some(deletion), _) if !selected[deletion] => Vec::new(),
+        (Some(deletion), Some(creation)) if selected[creation] => vec![selection.nothing_is_left(deletion)],
+        (Some(deletion), _) => vec![selection.recreation(deletion)],
+        (None, Some(creation)) if selected[creation] => vec![selection.deletion(creation)],
+        (None, _) => selection.restorations(),
+    };
+    steps.extend(selection.steps_of_nothing());
+    steps
+}
+
+/// How a selected entry is undone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OracleGroup {
+    /// It has no effect.
+    Noop,
+    /// It has no inverse.
+    Impossible,
+    /// Its changes are erased.
+    Erased,
+    /// Its life has ended, and stays so.
+    Ended,
+    /// It deleted the resource, which this entry created again.
+    Replaced(usize),
+    /// The steps of the last life undo it.
+    LastLife,
+}
+
+#[derive(Clone, Copy)]
+struct OracleSelection<'e> {
+    log: OracleLog<'e>,
+    selected: &'e [bool],
+    breaks: &'e [(usize, ContinuityBreak)],
+    /// The entries that began and ended the last life.
+    begin: Option<usize>,
+    ended: Option<usize>,
+}
+
+/// The selected writes of one field in the last life.
+struct OracleRun {
+    field: String,
+    /// The index of the first of them among the writes of the life.
+    first: usize,
+    /// The entries that have them.
+    places: Vec<usize>,
+    restore: JsonText,
+    status: StepStatus,
+}
+
+impl<'e> OracleSelection<'e> {
+    fn group(self, place: usize) -> OracleGroup {
+        let (log, entries) = (self.log, self.log.entries.len());
+        let is_last_life = log.begin_of(place) == self.begin && self.ended.is_none_or(|ended| self.selected[ended]);
+        let of_life = if is_last_life { OracleGroup::LastLife } else { OracleGroup::Ended };
+        if !log.has_effect(place) {
+            return OracleGroup::Noop;
+        }
+        if log.is_anomaly(place) {
+            return OracleGroup::Impossible;
+        }
+        if log.deletes(place) {
+            return match (place..entries).find(|later| log.creates(*later)) {
+                _ if log.is_after_deletion(place) => OracleGroup::Noop,
+                Some(creation) if self.selected[creation] => OracleGroup::Impossible,
+                Some(creation) => OracleGroup::Replaced(creation),
+                None => of_life,
+            };
+        }
+        let is_access = log.does(place, log.actions.accessed);
+        match (log.creates(place), log.is_erased(place), log.changes(place)) {
+            (true, _, _) => of_life,
+            (false, true, _) => OracleGroup::Erased,
+            (false, false, []) if is_access => OracleGroup::Noop,
+            (false, false, []) => OracleGroup::Impossible,
+            (false, false, _) => of_life,
+        }
+    }
+
+    /// The selected entries of a group.
+    fn places(self, group: OracleGroup) -> Vec<usize> {
+        (0..self.selected.len()).filter(|place| self.selected[*place] && self.group(*place) == group).collect()
+    }
+
+    /// A step for these entries; `None` if there are none.
+    fn step(self, action: StepAction, status: StepStatus, places: &[usize]) -> Option<PlanStep> {
+        let undoes = (self.log.named(*places.first()?), self.log.named(*places.last()?));
+        Some(PlanStep { action, status, undoes, entries: places.len() as u64 })
+    }
+
+    /// The steps for entries that no other step undoes.
+    fn steps_of_nothing(self) -> Vec<PlanStep> {
+        let nothing = |status, places: &[usize]| self.step(StepAction::Nothing, status, places);
+        let mut steps = Vec::new();
+        steps.extend(nothing(StepStatus::Noop, &self.places(OracleGroup::Noop)));
+        steps.extend(nothing(StepStatus::Impossible, &self.places(OracleGroup::Impossible)));
+        steps.extend(nothing(StepStatus::Noop, &self.places(OracleGroup::Ended)));
+        let erased = self.places(OracleGroup::Erased);
+        if let Some(first) = erased.first() {
+            steps.extend(nothing(StepStatus::Uncertain { erased: self.log.named(*first) }, &erased));
+        }
+        for place in (0..self.selected.len()).filter(|place| self.selected[*place]) {
+            if let OracleGroup::Replaced(creation) = self.group(place) {
+                let status = StepStatus::Conflict { by: self.log.named(creation), field: None, entries: 1 };
+                steps.extend(nothing(status, &[place]));
+            }
+        }
+        steps
+    }
+
+    /// The step for a life that begins and ends within the selection.
+    fn nothing_is_left(self, deletion: usize) -> PlanStep {
+        let step = self.step(StepAction::Nothing, StepStatus::Noop, &self.last_life(deletion));
+        step.expect("the deletion is selected")
+    }
+
+    /// The selected entries of the last life; `own` is the one that began or ended it.
+    fn last_life(self, own: usize) -> Vec<usize> {
+        let places = self.places(OracleGroup::LastLife);
+        assert!(places.contains(&own), "the entry {own} is selected");
+        places
+    }
+
+    /// The step that deletes the resource.
+    fn deletion(self, creation: usize) -> PlanStep {
+        let others: Vec<_> = self.writes().into_iter().filter(|write| !self.selected[write.place]).collect();
+        let mut later = creation + 1..self.log.entries.len();
+        let erased = later.find(|place| self.log.is_erased(*place) && !self.selected[*place]);
+        let status = match (self.conflict(&others), erased) {
+            (Some(conflict), _) => conflict,
+            (None, Some(erased)) => StepStatus::Uncertain { erased: self.log.named(erased) },
+            (None, None) => StepStatus::Ready,
+        };
+        self.step(StepAction::Delete, status, &self.last_life(creation)).expect("the creation is selected")
+    }
+
+    /// The step that creates the resource again, as it was without the selected writes.
+    fn recreation(self, deletion: usize) -> PlanStep {
+        let (writes, runs) = (self.writes(), self.runs());
+        let mut model = OracleModel::after(&writes);
+        for run in &runs {
+            model.write(&run.field, value(&run.restore));
+        }
+        let erased_since_last_write = |field: &str| {
+            let last = writes.iter().rfind(|write| write.change.field == field)?;
+            self.log.erased_in(last.place + 1..deletion + 1)
+        };
+        let (mut fields, mut unknown, mut erased) = (Vec::new(), Vec::new(), Vec::new());
+        for (field, now) in &model.0 {
+            let is_restored = runs.iter().any(|run| run.field == *field);
+            match erased_since_last_write(field) {
+                Some(place) if !is_restored => {
+                    unknown.push(field.clone());
+                    erased.push(place);
+                }
+                _ => fields.push((field.clone(), known(now))),
+            }
+        }
+        let changed_since = self.conflict_after(deletion);
+        let hindered = runs.into_iter().filter(|run| !matches!(run.status, StepStatus::Ready | StepStatus::Noop));
+        let hindered = hindered.min_by(|one, other| one.field.cmp(&other.field)).map(|run| run.status);
+        let uncertain = erased.into_iter().min().map(|place| StepStatus::Uncertain { erased: self.log.named(place) });
+        let status = changed_since.or(hindered).or(uncertain).unwrap_or(StepStatus::Ready);
+        let action = StepAction::Recreate { fields, unknown };
+        self.step(action, status, &self.last_life(deletion)).expect("the deletion is selected")
+    }
+
+    /// The conflict with other entries that changed what was deleted.
+    fn conflict_after(self, deletion: usize) -> Option<StepStatus> {
+        let later = deletion + 1..self.log.entries.len();
+        let others: Vec<_> = later.filter(|place| self.log.is_anomaly(*place) && !self.selected[*place]).collect();
+        let first = *others.first()?;
+        let field = self.log.changes(first).first().map(|change| change.field.clone());
+        Some(StepStatus::Conflict { by: self.log.named(first), field, entries: others.len() as u64 })
+    }
+
+    /// The steps that restore fields.
+    fn restorations(self) -> Vec<PlanStep> {
+        let mut model = OracleModel::after(&self.writes());
+        let restoration = |run: OracleRun| {
+            let expected = model.value(&run.field).as_ref().map(known);
+            if run.status == StepStatus::Ready {
+                model.write(&run.field, value(&run.restore));
+            }
+            let (field, restore) = (run.field, FieldValue::Known(run.restore));
+            self.step(StepAction::Restore { field, restore, expected }, run.status, &run.places)
+        };
+        self.runs().into_iter().filter_map(restoration).collect()
+    }
+
+    /// The writes of the last life.
+    fn writes(self) -> Vec<OracleWrite<'e>> {
+        self.log.writes().into_iter().filter(|write| write.life == self.begin).collect()
+    }
+
+    /// The runs, that with the newest first write first.
+    fn runs(self) -> Vec<OracleRun> {
+        let writes = self.writes();
+        let selected = writes.iter().filter(|write| self.selected[write.place]);
+        let fields: BTreeSet<_> = selected.map(|write| write.change.field.as_str()).collect();
+        let mut runs: Vec<_> = fields.into_iter().map(|field| self.run(&writes, field)).collect();
+        runs.sort_by_key(|run| Reverse(run.first));
+        runs
+    }
+
+    fn run(self, writes: &[OracleWrite<'e>], field: &str) -> OracleRun {
+        let is_own = |write: &OracleWrite<'e>| write.change.field == field && self.selected[write.place];
+        let own: Vec<_> = (0..writes.len()).filter(|index| is_own(&writes[*index])).collect();
+        let places: BTreeSet<_> = own.iter().map(|index| writes[*index].place).collect();
+        let first = own[0];
+        OracleRun {
+            field: field.to_owned(),
+            first,
+            places: places.into_iter().collect(),
+            restore: writes[first].change.old_value.clone(),
+            status: self.status(writes, first),
+        }
+    }
+
+    /// Whether the field of the write `first` can be set to its old value.
+    fn status(self, writes: &[OracleWrite<'e>], first: usize) -> StepStatus {
+        let OracleWrite { place, life: _, change } = writes[first];
+        let end = self.ended.map_or(self.log.entries.len(), |ended| ended + 1);
+        if let Some(erased) = self.log.erased_in(place + 1..end) {
+            return StepStatus::Uncertain { erased: self.log.named(erased) };
+        }
+        // The step that undoes a later overlapping write comes first, and may change the field.
+        let overlaps_own = |path: &str| overlaps(path, &change.field);
+        let later = writes[first + 1..].iter().map(|write| write.change.field.as_str());
+        let is_covered = later.filter(|path| *path != change.field).any(overlaps_own);
+        if !is_covered && OracleModel::after(writes).value(&change.field) == Some(value(&change.old_value)) {
+            return StepStatus::Noop;
+        }
+        let others = writes.iter().filter(|write| write.place > place && !self.selected[write.place]);
+        let others: Vec<_> = others.filter(|write| overlaps_own(&write.change.field)).copied().collect();
+        if let Some(conflict) = self.conflict(&others) {
+            return conflict;
+        }
+        let mut breaks = self.breaks.iter().filter(|(later, _)| place < *later && *later < end);
+        match breaks.find(|(_, broken)| overlaps_own(&broken.field)) {
+            Some((later, _)) => StepStatus::Broken { by: self.log.named(*later) },
+            None => StepStatus::Ready,
+        }
+    }
+
+    /// The conflict with these writes; `None` if there are none.
+    fn conflict(self, writes: &[OracleWrite<'e>]) -> Option<StepStatus> {
+        let first = writes.first()?;
+        let places: BTreeSet<_> = writes.iter().map(|write| write.place).collect();
+        let (by, field) = (self.log.named(first.place), Some(first.change.field.clone()));
+        Some(StepStatus::Conflict { by, field, entries: places.len() as u64 })
+    }
+}
+
+/// The values that are known after some writes, by path. One below another is newer, and replaces a part of it.
+struct OracleModel(BTreeMap<String, Value>);
+
+impl OracleModel {
+    fn after(writes: &[OracleWrite<'_>]) -> Self {
+        let mut model = Self(BTreeMap::new());
+        for write in writes {
+            model.write(&write.change.field, value(&write.change.new_value));
+        }
+        model
+    }
+
+    fn write(&mut self, field: &str, new: Value) {
+        self.0.retain(|path, _| !is_above(field, path));
+        self.0.insert(field.to_owned(), new);
+    }
+
+    /// The value of `field` with all that was written later; `None` if the values do not show it.
+    fn value(&self, field: &str) -> Option<Value> {
+        let bases = self.0.iter().filter(|(path, _)| *path == field || is_above(path, field));
+        let (base, whole) = bases.max_by_key(|(path, _)| path.len())?;
+        let mut whole = whole.clone();
+        // In the order of the map, a path comes before those below it.
+        for (path, part) in self.0.iter().filter(|(path, _)| is_above(base, path)) {
+            whole = with_part(whole, &rest(base, path), part.clone())?;
+        }
+        walk(&whole, &rest(base, field))
+    }
+}
