@@ -5,8 +5,12 @@ use std::{env, fs};
 
 use prost::Message;
 
-const SERVICES: [&str; 3] =
-    ["auditlog/v1/audit_log_service.proto", "auditlog/v1/erasure_service.proto", "auditlog/v1/integrity_service.proto"];
+const SERVICES: [&str; 4] = [
+    "auditlog/v1/audit_log_service.proto",
+    "auditlog/v1/erasure_service.proto",
+    "auditlog/v1/history_service.proto",
+    "auditlog/v1/integrity_service.proto",
+];
 const HEALTH: [&str; 1] = ["grpc/health/v1/health.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
