@@ -14,6 +14,7 @@ mod names;
 mod outcome;
 mod position;
 mod random;
+mod resource;
 mod search;
 mod text;
 mod time_range;
@@ -33,8 +34,9 @@ pub use id::EntryId;
 pub use json_writer::{ObjectWriter, write_array, write_changes};
 pub use names::{IndexedName, IndexedNames, NameField};
 pub use outcome::{ActorType, Outcome};
-pub use position::{Position, PositionRange};
+pub use position::{Position, PositionRange, check_seq};
 pub use random::{BASE62, Random};
+pub use resource::ResourceKey;
 pub use search::{
     ChangeSearch, FieldPattern, JsonMembers, JsonPattern, NamePattern, RequiredSubstring, Search, SearchColumn,
     TextPattern, json_digest, json_equal, json_or_string,

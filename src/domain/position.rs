@@ -1,6 +1,6 @@
-//! Positions in a list.
+//! Positions in a list, and numbers of a log.
 
-use super::{Seq, TimeRange, Timestamp};
+use super::{Invalid, Seq, TimeRange, Timestamp};
 
 /// The position of an entry in a list. Lists are sorted by these two fields, newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +37,14 @@ impl From<TimeRange> for PositionRange {
         // The position before all entries of that instant.
         let before = |timestamp| Position { timestamp, seq: 0 };
         Self { after: range.start().map_or(Position::START, before), to: range.end().map_or(Position::END, before) }
+    }
+}
+
+/// Checks that `seq` is 0 to `most`, which is `what`.
+pub fn check_seq(seq: Seq, most: Seq, what: &str) -> Result<Seq, Invalid> {
+    match (0..=most).contains(&seq) {
+        true => Ok(seq),
+        false => Err(Invalid::new(format_args!("must be 0 to {most}, {what}"), seq)),
     }
 }
 

@@ -1,11 +1,10 @@
 //! Exports: all matching entries in order of their numbers, in pieces.
 
 use super::Query;
-use super::piece::PieceSize;
-use crate::domain::{Entry, Filter, Invalid, OrganizationId, Seq};
+use crate::domain::{Entry, Filter, OrganizationId, Seq, check_seq};
 use crate::error::{AtField, Error, Result};
 use crate::limits::Reservation;
-use crate::store::Store;
+use crate::store::{PieceSize, Store};
 use auditlog_verify::merkle::Hash;
 
 /// The number of sequence numbers that one statement covers while entries match.
@@ -56,8 +55,8 @@ impl Query {
     ) -> Result<Export> {
         let _permit = self.store.read_permit(key_id, &organization).await?;
         let head = self.store.head(&organization).await?.ok_or(Error::OrganizationNotFound)?;
-        let end = number(through.unwrap_or(head), head, "the organization's last number").at("through_sequence")?;
-        let at = number(after, end, "where the export ends").at("after_sequence")?;
+        let end = check_seq(through.unwrap_or(head), head, "the organization's last number").at("through_sequence")?;
+        let at = check_seq(after, end, "where the export ends").at("after_sequence")?;
         Ok(Export::new(self.store.clone(), key_id, organization, filter, at, end))
     }
 }
@@ -127,13 +126,5 @@ impl Export {
         }
         let (entries, leaves): (Vec<Entry>, Vec<Hash>) = read.into_iter().unzip();
         Ok(Some(ExportPiece { entries, leaves, sequence: self.at, head: self.head }))
-    }
-}
-
-/// Checks that `number` is at most `most`, which is `what`.
-pub(super) fn number(number: Seq, most: Seq, what: &str) -> std::result::Result<Seq, Invalid> {
-    match (0..=most).contains(&number) {
-        true => Ok(number),
-        false => Err(Invalid::new(format_args!("must be 0 to {most}, {what}"), number)),
     }
 }

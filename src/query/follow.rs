@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Query;
-use super::export::{Export, ExportPiece, number};
-use crate::domain::{Filter, OrganizationId, Seq};
+use super::export::{Export, ExportPiece};
+use crate::domain::{Filter, OrganizationId, Seq, check_seq};
 use crate::error::{AtField, Error, Result};
 use crate::store::FollowedHead;
 
@@ -38,7 +38,7 @@ impl Query {
         let _permit = self.store.read_permit(key_id, &organization).await?;
         let head = self.store.follow(&organization).await?.ok_or(Error::OrganizationNotFound)?;
         let end = head.seq();
-        let at = number(after.unwrap_or(end), end, "the organization's last number").at("after_sequence")?;
+        let at = check_seq(after.unwrap_or(end), end, "the organization's last number").at("after_sequence")?;
         // The torture harness must detect that a follower that resumes misses an entry.
         let skips = at > 0 && crate::positive_control::is("followers-skip");
         let at = if skips { end.min(at + 1) } else { at };

@@ -6,7 +6,6 @@ mod export;
 mod follow;
 mod matched;
 mod named;
-mod piece;
 mod search;
 mod seek;
 

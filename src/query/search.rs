@@ -2,10 +2,9 @@
 //! is tested.
 
 use super::matched::Matched;
-use super::piece::PieceSize;
 use crate::domain::{Entry, Position, PositionRange, Search, Seq};
 use crate::error::{Error, Result};
-use crate::store::PageRequest;
+use crate::store::{PageRequest, PieceSize};
 
 /// The maximum number of candidates of a request with an offset. A cursor goes on with a walk that was within it.
 pub(super) const MAX_CANDIDATES: i64 = 50_000;

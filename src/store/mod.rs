@@ -14,6 +14,7 @@ mod kinds;
 mod log;
 mod model;
 mod permits;
+mod piece;
 mod postgres;
 mod read_scheduler;
 mod rows;
@@ -52,6 +53,7 @@ pub use model::{
     RunningCount, UncountedEntry,
 };
 pub use permits::ReadPermit;
+pub use piece::PieceSize;
 pub use sql::IndexScan;
 
 /// How long to wait for a connection, and for SQLite's lock.

@@ -1,6 +1,7 @@
 //! Checks which index serves each statement of the service, whatever the database's statistics are.
 
 mod data;
+mod history;
 mod reader;
 
 use std::collections::BTreeSet;
@@ -392,6 +393,7 @@ async fn check_all(database: &Database, statistics: Statistics) {
     check_exports(&service, &mut reader).await;
     check_proofs(&service, &mut reader).await;
     check_erasing(&service, &mut reader).await;
+    history::check_histories(&service, &mut reader).await;
     check_ids(&service, &mut reader, &key).await;
     service.stop().await;
     if database.backend == Backend::Postgres && statistics == Statistics::Fresh {

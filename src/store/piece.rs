@@ -1,4 +1,5 @@
-//! The size of the pieces in which many entries are read: about as many bytes each, and no more entries than a page.
+//! The size of the pieces in which capabilities read many entries: about as many bytes each, and no more entries than a
+//! page.
 
 /// The minimum number of entries of a piece, which is also that of the first.
 const MIN_ENTRIES: usize = 4;
@@ -9,19 +10,19 @@ const BYTES: usize = 1024 * 1024;
 
 /// The number of entries of the next piece.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PieceSize(usize);
+pub struct PieceSize(usize);
 
 impl PieceSize {
     /// The size of the first piece.
-    pub(super) const FIRST: Self = Self(MIN_ENTRIES);
+    pub const FIRST: Self = Self(MIN_ENTRIES);
 
     /// The number of entries.
-    pub(super) fn entries(self) -> usize {
+    pub fn entries(self) -> usize {
         self.0
     }
 
     /// The size of the piece after one of so many entries and bytes.
-    pub(super) fn after(entries: usize, bytes: usize) -> Self {
+    pub fn after(entries: usize, bytes: usize) -> Self {
         Self((BYTES * entries / bytes.max(1)).clamp(MIN_ENTRIES, MAX_ENTRIES))
     }
 }
