@@ -99,6 +99,7 @@ reasons! {
     TamperedAuditLog        "TAMPERED_AUDIT_LOG"       FAILED_PRECONDITION 409 "conflict_error"        "tampered_audit_log"
     ErasureUnavailable      "ERASURE_UNAVAILABLE"      FAILED_PRECONDITION 409 "conflict_error"        "erasure_unavailable"
     PayloadTooLarge         "PAYLOAD_TOO_LARGE"        RESOURCE_EXHAUSTED  413 "invalid_request_error" "payload_too_large"
+    TooManyEntries          "TOO_MANY_ENTRIES"         RESOURCE_EXHAUSTED  413 "invalid_request_error" "too_many_entries"
     RateLimited             "RATE_LIMITED"             RESOURCE_EXHAUSTED  429 "rate_limit_error"      "rate_limited"
     Overloaded              "OVERLOADED"               RESOURCE_EXHAUSTED  429 "rate_limit_error"      "overloaded"
     TimestampAhead          "TIMESTAMP_AHEAD"          RESOURCE_EXHAUSTED  429 "rate_limit_error"      "timestamp_ahead"
@@ -147,6 +148,10 @@ pub enum Error {
         /// The maximum.
         most: i64,
     },
+    /// An answer would take more entries than one call reads, or be larger than one answer may be. A retry does not
+    /// help. The text has the limit and says how to narrow the call.
+    #[error("{0}")]
+    TooManyEntries(String),
     /// The request has no credential.
     #[error("Authentication required")]
     MissingAuthentication,
@@ -247,6 +252,7 @@ impl Error {
         match self {
             Self::InvalidParameter(_) => Reason::InvalidParameter,
             Self::TooBroad(_) | Self::SearchTooBroad { .. } => Reason::TooBroad,
+            Self::TooManyEntries(_) => Reason::TooManyEntries,
             Self::MissingAuthentication => Reason::MissingAuthentication,
             Self::InvalidApiKey(_) => Reason::InvalidApiKey,
             Self::ExpiredApiKey(_) => Reason::ExpiredApiKey,

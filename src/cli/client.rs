@@ -180,11 +180,12 @@ impl Retry {
 }
 
 /// Whether the same call may succeed soon. UNKNOWN is a connection that broke during a call. A timestamp ahead of the
-/// server's clock is not retried: it may be years ahead.
+/// server's clock is not retried: it may be years ahead. An answer that is too large stays so.
 fn may_pass(status: &Status) -> bool {
     const PASSING: [Code; 5] =
         [Code::Unavailable, Code::ResourceExhausted, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown];
-    PASSING.contains(&status.code()) && !is_for(status, Reason::TimestampAhead)
+    let lasts = [Reason::TimestampAhead, Reason::TooManyEntries].iter().any(|reason| is_for(status, *reason));
+    PASSING.contains(&status.code()) && !lasts
 }
 
 /// Sets timeouts, keepalive and TLS on `endpoint`. Warns if API keys would cross the network unencrypted.

@@ -56,6 +56,7 @@ impl From<Error> for Status {
                 status(reason, format!("{message}; request id {request_id}"))
             }
             Error::SearchTooBroad { .. }
+            | Error::TooManyEntries(_)
             | Error::MissingAuthentication
             | Error::InvalidApiKey(_)
             | Error::ExpiredApiKey(_)
