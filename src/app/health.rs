@@ -18,6 +18,7 @@ use crate::grpc::pb;
 pub(super) const SERVER: &str = "";
 pub(super) const AUDIT_LOGS: &str = pb::audit_log_service_server::SERVICE_NAME;
 pub(super) const ERASURES: &str = pb::erasure_service_server::SERVICE_NAME;
+pub(super) const HISTORIES: &str = pb::history_service_server::SERVICE_NAME;
 /// SERVING while checkpoints can be signed.
 pub(super) const PROOFS: &str = pb::integrity_service_server::SERVICE_NAME;
 

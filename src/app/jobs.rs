@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, info};
 
 use super::background::Job;
-use super::health::{AUDIT_LOGS, ERASURES, HealthStatuses, PROOFS};
+use super::health::{AUDIT_LOGS, ERASURES, HISTORIES, HealthStatuses, PROOFS};
 use crate::counts::EntryCounter;
 use crate::metrics::{Checkpoints, CountingLag, Metrics};
 use crate::signer::{Signer, SignerStopped};
@@ -111,7 +111,7 @@ impl Job for DatabaseHealthJob {
             _ => {}
         }
         self.did_answer = answer.is_ok();
-        for service in [AUDIT_LOGS, ERASURES] {
+        for service in [AUDIT_LOGS, ERASURES, HISTORIES] {
             self.health.set(service, self.did_answer);
         }
         Ok(())

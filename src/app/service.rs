@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::admission::Admission;
 use super::background::Jobs;
-use super::health::{self, AUDIT_LOGS, ERASURES, HealthStatuses, PROOFS, SERVER};
+use super::health::{self, AUDIT_LOGS, ERASURES, HISTORIES, HealthStatuses, PROOFS, SERVER};
 use super::http::early_refusal::refusing_early;
 use super::http::protocols::{Protocols, path};
 use super::http::reflection;
@@ -28,8 +28,10 @@ use crate::domain::{Clock, Random};
 use crate::error::Error;
 use crate::grpc::pb::audit_log_service_server::AuditLogServiceServer;
 use crate::grpc::pb::erasure_service_server::ErasureServiceServer;
+use crate::grpc::pb::history_service_server::HistoryServiceServer;
 use crate::grpc::pb::integrity_service_server::IntegrityServiceServer;
 use crate::grpc::{self, MAX_REQUEST, MAX_RESPONSE, pb};
+use crate::history::History;
 use crate::ingest::{Batch, Eraser, Ingest, LoadRecordKeys, QueueLimits, RecordKeys};
 use crate::integrity::Integrity;
 use crate::limits::{Budget, KeyBudgets};
@@ -99,7 +101,7 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
     let keys = signing.clone().map(|signing| record_keys(signing, clock.clone()));
     let eraser = Eraser::new(store.clone(), clock.clone(), random.clone(), erasing, keys, &metrics);
     let integrity = Integrity::new(store.clone(), signing.as_ref().map(|signing| signing.log_name.clone()));
-    let health = HealthStatuses::serving(&[SERVER, AUDIT_LOGS, ERASURES, PROOFS]);
+    let health = HealthStatuses::serving(&[SERVER, AUDIT_LOGS, ERASURES, HISTORIES, PROOFS]);
     let mut jobs = Jobs::new(&metrics, clock.clone());
     jobs.spawn(DatabaseHealthJob::new(store.clone(), health.clone()));
     jobs.spawn(FollowJob::new(store.for_jobs(), &metrics));
@@ -115,6 +117,7 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
     let service = Arc::new(grpc::Service {
         access: Arc::clone(&access),
         query,
+        history: History::new(store.clone()),
         integrity,
         ingest: ingest.clone(),
         eraser,
@@ -211,13 +214,17 @@ fn grpc_router(
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_RESPONSE);
     let erasure = ErasureServiceServer::from_arc(Arc::clone(service)).max_decoding_message_size(MAX_REQUEST);
+    let history = HistoryServiceServer::from_arc(Arc::clone(service))
+        .max_decoding_message_size(MAX_REQUEST)
+        .max_encoding_message_size(MAX_RESPONSE);
     let audit_logs = AuditLogServiceServer::from_arc(Arc::clone(service))
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_RESPONSE);
     let keyed = Router::new()
         .route_service(&path(&audit_logs), audit_logs.clone())
         .route_service(&path(&integrity), integrity.clone())
-        .route_service(&path(&erasure), erasure.clone());
+        .route_service(&path(&erasure), erasure.clone())
+        .route_service(&path(&history), history.clone());
     let health = health::server(health);
     let reflection = reflection::routes(&[pb::DESCRIPTORS, tonic_types::pb::FILE_DESCRIPTOR_SET])?;
     let keyless = Router::new().route_service(&path(&health), health.clone()).merge(reflection);

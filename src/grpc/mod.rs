@@ -3,6 +3,7 @@
 pub mod codec;
 mod counts;
 mod erasure;
+mod history;
 mod integrity;
 pub mod status;
 pub mod wire;
@@ -38,6 +39,7 @@ use crate::catalogue::Catalogues;
 use crate::deadline::Deadline;
 use crate::domain::{Catalogue, Clock, EntryId, OrganizationId, Random, quoted};
 use crate::error::{AtField, Error, Result};
+use crate::history::History;
 use crate::ingest::{Batch, Eraser, Ingest};
 use crate::integrity::Integrity;
 use crate::query::{ExportPiece, Follow, Page, Query};
@@ -59,6 +61,8 @@ pub struct Service {
     pub access: Arc<Access>,
     /// Answers lists, gets and counts.
     pub query: Query,
+    /// Answers questions about the history of resources.
+    pub history: History,
     /// Answers verifiers.
     pub integrity: Integrity,
     /// Takes writes.

@@ -129,7 +129,7 @@ pub(super) fn audit_log_filter(message: pb::AuditLogFilter, catalogue: &Catalogu
 }
 
 /// Decodes a range of times, whose fields have these names.
-fn time_range(
+pub(super) fn time_range(
     fields: [&str; 2],
     start: Option<prost_types::Timestamp>,
     end: Option<prost_types::Timestamp>,
@@ -162,7 +162,8 @@ fn page_request(limit: Option<i32>, offset: Option<i64>, cursor: Option<String>)
     Ok((start, limit))
 }
 
-fn values<T>(
+/// Decodes the values of a repeated field, at most 100.
+pub(super) fn values<T>(
     field: &str,
     values: Vec<String>,
     parse: impl Fn(String) -> std::result::Result<T, Invalid>,
@@ -175,7 +176,8 @@ fn values<T>(
     parsed.collect()
 }
 
-fn timestamp(time: prost_types::Timestamp) -> std::result::Result<Timestamp, Invalid> {
+/// Decodes an instant.
+pub(super) fn timestamp(time: prost_types::Timestamp) -> std::result::Result<Timestamp, Invalid> {
     let prost_types::Timestamp { seconds, nanos } = time;
     Timestamp::from_parts(seconds, nanos)
 }

@@ -166,7 +166,7 @@ on_every_database! {
         let mut older = v1alpha::server_reflection_client::ServerReflectionClient::new(channel.clone());
         let answer = older.server_reflection_info(tokio_stream::once(ask)).await.expect("v1alpha").into_inner().message().await;
         assert!(format!("{answer:?}").contains("auditlog.v1.AuditLogService"));
-        for name in ["", "auditlog.v1.AuditLogService", "auditlog.v1.ErasureService"] {
+        for name in ["", "auditlog.v1.AuditLogService", "auditlog.v1.ErasureService", "auditlog.v1.HistoryService"] {
             let check = HealthCheckRequest { service: name.to_owned() };
             let health = HealthClient::new(channel.clone()).check(check).await.expect("health").into_inner();
             assert_eq!(health.status, 1, "{name:?} is SERVING");
@@ -186,6 +186,7 @@ on_every_database! {
             ("", serving),
             ("auditlog.v1.AuditLogService", serving),
             ("auditlog.v1.ErasureService", serving),
+            ("auditlog.v1.HistoryService", serving),
             ("auditlog.v1.IntegrityService", not_serving),
         ]);
     }

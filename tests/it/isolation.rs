@@ -1,8 +1,10 @@
 //! Invariant 7: no credential ever sees, counts or infers another organization's rows.
 
 use auditlog::access::Scope;
+use auditlog::grpc::pb::plan_rollback_request::Selection;
 use auditlog::grpc::pb::{
-    CountAuditLogsRequest, FollowAuditLogsRequest, GetAuditLogRequest, GetResourceHistoryRequest, ListAuditLogsRequest,
+    CheckContinuityRequest, CompareResourceStatesRequest, CountAuditLogsRequest, EntryIds, FollowAuditLogsRequest,
+    GetAuditLogRequest, GetResourceHistoryRequest, GetResourceStateRequest, ListAuditLogsRequest, PlanRollbackRequest,
     WriteAuditLogsRequest,
 };
 use base64::Engine;
@@ -37,8 +39,55 @@ fn ids(answer: &Value) -> Vec<&str> {
     answer["auditLogs"].as_array().expect("entries").iter().map(|entry| entry["id"].as_str().expect("an id")).collect()
 }
 
-/// Calls every gRPC method on `organization`.
-async fn call_all(service: &Service, key: &str, organization: &str) -> [(&'static str, Result<String, Status>); 6] {
+fn shown<T: std::fmt::Debug>(outcome: Result<tonic::Response<T>, Status>) -> Result<String, Status> {
+    outcome.map(|response| format!("{:?}", response.into_inner()))
+}
+
+/// Calls every method of the history service on `organization`.
+async fn call_histories(
+    service: &Service,
+    key: &str,
+    organization: &str,
+) -> [(&'static str, Result<String, Status>); 4] {
+    let mut client = service.histories().await;
+    let organization_id = organization.to_owned();
+    let (resource_type, resource_id) = ("rule".to_owned(), "rule_1".to_owned());
+    let state = GetResourceStateRequest {
+        organization_id: organization_id.clone(),
+        resource_type: resource_type.clone(),
+        resource_id: resource_id.clone(),
+        ..Default::default()
+    };
+    let compare = CompareResourceStatesRequest {
+        organization_id: organization_id.clone(),
+        resource_type,
+        resource_id,
+        from: Some(prost_types::Timestamp::default()),
+        ..Default::default()
+    };
+    let check = CheckContinuityRequest { organization_id: organization_id.clone(), ..Default::default() };
+    let selection = Some(Selection::Entries(EntryIds { ids: vec!["log_shared".to_owned()] }));
+    let plan = PlanRollbackRequest { organization_id, selection, ..Default::default() };
+    let checked = match client.check_continuity(with_key(check, key)).await {
+        Ok(messages) => messages.into_inner().message().await.map(|first| format!("{first:?}")),
+        Err(status) => Err(status),
+    };
+    [
+        ("state", shown(client.get_resource_state(with_key(state, key)).await)),
+        ("compare", shown(client.compare_resource_states(with_key(compare, key)).await)),
+        ("check", checked),
+        ("plan", shown(client.plan_rollback(with_key(plan, key)).await)),
+    ]
+}
+
+/// Calls every method that reads or writes `organization` for a reader and writer.
+async fn call_all(service: &Service, key: &str, organization: &str) -> Vec<(&'static str, Result<String, Status>)> {
+    let histories = call_histories(service, key, organization).await;
+    call_entries(service, key, organization).await.into_iter().chain(histories).collect()
+}
+
+/// Calls every method of the audit log service on `organization`.
+async fn call_entries(service: &Service, key: &str, organization: &str) -> [(&'static str, Result<String, Status>); 6] {
     let mut client = service.grpc().await;
     let organization_id = organization.to_owned();
     let (resource_type, resource_id) = ("rule".to_owned(), "rule_1".to_owned());
@@ -66,9 +115,6 @@ async fn call_all(service: &Service, key: &str, organization: &str) -> [(&'stati
     let by = ["day", "user_id", "resource_id"].map(str::to_owned).to_vec();
     let count = CountAuditLogsRequest { organization_id: organization_id.clone(), by, ..Default::default() };
     let write = WriteAuditLogsRequest { organization_id, audit_logs: vec![input] };
-    fn shown<T: std::fmt::Debug>(outcome: Result<tonic::Response<T>, Status>) -> Result<String, Status> {
-        outcome.map(|response| format!("{:?}", response.into_inner()))
-    }
     let followed = match client.follow_audit_logs(with_key(follow, key)).await {
         Ok(messages) => messages.into_inner().message().await.map(|first| format!("{first:?}")),
         Err(status) => Err(status),
@@ -200,7 +246,11 @@ on_every_database! {
         assert_eq!(service.get("/v1/unknown/audit-logs", &key).await.status, 404);
         for (method, outcome) in call_all(&service, &key, "ours").await {
             let shown = outcome.expect(method);
-            let own = if method == "count" { "uid_ours" } else { "log_shared" };
+            let own = match method {
+                "count" => "uid_ours",
+                "check" => "1 entry of 1 resource",
+                _ => "log_shared",
+            };
             assert!(shown.contains(own) && !shown.contains(SECRET), "{method}: {shown}");
         }
         let mut client = service.grpc().await;

@@ -21,6 +21,7 @@ mod follow;
 mod gateway;
 mod grpc;
 mod help;
+mod history;
 mod import;
 mod ingest;
 mod integrity;

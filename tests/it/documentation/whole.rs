@@ -122,7 +122,13 @@ fn the_contract_has_every_reason_and_its_code() {
     assert_eq!(listed, reasons_without(&REST_ALONE).map(|reason| reason.name().to_owned()).collect());
     let codes: BTreeSet<_> = (0..17).map(code_name).collect();
     let mut pairs = 0;
-    for proto in ["audit_log.proto", "audit_log_service.proto", "erasure_service.proto", "integrity_service.proto"] {
+    for proto in [
+        "audit_log.proto",
+        "audit_log_service.proto",
+        "erasure_service.proto",
+        "history_service.proto",
+        "integrity_service.proto",
+    ] {
         for pair in words(&file(&format!("proto/auditlog/v1/{proto}"))).windows(2) {
             // For example `NOT_FOUND (AUDIT_LOG_NOT_FOUND)`.
             if let Some(name) = pair[1].strip_prefix('(').filter(|_| codes.contains(&pair[0])) {
@@ -140,7 +146,7 @@ fn the_contract_has_every_reason_and_its_code() {
 fn the_grpc_reference_has_every_call_and_field() {
     let reference = file("docs/grpc.md");
     let mut fields = 0;
-    for proto in ["audit_log.proto", "audit_log_service.proto"] {
+    for proto in ["audit_log.proto", "audit_log_service.proto", "history_service.proto"] {
         let proto = file(&format!("proto/auditlog/v1/{proto}"));
         for line in proto.lines().map(str::trim).filter(|line| !line.starts_with("//") && line.contains(" = ")) {
             let name = line.split(" = ").next().and_then(|field| field.split(' ').next_back()).expect("a name");

@@ -7,6 +7,7 @@ use auditlog::app::{self, Options, Running, ServiceParts, Serving};
 use auditlog::domain::{Clock, OrganizationId, Random};
 use auditlog::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use auditlog::grpc::pb::erasure_service_client::ErasureServiceClient;
+use auditlog::grpc::pb::history_service_client::HistoryServiceClient;
 use auditlog::grpc::pb::{AuditLogInput, Change, ExportAuditLogsRequest, WriteAuditLogsRequest};
 use auditlog::ingest::QueueLimits;
 use auditlog::store::Store;
@@ -110,6 +111,12 @@ impl Service {
     /// A gRPC client of the erasure service, without an API key.
     pub async fn erasures(&self) -> ErasureServiceClient<Channel> {
         ErasureServiceClient::connect(self.url("")).await.expect("the service accepts")
+    }
+
+    /// A gRPC client of the history service, without an API key.
+    pub async fn histories(&self) -> HistoryServiceClient<Channel> {
+        let client = HistoryServiceClient::connect(self.url("")).await.expect("the service accepts");
+        client.max_decoding_message_size(auditlog::grpc::MAX_RESPONSE)
     }
 
     pub async fn stop(self) {
