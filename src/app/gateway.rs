@@ -27,6 +27,8 @@ use crate::grpc::health::health_server::Health;
 use crate::grpc::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use crate::grpc::pb::audit_log_service_server::AuditLogService;
+use crate::grpc::pb::history_service_client::HistoryServiceClient;
+use crate::grpc::pb::history_service_server::HistoryService;
 use crate::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use crate::grpc::pb::integrity_service_server::IntegrityService;
 use crate::grpc::{self, MAX_RESPONSE, pb};
@@ -195,6 +197,10 @@ fn audit_logs(channel: Channel) -> AuditLogServiceClient<Channel> {
     AuditLogServiceClient::new(channel).max_decoding_message_size(MAX_RESPONSE)
 }
 
+fn history(channel: Channel) -> HistoryServiceClient<Channel> {
+    HistoryServiceClient::new(channel).max_decoding_message_size(MAX_RESPONSE)
+}
+
 fn integrity(channel: Channel) -> IntegrityServiceClient<Channel> {
     IntegrityServiceClient::new(channel).max_decoding_message_size(MAX_RESPONSE)
 }
@@ -288,6 +294,39 @@ impl AuditLogService for Upstream {
         let messages = messages.take_until(self.draining.clone().cancelled_owned());
         let ended = stream::once(async { Err(Status::from(Error::Draining)) });
         Ok(Response::new(messages.chain(ended).boxed()))
+    }
+}
+
+#[tonic::async_trait]
+impl HistoryService for Upstream {
+    async fn get_resource_state(
+        &self,
+        request: Request<pb::GetResourceStateRequest>,
+    ) -> RpcResult<pb::GetResourceStateResponse> {
+        self.forward(request, async |channel, request| history(channel).get_resource_state(request).await).await
+    }
+
+    async fn compare_resource_states(
+        &self,
+        request: Request<pb::CompareResourceStatesRequest>,
+    ) -> RpcResult<pb::CompareResourceStatesResponse> {
+        self.forward(request, async |channel, request| history(channel).compare_resource_states(request).await).await
+    }
+
+    type CheckContinuityStream = Pin<Box<dyn Stream<Item = Result<pb::CheckContinuityResponse, Status>> + Send>>;
+
+    async fn check_continuity(
+        &self,
+        request: Request<pb::CheckContinuityRequest>,
+    ) -> RpcResult<Self::CheckContinuityStream> {
+        let forwarded =
+            self.forward(request, async |channel, request| history(channel).check_continuity(request).await);
+        let messages = forwarded.await?.into_inner().map(|message| message.map_err(upstream_failed));
+        Ok(Response::new(messages.boxed()))
+    }
+
+    async fn plan_rollback(&self, request: Request<pb::PlanRollbackRequest>) -> RpcResult<pb::PlanRollbackResponse> {
+        self.forward(request, async |channel, request| history(channel).plan_rollback(request).await).await
     }
 }
 

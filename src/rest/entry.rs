@@ -156,10 +156,10 @@ impl<'de> Deserialize<'de> for MetadataBody {
     }
 }
 
-/// Why an entry is refused.
+/// Why an entry, or another body, is refused.
 #[derive(Debug)]
 pub struct EntryFault {
-    /// The field, such as `changes[2].field`; empty for the entry itself.
+    /// The field, such as `changes[2].field`; empty for the whole.
     field: String,
     why: String,
     /// Whether the JSON has the right shape but breaks a field's rule.
@@ -171,12 +171,12 @@ impl EntryFault {
         Self { field: field.into(), why: why.into(), is_rule: false }
     }
 
-    fn rule(field: &str, why: impl Into<String>) -> Self {
+    pub(super) fn rule(field: &str, why: impl Into<String>) -> Self {
         Self { field: field.to_owned(), why: why.into(), is_rule: true }
     }
 
     /// The same fault, with `place` before the field's path.
-    fn within(self, place: &str) -> Self {
+    pub(super) fn within(self, place: &str) -> Self {
         let joint = if self.field.is_empty() { "" } else { "." };
         Self { field: format!("{place}{joint}{}", self.field), ..self }
     }
@@ -201,7 +201,7 @@ impl From<EntryFault> for ErrorResponse {
 }
 
 /// Parses an object. serde alone would also accept an array of the fields' values.
-fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, EntryFault> {
+pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, EntryFault> {
     if !json.trim_start().starts_with('{') {
         return Err(EntryFault::shape("", format!("must be an object, got {}", quoted(json))));
     }
@@ -234,11 +234,14 @@ fn explained(error: &serde_json::Error) -> String {
     format!("{text}{hint}")
 }
 
+/// The text of a body.
+pub(super) fn utf8(body: &[u8]) -> Result<&str, ErrorResponse> {
+    std::str::from_utf8(body).map_err(|error| ErrorResponse::body(format!("The body must be UTF-8: {error}")))
+}
+
 /// Decodes the entries of a `POST` to `organization_id`.
 pub(super) fn audit_logs(body: &[u8], organization_id: &str) -> Result<Vec<pb::AuditLogInput>, ErrorResponse> {
-    let text =
-        std::str::from_utf8(body).map_err(|error| ErrorResponse::body(format!("The body must be UTF-8: {error}")))?;
-    let WriteBody { audit_logs } = object(text)
+    let WriteBody { audit_logs } = object(utf8(body)?)
         .map_err(|fault| ErrorResponse::body(format!(r#"The body must be {{"auditLogs":[…]}}: {fault}"#)))?;
     // Checked first: decoding a body of empty objects would take a hundred times its size.
     check_count(audit_logs.len()).map_err(|Invalid(why)| ErrorResponse::parameter("auditLogs", why))?;

@@ -55,6 +55,15 @@ impl ErrorResponse {
         Self::new(Reason::UnknownParameter, message)
     }
 
+    /// The error for `status`. `name` returns the REST name of a gRPC field.
+    pub(super) fn named(status: &Status, name: impl Fn(&str) -> String) -> Self {
+        let details = status.get_error_details();
+        let reason = details.error_info().and_then(|info| Reason::parse(&info.reason));
+        let message = in_rest_names(&details, name).unwrap_or_else(|| status.message().to_owned());
+        let retry_after = details.retry_info().and_then(|retry| retry.retry_delay).map(|delay| delay.as_secs().max(1));
+        Self { reason: reason.unwrap_or_else(|| foreign(status.code())), message, retry_after }
+    }
+
     /// A body with the wrong form.
     pub(super) fn body(message: impl Into<String>) -> Self {
         Self::new(Reason::InvalidBody, message)
@@ -99,11 +108,7 @@ impl std::fmt::Display for ErrorResponse {
 
 impl From<Status> for ErrorResponse {
     fn from(status: Status) -> Self {
-        let details = status.get_error_details();
-        let reason = details.error_info().and_then(|info| Reason::parse(&info.reason));
-        let message = in_rest_names(&details).unwrap_or_else(|| status.message().to_owned());
-        let retry_after = details.retry_info().and_then(|retry| retry.retry_delay).map(|delay| delay.as_secs().max(1));
-        Self { reason: reason.unwrap_or_else(|| foreign(status.code())), message, retry_after }
+        Self::named(&status, rest_name)
     }
 }
 
@@ -117,9 +122,9 @@ fn foreign(code: Code) -> Reason {
 }
 
 /// The message of a status about fields, with their REST names.
-fn in_rest_names(details: &ErrorDetails) -> Option<String> {
+fn in_rest_names(details: &ErrorDetails, name: impl Fn(&str) -> String) -> Option<String> {
     let violations = details.bad_request()?.field_violations.iter();
-    let lines: Vec<_> = violations.map(|one| format!("{}: {}", rest_name(&one.field), one.description)).collect();
+    let lines: Vec<_> = violations.map(|one| format!("{}: {}", name(&one.field), one.description)).collect();
     (!lines.is_empty()).then(|| lines.join("; "))
 }
 
@@ -143,6 +148,9 @@ pub fn rest_name(path: &str) -> String {
         "start_time" => Some("startDate"),
         "end_time" => Some("endDate"),
         "after_sequence" => Some("after"),
+        "as_of_sequence" => Some("asOf"),
+        "field_prefixes" => Some("field"),
+        "resume_token" => Some("resume"),
         "organization_id" => Some("organization_id"),
         "by" => Some("by"),
         _ => None,
@@ -245,6 +253,9 @@ mod tests {
             ("filter.resource_ids", "resourceId"),
             ("filter.start_time", "startDate"),
             ("after_sequence", "after"),
+            ("as_of_sequence", "asOf"),
+            ("field_prefixes[3]", "field"),
+            ("resume_token", "resume"),
             ("resource_type", "resourceType"),
             ("limit", "limit"),
             ("by[1]", "by"),

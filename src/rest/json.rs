@@ -50,15 +50,24 @@ struct Pagination {
 }
 
 pub(super) fn page(audit_logs: &[pb::AuditLog], pagination: Option<pb::Pagination>) -> Response {
-    let pb::Pagination { total, limit, offset, has_more, next_cursor } = pagination.unwrap_or_default();
-    let pagination = Pagination { total, limit, offset, has_more, next_cursor };
     written_by(StatusCode::OK, |text| {
         let mut page = ObjectWriter::begin(text);
-        write_array(page.name("auditLogs"), audit_logs, |text, entry| write_entry(text, entry, Form::Documented))?;
-        page.field("pagination", &pagination)?;
+        write_page(&mut page, audit_logs, pagination)?;
         page.end();
         Ok(())
     })
+}
+
+/// Writes the members of a page of a list.
+pub(super) fn write_page(
+    page: &mut ObjectWriter<'_>,
+    audit_logs: &[pb::AuditLog],
+    pagination: Option<pb::Pagination>,
+) -> serde_json::Result<()> {
+    let pb::Pagination { total, limit, offset, has_more, next_cursor } = pagination.unwrap_or_default();
+    let pagination = Pagination { total, limit, offset, has_more, next_cursor };
+    write_array(page.name("auditLogs"), audit_logs, |text, entry| write_entry(text, entry, Form::Documented))?;
+    page.field("pagination", &pagination)
 }
 
 pub(super) fn feed(audit_logs: &[pb::AuditLog], sequence: i64, head_sequence: i64) -> Response {
@@ -168,7 +177,7 @@ pub(super) fn answer(status: StatusCode, body: &impl Serialize) -> Response {
 }
 
 /// A JSON response whose body `write` writes, which caches must not store.
-fn written_by(status: StatusCode, write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) -> Response {
+pub(super) fn written_by(status: StatusCode, write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) -> Response {
     let mut text = Vec::new();
     match write(&mut text) {
         Ok(()) => {

@@ -1,10 +1,12 @@
 //! The REST surface: translates each call to the same gRPC call, and the response back. Responses are JSON, errors
 //! included; the log's checkpoint and tiles have formats of their own.
 
+pub mod around;
 pub mod counts;
 pub mod entry;
 mod envelope;
 mod feed;
+pub mod history;
 pub mod json;
 mod log;
 mod params;
@@ -30,6 +32,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
 use crate::grpc::pb::audit_log_service_server::AuditLogService;
+use crate::grpc::pb::history_service_server::HistoryService;
 use crate::grpc::pb::integrity_service_server::IntegrityService;
 use crate::grpc::{MAX_REQUEST, ORGANIZATION_HEADER, pb};
 pub use envelope::{AccessRefusal, ErrorResponse, respond, rest_name};
@@ -46,9 +49,9 @@ static FORWARDED: [HeaderName; 4] = [
 ];
 
 /// The gRPC services that REST calls.
-pub trait Services: AuditLogService + IntegrityService {}
+pub trait Services: AuditLogService + HistoryService + IntegrityService {}
 
-impl<S: AuditLogService + IntegrityService> Services for S {}
+impl<S: AuditLogService + HistoryService + IntegrityService> Services for S {}
 
 type Answer = Result<Response, ErrorResponse>;
 
@@ -69,7 +72,9 @@ where
         .route("/v1/{organization_id}/audit-logs/{id}", get(one::<S>))
         .route("/v1/{organization_id}/audit-log-counts", get(count::<S>))
         .route("/v1/{path_segment}/{resource_id}/history", get(history::<S>))
+        .merge(around::routes())
         .merge(feed::routes())
+        .merge(history::routes())
         .merge(log::routes())
         .with_state(service);
     let ready = async move || -> Answer {
@@ -91,6 +96,7 @@ pub fn switched_off() -> Router {
 }
 
 /// The parts of an HTTP request that every call needs, except the body.
+#[derive(Clone)]
 struct Call<P> {
     path: P,
     query: Option<String>,

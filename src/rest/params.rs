@@ -42,6 +42,16 @@ const SEARCH: [&str; 13] = [
 /// The parameters for each key of the metadata, as errors show them.
 pub(super) const METADATA: &str = "metadata.KEY";
 const METADATA_PREFIX: &str = "metadata.";
+/// The parameters of the state of a resource.
+pub(super) const STATE: ParameterNames = &[&["at", "asOf", "field"]];
+/// The parameters of a comparison of two states.
+pub(super) const COMPARISON: ParameterNames = &[&["from", "to", "asOf", "field"]];
+/// The parameters of a check of the continuity of one resource.
+pub(super) const CONTINUITY: ParameterNames = &[&["after", "asOf"]];
+/// The parameters of a check of the continuity of an organization.
+pub(super) const ORGANIZATION_CONTINUITY: ParameterNames = &[&["after", "asOf", "resume"]];
+/// The parameters of the entries around an entry.
+pub(super) const AROUND: ParameterNames = &[&["minutes", "limit", "cursor"]];
 /// The parameters of an inclusion proof.
 pub(super) const INCLUSION: ParameterNames = &[&["id", "sequence", "size"]];
 /// The parameters of a consistency proof.
@@ -51,9 +61,23 @@ const NUMBERS: &str = "1 to 9223372036854775807";
 const LIMITS: &str = "1 to 100";
 /// The range of offsets and of log sizes.
 const SIZES: &str = "0 to 9223372036854775807";
+const MINUTES: &str = "1 to 1440";
+const MAX_MINUTES: i64 = 1_440;
+const DEFAULT_MINUTES: i64 = 10;
 /// The longest that a feed waits. Proxies end requests after a minute or so.
 pub const MAX_WAIT: Duration = Duration::from_secs(30);
 const DEFAULT_WAIT: Duration = Duration::from_secs(20);
+
+/// The parts of the path of a resource: the organization, the type and the id.
+pub(super) type ResourcePath = (String, String, String);
+
+/// The decoded parameters of the entries around an entry.
+pub(super) struct AroundParams {
+    /// How far the entries are away from that entry, at most.
+    pub(super) minutes: i64,
+    pub(super) limit: Option<i32>,
+    pub(super) cursor: Option<String>,
+}
 
 /// Decoded names and values, in the order received.
 pub(super) struct Params(Vec<(String, String)>);
@@ -140,6 +164,63 @@ impl Params {
             time_zone: self.one("timeZone")?.unwrap_or_default().replace(' ', "+"),
             top: self.number("top", LIMITS)?,
         })
+    }
+
+    /// The request for the state of a resource.
+    pub(super) fn state(self, path: ResourcePath) -> Result<pb::GetResourceStateRequest, ErrorResponse> {
+        let (organization_id, resource_type, resource_id) = path;
+        Ok(pb::GetResourceStateRequest {
+            organization_id,
+            resource_type,
+            resource_id,
+            at: self.time("at", last_of_span)?.map(wire::time),
+            as_of_sequence: self.number("asOf", SIZES)?,
+            field_prefixes: self.all("field"),
+        })
+    }
+
+    /// The request for a comparison of the states of a resource at two times.
+    pub(super) fn comparison(self, path: ResourcePath) -> Result<pb::CompareResourceStatesRequest, ErrorResponse> {
+        let (from, to) = (self.time("from", last_of_span)?, self.time("to", last_of_span)?);
+        let from = from.ok_or_else(|| ErrorResponse::parameter("from", "is required"))?;
+        if to.is_some_and(|to| from > to) {
+            let (from, to) = (self.one("from")?.unwrap_or_default(), self.one("to")?.unwrap_or_default());
+            let description = format!("must not be after to {}, got {}", quoted(to), quoted(from));
+            return Err(ErrorResponse::parameter("from", description));
+        }
+        let (organization_id, resource_type, resource_id) = path;
+        Ok(pb::CompareResourceStatesRequest {
+            organization_id,
+            resource_type,
+            resource_id,
+            from: Some(wire::time(from)),
+            to: to.map(wire::time),
+            as_of_sequence: self.number("asOf", SIZES)?,
+            field_prefixes: self.all("field"),
+        })
+    }
+
+    /// The request for a check of the continuity of a resource. An empty type and id are all resources.
+    pub(super) fn continuity(self, path: ResourcePath) -> Result<pb::CheckContinuityRequest, ErrorResponse> {
+        let (organization_id, resource_type, resource_id) = path;
+        Ok(pb::CheckContinuityRequest {
+            organization_id,
+            resource_type,
+            resource_id,
+            as_of_sequence: self.number("asOf", SIZES)?,
+            after_sequence: self.number("after", SIZES)?.unwrap_or_default(),
+            resume_token: self.one("resume")?.unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// The decoded parameters of the entries around an entry.
+    pub(super) fn around(self) -> Result<AroundParams, ErrorResponse> {
+        let minutes = self.number("minutes", MINUTES)?.unwrap_or(DEFAULT_MINUTES);
+        if !(1..=MAX_MINUTES).contains(&minutes) {
+            return Err(ErrorResponse::parameter("minutes", format_args!("must be {MINUTES}, got {minutes}")));
+        }
+        let limit = self.number("limit", LIMITS)?;
+        Ok(AroundParams { minutes, limit, cursor: self.one("cursor")?.map(str::to_owned) })
     }
 
     /// The filter of a list, a history, a feed or a count.
@@ -251,6 +332,11 @@ impl Params {
         }
         Ok((start.map(wire::time), end.map(wire::time)))
     }
+}
+
+/// The last instant of the span of `text`.
+pub(super) fn last_of_span(text: &str) -> Result<Timestamp, Invalid> {
+    end_of_span(text).map(|end| end.plus(-1))
 }
 
 /// The gRPC name of a grouping. Errors list the REST names.
