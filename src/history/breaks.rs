@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::continuity::{ContinuityFold, classify};
 use super::limits::{MAX_ANSWER_BYTES, MAX_FOLDED_ENTRIES, size};
-use super::model::{ContinuityBreak, ContinuityCounts, FieldValue, LifeActions};
+use super::model::{ContinuityBreak, ContinuityCounts, ShownValue, LifeActions};
 use super::reader::next_size;
 use super::totals::CheckTotals;
 use crate::domain::{Entry, ResourceKey, Seq};
@@ -93,7 +93,7 @@ impl ResourceCheck {
             self.breaks.push(found);
         } else {
             self.break_bytes = frame;
-            let (written, found_value) = (FieldValue::LeftOut, FieldValue::LeftOut);
+            let (written, found_value) = (ShownValue::LeftOut, ShownValue::LeftOut);
             self.breaks.push(ContinuityBreak { written, found: found_value, ..found });
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Basis, FieldDifference, FieldState, FieldValue, ResourceState};
+use super::{Basis, FieldDifference, FieldState, ShownValue, ResourceState};
 use crate::domain::json_equal;
 
 /// The fields that differ between two states of a resource, by name. `before` is the earlier one.
@@ -27,8 +27,8 @@ fn are_equal(before: Option<&FieldState>, after: Option<&FieldState>) -> bool {
     let (Some(before), Some(after)) = (before, after) else { return false };
     before.is_partial == after.is_partial
         && match (&before.value, &after.value) {
-            (FieldValue::Known(before), FieldValue::Known(after)) => json_equal(before, after),
-            (FieldValue::LeftOut, _) | (_, FieldValue::LeftOut) => are_of_one_write(before, after),
+            (ShownValue::Known(before), ShownValue::Known(after)) => json_equal(before, after),
+            (ShownValue::LeftOut, _) | (_, ShownValue::LeftOut) => are_of_one_write(before, after),
         }
 }
 
@@ -51,7 +51,7 @@ mod tests {
     fn field(name: &str, value: Option<&str>, seq: i64) -> FieldState {
         FieldState {
             field: name.to_owned(),
-            value: value.map_or(FieldValue::LeftOut, |value| FieldValue::Known(json(value))),
+            value: value.map_or(ShownValue::LeftOut, |value| ShownValue::Known(json(value))),
             basis: Basis::Recorded,
             source: EntryRef::of(&update(seq, &[])),
             is_partial: false,

@@ -8,7 +8,7 @@ use super::fields::{HeldField, HeldFields};
 use super::json::JsonWalker;
 use super::paths::rest_below;
 use super::values::{HeldValue, ValueWalker};
-use super::{BreakClass, ContinuityBreak, ContinuityCounts, EntryRef, FieldValue, LifeActions, TooManyFields};
+use super::{BreakClass, ContinuityBreak, ContinuityCounts, EntryRef, ShownValue, LifeActions, TooManyFields};
 use crate::domain::{Change, Entry, JsonText, Seq};
 
 /// Checks the changes of a resource, entry by entry.
@@ -118,7 +118,7 @@ impl WriteCheck {
             earlier: Arc::clone(&earlier.source),
             later: Arc::clone(later),
             written: written.clone().into(),
-            found: FieldValue::Known(found.clone()),
+            found: ShownValue::Known(found.clone()),
             class: BreakClass::Unexplained,
         });
     }
@@ -138,6 +138,10 @@ pub(super) fn check_write(
     let mut has_below = false;
     for (name, earlier) in fields.below(path) {
         has_below = true;
+        if earlier.is_partial {
+            // A later write below it is compared.
+            continue;
+        }
         let Some((written, rest)) = comparable(fields, earlier).zip(rest_below(path, name)) else { continue };
         let pair = WritePair { earlier: (&**name, earlier), later: (path.as_str(), later) };
         match old.walk(old_value, rest) {
@@ -190,9 +194,9 @@ mod tests {
     /// The breaks as `earlier path>later path: written, found`, and the numbers of compared and not comparable pairs.
     fn checked(entries: &[Entry]) -> (Vec<String>, u64, u64) {
         let (breaks, fold) = breaks_of(entries);
-        let value = |value: &FieldValue| match value {
-            FieldValue::Known(json) => json.as_str().to_owned(),
-            FieldValue::LeftOut => "left out".to_owned(),
+        let value = |value: &ShownValue| match value {
+            ShownValue::Known(json) => json.as_str().to_owned(),
+            ShownValue::LeftOut => "left out".to_owned(),
         };
         let shown = breaks.iter().map(|one| {
             let (earlier, later) = (one.earlier.seq, one.later.seq);

@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use super::check::FoundBreak;
 use super::limits::{MAX_QUOTED_CHARACTERS, shortened};
 use super::model::{
-    Basis, BreakClass, ContinuityBreak, EntryRef, Existence, FieldDifference, FieldState, FieldValue, PlanStep,
+    Basis, BreakClass, ContinuityBreak, EntryRef, Existence, FieldDifference, FieldState, ShownValue, PlanStep,
     ResourceState, StepAction, StepStatus,
 };
 use super::service::{ComparisonAnswer, RollbackPlan, StateAnswer, WrittenValues};
 use super::totals::CheckTotals;
 use crate::domain::{Seq, Timestamp, quoted};
 
-fn value(value: &FieldValue) -> String {
+fn value(value: &ShownValue) -> String {
     match value {
-        FieldValue::Known(json) => shortened(json.as_str()),
-        FieldValue::LeftOut => "a large value".to_owned(),
+        ShownValue::Known(json) => shortened(json.as_str()),
+        ShownValue::LeftOut => "a large value".to_owned(),
     }
 }
 
@@ -133,7 +133,7 @@ pub fn difference(difference: &FieldDifference) -> String {
     let FieldDifference { field, before, after } = difference;
     let path = name(field);
     match (before, after) {
-        (Some(before), Some(after)) if before.value == after.value && after.value != FieldValue::LeftOut => {
+        (Some(before), Some(after)) if before.value == after.value && after.value != ShownValue::LeftOut => {
             format!("{path} was {} at both times, but fields below it were changed separately.", value(&after.value))
         }
         (Some(before), Some(after)) => {

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::paths::{above, below};
 use super::values::{HeldValue, HeldValues, ValueId};
-use super::{EntryRef, FieldValue, TooManyFields};
+use super::{EntryRef, ShownValue, TooManyFields};
 use crate::domain::JsonText;
 
 /// The first erased entry after a write. All writes between two erased entries share it.
@@ -149,7 +149,7 @@ impl HeldFields {
     }
 
     /// The fields with their values, by name.
-    pub fn into_fields(self) -> impl Iterator<Item = (Arc<str>, HeldField, FieldValue)> {
+    pub fn into_fields(self) -> impl Iterator<Item = (Arc<str>, HeldField, ShownValue)> {
         let Self { fields, mut values, next_erased: _ } = self;
         fields.into_iter().filter_map(move |(name, field)| {
             let value = values.release(field.value)?;

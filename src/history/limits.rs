@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::TooManyFields;
-use super::model::{FieldValue, PlanStep, StepAction};
+use super::model::{ShownValue, PlanStep, StepAction};
 use crate::domain::{Entry, ResourceKey};
 use crate::error::{Error, Result};
 use crate::limits::Reservation;
@@ -73,10 +73,10 @@ pub(super) fn check_fields(fields: usize) -> Result<()> {
 }
 
 /// The number of bytes of a value; 0 if it is left out.
-pub(super) fn size(value: &FieldValue) -> usize {
+pub(super) fn size(value: &ShownValue) -> usize {
     match value {
-        FieldValue::Known(json) => json.as_str().len(),
-        FieldValue::LeftOut => 0,
+        ShownValue::Known(json) => json.as_str().len(),
+        ShownValue::LeftOut => 0,
     }
 }
 
@@ -89,7 +89,7 @@ pub(super) fn shortened(json: &str) -> String {
 }
 
 /// Leaves out the largest values until all others together have at most [`MAX_ANSWER_BYTES`].
-pub(super) fn leave_out_largest<'v>(values: impl Iterator<Item = &'v mut FieldValue>) {
+pub(super) fn leave_out_largest<'v>(values: impl Iterator<Item = &'v mut ShownValue>) {
     let mut values: Vec<_> = values.map(|value| (size(value), value)).collect();
     let mut bytes: usize = values.iter().map(|(size, _)| *size).sum();
     if bytes <= MAX_ANSWER_BYTES {
@@ -100,7 +100,7 @@ pub(super) fn leave_out_largest<'v>(values: impl Iterator<Item = &'v mut FieldVa
         if bytes <= MAX_ANSWER_BYTES {
             break;
         }
-        *value = FieldValue::LeftOut;
+        *value = ShownValue::LeftOut;
         bytes -= size;
     }
 }
@@ -152,7 +152,7 @@ fn names(step: &PlanStep) -> (usize, usize) {
 }
 
 /// The values of a step.
-fn values(step: &mut PlanStep) -> Vec<&mut FieldValue> {
+fn values(step: &mut PlanStep) -> Vec<&mut ShownValue> {
     match &mut step.action {
         StepAction::Restore { field: _, restore, expected } => std::iter::once(restore).chain(expected).collect(),
         StepAction::Recreate { fields, unknown: _ } => fields.iter_mut().map(|(_, value)| value).collect(),
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_largest_values_are_left_out_until_the_rest_fits() {
-        let value = |bytes: usize| FieldValue::Known(JsonText::stored("1".repeat(bytes)));
+        let value = |bytes: usize| ShownValue::Known(JsonText::stored("1".repeat(bytes)));
         let sizes = [MAX_ANSWER_BYTES / 2, 10, MAX_ANSWER_BYTES / 2 + 1, MAX_ANSWER_BYTES / 4];
         let mut values = sizes.map(value);
         leave_out_largest(values.iter_mut());

@@ -1,29 +1,43 @@
 //! The history of a resource: its state at a time, the difference of two states, breaks between its changes, and a plan
-//! that undoes a selection of them. Pure functions over the entries of one resource; they read no entries themselves, and
-//! nothing here changes a resource.
+//! that undoes a selection of them. The folds are pure functions over the entries of one resource; `service` and `check`
+//! read these entries. Nothing here changes a resource.
 //!
 //! Entries come one after another, in the order of time and number. A fold holds fields and not entries: the values take
 //! at most [`MAX_VALUE_BYTES`], and the names at most [`MAX_NAME_BYTES`].
 
+mod breaks;
+mod check;
 mod comparison;
 mod continuity;
 mod effect;
+pub mod explanation;
 mod fields;
 mod json;
+mod limits;
 mod model;
 mod paths;
 mod plan;
+mod reader;
+mod selection;
+mod service;
 mod state;
+mod token;
+mod totals;
 mod values;
 
+pub use check::{CheckScope, ContinuityCheck, ContinuityPiece, FoundBreak, MAX_LATER_ENTRIES};
 pub use comparison::compare;
 pub use continuity::{ContinuityFold, classify};
+pub use limits::{MAX_ANSWER_BYTES, MAX_ANSWER_FIELDS, MAX_FOLDED_ENTRIES};
 pub use model::{
-    Basis, BreakClass, ContinuityBreak, ContinuityCounts, EntryRef, Existence, FieldDifference, FieldState, FieldValue,
+    Basis, BreakClass, ContinuityBreak, ContinuityCounts, EntryRef, Existence, FieldDifference, FieldState, ShownValue,
     LifeActions, PlanStep, ResourceState, StepAction, StepStatus,
 };
 pub use plan::{PlanFold, in_order};
+pub use selection::{MAX_PLAN_RESOURCES, RollbackSelection};
+pub use service::{ComparisonAnswer, History, ResourceScope, RollbackPlan, StateAnswer, WrittenValues};
 pub use state::StateFold;
+pub use totals::CheckTotals;
 
 /// The maximum number of bytes of the values that a fold holds. Beyond it, the largest values are left out.
 pub const MAX_VALUE_BYTES: usize = 32 * 1024 * 1024;

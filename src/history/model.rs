@@ -30,7 +30,7 @@ pub struct EntryRef {
 
 /// A value of a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FieldValue {
+pub enum ShownValue {
     /// The value. An absent value is `null`.
     Known(JsonText),
     /// The value was left out, because the values of the answer would be larger than
@@ -69,7 +69,7 @@ pub struct FieldState {
     /// The path of the field.
     pub field: String,
     /// The value.
-    pub value: FieldValue,
+    pub value: ShownValue,
     /// Where the value comes from.
     pub basis: Basis,
     /// The entry that the value comes from.
@@ -113,9 +113,9 @@ pub struct ContinuityBreak {
     /// The entry whose old value differs.
     pub later: Arc<EntryRef>,
     /// The value of the path that is the longer of the two, as the earlier entry wrote it.
-    pub written: FieldValue,
+    pub written: ShownValue,
     /// The value of the same path, as the later entry found it.
-    pub found: FieldValue,
+    pub found: ShownValue,
     /// Why there is a break.
     pub class: BreakClass,
 }
@@ -162,16 +162,16 @@ pub enum StepAction {
         /// The path of the field.
         field: String,
         /// The value to set.
-        restore: FieldValue,
+        restore: ShownValue,
         /// The value that the field has when the step is applied in order. `None` if it is unknown.
-        expected: Option<FieldValue>,
+        expected: Option<ShownValue>,
     },
     /// Deletes the resource, which the selection created.
     Delete,
     /// Creates the resource, which the selection deleted.
     Recreate {
         /// The fields that it had, with their values, by name.
-        fields: Vec<(String, FieldValue)>,
+        fields: Vec<(String, ShownValue)>,
         /// The fields that it had, whose values are unknown, by name.
         unknown: Vec<String>,
     },

@@ -180,7 +180,7 @@ mod tests {
     use crate::history::fixtures::{
         ACCESSED, ACTIONS, CREATED, DELETED, at, entry, erased, of_service, second, update, with_outcome,
     };
-    use crate::history::{FieldValue, MAX_VALUE_BYTES};
+    use crate::history::{ShownValue, MAX_VALUE_BYTES};
 
     fn state_of(entries: &[Entry], seconds: i64, prefixes: &[&str]) -> ResourceState {
         let prefixes = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
@@ -195,8 +195,8 @@ mod tests {
         let field = |field: &FieldState| {
             let FieldState { field, value, basis, source, is_partial } = field;
             let value = match value {
-                FieldValue::Known(json) => json.as_str(),
-                FieldValue::LeftOut => "left out",
+                ShownValue::Known(json) => json.as_str(),
+                ShownValue::LeftOut => "left out",
             };
             let basis = match basis {
                 Basis::Recorded => "recorded",
@@ -361,7 +361,7 @@ mod tests {
             (1..).zip(["a", "b", "c", "d"]).map(|(seq, path)| update(seq, &[(path, "null", large)])).collect();
         let is_left_out = |entries: &[Entry]| {
             let fields = state_of(entries, 9, &[]).fields;
-            fields.into_iter().map(|field| field.value == FieldValue::LeftOut).collect::<Vec<_>>()
+            fields.into_iter().map(|field| field.value == ShownValue::LeftOut).collect::<Vec<_>>()
         };
         assert_eq!(is_left_out(&entries), [false; 4]);
         entries.push(update(5, &[("e", "null", "1")]));

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::json::JsonWalker;
-use super::{FieldValue, MAX_NAME_BYTES, MAX_VALUE_BYTES, TooManyFields};
+use super::{ShownValue, MAX_NAME_BYTES, MAX_VALUE_BYTES, TooManyFields};
 use crate::domain::{JsonText, json_digest, json_equal};
 
 /// A value that a fold holds.
@@ -40,7 +40,7 @@ impl HeldValue {
     }
 }
 
-impl From<HeldValue> for FieldValue {
+impl From<HeldValue> for ShownValue {
     fn from(value: HeldValue) -> Self {
         match value {
             HeldValue::Known(json) => Self::Known(json),

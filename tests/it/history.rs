@@ -2,6 +2,7 @@
 
 mod continuity;
 mod refused;
+mod rest;
 
 use auditlog::access::Scope;
 use auditlog::domain::Timestamp;

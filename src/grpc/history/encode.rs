@@ -6,7 +6,7 @@ use crate::grpc::pb;
 use crate::grpc::wire::{self, MAX_PIECE, time, unnamed};
 use crate::history::{
     Basis, BreakClass, CheckTotals, ComparisonAnswer, ContinuityBreak, ContinuityPiece, EntryRef, Existence,
-    FieldDifference, FieldState, FieldValue, FoundBreak, PlanStep, ResourceState, RollbackPlan, StateAnswer,
+    FieldDifference, FieldState, ShownValue, FoundBreak, PlanStep, ResourceState, RollbackPlan, StateAnswer,
     StepAction, StepStatus, WrittenValues, explanation,
 };
 
@@ -45,10 +45,10 @@ fn entry_reference(entry: &EntryRef) -> pb::EntryReference {
 }
 
 /// The JSON text; `None` for a value that is left out.
-fn json(value: FieldValue) -> Option<String> {
+fn json(value: ShownValue) -> Option<String> {
     match value {
-        FieldValue::Known(json) => Some(json.into()),
-        FieldValue::LeftOut => None,
+        ShownValue::Known(json) => Some(json.into()),
+        ShownValue::LeftOut => None,
     }
 }
 
@@ -71,7 +71,7 @@ fn resource_field(state: FieldState) -> pb::ResourceField {
     };
     pb::ResourceField {
         field,
-        left_out: value == FieldValue::LeftOut,
+        left_out: value == ShownValue::LeftOut,
         value_json: json(value),
         basis: basis.to_owned(),
         source: Some(entry_reference(&source)),
@@ -233,7 +233,7 @@ fn rollback_step(resource: &NamedResource, step: PlanStep, written: &WrittenValu
 fn with_action(step: pb::RollbackStep, action: StepAction) -> pb::RollbackStep {
     match action {
         StepAction::Restore { field, restore, expected } => {
-            let is_out = |value: &FieldValue| *value == FieldValue::LeftOut;
+            let is_out = |value: &ShownValue| *value == ShownValue::LeftOut;
             let out = [("restore_json", is_out(&restore)), ("expected_json", expected.as_ref().is_some_and(is_out))];
             pb::RollbackStep {
                 action: "restore".to_owned(),
@@ -246,8 +246,8 @@ fn with_action(step: pb::RollbackStep, action: StepAction) -> pb::RollbackStep {
         }
         StepAction::Delete => pb::RollbackStep { action: "delete".to_owned(), ..step },
         StepAction::Recreate { fields, unknown } => {
-            let field = |(field, value): (String, FieldValue)| {
-                let left_out = value == FieldValue::LeftOut;
+            let field = |(field, value): (String, ShownValue)| {
+                let left_out = value == ShownValue::LeftOut;
                 pb::RecreatedField { field, value_json: json(value), left_out }
             };
             let fields = fields.into_iter().map(field).collect();

@@ -30,8 +30,6 @@ pub(super) struct FieldRun {
     /// The first entry outside of the selection, after the earliest change, that changed a path that overlaps, and this
     /// path.
     conflict: Option<(Arc<EntryRef>, String)>,
-    /// Whether one of these entries changed a path below.
-    is_changed_below: bool,
     /// The number of these entries whose topmost paths are below, and the last one.
     writers_below: (u64, Option<Seq>),
     /// The sum of [`FieldRuns::writers`] above the field, and the number at it, before the earliest change.
@@ -47,6 +45,8 @@ pub(super) struct FieldRuns {
     runs: BTreeMap<Arc<str>, FieldRun>,
     /// The runs without a conflict. A conflict of many fields takes them from here, so that each is visited once.
     without_conflict: BTreeMap<Arc<str>, ()>,
+    /// The runs since whose earliest change no entry, selected or not, wrote a path above or below, likewise.
+    without_overlap: BTreeMap<Arc<str>, ()>,
     /// The runs without a break, likewise.
     without_break: BTreeMap<Arc<str>, ()>,
     /// For each path that has runs at or below it: the number of entries outside of the selection that changed it, and
@@ -80,6 +80,7 @@ impl FieldRuns {
         fields: &mut HeldFields,
     ) -> Result<(), TooManyFields> {
         let Change { field, old_value, new_value: _ } = change;
+        self.add_overlap(field);
         if let Some(run) = self.runs.get_mut(field.as_str()) {
             if run.newest.seq != source.seq {
                 run.newest = Arc::clone(source);
@@ -96,12 +97,12 @@ impl FieldRuns {
             entries: 1,
             next_erased: fields.next_erased(),
             conflict: None,
-            is_changed_below: false,
             writers_below: (0, None),
             writers_before: self.writers_of(field),
             broken: None,
         };
         self.without_conflict.insert(Arc::clone(&name), ());
+        self.without_overlap.insert(Arc::clone(&name), ());
         self.without_break.insert(Arc::clone(&name), ());
         self.runs.insert(name, run);
         Ok(())
@@ -118,6 +119,7 @@ impl FieldRuns {
             return Ok(());
         }
         for change in changes {
+            self.add_overlap(&change.field);
             self.add_conflict(&change.field, by, values)?;
         }
         let paths: BTreeMap<&str, ()> = changes.iter().map(|change| (change.field.as_str(), ())).collect();
@@ -125,13 +127,19 @@ impl FieldRuns {
         topmost.copied().try_for_each(|path| self.count_writer(path, by.seq, values))
     }
 
+    /// Notes a write of `path` for the runs above and below it. What they have now may change when the write is undone.
+    fn add_overlap(&mut self, path: &str) {
+        let names = below(&self.without_overlap, path).chain(above(&self.without_overlap, path));
+        let names: Vec<_> = names.map(|(name, ())| Arc::clone(name)).collect();
+        for name in names {
+            self.without_overlap.remove(&name);
+        }
+    }
+
     /// Notes the first conflict of the runs that overlap with `path`.
     fn add_conflict(&mut self, path: &str, by: &Arc<EntryRef>, values: &mut HeldValues) -> Result<(), TooManyFields> {
         let mut first = take_at_and_below(&mut self.without_conflict, path);
         for name in names_above(&self.runs, path) {
-            if let Some(run) = self.runs.get_mut(&name) {
-                run.is_changed_below = true;
-            }
             if self.without_conflict.remove(&name).is_some() {
                 first.push(name);
             }
@@ -197,13 +205,12 @@ impl FieldRuns {
         if let Some(erased) = run.next_erased.get() {
             return StepStatus::Uncertain { erased: Arc::clone(erased) };
         }
-        let (above, here) = self.writers_of(name);
-        let (above, here) = (above - run.writers_before.0, here - run.writers_before.1);
-        if above == 0 && !run.is_changed_below && is_restored(name, run, fields, reader) {
+        if self.without_overlap.contains_key(name) && is_restored(name, run, fields, reader) {
             return StepStatus::Noop;
         }
         if let Some((by, field)) = &run.conflict {
-            let entries = above + here + run.writers_below.0;
+            let (above, here) = self.writers_of(name);
+            let entries = above + here - run.writers_before.0 - run.writers_before.1 + run.writers_below.0;
             return StepStatus::Conflict { by: Arc::clone(by), field: Some(field.clone()), entries };
         }
         match &run.broken {

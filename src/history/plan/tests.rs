@@ -5,7 +5,7 @@ use crate::domain::Outcome;
 use crate::history::fixtures::{
     ACCESSED, ACTIONS, CREATED, DELETED, UPDATED, at, entry, erased, of_service, update, with_outcome,
 };
-use crate::history::{FieldValue, MAX_VALUE_BYTES};
+use crate::history::{ShownValue, MAX_VALUE_BYTES};
 
 fn steps(entries: &[(bool, Entry)]) -> Vec<PlanStep> {
     let mut fold = PlanFold::new(ACTIONS);
@@ -13,10 +13,10 @@ fn steps(entries: &[(bool, Entry)]) -> Vec<PlanStep> {
     fold.finish()
 }
 
-fn value(value: &FieldValue) -> &str {
+fn value(value: &ShownValue) -> &str {
     match value {
-        FieldValue::Known(json) => json.as_str(),
-        FieldValue::LeftOut => "left out",
+        ShownValue::Known(json) => json.as_str(),
+        ShownValue::LeftOut => "left out",
     }
 }
 

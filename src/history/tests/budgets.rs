@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::entries::{ACTIONS, UPDATED, plain_content, stored_entry};
 use crate::domain::{Change, Entry, EntryId, Identifier, JsonText, Seq, Timestamp};
 use crate::history::comparison::compare;
-use crate::history::model::{Basis, EntryRef, Existence, FieldState, FieldValue, ResourceState};
+use crate::history::model::{Basis, EntryRef, Existence, FieldState, ShownValue, ResourceState};
 use crate::history::state::StateFold;
 use crate::history::{MAX_NAME_BYTES, MAX_VALUE_BYTES};
 
@@ -29,7 +29,7 @@ fn the_largest_values_are_left_out() {
     }
     let fields = fold.finish().fields;
     let left_out: Vec<_> =
-        fields.iter().filter(|field| field.value == FieldValue::LeftOut).map(|field| field.field.as_str()).collect();
+        fields.iter().filter(|field| field.value == ShownValue::LeftOut).map(|field| field.field.as_str()).collect();
     assert_eq!((fields.len(), left_out), (4, vec!["b"]));
 }
 
@@ -45,7 +45,7 @@ fn too_many_names_are_an_error() {
 fn with_large_field(seq: Seq) -> ResourceState {
     let (id, user_id) = (EntryId::stored(format!("e{seq}")), Identifier::stored("u1".to_owned()));
     let source = Arc::new(EntryRef { seq, id, timestamp: Timestamp::saturating(seq), user_id });
-    let (field, value) = ("a".to_owned(), FieldValue::LeftOut);
+    let (field, value) = ("a".to_owned(), ShownValue::LeftOut);
     let fields = vec![FieldState { field, value, basis: Basis::Recorded, source, is_partial: false }];
     ResourceState { existence: Existence::Exists, since: None, fields, anomalies: Vec::new() }
 }

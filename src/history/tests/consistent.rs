@@ -11,12 +11,12 @@ use super::random::RandomLog;
 use super::render::HistoryPrinter;
 use super::{ROUNDS, checked, plan_of, state_of};
 use crate::domain::{Entry, Timestamp};
-use crate::history::model::{Existence, FieldValue, PlanStep, StepAction, StepStatus};
+use crate::history::model::{Existence, ShownValue, PlanStep, StepAction, StepStatus};
 
-fn known(part: &FieldValue) -> Value {
+fn known(part: &ShownValue) -> Value {
     match part {
-        FieldValue::Known(json) => value(json),
-        FieldValue::LeftOut => panic!("the values are small"),
+        ShownValue::Known(json) => value(json),
+        ShownValue::LeftOut => panic!("the values are small"),
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::oracle_json::{is_above, overlaps, rest, value, walk};
 use super::oracle_lives::{OracleLog, OracleWrite};
 use crate::domain::{Change, JsonText};
-use crate::history::model::{BreakClass, ContinuityBreak, ContinuityCounts, FieldValue};
+use crate::history::model::{BreakClass, ContinuityBreak, ContinuityCounts, ShownValue};
 
 /// The breaks in the order of `log`, each with the index of its later entry. All are unexplained so far.
 pub(super) fn continuity(log: OracleLog<'_>) -> (Vec<(usize, ContinuityBreak)>, ContinuityCounts) {
@@ -40,8 +40,8 @@ pub(super) fn continuity(log: OracleLog<'_>) -> (Vec<(usize, ContinuityBreak)>, 
 }
 
 /// `value` as a part of an answer.
-pub(super) fn known(value: &Value) -> FieldValue {
-    FieldValue::Known(JsonText::stored(value.to_string()))
+pub(super) fn known(value: &Value) -> ShownValue {
+    ShownValue::Known(JsonText::stored(value.to_string()))
 }
 
 /// The writes before `later` that its old value shows: those below it since the last one that is equal or above, except

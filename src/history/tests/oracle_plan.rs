@@ -9,7 +9,7 @@ use super::oracle_continuity::{continuity, known};
 use super::oracle_json::{is_above, overlaps, rest, value, walk, with_part};
 use super::oracle_lives::{OracleLog, OracleWrite};
 use crate::domain::JsonText;
-use crate::history::model::{ContinuityBreak, FieldValue, PlanStep, StepAction, StepStatus};
+use crate::history::model::{ContinuityBreak, ShownValue, PlanStep, StepAction, StepStatus};
 
 /// The steps that undo the entries for which `selected` is true.
 pub(super) fn plan(log: OracleLog<'_>, selected: &[bool]) -> Vec<PlanStep> {
@@ -199,7 +199,7 @@ impl<'e> OracleSelection<'e> {
             if run.status == StepStatus::Ready {
                 model.write(&run.field, value(&run.restore));
             }
-            let (field, restore) = (run.field, FieldValue::Known(run.restore));
+            let (field, restore) = (run.field, ShownValue::Known(run.restore));
             self.step(StepAction::Restore { field, restore, expected }, run.status, &run.places)
         };
         self.runs().into_iter().filter_map(restoration).collect()

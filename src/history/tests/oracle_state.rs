@@ -6,7 +6,7 @@ use super::oracle_json::{is_above, overlaps, value};
 use super::oracle_lives::{OracleLog, OracleWrite};
 use crate::domain::Timestamp;
 use crate::history::MAX_ANOMALIES;
-use crate::history::model::{Basis, Existence, FieldDifference, FieldState, FieldValue, ResourceState};
+use crate::history::model::{Basis, Existence, FieldDifference, FieldState, ShownValue, ResourceState};
 
 /// The resource just before `before`.
 pub(super) fn state(log: OracleLog<'_>, before: Timestamp, prefixes: &[String]) -> ResourceState {
@@ -46,7 +46,7 @@ fn recorded(log: OracleLog<'_>, writes: &[OracleWrite<'_>], end: usize, field: &
     let is_uncertain = log.erased_in(place + 1..end).is_some();
     Some(FieldState {
         field: field.to_owned(),
-        value: FieldValue::Known(change.new_value.clone()),
+        value: ShownValue::Known(change.new_value.clone()),
         basis: if is_uncertain { Basis::Uncertain } else { Basis::Recorded },
         source: log.named(*place),
         is_partial: later.iter().any(|write| is_above(field, &write.change.field)),
@@ -64,7 +64,7 @@ fn inferred(log: OracleLog<'_>, writes: &[OracleWrite<'_>], end: usize, field: &
     let is_uncertain = log.erased_in(end..*place).is_some();
     Some(FieldState {
         field: field.to_owned(),
-        value: FieldValue::Known(change.old_value.clone()),
+        value: ShownValue::Known(change.old_value.clone()),
         basis: if is_uncertain { Basis::Uncertain } else { Basis::Inferred },
         source: log.named(*place),
         is_partial: earlier.iter().any(|write| is_above(field, &write.change.field)),
@@ -87,8 +87,8 @@ fn is_same(before: Option<&FieldState>, after: Option<&FieldState>) -> bool {
         return false;
     };
     let is_equal = match (&before.value, &after.value) {
-        (FieldValue::Known(one), FieldValue::Known(other)) => value(one) == value(other),
-        (FieldValue::LeftOut, _) | (_, FieldValue::LeftOut) => before.source.seq == after.source.seq,
+        (ShownValue::Known(one), ShownValue::Known(other)) => value(one) == value(other),
+        (ShownValue::LeftOut, _) | (_, ShownValue::LeftOut) => before.source.seq == after.source.seq,
     };
     is_equal && before.is_partial == after.is_partial
 }

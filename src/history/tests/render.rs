@@ -4,7 +4,7 @@ use super::entries::NAMES;
 use super::oracle_json::value;
 use crate::domain::{Change, Entry, Group, JsonText, Outcome};
 use crate::history::model::{
-    Basis, BreakClass, ContinuityBreak, ContinuityCounts, EntryRef, Existence, FieldDifference, FieldState, FieldValue,
+    Basis, BreakClass, ContinuityBreak, ContinuityCounts, EntryRef, Existence, FieldDifference, FieldState, ShownValue,
     PlanStep, ResourceState, StepAction, StepStatus,
 };
 
@@ -19,10 +19,10 @@ fn json(text: &JsonText) -> String {
     value(text).to_string()
 }
 
-fn text(value: &FieldValue) -> String {
+fn text(value: &ShownValue) -> String {
     match value {
-        FieldValue::Known(text) => json(text),
-        FieldValue::LeftOut => "left out".to_owned(),
+        ShownValue::Known(text) => json(text),
+        ShownValue::LeftOut => "left out".to_owned(),
     }
 }
 
