@@ -112,16 +112,15 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
         jobs.spawn(job);
     }
     let access = Arc::new(Access::new(store.clone(), clock.clone(), rate, metrics.clone()));
-    let (query, catalogues) = (Query::new(store.clone()), Catalogues::new(store.clone()));
     let draining = CancellationToken::new();
     let service = Arc::new(grpc::Service {
         access: Arc::clone(&access),
-        query,
+        query: Query::new(store.clone()),
         history: History::new(store.clone()),
         integrity,
         ingest: ingest.clone(),
         eraser,
-        catalogues,
+        catalogues: Catalogues::new(store.clone()),
         clock,
         random,
         draining: draining.clone(),

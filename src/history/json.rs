@@ -141,7 +141,8 @@ mod tests {
             let below = below.iter().map(|(path, value)| (*path, value)).collect();
             assembled(&json(base), below).map(String::from)
         };
-        let cases: [(&str, &[(&str, &str)], Option<&str>); 11] = [
+        type Case = (&'static str, &'static [(&'static str, &'static str)], Option<&'static str>);
+        let cases: [Case; 11] = [
             (r#"{"n":1.50,"b":1}"#, &[("b", "2e0")], Some(r#"{"n":1.50,"b":2e0}"#)),
             (r#"{"b":{"c":1,"d":2}}"#, &[("b.c", "null"), ("b.e", "3")], Some(r#"{"b":{"c":null,"d":2,"e":3}}"#)),
             ("{}", &[("b.c.d", "1")], Some(r#"{"b":{"c":{"d":1}}}"#)),

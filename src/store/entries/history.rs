@@ -30,7 +30,7 @@ impl Store {
         let stream = IndexScan::Resources(vec![(resource.resource_type, resource.id.clone())]);
         let span = PositionRange { after, to: Position::END };
         let statement = stream_statement(&mut sql, &audit_log::listed_columns("a"), &stream, span, head, limit);
-        self.entries(sql.statement(statement)).await
+        self.read_entries(sql.statement(statement)).await
     }
 
     /// At most `limit` entries of the resources of one type, with numbers up to `head`. They are ordered by resource,
@@ -46,7 +46,7 @@ impl Store {
     ) -> Result<Vec<Entry>> {
         let mut sql = Sql::of(self.readers.get_database_backend(), organization);
         let statement = type_statement(&mut sql, resource_type, after, head, limit);
-        self.entries(sql.statement(statement)).await
+        self.read_entries(sql.statement(statement)).await
     }
 
     /// The entries with these numbers, in the order of their numbers.
@@ -55,7 +55,7 @@ impl Store {
         let k = sql.rows(seqs.iter().map(|seq| json!([seq])).collect());
         let entry = dialect::entry(sql.backend, "a", "$1", "seq", &number("k", 0));
         let statement = format!("SELECT {} FROM {k} {entry}", audit_log::listed_columns("a"));
-        let mut entries = self.entries(sql.statement(statement)).await?;
+        let mut entries = self.read_entries(sql.statement(statement)).await?;
         entries.sort_unstable_by_key(|entry| entry.seq);
         Ok(entries)
     }
@@ -119,7 +119,7 @@ impl Store {
         Ok(found)
     }
 
-    async fn entries(&self, statement: Statement) -> Result<Vec<Entry>> {
+    async fn read_entries(&self, statement: Statement) -> Result<Vec<Entry>> {
         self.readers.query_all_raw(statement).await?.iter().map(audit_log::entry).collect()
     }
 }

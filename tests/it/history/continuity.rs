@@ -6,7 +6,7 @@ use super::{ORG, Started, assistant, change, entry};
 use crate::support::service::with_key;
 use crate::support::{Backend, Database, on_every_database};
 
-fn check() -> CheckContinuityRequest {
+fn whole_check() -> CheckContinuityRequest {
     CheckContinuityRequest { organization_id: ORG.to_owned(), ..Default::default() }
 }
 
@@ -54,7 +54,7 @@ fn broken() -> Vec<auditlog::grpc::pb::AuditLogInput> {
 on_every_database! {
     async fn breaks_have_their_class_and_their_reason(database: &Database) {
         let started = Started::with(database, [assistant(), broken()].concat()).await;
-        let messages = started.checked(check()).await;
+        let messages = started.checked(whole_check()).await;
         let order = || "order".to_owned();
         assert_eq!(shown(&messages), [
             ("thread th_1".to_owned(), 7, order()), ("thread th_1".to_owned(), 6, order()),
@@ -72,7 +72,7 @@ on_every_database! {
                          changed the field outside of the log, an entry is missing, or an old value is wrong.";
         assert_eq!(found.explanation, explained);
         for (resource_type, resource_id, count, resources) in [("rule", "r_1", 1, 1), ("assistant", "asst_1", 0, 1), ("rule", "none", 0, 0)] {
-            let one = CheckContinuityRequest { resource_type: resource_type.to_owned(), resource_id: resource_id.to_owned(), ..check() };
+            let one = CheckContinuityRequest { resource_type: resource_type.to_owned(), resource_id: resource_id.to_owned(), ..whole_check() };
             let messages = started.checked(one).await;
             assert_eq!(breaks(&messages).len(), count, "{resource_type} {resource_id}");
             assert_eq!(messages.last().map(|last| last.resources), Some(resources), "{resource_type} {resource_id}");
@@ -82,8 +82,8 @@ on_every_database! {
 
     async fn the_next_check_reports_only_what_came_since(database: &Database) {
         let started = Started::with(database, [assistant(), broken()].concat()).await;
-        let head = started.checked(check()).await.last().expect("a message").as_of_sequence;
-        let since = CheckContinuityRequest { after_sequence: head, ..check() };
+        let head = started.checked(whole_check()).await.last().expect("a message").as_of_sequence;
+        let since = CheckContinuityRequest { after_sequence: head, ..whole_check() };
         let messages = started.checked(since.clone()).await;
         assert_eq!((breaks(&messages).len(), messages[0].resources, messages[0].entries), (0, 0, 0));
         started.write(vec![
@@ -98,7 +98,7 @@ on_every_database! {
         // An entry that comes late makes a break with one that was there before.
         let late = entry("r_5", "rule r_1", "updated", "uid_2", "10:30:00", vec![change("limit", "2", "9")]);
         started.write(vec![late]).await;
-        let messages = started.checked(CheckContinuityRequest { after_sequence: 11, ..check() }).await;
+        let messages = started.checked(CheckContinuityRequest { after_sequence: 11, ..whole_check() }).await;
         assert_eq!(shown(&messages), [("rule r_1".to_owned(), 9, "unexplained".to_owned())]);
         let earlier = breaks(&messages)[0].earlier.as_ref().map(|earlier| earlier.sequence);
         assert_eq!(earlier, Some(12));
@@ -119,7 +119,7 @@ on_every_database! {
             started.write(two(number).to_vec()).await;
         }
         for after_sequence in [0, 1] {
-            let request = CheckContinuityRequest { after_sequence, ..check() };
+            let request = CheckContinuityRequest { after_sequence, ..whole_check() };
             let messages = started.checked(request.clone()).await;
             let (all, last) = (shown(&messages), messages.last().expect("a message"));
             assert_eq!((all.len(), last.break_count, last.resources, last.entries), (16, 16, 16, 32));
@@ -135,7 +135,7 @@ on_every_database! {
             }
             assert!(tokens >= 2, "{tokens} tokens in {} messages", messages.len());
             let token = messages.iter().map(|message| message.resume_token.clone()).find(|token| !token.is_empty());
-            let foreign = CheckContinuityRequest { after_sequence: after_sequence + 1, resume_token: token.expect("a token"), ..check() };
+            let foreign = CheckContinuityRequest { after_sequence: after_sequence + 1, resume_token: token.expect("a token"), ..whole_check() };
             let status = started.service.histories().await.check_continuity(with_key(foreign, &started.key)).await;
             let message = "resume_token: must come with the other fields of the check that it continues";
             assert_eq!(status.map(|_| ()).expect_err("refused").message(), message);

@@ -15,7 +15,7 @@ const NUMBERS: &str = "must be 0 to 9223372036854775807";
 const BODY: &str = "The body must have one of entries, resource, user and traceId";
 
 /// Checks the body of an error. A `…` at the end of `message` stands for more text.
-fn check(answer: &RawAnswer, status: u16, kind: &str, code: &str, message: &str, about: &str) {
+fn check_refused(answer: &RawAnswer, status: u16, kind: &str, code: &str, message: &str, about: &str) {
     let body = answer.body();
     let got = body["error"]["message"].as_str().unwrap_or_else(|| panic!("{about}: {}", answer.text));
     match message.strip_suffix('…') {
@@ -35,15 +35,15 @@ async fn refused(surfaces: &Surfaces, keys: [&str; 2], ask: &Ask, code: &str, me
     let rest: Vec<_> = ask.headers.iter().filter(|(name, _)| *name != "authorization").cloned().collect();
     let asked = |headers: &[(&'static str, Vec<u8>)]| Ask { headers: [&rest[..], headers].concat(), ..ask.clone() };
     let answer = surfaces.rest(&asked(&with(key))).await;
-    check(&answer, 400, "invalid_request_error", code, message, &about);
+    check_refused(&answer, 400, "invalid_request_error", code, message, &about);
     let answer = surfaces.rest(&asked(&[])).await;
-    check(&answer, 401, "authentication_error", "missing_authentication", "Authentication required", &about);
+    check_refused(&answer, 401, "authentication_error", "missing_authentication", "Authentication required", &about);
     let answer = surfaces.rest(&asked(&with(writer))).await;
     let insufficient = "Insufficient permissions to view audit logs";
-    check(&answer, 403, "permission_error", "insufficient_permissions", insufficient, &about);
+    check_refused(&answer, 403, "permission_error", "insufficient_permissions", insufficient, &about);
     let elsewhere = Ask { path: ask.path.replace("/v1/org_a/", "/v1/org_none/"), ..asked(&with(key)) };
     let answer = surfaces.rest(&elsewhere).await;
-    check(&answer, 404, "not_found_error", "organization_not_found", "Organization not found", &about);
+    check_refused(&answer, 404, "not_found_error", "organization_not_found", "Organization not found", &about);
 }
 
 /// A bad request with the code and the message of its error.
@@ -231,15 +231,15 @@ on_every_database! {
         let plan = Ask::post(PLANS, &key, r#"{"entries":["log_none","log_1","log_no"]}"#);
         let message = "entries[0]: there is no entry log_none; entries[2]: there is no entry log_no";
         let answer = surfaces.rest(&plan).await;
-        check(&answer, 404, "not_found_error", "audit_log_not_found", message, "a plan");
+        check_refused(&answer, 404, "not_found_error", "audit_log_not_found", message, "a plan");
         let around = surfaces.rest(&Ask::get(format!("{LOGS}/log_none/around"), &key)).await;
-        check(&around, 404, "not_found_error", "audit_log_not_found", "Audit log not found", "around");
+        check_refused(&around, 404, "not_found_error", "audit_log_not_found", "Audit log not found", "around");
         let invalid = surfaces.rest(&Ask::get(format!("{LOGS}/a%20b/around"), &key)).await;
         let message = "id: must be of A-Z a-z 0-9 _ . : -, got \"a b\"";
-        check(&invalid, 400, "invalid_request_error", "invalid_parameter", message, "around");
+        check_refused(&invalid, 400, "invalid_request_error", "invalid_parameter", message, "around");
         let ask = Ask::get("/v1/org_a/resources/rule/%ff/state", &key);
         let message = "path: must be UTF-8, percent-encoded";
-        check(&surfaces.rest(&ask).await, 400, "invalid_request_error", "invalid_parameter", message, "a path");
+        check_refused(&surfaces.rest(&ask).await, 400, "invalid_request_error", "invalid_parameter", message, "a path");
         let unknown = surfaces.rest(&Ask::get("/v1/org_a/resources/user/nobody/state", &key)).await;
         assert_eq!((unknown.status, &unknown.body()["existence"]), (200, &json!("unknown")), "{}", unknown.text);
     }
@@ -252,16 +252,16 @@ on_every_database! {
             let ask = Ask { method: method.parse().expect("a method"), ..Ask::get(path, &key) };
             let answer = surfaces.rest(&ask).await;
             let message = format!("{method} is not allowed on this path; the Allow header says what is");
-            check(&answer, 405, "invalid_request_error", "method_not_allowed", &message, &ask.path);
+            check_refused(&answer, 405, "invalid_request_error", "method_not_allowed", &message, &ask.path);
             assert!(answer.headers.contains(&("allow", allowed.to_owned())), "{}: {:?}", ask.path, answer.headers);
         }
         let untyped = Ask { headers: Ask::get(PLANS, &key).headers, ..Ask::post(PLANS, &key, r#"{"traceId":"t1"}"#) };
         let answer = surfaces.rest(&untyped).await;
         let message = "Content-Type must be application/json, got none";
-        check(&answer, 415, "invalid_request_error", "unsupported_media_type", message, "no type");
+        check_refused(&answer, 415, "invalid_request_error", "unsupported_media_type", message, "no type");
         let answer = surfaces.rest(&Ask::post(PLANS, &key, " ".repeat(4 * 1024 * 1024 + 1))).await;
         let message = "The request must be at most 4194304 bytes";
-        check(&answer, 413, "invalid_request_error", "payload_too_large", message, "a large body");
+        check_refused(&answer, 413, "invalid_request_error", "payload_too_large", message, "a large body");
         for path in ["/v1/org_a/resources/rule/r1", "/v1/org_a/resources/rule/r1/state/", "/v1/org_a/rollback-plans/x"] {
             assert_eq!(surfaces.rest(&Ask::get(path, &key)).await.code(), "route_not_found", "{path}");
         }
