@@ -6,11 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use indicatif::ProgressBar;
+use tokio::time::timeout;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::warn;
 
 use crate::domain::{Invalid, Secret, quoted};
@@ -24,6 +25,9 @@ use crate::retry::Backoff;
 
 /// The deadline of one call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// The service sends a message of a long stream at least every 15 seconds. Without one for this long, the connection is
+/// broken.
+const MAX_SILENCE: Duration = Duration::from_secs(45);
 /// How long a command retries while the service is unavailable, and its back-off.
 const OUTAGE_TIMEOUT: Duration = Duration::from_secs(20);
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
@@ -106,6 +110,16 @@ impl ClientArgs {
         authorization.set_sensitive(true);
         let channel = prepared(&self.endpoint)?.timeout(CALL_TIMEOUT).connect_lazy();
         Ok(InterceptedService::new(channel, Authorize(authorization)))
+    }
+}
+
+/// The next message of a long stream. Errors: why the stream ended, also if it was silent for too long.
+pub(super) async fn next_message<T>(messages: &mut Streaming<T>) -> Result<T, Status> {
+    match timeout(MAX_SILENCE, messages.message()).await {
+        Ok(Ok(Some(message))) => Ok(message),
+        Ok(Ok(None)) => Err(Status::unavailable("the stream ended")),
+        Ok(Err(status)) => Err(status),
+        Err(_) => Err(Status::unavailable("nothing came for a while")),
     }
 }
 

@@ -2,24 +2,19 @@
 
 use std::future::pending;
 use std::io::{self, Write};
-use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
 use indicatif::ProgressBar;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
-use tokio::time::timeout;
 use tonic::Status;
 
-use super::client::{AuditLogs, ClientArgs, Retry, explained};
+use super::client::{AuditLogs, ClientArgs, Retry, explained, next_message};
 use super::filters::FilterArgs;
 use super::table;
 use crate::grpc::pb::{FollowAuditLogsRequest, FollowAuditLogsResponse};
 use crate::rest::json;
-
-/// The service sends a message at least every 15 seconds. Without one for this long, the connection is broken.
-const MAX_SILENCE: Duration = Duration::from_secs(45);
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -103,11 +98,9 @@ impl Tail {
         };
         let mut is_resumed = self.heard > 0;
         loop {
-            let message = match timeout(MAX_SILENCE, messages.message()).await {
-                Ok(Ok(Some(message))) => message,
-                Ok(Ok(None)) => return Ok(Status::unavailable("the stream ended")),
-                Ok(Err(status)) => return Ok(status),
-                Err(_) => return Ok(Status::unavailable("nothing came for a while")),
+            let message = match next_message(&mut messages).await {
+                Ok(message) => message,
+                Err(status) => return Ok(status),
             };
             if std::mem::take(&mut is_resumed) {
                 let reached = self.request.after_sequence.unwrap_or_default();
