@@ -18,6 +18,7 @@ use crate::domain::{Invalid, Secret, quoted};
 use crate::error::Reason;
 use crate::grpc::pb::audit_log_service_client::AuditLogServiceClient;
 use crate::grpc::pb::erasure_service_client::ErasureServiceClient;
+use crate::grpc::pb::history_service_client::HistoryServiceClient;
 use crate::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use crate::grpc::{self, MAX_RESPONSE};
 use crate::rest::ErrorResponse;
@@ -72,6 +73,7 @@ pub(super) fn endpoint(url: &str) -> Result<Endpoint, Invalid> {
 /// A client of the audit log service. It sends the API key with each call.
 pub(super) type AuditLogs = AuditLogServiceClient<Authorized>;
 pub(super) type Erasures = ErasureServiceClient<Authorized>;
+pub(super) type HistoryClient = HistoryServiceClient<Authorized>;
 pub(super) type IntegrityClient = IntegrityServiceClient<Authorized>;
 type Authorized = InterceptedService<Channel, Authorize>;
 
@@ -96,6 +98,12 @@ impl ClientArgs {
     /// Prepares a client for erasures.
     pub(super) fn erasures(&self) -> anyhow::Result<Erasures> {
         Ok(ErasureServiceClient::new(self.channel()?))
+    }
+
+    /// Prepares a client for states, comparisons, checks of continuity and rollback plans.
+    pub(super) fn history(&self) -> anyhow::Result<HistoryClient> {
+        let client = HistoryServiceClient::new(self.channel()?);
+        Ok(client.max_decoding_message_size(MAX_RESPONSE))
     }
 
     /// Prepares a client for checkpoints, proofs and the hashed entries.

@@ -17,6 +17,7 @@ mod export;
 mod filters;
 mod gateway;
 mod health;
+mod history;
 mod import;
 mod keys;
 mod migrate;
@@ -114,6 +115,22 @@ enum Command {
     /// The numbers are exact and of one moment. A terminal shows a bar beside each. The first and the last unit of time
     /// are cut at the dates of the filters.
     Counts(Box<counts::CountsArgs>),
+    /// Show the known fields of a resource at a time, and where each value comes from.
+    State(Box<history::StateArgs>),
+    /// Compare a resource at two times, field by field.
+    Compare(Box<history::CompareArgs>),
+    /// Check that each change continues the change before, and print the breaks.
+    ///
+    /// The command reads all entries of one resource, or of all resources of an organization. Each old value must be
+    /// the value that was written before. If the connection breaks, the command connects again and continues.
+    Continuity(Box<history::ContinuityArgs>),
+    /// Plan how to undo entries: the steps, in order, and whether each can be applied.
+    ///
+    /// The command changes nothing. Select entries by their ids, by a resource and a time, by a user and a time window,
+    /// or by a trace.
+    RollbackPlan(Box<history::RollbackPlanArgs>),
+    /// List what happened shortly before and after an entry, by trace, user and resource.
+    Around(Box<history::AroundArgs>),
     /// Write all matching entries to a file as NDJSON or CSV, in ascending order of `sequence`.
     ///
     /// The export ends with the newest entry at the time of its start, and writes each entry once, whatever is written
@@ -286,7 +303,7 @@ fn positive(text: &str) -> Result<Duration, Invalid> {
     if duration.is_zero() { Err(Invalid::new(allowed, quoted(text))) } else { Ok(duration) }
 }
 
-/// Parses the arguments and runs the command. Exit codes: 0 success; 1 failure, or not verified; 2 wrong usage; 3
+/// Parses the arguments and runs the command. Exit codes: 0 success; 1 failure, or a negative verdict; 2 wrong usage; 3
 /// `verify` or `verify-proof` could not check, or `import` reported lines.
 pub fn run(arguments: Vec<OsString>) -> ExitCode {
     make_files_private();
@@ -380,6 +397,11 @@ fn dispatch(command: Command) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>
         Command::Get(get) => Box::pin(get.run()),
         Command::Tail(tail) => Box::pin(tail.run()),
         Command::Counts(counts) => Box::pin(counts.run()),
+        Command::State(state) => Box::pin(state.run()),
+        Command::Compare(compare) => Box::pin(compare.run()),
+        Command::Continuity(continuity) => Box::pin(continuity.run()),
+        Command::RollbackPlan(plan) => Box::pin(plan.run()),
+        Command::Around(around) => Box::pin(around.run()),
         Command::Export(export) => Box::pin(export.run()),
         Command::Verify(verify) => Box::pin(verify.run()),
         Command::Prove(prove) => Box::pin(prove.run()),

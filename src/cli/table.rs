@@ -14,12 +14,12 @@ use crate::rest::json;
 /// Changes shown below an entry of a list. `auditlog get` shows all.
 const CHANGES: usize = 10;
 /// The maximum number of characters of a value that a list shows.
-const VALUE: usize = 100;
+pub(super) const VALUE: usize = 100;
 
 pub(super) const HEADER: Style = Style::new().bold();
-const FAINT: Style = Style::new().dimmed();
-const OLD: Style = AnsiColor::Red.on_default();
-const NEW: Style = AnsiColor::Green.on_default();
+pub(super) const FAINT: Style = Style::new().dimmed();
+pub(super) const OLD: Style = AnsiColor::Red.on_default();
+pub(super) const NEW: Style = AnsiColor::Green.on_default();
 
 /// The columns of a list.
 const COLUMNS: [&str; 5] = ["TIME", "ACTION", "RESOURCE", "USER", "ID"];
@@ -28,8 +28,7 @@ const COLUMNS: [&str; 5] = ["TIME", "ACTION", "RESOURCE", "USER", "ID"];
 pub(super) fn list(out: &mut impl Write, entries: &[AuditLog], is_first: bool) -> io::Result<()> {
     let rows: Vec<_> = entries.iter().map(cells).collect();
     let header = COLUMNS.map(str::to_owned);
-    let lines = || rows.iter().chain(std::iter::once(&header));
-    let widths: [usize; 5] = std::array::from_fn(|column| lines().map(|row| row[column].width()).max().unwrap_or(0));
+    let widths = widths(&header, &rows);
     let mut text = String::new();
     if is_first && !entries.is_empty() {
         row(&mut text, &header, &widths, |_| HEADER);
@@ -43,6 +42,30 @@ pub(super) fn list(out: &mut impl Write, entries: &[AuditLog], is_first: bool) -
         details(&mut text, entry);
     }
     out.write_all(text.as_bytes())
+}
+
+/// Rows of cells in columns, below a header. `style` is that of a cell, by its row and its column.
+pub(super) fn rows<const N: usize>(
+    header: [&str; N],
+    rows: &[[String; N]],
+    style: impl Fn(&[String; N], usize) -> Style,
+) -> String {
+    let header = header.map(str::to_owned);
+    let widths = widths(&header, rows);
+    let mut text = String::new();
+    row(&mut text, &header, &widths, |_| HEADER);
+    for cells in rows {
+        row(&mut text, cells, &widths, |column| style(cells, column));
+    }
+    text
+}
+
+/// The width of each column.
+fn widths<const N: usize>(header: &[String; N], rows: &[[String; N]]) -> [usize; N] {
+    std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| row[column].width());
+        cells.fold(header[column].width(), usize::max)
+    })
 }
 
 /// Writes entries one by one, without a header and without columns: those that come later may be wider.
@@ -119,7 +142,7 @@ fn action(entry: &AuditLog) -> String {
     }
 }
 
-fn row(text: &mut String, cells: &[String; 5], widths: &[usize; 5], style: impl Fn(usize) -> Style) {
+fn row<const N: usize>(text: &mut String, cells: &[String; N], widths: &[usize; N], style: impl Fn(usize) -> Style) {
     let mut padded = String::new();
     for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
         let style = style(column);
@@ -137,7 +160,7 @@ fn change(text: &mut String, change: &Change, indent: &str, longest: usize) {
     line(text, format_args!("{indent}{field}: {OLD}{old}{OLD:#} → {NEW}{new}{NEW:#}"));
 }
 
-fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
+pub(super) fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{content}");
 }
@@ -150,11 +173,13 @@ fn of_action(action: &str) -> Style {
     }
 }
 
-fn time(time: Option<prost_types::Timestamp>) -> String {
+/// The time, or `-` if there is none.
+pub(super) fn time(time: Option<prost_types::Timestamp>) -> String {
     json::time(time).unwrap_or_else(|| "-".to_owned())
 }
 
-fn cut(text: String, longest: usize) -> String {
+/// The first `longest` characters, followed by `…` if there are more.
+pub(super) fn cut(text: String, longest: usize) -> String {
     match text.char_indices().nth(longest) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
