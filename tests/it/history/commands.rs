@@ -1,6 +1,7 @@
 //! `auditlog state`, `compare`, `continuity`, `rollback-plan` and `around`: their output as exact text, `--json`, exit
 //! codes and mistakes. The sentences of the service are those of the JSON answer.
 
+mod apply;
 mod stream;
 
 use serde_json::{Value, json};
