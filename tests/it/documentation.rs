@@ -167,6 +167,7 @@ pages! {
     the_torture_page_is_run_by_ci: "docs/torture.md",
     the_tamper_evidence_runs: "docs/tamper-evidence.md",
     signing_runs: "docs/signing.md",
+    undoing_changes_runs: "docs/undoing-changes.md",
     verifying_runs: "docs/verifying.md",
 }
 

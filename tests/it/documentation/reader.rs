@@ -15,6 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -58,6 +59,9 @@ pub fn read(page: &Page, database: &Database) {
     if !programs::provide(page, &home.path().join("bin")) {
         return;
     }
+    // Pages run the examples in contrib/ as from the root of the repository.
+    let contrib = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("contrib");
+    symlink(contrib, home.path().join("work/contrib")).expect("a link");
     let mut reader = Reader { page, database, home, servers: BTreeMap::new(), key: None };
     reader.begin();
     let mut printed = None;
