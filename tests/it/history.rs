@@ -1,5 +1,6 @@
 //! `HistoryService`: states, comparisons and rollback plans of a small log, and what they never show.
 
+mod commands;
 mod continuity;
 mod refused;
 mod rest;
