@@ -128,7 +128,7 @@ impl ContinuityCheck {
         let resumed = resume_token.as_deref().map(ResumeToken::parse).transpose().at("resume_token")?;
         let asked = as_of.or(resumed.as_ref().map(|token| token.as_of)).unwrap_or(head);
         let as_of = check_seq(asked, head, "the organization's last number").at("as_of_sequence")?;
-        let after = check_seq(after, as_of, "as_of_sequence").at("after_sequence")?;
+        let after = check_seq(after, as_of, "where the check ends").at("after_sequence")?;
         if resumed.as_ref().is_some_and(|token| (token.as_of, token.after) != (as_of, after) || resource.is_some()) {
             return Err(Error::invalid(
                 "resume_token",

@@ -36,7 +36,7 @@ impl ContinuityFold {
     }
 
     /// Adds the next entry, and returns the breaks whose later write is in it. All are of class `Unexplained` so far.
-    /// Errors: the names of the fields do not fit.
+    /// Errors: there are too many fields.
     pub fn push(&mut self, entry: &Entry) -> Result<Vec<ContinuityBreak>, TooManyFields> {
         self.counts.entries += 1;
         self.is_in_recorded_order &= self.last_seq < entry.seq;

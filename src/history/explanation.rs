@@ -212,7 +212,7 @@ pub fn check(resource: Option<&str>, after: Seq, as_of: Seq, totals: &CheckTotal
     }
     if *unchecked > 0 {
         let given_up = count(*unchecked, "resource has", "resources have");
-        text.push_str(&format!(" {given_up} too many field names and could not be checked."));
+        text.push_str(&format!(" {given_up} too many fields and could not be checked."));
     }
     text
 }

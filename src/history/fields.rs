@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use super::paths::{above, below};
-use super::values::{HeldValue, HeldValues, ValueId};
+use super::values::{HeldValue, HeldValues, ValueId, name_bytes};
 use super::{EntryRef, ShownValue, TooManyFields};
 use crate::domain::JsonText;
 
@@ -120,7 +120,7 @@ impl HeldFields {
         for name in overwritten {
             if let Some(field) = self.fields.remove(&name) {
                 self.values.release(field.value);
-                self.values.release_name_bytes(name.len());
+                self.values.release_name_bytes(name_bytes(&name));
             }
         }
         self.mark_partial(path);
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn names_that_were_overwritten_take_no_bytes() {
         let mut fields = HeldFields::default();
-        let long = format!("a.{}", "n".repeat(MAX_NAME_BYTES - 2));
+        let long = format!("a.{}", "n".repeat(MAX_NAME_BYTES - 2 - 256));
         let mut write = |path: &str| fields.write(path, &json("1"), &source(1));
         assert_eq!(write(&long), Ok(()));
         assert_eq!(write(&long), Ok(()));

@@ -41,14 +41,14 @@ pub use totals::CheckTotals;
 
 /// The maximum number of bytes of the values that a fold holds. Beyond it, the largest values are left out.
 pub const MAX_VALUE_BYTES: usize = 32 * 1024 * 1024;
-/// The maximum number of bytes of the names of fields that a fold holds.
+/// The maximum number of bytes of the names of fields that a fold holds. Each field counts 256 bytes more.
 pub const MAX_NAME_BYTES: usize = 32 * 1024 * 1024;
 /// The maximum number of anomalies in a state.
 pub const MAX_ANOMALIES: usize = 100;
 
-/// The fields of a resource have more names than a fold may hold, which is [`MAX_NAME_BYTES`].
+/// A resource has more fields than a fold may hold: see [`MAX_NAME_BYTES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the names of the fields of this resource take more than 32 MiB")]
+#[error("the fields of this resource take more than 32 MiB, not counting their values")]
 pub struct TooManyFields;
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl PlanFold {
         }
     }
 
-    /// Adds the next entry of the resource. Errors: the names of the fields do not fit.
+    /// Adds the next entry of the resource. Errors: there are too many fields.
     pub fn push(&mut self, entry: &Entry, is_selected: bool) -> Result<(), TooManyFields> {
         let event = self.tracker.next(entry);
         let source = EntryRef::of(entry);

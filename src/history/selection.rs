@@ -107,7 +107,7 @@ async fn of_ids(
         match found.get(id) {
             Some((seq, resource)) if *seq <= as_of => entries.push((*seq, resource.clone())),
             Some((seq, _)) => {
-                let allowed = format!("must be an entry up to as_of_sequence, {as_of}");
+                let allowed = format!("must be an entry up to sequence {as_of}");
                 let Invalid(description) = Invalid::new(allowed, format_args!("one with sequence {seq}"));
                 return Err(Error::invalid(field, description));
             }

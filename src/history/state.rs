@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::effect::{LifeEvent, LifeTracker, changes, is_erased};
 use super::fields::{HeldFields, NextErased};
 use super::paths::{above, beginnings, below, is_above, overlap};
+use super::values::name_bytes;
 use super::{Basis, EntryRef, Existence, FieldState, LifeActions, MAX_ANOMALIES, ResourceState, TooManyFields};
 use crate::domain::{Change, Entry, Timestamp};
 
@@ -151,7 +152,7 @@ impl StateFold {
             let basis = (self.later.erased.clone(), !overwritten.is_empty());
             (self.fields.infer(path, old_value, source, basis)?, 0)
         } else {
-            (self.fields.values.hold_name(path)?, path.len())
+            (self.fields.values.hold_name(path)?, name_bytes(path))
         };
         for name in overwritten {
             let bytes = self.later.paths.remove(&name).unwrap_or(0);

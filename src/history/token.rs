@@ -51,7 +51,7 @@ impl ResumeToken {
 
     /// Errors: `text` is not a token.
     pub(super) fn parse(text: &str) -> Result<Self, Invalid> {
-        let foreign = || Invalid::new("must be resume_token of an earlier message of the same check", quoted(text));
+        let foreign = || Invalid::new("must be the resume token of an earlier answer of the same check", quoted(text));
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| foreign())?;
         let (head, id) = bytes.split_at_checked(HEAD).filter(|(head, _)| head[0] == VERSION).ok_or_else(foreign)?;
         let (numbers, code) = head[1..].split_at(NUMBERS * 8);
@@ -91,7 +91,7 @@ mod tests {
         }
         for text in ["", "AQ", "nonsense!", "AAAA"] {
             let refused = ResumeToken::parse(text).expect_err(text).0;
-            assert!(refused.starts_with("must be resume_token of an earlier message"), "{refused}");
+            assert!(refused.starts_with("must be the resume token of an earlier answer"), "{refused}");
         }
     }
 }

@@ -15,6 +15,6 @@ pub struct CheckTotals {
     pub breaks: u64,
     /// Listed breaks of the class `Order`.
     pub order_breaks: u64,
-    /// Resources whose check was given up, because the names of their fields take too many bytes.
+    /// Resources whose check was given up, because they have too many fields.
     pub unchecked: u64,
 }

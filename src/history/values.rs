@@ -62,6 +62,14 @@ struct OwnedValue {
     owners: usize,
 }
 
+/// The bytes that a field takes beside its name and its value, about.
+const FIELD_BYTES: usize = 256;
+
+/// The bytes that a field with this name takes, without its value.
+pub(super) fn name_bytes(name: &str) -> usize {
+    name.len() + FIELD_BYTES
+}
+
 /// The values that a fold holds, and the number of bytes of its names.
 #[derive(Debug, Default)]
 pub(super) struct HeldValues {
@@ -70,7 +78,7 @@ pub(super) struct HeldValues {
     by_size: BTreeSet<(usize, Arc<str>, ValueId)>,
     /// The sum of the lengths of the known values.
     value_bytes: usize,
-    /// The sum of the lengths of the held names.
+    /// The sum of the [`name_bytes`] of the held names.
     name_bytes: usize,
     next: u64,
 }
@@ -125,9 +133,9 @@ impl HeldValues {
         Some(value)
     }
 
-    /// Holds a name. Errors: it does not fit.
+    /// Holds the name of a field. Errors: it does not fit.
     pub fn hold_name(&mut self, name: &str) -> Result<Arc<str>, TooManyFields> {
-        self.hold_name_bytes(name.len())?;
+        self.hold_name_bytes(name_bytes(name))?;
         Ok(Arc::from(name))
     }
 
@@ -233,12 +241,12 @@ mod tests {
     #[test]
     fn names_beyond_the_limit_are_an_error() {
         let mut values = HeldValues::default();
-        assert!(values.hold_name(&"n".repeat(MAX_NAME_BYTES - 1)).is_ok());
+        assert!(values.hold_name(&"n".repeat(MAX_NAME_BYTES - 1 - 2 * FIELD_BYTES)).is_ok());
         assert_eq!(values.hold_name("no"), Err(TooManyFields));
         assert_eq!(values.hold_name("n").as_deref(), Ok("n"));
         assert_eq!(values.hold_name_bytes(1), Err(TooManyFields));
         values.release_name_bytes(1);
         assert_eq!(values.hold_name_bytes(1), Ok(()));
-        assert_eq!(TooManyFields.to_string(), "the names of the fields of this resource take more than 32 MiB");
+        assert_eq!(TooManyFields.to_string(), "the fields of this resource take more than 32 MiB, not counting their values");
     }
 }

@@ -92,11 +92,11 @@ fn bad_checks() -> Vec<(Asked, &'static str)> {
         ),
         (
             Asked::Check(CheckContinuityRequest { as_of_sequence: Some(3), after_sequence: 4, ..check() }),
-            "after_sequence: must be 0 to 3, as_of_sequence, got 4",
+            "after_sequence: must be 0 to 3, where the check ends, got 4",
         ),
         (
             Asked::Check(CheckContinuityRequest { resume_token: "x".to_owned(), ..check() }),
-            "resume_token: must be resume_token of an earlier message of the same check, got \"x\"",
+            "resume_token: must be the resume token of an earlier answer of the same check, got \"x\"",
         ),
     ]
 }
@@ -113,7 +113,7 @@ fn bad_plans() -> Vec<(Asked, &'static str)> {
         (Asked::Plan(none), "selection: is required: entries, resource, user or trace_id"),
         (plan(ids(&[])), "entries.ids: must have 1 to 1000 ids, got 0"),
         (plan(ids(&["log_1", "log 2"])), "entries.ids[1]: must be of A-Z a-z 0-9 _ . : -, got \"log 2\""),
-        (Asked::Plan(early), "entries.ids[1]: must be an entry up to as_of_sequence, 2, got one with sequence 3"),
+        (Asked::Plan(early), "entries.ids[1]: must be an entry up to sequence 2, got one with sequence 3"),
         (plan(Selection::Resource(back)), "resource.at: is required"),
         (plan(user(at("10:00:00"), None)), "user.end_time: is required"),
         (plan(user(None, at("10:00:00"))), "user.start_time: is required"),
