@@ -53,7 +53,7 @@ impl HistoryService for Service {
     ) -> std::result::Result<Response<pb::GetResourceStateResponse>, Status> {
         let (caller, organization, catalogue) = self.reader(&request, &request.get_ref().organization_id).await?;
         let (resource, scope, at) = state(request.into_inner(), &catalogue)?;
-        let actions = life_actions(&catalogue);
+        let actions = LifeActions::of(&catalogue);
         let answer = self.history.state(&caller.key_id, &organization, actions, scope, end_of(at)).await?;
         Ok(Response::new(fitting(encode::state(answer, &resource, at))?))
     }
@@ -64,7 +64,7 @@ impl HistoryService for Service {
     ) -> std::result::Result<Response<pb::CompareResourceStatesResponse>, Status> {
         let (caller, organization, catalogue) = self.reader(&request, &request.get_ref().organization_id).await?;
         let (resource, scope, times) = comparison(request.into_inner(), &catalogue)?;
-        let actions = life_actions(&catalogue);
+        let actions = LifeActions::of(&catalogue);
         let answer = self.history.compare(&caller.key_id, &organization, actions, scope, times.map(end_of)).await?;
         Ok(Response::new(fitting(encode::comparison(answer, &resource, times))?))
     }
@@ -79,7 +79,7 @@ impl HistoryService for Service {
         let (caller, organization, catalogue) = self.reader(&request, &request.get_ref().organization_id).await?;
         let authorization = authorization(&request);
         let (checked, scope) = check(request.into_inner(), &catalogue)?;
-        let check = self.history.check(&caller.key_id, organization, life_actions(&catalogue), scope).await?;
+        let check = self.history.check(&caller.key_id, organization, LifeActions::of(&catalogue), scope).await?;
         // The reader pulls the pieces, so that a slow reader delays only itself.
         let service = self.clone();
         let pieces = stream::try_unfold(check, move |mut check| {
@@ -100,7 +100,7 @@ impl HistoryService for Service {
     ) -> std::result::Result<Response<pb::PlanRollbackResponse>, Status> {
         let (caller, organization, catalogue) = self.reader(&request, &request.get_ref().organization_id).await?;
         let pb::PlanRollbackRequest { organization_id: _, selection, as_of_sequence } = request.into_inner();
-        let (selection, actions) = (rollback_selection(selection, &catalogue)?, life_actions(&catalogue));
+        let (selection, actions) = (rollback_selection(selection, &catalogue)?, LifeActions::of(&catalogue));
         let plan = self.history.plan(&caller.key_id, &organization, actions, &selection, as_of_sequence).await?;
         let names = |catalogue: &Catalogue| {
             plan.steps.iter().all(|(resource, _)| catalogue.resource_type_name(resource.resource_type).is_some())
@@ -119,12 +119,6 @@ fn fitting<M: Message>(answer: M) -> Result<M> {
         }
         _ => Ok(answer),
     }
-}
-
-/// The actions that begin and end lives.
-fn life_actions(catalogue: &Catalogue) -> LifeActions {
-    let [created, deleted, accessed] = ["created", "deleted", "accessed"].map(|name| catalogue.action(name).ok());
-    LifeActions { created, deleted, accessed }
 }
 
 /// The first instant that does not count if entries at `at` do.

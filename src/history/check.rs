@@ -73,7 +73,8 @@ pub struct ContinuityPiece {
 /// A check under way. It holds no database resources between pieces.
 pub struct ContinuityCheck {
     store: Store,
-    key_id: String,
+    /// The key whose permits and bytes the check takes; `None` for a background job, which takes none.
+    key_id: Option<String>,
     organization: OrganizationId,
     actions: LifeActions,
     as_of: Seq,
@@ -115,10 +116,10 @@ impl EntrySource {
 }
 
 impl ContinuityCheck {
-    /// Begins a check of the log that ends at `head`. The caller holds a read permit.
+    /// Begins a check of the log that ends at `head`. The caller holds a read permit of the key, if there is one.
     pub(super) async fn begin(
         store: Store,
-        key_id: &str,
+        key_id: Option<&str>,
         organization: OrganizationId,
         actions: LifeActions,
         scope: CheckScope,
@@ -140,7 +141,7 @@ impl ContinuityCheck {
         let source = source(&store, &organization, resource, (after, as_of), last.as_ref()).await?;
         Ok(Self {
             store,
-            key_id: key_id.to_owned(),
+            key_id: key_id.map(str::to_owned),
             organization,
             actions,
             as_of,
@@ -172,7 +173,10 @@ impl ContinuityCheck {
             }
             // Without its own bytes, for which it would be refused if the budget is small.
             self.held = None;
-            let _permit = self.store.read_permit_of_stream(&self.key_id, &self.organization).await?;
+            let _permit = match &self.key_id {
+                Some(key_id) => Some(self.store.read_permit_of_stream(key_id, &self.organization).await?),
+                None => None,
+            };
             self.hold(self.ready_bytes);
             self.step().await?;
         }
@@ -204,13 +208,14 @@ impl ContinuityCheck {
         Some(ResumeToken { as_of: self.as_of, after: self.after, totals: self.totals, last }.text())
     }
 
-    /// Counts the bytes of this check, and those of `breaks`, against the budget of the key.
+    /// Counts the bytes of this check, and those of `breaks`, against the budget of the key, if there is one.
     fn hold(&mut self, breaks: usize) {
+        let Some(key_id) = &self.key_id else { return };
         let current = self.current.as_ref().map_or(0, ResourceCheck::bytes);
         let unclassified: usize = self.unclassified.iter().map(Classification::bytes).sum();
         // Given back first, so that no byte counts twice.
         self.held = None;
-        self.held = Some(self.store.hold(&self.key_id, (current + unclassified).min(MAX_FOLD_BYTES) + breaks));
+        self.held = Some(self.store.hold(key_id, (current + unclassified).min(MAX_FOLD_BYTES) + breaks));
     }
 
     /// Runs one statement.

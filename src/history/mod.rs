@@ -1,6 +1,6 @@
 //! The history of a resource: its state at a time, the difference of two states, breaks between its changes, and a plan
 //! that undoes a selection of them. The folds are pure functions over the entries of one resource; `service` and `check`
-//! read these entries. Nothing here changes a resource.
+//! read these entries, and `monitor` repeats checks in the background. Nothing here changes a resource.
 //!
 //! Entries come one after another, in the order of time and number. A fold holds fields and not entries: the values take
 //! at most [`MAX_VALUE_BYTES`], and the names at most [`MAX_NAME_BYTES`].
@@ -15,6 +15,7 @@ mod fields;
 mod json;
 mod limits;
 mod model;
+mod monitor;
 mod paths;
 mod plan;
 mod reader;
@@ -33,6 +34,7 @@ pub use model::{
     Basis, BreakClass, ContinuityBreak, ContinuityCounts, EntryRef, Existence, FieldDifference, FieldState, ShownValue,
     LifeActions, PlanStep, ResourceState, StepAction, StepStatus,
 };
+pub use monitor::ContinuityMonitor;
 pub use plan::{PlanFold, in_order};
 pub use selection::{MAX_PLAN_RESOURCES, RollbackSelection};
 pub use service::{ComparisonAnswer, History, ResourceScope, RollbackPlan, StateAnswer, WrittenValues};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::{Action, EntryId, Identifier, JsonText, Seq, Timestamp};
+use crate::domain::{Action, Catalogue, EntryId, Identifier, JsonText, Seq, Timestamp};
 
 /// The actions that begin and end the life of a resource; `None` if the catalogue does not have the action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,14 @@ pub struct LifeActions {
     pub deleted: Option<Action>,
     /// `accessed`, which changes nothing even if the entry has no outcome.
     pub accessed: Option<Action>,
+}
+
+impl LifeActions {
+    /// The actions of `catalogue` with these names, also removed ones.
+    pub fn of(catalogue: &Catalogue) -> Self {
+        let [created, deleted, accessed] = ["created", "deleted", "accessed"].map(|name| catalogue.action(name).ok());
+        Self { created, deleted, accessed }
+    }
 }
 
 /// The entry that a fact comes from.

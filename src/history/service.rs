@@ -207,7 +207,7 @@ impl History {
     ) -> Result<ContinuityCheck> {
         let _permit = self.store.read_permit(key_id, &organization).await?;
         let head = self.store.head(&organization).await?.ok_or(Error::OrganizationNotFound)?;
-        ContinuityCheck::begin(self.store.clone(), key_id, organization, actions, scope, head).await
+        ContinuityCheck::begin(self.store.clone(), Some(key_id), organization, actions, scope, head).await
     }
 
     /// The last number that counts.

@@ -1,9 +1,11 @@
-//! Metrics of the work beside requests: commits, erasures, counts and checkpoints.
+//! Metrics of the work beside requests: commits, erasures, counts, checks of continuity, and checkpoints.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
@@ -52,6 +54,24 @@ impl CountingLag {
         let (all, largest) = lags.fold((0i64, 0), |(all, largest), lag| (all.saturating_add(lag), lag.max(largest)));
         self.all.set(all);
         self.largest.set(largest);
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BreakLabel {
+    class: &'static str,
+}
+
+/// Counters of the breaks of continuity that the background job found, by class.
+#[derive(Debug)]
+pub struct BreakCounters(Family<BreakLabel, Counter>);
+
+impl BreakCounters {
+    /// Counts breaks that late entries explain, and others.
+    pub fn found(&self, order: u64, unexplained: u64) {
+        for (class, count) in [("order", order), ("unexplained", unexplained)] {
+            self.0.get_or_create(&BreakLabel { class }).inc_by(count);
+        }
     }
 }
 
@@ -109,6 +129,16 @@ impl Metrics {
         let help = "Such entries in the organization with the most";
         registry.register("auditlog_running_counts_lag_largest_entries", help, lag.largest.clone());
         lag
+    }
+
+    /// Registers the counters of breaks of continuity.
+    pub fn continuity_breaks(&self) -> BreakCounters {
+        let breaks = BreakCounters(Family::default());
+        // A rate needs an initial 0.
+        breaks.found(0, 0);
+        let help = "New changes whose old value is not the value that was written before, by class";
+        self.registry().register("auditlog_continuity_breaks", help, breaks.0.clone());
+        breaks
     }
 
     /// Registers two gauges: whether a signing key is configured, and whether one is missing although logs were signed

@@ -18,7 +18,7 @@ use prometheus_client::registry::Registry;
 
 use requests::Requests;
 
-pub use background::{Checkpoints, CountingLag, Writes};
+pub use background::{BreakCounters, Checkpoints, CountingLag, Writes};
 pub use jobs::JobMetrics;
 /// The content type of [`Metrics::text`].
 pub use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;

@@ -1,7 +1,7 @@
 //! The organizations.
 
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{EntityTrait, PaginatorTrait, QueryOrder, Set};
+use sea_orm::{ConnectionTrait, EntityTrait, PaginatorTrait, QueryOrder, QueryResult, Set, Statement};
 
 use crate::domain::{OrganizationId, Seq, Timestamp};
 use crate::error::Result;
@@ -56,5 +56,20 @@ impl Store {
             created_at: Timestamp::saturating(row.created_at),
         };
         Ok(rows.into_iter().map(shown).collect())
+    }
+
+    /// At most `limit` organizations after `after`, ordered by id, each with the last number of its log.
+    pub async fn heads(&self, after: Option<&OrganizationId>, limit: i64) -> Result<Vec<(OrganizationId, Seq)>> {
+        // No id is empty.
+        let after = after.map_or("", OrganizationId::as_str);
+        let text = "SELECT id, head_seq FROM organizations WHERE id > $1 ORDER BY id LIMIT $2";
+        let backend = self.readers.get_database_backend();
+        let statement = Statement::from_sql_and_values(backend, text, [after.into(), limit.into()]);
+        let rows = self.readers.query_all_raw(statement).await?;
+        let head = |row: &QueryResult| {
+            let (organization, head): (String, Seq) = row.try_get_many_by_index()?;
+            Ok((OrganizationId::stored(organization), head))
+        };
+        rows.iter().map(head).collect()
     }
 }
