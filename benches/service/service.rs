@@ -125,6 +125,7 @@ impl Service {
             serving,
             rest: false,
             running_counts: false,
+            continuity_checks: None,
             queue: QueueLimits::default(),
             reads: READS,
             rate: RATE,

@@ -22,12 +22,13 @@ const LOG_EVERY: u32 = 100;
 pub(super) trait Job: Send + 'static {
     /// The job's name in metrics and in the log.
     const NAME: &'static str;
-    /// The pause between two runs.
-    const PERIOD: Duration;
     /// The pause is longer by this many times the duration of the last run, which leaves that time to requests.
     const REST: u32 = 0;
     /// Two errors with the same text count as the same cause.
     type Error: Display + Send;
+
+    /// The pause between two runs. It is asked for once.
+    fn period(&self) -> Duration;
 
     /// Does the work once.
     fn run(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
@@ -69,7 +70,8 @@ impl Jobs {
 }
 
 async fn repeat<J: Job>(mut job: J, metrics: JobMetrics, clock: Clock) {
-    let mut failures = Failures::of(J::PERIOD);
+    let period = job.period();
+    let mut failures = Failures::of(period);
     loop {
         let begun = Instant::now();
         let pause = match AssertUnwindSafe(job.run()).catch_unwind().await {
@@ -78,7 +80,7 @@ async fn repeat<J: Job>(mut job: J, metrics: JobMetrics, clock: Clock) {
                 if failures.end() {
                     info!(job = J::NAME, "a background job succeeds again");
                 }
-                J::PERIOD + J::REST * begun.elapsed()
+                period + J::REST * begun.elapsed()
             }
             Ok(Err(error)) => {
                 metrics.failed(J::NAME);
@@ -156,8 +158,11 @@ mod tests {
 
     impl Job for Flaky {
         const NAME: &'static str = "flaky";
-        const PERIOD: Duration = Duration::from_millis(1);
         type Error = &'static str;
+
+        fn period(&self) -> Duration {
+            Duration::from_millis(1)
+        }
 
         async fn run(&mut self) -> Result<(), &'static str> {
             self.runs += 1;

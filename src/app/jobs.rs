@@ -7,6 +7,7 @@ use tracing::{debug, error, info};
 use super::background::Job;
 use super::health::{AUDIT_LOGS, ERASURES, HISTORIES, HealthStatuses, PROOFS};
 use crate::counts::EntryCounter;
+use crate::history::ContinuityMonitor;
 use crate::metrics::{Checkpoints, CountingLag, Metrics};
 use crate::signer::{Signer, SignerStopped};
 use crate::store::Store;
@@ -23,13 +24,42 @@ pub(super) struct CountJob {
 
 impl Job for CountJob {
     const NAME: &'static str = "counts";
-    const PERIOD: Duration = Duration::from_millis(250);
     const REST: u32 = 4;
     type Error = String;
+
+    fn period(&self) -> Duration {
+        Duration::from_millis(250)
+    }
 
     async fn run(&mut self) -> Result<(), String> {
         self.ticks = self.ticks.wrapping_add(1);
         self.counter.step(self.ticks, &self.lag).await.map_err(|error| error.with_causes())
+    }
+}
+
+/// Looks for new breaks of continuity.
+pub(super) struct ContinuityJob {
+    monitor: ContinuityMonitor,
+    period: Duration,
+}
+
+impl ContinuityJob {
+    /// A job for the organizations of `store`. Registers the counter of the breaks.
+    pub(super) fn new(store: Store, period: Duration, metrics: &Metrics) -> Self {
+        Self { monitor: ContinuityMonitor::new(store, metrics.continuity_breaks()), period }
+    }
+}
+
+impl Job for ContinuityJob {
+    const NAME: &'static str = "continuity";
+    type Error = String;
+
+    fn period(&self) -> Duration {
+        self.period
+    }
+
+    async fn run(&mut self) -> Result<(), String> {
+        self.monitor.step().await.map_err(|error| error.with_causes())
     }
 }
 
@@ -51,9 +81,12 @@ impl SigningJob {
 
 impl Job for SigningJob {
     const NAME: &'static str = "signing";
-    const PERIOD: Duration = Duration::from_secs(1);
     const REST: u32 = 2;
     type Error = SignerStopped;
+
+    fn period(&self) -> Duration {
+        Duration::from_secs(1)
+    }
 
     async fn run(&mut self) -> Result<(), SignerStopped> {
         let begun = Instant::now();
@@ -97,9 +130,12 @@ impl DatabaseHealthJob {
 
 impl Job for DatabaseHealthJob {
     const NAME: &'static str = "database_health";
-    const PERIOD: Duration = Duration::from_secs(1);
     /// A database that does not answer is a result of the job, not a failure.
     type Error = std::convert::Infallible;
+
+    fn period(&self) -> Duration {
+        Duration::from_secs(1)
+    }
 
     async fn run(&mut self) -> Result<(), Self::Error> {
         let answer = self.store.ping().await;
@@ -134,8 +170,11 @@ impl FollowJob {
 
 impl Job for FollowJob {
     const NAME: &'static str = "followed_heads";
-    const PERIOD: Duration = Duration::from_millis(500);
     type Error = String;
+
+    fn period(&self) -> Duration {
+        Duration::from_millis(500)
+    }
 
     async fn run(&mut self) -> Result<(), String> {
         self.store.poll_followed_heads().await.map_err(|error| error.with_causes())

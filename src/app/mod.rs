@@ -17,7 +17,7 @@ use axum::http::HeaderValue;
 
 pub use net::ConnectionLimits;
 pub use server::Running;
-pub use service::{Options, RATE, READS, ServiceParts, record_keys, recorder, start};
+pub use service::{CONTINUITY_PERIOD, Options, RATE, READS, ServiceParts, record_keys, recorder, start};
 
 /// Options that both servers share.
 #[derive(Debug, Clone)]

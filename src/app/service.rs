@@ -18,7 +18,7 @@ use super::health::{self, AUDIT_LOGS, ERASURES, HISTORIES, HealthStatuses, PROOF
 use super::http::early_refusal::refusing_early;
 use super::http::protocols::{Protocols, path};
 use super::http::reflection;
-use super::jobs::{CountJob, DatabaseHealthJob, FollowJob, SigningJob};
+use super::jobs::{ContinuityJob, CountJob, DatabaseHealthJob, FollowJob, SigningJob};
 use super::server::{self, Running, ServiceHandles};
 use super::{Serving, metrics_server};
 use crate::access::Access;
@@ -48,6 +48,9 @@ pub const READS: usize = 320;
 /// The default rate limit of a key, in requests per second: less than half of what two cores can serve, so that a
 /// runaway client leaves the rest to others. With 1,000 entries per request, it is far more than a writer needs.
 pub const RATE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1_999);
+/// The pause between two checks of new entries for breaks of continuity. A check reads all entries of each resource that
+/// has a new one.
+pub const CONTINUITY_PERIOD: Duration = Duration::from_secs(60);
 
 /// How long the signer waits until its entry is written. The log may be locked.
 const MAX_RECORDING: Duration = Duration::from_secs(30);
@@ -63,6 +66,8 @@ pub struct Options {
     pub rest: bool,
     /// Whether this process keeps the running counts up to date.
     pub running_counts: bool,
+    /// The pause between two checks of new entries for breaks of continuity. `None` disables these checks.
+    pub continuity_checks: Option<Duration>,
     /// The limits of the write queue.
     pub queue: QueueLimits,
     /// The maximum number of reads that run or wait for a database connection.
@@ -86,7 +91,7 @@ pub struct ServiceParts {
 /// Binds the port and starts the service.
 pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Running> {
     let ServiceParts { store, clock, random } = parts;
-    let Options { serving, rest, running_counts, queue, reads, rate, signing } = options;
+    let Options { serving, rest, running_counts, continuity_checks, queue, reads, rate, signing } = options;
     let metrics = Metrics::default();
     store.check_writers().await?;
     let bound = server::bind(&serving.listen, serving.limits.connections).await?;
@@ -102,12 +107,7 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
     let eraser = Eraser::new(store.clone(), clock.clone(), random.clone(), erasing, keys, &metrics);
     let integrity = Integrity::new(store.clone(), signing.as_ref().map(|signing| signing.log_name.clone()));
     let health = HealthStatuses::serving(&[SERVER, AUDIT_LOGS, ERASURES, HISTORIES, PROOFS]);
-    let mut jobs = Jobs::new(&metrics, clock.clone());
-    jobs.spawn(DatabaseHealthJob::new(store.clone(), health.clone()));
-    jobs.spawn(FollowJob::new(store.for_jobs(), &metrics));
-    if running_counts {
-        jobs.spawn(CountJob { counter: EntryCounter::new(store.for_jobs()), lag: metrics.counting_lag(), ticks: 0 });
-    }
+    let mut jobs = start_jobs(&store, &clock, &health, &metrics, (running_counts, continuity_checks));
     if let Some(job) = signing_job(&store, &clock, signing, &ingest, &health, &metrics).await? {
         jobs.spawn(job);
     }
@@ -144,6 +144,26 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
         server::spawn(bound, protocols, (budgets.whole, metrics), serving, (draining, health), Some(backing), scraped);
     info!(address = %running.address, rest, "listening");
     Ok(running)
+}
+
+/// Starts the jobs that need no signing key. `running_counts` and `continuity_checks` are those of [`Options`].
+fn start_jobs(
+    store: &Store,
+    clock: &Clock,
+    health: &HealthStatuses,
+    metrics: &Metrics,
+    (running_counts, continuity_checks): (bool, Option<Duration>),
+) -> Jobs {
+    let mut jobs = Jobs::new(metrics, clock.clone());
+    jobs.spawn(DatabaseHealthJob::new(store.clone(), health.clone()));
+    jobs.spawn(FollowJob::new(store.for_jobs(), metrics));
+    if running_counts {
+        jobs.spawn(CountJob { counter: EntryCounter::new(store.for_jobs()), lag: metrics.counting_lag(), ticks: 0 });
+    }
+    if let Some(period) = continuity_checks {
+        jobs.spawn(ContinuityJob::new(store.for_jobs(), period, metrics));
+    }
+    jobs
 }
 
 /// The signing job; `None` without a signing key.

@@ -151,6 +151,7 @@ async fn start(
                 serving: Serving { listen, ..serving.clone() },
                 rest: true,
                 running_counts: true,
+                continuity_checks: None,
                 queue: QueueLimits::default(),
                 reads: READS,
                 rate: RATE,

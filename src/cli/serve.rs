@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::{DatabaseArgs, DatabaseUrl};
-use crate::app::{self, ConnectionLimits, Limits, Options, RATE, READS, Running, ServiceParts};
+use crate::app::{self, CONTINUITY_PERIOD, ConnectionLimits, Limits, Options, RATE, READS, Running, ServiceParts};
 use crate::domain::{Clock, Invalid, Random, quoted};
 use crate::ingest::QueueLimits;
 use crate::signer;
@@ -25,6 +25,7 @@ Examples:
   auditlog serve --listen 0.0.0.0:8080
   auditlog serve --rest off
   auditlog serve --metrics-listen 127.0.0.1:9464
+  auditlog serve --metrics-listen 127.0.0.1:9464 --continuity-checks on
   auditlog serve --signing-key keys/auditlog.key --log-name audit.example.com
   auditlog serve --cors-origin https://viewer.example.com")]
 pub struct ServeArgs {
@@ -50,6 +51,10 @@ pub struct ServeArgs {
     /// exact but slower.
     #[arg(long, env = "AUDITLOG_RUNNING_COUNTS", default_value = "on", value_enum)]
     running_counts: Switch,
+    /// Check new entries once a minute for changes that found another value than the one written before. The metric
+    /// auditlog_continuity_breaks_total counts them. One service for each database is enough.
+    #[arg(long, env = "AUDITLOG_CONTINUITY_CHECKS", default_value = "off", value_enum)]
+    continuity_checks: Switch,
     #[command(flatten)]
     signing: SigningArgs,
     #[command(flatten)]
@@ -193,6 +198,7 @@ impl ServeArgs {
             listen,
             rest,
             running_counts,
+            continuity_checks,
             signing,
             serving,
             queue_entries,
@@ -212,8 +218,9 @@ impl ServeArgs {
         let parts = ServiceParts { store, clock: Clock::system(), random: Random::system() };
         let queue = QueueLimits { entries: queue_entries as usize, bytes: queue_mib as usize * 1024 * 1024 };
         let (rest, running_counts) = (rest == Switch::On, running_counts == Switch::On);
-        let reads = max_reads as usize;
-        let options = Options { serving: serving.at(listen), rest, running_counts, queue, reads, rate, signing };
+        let continuity_checks = (continuity_checks == Switch::On).then_some(CONTINUITY_PERIOD);
+        let (serving, reads) = (serving.at(listen), max_reads as usize);
+        let options = Options { serving, rest, running_counts, continuity_checks, queue, reads, rate, signing };
         let signals = Signals::heard()?;
         until_signal(app::start(parts, options).await?, signals).await
     }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod continuity;
+mod job;
 mod refused;
 mod rest;
 

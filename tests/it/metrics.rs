@@ -23,7 +23,8 @@ use crate::support::{Backend, Database, Process, Service, on_every_database};
 
 /// A service with all features.
 async fn whole(database: &Database) -> Service {
-    let options = Options { signing: Some(signing(&new_key(database, "key"))), ..options() };
+    let signing = Some(signing(&new_key(database, "key")));
+    let options = Options { signing, continuity_checks: Some(Duration::from_millis(500)), ..options() };
     Service::start_with(database, Clock::system(), options).await
 }
 

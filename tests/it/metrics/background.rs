@@ -274,7 +274,7 @@ on_every_database! {
 
     async fn each_background_job_has_its_runs_and_its_last_success(database: &Database) {
         let service = whole(database).await;
-        for name in ["counts", "database_health", "followed_heads", "signing"] {
+        for name in ["continuity", "counts", "database_health", "followed_heads", "signing"] {
             let series = |metric: &str| format!("auditlog_job_{metric}{{name=\"{name}\"}}");
             let begun = Clock::system().now().micros() as f64 / 1e6;
             comes_to(&service, &series("last_success_timestamp_seconds"), |at| at > begun).await;

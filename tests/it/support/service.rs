@@ -38,6 +38,7 @@ pub fn options() -> Options {
         serving: serving(),
         rest: true,
         running_counts: true,
+        continuity_checks: None,
         queue: QueueLimits { entries: 20_000, bytes: 64 * 1024 * 1024 },
         reads: 256,
         rate: std::num::NonZeroU32::new(1_000_000).expect("not 0"),
