@@ -12,8 +12,8 @@ use serde_json::Value;
 use self::pattern::is_readable;
 use super::{ActorType, Change, Entry, Group, Identifier, JsonText, Name, TimeRange, Timestamp};
 
-pub(super) use self::fold::fold_case;
 pub use self::canonical::{json_digest, json_equal};
+pub(super) use self::fold::fold_case;
 pub use self::members::JsonMembers;
 pub use self::pattern::{FieldPattern, JsonPattern, NamePattern, TextPattern, json_or_string};
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::continuity::{ContinuityFold, classify};
 use super::limits::{MAX_ANSWER_BYTES, MAX_FOLDED_ENTRIES, size};
-use super::model::{ContinuityBreak, ContinuityCounts, ShownValue, LifeActions};
+use super::model::{ContinuityBreak, ContinuityCounts, LifeActions, ShownValue};
 use super::reader::next_size;
 use super::totals::CheckTotals;
 use crate::domain::{Entry, ResourceKey, Seq};

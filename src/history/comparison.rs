@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Basis, FieldDifference, FieldState, ShownValue, ResourceState};
+use super::{Basis, FieldDifference, FieldState, ResourceState, ShownValue};
 use crate::domain::json_equal;
 
 /// The fields that differ between two states of a resource, by name. `before` is the earlier one.

@@ -8,7 +8,7 @@ use super::fields::{HeldField, HeldFields};
 use super::json::JsonWalker;
 use super::paths::rest_below;
 use super::values::{HeldValue, ValueWalker};
-use super::{BreakClass, ContinuityBreak, ContinuityCounts, EntryRef, ShownValue, LifeActions, TooManyFields};
+use super::{BreakClass, ContinuityBreak, ContinuityCounts, EntryRef, LifeActions, ShownValue, TooManyFields};
 use crate::domain::{Change, Entry, JsonText, Seq};
 
 /// Checks the changes of a resource, entry by entry.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::check::FoundBreak;
 use super::limits::{MAX_QUOTED_CHARACTERS, shortened};
 use super::model::{
-    Basis, BreakClass, ContinuityBreak, EntryRef, Existence, FieldDifference, FieldState, ShownValue, PlanStep,
-    ResourceState, StepAction, StepStatus,
+    Basis, BreakClass, ContinuityBreak, EntryRef, Existence, FieldDifference, FieldState, PlanStep, ResourceState,
+    ShownValue, StepAction, StepStatus,
 };
 use super::service::{ComparisonAnswer, RollbackPlan, StateAnswer, WrittenValues};
 use super::totals::CheckTotals;

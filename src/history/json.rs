@@ -53,8 +53,8 @@ fn has_dotted_key(members: &JsonMembers, segment: &str) -> bool {
 }
 
 /// `base` with the values of `below` set in it, which are at paths below it, in the order of paths. Members that are
-/// missing are created. `None`: a value cannot be set, because an array, a scalar or null is on the way, or a key with
-/// dots that may be a part of the path; or the whole nests too deep.
+/// missing are created, and null on the way becomes an object. `None`: a value cannot be set, because an array or a
+/// scalar is on the way, or a key with dots that may be a part of the path; or the whole nests too deep.
 pub(super) fn assembled(base: &JsonText, below: Vec<(&str, &JsonText)>) -> Option<JsonText> {
     let below = below.into_iter().map(|(path, value)| (path, value.as_str())).collect();
     let text = with_values(base.as_str(), below, MAX_DEPTH)?;
@@ -64,6 +64,7 @@ pub(super) fn assembled(base: &JsonText, below: Vec<(&str, &JsonText)>) -> Optio
 /// `depth` limits the recursion.
 fn with_values(base: &str, below: Vec<(&str, &str)>, depth: usize) -> Option<String> {
     let depth = depth.checked_sub(1)?;
+    let base = if base == NULL { "{}" } else { base };
     let members = JsonMembers::parse(base)?;
     // By key: the value of the member itself, and the values below it.
     let mut parts = BTreeMap::<&str, (Option<&str>, Vec<_>)>::new();
@@ -150,8 +151,8 @@ mod tests {
             (r#"{"b":1}"#, &[("b", "{}"), ("b!", "0"), ("b.c", "2")], Some(r#"{"b":{"c":2},"b!":0}"#)),
             (r#"{"b":1}"#, &[("b.c", "2")], None),
             (r#"{"b":[]}"#, &[("b.0", "2")], None),
-            (r#"{"b":null}"#, &[("b.c", "2")], None),
-            ("null", &[("b", "2")], None),
+            (r#"{"b":null}"#, &[("b.c", "2")], Some(r#"{"b":{"c":2}}"#)),
+            ("null", &[("b", "2")], Some(r#"{"b":2}"#)),
             (r#"{"b.c":1}"#, &[("b.c", "2")], None),
             ("{}", &[("", "1"), (".", "2")], None),
         ];

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::TooManyFields;
-use super::model::{ShownValue, PlanStep, StepAction};
+use super::model::{PlanStep, ShownValue, StepAction};
 use crate::domain::{Entry, ResourceKey};
 use crate::error::{Error, Result};
 use crate::limits::Reservation;

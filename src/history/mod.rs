@@ -31,8 +31,8 @@ pub use comparison::compare;
 pub use continuity::{ContinuityFold, classify};
 pub use limits::{MAX_ANSWER_BYTES, MAX_ANSWER_FIELDS, MAX_FOLDED_ENTRIES};
 pub use model::{
-    Basis, BreakClass, ContinuityBreak, ContinuityCounts, EntryRef, Existence, FieldDifference, FieldState, ShownValue,
-    LifeActions, PlanStep, ResourceState, StepAction, StepStatus,
+    Basis, BreakClass, ContinuityBreak, ContinuityCounts, EntryRef, Existence, FieldDifference, FieldState,
+    LifeActions, PlanStep, ResourceState, ShownValue, StepAction, StepStatus,
 };
 pub use monitor::ContinuityMonitor;
 pub use plan::{PlanFold, in_order};

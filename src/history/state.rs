@@ -181,7 +181,7 @@ mod tests {
     use crate::history::fixtures::{
         ACCESSED, ACTIONS, CREATED, DELETED, at, entry, erased, of_service, second, update, with_outcome,
     };
-    use crate::history::{ShownValue, MAX_VALUE_BYTES};
+    use crate::history::{MAX_VALUE_BYTES, ShownValue};
 
     fn state_of(entries: &[Entry], seconds: i64, prefixes: &[&str]) -> ResourceState {
         let prefixes = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();

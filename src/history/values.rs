@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::json::JsonWalker;
-use super::{ShownValue, MAX_NAME_BYTES, MAX_VALUE_BYTES, TooManyFields};
+use super::{MAX_NAME_BYTES, MAX_VALUE_BYTES, ShownValue, TooManyFields};
 use crate::domain::{JsonText, json_digest, json_equal};
 
 /// A value that a fold holds.
@@ -247,6 +247,9 @@ mod tests {
         assert_eq!(values.hold_name_bytes(1), Err(TooManyFields));
         values.release_name_bytes(1);
         assert_eq!(values.hold_name_bytes(1), Ok(()));
-        assert_eq!(TooManyFields.to_string(), "the fields of this resource take more than 32 MiB, not counting their values");
+        assert_eq!(
+            TooManyFields.to_string(),
+            "the fields of this resource take more than 32 MiB, not counting their values"
+        );
     }
 }

@@ -6,7 +6,7 @@ use crate::grpc::pb;
 use crate::grpc::wire::{self, MAX_PIECE, time, unnamed};
 use crate::history::{
     Basis, BreakClass, CheckTotals, ComparisonAnswer, ContinuityBreak, ContinuityPiece, EntryRef, Existence,
-    FieldDifference, FieldState, ShownValue, FoundBreak, PlanStep, ResourceState, RollbackPlan, StateAnswer,
+    FieldDifference, FieldState, FoundBreak, PlanStep, ResourceState, RollbackPlan, ShownValue, StateAnswer,
     StepAction, StepStatus, WrittenValues, explanation,
 };
 

@@ -153,7 +153,7 @@ impl PlannedLife {
             }
         }
         let of_unknown = first.map(|erased| StepStatus::Uncertain { erased });
-        let status = of_field.or(of_anomalies).or(of_unknown).unwrap_or(StepStatus::Ready);
+        let status = of_anomalies.or(of_field).or(of_unknown).unwrap_or(StepStatus::Ready);
         self.selected.into_step(StepAction::Recreate { fields, unknown }, status)
     }
 

@@ -5,7 +5,7 @@ use crate::domain::Outcome;
 use crate::history::fixtures::{
     ACCESSED, ACTIONS, CREATED, DELETED, UPDATED, at, entry, erased, of_service, update, with_outcome,
 };
-use crate::history::{ShownValue, MAX_VALUE_BYTES};
+use crate::history::{MAX_VALUE_BYTES, ShownValue};
 
 fn steps(entries: &[(bool, Entry)]) -> Vec<PlanStep> {
     let mut fold = PlanFold::new(ACTIONS);

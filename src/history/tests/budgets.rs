@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::entries::{ACTIONS, UPDATED, plain_content, stored_entry};
 use crate::domain::{Change, Entry, EntryId, Identifier, JsonText, Seq, Timestamp};
 use crate::history::comparison::compare;
-use crate::history::model::{Basis, EntryRef, Existence, FieldState, ShownValue, ResourceState};
+use crate::history::model::{Basis, EntryRef, Existence, FieldState, ResourceState, ShownValue};
 use crate::history::state::StateFold;
 use crate::history::{MAX_NAME_BYTES, MAX_VALUE_BYTES};
 

@@ -11,7 +11,7 @@ use super::random::RandomLog;
 use super::render::HistoryPrinter;
 use super::{ROUNDS, checked, plan_of, state_of};
 use crate::domain::{Entry, Timestamp};
-use crate::history::model::{Existence, ShownValue, PlanStep, StepAction, StepStatus};
+use crate::history::model::{Existence, PlanStep, ShownValue, StepAction, StepStatus};
 
 fn known(part: &ShownValue) -> Value {
     match part {

@@ -9,7 +9,7 @@ use super::oracle_continuity::{continuity, known};
 use super::oracle_json::{is_above, overlaps, rest, value, walk, with_part};
 use super::oracle_lives::{OracleLog, OracleWrite};
 use crate::domain::JsonText;
-use crate::history::model::{ContinuityBreak, ShownValue, PlanStep, StepAction, StepStatus};
+use crate::history::model::{ContinuityBreak, PlanStep, ShownValue, StepAction, StepStatus};
 
 /// The steps that undo the entries for which `selected` is true.
 pub(super) fn plan(log: OracleLog<'_>, selected: &[bool]) -> Vec<PlanStep> {

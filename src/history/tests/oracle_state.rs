@@ -6,7 +6,7 @@ use super::oracle_json::{is_above, overlaps, value};
 use super::oracle_lives::{OracleLog, OracleWrite};
 use crate::domain::Timestamp;
 use crate::history::MAX_ANOMALIES;
-use crate::history::model::{Basis, Existence, FieldDifference, FieldState, ShownValue, ResourceState};
+use crate::history::model::{Basis, Existence, FieldDifference, FieldState, ResourceState, ShownValue};
 
 /// The resource just before `before`.
 pub(super) fn state(log: OracleLog<'_>, before: Timestamp, prefixes: &[String]) -> ResourceState {

@@ -4,8 +4,8 @@ use super::entries::NAMES;
 use super::oracle_json::value;
 use crate::domain::{Change, Entry, Group, JsonText, Outcome};
 use crate::history::model::{
-    Basis, BreakClass, ContinuityBreak, ContinuityCounts, EntryRef, Existence, FieldDifference, FieldState, ShownValue,
-    PlanStep, ResourceState, StepAction, StepStatus,
+    Basis, BreakClass, ContinuityBreak, ContinuityCounts, EntryRef, Existence, FieldDifference, FieldState, PlanStep,
+    ResourceState, ShownValue, StepAction, StepStatus,
 };
 
 /// Writes answers about these entries.
