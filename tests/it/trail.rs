@@ -2,6 +2,7 @@
 
 mod counts;
 mod entries;
+mod history;
 mod search;
 
 use std::collections::BTreeMap;
