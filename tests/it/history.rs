@@ -3,6 +3,7 @@
 mod commands;
 mod continuity;
 mod job;
+mod hostile;
 mod refused;
 mod rest;
 

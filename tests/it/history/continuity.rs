@@ -11,7 +11,8 @@ fn whole_check() -> CheckContinuityRequest {
 }
 
 impl Started {
-    async fn checked(&self, request: CheckContinuityRequest) -> Vec<CheckContinuityResponse> {
+    /// The messages of a check, which must end well.
+    pub(super) async fn checked(&self, request: CheckContinuityRequest) -> Vec<CheckContinuityResponse> {
         let stream = self.service.histories().await.check_continuity(with_key(request, &self.key)).await;
         let (mut stream, mut messages) = (stream.expect("it begins").into_inner(), Vec::new());
         while let Some(message) = stream.message().await.expect("a message") {
