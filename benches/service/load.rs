@@ -148,7 +148,7 @@ pub async fn insert_rows(
 }
 
 /// Vacuums and checkpoints, so that the database is like one that has run for long.
-async fn settle(database: &Database) -> anyhow::Result<()> {
+pub async fn settle(database: &Database) -> anyhow::Result<()> {
     match database.url.strip_prefix("sqlite://") {
         None => {
             database.execute("VACUUM ANALYZE").await?;

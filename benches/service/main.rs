@@ -38,7 +38,8 @@ use database::Database;
 use figure::Report;
 use options::{Cli, Options, Part, Section, Which};
 use sections::{
-    check, counting, earlier, hard, isolation, lists, offsets, overload, process, search, throughput, verify, writes,
+    check, counting, earlier, hard, history, isolation, lists, offsets, overload, process, search, throughput, verify,
+    writes,
 };
 use service::{Counting, Service};
 
@@ -162,6 +163,9 @@ impl Run<'_> {
         drop(service);
         if self.begins(Section::Search, "search") {
             search::run(database, self.report).await?;
+        }
+        if self.begins(Section::History, "history") {
+            history::run(database.backend(), self.scratch, self.report).await?;
         }
         if self.begins(Section::Memory, "memory") {
             process::memory(database, self.scratch, self.report).await?;

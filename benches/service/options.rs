@@ -43,7 +43,7 @@ pub struct Options {
     /// The database [default: both, or only PostgreSQL from 10M rows on].
     #[arg(long, value_name = "NAME")]
     pub database: Option<Which>,
-    /// Run only these sections [default: all but overload].
+    /// Run only these sections [default: all but history and overload].
     #[arg(long, value_name = "SECTION", num_args = 1..)]
     pub only: Vec<Section>,
     /// The file for the figures [default: target/bench/ROWS.json].
@@ -114,6 +114,8 @@ pub enum Section {
     Throughput,
     /// Searches and filters by outcome, against plain lists; counts by group; idle followers.
     Search,
+    /// States, comparisons, checks and plans of one resource, in databases of their own.
+    History,
     /// Memory at rest and under 64 clients.
     Memory,
     /// Time from process start to the first answer.
@@ -135,9 +137,10 @@ pub enum Section {
 }
 
 impl Options {
-    /// Overload runs only on request, so that the default ends after about ten minutes.
+    /// History and overload run only on request, so that the default ends after about ten minutes.
     pub fn asks(&self, section: Section) -> bool {
-        self.only.contains(&section) || self.only.is_empty() && section != Section::Overload
+        let is_default = !matches!(section, Section::History | Section::Overload);
+        self.only.contains(&section) || self.only.is_empty() && is_default
     }
 
     pub fn which(&self) -> Which {

@@ -11,6 +11,7 @@ use anyhow::Context;
 use auditlog::app::{Limits, Options, READS, Running, ServiceParts, Serving};
 use auditlog::domain::{Clock, Random};
 use auditlog::grpc::pb::audit_log_service_client::AuditLogServiceClient;
+use auditlog::grpc::pb::history_service_client::HistoryServiceClient;
 use auditlog::grpc::pb::{
     AuditLogInput, CountAuditLogsRequest, CountAuditLogsResponse, FollowAuditLogsRequest, FollowAuditLogsResponse,
     ListAuditLogsRequest, ListAuditLogsResponse, WriteAuditLogsRequest, WriteAuditLogsResponse,
@@ -49,6 +50,13 @@ impl Service {
         if counting == Counting::Off {
             command.args(["--running-counts", "off"]);
         }
+        Self::spawn(command, database)
+    }
+
+    /// Starts `auditlog serve` without counting, with a time limit that no measured request reaches.
+    pub fn start_patient(database: &Database) -> anyhow::Result<Self> {
+        let mut command = serve(Command::new(&database.program), database);
+        command.args(["--running-counts", "off", "--request-timeout", "10m"]);
         Self::spawn(command, database)
     }
 
@@ -207,6 +215,11 @@ impl Client {
         Ok(self.grpc.follow_audit_logs(self.with_key(request)).await?.into_inner())
     }
 
+    /// A client of the history service on the same connection, without the API key.
+    pub fn histories(&self) -> HistoryServiceClient<Channel> {
+        HistoryServiceClient::new(self.channel.clone()).max_decoding_message_size(auditlog::grpc::MAX_RESPONSE)
+    }
+
     /// The same client with another API key.
     pub fn authorized(self, key: &str) -> anyhow::Result<Self> {
         Ok(Self { key: format!("Bearer {key}").parse()?, ..self })
@@ -226,7 +239,8 @@ impl Client {
         Ok(self.grpc.write_audit_logs(request).await?.into_inner())
     }
 
-    fn with_key<T>(&self, message: T) -> tonic::Request<T> {
+    /// `message` with the API key.
+    pub fn with_key<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
         request.metadata_mut().insert("authorization", self.key.clone());
         request

@@ -4,6 +4,7 @@ pub mod check;
 pub mod counting;
 pub mod earlier;
 pub mod hard;
+pub mod history;
 pub mod isolation;
 pub mod lists;
 pub mod offsets;
