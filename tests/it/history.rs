@@ -2,8 +2,8 @@
 
 mod commands;
 mod continuity;
-mod job;
 mod hostile;
+mod job;
 mod refused;
 mod rest;
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::expected::{FieldReader, FoundValue};
-use crate::domain::{Change, Seq};
+use crate::domain::{Change, JsonText, Seq, json_equal};
 use crate::history::fields::{HeldFields, NextErased};
-use crate::history::paths::{above, below};
-use crate::history::values::{HeldValue, HeldValues, ValueId};
+use crate::history::paths::{above, below, rest_below};
+use crate::history::values::{HeldValue, HeldValues, ValueId, ValueWalker};
 use crate::history::{EntryRef, StepStatus, TooManyFields};
 
 /// The bytes that the facts about a field take, about. They count as bytes of its name.
@@ -19,7 +19,8 @@ const RUN_BYTES: usize = 256;
 pub(super) struct FieldRun {
     /// The old value of the earliest of them, among the values of the fields.
     pub restore: ValueId,
-    /// The entry of the earliest one, and the place of the change in it.
+    /// The entry of the earliest one, and the order of its undoing among those of the entry: twice the place of the
+    /// change, or one more than that of a change below which is undone after it. The highest is undone first.
     pub earliest: (Arc<EntryRef>, usize),
     /// The entry of the newest one.
     pub newest: Arc<EntryRef>,
@@ -52,6 +53,7 @@ pub(super) struct FieldRuns {
     /// For each path that has runs at or below it: the number of entries outside of the selection that changed it, and
     /// no path above it. It counts for all these runs at once.
     writers: BTreeMap<Arc<str>, u64>,
+    walker: ValueWalker,
 }
 
 impl FieldRuns {
@@ -92,7 +94,7 @@ impl FieldRuns {
         let name = fields.values.hold_name(field)?;
         let run = FieldRun {
             restore: fields.values.hold(&name, HeldValue::Known(old_value.clone())),
-            earliest: (Arc::clone(source), place),
+            earliest: (Arc::clone(source), 2 * place),
             newest: Arc::clone(source),
             entries: 1,
             next_erased: fields.next_erased(),
@@ -102,10 +104,47 @@ impl FieldRuns {
             broken: None,
         };
         self.without_conflict.insert(Arc::clone(&name), ());
-        self.without_overlap.insert(Arc::clone(&name), ());
+        let apart = self.taken_apart(field, old_value, (source, &*fields));
+        for above in &apart {
+            if let Some(above) = self.runs.get_mut(above) {
+                above.earliest.1 = 2 * place + 1;
+            }
+        }
+        if apart.is_empty() {
+            self.without_overlap.insert(Arc::clone(&name), ());
+        }
         self.without_break.insert(Arc::clone(&name), ());
         self.runs.insert(name, run);
         Ok(())
+    }
+
+    /// The runs above `path` that must be undone before it, although the entry `source` lists their changes before it.
+    /// Some writers take objects apart: they record `edge: null → "mirror"` and `edge.version: "79" → null` in one entry.
+    /// Both old values are those before the entry, so `edge` must become null before `edge.version` becomes `"79"`. Other
+    /// writers record one change after the other; then the new value above shows the old value of `path`.
+    fn taken_apart(
+        &mut self,
+        path: &str,
+        old_value: &JsonText,
+        (source, fields): (&Arc<EntryRef>, &HeldFields),
+    ) -> Vec<Arc<str>> {
+        if *old_value == JsonText::null() {
+            return Vec::new();
+        }
+        let is_null = |run: &FieldRun| match fields.values.get(run.restore) {
+            Some(HeldValue::Known(json)) => *json == JsonText::null(),
+            _ => false,
+        };
+        let runs = above(&self.runs, path).filter(|(_, run)| run.earliest.0.seq == source.seq && is_null(run));
+        let names: Vec<_> = runs.map(|(name, _)| Arc::clone(name)).collect();
+        // The nearest one comes first.
+        let shown = names.first().and_then(|name| {
+            let (id, rest) = (fields.get(name)?.value, rest_below(name, path)?);
+            let HeldValue::Known(whole) = fields.values.get(id)? else { return None };
+            let found = self.walker.walk(id, whole, rest)?;
+            Some(json_equal(&JsonText::stored(found.to_owned()), old_value))
+        });
+        if shown == Some(true) { Vec::new() } else { names }
     }
 
     /// Adds the changes of the entry `by`, which is not selected. Errors: their names do not fit.

@@ -302,3 +302,23 @@ fn steps_of_several_resources_are_recreations_then_fields_then_deletions() {
         ["f recreate", "e recreate", "d z", "a w", "d y", "d x", "b delete", "c delete", "a nothing", "c nothing"];
     assert_eq!(shown.collect::<Vec<_>>(), expected);
 }
+
+#[test]
+fn an_object_that_was_taken_apart_becomes_null_before_its_fields_come_back() {
+    let whole = update(1, &[("a.v", "null", r#""79""#), ("a.w.x", "null", "1")]);
+    let apart = [("a", "null", r#""mirror""#), ("a.v", r#""79""#, "null"), ("a.w.x", "1", "null")];
+    let expected = [
+        r#"a: "mirror" to null | ready | 2-2 x1"#,
+        "a.w.x: null to 1 | ready | 2-2 x1",
+        r#"a.v: null to "79" | ready | 2-2 x1"#,
+    ];
+    assert_eq!(plan(&[(false, whole.clone()), (true, update(2, &apart))]), expected);
+    // The steps before `a.v` change it, although it is already as it was.
+    let back = update(3, &[("a.v", "null", r#""79""#)]);
+    let statuses: Vec<_> = steps(&[(false, whole), (true, update(2, &apart)), (true, back)]);
+    assert_eq!(statuses.iter().filter(|step| step.status == StepStatus::Ready).count(), 3);
+    // Here, each change follows the one before it.
+    let one_by_one = update(2, &[("a", "null", r#"{"v":2}"#), ("a.v", "2", "3")]);
+    let expected = ["a.v: 3 to 2 | ready | 2-2 x1", r#"a: {"v":2} to null | ready | 2-2 x1"#];
+    assert_eq!(plan(&[(true, one_by_one)]), expected);
+}

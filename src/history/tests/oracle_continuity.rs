@@ -64,10 +64,13 @@ fn predecessors<'w, 'e>(writes: &'w [OracleWrite<'e>], later: &OracleWrite<'e>) 
 }
 
 /// The value of the longer path as the earlier change wrote it and as the later one found it; `None` if the other value
-/// does not show it.
+/// does not show it, or is `null` above a value.
 fn compared_values(earlier: &Change, later: &Change) -> Option<(Value, Value)> {
     let (written, found) = (value(&earlier.new_value), value(&later.old_value));
     if is_above(&later.field, &earlier.field) {
+        if found.is_null() && !written.is_null() {
+            return None;
+        }
         let part = walk(&found, &rest(&later.field, &earlier.field))?;
         return Some((written, part));
     }

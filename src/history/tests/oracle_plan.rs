@@ -216,8 +216,40 @@ impl<'e> OracleSelection<'e> {
         let selected = writes.iter().filter(|write| self.selected[write.place]);
         let fields: BTreeSet<_> = selected.map(|write| write.change.field.as_str()).collect();
         let mut runs: Vec<_> = fields.into_iter().map(|field| self.run(&writes, field)).collect();
-        runs.sort_by_key(|run| Reverse(run.first));
+        let order: BTreeMap<_, _> = runs.iter().map(|run| (run.field.clone(), self.order(&writes, &runs, run))).collect();
+        runs.sort_by_key(|run| Reverse(order[&run.field]));
         runs
+    }
+
+    /// The runs of paths above, from `null`, that a writer lists before the one of `first` in the same entry, although
+    /// they say what was before the entry: the nearest new value does not show the old value of `first`.
+    fn taken_apart(self, writes: &[OracleWrite<'e>], first: usize) -> Vec<usize> {
+        let own = writes[first];
+        let is_first = |index: usize| {
+            let earlier = &writes[..index];
+            !earlier.iter().any(|write| write.change.field == writes[index].change.field && self.selected[write.place])
+        };
+        let above = (0..first).filter(|index| {
+            let write = writes[*index];
+            write.place == own.place
+                && is_above(&write.change.field, &own.change.field)
+                && is_first(*index)
+                && value(&write.change.old_value).is_null()
+        });
+        let above: Vec<_> = above.collect();
+        let Some(nearest) = above.iter().max_by_key(|index| writes[**index].change.field.len()) else { return above };
+        let end = writes.iter().rposition(|write| write.place == own.place).expect("its own write");
+        let nearest = &writes[*nearest].change.field;
+        let model = OracleModel::after(&writes[..=end]);
+        let shown = model.0.get(nearest).and_then(|whole| walk(whole, &rest(nearest, &own.change.field)));
+        let old = value(&own.change.old_value);
+        if old.is_null() || shown == Some(old) { Vec::new() } else { above }
+    }
+
+    /// The order of undoing: the highest comes first.
+    fn order(self, writes: &[OracleWrite<'e>], runs: &[OracleRun], run: &OracleRun) -> usize {
+        let below = runs.iter().filter(|below| self.taken_apart(writes, below.first).contains(&run.first));
+        below.map(|below| 2 * below.first + 1).max().unwrap_or(2 * run.first)
     }
 
     fn run(self, writes: &[OracleWrite<'e>], field: &str) -> OracleRun {
@@ -245,6 +277,7 @@ impl<'e> OracleSelection<'e> {
         let overlaps_own = |path: &str| overlaps(path, &change.field);
         let later = writes[first + 1..].iter().map(|write| write.change.field.as_str());
         let is_covered = later.filter(|path| *path != change.field).any(overlaps_own);
+        let is_covered = is_covered || !self.taken_apart(writes, first).is_empty();
         if !is_covered && OracleModel::after(writes).value(&change.field) == Some(value(&change.old_value)) {
             return StepStatus::Noop;
         }

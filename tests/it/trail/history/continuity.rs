@@ -43,11 +43,6 @@ impl<'a> FoundBreak<'a> {
         let (later, earlier) = ((later, field.as_str()), (earlier, earlier_field.as_str()));
         Self { resource: (resource_type.as_str(), resource_id.as_str()), later, earlier, written, found, class }
     }
-
-    /// Whether the earlier change is of a field below that of the later one, which found `null` there.
-    pub fn is_null_above_values(&self) -> bool {
-        rest(self.later.1, self.earlier.1).is_some() && self.found == "null"
-    }
 }
 
 /// A change in a life of a resource.
@@ -81,7 +76,8 @@ pub struct Comparison<'a> {
 impl<'a> Comparison<'a> {
     fn of(earlier: Write<'a>, later: Write<'a>) -> Self {
         let values = if let Some(below) = rest(later.field, earlier.field) {
-            part(later.old, below).map(|found| (earlier.new, found))
+            let is_apart = later.old == "null" && earlier.new != "null";
+            part(later.old, below).filter(|_| !is_apart).map(|found| (earlier.new, found))
         } else if let Some(below) = rest(earlier.field, later.field) {
             part(earlier.new, below).map(|written| (written, later.old))
         } else {
