@@ -6,8 +6,8 @@
         [--apply STEP]... [--skip STEP]...
 
 Look at the plan first, with `auditlog rollback-plan`. --as-of is the number that it prints, so this is the same plan.
-A step that is neither ready nor noop needs a decision: --apply or --skip, with its number in the plan. Without it,
-nothing is applied.
+A step that is neither ready nor noop needs a decision: --apply or --skip, with its number in the plan. So does one that
+creates a resource again, because the log may not have all of its fields. Without it, nothing is applied.
 
 The store is a SQLite file with a table of JSON documents:
 
@@ -15,8 +15,8 @@ The store is a SQLite file with a table of JSON documents:
 
 A dot in the path of a field is a level of the document. Numbers are those of Python, so they have 17 digits. The steps
 of a resource are one transaction: all of them are applied, or none. A field must have the value that the plan expects.
-If it has another one, somebody has changed it since, and the program ends. Make a new plan then: what is undone already
-is a noop in it.
+If it has another one, somebody has changed it since, and the program ends. Make a new plan then. Most of what is undone
+already is a noop in it; a resource that was created again, and fields that overlap, are conflicts with the repair.
 
 The same transaction writes the audit entries into a table `outbox`. From there the program sends them to the service,
 and it removes them once they are durable. If it ends before that, the next run sends them: they keep their ids, so none
@@ -41,6 +41,9 @@ from datetime import datetime, timezone
 
 # The number of entries of one write. The service takes at most 1,000.
 MAX_SENT = 100
+# The limits of the service for one entry.
+MAX_CHANGES = 1_000
+MAX_ENTRY_BYTES = 256 * 1024
 # Longer than the service's own limit, so that the service says what became of a write.
 TIMEOUT = 35
 
@@ -182,8 +185,9 @@ def entry(step, by, action, changes):
 
 
 def needs_decision(step):
-    """Whether somebody has to decide about a step. Without an expected value, nothing tells of later changes."""
-    is_blind = step["action"] == "restore" and "expected" not in step
+    """Whether somebody has to decide about a step. Without an expected value, nothing tells of later changes. A resource
+    that is created again lacks the fields that no entry changed since it was first created."""
+    is_blind = step["action"] == "recreate" or step["action"] == "restore" and "expected" not in step
     return step["status"] not in ("ready", "noop") or (step["status"] == "ready" and is_blind)
 
 
@@ -198,7 +202,7 @@ def chosen(plan, options):
         if number in options.skip or step["status"] == "noop":
             continue
         if number not in options.apply and needs_decision(step):
-            undecided.append(f"step {number} of {step['resourceType']} {step['resourceId']} is not ready "
+            undecided.append(f"step {number} of {step['resourceType']} {step['resourceId']} needs a decision "
                              f"({step['status']}): {step['explanation']}")
         elif step["action"] in DO:
             by_resource.setdefault((step["resourceType"], step["resourceId"]), []).append((number, step))
@@ -217,8 +221,10 @@ def apply(store, plan, options):
                 store.execute("BEGIN IMMEDIATE")
                 for _, step in steps:
                     action, changes = DO[step["action"]](store, resource, step)
-                    audit = entry(step, options.by, action, changes)
-                    store.execute("INSERT INTO outbox (entry) VALUES (?)", [json.dumps(audit)])
+                    audit = json.dumps(entry(step, options.by, action, changes))
+                    if len(changes) > MAX_CHANGES or len(audit.encode()) > MAX_ENTRY_BYTES:
+                        raise Refused("the service would refuse the audit entry of this step, which is too large")
+                    store.execute("INSERT INTO outbox (entry) VALUES (?)", [audit])
         except Refused as reason:
             name = " ".join(resource)
             raise Refused(f"{name} is left as it is, and so are the resources after it: {reason}") from reason
@@ -229,6 +235,9 @@ def apply(store, plan, options):
 def send(store):
     """Sends the entries of the outbox, in their order, and removes those that are durable."""
     while rows := store.execute("SELECT place, entry FROM outbox ORDER BY place LIMIT ?", [MAX_SENT]).fetchall():
+        # A request has at most 4 MiB.
+        size = 0
+        rows = [row for row in rows if (size := size + len(row[1].encode())) < 3 * 1024 * 1024] or rows[:1]
         try:
             written = call("audit-logs", {"auditLogs": [json.loads(entry) for _, entry in rows]})
         except Refused as reason:

@@ -24,7 +24,7 @@ pub(super) struct CountJob {
 
 impl Job for CountJob {
     const NAME: &'static str = "counts";
-    const REST: u32 = 4;
+    const REST: u32 = 8;
     type Error = String;
 
     fn period(&self) -> Duration {
@@ -52,6 +52,7 @@ impl ContinuityJob {
 
 impl Job for ContinuityJob {
     const NAME: &'static str = "continuity";
+    const REST: u32 = 4;
     type Error = String;
 
     fn period(&self) -> Duration {

@@ -48,6 +48,7 @@ impl ContinuityFold {
         if event == LifeEvent::Begins {
             self.forget_fields();
         }
+        self.walker.begin_entry();
         let source = EntryRef::of(entry);
         if is_erased(entry) {
             self.fields.erase(&source);

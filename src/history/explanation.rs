@@ -204,9 +204,12 @@ pub fn check(resource: Option<&str>, after: Seq, as_of: Seq, totals: &CheckTotal
     };
     let result = match breaks {
         0 => "no breaks".to_owned(),
-        number => format!("{}, {order_breaks} of them explained by late entries", count(*number, "break", "breaks")),
+        number => count(*number, "break", "breaks"),
     };
-    let mut text = format!("{what} {range} were checked: {result} in {} of values.", comparisons(*compared));
+    let mut text = format!("Checked {what} {range}: {result} in {} of values.", comparisons(*compared));
+    if *breaks > 0 {
+        text.push_str(&format!(" Late entries explain {order_breaks} of them."));
+    }
     if *not_comparable > 0 {
         text.push_str(&format!(" {} could not be compared.", count(*not_comparable, "pair", "pairs")));
     }
@@ -236,7 +239,10 @@ pub fn step(resource: &str, step: &PlanStep, written: &WrittenValues) -> String 
                 0 => String::new(),
                 number => format!(", without {}", count(number as u64, "unknown field", "unknown fields")),
             };
-            let text = format!("{undone} {resource} is deleted. Create it again with {known}{unknown}.");
+            let text = format!(
+                "{undone} {resource} is deleted. Create it again with {known}{unknown}. The log does not have fields that \
+                 no entry changed since it was created."
+            );
             format!("{text}{}", reason(status, "Creating it again"))
         }
         StepAction::Nothing => format!("{undone}{}", nothing(resource, status)),
@@ -254,7 +260,7 @@ fn undone(oldest: &EntryRef, newest: &EntryRef, number: u64) -> String {
         (false, false) => {
             let (oldest_by, newest_by) = (user(oldest), user(newest));
             let times = (oldest.timestamp, newest.timestamp);
-            format!("{oldest_by} at {} to {newest_by} at {} made {made}.", times.0, times.1)
+            format!("{made}: the first by {oldest_by} at {}, the last by {newest_by} at {}.", times.0, times.1)
         }
     }
 }
@@ -280,7 +286,9 @@ fn restoring(
         }
         StepStatus::Noop => format!("{path} is {restore} already, so there is nothing to undo."),
         StepStatus::Conflict { by: later, field, entries: others } => {
-            let own = written.get(&(newest.seq, field_of(step).to_owned()));
+            let oldest = &step.undoes.0;
+            let by = format!("{} at {}", user(oldest), oldest.timestamp);
+            let own = written.get(&(oldest.seq, field_of(step).to_owned()));
             let first = match own {
                 Some(own) => format!("{path} was set to {own} by {by}"),
                 None => format!("{path} was changed by {by}"),

@@ -131,11 +131,6 @@ impl HeldFields {
         self.fields.contains_key(path)
     }
 
-    /// The field itself.
-    pub fn get(&self, path: &str) -> Option<&HeldField> {
-        self.fields.get(path)
-    }
-
     /// The field, or the nearest one above it, with its name.
     pub fn nearest(&self, path: &str) -> Option<(&Arc<str>, &HeldField)> {
         self.fields.get_key_value(path).or_else(|| above(&self.fields, path).next())

@@ -10,6 +10,8 @@ const NULL: &str = "null";
 #[derive(Debug, Default)]
 pub(super) struct JsonWalker {
     way: Vec<WayStep>,
+    /// The bytes of the objects that it has read. It reads an object again if another path came in between.
+    pub read: usize,
 }
 
 /// A value on a way: the root, or the value that a segment led to.
@@ -33,6 +35,7 @@ impl JsonWalker {
             }
             if self.way.get(depth).is_none_or(|step| step.led_by != led_by) {
                 self.way.truncate(depth);
+                self.read += value.len();
                 self.way.push(WayStep { led_by: led_by.to_owned(), members: JsonMembers::parse(value) });
             }
             let members = self.way.get(depth)?.members.as_ref()?;
@@ -53,9 +56,8 @@ fn has_dotted_key(members: &JsonMembers, segment: &str) -> bool {
 }
 
 /// `base` with the values of `below` set in it, which are at paths below it, in the order of paths. Members that are
-/// missing are created, and null on the way becomes an object; null itself is not set where there is no member. `None`: a
-/// value cannot be set, because an array or a scalar is on the way, or a key with dots that may be a part of the path; or
-/// the whole nests too deep.
+/// missing are created, and null on the way becomes an object. `None`: a value cannot be set, because an array or a
+/// scalar is on the way, or a key with dots that may be a part of the path; or the whole nests too deep.
 pub(super) fn assembled(base: &JsonText, below: Vec<(&str, &JsonText)>) -> Option<JsonText> {
     let below = below.into_iter().map(|(path, value)| (path, value.as_str())).collect();
     let text = with_values(base.as_str(), below, MAX_DEPTH)?;
@@ -65,11 +67,8 @@ pub(super) fn assembled(base: &JsonText, below: Vec<(&str, &JsonText)>) -> Optio
 /// `depth` limits the recursion.
 fn with_values(base: &str, below: Vec<(&str, &str)>, depth: usize) -> Option<String> {
     let depth = depth.checked_sub(1)?;
-    let is_nothing = |values: &[(&str, &str)]| values.iter().all(|(_, value)| *value == NULL);
-    let base = if base == NULL && !is_nothing(&below) { "{}" } else { base };
-    let Some(members) = JsonMembers::parse(base) else {
-        return (is_nothing(&below) && !base.starts_with('[')).then(|| base.to_owned());
-    };
+    let base = if base == NULL { "{}" } else { base };
+    let members = JsonMembers::parse(base)?;
     // By key: the value of the member itself, and the values below it.
     let mut parts = BTreeMap::<&str, (Option<&str>, Vec<_>)>::new();
     for (path, value) in below {
@@ -83,9 +82,6 @@ fn with_values(base: &str, below: Vec<(&str, &str)>, depth: usize) -> Option<Str
         let present = members.get(key).map(|place| &base[place]);
         if present.is_none() && has_dotted_key(&members, key) {
             return None;
-        }
-        if present.is_none() && own.is_none_or(|own| own == NULL) && is_nothing(&deeper) {
-            continue;
         }
         let value = own.or(present).unwrap_or("{}");
         let value = if deeper.is_empty() { value.to_owned() } else { with_values(value, deeper, depth)? };
@@ -151,10 +147,10 @@ mod tests {
         };
         type Case = (&'static str, &'static [(&'static str, &'static str)], Option<&'static str>);
         let cases: [Case; 16] = [
-            ("1", &[("b", "null"), ("b.c", "null")], Some("1")),
-            ("null", &[("b", "null")], Some("null")),
+            ("1", &[("b", "null"), ("b.c", "null")], None),
+            ("null", &[("b", "null")], Some(r#"{"b":null}"#)),
             ("[1]", &[("0", "null")], None),
-            (r#"{"b":1}"#, &[("b.c", "null"), ("d", "null"), ("e.f", "null")], Some(r#"{"b":1}"#)),
+            (r#"{"b":1}"#, &[("b", "null"), ("d", "null")], Some(r#"{"b":null,"d":null}"#)),
             ("1", &[("b", "null"), ("c", "2")], None),
             (r#"{"n":1.50,"b":1}"#, &[("b", "2e0")], Some(r#"{"n":1.50,"b":2e0}"#)),
             (r#"{"b":{"c":1,"d":2}}"#, &[("b.c", "null"), ("b.e", "3")], Some(r#"{"b":{"c":null,"d":2,"e":3}}"#)),

@@ -30,7 +30,7 @@ pub struct ContinuityMonitor {
 impl ContinuityMonitor {
     /// Checks the organizations of `store`. The entries that they have at the first step count as checked.
     pub fn new(store: Store, counters: BreakCounters) -> Self {
-        let checked = CheckedNumbers { seqs: HashMap::new(), max: MAX_ORGANIZATIONS };
+        let checked = CheckedNumbers { seqs: HashMap::new(), max: MAX_ORGANIZATIONS, has_begun: false };
         Self { store, counters, checked }
     }
 
@@ -62,6 +62,7 @@ impl ContinuityMonitor {
             }
             last = heads.into_iter().next_back().map(|(organization, _)| organization);
         }
+        self.checked.has_begun = true;
         let unchecked = seen.saturating_sub(self.checked.seqs.len());
         if unchecked > 0 {
             warn!(unchecked, "the continuity of some organizations is not checked, because there are too many");
@@ -114,11 +115,13 @@ struct CheckedNumbers {
     seqs: HashMap<OrganizationId, Seq>,
     /// The maximum number of organizations.
     max: usize,
+    /// Whether the first step has ended. An organization that is met later is new.
+    has_begun: bool,
 }
 
 impl CheckedNumbers {
     /// The number after which to check `organization`, whose log ends at `head`; `None` if there is nothing to check.
-    /// Only later entries count if the organization is new, or if the database was restored to an earlier state.
+    /// Only later entries count in the first step, and if the database was restored to an earlier state.
     fn after(&mut self, organization: &OrganizationId, head: Seq) -> Option<Seq> {
         match self.seqs.get_mut(organization) {
             Some(checked) if *checked < head => Some(*checked),
@@ -127,10 +130,12 @@ impl CheckedNumbers {
                 None
             }
             None => {
-                if self.seqs.len() < self.max {
-                    self.seqs.insert(organization.clone(), head);
+                let from = if self.has_begun { 0 } else { head };
+                if self.seqs.len() == self.max {
+                    return None;
                 }
-                None
+                self.seqs.insert(organization.clone(), from);
+                (from < head).then_some(from)
             }
         }
     }
@@ -196,7 +201,7 @@ mod tests {
     #[test]
     fn each_entry_is_checked_once_and_those_of_before_are_not() {
         let [one, other, third] = ["a", "b", "c"].map(|id| OrganizationId::parse(id).expect("an id"));
-        let mut checked = CheckedNumbers { seqs: HashMap::new(), max: 2 };
+        let mut checked = CheckedNumbers { seqs: HashMap::new(), max: 2, has_begun: false };
         assert_eq!((checked.after(&one, 7), checked.after(&other, 0)), (None, None), "what it finds is not new");
         assert_eq!((checked.after(&one, 9), checked.after(&other, 2)), (Some(7), Some(0)));
         assert_eq!(checked.after(&one, 9), Some(7), "the check of before failed");

@@ -65,7 +65,9 @@ impl PlanFold {
                     self.end_life(&source, is_selected);
                 }
                 self.life.push(entry, event, &source, is_selected)?;
-                if is_selected && event == LifeEvent::Continues && changes(entry).is_empty() {
+                // A step that deletes the resource undoes all of its selected entries.
+                let is_undone = self.life.is_creation_selected();
+                if is_selected && event == LifeEvent::Continues && changes(entry).is_empty() && !is_undone {
                     self.add_without_changes(entry, &source);
                 }
             }

@@ -149,7 +149,9 @@ impl History {
         let mut folds = before.map(|before| StateFold::new(actions, before, prefixes.clone()));
         let mut budget = FoldBudget::new(&self.store, key_id, N);
         let mut entries = ResourceReader::new(&self.store, organization, &resource, as_of);
-        while let Some(piece) = entries.next().await? {
+        while !folds.iter().all(StateFold::is_over)
+            && let Some(piece) = entries.next().await?
+        {
             budget.add(&piece, FEWER_ENTRIES)?;
             for entry in &piece {
                 for fold in &mut folds {
@@ -244,12 +246,12 @@ impl History {
     }
 }
 
-/// The entries and fields of a conflict: the last entry that the step undoes, and the first one that changed the same
+/// The entries and fields of a conflict: the first entry that the step undoes, and the first one that changed the same
 /// later. `None` for other steps.
 fn conflict(step: &PlanStep) -> Option<[(Seq, &str); 2]> {
     match (&step.action, &step.status) {
         (StepAction::Restore { field, .. }, StepStatus::Conflict { by, field: Some(later), entries: _ }) => {
-            Some([(step.undoes.1.seq, field.as_str()), (by.seq, later.as_str())])
+            Some([(step.undoes.0.seq, field.as_str()), (by.seq, later.as_str())])
         }
         _ => None,
     }

@@ -59,6 +59,11 @@ impl StateFold {
         if entry.timestamp < self.before { self.push_before(entry) } else { self.push_after(entry) }
     }
 
+    /// Whether no later entry can change the state.
+    pub fn is_over(&self) -> bool {
+        self.later.is_over
+    }
+
     /// The state after all entries.
     pub fn finish(self) -> ResourceState {
         let Self { life: _, before, prefixes: _, existence, since, anomalies, fields, later: _ } = self;

@@ -155,25 +155,52 @@ impl HeldValues {
     }
 }
 
+/// The bytes of JSON that a walker may read for the changes of one entry. An entry has at most 256 KiB, so more means that
+/// its changes make the walker read the same objects again and again.
+const MAX_WALKED_BYTES: usize = 4 * 1024 * 1024;
+
 /// Walks into held values. It keeps what it knows of the last one: the changes of an entry are often parts of one value.
-#[derive(Debug, Default)]
-pub(super) struct ValueWalker {
-    last: Option<ValueId>,
+///
+/// `K` tells values apart.
+#[derive(Debug)]
+pub(super) struct ValueWalker<K = ValueId> {
+    last: Option<K>,
     walker: JsonWalker,
+    /// The bytes that it may still read. After that, it finds nothing.
+    allowance: usize,
 }
 
-impl ValueWalker {
+impl<K: PartialEq> Default for ValueWalker<K> {
+    fn default() -> Self {
+        Self::with_allowance(MAX_WALKED_BYTES)
+    }
+}
+
+impl<K: PartialEq> ValueWalker<K> {
+    /// A walker that reads at most so many bytes.
+    pub fn with_allowance(allowance: usize) -> Self {
+        Self { last: None, walker: JsonWalker::default(), allowance }
+    }
+
+    /// Lets the walker read as much as for a new entry.
+    pub fn begin_entry(&mut self) {
+        self.allowance = MAX_WALKED_BYTES;
+    }
+
     /// Whether the next walk into the value `id` need not read it again.
-    pub fn knows(&self, id: ValueId) -> bool {
-        self.last == Some(id)
+    pub fn knows(&self, id: &K) -> bool {
+        self.last.as_ref() == Some(id)
     }
 
     /// See [`JsonWalker::walk`]. `json` is the value `id`.
-    pub fn walk<'j>(&mut self, id: ValueId, json: &'j JsonText, path: &str) -> Option<&'j str> {
-        if !self.knows(id) {
-            *self = Self { last: Some(id), walker: JsonWalker::default() };
+    pub fn walk<'j>(&mut self, id: K, json: &'j JsonText, path: &str) -> Option<&'j str> {
+        if !self.knows(&id) {
+            (self.last, self.walker) = (Some(id), JsonWalker::default());
         }
-        self.walker.walk(json, path)
+        let before = self.walker.read;
+        let found = self.walker.walk(json, path);
+        self.allowance = self.allowance.saturating_sub(self.walker.read - before);
+        found.filter(|_| self.allowance > 0)
     }
 }
 

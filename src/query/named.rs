@@ -7,6 +7,9 @@ use crate::domain::{CountKey, Filter, Identifier, MAX_VALUES, NameField, Organiz
 use crate::error::Result;
 use crate::store::Snapshot;
 
+/// So many users or resources are worth a scan of each in an organization whose entries can all be tested.
+const FEW_NAMED: usize = 10;
+
 /// `filter` with only those users and resources that may have the names of `search`. It stays as it is if the search has
 /// no names, if they belong to too many users or resources, or if it selects traces, which have few entries.
 pub(super) async fn with_named(
@@ -26,7 +29,9 @@ pub(super) async fn with_named(
     ];
     for (field, pattern) in fields {
         let Some(pattern) = pattern else { continue };
-        let Some(keys) = snapshot.keys_named(organization, field, pattern, MAX_VALUES).await? else { continue };
+        let Some(keys) = snapshot.keys_named(organization, field, pattern, [FEW_NAMED, MAX_VALUES]).await? else {
+            continue;
+        };
         let (mut users, mut types, mut resources) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for key in keys {
             match key {

@@ -96,7 +96,7 @@ fn verdict(last: &CheckContinuityResponse) -> anyhow::Result<()> {
     if last.break_count > last.order_break_count {
         return Err(NotVerified.into());
     }
-    ensure!(last.unchecked_resources == 0, "some resources were not checked, because their fields have too many names");
+    ensure!(last.unchecked_resources == 0, "some resources were not checked, because they have too many fields");
     Ok(())
 }
 

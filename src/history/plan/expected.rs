@@ -8,7 +8,7 @@ use crate::history::values::{HeldValue, ValueId, ValueWalker};
 
 /// The bytes of JSON that one reader reads. Fields after that are unknown, so that a plan with many fields within one
 /// large value ends in time.
-const MAX_READ_BYTES: usize = 512 * 1024 * 1024;
+const MAX_READ_BYTES: usize = 64 * 1024 * 1024;
 
 /// The value of a field.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) struct FieldReader {
 
 impl FieldReader {
     pub fn new() -> Self {
-        Self { allowance: MAX_READ_BYTES, walker: ValueWalker::default() }
+        Self { allowance: MAX_READ_BYTES, walker: ValueWalker::with_allowance(MAX_READ_BYTES) }
     }
 
     /// The value of the field `path`. `None` if it is unknown: no write shows it, or a part of it cannot be set or found.
@@ -44,7 +44,7 @@ impl FieldReader {
             }
             (Some(rest), false) => {
                 let HeldValue::Known(whole) = fields.values.get(field.value)? else { return None };
-                if !self.walker.knows(field.value) {
+                if !self.walker.knows(&field.value) {
                     self.take(whole)?;
                 }
                 JsonText::stored(self.walker.walk(field.value, whole, rest)?.to_owned())

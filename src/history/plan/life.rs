@@ -48,7 +48,8 @@ impl PlannedLife {
             LifeEvent::Ends => self.deletion = Some((Arc::clone(source), is_selected)),
             LifeEvent::Continues | LifeEvent::Follows => {}
         }
-        let is_undone = event == LifeEvent::Begins || event != LifeEvent::Ends && !changes.is_empty();
+        let has_effect = self.is_creation_selected || !changes.is_empty();
+        let is_undone = event == LifeEvent::Begins || event != LifeEvent::Ends && has_effect;
         if is_selected && is_undone {
             self.selected.add(source);
         }
@@ -61,12 +62,14 @@ impl PlannedLife {
         if is_erased(entry) {
             self.fields.erase(source);
         }
+        self.walker.begin_entry();
+        self.runs.begin_entry();
         self.write(changes, source)?;
         if !is_selected {
             return self.runs.add_others(changes, source, &mut self.fields.values);
         }
-        let mut placed = changes.iter().enumerate();
-        placed.try_for_each(|(place, change)| self.runs.add_selected(change, (source, place), &mut self.fields))
+        let mut places = 0..changes.len();
+        places.try_for_each(|place| self.runs.add_selected((changes, place), source, &mut self.fields))
     }
 
     /// Writes the changes of the entry `source`, and notes its breaks for the changes that were selected before it.
@@ -95,6 +98,11 @@ impl PlannedLife {
     /// Adds an entry after the deletion that is not selected, and changed `field`.
     pub fn add_anomaly(&mut self, source: &Arc<EntryRef>, field: &str) {
         OtherEntries::add(&mut self.anomalies, source, field);
+    }
+
+    /// Whether the selection has the entry that began this life. Then it is undone as a whole.
+    pub fn is_creation_selected(&self) -> bool {
+        self.is_creation_selected
     }
 
     /// The selected entries of a life that another one follows, and then its deletion, if that is selected.

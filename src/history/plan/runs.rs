@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::expected::{FieldReader, FoundValue};
-use crate::domain::{Change, JsonText, Seq, json_equal};
+use crate::domain::{Change, JsonText, Seq};
 use crate::history::fields::{HeldFields, NextErased};
-use crate::history::paths::{above, below, rest_below};
+use crate::history::paths::{above, below, is_above, rest_below};
 use crate::history::values::{HeldValue, HeldValues, ValueId, ValueWalker};
 use crate::history::{EntryRef, StepStatus, TooManyFields};
 
@@ -53,10 +53,16 @@ pub(super) struct FieldRuns {
     /// For each path that has runs at or below it: the number of entries outside of the selection that changed it, and
     /// no path above it. It counts for all these runs at once.
     writers: BTreeMap<Arc<str>, u64>,
-    walker: ValueWalker,
+    /// Reads the new values of changes, by the number of the entry and the index of the change.
+    walker: ValueWalker<(Seq, usize)>,
 }
 
 impl FieldRuns {
+    /// Begins with the changes of the next entry.
+    pub fn begin_entry(&mut self) {
+        self.walker.begin_entry();
+    }
+
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
@@ -73,15 +79,15 @@ impl FieldRuns {
         runs.into_iter().map(|(name, _)| Arc::clone(name)).collect()
     }
 
-    /// Adds a change of the selection, the one at `place` in the entry `source`, after it was written to `fields`.
-    /// Errors: its name does not fit.
+    /// Adds a change of the selection: that at `place` among the `changes` of the entry `source`, after it was written to
+    /// `fields`. Errors: its name does not fit.
     pub fn add_selected(
         &mut self,
-        change: &Change,
-        (source, place): (&Arc<EntryRef>, usize),
+        (changes, place): (&[Change], usize),
+        source: &Arc<EntryRef>,
         fields: &mut HeldFields,
     ) -> Result<(), TooManyFields> {
-        let Change { field, old_value, new_value: _ } = change;
+        let Change { field, old_value, new_value: _ } = &changes[place];
         self.add_overlap(field);
         if let Some(run) = self.runs.get_mut(field.as_str()) {
             if run.newest.seq != source.seq {
@@ -104,7 +110,7 @@ impl FieldRuns {
             broken: None,
         };
         self.without_conflict.insert(Arc::clone(&name), ());
-        let apart = self.taken_apart(field, old_value, (source, &*fields));
+        let apart = self.taken_apart((changes, place), source, &fields.values);
         for above in &apart {
             if let Some(above) = self.runs.get_mut(above) {
                 above.earliest.1 = 2 * place + 1;
@@ -121,30 +127,33 @@ impl FieldRuns {
     /// The runs above `path` that must be undone before it, although the entry `source` lists their changes before it.
     /// Some writers take objects apart: they record `edge: null → "mirror"` and `edge.version: "79" → null` in one entry.
     /// Both old values are those before the entry, so `edge` must become null before `edge.version` becomes `"79"`. Other
-    /// writers record one change after the other; then the new value above shows the old value of `path`.
+    /// writers record one change after the other; then the new value above has a value at `path`, or a change in between wrote below it.
     fn taken_apart(
         &mut self,
-        path: &str,
-        old_value: &JsonText,
-        (source, fields): (&Arc<EntryRef>, &HeldFields),
+        (changes, place): (&[Change], usize),
+        source: &Arc<EntryRef>,
+        values: &HeldValues,
     ) -> Vec<Arc<str>> {
+        let Change { field: path, old_value, new_value: _ } = &changes[place];
         if *old_value == JsonText::null() {
             return Vec::new();
         }
-        let is_null = |run: &FieldRun| match fields.values.get(run.restore) {
+        let is_null = |run: &FieldRun| match values.get(run.restore) {
             Some(HeldValue::Known(json)) => *json == JsonText::null(),
             _ => false,
         };
         let runs = above(&self.runs, path).filter(|(_, run)| run.earliest.0.seq == source.seq && is_null(run));
         let names: Vec<_> = runs.map(|(name, _)| Arc::clone(name)).collect();
         // The nearest one comes first.
-        let shown = names.first().and_then(|name| {
-            let (id, rest) = (fields.get(name)?.value, rest_below(name, path)?);
-            let HeldValue::Known(whole) = fields.values.get(id)? else { return None };
-            let found = self.walker.walk(id, whole, rest)?;
-            Some(json_equal(&JsonText::stored(found.to_owned()), old_value))
+        let is_shown = names.first().and_then(|name| {
+            let index = changes[..place].iter().rposition(|change| *change.field == **name)?;
+            if changes[index..place].iter().any(|change| is_above(path, &change.field)) {
+                return Some(true);
+            }
+            let found = self.walker.walk((source.seq, index), &changes[index].new_value, rest_below(name, path)?)?;
+            Some(found != JsonText::null().as_str())
         });
-        if shown == Some(true) { Vec::new() } else { names }
+        if is_shown == Some(true) { Vec::new() } else { names }
     }
 
     /// Adds the changes of the entry `by`, which is not selected. Errors: their names do not fit.

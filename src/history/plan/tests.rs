@@ -308,7 +308,7 @@ fn an_object_that_was_taken_apart_becomes_null_before_its_fields_come_back() {
     let whole = update(1, &[("a.v", "null", r#""79""#), ("a.w.x", "null", "1")]);
     let apart = [("a", "null", r#""mirror""#), ("a.v", r#""79""#, "null"), ("a.w.x", "1", "null")];
     let expected = [
-        r#"a: "mirror" to null | ready | 2-2 x1"#,
+        "a: unknown to null | ready | 2-2 x1",
         "a.w.x: null to 1 | ready | 2-2 x1",
         r#"a.v: null to "79" | ready | 2-2 x1"#,
     ];

@@ -68,15 +68,12 @@ pub(super) fn walk(value: &Value, path: &[&str]) -> Option<Value> {
     }
 }
 
-/// `whole` with `part` at `path`; `None` if it has no place there. What is absent or null becomes an object, unless the
-/// part is `null`, which is the same as absent.
+/// `whole` with `part` at `path`; `None` if it has no place there. What is absent or null becomes an object.
 pub(super) fn with_part(whole: Value, path: &[&str], part: Value) -> Option<Value> {
     let Some((segment, rest)) = path.split_first() else {
         return Some(part);
     };
-    let is_absent = part.is_null() && !matches!(whole, Value::Array(_) | Value::Object(_));
     let mut members = match whole {
-        whole if is_absent => return Some(whole),
         Value::Null => Map::new(),
         Value::Object(members) => members,
         _ => return None,
@@ -84,7 +81,6 @@ pub(super) fn with_part(whole: Value, path: &[&str], part: Value) -> Option<Valu
     let member = match members.remove(*segment) {
         Some(member) => member,
         None if has_dotted_key(&members, segment) => return None,
-        None if part.is_null() => return Some(Value::Object(members)),
         None => Value::Null,
     };
     members.insert((*segment).to_owned(), with_part(member, rest, part)?);

@@ -84,6 +84,10 @@ impl<'e> OracleSelection<'e> {
                 None => of_life,
             };
         }
+        let is_within = !log.is_after_deletion(place);
+        if is_within && log.begin_of(place).is_some_and(|creation| self.selected[creation]) {
+            return of_life;
+        }
         let is_access = log.does(place, log.actions.accessed);
         match (log.creates(place), log.is_erased(place), log.changes(place)) {
             (true, _, _) => of_life,
@@ -216,13 +220,14 @@ impl<'e> OracleSelection<'e> {
         let selected = writes.iter().filter(|write| self.selected[write.place]);
         let fields: BTreeSet<_> = selected.map(|write| write.change.field.as_str()).collect();
         let mut runs: Vec<_> = fields.into_iter().map(|field| self.run(&writes, field)).collect();
-        let order: BTreeMap<_, _> = runs.iter().map(|run| (run.field.clone(), self.order(&writes, &runs, run))).collect();
+        let order: BTreeMap<_, _> =
+            runs.iter().map(|run| (run.field.clone(), self.order(&writes, &runs, run))).collect();
         runs.sort_by_key(|run| Reverse(order[&run.field]));
         runs
     }
 
-    /// The runs of paths above, from `null`, that a writer lists before the one of `first` in the same entry, although
-    /// they say what was before the entry: the nearest new value does not show the old value of `first`.
+    /// The writes above the write `first`, from `null`, that are listed before it in the same entry, although they say
+    /// what was before the entry: the nearest one leaves nothing at the path, and nothing in between wrote below it.
     fn taken_apart(self, writes: &[OracleWrite<'e>], first: usize) -> Vec<usize> {
         let own = writes[first];
         let is_first = |index: usize| {
@@ -238,12 +243,15 @@ impl<'e> OracleSelection<'e> {
         });
         let above: Vec<_> = above.collect();
         let Some(nearest) = above.iter().max_by_key(|index| writes[**index].change.field.len()) else { return above };
-        let end = writes.iter().rposition(|write| write.place == own.place).expect("its own write");
         let nearest = &writes[*nearest].change.field;
-        let model = OracleModel::after(&writes[..=end]);
-        let shown = model.0.get(nearest).and_then(|whole| walk(whole, &rest(nearest, &own.change.field)));
+        let is_earlier = |index: &usize| writes[*index].place == own.place && writes[*index].change.field == *nearest;
+        let written = (0..first).rev().find(is_earlier).expect("the nearest one");
+        let is_written_below =
+            writes[written..first].iter().any(|write| is_above(&own.change.field, &write.change.field));
+        let part = walk(&value(&writes[written].change.new_value), &rest(nearest, &own.change.field));
+        let is_shown = is_written_below || part.is_some_and(|part| !part.is_null());
         let old = value(&own.change.old_value);
-        if old.is_null() || shown == Some(old) { Vec::new() } else { above }
+        if old.is_null() || is_shown { Vec::new() } else { above }
     }
 
     /// The order of undoing: the highest comes first.

@@ -21,6 +21,8 @@ use crate::store::entries::list::Snapshot;
 use crate::store::sql::{Sql, prepared};
 use crate::store::{Store, dialect, rows};
 
+/// An organization with more entries is a large one.
+const LARGE: Seq = 50_000;
 /// The entries that one statement of a check reads.
 const PIECE: Seq = 10_000;
 /// Reads the names of entries with numbers after `$2` and up to `$3`.
@@ -89,20 +91,21 @@ impl Append {
 
 impl Snapshot {
     /// The users or resources of which some entry may have a name in `field` that matches `pattern`: those of the index,
-    /// and those of entries that are not counted yet. `None` if these are more than `most`, or if too many entries are
-    /// not counted.
+    /// and those of entries that are not counted yet. `None` if these are more than the first number of `most`, or in a
+    /// large organization than the second one, or if too many entries are not counted.
     pub async fn keys_named(
         &self,
         organization: &OrganizationId,
         field: NameField,
         pattern: &NamePattern,
-        most: usize,
+        most: [usize; 2],
     ) -> Result<Option<Vec<CountKey>>> {
         let mut sql = self.sql(organization);
-        let statement = named_statement(&mut sql, field, pattern, most);
+        let statement = named_statement(&mut sql, field, pattern, most[1]);
         let rows = self.query(sql.statement(statement)).await?;
         let Some(first) = rows.first() else { return Ok(None) };
         let (head, counted): (Seq, Seq) = (first.try_get_by_index(0)?, first.try_get_by_index(1)?);
+        let most = if head > LARGE { most[1] } else { most[0] };
         if head - counted > MAX_UNCOUNTED || rows.len() > most {
             return Ok(None);
         }

@@ -114,8 +114,11 @@ impl Store {
         let mut recent = self.recent.take(organization, to);
         recent.retain(|entry| entry.position.seq > after);
         // The database may have been taken back to an earlier time, and another process have gone on from there.
-        if !recent.is_empty() && self.read_uncounted(organization, to - 1, to).await?.last() != recent.last() {
-            recent.clear();
+        for end in [recent.first().cloned(), recent.last().cloned()].into_iter().flatten() {
+            let seq = end.position.seq;
+            if self.read_uncounted(organization, seq - 1, seq).await?.last() != Some(&end) {
+                recent.clear();
+            }
         }
         let first = recent.first().map_or(to, |first| first.position.seq - 1);
         if first > after {

@@ -64,8 +64,8 @@ on_every_database! {
         let last = messages.last().expect("a message");
         assert_eq!((last.resources, last.entries, last.compared, last.as_of_sequence), (3, 9, 4, 9));
         assert_eq!((last.break_count, last.order_break_count, last.not_comparable), (3, 2, 0));
-        let summary = "9 entries of 3 resources up to sequence 9 were checked: 3 breaks, 2 of them explained by late entries \
-                       in 4 comparisons of values.";
+        let summary = "Checked 9 entries of 3 resources up to sequence 9: 3 breaks in 4 comparisons of values. Late entries \
+                       explain 2 of them.";
         assert_eq!(last.summary, summary);
         let found = breaks(&messages)[2];
         assert_eq!((found.written_json.as_deref(), found.found_json.as_deref()), (Some("2"), Some("3")));

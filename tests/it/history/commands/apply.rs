@@ -88,10 +88,12 @@ on_every_database! {
         let store = DocumentStore::new(python, &started, database, "store.db", &rows(1.5));
         let (code, stdout, stderr) = store.apply(&[]);
         assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
-        assert!(stderr.starts_with("step 2 of assistant asst_1 is not ready (conflict): "), "{stderr}");
+        let lines: Vec<_> = stderr.lines().collect();
+        assert!(lines[0].starts_with("step 1 of thread thread_1 needs a decision (ready): "), "{stderr}");
+        assert!(lines[1].starts_with("step 2 of assistant asst_1 needs a decision (conflict): "), "{stderr}");
         assert!(stderr.ends_with("\nnothing was applied: decide with --apply STEP or --skip STEP\n"), "{stderr}");
         assert_eq!(store.content(), (rows(1.5), json!(0)), "nothing was applied");
-        let (code, stdout, stderr) = store.apply(&["--skip", "2"]);
+        let (code, stdout, stderr) = store.apply(&["--apply", "1", "--skip", "2"]);
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
         let steps = "step 1: recreate thread thread_1\nstep 3: restore assistant asst_1 temperature\nrecorded log_";
         assert!(stdout.starts_with(steps) && stdout.lines().count() == 4, "{stdout}");
@@ -113,7 +115,7 @@ on_every_database! {
         let Some(python) = python() else { return };
         let started = Started::with(database, entries()).await;
         let store = DocumentStore::new(python, &started, database, "changed.db", &rows(1.4));
-        let (code, stdout, stderr) = store.apply(&["--apply", "2"]);
+        let (code, stdout, stderr) = store.apply(&["--apply", "1", "--apply", "2"]);
         // The steps of a resource are applied together, or not at all.
         let left = "assistant asst_1 is left as it is, and so are the resources after it: \
                     temperature is 1.4, and the plan expects 1.5\n";
