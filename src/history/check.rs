@@ -126,7 +126,8 @@ impl ContinuityCheck {
         head: Seq,
     ) -> Result<Self> {
         let CheckScope { resource, as_of, after, resume_token } = scope;
-        let resumed = resume_token.as_deref().map(ResumeToken::parse).transpose().at("resume_token")?;
+        let token = |text| ResumeToken::parse(text, &organization);
+        let resumed = resume_token.as_deref().map(token).transpose().at("resume_token")?;
         let asked = as_of.or(resumed.as_ref().map(|token| token.as_of)).unwrap_or(head);
         let as_of = check_seq(asked, head, "the organization's last number").at("as_of_sequence")?;
         let after = check_seq(after, as_of, "where the check ends").at("after_sequence")?;
@@ -205,7 +206,7 @@ impl ContinuityCheck {
     fn resume_token(&self) -> Option<String> {
         let is_whole = self.has_token && !self.is_done && self.unclassified.is_empty();
         let last = self.last.clone().filter(|_| is_whole)?;
-        Some(ResumeToken { as_of: self.as_of, after: self.after, totals: self.totals, last }.text())
+        Some(ResumeToken { as_of: self.as_of, after: self.after, totals: self.totals, last }.text(&self.organization))
     }
 
     /// Counts the bytes of this check, and those of `breaks`, against the budget of the key, if there is one.

@@ -232,7 +232,17 @@ pub fn step(resource: &str, step: &PlanStep, written: &WrittenValues) -> String 
         StepAction::Restore { field, restore, expected } => {
             restoring(name(field), value(restore), expected.as_ref().map(value), step, written)
         }
-        StepAction::Delete => format!("{}{}", deleting(resource, oldest), reason(status, "Deleting it")),
+        StepAction::Delete => {
+            let reason = match status {
+                StepStatus::Broken { .. } => {
+                    " Earlier entries show it, and none deleted it, so it may have existed before. Deleting it may be \
+                     wrong."
+                        .to_owned()
+                }
+                status => reason(status, "Deleting it"),
+            };
+            format!("{}{reason}", deleting(resource, oldest))
+        }
         StepAction::Recreate { fields, unknown } => {
             let known = count(fields.len() as u64, "known field", "known fields");
             let unknown = match unknown.len() {

@@ -120,7 +120,8 @@ impl PlanFold {
 
     /// Ends the last life, because `created` begins another.
     fn end_life(&mut self, created: &Arc<EntryRef>, is_selected: bool) {
-        let (selected, deleted) = std::mem::take(&mut self.life).into_selected();
+        let next = self.life.next(created);
+        let (selected, deleted) = std::mem::replace(&mut self.life, next).into_selected();
         self.ended.append(selected);
         let Some(deleted) = deleted else { return };
         if is_selected {

@@ -18,6 +18,9 @@ use crate::history::{EntryRef, PlanStep, StepAction, StepStatus, TooManyFields};
 pub(super) struct PlannedLife {
     /// Whether the entry that began it is selected. Then it is undone as a whole, and fields are not needed.
     is_creation_selected: bool,
+    /// The entry that began it although the life before had not ended.
+    begun_within: Option<Arc<EntryRef>>,
+    has_entries: bool,
     /// The entry that ended it, and whether that is selected.
     deletion: Option<(Arc<EntryRef>, bool)>,
     /// The selected entries that created it or changed fields, without the deletion.
@@ -43,6 +46,7 @@ impl PlannedLife {
         is_selected: bool,
     ) -> Result<(), TooManyFields> {
         let changes = changes(entry);
+        self.has_entries = true;
         match event {
             LifeEvent::Begins => self.is_creation_selected = is_selected,
             LifeEvent::Ends => self.deletion = Some((Arc::clone(source), is_selected)),
@@ -100,6 +104,12 @@ impl PlannedLife {
         OtherEntries::add(&mut self.anomalies, source, field);
     }
 
+    /// The life that `created` begins after this one.
+    pub fn next(&self, created: &Arc<EntryRef>) -> Self {
+        let is_within = self.has_entries && self.deletion.is_none();
+        Self { begun_within: is_within.then(|| Arc::clone(created)), ..Self::default() }
+    }
+
     /// Whether the selection has the entry that began this life. Then it is undone as a whole.
     pub fn is_creation_selected(&self) -> bool {
         self.is_creation_selected
@@ -136,7 +146,9 @@ impl PlannedLife {
     fn into_delete(self) -> Option<PlanStep> {
         let conflict = self.others.map(OtherEntries::into_status);
         let uncertain = self.erased_other.map(|erased| StepStatus::Uncertain { erased });
-        self.selected.into_step(StepAction::Delete, conflict.or(uncertain).unwrap_or(StepStatus::Ready))
+        // The resource may have existed before.
+        let broken = self.begun_within.map(|by| StepStatus::Broken { by });
+        self.selected.into_step(StepAction::Delete, conflict.or(uncertain).or(broken).unwrap_or(StepStatus::Ready))
     }
 
     fn into_recreation(mut self) -> Option<PlanStep> {

@@ -150,9 +150,15 @@ impl<'e> OracleSelection<'e> {
         let status = match (self.conflict(&others), erased) {
             (Some(conflict), _) => conflict,
             (None, Some(erased)) => StepStatus::Uncertain { erased: self.log.named(erased) },
+            (None, None) if self.exists_before(creation) => StepStatus::Broken { by: self.log.named(creation) },
             (None, None) => StepStatus::Ready,
         };
         self.step(StepAction::Delete, status, &self.last_life(creation)).expect("the creation is selected")
+    }
+
+    /// Whether entries show the resource before `creation`, and none deleted it.
+    fn exists_before(self, creation: usize) -> bool {
+        self.log.life_after(creation).1.is_none() && (0..creation).any(|place| self.log.has_effect(place))
     }
 
     /// The step that creates the resource again, as it was without the selected writes.
