@@ -21,6 +21,11 @@ pub fn end_of_span(text: &str) -> Result<Timestamp, Invalid> {
     span(text).map(|(start, length)| start.plus(length))
 }
 
+/// The last instant of the span of `text`, to the microsecond: the time of a state as of a written date.
+pub fn last_of_span(text: &str) -> Result<Timestamp, Invalid> {
+    end_of_span(text).map(|end| end.plus(-1))
+}
+
 /// The first instant of the span of `text`, and its length in microseconds, at least one.
 fn span(text: &str) -> Result<(Timestamp, i64), Invalid> {
     let allowed = "must be an RFC 3339 date-time such as 2025-01-31T23:59:59Z, or a date such as 2025-01-31";

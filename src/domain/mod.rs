@@ -24,7 +24,7 @@ pub use buckets::{Calendar, GroupBy, Grouping, MAX_BUCKETS, MAX_GROUPINGS, TimeB
 pub use catalogue::{Action, Catalogue, CatalogueKind, CatalogueName, Named, PathSegment, ResourceType};
 pub use clock::Clock;
 pub use counts::{COUNT_DISTANCE, CountKey, Counts, Damaged, EntryKind};
-pub use date::{end_of_span, start_of_span};
+pub use date::{end_of_span, last_of_span, start_of_span};
 pub use entry::{
     Content, Entry, MAX_CHANGES, MAX_ENTRY_BYTES, NewEntry, ServiceEntry, content_hashes, entry_leaf, entry_values,
     leaf_hash,

@@ -138,7 +138,7 @@ pub enum BreakClass {
     Unexplained,
 }
 
-/// What a check of continuity has compared.
+/// The numbers of entries and pairs that a check of continuity has compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ContinuityCounts {
     /// Entries that were read.
@@ -152,7 +152,7 @@ pub struct ContinuityCounts {
 /// A step that undoes entries of a selection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanStep {
-    /// What the step does.
+    /// The change that the step makes.
     pub action: StepAction,
     /// Whether it can be applied.
     pub status: StepStatus,
@@ -162,7 +162,7 @@ pub struct PlanStep {
     pub entries: u64,
 }
 
-/// What a step does to its resource.
+/// The change that a step makes to its resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepAction {
     /// Sets a field.

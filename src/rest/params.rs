@@ -6,7 +6,9 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 
 use super::{ErrorResponse, rest_name};
-use crate::domain::{GroupBy, Invalid, Timestamp, did_you_mean, end_of_span, json_or_string, quoted, start_of_span};
+use crate::domain::{
+    GroupBy, Invalid, Timestamp, did_you_mean, end_of_span, json_or_string, last_of_span, quoted, start_of_span,
+};
 use crate::grpc::pb::get_inclusion_proof_request::Entry;
 use crate::grpc::{pb, wire};
 
@@ -332,11 +334,6 @@ impl Params {
         }
         Ok((start.map(wire::time), end.map(wire::time)))
     }
-}
-
-/// The last instant of the span of `text`.
-pub(super) fn last_of_span(text: &str) -> Result<Timestamp, Invalid> {
-    end_of_span(text).map(|end| end.plus(-1))
 }
 
 /// The gRPC name of a grouping. Errors list the REST names.

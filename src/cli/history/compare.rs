@@ -4,13 +4,11 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::{
-    LogArgs, ResourceArgs, anomalies, basis, entry_cells, print_json, shown, shown_value, state_time, tell_source,
-};
+use super::{LogArgs, ResourceArgs, anomalies, basis, entry_cells, print_json, shown, shown_value, tell_source};
 use crate::cli::client::explained;
 use crate::cli::table::{FAINT, NEW, OLD, line, visible};
 use crate::cli::usage;
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, last_of_span};
 use crate::grpc::pb::{CompareResourceStatesRequest, CompareResourceStatesResponse, FieldDifference, ResourceField};
 use crate::grpc::wire;
 use crate::rest::history::answer;
@@ -32,10 +30,10 @@ pub struct CompareArgs {
     #[command(flatten)]
     resource: ResourceArgs,
     /// Earlier time, at the precision given: 2025-01-31 is the end of that day. UTC, unless it has an offset.
-    #[arg(long, value_name = "TIME", value_parser = state_time)]
+    #[arg(long, value_name = "TIME", value_parser = last_of_span)]
     from: Timestamp,
     /// Later time, in the same way. Default: after all entries that count.
-    #[arg(long, value_name = "TIME", value_parser = state_time)]
+    #[arg(long, value_name = "TIME", value_parser = last_of_span)]
     to: Option<Timestamp>,
     /// Print one line of JSON, in the format of the REST API.
     #[arg(long)]

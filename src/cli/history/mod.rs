@@ -18,7 +18,6 @@ pub(super) use state::StateArgs;
 
 use super::client::ClientArgs;
 use super::table::{self, VALUE, cut, line, visible};
-use crate::domain::{Invalid, Timestamp, end_of_span};
 use crate::grpc::pb::{EntryReference, ResourceField};
 
 /// The service, and the organization whose log it reads.
@@ -47,11 +46,6 @@ struct ResourceArgs {
     /// Only entries up to and including this sequence number count. Default: all entries.
     #[arg(long, value_parser = clap::value_parser!(i64).range(0..), value_name = "N")]
     as_of: Option<i64>,
-}
-
-/// Parses a time of a state. It covers its span, as in lists, so this is the last microsecond of the span.
-fn state_time(text: &str) -> Result<Timestamp, Invalid> {
-    end_of_span(text).map(|end| end.plus(-1))
 }
 
 /// The time, the user and the id of an entry; `-` without an entry.

@@ -5,11 +5,11 @@ use std::io::Write;
 use anstyle::Style;
 use clap::{ArgAction, ArgGroup, Args};
 
-use super::{LogArgs, entry_cells, print_json, shown, state_time, tell_source};
+use super::{LogArgs, entry_cells, print_json, shown, tell_source};
 use crate::cli::client::explained;
 use crate::cli::table::{FAINT, NEW, OLD, cut, line, rows, visible};
 use crate::cli::{NotVerified, usage};
-use crate::domain::{Timestamp, end_of_span, start_of_span};
+use crate::domain::{Timestamp, end_of_span, last_of_span, start_of_span};
 use crate::grpc::pb::plan_rollback_request::Selection;
 use crate::grpc::pb::{EntryIds, PlanRollbackRequest, PlanRollbackResponse, ResourceAtTime, RollbackStep, UserWindow};
 use crate::grpc::wire;
@@ -67,7 +67,7 @@ pub struct RollbackPlanArgs {
     #[arg(
         long,
         value_name = "TIME",
-        value_parser = state_time,
+        value_parser = last_of_span,
         requires = "resource",
         conflicts_with_all = ["entry", "user", "trace"]
     )]
@@ -175,7 +175,7 @@ fn cells(number: usize, step: &RollbackStep) -> [String; 4] {
     [number.to_string(), resource, change(step), visible(&step.status)]
 }
 
-/// What a step does: for a field, `field: now → restore`.
+/// The change that a step makes: for a field, `field: now → restore`.
 fn change(step: &RollbackStep) -> String {
     match step.action.as_str() {
         "restore" => {

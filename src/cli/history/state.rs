@@ -5,12 +5,10 @@ use std::io::Write;
 use anstyle::Style;
 use clap::Args;
 
-use super::{
-    LogArgs, ResourceArgs, anomalies, basis, entry_cells, print_json, shown, shown_value, state_time, tell_source,
-};
+use super::{LogArgs, ResourceArgs, anomalies, basis, entry_cells, print_json, shown, shown_value, tell_source};
 use crate::cli::client::explained;
 use crate::cli::table::{FAINT, line, rows, visible};
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, last_of_span};
 use crate::grpc::pb::{GetResourceStateRequest, GetResourceStateResponse, ResourceField};
 use crate::grpc::wire;
 use crate::rest::history::answer;
@@ -37,7 +35,7 @@ pub struct StateArgs {
     resource: ResourceArgs,
     /// Time of the state, at the precision given: 2025-01-31 is the end of that day. UTC, unless it has an offset.
     /// Default: after all entries that count.
-    #[arg(long, value_name = "TIME", value_parser = state_time)]
+    #[arg(long, value_name = "TIME", value_parser = last_of_span)]
     at: Option<Timestamp>,
     /// Print one line of JSON, in the format of the REST API.
     #[arg(long)]

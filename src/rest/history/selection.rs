@@ -3,11 +3,10 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::domain::{Invalid, Seq, Timestamp, end_of_span, quoted, start_of_span};
+use crate::domain::{Invalid, Seq, Timestamp, end_of_span, last_of_span, quoted, start_of_span};
 use crate::grpc::pb::plan_rollback_request::Selection;
 use crate::grpc::{pb, wire};
 use crate::rest::entry::{EntryFault, object, utf8};
-use crate::rest::params::last_of_span;
 use crate::rest::{ErrorResponse, rest_name};
 
 /// The maximum number of ids. A gateway could not pass on much longer lists, so the check is here, too.

@@ -47,7 +47,7 @@ const MAX_CHANGES: usize = 100_000;
 /// Every so many states, a comparison with another time follows.
 const COMPARED: usize = 5;
 const WORKERS: usize = 4;
-/// What the states must have had, each so many times.
+/// The cases that the states must include, each so many times.
 const SEEN: [&str; 8] =
     ["exists", "deleted", "unknown", "recorded", "inferred", "partial", "different", "as of a number"];
 const MIN_SEEN: usize = 20;
@@ -272,7 +272,7 @@ fn states(backend: Backend) {
     });
 }
 
-/// What becomes of the breaks of the naive check, for people.
+/// A table of the verdicts on the naive breaks, for people.
 fn table(check: &TrailCheck) -> String {
     let fates = check.naive.breaks.iter().map(|(fate, breaks)| format!("\n{breaks:>8}  {}", fate.name()));
     let (breaks, compared) = (check.naive.breaks.values().sum::<i64>(), check.naive.compared);

@@ -13,7 +13,7 @@ pub struct NaiveCheck {
     pub breaks: BTreeMap<Fate, i64>,
 }
 
-/// What the check of continuity says of a change with a naive break.
+/// The verdict of the check of continuity on a change with a naive break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
     /// An unexplained break of the same field.
