@@ -49,7 +49,13 @@ impl Budget {
 
     /// Whether no bytes are left.
     pub fn is_spent(&self) -> bool {
-        self.used() >= self.limit || self.whole.as_ref().is_some_and(|whole| whole.is_spent())
+        self.is_spent_beside(0)
+    }
+
+    /// Whether no bytes are left, if the caller gave back `own`.
+    pub fn is_spent_beside(&self, own: usize) -> bool {
+        let is_spent = self.used().saturating_sub(own) >= self.limit;
+        is_spent || self.whole.as_ref().is_some_and(|whole| whole.is_spent_beside(own))
     }
 
     /// The number of bytes that are held.
@@ -103,6 +109,11 @@ impl Budget {
 }
 
 impl Reservation {
+    /// The number of bytes that it holds.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// Holds `bytes` more; `false` if fewer are left.
     pub fn try_grow(&self, bytes: usize) -> bool {
         let is_room = self.budget.try_add(bytes);

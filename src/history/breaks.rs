@@ -169,19 +169,21 @@ impl Classification {
         (self.fold.is_some() && !seqs.is_empty()).then_some(seqs)
     }
 
-    /// Checks the next entries.
-    pub(super) fn push(&mut self, entries: &[Entry]) {
+    /// Begins with the next entries.
+    pub(super) fn begin_piece(&mut self, entries: &[Entry]) {
         self.piece = next_size(entries);
-        for entry in entries {
-            self.entry_bytes = self.entry_bytes.saturating_add(entry.content.size());
-            let Some(fold) = &mut self.fold else { return };
-            let Ok(breaks) = fold.push(entry) else {
-                self.fold = None;
-                return;
-            };
-            let found = breaks.into_iter().map(|found| (found.later.seq, found.field));
-            self.remaining.extend(found.filter(|found| self.listed.contains(found)));
-        }
+    }
+
+    /// Checks the next entry.
+    pub(super) fn push(&mut self, entry: &Entry) {
+        self.entry_bytes = self.entry_bytes.saturating_add(entry.content.size());
+        let Some(fold) = &mut self.fold else { return };
+        let Ok(breaks) = fold.push(entry) else {
+            self.fold = None;
+            return;
+        };
+        let found = breaks.into_iter().map(|found| (found.later.seq, found.field));
+        self.remaining.extend(found.filter(|found| self.listed.contains(found)));
     }
 
     /// The bytes that the check holds, at most about.

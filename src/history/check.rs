@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::breaks::{Classification, ResourceCheck, bytes};
 use super::limits::MAX_FOLD_BYTES;
 use super::model::{BreakClass, ContinuityBreak, LifeActions};
-use super::reader::{next_size, position};
+use super::reader::{Turn, next_size, position};
 use super::token::ResumeToken;
 use super::totals::CheckTotals;
 use crate::domain::{Identifier, OrganizationId, Position, ResourceKey, ResourceType, Seq, check_seq};
@@ -80,6 +80,8 @@ pub struct ContinuityCheck {
     as_of: Seq,
     after: Seq,
     source: EntrySource,
+    /// The bytes of `source` at the beginning.
+    source_bytes: usize,
     piece: PieceSize,
     /// The resource under way.
     current: Option<ResourceCheck>,
@@ -111,6 +113,15 @@ impl EntrySource {
         match self {
             Self::Listed(resources, _) => resources.is_empty(),
             Self::OfTypes(types, _) => types.is_empty(),
+        }
+    }
+
+    /// The bytes of the list of resources.
+    fn bytes(&self) -> usize {
+        let of = |resource: &ResourceKey| size_of::<ResourceKey>() + resource.id.as_str().len();
+        match self {
+            Self::Listed(resources, _) => resources.iter().map(of).sum(),
+            Self::OfTypes(..) => 0,
         }
     }
 }
@@ -147,6 +158,7 @@ impl ContinuityCheck {
             actions,
             as_of,
             after,
+            source_bytes: source.bytes(),
             source,
             piece: PieceSize::FIRST,
             current: None,
@@ -163,7 +175,8 @@ impl ContinuityCheck {
 
     /// The next piece; `None` after the last. There is at least one piece.
     pub async fn next(&mut self) -> Result<Option<ContinuityPiece>> {
-        self.held = None;
+        // The last piece is sent.
+        let mut own = self.hold(0);
         if self.is_done {
             return Ok(None);
         }
@@ -172,17 +185,14 @@ impl ContinuityCheck {
             if self.ready_bytes >= PIECE_BYTES || self.is_read() || begun.elapsed() >= PIECE_TIME {
                 break;
             }
-            // Without its own bytes, for which it would be refused if the budget is small.
-            self.held = None;
             let _permit = match &self.key_id {
-                Some(key_id) => Some(self.store.read_permit_of_stream(key_id, &self.organization).await?),
+                Some(key_id) => Some(self.store.read_permit_of_stream(key_id, &self.organization, own).await?),
                 None => None,
             };
-            self.hold(self.ready_bytes);
             self.step().await?;
+            own = self.hold(self.ready_bytes);
         }
         self.is_done = self.is_read();
-        self.hold(self.ready_bytes);
         self.ready_bytes = 0;
         Ok(Some(ContinuityPiece {
             breaks: std::mem::take(&mut self.ready),
@@ -209,14 +219,17 @@ impl ContinuityCheck {
         Some(ResumeToken { as_of: self.as_of, after: self.after, totals: self.totals, last }.text(&self.organization))
     }
 
-    /// Counts the bytes of this check, and those of `breaks`, against the budget of the key, if there is one.
-    fn hold(&mut self, breaks: usize) {
-        let Some(key_id) = &self.key_id else { return };
+    /// Counts the bytes of this check, and those of `breaks`, against the budget of the key, if there is one. Returns
+    /// their number.
+    fn hold(&mut self, breaks: usize) -> usize {
+        let Some(key_id) = &self.key_id else { return 0 };
         let current = self.current.as_ref().map_or(0, ResourceCheck::bytes);
         let unclassified: usize = self.unclassified.iter().map(Classification::bytes).sum();
         // Given back first, so that no byte counts twice.
         self.held = None;
-        self.held = Some(self.store.hold(key_id, (current + unclassified).min(MAX_FOLD_BYTES) + breaks));
+        let bytes = (current + unclassified).min(MAX_FOLD_BYTES) + self.source_bytes + breaks;
+        self.held = Some(self.store.hold(key_id, bytes));
+        bytes
     }
 
     /// Runs one statement.
@@ -224,7 +237,12 @@ impl ContinuityCheck {
         let Some(classification) = self.unclassified.front_mut() else { return self.read().await };
         if let Some(seqs) = classification.next_seqs() {
             let entries = self.store.entries_numbered(&self.organization, &seqs).await?;
-            classification.push(&entries);
+            classification.begin_piece(&entries);
+            let mut turn = Turn::default();
+            for entry in &entries {
+                classification.push(entry);
+                turn.pause().await;
+            }
         } else if let Some(classification) = self.unclassified.pop_front() {
             let (resource, breaks, is_classified) = classification.finish();
             self.totals.order_breaks += breaks.iter().filter(|found| found.class == BreakClass::Order).count() as u64;
@@ -251,12 +269,14 @@ impl ContinuityCheck {
             },
         };
         self.piece = next_size(&entries);
+        let mut turn = Turn::default();
         for entry in &entries {
             if !self.current.as_ref().is_some_and(|current| current.resource.is_of(&entry.content)) {
                 self.end_resource();
             }
             let new = || ResourceCheck::new(ResourceKey::of(&entry.content), self.actions);
             self.current.get_or_insert_with(new).push(entry, self.after);
+            turn.pause().await;
         }
         let last = entries.last().filter(|_| entries.len() == limit);
         if last.is_none() {

@@ -1,12 +1,12 @@
 //! Whether each change begins with the value that the change before it wrote.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::effect::{LifeEvent, LifeTracker, changes, is_erased};
 use super::fields::{HeldField, HeldFields};
 use super::json::JsonWalker;
-use super::paths::rest_below;
+use super::paths::{above, below, rest_below};
 use super::values::{HeldValue, ValueWalker};
 use super::{BreakClass, ContinuityBreak, ContinuityCounts, EntryRef, LifeActions, ShownValue, TooManyFields};
 use crate::domain::{Change, Entry, JsonText, Seq};
@@ -48,14 +48,16 @@ impl ContinuityFold {
         if event == LifeEvent::Begins {
             self.forget_fields();
         }
-        self.walker.begin_entry();
+        self.walker.begin_entry(entry.content.size());
         let source = EntryRef::of(entry);
         if is_erased(entry) {
             self.fields.erase(&source);
         }
         let mut breaks = Vec::new();
-        for change in changes(entry) {
-            let check = check_write(&self.fields, &mut self.walker, change, &source);
+        let fitting = fitting_before(&self.fields, &mut self.walker, changes(entry), &source);
+        for (index, change) in changes(entry).iter().enumerate() {
+            let mut check = check_write(&self.fields, &mut self.walker, change, &source);
+            check.allow(fitting.contains(&index));
             self.counts.compared += check.compared;
             self.counts.not_comparable += check.not_comparable;
             breaks.extend(check.breaks);
@@ -107,6 +109,13 @@ struct WritePair<'a> {
 }
 
 impl WriteCheck {
+    /// Drops breaks within one entry if the old value fits what was there before the entry.
+    pub fn allow(&mut self, fits_before: bool) {
+        if fits_before {
+            self.breaks.retain(|found| found.earlier.seq != found.later.seq);
+        }
+    }
+
     fn compare(&mut self, pair: WritePair<'_>, written: &HeldValue, found: &JsonText) {
         self.compared += 1;
         if written.is(found) {
@@ -123,6 +132,27 @@ impl WriteCheck {
             class: BreakClass::Unexplained,
         });
     }
+}
+
+/// The places of changes whose old values fit what was there before their entry `later`. Only those are looked for that
+/// follow a change of an overlapping path in the entry: some writers give old values from before the whole entry. The
+/// others are compared with what the changes before them wrote.
+pub(super) fn fitting_before(
+    fields: &HeldFields,
+    walker: &mut ValueWalker,
+    changes: &[Change],
+    later: &Arc<EntryRef>,
+) -> HashSet<usize> {
+    let (mut fitting, mut seen) = (HashSet::new(), BTreeMap::<&str, ()>::new());
+    for (index, change) in changes.iter().enumerate() {
+        let path = change.field.as_str();
+        let follows = above(&seen, path).next().is_some() || below(&seen, path).next().is_some();
+        if follows && check_write(fields, walker, change, later).breaks.is_empty() {
+            fitting.insert(index);
+        }
+        seen.insert(path, ());
+    }
+    fitting
 }
 
 /// Compares the old value of `change` with the values that `fields` have: of the fields below, or else of the field
@@ -248,6 +278,18 @@ mod tests {
         ];
         // The change of `a` in entry 3 is compared with those of `a.b` and `a.c`, and not with the one of `a`.
         assert_eq!(checked(&entries), (list(&["4 a.q>5 a: 1, 2"]), 8, 2));
+    }
+
+    #[test]
+    fn old_values_of_one_entry_may_all_be_from_before_it() {
+        let entries = [
+            update(1, &[("a", "null", r#"{"b":1,"c":1}"#), ("d.e", "null", "1")]),
+            update(2, &[("a", r#"{"b":1,"c":1}"#, r#"{"b":2,"c":1}"#), ("a.b", "1", "2")]),
+            update(3, &[("a.b", "2", "3"), ("a", r#"{"b":2,"c":1}"#, r#"{"b":3,"c":1}"#)]),
+            update(4, &[("a", r#"{"b":3,"c":1}"#, r#"{"b":4,"c":1}"#), ("a.b", "8", "4")]),
+        ];
+        // 8 fits neither what was there before entry 4 nor what that entry wrote first.
+        assert_eq!(checked(&entries).0, list(&["4 a>4 a.b: 4, 8"]));
     }
 
     #[test]

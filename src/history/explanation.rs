@@ -10,7 +10,7 @@ use super::model::{
 };
 use super::service::{ComparisonAnswer, RollbackPlan, StateAnswer, WrittenValues};
 use super::totals::CheckTotals;
-use crate::domain::{Seq, Timestamp, quoted};
+use crate::domain::{Seq, Timestamp, json_equal, quoted};
 
 fn value(value: &ShownValue) -> String {
     match value {
@@ -230,9 +230,12 @@ pub fn step(resource: &str, step: &PlanStep, written: &WrittenValues) -> String 
     let undone = undone(oldest, newest, *number);
     match action {
         StepAction::Restore { field, restore, expected } => {
-            restoring(name(field), value(restore), expected.as_ref().map(value), step, written)
+            match *status == StepStatus::Noop && !is_equal(expected.as_ref(), restore) {
+                true => format!("The step that sets a field above {} back undoes its change, too.", name(field)),
+                false => restoring(name(field), value(restore), expected.as_ref().map(value), step, written),
+            }
         }
-        StepAction::Delete => {
+        StepAction::Delete { fields: _ } => {
             let reason = match status {
                 StepStatus::Broken { .. } => {
                     " Earlier entries show it, and none deleted it, so it may have existed before. Deleting it may be \
@@ -256,6 +259,15 @@ pub fn step(resource: &str, step: &PlanStep, written: &WrittenValues) -> String 
             format!("{text}{}", reason(status, "Creating it again"))
         }
         StepAction::Nothing => format!("{undone}{}", nothing(resource, status)),
+    }
+}
+
+/// Whether a field has the value that it would get, as far as the two are known.
+fn is_equal(expected: Option<&ShownValue>, restore: &ShownValue) -> bool {
+    match (expected, restore) {
+        (None, _) => false,
+        (Some(ShownValue::Known(expected)), ShownValue::Known(restore)) => json_equal(expected, restore),
+        (Some(_), _) => true,
     }
 }
 
@@ -323,7 +335,7 @@ fn restoring(
 fn field_of(step: &PlanStep) -> &str {
     match &step.action {
         StepAction::Restore { field, .. } => field,
-        StepAction::Delete | StepAction::Recreate { .. } | StepAction::Nothing => "",
+        StepAction::Delete { .. } | StepAction::Recreate { .. } | StepAction::Nothing => "",
     }
 }
 

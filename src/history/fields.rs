@@ -141,6 +141,12 @@ impl HeldFields {
         below(&self.fields, path)
     }
 
+    /// The names of the fields that no erased entry may have changed since.
+    pub fn names_without_erasure(&self) -> impl Iterator<Item = Arc<str>> {
+        let known = self.fields.iter().filter(|(_, field)| field.next_erased.get().is_none());
+        known.map(|(name, _)| Arc::clone(name))
+    }
+
     /// Removes all fields.
     pub fn clear(&mut self) {
         for field in std::mem::take(&mut self.fields).into_values() {

@@ -147,7 +147,10 @@ fn names(step: &PlanStep) -> (usize, usize) {
             let known = fields.iter().map(|(name, _)| name).fold(0, length);
             (fields.len() + unknown.len(), unknown.iter().fold(known, length))
         }
-        StepAction::Delete | StepAction::Nothing => (0, 0),
+        StepAction::Delete { fields } => {
+            (fields.len(), fields.iter().map(|(name, _)| name).fold(0, length))
+        }
+        StepAction::Nothing => (0, 0),
     }
 }
 
@@ -155,8 +158,10 @@ fn names(step: &PlanStep) -> (usize, usize) {
 fn values(step: &mut PlanStep) -> Vec<&mut ShownValue> {
     match &mut step.action {
         StepAction::Restore { field: _, restore, expected } => std::iter::once(restore).chain(expected).collect(),
-        StepAction::Recreate { fields, unknown: _ } => fields.iter_mut().map(|(_, value)| value).collect(),
-        StepAction::Delete | StepAction::Nothing => Vec::new(),
+        StepAction::Delete { fields } | StepAction::Recreate { fields, unknown: _ } => {
+            fields.iter_mut().map(|(_, value)| value).collect()
+        }
+        StepAction::Nothing => Vec::new(),
     }
 }
 

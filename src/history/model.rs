@@ -175,7 +175,10 @@ pub enum StepAction {
         expected: Option<ShownValue>,
     },
     /// Deletes the resource, which the selection created.
-    Delete,
+    Delete {
+        /// The known fields that it has when the step is applied, with their values, by name.
+        fields: Vec<(String, ShownValue)>,
+    },
     /// Creates the resource, which the selection deleted.
     Recreate {
         /// The fields that it had, with their values, by name.

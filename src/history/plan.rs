@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::effect::{LifeEvent, LifeTracker, changes, is_erased};
 use super::{EntryRef, LifeActions, PlanStep, StepAction, StepStatus, TooManyFields};
 use crate::domain::{Entry, Position};
+pub use expected::FieldReader;
 use life::PlannedLife;
 use selected::SelectedEntries;
 
@@ -75,10 +76,11 @@ impl PlanFold {
         Ok(())
     }
 
-    /// The steps, in the order in which they are applied.
-    pub fn finish(self) -> Vec<PlanStep> {
+    /// The steps, in the order in which they are applied. The reader is that of the whole plan.
+    pub fn finish(self, reader: &mut FieldReader) -> Vec<PlanStep> {
+        reader.begin_resource();
         let Self { actions: _, tracker: _, life, without_effect, impossible, erased, mut ended, recreated } = self;
-        let mut steps = life.finish(&mut ended);
+        let mut steps = life.finish(&mut ended, reader);
         let erased = erased.oldest().cloned().map(|oldest| (erased, StepStatus::Uncertain { erased: oldest }));
         let groups = [
             Some((without_effect, StepStatus::Noop)),
@@ -153,7 +155,7 @@ fn rank(step: &PlanStep) -> (u8, Reverse<Option<Position>>) {
     match step.action {
         StepAction::Recreate { .. } => (0, Reverse(Some(newest.position()))),
         StepAction::Restore { .. } => (1, Reverse(Some(oldest.position()))),
-        StepAction::Delete => (2, Reverse(None)),
+        StepAction::Delete { .. } => (2, Reverse(None)),
         StepAction::Nothing => (3, Reverse(None)),
     }
 }

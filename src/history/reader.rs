@@ -1,8 +1,35 @@
-//! Reads the entries of a resource, oldest first, in pieces. Other requests run between two pieces.
+//! Reads the entries of a resource, oldest first, in pieces. Other requests run between two pieces, and while a piece is
+//! folded.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::domain::{Entry, OrganizationId, Position, ResourceKey, Seq};
 use crate::error::Result;
 use crate::store::{PieceSize, Store};
+
+/// The time after which a fold gives way to other requests.
+const TURN: Duration = Duration::from_millis(10);
+
+/// A turn of the work on entries, which is over after a short time.
+pub(super) struct Turn(Instant);
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Turn {
+    /// Gives way to other requests, and to the end of the own one, if the turn is over.
+    pub(super) async fn pause(&mut self) {
+        if self.0.elapsed() >= TURN {
+            tokio::task::yield_now().await;
+            self.0 = Instant::now();
+        }
+    }
+}
 
 /// A reader of the entries of one resource. Its caller holds a read permit.
 pub(super) struct ResourceReader<'a> {

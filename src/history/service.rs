@@ -9,8 +9,8 @@ use super::limits::{FoldBudget, PlanSteps, check_fields, leave_out_largest, shor
 use super::model::{
     EntryRef, Existence, FieldDifference, LifeActions, PlanStep, ResourceState, StepAction, StepStatus,
 };
-use super::plan::{PlanFold, in_order};
-use super::reader::ResourceReader;
+use super::plan::{FieldReader, PlanFold, in_order};
+use super::reader::{ResourceReader, Turn};
 use super::selection::{ResolvedSelection, RollbackSelection};
 use super::state::StateFold;
 use crate::domain::{OrganizationId, ResourceKey, Seq, Timestamp, check_seq};
@@ -153,10 +153,12 @@ impl History {
             && let Some(piece) = entries.next().await?
         {
             budget.add(&piece, FEWER_ENTRIES)?;
+            let mut turn = Turn::default();
             for entry in &piece {
                 for fold in &mut folds {
                     fold.push(entry).map_err(too_many_fields)?;
                 }
+                turn.pause().await;
             }
         }
         Ok(folds.map(|fold| (as_of, budget.entries(), fold.finish())))
@@ -176,21 +178,24 @@ impl History {
         let as_of = self.as_of(organization, as_of).await?;
         let selected = ResolvedSelection::find(&self.store, organization, selection, as_of).await?;
         let (mut budget, mut steps) = (FoldBudget::new(&self.store, key_id, 1), PlanSteps::default());
+        let mut reader = FieldReader::default();
         let (mut selected_entries, mut resources) = (0, 0);
         for resource in &selected.resources {
             let (mut fold, mut selected_here) = (PlanFold::new(actions), 0);
             let mut entries = ResourceReader::new(&self.store, organization, resource, as_of);
             while let Some(piece) = entries.next().await? {
                 budget.add(&piece, FEWER_SELECTED)?;
+                let mut turn = Turn::default();
                 for entry in &piece {
                     let is_selected = selected.has(entry);
                     selected_here += u64::from(is_selected);
                     fold.push(entry, is_selected).map_err(too_many_fields)?;
+                    turn.pause().await;
                 }
             }
             if selected_here > 0 {
                 (selected_entries, resources) = (selected_entries + selected_here, resources + 1);
-                steps.add(resource, fold.finish())?;
+                steps.add(resource, fold.finish(&mut reader))?;
             }
         }
         let steps = in_order(steps.into_steps());

@@ -1,6 +1,6 @@
 //! The values and names that a fold holds, within their limits.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::json::JsonWalker;
@@ -155,18 +155,24 @@ impl HeldValues {
     }
 }
 
-/// The bytes of JSON that a walker may read for the changes of one entry. An entry has at most 256 KiB, so more means that
-/// its changes make the walker read the same objects again and again.
+/// The bytes of JSON that a walker may read at first, and the most that it may save up.
 const MAX_WALKED_BYTES: usize = 4 * 1024 * 1024;
+/// The bytes of JSON that a walker may read for each byte of an entry. Small entries could make it read large values
+/// again and again.
+const WALKED_FOR_BYTE: usize = 16;
+/// Smaller entries count as this many bytes.
+const SMALL_ENTRY_BYTES: usize = 512;
+/// The number of values that a walker keeps apart from their texts.
+const KEPT_VALUES: usize = 4;
 
-/// Walks into held values. It keeps what it knows of the last one: the changes of an entry are often parts of one value.
+/// Walks into held values. It keeps what it knows of the last ones: the changes of an entry are often parts of one value.
 ///
 /// `K` tells values apart.
 #[derive(Debug)]
 pub(super) struct ValueWalker<K = ValueId> {
-    last: Option<K>,
-    walker: JsonWalker,
-    /// The bytes that it may still read. After that, it finds nothing.
+    /// The last values, the newest at the end.
+    recent: VecDeque<(K, JsonWalker)>,
+    /// The bytes that it may still read. Without any, it finds nothing.
     allowance: usize,
 }
 
@@ -179,28 +185,42 @@ impl<K: PartialEq> Default for ValueWalker<K> {
 impl<K: PartialEq> ValueWalker<K> {
     /// A walker that reads at most so many bytes.
     pub fn with_allowance(allowance: usize) -> Self {
-        Self { last: None, walker: JsonWalker::default(), allowance }
+        Self { recent: VecDeque::new(), allowance }
     }
 
-    /// Lets the walker read as much as for a new entry.
-    pub fn begin_entry(&mut self) {
-        self.allowance = MAX_WALKED_BYTES;
+    /// Lets the walker read more, because the next entry has so many bytes.
+    pub fn begin_entry(&mut self, bytes: usize) {
+        let earned = WALKED_FOR_BYTE.saturating_mul(bytes.max(SMALL_ENTRY_BYTES));
+        self.allowance = self.allowance.saturating_add(earned).min(MAX_WALKED_BYTES);
     }
 
-    /// Whether the next walk into the value `id` need not read it again.
-    pub fn knows(&self, id: &K) -> bool {
-        self.last.as_ref() == Some(id)
+    /// Forgets all values. Their ids may be used for others.
+    pub fn forget(&mut self) {
+        self.recent.clear();
     }
 
-    /// See [`JsonWalker::walk`]. `json` is the value `id`.
+    /// Takes the bytes of a value that others read. `None`: too few are left.
+    pub fn take(&mut self, bytes: usize) -> Option<()> {
+        self.allowance = self.allowance.saturating_sub(bytes);
+        (self.allowance > 0).then_some(())
+    }
+
+    /// See [`JsonWalker::walk`]. `json` is the value `id`. `None` also if too few bytes are left to read it.
     pub fn walk<'j>(&mut self, id: K, json: &'j JsonText, path: &str) -> Option<&'j str> {
-        if !self.knows(&id) {
-            (self.last, self.walker) = (Some(id), JsonWalker::default());
+        self.take(0)?;
+        let mut walker = match self.recent.iter().position(|(other, _)| *other == id) {
+            Some(index) => self.recent.remove(index).map(|(_, walker)| walker).unwrap_or_default(),
+            None => JsonWalker::default(),
+        };
+        let before = walker.read;
+        let found = walker.walk(json, path);
+        let read = walker.read - before;
+        if self.recent.len() == KEPT_VALUES {
+            self.recent.pop_front();
         }
-        let before = self.walker.read;
-        let found = self.walker.walk(json, path);
-        self.allowance = self.allowance.saturating_sub(self.walker.read - before);
-        found.filter(|_| self.allowance > 0)
+        self.recent.push_back((id, walker));
+        self.take(read)?;
+        found
     }
 }
 
@@ -263,6 +283,22 @@ mod tests {
         assert!(values.release(id).is_none() && is_known(&values, id));
         assert!(values.release(id).is_some() && values.get(id).is_none());
         assert_eq!((values.value_bytes, values.by_size.len(), values.release(id).is_none()), (0, 0, true));
+    }
+
+    #[test]
+    fn a_walker_reads_no_more_than_its_entries_allow() {
+        let large = |letter: char| JsonText::stored(format!(r#"{{"k":"{}"}}"#, letter.to_string().repeat(MIB)));
+        let values = ["a", "b", "c", "d", "e"].map(|letter| large(letter.chars().next().expect("a letter")));
+        let mut walker = ValueWalker::<usize>::default();
+        let mut read = |walker: &mut ValueWalker<usize>, id: usize| walker.walk(id, &values[id], "k").is_some();
+        // Values that it keeps take nothing.
+        assert!((0..3).cycle().take(30).all(|id| read(&mut walker, id)));
+        // Others take what is left. What it needs for them comes back with the bytes of entries.
+        assert_eq!([read(&mut walker, 3), read(&mut walker, 0)], [false, false]);
+        walker.begin_entry(1);
+        assert_eq!([read(&mut walker, 0), read(&mut walker, 4), read(&mut walker, 4)], [true, false, false]);
+        walker.begin_entry(MIB);
+        assert!(read(&mut walker, 4));
     }
 
     #[test]

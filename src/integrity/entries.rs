@@ -95,7 +95,7 @@ impl Entries {
     /// after all entries before the bad one.
     pub async fn next(&mut self) -> Result<Option<Vec<LeafInput>>> {
         self.held = None;
-        let _permit = self.store.read_permit_of_stream(&self.key_id, &self.organization).await?;
+        let _permit = self.store.read_permit_of_stream(&self.key_id, &self.organization, 0).await?;
         if let Some(piece) = self.read().await? {
             return Ok(Some(piece));
         }

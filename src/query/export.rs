@@ -107,7 +107,7 @@ impl Export {
             return Ok(None);
         }
         self.is_begun = true;
-        let _permit = self.store.read_permit_of_stream(&self.key_id, &self.organization).await?;
+        let _permit = self.store.read_permit_of_stream(&self.key_id, &self.organization, 0).await?;
         let to = self.head.min(self.at.saturating_add(self.window));
         let limit = self.piece.entries();
         let mut read = self.store.range(&self.organization, &self.filter, self.at, to, limit as i64).await?;

@@ -43,11 +43,12 @@ impl ReadPermits {
         key_id: &str,
         organization: &OrganizationId,
         waiting: Option<[OwnedSemaphorePermit; 2]>,
+        own: usize,
     ) -> Result<ReadPermit> {
         let reader = Reader { key_id: key_id.to_owned(), organization: organization.clone() };
         let running = self.scheduler.acquire(reader).await.map_err(|dropped| Error::Internal(dropped.into()))?;
         // Checked only now: a read that waited did not know how many bytes would be held by then.
-        match self.budgets.part(key_id).is_spent() {
+        match self.budgets.part(key_id).is_spent_beside(own) {
             true => Err(self.refuse(Refusal::bytes, BYTES_SPENT)),
             false => Ok(ReadPermit { _waiting: waiting, _running: running }),
         }
@@ -81,7 +82,7 @@ impl Store {
         let all = all.map_err(|_| permits.refuse(Refusal::reads, "Too many reads are waiting"))?;
         let key = permits.keys.try_acquire(key_id);
         let key = key.ok_or_else(|| permits.refuse(Refusal::reads, "Too many reads with this API key are waiting"))?;
-        permits.run(key_id, organization, Some([all, key])).await
+        permits.run(key_id, organization, Some([all, key]), 0).await
     }
 
     /// Counts `bytes` that were read for the key with this id, even beyond its share.
@@ -90,9 +91,14 @@ impl Store {
     }
 
     /// Waits for a read permit for the next piece of a stream, even if the queue is full: if the stream failed, its
-    /// reader would come again. Requests are limited, and so are these waits. Errors: `Overloaded` while the bytes of
-    /// the key are spent.
-    pub async fn read_permit_of_stream(&self, key_id: &str, organization: &OrganizationId) -> Result<ReadPermit> {
-        self.permits.run(key_id, organization, None).await
+    /// reader would come again. Requests are limited, and so are these waits. The stream holds `own` bytes meanwhile.
+    /// Errors: `Overloaded` while others have spent the bytes of the key.
+    pub async fn read_permit_of_stream(
+        &self,
+        key_id: &str,
+        organization: &OrganizationId,
+        own: usize,
+    ) -> Result<ReadPermit> {
+        self.permits.run(key_id, organization, None, own).await
     }
 }

@@ -244,15 +244,21 @@ fn with_action(step: pb::RollbackStep, action: StepAction) -> pb::RollbackStep {
                 ..step
             }
         }
-        StepAction::Delete => pb::RollbackStep { action: "delete".to_owned(), ..step },
+        StepAction::Delete { fields } => {
+            pb::RollbackStep { action: "delete".to_owned(), fields: known_fields(fields), ..step }
+        }
         StepAction::Recreate { fields, unknown } => {
-            let field = |(field, value): (String, ShownValue)| {
-                let left_out = value == ShownValue::LeftOut;
-                pb::RecreatedField { field, value_json: json(value), left_out }
-            };
-            let fields = fields.into_iter().map(field).collect();
+            let fields = known_fields(fields);
             pb::RollbackStep { action: "recreate".to_owned(), fields, unknown_fields: unknown, ..step }
         }
         StepAction::Nothing => pb::RollbackStep { action: "nothing".to_owned(), ..step },
     }
+}
+
+fn known_fields(fields: Vec<(String, ShownValue)>) -> Vec<pb::StepField> {
+    let field = |(field, value): (String, ShownValue)| {
+        let left_out = value == ShownValue::LeftOut;
+        pb::StepField { field, value_json: json(value), left_out }
+    };
+    fields.into_iter().map(field).collect()
 }

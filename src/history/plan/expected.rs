@@ -3,12 +3,12 @@
 use crate::domain::JsonText;
 use crate::history::fields::{HeldField, HeldFields};
 use crate::history::json::{JsonWalker, assembled};
-use crate::history::paths::rest_below;
+use crate::history::paths::{beginnings, rest_below};
 use crate::history::values::{HeldValue, ValueId, ValueWalker};
 
-/// The bytes of JSON that one reader reads. Fields after that are unknown, so that a plan with many fields within one
-/// large value ends in time.
-const MAX_READ_BYTES: usize = 64 * 1024 * 1024;
+/// The bytes of JSON that one reader reads. Fields after that are unknown, so that a plan with many fields within large
+/// values ends in time.
+const MAX_READ_BYTES: usize = 32 * 1024 * 1024;
 
 /// The value of a field.
 #[derive(Debug)]
@@ -19,21 +19,26 @@ pub(super) enum FoundValue {
     Assembled(JsonText),
 }
 
-/// Finds the values of fields.
+/// Finds the values of fields, of all resources of a plan.
 #[derive(Debug)]
-pub(super) struct FieldReader {
-    /// The bytes that it may still read.
-    allowance: usize,
+pub struct FieldReader {
     walker: ValueWalker,
 }
 
+impl Default for FieldReader {
+    fn default() -> Self {
+        Self { walker: ValueWalker::with_allowance(MAX_READ_BYTES) }
+    }
+}
+
 impl FieldReader {
-    pub fn new() -> Self {
-        Self { allowance: MAX_READ_BYTES, walker: ValueWalker::with_allowance(MAX_READ_BYTES) }
+    /// Begins with the fields of another resource.
+    pub(super) fn begin_resource(&mut self) {
+        self.walker.forget();
     }
 
     /// The value of the field `path`. `None` if it is unknown: no write shows it, or a part of it cannot be set or found.
-    pub fn value_at(&mut self, fields: &HeldFields, path: &str) -> Option<FoundValue> {
+    pub(super) fn value_at(&mut self, fields: &HeldFields, path: &str) -> Option<FoundValue> {
         let (name, field) = fields.nearest(path)?;
         let value = match (rest_below(name, path), field.is_partial) {
             (None, false) => return Some(FoundValue::Written(field.value)),
@@ -44,9 +49,6 @@ impl FieldReader {
             }
             (Some(rest), false) => {
                 let HeldValue::Known(whole) = fields.values.get(field.value)? else { return None };
-                if !self.walker.knows(&field.value) {
-                    self.take(whole)?;
-                }
                 JsonText::stored(self.walker.walk(field.value, whole, rest)?.to_owned())
             }
         };
@@ -56,21 +58,33 @@ impl FieldReader {
     /// The value of the field `name` with the parts that were written since.
     fn assembled(&mut self, fields: &HeldFields, name: &str, field: &HeldField) -> Option<JsonText> {
         let HeldValue::Known(whole) = fields.values.get(field.value)? else { return None };
-        self.take(whole)?;
-        let mut parts = Vec::new();
+        let (mut parts, mut levels, mut bytes) = (Vec::new(), 1, whole.as_str().len());
         for (below, field) in fields.below(name) {
             let HeldValue::Known(part) = fields.values.get(field.value)? else { return None };
-            self.take(part)?;
-            parts.push((rest_below(name, below)?, part));
+            let rest = rest_below(name, below)?;
+            levels = levels.max(1 + rest.matches('.').count());
+            bytes += rest.len() + part.as_str().len();
+            self.walker.take(0)?;
+            parts.push((rest, part));
         }
+        // Each level of objects is read once more.
+        self.walker.take(bytes.saturating_mul(levels))?;
         assembled(whole, parts)
     }
 
-    fn take(&mut self, json: &JsonText) -> Option<()> {
-        /// The time for a value without bytes, in bytes.
-        const VALUE: usize = 64;
-        self.allowance = self.allowance.checked_sub(json.as_str().len() + VALUE)?;
-        Some(())
+    /// Whether all that is known above `path` is an object, so that it can be set. `null` is none unless `creates`.
+    pub(super) fn has_room(&mut self, fields: &HeldFields, path: &str, creates: bool) -> bool {
+        let is_object = |json: &JsonText| json.as_str().starts_with('{') || creates && *json == JsonText::null();
+        let Some((name, _)) = fields.nearest(path).filter(|(name, _)| ***name != *path) else { return true };
+        let from_nearest = beginnings(path).filter(|beginning| beginning.len() >= name.len());
+        from_nearest.into_iter().all(|beginning| match self.value_at(fields, beginning) {
+            Some(FoundValue::Assembled(json)) => is_object(&json),
+            Some(FoundValue::Written(id)) => match fields.values.get(id) {
+                Some(HeldValue::Known(json)) => is_object(json),
+                Some(HeldValue::LeftOut(_)) | None => true,
+            },
+            None => true,
+        })
     }
 }
 
@@ -91,7 +105,7 @@ mod tests {
     /// The value at `path` after the writes.
     fn value(writes: &[(&str, &str)], path: &str) -> Option<String> {
         let fields = written(writes);
-        match FieldReader::new().value_at(&fields, path)? {
+        match FieldReader::default().value_at(&fields, path)? {
             FoundValue::Assembled(json) => Some(json.into()),
             FoundValue::Written(id) => match fields.values.get(id)? {
                 HeldValue::Known(json) => Some(json.as_str().to_owned()),
@@ -132,10 +146,9 @@ mod tests {
     #[test]
     fn the_bytes_that_are_read_are_limited() {
         let fields = written(&[("a", r#"{"b":1}"#), ("c", r#"{"b":1}"#)]);
-        let mut reader = FieldReader { allowance: 100, walker: ValueWalker::default() };
+        let mut reader = FieldReader { walker: ValueWalker::with_allowance(10) };
         let mut is_known = |path: &str| reader.value_at(&fields, path).is_some();
-        // Parts of the value that was read last take nothing.
-        assert_eq!(["a.b", "c.b", "a.b", "a.x", "c"].map(&mut is_known), [true, false, true, true, true]);
-        assert_eq!(reader.allowance, 29);
+        // Parts of a value that was read already take nothing.
+        assert_eq!(["a.b", "a.x", "c.b", "a.b", "c"].map(&mut is_known), [true, true, false, false, true]);
     }
 }

@@ -1,5 +1,6 @@
 //! A life of a resource in a plan: its fields, and the selected changes of it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::conflicts::OtherEntries;
@@ -7,16 +8,17 @@ use super::expected::{FieldReader, FoundValue};
 use super::runs::FieldRuns;
 use super::selected::SelectedEntries;
 use crate::domain::{Change, Entry};
-use crate::history::continuity::check_write;
+use crate::history::continuity::{check_write, fitting_before};
 use crate::history::effect::{LifeEvent, changes, is_erased};
 use crate::history::fields::HeldFields;
+use crate::history::paths::above;
 use crate::history::values::{HeldValue, ValueWalker};
-use crate::history::{EntryRef, PlanStep, StepAction, StepStatus, TooManyFields};
+use crate::history::{EntryRef, PlanStep, ShownValue, StepAction, StepStatus, TooManyFields};
 
 /// The last life of a resource so far.
 #[derive(Debug, Default)]
 pub(super) struct PlannedLife {
-    /// Whether the entry that began it is selected. Then it is undone as a whole, and fields are not needed.
+    /// Whether the entry that began it is selected. Then it is undone as a whole.
     is_creation_selected: bool,
     /// The entry that began it although the life before had not ended.
     begun_within: Option<Arc<EntryRef>>,
@@ -57,17 +59,17 @@ impl PlannedLife {
         if is_selected && is_undone {
             self.selected.add(source);
         }
+        if is_erased(entry) {
+            self.fields.erase(source);
+        }
         if self.is_creation_selected {
             if !is_selected {
                 self.add_other(entry, source);
             }
-            return Ok(());
+            return changes.iter().try_for_each(|change| self.fields.write(&change.field, &change.new_value, source));
         }
-        if is_erased(entry) {
-            self.fields.erase(source);
-        }
-        self.walker.begin_entry();
-        self.runs.begin_entry();
+        self.walker.begin_entry(entry.content.size());
+        self.runs.begin_entry(entry.content.size());
         self.write(changes, source)?;
         if !is_selected {
             return self.runs.add_others(changes, source, &mut self.fields.values);
@@ -78,9 +80,14 @@ impl PlannedLife {
 
     /// Writes the changes of the entry `source`, and notes its breaks for the changes that were selected before it.
     fn write(&mut self, changes: &[Change], source: &Arc<EntryRef>) -> Result<(), TooManyFields> {
-        for change in changes {
+        let fitting = match self.runs.is_empty() {
+            true => HashSet::new(),
+            false => fitting_before(&self.fields, &mut self.walker, changes, source),
+        };
+        for (index, change) in changes.iter().enumerate() {
             if !self.runs.is_empty() {
-                let check = check_write(&self.fields, &mut self.walker, change, source);
+                let mut check = check_write(&self.fields, &mut self.walker, change, source);
+                check.allow(fitting.contains(&index));
                 if !check.breaks.is_empty() {
                     self.runs.add_break(&change.field, source);
                 }
@@ -123,10 +130,10 @@ impl PlannedLife {
 
     /// The steps of the last life, in the order in which they are applied. Selected entries that have none, because the
     /// life has ended, are added to `ended`.
-    pub fn finish(mut self, ended: &mut SelectedEntries) -> Vec<PlanStep> {
+    pub fn finish(mut self, ended: &mut SelectedEntries, reader: &mut FieldReader) -> Vec<PlanStep> {
         let step = match self.deletion.take() {
-            None if !self.is_creation_selected => return self.into_restores(),
-            None => self.into_delete(),
+            None if !self.is_creation_selected => return self.into_restores(reader),
+            None => self.into_delete(reader),
             Some((_, false)) => {
                 ended.append(self.selected);
                 None
@@ -136,24 +143,35 @@ impl PlannedLife {
                 match self.is_creation_selected {
                     // The selection created and deleted it.
                     true => self.selected.into_step(StepAction::Nothing, StepStatus::Noop),
-                    false => self.into_recreation(),
+                    false => self.into_recreation(reader),
                 }
             }
         };
         step.into_iter().collect()
     }
 
-    fn into_delete(self) -> Option<PlanStep> {
+    fn into_delete(self, reader: &mut FieldReader) -> Option<PlanStep> {
+        let names: Vec<_> = self.fields.names_without_erasure().collect();
+        let present = names.into_iter().filter_map(|name| Some((name.to_string(), self.shown(&name, reader)?)));
+        let fields = present.collect();
         let conflict = self.others.map(OtherEntries::into_status);
         let uncertain = self.erased_other.map(|erased| StepStatus::Uncertain { erased });
         // The resource may have existed before.
         let broken = self.begun_within.map(|by| StepStatus::Broken { by });
-        self.selected.into_step(StepAction::Delete, conflict.or(uncertain).or(broken).unwrap_or(StepStatus::Ready))
+        self.selected.into_step(StepAction::Delete { fields }, conflict.or(uncertain).or(broken).unwrap_or(StepStatus::Ready))
     }
 
-    fn into_recreation(mut self) -> Option<PlanStep> {
+    /// The value of a field with the parts that were written since.
+    fn shown(&self, name: &str, reader: &mut FieldReader) -> Option<ShownValue> {
+        Some(match reader.value_at(&self.fields, name)? {
+            FoundValue::Written(id) => self.fields.values.get(id)?.clone().into(),
+            FoundValue::Assembled(json) => ShownValue::Known(json),
+        })
+    }
+
+    fn into_recreation(mut self, reader: &mut FieldReader) -> Option<PlanStep> {
         let is_problem = |status: &StepStatus| !matches!(status, StepStatus::Ready | StepStatus::Noop);
-        let of_field = self.runs.statuses(&self.fields).into_values().find(is_problem);
+        let of_field = self.runs.statuses(&self.fields, reader).into_values().find(is_problem);
         let of_anomalies = self.anomalies.take().map(OtherEntries::into_status);
         for name in self.runs.in_order() {
             if let Some(run) = self.runs.get(&name) {
@@ -178,12 +196,24 @@ impl PlannedLife {
     }
 
     /// Restores the fields one after another, as far as the steps are ready, to find the value that each expects.
-    fn into_restores(mut self) -> Vec<PlanStep> {
-        let mut statuses = self.runs.statuses(&self.fields);
-        let mut reader = FieldReader::new();
-        let mut planned = Vec::new();
+    fn into_restores(mut self, reader: &mut FieldReader) -> Vec<PlanStep> {
+        let mut statuses = self.runs.statuses(&self.fields, reader);
+        let (mut planned, mut restored) = (Vec::new(), HashSet::new());
         for name in self.runs.in_order() {
-            let Some((run, status)) = self.runs.get(&name).zip(statuses.remove(&name)) else { continue };
+            let Some((run, status)) = self.runs.get(&name).zip(statuses.get(&name).cloned()) else { continue };
+            let above = above(&statuses, &name).next();
+            // A step above that comes later sets the whole value back, so that nothing must be created for this one.
+            let covering = above.filter(|(above, status)| !restored.contains(*above) && **status == StepStatus::Ready);
+            let has_room = reader.has_room(&self.fields, &name, covering.is_none());
+            let status = match (status, above) {
+                (StepStatus::Ready, _) if has_room => StepStatus::Ready,
+                (StepStatus::Ready, Some((_, StepStatus::Ready))) => StepStatus::Noop,
+                (StepStatus::Ready, Some((_, status))) => status.clone(),
+                (StepStatus::Ready, None) => StepStatus::Impossible,
+                (status, _) => status,
+            };
+            statuses.insert(Arc::clone(&name), status.clone());
+            restored.insert(Arc::clone(&name));
             let expected = reader.value_at(&self.fields, &name).map(|found| match found {
                 FoundValue::Written(id) => {
                     self.fields.values.share(id);

@@ -58,9 +58,9 @@ pub(super) struct FieldRuns {
 }
 
 impl FieldRuns {
-    /// Begins with the changes of the next entry.
-    pub fn begin_entry(&mut self) {
-        self.walker.begin_entry();
+    /// Begins with the changes of the next entry, which has so many bytes.
+    pub fn begin_entry(&mut self, bytes: usize) {
+        self.walker.begin_entry(bytes);
     }
 
     pub fn is_empty(&self) -> bool {
@@ -243,10 +243,9 @@ impl FieldRuns {
     }
 
     /// The status of each field. `fields` are the present ones.
-    pub fn statuses(&self, fields: &HeldFields) -> BTreeMap<Arc<str>, StepStatus> {
-        let mut reader = FieldReader::new();
+    pub fn statuses(&self, fields: &HeldFields, reader: &mut FieldReader) -> BTreeMap<Arc<str>, StepStatus> {
         let runs = self.runs.iter();
-        runs.map(|(name, run)| (Arc::clone(name), self.status(name, run, fields, &mut reader))).collect()
+        runs.map(|(name, run)| (Arc::clone(name), self.status(name, run, fields, reader))).collect()
     }
 
     fn status(&self, name: &str, run: &FieldRun, fields: &HeldFields, reader: &mut FieldReader) -> StepStatus {

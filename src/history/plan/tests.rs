@@ -10,7 +10,7 @@ use crate::history::{MAX_VALUE_BYTES, ShownValue};
 fn steps(entries: &[(bool, Entry)]) -> Vec<PlanStep> {
     let mut fold = PlanFold::new(ACTIONS);
     entries.iter().for_each(|(is_selected, entry)| fold.push(entry, *is_selected).expect("few fields"));
-    fold.finish()
+    fold.finish(&mut FieldReader::default())
 }
 
 fn value(value: &ShownValue) -> &str {
@@ -20,6 +20,10 @@ fn value(value: &ShownValue) -> &str {
     }
 }
 
+fn known(fields: &[(String, ShownValue)]) -> String {
+    fields.iter().map(|(field, known)| format!("{field}={}", value(known))).collect::<Vec<_>>().join(" ")
+}
+
 /// A step as `action | status | oldest-newest x entries`.
 fn shown(step: &PlanStep) -> String {
     let PlanStep { action, status, undoes: (oldest, newest), entries } = step;
@@ -27,10 +31,9 @@ fn shown(step: &PlanStep) -> String {
         StepAction::Restore { field, restore, expected } => {
             format!("{field}: {} to {}", expected.as_ref().map_or("unknown", value), value(restore))
         }
-        StepAction::Delete => "delete".to_owned(),
+        StepAction::Delete { fields } => format!("delete {}", known(fields)),
         StepAction::Recreate { fields, unknown } => {
-            let fields: Vec<_> = fields.iter().map(|(field, known)| format!("{field}={}", value(known))).collect();
-            format!("recreate {} without [{}]", fields.join(" "), unknown.join(" "))
+            format!("recreate {} without [{}]", known(fields), unknown.join(" "))
         }
         StepAction::Nothing => "nothing".to_owned(),
     };
@@ -173,19 +176,52 @@ fn a_ready_step_may_expect_a_value_that_is_unknown() {
 }
 
 #[test]
+fn a_field_below_a_value_without_fields_is_undone_with_that_value() {
+    for last in ["\"off\"", "[1]", "null"] {
+        let entries = [
+            (true, update(1, &[("c", r#"{"k":1}"#, r#"{"k":2}"#)])),
+            (true, update(2, &[("c.b", "null", "1")])),
+            (true, update(3, &[("c", r#"{"k":2,"b":1}"#, last)])),
+        ];
+        let expected = if last == "null" { "null" } else { "unknown" };
+        let below = format!("c.b: {expected} to null | noop | 2-2 x1");
+        assert_eq!(plan(&entries), [below, format!(r#"c: {last} to {{"k":1}} | ready | 1-3 x2"#)]);
+    }
+    // The step above has a conflict, so that nobody knows whether there will be an object.
+    let entries = [
+        (true, update(1, &[("c", r#"{"k":1}"#, r#"{"k":2}"#)])),
+        (false, update(2, &[("c.k", "2", "3")])),
+        (true, update(3, &[("c.b", "null", "1")])),
+        (true, update(4, &[("c", r#"{"k":3,"b":1}"#, "1")])),
+    ];
+    let conflict = "conflict of 1 from 2 c.k";
+    let expected = [
+        format!("c.b: unknown to null | {conflict} | 3-3 x1"),
+        format!(r#"c: 1 to {{"k":1}} | {conflict} | 1-4 x2"#),
+    ];
+    assert_eq!(plan(&entries), expected);
+    // A scalar from before the selection: the entries do not fit together.
+    let entries = [
+        (true, update(1, &[("c.b", "0", "1")])),
+        (true, update(2, &[("c", "7", r#"{"b":2}"#)])),
+    ];
+    assert_eq!(plan(&entries)[1], "c.b: unknown to 0 | noop | 1-1 x1");
+}
+
+#[test]
 fn a_creation_is_undone_by_a_deletion() {
     let mut entries = vec![
         (true, entry(1, CREATED, &[("a", "null", "1")])),
         (true, update(2, &[("a", "1", "2")])),
         (false, entry(3, ACCESSED, &[])),
     ];
-    assert_eq!(plan(&entries), ["delete | ready | 1-2 x2"]);
+    assert_eq!(plan(&entries), ["delete a=2 | ready | 1-2 x2"]);
     entries.push((false, erased(update(4, &[]))));
-    assert_eq!(plan(&entries), ["delete | uncertain 4 | 1-2 x2"]);
+    assert_eq!(plan(&entries), ["delete  | uncertain 4 | 1-2 x2"]);
     entries.push((false, update(5, &[("b", "0", "1"), ("a", "2", "3")])));
     entries.push((false, update(6, &[("a", "3", "4")])));
     entries.push((true, update(7, &[("c", "3", "4")])));
-    assert_eq!(plan(&entries), ["delete | conflict of 2 from 5 b | 1-7 x3"]);
+    assert_eq!(plan(&entries), ["delete a=4 b=1 c=4 | conflict of 2 from 5 b | 1-7 x3"]);
     entries.push((true, entry(8, DELETED, &[])));
     assert_eq!(plan(&entries), ["nothing | noop | 1-8 x4"]);
     entries.push((false, entry(9, CREATED, &[])));
@@ -240,7 +276,7 @@ fn entries_of_ended_lives_have_nothing_left_to_undo() {
     ];
     assert_eq!(plan(&entries), ["nothing | noop | 1-6 x4"]);
     let again = [(true, entry(1, DELETED, &[("a", "0", "1")])), (true, entry(2, CREATED, &[]))];
-    assert_eq!(plan(&again), ["delete | ready | 2-2 x1", "nothing | impossible | 1-1 x1"]);
+    assert_eq!(plan(&again), ["delete  | ready | 2-2 x1", "nothing | impossible | 1-1 x1"]);
 }
 
 #[test]
@@ -295,7 +331,7 @@ fn steps_of_several_resources_are_recreations_then_fields_then_deletions() {
     let shown = order.into_iter().map(|(name, step)| match step.action {
         StepAction::Restore { field, .. } => format!("{name} {field}"),
         StepAction::Recreate { .. } => format!("{name} recreate"),
-        StepAction::Delete => format!("{name} delete"),
+        StepAction::Delete { .. } => format!("{name} delete"),
         StepAction::Nothing => format!("{name} nothing"),
     });
     let expected =

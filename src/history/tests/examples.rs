@@ -147,7 +147,7 @@ const EXAMPLES: &[HistoryExample] = &[
         state: &["exists since #1", "a = 2 recorded #2"],
         breaks: &[],
         selected: &[1],
-        plan: &["delete: conflict with #2 on a, 1 entries; undoes #1..#1, 1 entries"],
+        plan: &["delete: a = 2: conflict with #2 on a, 1 entries; undoes #1..#1, 1 entries"],
     },
     HistoryExample {
         name: "a deleted resource is created again as it was",

@@ -25,7 +25,7 @@ use self::render::HistoryPrinter;
 use super::comparison::compare;
 use super::continuity::{ContinuityFold, classify};
 use super::model::{ContinuityBreak, ContinuityCounts, LifeActions, PlanStep, ResourceState, StepAction};
-use super::plan::{PlanFold, in_order};
+use super::plan::{FieldReader, PlanFold, in_order};
 use super::state::StateFold;
 use crate::domain::{Entry, Seq, Timestamp};
 
@@ -69,7 +69,7 @@ fn plan_of(actions: LifeActions, entries: &[Entry], selected: &[bool]) -> Vec<Pl
     for (entry, is_selected) in entries.iter().zip(selected) {
         fold.push(entry, *is_selected).expect("few fields");
     }
-    fold.finish()
+    fold.finish(&mut FieldReader::default())
 }
 
 /// The number of lines that contain each word.
@@ -246,7 +246,7 @@ fn rank(step: &PlanStep) -> usize {
     match step.action {
         StepAction::Recreate { .. } => 0,
         StepAction::Restore { .. } => 1,
-        StepAction::Delete => 2,
+        StepAction::Delete { .. } => 2,
         StepAction::Nothing => 3,
     }
 }

@@ -22,7 +22,8 @@ pub(super) fn continuity(log: OracleLog<'_>) -> (Vec<(usize, ContinuityBreak)>, 
                 continue;
             };
             counts.compared += 1;
-            if written != found {
+            let is_excused = earlier.place == later.place && fits_before(log, &writes[..index], later);
+            if written != found && !is_excused {
                 let broken = ContinuityBreak {
                     field: later.change.field.clone(),
                     earlier_field: earlier.change.field.clone(),
@@ -37,6 +38,21 @@ pub(super) fn continuity(log: OracleLog<'_>) -> (Vec<(usize, ContinuityBreak)>, 
         }
     }
     (breaks, counts)
+}
+
+/// Whether `later` is not the first write of its entry to overlapping paths, and its old value fits what was there before
+/// the entry. `earlier` has all writes before it.
+fn fits_before(log: OracleLog<'_>, earlier: &[OracleWrite<'_>], later: &OracleWrite<'_>) -> bool {
+    let field = &later.change.field;
+    let begin = earlier.iter().position(|write| write.place == later.place).expect("one of the same entry");
+    let (before, own) = earlier.split_at(begin);
+    let is_related = |path: &str| is_above(path, field) || is_above(field, path);
+    own.iter().any(|write| is_related(&write.change.field))
+        && predecessors(before, later).into_iter().all(|known| {
+            let is_erased = log.erased_in(known.place + 1..later.place).is_some();
+            let values = compared_values(known.change, later.change);
+            is_erased || values.is_none_or(|(written, found)| written == found)
+        })
 }
 
 /// `value` as a part of an answer.

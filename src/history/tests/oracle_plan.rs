@@ -153,7 +153,16 @@ impl<'e> OracleSelection<'e> {
             (None, None) if self.exists_before(creation) => StepStatus::Broken { by: self.log.named(creation) },
             (None, None) => StepStatus::Ready,
         };
-        self.step(StepAction::Delete, status, &self.last_life(creation)).expect("the creation is selected")
+        let writes = self.writes();
+        let model = OracleModel::after(&writes);
+        let end = self.log.entries.len();
+        let is_certain = |field: &str| {
+            let last = writes.iter().rfind(|write| write.change.field == field).expect("it was written");
+            self.log.erased_in(last.place + 1..end).is_none()
+        };
+        let fields = model.0.keys().filter(|field| is_certain(field));
+        let fields = fields.filter_map(|field| Some((field.clone(), known(&model.value(field)?)))).collect();
+        self.step(StepAction::Delete { fields }, status, &self.last_life(creation)).expect("the creation is selected")
     }
 
     /// Whether entries show the resource before `creation`, and none deleted it.
@@ -204,15 +213,38 @@ impl<'e> OracleSelection<'e> {
     /// The steps that restore fields.
     fn restorations(self) -> Vec<PlanStep> {
         let mut model = OracleModel::after(&self.writes());
-        let restoration = |run: OracleRun| {
-            let expected = model.value(&run.field).as_ref().map(known);
-            if run.status == StepStatus::Ready {
-                model.write(&run.field, value(&run.restore));
+        let (mut runs, mut steps) = (self.runs(), Vec::new());
+        for index in 0..runs.len() {
+            let expected = model.value(&runs[index].field).as_ref().map(known);
+            if runs[index].status == StepStatus::Ready {
+                match model.has_room(&runs[index].field, Self::is_covered(&runs, index)) {
+                    true => model.write(&runs[index].field, value(&runs[index].restore)),
+                    false => runs[index].status = Self::status_of_above(&runs, &runs[index].field),
+                }
             }
-            let (field, restore) = (run.field, ShownValue::Known(run.restore));
-            self.step(StepAction::Restore { field, restore, expected }, run.status, &run.places)
-        };
-        self.runs().into_iter().filter_map(restoration).collect()
+            let (field, restore) = (runs[index].field.clone(), ShownValue::Known(runs[index].restore.clone()));
+            let action = StepAction::Restore { field, restore, expected };
+            steps.extend(self.step(action, runs[index].status.clone(), &runs[index].places));
+        }
+        steps
+    }
+
+    /// The status of a run whose field cannot be set: what is above it is undone as a whole, or else it is not.
+    /// Whether the nearest run above is undone after this one.
+    fn is_covered(runs: &[OracleRun], index: usize) -> bool {
+        let field = &runs[index].field;
+        let above = (0..runs.len()).filter(|above| is_above(&runs[*above].field, field));
+        let nearest = above.max_by_key(|above| runs[*above].field.len());
+        nearest.is_some_and(|above| index < above && runs[above].status == StepStatus::Ready)
+    }
+
+    fn status_of_above(runs: &[OracleRun], field: &str) -> StepStatus {
+        let above = runs.iter().filter(|run| is_above(&run.field, field));
+        match above.max_by_key(|run| run.field.len()).map(|run| &run.status) {
+            None => StepStatus::Impossible,
+            Some(StepStatus::Ready) => StepStatus::Noop,
+            Some(status) => status.clone(),
+        }
     }
 
     /// The writes of the last life.
@@ -331,6 +363,16 @@ impl OracleModel {
     fn write(&mut self, field: &str, new: Value) {
         self.0.retain(|path, _| !is_above(field, path));
         self.0.insert(field.to_owned(), new);
+    }
+
+    /// Whether the values above `field`, since its own was overwritten, are objects as far as they are known. `null` is
+    /// as good as an object if the field is not covered.
+    fn has_room(&self, field: &str, is_covered: bool) -> bool {
+        let nearest = self.0.keys().filter(|path| *path == field || is_above(path, field)).max_by_key(|path| path.len());
+        let Some(nearest) = nearest.filter(|path| *path != field) else { return true };
+        let dots = field.match_indices('.').map(|(dot, _)| &field[..dot]);
+        let mut values = dots.filter(|path| path.len() >= nearest.len()).filter_map(|path| self.value(path));
+        values.all(|value| value.is_object() || value.is_null() && !is_covered)
     }
 
     /// The value of `field` with all that was written later; `None` if the values do not show it.

@@ -106,11 +106,10 @@ impl HistoryPrinter<'_> {
                 let expected = expected.as_ref().map_or_else(|| "unknown".to_owned(), text);
                 format!("restore {} = {}, expected {expected}", path(field), text(restore))
             }
-            StepAction::Delete => "delete".to_owned(),
+            StepAction::Delete { fields } => format!("delete: {}", known(fields).join(", ")),
             StepAction::Recreate { fields, unknown } => {
-                let fields = fields.iter().map(|(field, value)| format!("{} = {}", path(field), text(value)));
                 let unknown = unknown.iter().map(|field| format!("{} unknown", path(field)));
-                format!("recreate {}", fields.chain(unknown).collect::<Vec<_>>().join(", "))
+                format!("recreate {}", known(fields).into_iter().chain(unknown).collect::<Vec<_>>().join(", "))
             }
             StepAction::Nothing => "nothing".to_owned(),
         };
@@ -137,6 +136,10 @@ impl HistoryPrinter<'_> {
         let mark = |index: usize| if selected.get(index) == Some(&true) { "*" } else { " " };
         self.0.iter().enumerate().map(|(index, entry)| format!("{}{}", mark(index), line(entry))).collect()
     }
+}
+
+fn known(fields: &[(String, ShownValue)]) -> Vec<String> {
+    fields.iter().map(|(field, value)| format!("{} = {}", path(field), text(value))).collect()
 }
 
 pub(super) fn counts(counts: ContinuityCounts) -> String {

@@ -238,8 +238,10 @@ fn write_step(text: &mut Vec<u8>, step: &pb::RollbackStep) -> serde_json::Result
     write_value(&mut object, "restore", restore_json);
     write_value(&mut object, "expected", expected_json);
     write_left_out(&mut object, left_out)?;
+    if action == "delete" || action == "recreate" {
+        write_array(object.name("fields"), fields, write_step_field)?;
+    }
     if action == "recreate" {
-        write_array(object.name("fields"), fields, write_recreated)?;
         object.field("unknownFields", unknown_fields)?;
     }
     object.field("entries", entries)?;
@@ -258,8 +260,8 @@ fn write_step(text: &mut Vec<u8>, step: &pb::RollbackStep) -> serde_json::Result
     Ok(())
 }
 
-fn write_recreated(text: &mut Vec<u8>, field: &pb::RecreatedField) -> serde_json::Result<()> {
-    let pb::RecreatedField { field, value_json, left_out } = field;
+fn write_step_field(text: &mut Vec<u8>, field: &pb::StepField) -> serde_json::Result<()> {
+    let pb::StepField { field, value_json, left_out } = field;
     let mut object = ObjectWriter::begin(text);
     object.field("field", field)?;
     write_field_value(&mut object, value_json, *left_out)?;
@@ -333,7 +335,7 @@ mod tests {
         let begun = begin("restore", "conflict");
         let expected = format!(r#"{begun}"field":"","restore":null,"leftOut":["expected"],{ends},{conflict}"#);
         assert_eq!(written(&restore, write_step), expected);
-        let fields = vec![pb::RecreatedField { field: "f".to_owned(), value_json: None, left_out: true }];
+        let fields = vec![pb::StepField { field: "f".to_owned(), value_json: None, left_out: true }];
         let recreate = pb::RollbackStep {
             action: "recreate".to_owned(),
             status: "ready".to_owned(),
@@ -345,7 +347,7 @@ mod tests {
         let expected = format!(r#"{begun}"fields":[{{"field":"f","leftOut":true}}],"unknownFields":["g"],{ends}}}"#);
         assert_eq!(written(&recreate, write_step), expected);
         let delete = pb::RollbackStep { action: "delete".to_owned(), status: "noop".to_owned(), ..step };
-        assert_eq!(written(&delete, write_step), format!("{}{ends}}}", begin("delete", "noop")));
+        assert_eq!(written(&delete, write_step), format!(r#"{}"fields":[],{ends}}}"#, begin("delete", "noop")));
     }
 
     #[test]
