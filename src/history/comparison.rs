@@ -59,7 +59,7 @@ mod tests {
     }
 
     fn state(fields: Vec<FieldState>) -> ResourceState {
-        ResourceState { existence: Existence::Exists, since: None, fields, anomalies: Vec::new() }
+        ResourceState { existence: Existence::Exists, since: None, fields, anomalies: Vec::new(), erased: 0 }
     }
 
     fn are_different(before: &FieldState, after: &FieldState) -> bool {

@@ -48,7 +48,7 @@ pub fn resource(resource_type: &str, id: &str) -> String {
 
 /// Summarizes a state. `at` is the time that was asked for.
 pub fn state(resource: &str, at: Option<Timestamp>, answer: &StateAnswer) -> String {
-    let ResourceState { existence, since, fields, anomalies } = &answer.state;
+    let ResourceState { existence, since, fields, anomalies, erased: _ } = &answer.state;
     let time = at.map_or_else(|| format!("As of sequence {}", answer.as_of), |at| format!("At {at}"));
     let by = |entry: &EntryRef, done: &str| format!("{} {done} it at {}", user(entry), entry.timestamp);
     let mut text = match (existence, since) {
@@ -117,7 +117,12 @@ pub fn comparison(resource: &str, [from, to]: [Option<Timestamp>; 2], answer: &C
         true => String::new(),
         false => format!(" At the first time it {earlier}, at the second it {later}."),
     };
-    format!("{times}, {fields} of {resource} {differ}.{lives}{}", after_deletion(answer.anomalies.len()))
+    let erased = match answer.erased {
+        0 => String::new(),
+        1 => " 1 entry in between was erased, so more fields may differ.".to_owned(),
+        number => format!(" {number} entries in between were erased, so more fields may differ."),
+    };
+    format!("{times}, {fields} of {resource} {differ}.{lives}{erased}{}", after_deletion(answer.anomalies.len()))
 }
 
 fn existence(existence: Existence) -> &'static str {

@@ -147,9 +147,7 @@ fn names(step: &PlanStep) -> (usize, usize) {
             let known = fields.iter().map(|(name, _)| name).fold(0, length);
             (fields.len() + unknown.len(), unknown.iter().fold(known, length))
         }
-        StepAction::Delete { fields } => {
-            (fields.len(), fields.iter().map(|(name, _)| name).fold(0, length))
-        }
+        StepAction::Delete { fields } => (fields.len(), fields.iter().map(|(name, _)| name).fold(0, length)),
         StepAction::Nothing => (0, 0),
     }
 }

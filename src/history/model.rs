@@ -69,6 +69,8 @@ pub struct ResourceState {
     /// Entries up to that time that changed the resource after it was deleted, in order; at most
     /// [`MAX_ANOMALIES`](super::MAX_ANOMALIES).
     pub anomalies: Vec<Arc<EntryRef>>,
+    /// The number of entries up to that time whose changes were erased, in all lives.
+    pub erased: u64,
 }
 
 /// A field at a time.

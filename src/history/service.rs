@@ -68,6 +68,8 @@ pub struct ComparisonAnswer {
     /// Entries up to the later time that changed the resource after it was deleted, at most
     /// [`MAX_ANOMALIES`](super::MAX_ANOMALIES).
     pub anomalies: Vec<Arc<EntryRef>>,
+    /// The number of entries between the times whose changes were erased.
+    pub erased: u64,
 }
 
 /// How to undo the entries of a selection.
@@ -128,9 +130,10 @@ impl History {
         check_fields(differences.len())?;
         let sides = differences.iter_mut().flat_map(|found| found.before.iter_mut().chain(found.after.iter_mut()));
         leave_out_largest(sides.map(|side| &mut side.value));
-        let ResourceState { existence, since, fields: _, anomalies } = later;
+        let ResourceState { existence, since, fields: _, anomalies, erased } = later;
+        let erased = erased.saturating_sub(earlier.erased);
         let existence = [earlier.existence, existence];
-        Ok(ComparisonAnswer { as_of, entries, existence, since, differences, anomalies })
+        Ok(ComparisonAnswer { as_of, entries, existence, since, differences, anomalies, erased })
     }
 
     /// The states of one resource before several times, by reading its entries once. Each comes with the last number

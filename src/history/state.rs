@@ -21,6 +21,7 @@ pub struct StateFold {
     existence: Existence,
     since: Option<Arc<EntryRef>>,
     anomalies: Vec<Arc<EntryRef>>,
+    erased: u64,
     /// The listed fields: those written up to that time, and those inferred from later entries. The sources of the
     /// latter are later.
     fields: HeldFields,
@@ -49,6 +50,7 @@ impl StateFold {
             existence: Existence::Unknown,
             since: None,
             anomalies: Vec::new(),
+            erased: 0,
             fields: HeldFields::default(),
             later: LaterWrites::default(),
         }
@@ -66,7 +68,7 @@ impl StateFold {
 
     /// The state after all entries.
     pub fn finish(self) -> ResourceState {
-        let Self { life: _, before, prefixes: _, existence, since, anomalies, fields, later: _ } = self;
+        let Self { life: _, before, prefixes: _, existence, since, anomalies, erased, fields, later: _ } = self;
         let fields = fields.into_fields().map(|(name, field, value)| {
             let basis = match field.next_erased.get() {
                 Some(_) => Basis::Uncertain,
@@ -75,7 +77,7 @@ impl StateFold {
             };
             FieldState { field: name.to_string(), value, basis, source: field.source, is_partial: field.is_partial }
         });
-        ResourceState { existence, since, fields: fields.collect(), anomalies }
+        ResourceState { existence, since, fields: fields.collect(), anomalies, erased }
     }
 
     fn push_before(&mut self, entry: &Entry) -> Result<(), TooManyFields> {
@@ -110,6 +112,7 @@ impl StateFold {
     /// Writes the changes of an entry up to the time.
     fn record(&mut self, entry: &Entry, source: &Arc<EntryRef>) -> Result<(), TooManyFields> {
         if is_erased(entry) {
+            self.erased += 1;
             self.fields.erase(source);
         }
         for Change { field, old_value: _, new_value } in changes(entry) {

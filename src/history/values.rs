@@ -290,7 +290,7 @@ mod tests {
         let large = |letter: char| JsonText::stored(format!(r#"{{"k":"{}"}}"#, letter.to_string().repeat(MIB)));
         let values = ["a", "b", "c", "d", "e"].map(|letter| large(letter.chars().next().expect("a letter")));
         let mut walker = ValueWalker::<usize>::default();
-        let mut read = |walker: &mut ValueWalker<usize>, id: usize| walker.walk(id, &values[id], "k").is_some();
+        let read = |walker: &mut ValueWalker<usize>, id: usize| walker.walk(id, &values[id], "k").is_some();
         // Values that it keeps take nothing.
         assert!((0..3).cycle().take(30).all(|id| read(&mut walker, id)));
         // Others take what is left. What it needs for them comes back with the bytes of entries.

@@ -79,6 +79,7 @@ fn text(comparison: &CompareResourceStatesResponse) -> String {
         since: _,
         differences,
         anomalies: after_deletion,
+        erased_entries: _,
     } = comparison;
     let mut text = String::new();
     line(&mut text, format_args!("{}", visible(summary)));

@@ -88,7 +88,7 @@ pub(super) fn state(
 ) -> pb::GetResourceStateResponse {
     let summary = explanation::state(&resource.shown(), at, &answer);
     let StateAnswer { as_of, entries, state } = answer;
-    let ResourceState { existence: is_there, since, fields, anomalies } = state;
+    let ResourceState { existence: is_there, since, fields, anomalies, erased: _ } = state;
     pb::GetResourceStateResponse {
         as_of_sequence: as_of,
         entries: number(entries),
@@ -107,7 +107,7 @@ pub(super) fn comparison(
     times: [Option<Timestamp>; 2],
 ) -> pb::CompareResourceStatesResponse {
     let summary = explanation::comparison(&resource.shown(), times, &answer);
-    let ComparisonAnswer { as_of, entries, existence: [before, after], since, differences, anomalies } = answer;
+    let ComparisonAnswer { as_of, entries, existence: [before, after], since, differences, anomalies, erased } = answer;
     pb::CompareResourceStatesResponse {
         as_of_sequence: as_of,
         entries: number(entries),
@@ -117,6 +117,7 @@ pub(super) fn comparison(
         since: since.as_deref().map(entry_reference),
         differences: differences.into_iter().map(difference).collect(),
         anomalies: anomalies.iter().map(|entry| entry_reference(entry)).collect(),
+        erased_entries: number(erased),
     }
 }
 

@@ -158,7 +158,8 @@ impl PlannedLife {
         let uncertain = self.erased_other.map(|erased| StepStatus::Uncertain { erased });
         // The resource may have existed before.
         let broken = self.begun_within.map(|by| StepStatus::Broken { by });
-        self.selected.into_step(StepAction::Delete { fields }, conflict.or(uncertain).or(broken).unwrap_or(StepStatus::Ready))
+        self.selected
+            .into_step(StepAction::Delete { fields }, conflict.or(uncertain).or(broken).unwrap_or(StepStatus::Ready))
     }
 
     /// The value of a field with the parts that were written since.

@@ -195,16 +195,11 @@ fn a_field_below_a_value_without_fields_is_undone_with_that_value() {
         (true, update(4, &[("c", r#"{"k":3,"b":1}"#, "1")])),
     ];
     let conflict = "conflict of 1 from 2 c.k";
-    let expected = [
-        format!("c.b: unknown to null | {conflict} | 3-3 x1"),
-        format!(r#"c: 1 to {{"k":1}} | {conflict} | 1-4 x2"#),
-    ];
+    let expected =
+        [format!("c.b: unknown to null | {conflict} | 3-3 x1"), format!(r#"c: 1 to {{"k":1}} | {conflict} | 1-4 x2"#)];
     assert_eq!(plan(&entries), expected);
     // A scalar from before the selection: the entries do not fit together.
-    let entries = [
-        (true, update(1, &[("c.b", "0", "1")])),
-        (true, update(2, &[("c", "7", r#"{"b":2}"#)])),
-    ];
+    let entries = [(true, update(1, &[("c.b", "0", "1")])), (true, update(2, &[("c", "7", r#"{"b":2}"#)]))];
     assert_eq!(plan(&entries)[1], "c.b: unknown to 0 | noop | 1-1 x1");
 }
 

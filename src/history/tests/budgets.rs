@@ -47,7 +47,7 @@ fn with_large_field(seq: Seq) -> ResourceState {
     let source = Arc::new(EntryRef { seq, id, timestamp: Timestamp::saturating(seq), user_id });
     let (field, value) = ("a".to_owned(), ShownValue::LeftOut);
     let fields = vec![FieldState { field, value, basis: Basis::Recorded, source, is_partial: false }];
-    ResourceState { existence: Existence::Exists, since: None, fields, anomalies: Vec::new() }
+    ResourceState { existence: Existence::Exists, since: None, fields, anomalies: Vec::new(), erased: 0 }
 }
 
 #[test]

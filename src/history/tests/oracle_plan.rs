@@ -368,7 +368,8 @@ impl OracleModel {
     /// Whether the values above `field`, since its own was overwritten, are objects as far as they are known. `null` is
     /// as good as an object if the field is not covered.
     fn has_room(&self, field: &str, is_covered: bool) -> bool {
-        let nearest = self.0.keys().filter(|path| *path == field || is_above(path, field)).max_by_key(|path| path.len());
+        let nearest =
+            self.0.keys().filter(|path| *path == field || is_above(path, field)).max_by_key(|path| path.len());
         let Some(nearest) = nearest.filter(|path| *path != field) else { return true };
         let dots = field.match_indices('.').map(|(dot, _)| &field[..dot]);
         let mut values = dots.filter(|path| path.len() >= nearest.len()).filter_map(|path| self.value(path));

@@ -22,11 +22,16 @@ pub(super) fn state(log: OracleLog<'_>, before: Timestamp, prefixes: &[String]) 
     let listed = paths.into_iter().filter(|path| ended.is_none() && is_listed(path, prefixes));
     let known = |path| recorded(log, &writes, end, path).or_else(|| inferred(log, &writes, end, path));
     let anomalies = (0..end).filter(|place| log.is_anomaly(*place)).take(MAX_ANOMALIES);
+    let is_counted = |place: &usize| {
+        let is_within = log.creates(*place) || !log.is_after_deletion(*place) && !log.deletes(*place);
+        log.is_erased(*place) && is_within
+    };
     ResourceState {
         existence,
         since: ended.or(begin).map(|place| log.named(place)),
         fields: listed.filter_map(known).collect(),
         anomalies: anomalies.map(|place| log.named(place)).collect(),
+        erased: (0..end).filter(is_counted).count() as u64,
     }
 }
 

@@ -38,7 +38,7 @@ impl HistoryPrinter<'_> {
     }
 
     pub fn state(&self, state: &ResourceState) -> Vec<String> {
-        let ResourceState { existence, since, fields, anomalies } = state;
+        let ResourceState { existence, since, fields, anomalies, erased } = state;
         let existence = match existence {
             Existence::Exists => "exists",
             Existence::Deleted => "deleted",
@@ -48,6 +48,7 @@ impl HistoryPrinter<'_> {
             Some(since) => format!("{existence} since {}", self.entry(since)),
             None => existence.to_owned(),
         }];
+        lines.extend((*erased > 0).then(|| format!("{erased} erased")));
         lines.extend(fields.iter().map(|field| format!("{} = {}", path(&field.field), self.field(field))));
         lines.extend(anomalies.iter().map(|anomaly| format!("anomaly {}", self.entry(anomaly))));
         lines

@@ -92,6 +92,7 @@ pub fn comparison(text: &mut Vec<u8>, comparison: &pb::CompareResourceStatesResp
         since,
         differences,
         anomalies,
+        erased_entries,
     } = comparison;
     let mut body = ObjectWriter::begin(text);
     body.field("asOfSequence", as_of_sequence)?;
@@ -102,6 +103,7 @@ pub fn comparison(text: &mut Vec<u8>, comparison: &pb::CompareResourceStatesResp
     body.field("since", &optional_reference(since))?;
     write_array(body.name("differences"), differences, write_difference)?;
     body.field("anomalies", &references(anomalies))?;
+    body.field("erasedEntries", erased_entries)?;
     body.end();
     Ok(())
 }

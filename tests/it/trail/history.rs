@@ -223,6 +223,7 @@ impl Asker<'_> {
             since,
             differences: found,
             anomalies,
+            erased_entries: _,
         } = answer.into_inner();
         let [before, after] = [from, to].map(|time| KnownState::at(entries, time, prefixes));
         let asked = format!("{} and {}", question.at(from), Timestamp::saturating(to));

@@ -62,6 +62,7 @@ pub fn comparison(comparison: pb::CompareResourceStatesResponse) -> Value {
         "since": comparison.since.map(entry),
         "differences": comparison.differences.into_iter().map(difference).collect::<Value>(),
         "anomalies": entries(comparison.anomalies),
+        "erasedEntries": comparison.erased_entries,
     })
 }
 
