@@ -7,24 +7,26 @@
 
 Look at the plan first, with `auditlog rollback-plan`. --as-of is the number that it prints, so this is the same plan.
 A step that is neither ready nor noop needs a decision: --apply or --skip, with its number in the plan. So does one that
-creates a resource again, because the log may not have all of its fields. Without it, nothing is applied.
+creates a resource again, because the log may not have all of its fields, and one whose present values the plan does not
+have. Without these decisions, nothing is applied.
 
 The store is a SQLite file with a table of JSON documents:
 
     CREATE TABLE documents (type TEXT, id TEXT, body TEXT NOT NULL, PRIMARY KEY (type, id));
 
-A dot in the path of a field is a level of the document. Numbers are those of Python, so they have 17 digits. The steps
-of a resource are one transaction: all of them are applied, or none. A field must have the value that the plan expects.
-If it has another one, somebody has changed it since, and the program ends. Make a new plan then. Most of what is undone
-already is a noop in it; a resource that was created again, and fields that overlap, are conflicts with the repair.
+A dot in the path of a field is a level of the document. Numbers keep all of their digits. The steps of a resource are
+one transaction: all of them are applied, or none. A field must have the value that the plan expects. If it has another
+one, somebody has changed it since, and the program ends. Make a new plan then. Most of what is undone already is a noop
+in it; a resource that was created again, and fields that overlap, are conflicts with the repair.
 
 The same transaction writes the audit entries into a table `outbox`. From there the program sends them to the service,
 and it removes them once they are durable. If it ends before that, the next run sends them: they keep their ids, so none
-is recorded twice. Each has `revertOf` in its metadata: the id of the entry that it undoes, or of the oldest one, and
-then `revertThrough` has the id of the newest one.
+is recorded twice. If the service refuses an entry, the program says so and sends the others. The column `refused` has
+the reason, and the next run tries the entry again. Each entry has `revertOf` in its metadata: the id of the entry that
+it undoes, or of the oldest one, and then `revertThrough` has the id of the newest one.
 
 AUDITLOG_ENDPOINT, AUDITLOG_API_KEY (scopes read and write) and AUDITLOG_ORGANIZATION come from the environment. Exit
-codes: 0 the plan is applied, 1 it is not, or not completely, 2 wrong usage.
+codes: 0 the plan is applied and recorded, 1 it is not, or not completely, 2 wrong usage.
 """
 
 import argparse
@@ -33,61 +35,104 @@ import json
 import os
 import sqlite3
 import sys
+import unicodedata
 import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
 from datetime import datetime, timezone
+from decimal import Decimal, InvalidOperation
 
 # The number of entries of one write. The service takes at most 1,000.
 MAX_SENT = 100
-# The limits of the service for one entry.
+# The limits of the service for one entry. Bytes are those of UTF-8.
 MAX_CHANGES = 1_000
 MAX_ENTRY_BYTES = 256 * 1024
+MAX_USER_BYTES = 256
 # Longer than the service's own limit, so that the service says what became of a write.
 TIMEOUT = 35
+# The service will never accept a write with one of these answers. After any other one, it may accept the same write.
+REFUSALS = (400, 409, 413, 415)
 
 
 class Refused(Exception):
     """The reason why the program ends early."""
 
 
+class EntryRefused(Refused):
+    """The service refuses an entry of a write. It may accept the others."""
+
+
+class Number(str):
+    """A number as its JSON text. A float of Python has only 17 digits, and 1e400 would be infinite."""
+
+
+def no_number(name):
+    raise ValueError(f"{name} is not JSON")
+
+
+def from_json(text):
+    """The value of a JSON text. Its numbers are of the type Number."""
+    return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=no_number)
+
+
+def to_json(value):
+    """The JSON text of a value, without white space. Characters are not escaped, so its bytes are those that count."""
+    if isinstance(value, Number):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{to_json(key)}:{to_json(member)}" for key, member in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(to_json, value)) + "]"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
 def call(path, body):
-    """Sends a POST to the service, and returns the answer."""
+    """Sends the JSON text `body` in a POST to the service, and returns the answer."""
     organization = urllib.parse.quote(os.environ["AUDITLOG_ORGANIZATION"], safe="")
-    request = urllib.request.Request(
-        f"{os.environ['AUDITLOG_ENDPOINT'].rstrip('/')}/v1/{organization}/{path}",
-        data=json.dumps(body).encode(),
-        headers={
-            "Authorization": f"Bearer {os.environ['AUDITLOG_API_KEY']}",
-            "Content-Type": "application/json",
-        },
-    )
     try:
+        request = urllib.request.Request(
+            f"{os.environ['AUDITLOG_ENDPOINT'].rstrip('/')}/v1/{organization}/{path}",
+            data=body.encode(),
+            headers={
+                "Authorization": f"Bearer {os.environ['AUDITLOG_API_KEY']}",
+                "Content-Type": "application/json",
+            },
+        )
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            return json.load(answer)
+            return from_json(answer.read())
     except urllib.error.HTTPError as error:
-        raise Refused(f"{path}: {message_of(error)}") from error
-    except (OSError, http.client.HTTPException) as error:
+        code, message = code_and_message(error)
+        # An entry that is ahead of the service's clock must not hold up the others.
+        is_of_entry = error.code in REFUSALS or code == "timestamp_ahead"
+        raise (EntryRefused if is_of_entry else Refused)(f"{path}: {message}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise Refused(f"{path}: {error}") from error
 
 
-def message_of(error):
-    """The message of an error of the service."""
+def code_and_message(error):
+    """The code and the message of an error of the service."""
     try:
-        return json.load(error)["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        return str(error)
+        body = json.load(error)["error"]
+        return body["code"], body["message"]
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
+        return None, str(error)
 
 
 def is_same(one, other):
-    """Whether two JSON values are equal. In Python, True == 1."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, dict) and isinstance(other, dict):
+    """Whether two JSON values are equal. 1 and 1.0 are; 1 and true are not."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
         return one.keys() == other.keys() and all(is_same(value, other[key]) for key, value in one.items())
-    if isinstance(one, list) and isinstance(other, list):
+    if isinstance(one, list):
         return len(one) == len(other) and all(map(is_same, one, other))
+    if isinstance(one, Number) and one != other:
+        try:
+            return Decimal(one) == Decimal(other)
+        except InvalidOperation:
+            # An exponent has more than 18 digits.
+            return False
     return one == other
 
 
@@ -123,7 +168,17 @@ def set_value(document, field, value):
 def read(store, resource):
     """The document of a resource; None if it does not exist."""
     row = store.execute("SELECT body FROM documents WHERE type = ? AND id = ?", resource).fetchone()
-    return None if row is None else json.loads(row[0])
+    try:
+        return None if row is None else from_json(row[0])
+    except ValueError as error:
+        raise Refused(f"its document cannot be read: {error}") from error
+
+
+def check(document, field, expected):
+    """Errors: a field has another value than the plan expects."""
+    found = value_of(document, field)
+    if not is_same(found, expected):
+        raise Refused(f"{field} is {to_json(found)}, and the plan expects {to_json(expected)}")
 
 
 def restore(store, resource, step):
@@ -132,13 +187,13 @@ def restore(store, resource, step):
     if document is None:
         raise Refused("it does not exist")
     if "restore" not in step:
-        raise Refused(f"the plan leaves out the value of {field}, because it is too large; get {step['oldest']['id']}")
+        raise Refused(f"the plan leaves out the value of {field}, because it is too large; it is the old value of "
+                      f"{field} in {step['oldest']['id']}")
+    if "expected" in step:
+        check(document, field, step["expected"])
     found = value_of(document, field)
-    if "expected" in step and not is_same(found, step["expected"]):
-        raise Refused(f"{field} is {json.dumps(found)}, and the plan expects {json.dumps(step['expected'])}")
     set_value(document, field, step["restore"])
-    body = json.dumps(document, ensure_ascii=False)
-    store.execute("UPDATE documents SET body = ? WHERE type = ? AND id = ?", (body, *resource))
+    store.execute("UPDATE documents SET body = ? WHERE type = ? AND id = ?", (to_json(document), *resource))
     return "updated", [{"field": field, "oldValue": found, "newValue": step["restore"]}]
 
 
@@ -150,17 +205,28 @@ def recreate(store, resource, step):
     # By path, so a field comes before the fields below it.
     for field in step["fields"]:
         if "value" not in field:
-            raise Refused(f"the plan leaves out the value of {field['field']}, because it is too large")
+            raise Refused(f"the plan leaves out the value of {field['field']}, because it is too large; "
+                          "docs/undoing-changes.md says where to find it")
         set_value(document, field["field"], field["value"])
-    body = json.dumps(document, ensure_ascii=False)
-    store.execute("INSERT INTO documents (type, id, body) VALUES (?, ?, ?)", (*resource, body))
+    store.execute("INSERT INTO documents (type, id, body) VALUES (?, ?, ?)", (*resource, to_json(document)))
     return "created", [{"field": field["field"], "newValue": field["value"]} for field in step["fields"]]
 
 
-def delete(store, resource, _):
-    """Deletes a resource. Returns the action and the changes."""
-    if read(store, resource) is None:
+def delete(store, resource, step):
+    """Deletes a resource, if its fields have the values that the plan expects. Returns the action and the changes."""
+    document = read(store, resource)
+    if document is None:
         raise Refused("it does not exist")
+    fields = step.get("fields", [])
+    known = [field for field in fields if "value" in field]
+    unknown = [field["field"] for field in fields if "value" not in field]
+    expected = {}
+    # By path, so a field comes before the fields below it, which replace its parts.
+    for field in known:
+        set_value(expected, field["field"], field["value"])
+    for path in (field["field"] for field in known):
+        if not any(other.startswith(f"{path}.") for other in unknown):
+            check(document, path, value_of(expected, path))
     store.execute("DELETE FROM documents WHERE type = ? AND id = ?", resource)
     return "deleted", []
 
@@ -184,11 +250,27 @@ def entry(step, by, action, changes):
     }
 
 
+def check_limits(audit):
+    """Errors: the service would refuse the audit entry."""
+    texts = [audit["id"], audit["resourceId"], audit["userId"], *audit["metadata"], *audit["metadata"].values()]
+    for change in audit["changes"]:
+        texts += [change["field"], to_json(change.get("oldValue")), to_json(change.get("newValue"))]
+    size = sum(len(text.encode()) for text in texts)
+    for number, limit, unit in [(len(audit["changes"]), MAX_CHANGES, "changes"), (size, MAX_ENTRY_BYTES, "bytes")]:
+        if number > limit:
+            raise Refused(f"its audit entry would have {number} {unit}, and the service takes at most {limit}")
+
+
 def needs_decision(step):
-    """Whether somebody has to decide about a step. Without an expected value, nothing tells of later changes. A resource
-    that is created again lacks the fields that no entry changed since it was first created."""
-    is_blind = step["action"] == "recreate" or step["action"] == "restore" and "expected" not in step
-    return step["status"] not in ("ready", "noop") or (step["status"] == "ready" and is_blind)
+    """Whether somebody has to decide about a step. Without the expected values, nothing tells of later changes. A
+    resource that is created again lacks the fields that no entry changed since it was first created."""
+    is_blind = {
+        "restore": "expected" not in step,
+        "recreate": True,
+        "delete": any("value" not in field for field in step.get("fields", [])),
+    }
+    is_ready = step["status"] == "ready"
+    return is_blind.get(step["action"], False) if is_ready else step["status"] != "noop"
 
 
 def chosen(plan, options):
@@ -221,11 +303,11 @@ def apply(store, plan, options):
                 store.execute("BEGIN IMMEDIATE")
                 for _, step in steps:
                     action, changes = DO[step["action"]](store, resource, step)
-                    audit = json.dumps(entry(step, options.by, action, changes))
-                    if len(changes) > MAX_CHANGES or len(audit.encode()) > MAX_ENTRY_BYTES:
-                        raise Refused("the service would refuse the audit entry of this step, which is too large")
-                    store.execute("INSERT INTO outbox (entry) VALUES (?)", [audit])
-        except Refused as reason:
+                    audit = entry(step, options.by, action, changes)
+                    check_limits(audit)
+                    store.execute("INSERT INTO outbox (entry) VALUES (?)", [to_json(audit)])
+        # A document may have a lone surrogate such as "\ud800", which UTF-8 does not have.
+        except (Refused, UnicodeEncodeError) as reason:
             name = " ".join(resource)
             raise Refused(f"{name} is left as it is, and so are the resources after it: {reason}") from reason
         for number, step in steps:
@@ -233,17 +315,31 @@ def apply(store, plan, options):
 
 
 def send(store):
-    """Sends the entries of the outbox, in their order, and removes those that are durable."""
-    while rows := store.execute("SELECT place, entry FROM outbox ORDER BY place LIMIT ?", [MAX_SENT]).fetchall():
+    """Sends the entries of the outbox, in their order. Removes those that are durable, and marks those that the service
+    refuses."""
+    waiting = "SELECT place, entry FROM outbox WHERE refused IS NULL ORDER BY place LIMIT ?"
+    limit = MAX_SENT
+    while rows := store.execute(waiting, [limit]).fetchall():
         # A request has at most 4 MiB.
         size = 0
         rows = [row for row in rows if (size := size + len(row[1].encode())) < 3 * 1024 * 1024] or rows[:1]
         try:
-            written = call("audit-logs", {"auditLogs": [json.loads(entry) for _, entry in rows]})
+            written = call("audit-logs", '{"auditLogs":[' + ",".join(text for _, text in rows) + "]}")
+        except EntryRefused as reason:
+            if len(rows) > 1:
+                # Alone, the entries before the wrong one pass, and then the service says what is wrong.
+                limit = 1
+                continue
+            [(place, text)] = rows
+            store.execute("UPDATE outbox SET refused = ? WHERE place = ?", [str(reason), place])
+            print(f"{json.loads(text)['id']} is refused; the outbox keeps it: {reason}", file=sys.stderr)
+            limit = MAX_SENT
+            continue
         except Refused as reason:
             raise Refused(f"{reason}; the outbox keeps its entries for the next run") from reason
         with store:
-            store.execute("DELETE FROM outbox WHERE place <= ?", [rows[-1][0]])
+            store.execute("BEGIN IMMEDIATE")
+            store.executemany("DELETE FROM outbox WHERE place = ?", [[place] for place, _ in rows])
         for one in written["auditLogs"]:
             print(f"recorded {one['id']}")
 
@@ -260,13 +356,20 @@ def selection(options):
     return {"traceId": options.trace}
 
 
+def user(text):
+    """An id that the service takes for a user."""
+    if not 1 <= len(text.encode()) <= MAX_USER_BYTES or any(unicodedata.category(letter) == "Cc" for letter in text):
+        raise argparse.ArgumentTypeError(f"must be 1 to {MAX_USER_BYTES} bytes of printable text, got {text!r}")
+    return text
+
+
 def parsed(arguments):
     """The options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, usage=argparse.SUPPRESS, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("store", metavar="STORE")
-    parser.add_argument("--by", metavar="USER", required=True, help="who undoes the entries")
+    parser.add_argument("--by", type=user, metavar="USER", required=True, help="who undoes the entries")
     parser.add_argument("--as-of", type=int, required=True, metavar="N", help="the number that the plan printed")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--entry", action="append", metavar="ID")
@@ -296,10 +399,12 @@ def main(arguments):
     try:
         # Transactions begin with BEGIN IMMEDIATE.
         store = sqlite3.connect(f"file:{urllib.parse.quote(options.store)}?mode=rw", uri=True, isolation_level=None)
-        store.execute("CREATE TABLE IF NOT EXISTS outbox (place INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT)")
-        # What an earlier run could not send.
+        store.execute("CREATE TABLE IF NOT EXISTS outbox "
+                      "(place INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT NOT NULL, refused TEXT)")
+        # What an earlier run could not send. The cause of a refusal may be mended.
+        store.execute("UPDATE outbox SET refused = NULL")
         send(store)
-        plan = call("rollback-plans", {**selection(options), "asOf": options.as_of})
+        plan = call("rollback-plans", to_json({**selection(options), "asOf": options.as_of}))
         stopped = None
         try:
             apply(store, plan, options)
@@ -308,7 +413,8 @@ def main(arguments):
             stopped = reason
         # Also if only a part was applied.
         send(store)
-        return 1 if stopped else 0
+        [unsent] = store.execute("SELECT count(*) FROM outbox").fetchone()
+        return 1 if stopped or unsent else 0
     except (Refused, sqlite3.Error) as reason:
         print(reason, file=sys.stderr)
         return 1

@@ -14,7 +14,7 @@ const CREATE: &str = "
 import json, sqlite3, sys
 store = sqlite3.connect(sys.argv[1])
 store.execute('CREATE TABLE documents (type TEXT, id TEXT, body TEXT NOT NULL, PRIMARY KEY (type, id))')
-store.execute('CREATE TABLE outbox (place INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT)')
+store.execute('CREATE TABLE outbox (place INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT, refused TEXT)')
 for type, id, body in json.loads(sys.argv[2]):
     store.execute('INSERT INTO documents VALUES (?, ?, ?)', (type, id, json.dumps(body)))
 store.commit()
@@ -136,5 +136,31 @@ on_every_database! {
         assert_eq!((code, stdout.as_str()), (Some(1), "recorded log_waiting\n"));
         assert_eq!(store.content(), (rows(1.5), json!(0)));
         assert_eq!(started.json(&["get", "log_waiting"]).1["sequence"], 9);
+    }
+
+    async fn an_entry_that_the_service_refuses_does_not_hold_up_the_others(database: &Database) {
+        let Some(python) = python() else { return };
+        let started = Started::with(database, entries()).await;
+        let store = DocumentStore::new(python, &started, database, "refused.db", &rows(1.5));
+        let mut refused = crate::support::json::least("log_refused");
+        refused["userId"] = json!("");
+        for waiting in [refused, crate::support::json::least("log_waiting")] {
+            store.python(WAITING, &waiting.to_string());
+        }
+        let (code, stdout, stderr) = store.apply(&["--apply", "1", "--skip", "2"]);
+        let begins = "log_refused is refused; the outbox keeps it: audit-logs: auditLogs[0].userId: ";
+        assert!(code == Some(1) && stderr.starts_with(begins) && stderr.lines().count() == 1, "{code:?}: {stderr}");
+        assert!(stdout.starts_with("recorded log_waiting\nstep 1: "), "{stdout}");
+        assert_eq!(store.content().1, json!(1), "only the refused entry is left: {stdout}");
+    }
+
+    async fn a_user_whom_the_service_would_refuse_is_wrong_usage(database: &Database) {
+        let Some(python) = python() else { return };
+        let started = Started::with(database, entries()).await;
+        let store = DocumentStore::new(python, &started, database, "user.db", &rows(1.5));
+        let (code, stdout, stderr) = store.apply(&["--apply", "1", "--skip", "2", "--by", ""]);
+        let ends = "argument --by: must be 1 to 256 bytes of printable text, got ''\n";
+        assert!(code == Some(2) && stderr.ends_with(ends), "{code:?}: {stdout}{stderr}");
+        assert_eq!(store.content(), (rows(1.5), json!(0)));
     }
 }
