@@ -1,4 +1,5 @@
-//! The check of one resource: its breaks in the order of lists, and then the class of each by the order of numbers.
+//! The check of one resource. The first pass reads its entries in the order of time, and finds the breaks. The second
+//! one reads them in the order of their numbers, and finds the class of each break.
 
 use std::collections::HashSet;
 
@@ -17,10 +18,10 @@ const MAX_LISTED_BYTES: usize = MAX_ANSWER_BYTES;
 /// The bytes of a break beside its values and paths: two entries, and the rest.
 const BREAK_BYTES: usize = 1_024;
 
-/// The breaks of a resource, and whether their classes are known.
+/// A resource, its breaks, and whether their classes are known.
 pub(super) type ClassifiedBreaks = (ResourceKey, Vec<ContinuityBreak>, bool);
 
-/// The bytes of a break in memory and in a message, about.
+/// The approximate size of a break in memory and in a message, in bytes.
 pub(super) fn bytes(found: &ContinuityBreak) -> usize {
     frame_bytes(found) + size(&found.written) + size(&found.found)
 }
@@ -30,7 +31,7 @@ fn frame_bytes(found: &ContinuityBreak) -> usize {
     BREAK_BYTES + found.field.len() + found.earlier_field.len()
 }
 
-/// A resource whose entries are being read, in the order of lists.
+/// A resource whose entries are being read in the order of time.
 pub(super) struct ResourceCheck {
     pub(super) resource: ResourceKey,
     /// `None` once the check was given up.
@@ -98,12 +99,12 @@ impl ResourceCheck {
         }
     }
 
-    /// The bytes that the check holds, at most about.
+    /// An approximate upper limit of the bytes that the check holds.
     pub(super) fn bytes(&self) -> usize {
         self.entry_bytes.saturating_add(self.break_bytes)
     }
 
-    /// `totals` with the numbers of this resource, which does not count itself.
+    /// Adds the numbers of this resource to `totals`, without counting the resource itself.
     pub(super) fn added_to(&self, totals: CheckTotals) -> CheckTotals {
         let CheckTotals { resources, entries, compared, not_comparable, breaks, order_breaks, unchecked } = totals;
         CheckTotals {
@@ -117,8 +118,8 @@ impl ResourceCheck {
         }
     }
 
-    /// Begins to read the entries again, in the order of their numbers, to find the class of each break. `Err` has the
-    /// breaks if this is not needed or not possible.
+    /// Begins to read the entries again, in the order of their numbers, to find the class of each break. Errors: the
+    /// breaks, if this is not needed or not possible.
     pub(super) fn classification(self, actions: LifeActions) -> Result<Classification, ClassifiedBreaks> {
         let Self { resource, fold, breaks, break_bytes, seqs, .. } = self;
         let is_in_order = fold.as_ref().is_some_and(ContinuityFold::is_in_recorded_order);
@@ -138,12 +139,12 @@ pub(super) struct Classification {
     entry_bytes: usize,
     /// `None` once the check was given up.
     fold: Option<ContinuityFold>,
-    /// The numbers that are left, from the highest to the lowest.
+    /// The numbers of the entries that are left to read, from the highest to the lowest.
     seqs: Vec<Seq>,
     piece: PieceSize,
     /// The number of the later entry and the field of each break.
     listed: HashSet<(Seq, String)>,
-    /// Those of `listed` that are breaks in this order, too.
+    /// The members of `listed` that are breaks in this order, too.
     remaining: HashSet<(Seq, String)>,
 }
 
@@ -186,7 +187,7 @@ impl Classification {
         self.remaining.extend(found.filter(|found| self.listed.contains(found)));
     }
 
-    /// The bytes that the check holds, at most about.
+    /// An approximate upper limit of the bytes that the check holds.
     pub(super) fn bytes(&self) -> usize {
         self.entry_bytes.saturating_add(2 * self.break_bytes)
     }

@@ -32,7 +32,7 @@ fn user(entry: &EntryRef) -> String {
     name(entry.user_id.as_str())
 }
 
-/// `3 entries`, `1 entry`.
+/// A number with its noun, such as `3 entries` or `1 entry`.
 fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
@@ -155,7 +155,7 @@ pub fn difference(difference: &FieldDifference) -> String {
     }
 }
 
-/// Where the value of a field comes from, as a part of a sentence.
+/// The source of the value of a field, as a part of a sentence.
 fn source(field: &FieldState) -> String {
     let (by, at) = (user(&field.source), field.source.timestamp);
     match field.basis {
@@ -276,7 +276,7 @@ fn is_equal(expected: Option<&ShownValue>, restore: &ShownValue) -> bool {
     }
 }
 
-/// `u1 made 1 selected entry at 2025-01-20T10:30:00Z.`
+/// Says who made the undone entries, such as `u1 made 1 selected entry at 2025-01-20T10:30:00Z.`
 fn undone(oldest: &EntryRef, newest: &EntryRef, number: u64) -> String {
     let made = count(number, "selected entry", "selected entries");
     match (oldest.seq == newest.seq, oldest.user_id == newest.user_id) {
@@ -344,8 +344,8 @@ fn field_of(step: &PlanStep) -> &str {
     }
 }
 
-/// Why a step cannot simply be applied; `doing` is what it does. Empty for a step that is ready. The text begins with a
-/// space.
+/// Says why a step needs a decision. `doing` names the step, such as `Deleting it`. The text begins with a space, and
+/// is empty for a step that is ready.
 fn reason(status: &StepStatus, doing: &str) -> String {
     let by = |entry: &EntryRef| format!("{} at {}", user(entry), entry.timestamp);
     match status {
@@ -371,7 +371,7 @@ fn reason(status: &StepStatus, doing: &str) -> String {
     }
 }
 
-/// Why a step does nothing. The text begins with a space.
+/// Says why a step does nothing. The text begins with a space.
 fn nothing(resource: &str, status: &StepStatus) -> String {
     match status {
         StepStatus::Noop => format!(" No change of {resource} is left to undo."),
@@ -403,7 +403,7 @@ pub fn plan(plan: &RollbackPlan) -> String {
     format!("To undo {undone} as of sequence {as_of}, there are {steps}: {}.", counts.join(", "))
 }
 
-/// A status for the summary, with its place there.
+/// The words for a status in the summary, with their rank in it.
 fn status_note(status: &StepStatus) -> (u8, &'static str) {
     match status {
         StepStatus::Ready => (0, "ready"),

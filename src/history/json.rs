@@ -6,47 +6,51 @@ use crate::domain::{JsonMembers, JsonText, MAX_DEPTH};
 
 const NULL: &str = "null";
 
-/// Finds values within one JSON value. It keeps the objects on the way to the last path for the next one.
+/// Finds values within one JSON value. It keeps the parsed objects of the last path, because the next path often begins
+/// with the same keys.
 #[derive(Debug, Default)]
 pub(super) struct JsonWalker {
-    way: Vec<WayStep>,
+    /// The values along the last path, from the root on.
+    steps: Vec<PathStep>,
     /// The bytes of the objects that it has read. It reads an object again if another path came in between.
     pub read: usize,
 }
 
-/// A value on a way: the root, or the value that a segment led to.
+/// A value along a path: the root, or the value of a member.
 #[derive(Debug)]
-struct WayStep {
-    led_by: String,
+struct PathStep {
+    /// The key of the member; empty for the root.
+    key: String,
     /// `None` if the value is not an object.
     members: Option<JsonMembers>,
 }
 
 impl JsonWalker {
-    /// The value at `path` in `root`, which must be the same each time; `null` if it is absent. `None`: the value does
-    /// not show it. An array or a scalar is on the way, or a key with dots that may be a part of the path.
+    /// The value at `path` in `root`, which must be the same each time; `null` if it is absent. `None` if `root` does
+    /// not show it: the path leads through an array or a scalar, or an object on the path has a key with dots that may
+    /// be a part of the path.
     pub fn walk<'j>(&mut self, root: &'j JsonText, path: &str) -> Option<&'j str> {
         let root = root.as_str();
-        let (mut place, mut led_by) = (0..root.len(), "");
+        let (mut range, mut key) = (0..root.len(), "");
         for (depth, segment) in path.split('.').enumerate() {
-            let value = &root[place.clone()];
+            let value = &root[range.clone()];
             if value == NULL {
                 return Some(NULL);
             }
-            if self.way.get(depth).is_none_or(|step| step.led_by != led_by) {
-                self.way.truncate(depth);
+            if self.steps.get(depth).is_none_or(|step| step.key != key) {
+                self.steps.truncate(depth);
                 self.read += value.len();
-                self.way.push(WayStep { led_by: led_by.to_owned(), members: JsonMembers::parse(value) });
+                self.steps.push(PathStep { key: key.to_owned(), members: JsonMembers::parse(value) });
             }
-            let members = self.way.get(depth)?.members.as_ref()?;
-            place = match members.get(segment) {
-                Some(member) => place.start + member.start..place.start + member.end,
+            let members = self.steps.get(depth)?.members.as_ref()?;
+            range = match members.get(segment) {
+                Some(member) => range.start + member.start..range.start + member.end,
                 None if has_dotted_key(members, segment) => return None,
                 None => return Some(NULL),
             };
-            led_by = segment;
+            key = segment;
         }
-        Some(&root[place])
+        Some(&root[range])
     }
 }
 
@@ -55,16 +59,16 @@ fn has_dotted_key(members: &JsonMembers, segment: &str) -> bool {
     members.has_key_with_prefix(&format!("{segment}."))
 }
 
-/// `base` with the values of `below` set in it, which are at paths below it, in the order of paths. Members that are
-/// missing are created, and null on the way becomes an object. `None`: a value cannot be set, because an array or a
-/// scalar is on the way, or a key with dots that may be a part of the path; or the whole nests too deep.
+/// `base` with the values of `below` set in it, which are at paths below it, in the order of paths. Missing members are
+/// created, and null becomes an object. `None` if the result nests too deep, or if a value cannot be set: its path
+/// leads through an array or a scalar, or an object on the path has a key with dots that may be a part of the path.
 pub(super) fn assembled(base: &JsonText, below: Vec<(&str, &JsonText)>) -> Option<JsonText> {
     let below = below.into_iter().map(|(path, value)| (path, value.as_str())).collect();
     let text = with_values(base.as_str(), below, MAX_DEPTH)?;
     JsonText::parse(&text).ok()
 }
 
-/// `depth` limits the recursion.
+/// Like [`assembled`], on texts. `depth` limits the recursion.
 fn with_values(base: &str, below: Vec<(&str, &str)>, depth: usize) -> Option<String> {
     let depth = depth.checked_sub(1)?;
     let base = if base == NULL { "{}" } else { base };
@@ -79,7 +83,7 @@ fn with_values(base: &str, below: Vec<(&str, &str)>, depth: usize) -> Option<Str
     }
     let mut changed = BTreeMap::new();
     for (key, (own, deeper)) in parts {
-        let present = members.get(key).map(|place| &base[place]);
+        let present = members.get(key).map(|range| &base[range]);
         if present.is_none() && has_dotted_key(&members, key) {
             return None;
         }

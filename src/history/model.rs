@@ -41,15 +41,16 @@ pub struct EntryRef {
 pub enum ShownValue {
     /// The value. An absent value is `null`.
     Known(JsonText),
-    /// The value was left out, because the values of the answer would be larger than
-    /// [`MAX_VALUE_BYTES`](super::MAX_VALUE_BYTES). It is in the entry that the fact comes from.
+    /// The value was left out: the fold would hold more than [`MAX_VALUE_BYTES`](super::MAX_VALUE_BYTES), or the answer
+    /// would have more than [`MAX_ANSWER_BYTES`](super::MAX_ANSWER_BYTES) of values. A state, a difference and a break
+    /// name the entry that has it.
     LeftOut,
 }
 
 /// Whether a resource exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existence {
-    /// The last entry about it says so.
+    /// It has entries, and was not deleted since it was last created.
     Exists,
     /// Its deletion was the last of its creations and deletions.
     Deleted,
@@ -64,7 +65,7 @@ pub struct ResourceState {
     pub existence: Existence,
     /// The entry that began or ended its present life; `None` without such an entry.
     pub since: Option<Arc<EntryRef>>,
-    /// The known fields, by name. None if the resource is deleted.
+    /// The known fields, by name. Empty if the resource is deleted.
     pub fields: Vec<FieldState>,
     /// Entries up to that time that changed the resource after it was deleted, in order; at most
     /// [`MAX_ANOMALIES`](super::MAX_ANOMALIES).
@@ -84,8 +85,8 @@ pub struct FieldState {
     pub basis: Basis,
     /// The entry that the value comes from.
     pub source: Arc<EntryRef>,
-    /// Whether fields below this one were written separately after the value was. Their values, which are listed if they
-    /// are known, replace the parts of this one.
+    /// Whether fields below this one were written after the value was. The values of these fields, which are listed if
+    /// they are known, replace parts of this value.
     pub is_partial: bool,
 }
 
@@ -96,7 +97,7 @@ pub enum Basis {
     Recorded,
     /// The old value of the first change after that time.
     Inferred,
-    /// One of the two, and an entry in between was erased, which may have changed the field.
+    /// One of the two. An entry in between was erased, and may have changed the field.
     Uncertain,
 }
 
@@ -107,7 +108,7 @@ pub struct FieldDifference {
     pub field: String,
     /// The field at the earlier time; `None` if it is unknown then, or the resource is deleted.
     pub before: Option<FieldState>,
-    /// The field at the later time, likewise.
+    /// The field at the later time; `None` if it is unknown then, or the resource is deleted.
     pub after: Option<FieldState>,
 }
 
@@ -122,7 +123,7 @@ pub struct ContinuityBreak {
     pub earlier: Arc<EntryRef>,
     /// The entry whose old value differs.
     pub later: Arc<EntryRef>,
-    /// The value of the path that is the longer of the two, as the earlier entry wrote it.
+    /// The value of the longer of the two paths, as the earlier entry wrote it.
     pub written: ShownValue,
     /// The value of the same path, as the later entry found it.
     pub found: ShownValue,
@@ -195,11 +196,13 @@ pub enum StepAction {
 /// Whether a step can be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepStatus {
-    /// Yes.
+    /// It can be applied.
     Ready,
-    /// It has no effect: the resource already is as the step would make it, or the entries changed nothing.
+    /// It has no effect: the resource is already as the step would make it, the entries changed nothing, or they
+    /// changed an earlier life of the resource.
     Noop,
-    /// An entry outside of the selection changed the same later; the step would undo that, too.
+    /// An entry outside of the selection changed the same later, and the step would undo that, too. Or such an entry
+    /// created the resource again, so its deletion cannot be undone.
     Conflict {
         /// The first of these entries.
         by: Arc<EntryRef>,
@@ -213,11 +216,12 @@ pub enum StepStatus {
         /// The first of these entries.
         erased: Arc<EntryRef>,
     },
-    /// The log does not show all changes of the field.
+    /// The log does not show all changes of the field, or the step deletes a resource that may have existed before.
     Broken {
-        /// The entry that found another value than the one written before it.
+        /// The entry that found another value than the one written before it, or that created the resource.
         by: Arc<EntryRef>,
     },
-    /// The entries do not say what they changed.
+    /// The entries do not say what they changed, changed a deleted resource, or deleted one that the selection created
+    /// again.
     Impossible,
 }

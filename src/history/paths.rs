@@ -32,8 +32,8 @@ fn parent(path: &str) -> Option<&str> {
 
 /// The entries of `map` above `path`, the longest first.
 ///
-/// It does not look up each path above: a look-up finds the last entry up to one path. All shorter paths that are in the
-/// map are beginnings of that entry, too, so those that are not are skipped.
+/// The iterator does not look up each path above. A look-up finds the last entry up to one of these paths. All shorter
+/// paths in the map are beginnings of that entry, too, so the iterator skips the paths that are not.
 pub(super) fn above<'m, K: Borrow<str> + Ord, V>(
     map: &'m BTreeMap<K, V>,
     path: &str,

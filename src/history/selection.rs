@@ -93,7 +93,7 @@ impl<'s> ResolvedSelection<'s> {
     }
 }
 
-/// The number and the resource of each of `ids`.
+/// The number and the resource of each entry of `ids`.
 async fn of_ids(
     store: &Store,
     organization: &OrganizationId,
@@ -123,7 +123,7 @@ async fn of_ids(
     }
 }
 
-/// The resources of the entries of one stream in `span`.
+/// The resources of the entries that `scan` finds within `span`.
 async fn scanned(
     store: &Store,
     organization: &OrganizationId,

@@ -1,6 +1,6 @@
 //! The token that continues a check of an organization. It needs no authentication: it holds only numbers of the check
-//! and a position in the reader's own organization, so a reader who forges it deceives nobody else. A digest of the
-//! organization tells a token of another one.
+//! and a position in the reader's own organization, so a reader who forges it deceives nobody else. It has a digest of
+//! the organization's id, so that a token of another organization is refused.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,7 +15,7 @@ const VERSION: u8 = 2;
 const DIGEST: usize = 8;
 const NUMBERS: usize = 9;
 const HEAD: usize = 1 + DIGEST + NUMBERS * 8 + 2;
-/// No check counts as far, so that adding to a count of a token cannot overflow.
+/// The maximum count in a token. No check counts so far, and adding to such a count cannot overflow.
 const MAX_COUNT: u64 = 1 << 60;
 
 /// The state of a check between two resources.
@@ -25,7 +25,7 @@ pub(super) struct ResumeToken {
     pub(super) as_of: Seq,
     /// Only breaks with an entry after this number are reported.
     pub(super) after: Seq,
-    /// Of the checked resources.
+    /// The numbers of all resources that were checked so far.
     pub(super) totals: CheckTotals,
     /// The last checked resource.
     pub(super) last: ResourceKey,
