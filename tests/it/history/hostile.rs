@@ -252,10 +252,10 @@ on_every_database! {
         let started = Started::with(database, circle(["x", "x.y", "x.y.z"], 300)).await;
         assert_eq!(fields(&started.state(state_of(RULE)).await), [("x", "1", "recorded")]);
         assert_eq!(numbers(&started.check_rule("r_1").await), (2 * 300 - 1, 0, 0));
-        // While `x` is a number, nothing shows what is below it. Its own step comes last, and puts it right.
+        // While `x` is a number, nothing can be set below it. Its own step undoes all.
         let plan = started.plan(plan_of(back_to(0))).await;
-        assert_eq!(steps(&plan), [("restore", "ready", "x.y.z"), ("restore", "ready", "x.y"), ("restore", "ready", "x")]);
-        assert_eq!(values(&plan), [(Some("null"), None), (Some("null"), None), (Some("1"), None)]);
+        assert_eq!(steps(&plan), [("restore", "noop", "x.y.z"), ("restore", "noop", "x.y"), ("restore", "ready", "x")]);
+        assert_eq!(values(&plan), [(Some("null"), None), (Some("null"), None), (Some("1"), Some("1"))]);
         started.service.stop().await;
     }
 

@@ -120,13 +120,15 @@ fn step(step: pb::RollbackStep) -> Value {
     if step.cause_entries > 0 {
         members.insert("causeEntries".to_owned(), step.cause_entries.into());
     }
-    if step.action == "recreate" {
+    if step.action == "delete" || step.action == "recreate" {
         let fields = step.fields.into_iter().map(|one| {
             let mut shown = json!({"field": one.field});
             add(&mut shown, "value", one.value_json.as_deref());
             shown
         });
         members.insert("fields".to_owned(), fields.collect());
+    }
+    if step.action == "recreate" {
         members.insert("unknownFields".to_owned(), step.unknown_fields.into());
     }
     shown.as_object_mut().expect("an object").append(&mut members);
