@@ -42,4 +42,4 @@ pub use search::{
     TextPattern, json_digest, json_equal, json_or_string,
 };
 pub use text::{ApiKeyName, ErasureReason, Identifier, Metadata, Name, OrganizationId, Secret, did_you_mean, hex};
-pub use time_range::TimeRange;
+pub use time_range::{Minutes, TimeRange};

@@ -49,7 +49,16 @@ impl<'a> Matched<'a> {
         filter: Filter,
         traces: &[Identifier],
     ) -> Result<Option<Self>> {
-        Self::read_with(snapshot, organization, filter, traces, false).await
+        Self::read_with(snapshot, organization, filter, traces, None, false).await
+    }
+
+    /// Reads the counts of all entries in `span`. `None` if there is no such organization.
+    pub(super) async fn read_span(
+        snapshot: &'a Snapshot,
+        organization: &'a OrganizationId,
+        span: PositionRange,
+    ) -> Result<Option<Self>> {
+        Self::read_with(snapshot, organization, Filter::default(), &[], Some(span), false).await
     }
 
     /// Like [`Self::read`]. If the uncounted entries are few, their number is 0, and the caller has to count them.
@@ -58,19 +67,21 @@ impl<'a> Matched<'a> {
         organization: &'a OrganizationId,
         filter: Filter,
     ) -> Result<Option<Self>> {
-        Self::read_with(snapshot, organization, filter, &[], true).await
+        Self::read_with(snapshot, organization, filter, &[], None, true).await
     }
 
+    /// `span` replaces the time of `filter`.
     async fn read_with(
         snapshot: &'a Snapshot,
         organization: &'a OrganizationId,
         filter: Filter,
         traces: &[Identifier],
+        span: Option<PositionRange>,
         is_counted: bool,
     ) -> Result<Option<Self>> {
         let CountedBy { keys: key_filter, kinds, time, is_answered } = filter.counted_by();
         let is_answered = is_answered && traces.is_empty();
-        let (span, sides) = (PositionRange::from(time), sides(key_filter, traces));
+        let (span, sides) = (span.unwrap_or_else(|| time.into()), sides(key_filter, traces));
         let all: Vec<_> = sides.iter().flat_map(keys).collect();
         let uncounted = match is_answered {
             _ if is_counted => CountUncounted::Few,

@@ -1,5 +1,6 @@
-//! Lists, histories, single entries, counts, exports and followers. All are exact, and each page is from one moment.
+//! Lists, histories, single entries and those around them, counts, exports and followers. All are exact, and each page is from one moment.
 
+mod around;
 mod count;
 mod cursor;
 mod export;
@@ -16,6 +17,7 @@ use tokio::sync::OnceCell;
 use crate::domain::{Entry, EntryId, Filter, Limit, Offset, OrganizationId, Position, PositionRange, Search, Seq};
 use crate::error::{AtField, Error, Result};
 use crate::store::{CURSOR_KEY_ID, PageRequest, Snapshot, Store};
+pub use around::Surroundings;
 pub use count::{Buckets, EntryCounts};
 use cursor::{Cursor, CursorKey, ListScope};
 pub use export::{Export, ExportPiece};
@@ -93,8 +95,12 @@ impl Query {
 
     /// One entry. Errors: `AuditLogNotFound`.
     pub async fn get(&self, key_id: &str, organization: &OrganizationId, id: &EntryId) -> Result<Entry> {
+        self.find(key_id, organization, id).await?.ok_or(Error::AuditLogNotFound)
+    }
+
+    async fn find(&self, key_id: &str, organization: &OrganizationId, id: &EntryId) -> Result<Option<Entry>> {
         let _permit = self.store.read_permit(key_id, organization).await?;
-        self.store.entry(organization, id).await?.ok_or(Error::AuditLogNotFound)
+        self.store.entry(organization, id).await
     }
 
     async fn cursor_key(&self) -> Result<&CursorKey> {

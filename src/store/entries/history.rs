@@ -129,7 +129,7 @@ fn key(resource_type: i16, id: String) -> ResourceKey {
 }
 
 /// Selects `columns` of the entries of one stream, oldest first, which is the order of its index.
-fn stream_statement(
+pub(super) fn stream_statement(
     sql: &mut Sql,
     columns: &str,
     stream: &IndexScan,

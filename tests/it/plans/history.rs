@@ -1,12 +1,13 @@
 //! The statements of the history of resources: each reads its index in order, from the right position.
 
 use auditlog::domain::{
-    EntryId, Identifier, OrganizationId, Position, PositionRange, ResourceKey, ResourceType, Timestamp,
+    EntryId, Identifier, Limit, Minutes, OrganizationId, Position, PositionRange, ResourceKey, ResourceType, Timestamp,
 };
+use auditlog::query::Query;
 use auditlog::store::IndexScan;
 
 use super::reader::{Plan, Reader};
-use super::{ID, LARGE, PRIMARY, RESOURCE, USER, check};
+use super::{ID, LARGE, PRIMARY, RESOURCE, TIME, USER, check, is_page, listing, shape};
 use crate::support::Service;
 
 const TRACE: &str = "audit_logs_trace";
@@ -46,10 +47,35 @@ async fn check_streams(service: &Service, reader: &mut Reader, organization: &Or
     }
 }
 
+/// The entries around an entry, by the index of times: towards each side no more than are shown. Their number comes from
+/// running counts, although the window has thousands of entries.
+async fn check_surroundings(service: &Service, reader: &mut Reader, organization: &OrganizationId) {
+    let shape = shape("", TIME, TIME, 5_000);
+    let (minutes, limit) = (Minutes::parse(Some(1_440)).expect("minutes"), Limit::parse(Some(10)).expect("a limit"));
+    let query = Query::new(service.store.clone());
+    for number in [1, 40_000, 81_400] {
+        let id = EntryId::parse(format!("e{number}")).expect("an id");
+        let found = query.around("key", organization, &id, minutes, None, limit).await.expect("read").page;
+        assert!(found.entries.len() == 10 && found.entries.iter().any(|entry| entry.content.id == id), "{found:?}");
+        assert!(found.total > 20_000, "{}", found.total);
+        let plans = reader.plans().await;
+        let pages: Vec<_> = plans.iter().filter(|plan| is_page(&plan.statement)).collect();
+        assert_eq!(pages.len(), 2, "one statement for each side: {plans:?}");
+        pages.iter().for_each(|plan| assert!(plan.rows <= 10, "{}", plan.text));
+        for plan in &plans {
+            check(plan, shape.rows, |scan| match scan.alias.as_str() {
+                "audit_logs" => ID,
+                _ => listing(&shape, &plan.statement, scan),
+            });
+        }
+    }
+}
+
 pub async fn check_histories(service: &Service, reader: &mut Reader) {
     let (organization, store) = (OrganizationId::parse(LARGE).expect("an id"), &service.store);
     reader.plans().await;
     check_streams(service, reader, &organization).await;
+    check_surroundings(service, reader, &organization).await;
     let seqs: Vec<_> = (1..=100).map(|number| number * 300).collect();
     assert_eq!(store.entries_numbered(&organization, &seqs).await.expect("read").len(), seqs.len());
     check(&plan(reader).await, 100, |_| PRIMARY);
