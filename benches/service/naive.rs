@@ -205,6 +205,13 @@ impl AuditLogService for Naive {
         not_compared()
     }
 
+    async fn list_audit_logs_around(
+        &self,
+        _: Request<pb::ListAuditLogsAroundRequest>,
+    ) -> Result<Response<pb::ListAuditLogsAroundResponse>, Status> {
+        not_compared()
+    }
+
     async fn get_audit_log(
         &self,
         _: Request<pb::GetAuditLogRequest>,

@@ -253,6 +253,13 @@ impl AuditLogService for Upstream {
         self.forward(request, async |channel, request| audit_logs(channel).get_audit_log(request).await).await
     }
 
+    async fn list_audit_logs_around(
+        &self,
+        request: Request<pb::ListAuditLogsAroundRequest>,
+    ) -> RpcResult<pb::ListAuditLogsAroundResponse> {
+        self.forward(request, async |channel, request| audit_logs(channel).list_audit_logs_around(request).await).await
+    }
+
     async fn count_audit_logs(
         &self,
         request: Request<pb::CountAuditLogsRequest>,

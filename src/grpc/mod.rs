@@ -42,7 +42,7 @@ use crate::error::{AtField, Error, Result};
 use crate::history::History;
 use crate::ingest::{Batch, Eraser, Ingest};
 use crate::integrity::Integrity;
-use crate::query::{ExportPiece, Follow, Page, Query};
+use crate::query::{ExportPiece, Follow, Page, Query, Surroundings};
 use pb::audit_log_service_server::AuditLogService;
 
 /// The maximum number of bytes of a request.
@@ -221,6 +221,23 @@ impl AuditLogService for Service {
         let catalogue = self.catalogues.naming(catalogue, std::slice::from_ref(&entry)).await?;
         let audit_log = Some(wire::audit_log(entry, &organization, &catalogue)?);
         Ok(Response::new(pb::GetAuditLogResponse { audit_log }))
+    }
+
+    async fn list_audit_logs_around(
+        &self,
+        request: Request<pb::ListAuditLogsAroundRequest>,
+    ) -> std::result::Result<Response<pb::ListAuditLogsAroundResponse>, Status> {
+        let (caller, organization) = self.enter(&request, &request.get_ref().organization_id, Scope::Read).await?;
+        let (id, minutes, cursor, limit) = wire::around(request.into_inner())?;
+        let found = self.query.around(&caller.key_id, &organization, &id, minutes, cursor, limit).await?;
+        let Surroundings { window, page } = found;
+        let (audit_logs, pagination) = self.page(page, &organization, self.catalogues.current().await?).await?;
+        Ok(Response::new(pb::ListAuditLogsAroundResponse {
+            audit_logs,
+            pagination: Some(pagination),
+            start_time: window.start().map(wire::time),
+            end_time: window.end().map(wire::time),
+        }))
     }
 
     async fn count_audit_logs(

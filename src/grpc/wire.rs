@@ -8,7 +8,7 @@ use prost::Message;
 use super::pb;
 use crate::domain::{
     ActorType, Catalogue, Change, ChangeSearch, Content, Entry, EntryId, FieldPattern, Filter, Identifier, Invalid,
-    JsonPattern, JsonText, Limit, MAX_CHANGES, MAX_VALUES, Metadata, Name, NamePattern, NewEntry, Offset,
+    JsonPattern, JsonText, Limit, MAX_CHANGES, MAX_VALUES, Metadata, Minutes, Name, NamePattern, NewEntry, Offset,
     OrganizationId, Outcome, Random, Search, Seq, TextPattern, TimeRange, Timestamp, quoted,
 };
 use crate::error::{AtField, Error, MAX_VIOLATIONS, Result};
@@ -62,6 +62,13 @@ pub fn history(request: pb::GetResourceHistoryRequest, catalogue: &Catalogue) ->
     let filter = Filter { resource_types: vec![resource_type], resource_ids: vec![resource_id], ..filter };
     let (start, limit) = page_request(limit, offset, cursor)?;
     Ok((filter, start, limit))
+}
+
+/// Decodes the request for the entries around an entry: its id, the distance, the cursor, and the page size.
+pub fn around(request: pb::ListAuditLogsAroundRequest) -> Result<(EntryId, Minutes, Option<String>, Limit)> {
+    let pb::ListAuditLogsAroundRequest { organization_id: _, id, minutes, limit, cursor } = request;
+    let (id, minutes) = (EntryId::parse(id).at("id")?, Minutes::parse(minutes).at("minutes")?);
+    Ok((id, minutes, cursor, Limit::parse(limit).at("limit")?))
 }
 
 /// Decodes an export: its filter, the number after which it starts, and the last number.

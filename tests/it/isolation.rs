@@ -4,8 +4,8 @@ use auditlog::access::Scope;
 use auditlog::grpc::pb::plan_rollback_request::Selection;
 use auditlog::grpc::pb::{
     CheckContinuityRequest, CompareResourceStatesRequest, CountAuditLogsRequest, EntryIds, FollowAuditLogsRequest,
-    GetAuditLogRequest, GetResourceHistoryRequest, GetResourceStateRequest, ListAuditLogsRequest, PlanRollbackRequest,
-    WriteAuditLogsRequest,
+    GetAuditLogRequest, GetResourceHistoryRequest, GetResourceStateRequest, ListAuditLogsAroundRequest,
+    ListAuditLogsRequest, PlanRollbackRequest, WriteAuditLogsRequest,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -87,7 +87,7 @@ async fn call_all(service: &Service, key: &str, organization: &str) -> Vec<(&'st
 }
 
 /// Calls every method of the audit log service on `organization`.
-async fn call_entries(service: &Service, key: &str, organization: &str) -> [(&'static str, Result<String, Status>); 6] {
+async fn call_entries(service: &Service, key: &str, organization: &str) -> [(&'static str, Result<String, Status>); 7] {
     let mut client = service.grpc().await;
     let organization_id = organization.to_owned();
     let (resource_type, resource_id) = ("rule".to_owned(), "rule_1".to_owned());
@@ -107,6 +107,11 @@ async fn call_entries(service: &Service, key: &str, organization: &str) -> [(&'s
         ..Default::default()
     };
     let get = GetAuditLogRequest { organization_id: organization_id.clone(), id: "log_shared".to_owned() };
+    let around = ListAuditLogsAroundRequest {
+        organization_id: organization_id.clone(),
+        id: "log_shared".to_owned(),
+        ..Default::default()
+    };
     let follow = FollowAuditLogsRequest {
         organization_id: organization_id.clone(),
         after_sequence: Some(0),
@@ -124,6 +129,7 @@ async fn call_entries(service: &Service, key: &str, organization: &str) -> [(&'s
         ("list", shown(client.list_audit_logs(with_key(list, key)).await)),
         ("history", shown(client.get_resource_history(with_key(history, key)).await)),
         ("get", shown(client.get_audit_log(with_key(get, key)).await)),
+        ("around", shown(client.list_audit_logs_around(with_key(around, key)).await)),
         ("count", shown(client.count_audit_logs(with_key(count, key)).await)),
         ("write", shown(client.write_audit_logs(with_key(write, key)).await)),
     ]

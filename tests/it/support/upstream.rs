@@ -71,6 +71,14 @@ impl AuditLogService for Upstream {
         Ok(Response::new(pb::GetAuditLogResponse::default()))
     }
 
+    async fn list_audit_logs_around(
+        &self,
+        request: Request<pb::ListAuditLogsAroundRequest>,
+    ) -> Outcome<pb::ListAuditLogsAroundResponse> {
+        self.called(&request, Vec::new())?;
+        Ok(Response::new(pb::ListAuditLogsAroundResponse::default()))
+    }
+
     async fn count_audit_logs(
         &self,
         request: Request<pb::CountAuditLogsRequest>,
