@@ -13,7 +13,7 @@ use crate::grpc::pb::{self, AuditLog, Pagination};
 use crate::rest::json;
 
 /// The maximum number of entries that the service returns in one page.
-pub(super) const MAX_PAGE: u32 = 100;
+const MAX_PAGE: u32 = 100;
 
 #[derive(Args)]
 #[command(after_help = "\

@@ -1,25 +1,18 @@
-//! The entries around an entry: everything that happened within some minutes of it, grouped by trace, user and resource.
+//! The entries around an entry: those within some minutes that are nearest to it, grouped by trace, user and resource.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use anyhow::anyhow;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use http::StatusCode;
 use serde::Serialize;
-use tonic::Status;
 
-use super::params::{self, AroundParams, Params};
-use super::{Answer, Call, Services, after_access, json};
-use crate::domain::{Invalid, ObjectWriter, Timestamp};
-use crate::error::Error;
-use crate::grpc::{pb, wire};
-
-/// Microseconds per minute.
-const MINUTE: i64 = 60_000_000;
+use super::{Answer, Call, Services, after_access, json, params};
+use crate::domain::{ObjectWriter, Timestamp};
+use crate::grpc::pb;
 
 pub(super) fn routes<S: Services>() -> Router<Arc<S>> {
     Router::new().route("/v1/{organization_id}/audit-logs/{id}/around", get(around::<S>))
@@ -27,77 +20,43 @@ pub(super) fn routes<S: Services>() -> Router<Arc<S>> {
 
 async fn around<S: Services>(State(service): State<Arc<S>>, call: Call<(String, String)>) -> Answer {
     let (organization_id, id) = call.path.clone();
-    let AroundParams { minutes, limit, cursor } = match call.params(params::AROUND).and_then(Params::around) {
-        Ok(params) => params,
+    let params = call.params(params::AROUND);
+    let message = match params.and_then(|params| params.around(organization_id.clone(), id.clone())) {
+        Ok(message) => message,
         Err(fault) => {
-            let invalid = pb::GetAuditLogRequest { organization_id, id: String::new() };
-            return Err(after_access(fault, service.get_audit_log(call.request(invalid))).await);
+            let invalid = pb::ListAuditLogsAroundRequest { organization_id, ..Default::default() };
+            return Err(after_access(fault, service.list_audit_logs_around(call.request(invalid))).await);
         }
     };
-    let message = pb::GetAuditLogRequest { organization_id: organization_id.clone(), id };
-    let found = service.get_audit_log(call.clone().request(message)).await?.into_inner();
-    let entry = found.audit_log.unwrap_or_default();
-    let span = AroundSpan::of(&entry, minutes);
-    let span = span.map_err(|why| Status::from(Error::Internal(anyhow!("the time of an entry {why}"))))?;
-    let filter = Some(span.filter());
-    let message = pb::ListAuditLogsRequest { organization_id, filter, limit, offset: None, cursor };
-    let page = service.list_audit_logs(call.request(message)).await?.into_inner();
-    Ok(json::written_by(StatusCode::OK, |text| body(text, &entry.id, span, &page.audit_logs, page.pagination)))
+    let found = service.list_audit_logs_around(call.request(message)).await?.into_inner();
+    Ok(json::written_by(StatusCode::OK, |text| body(text, &id, &found)))
 }
 
-/// The first and the last instant around an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AroundSpan {
-    /// The first instant.
-    pub start: Timestamp,
-    /// The last instant.
-    pub last: Timestamp,
-}
-
-impl AroundSpan {
-    /// So many minutes before and after `entry`. Errors: the entry has no time, which no service sends.
-    pub fn of(entry: &pb::AuditLog, minutes: i64) -> Result<Self, Invalid> {
-        let prost_types::Timestamp { seconds, nanos } =
-            entry.timestamp.ok_or_else(|| Invalid("is missing".to_owned()))?;
-        let time = Timestamp::from_parts(seconds, nanos)?;
-        Ok(Self { start: time.plus(-minutes * MINUTE), last: time.plus(minutes * MINUTE) })
-    }
-
-    /// The filter for the entries in the span.
-    pub fn filter(self) -> pb::AuditLogFilter {
-        pb::AuditLogFilter {
-            start_time: Some(wire::time(self.start)),
-            // The filter excludes its end.
-            end_time: Some(wire::time(self.last.plus(1))),
-            ..Default::default()
-        }
-    }
-}
-
-/// Writes the entries around the entry `id`: a page of a list, the span, and the groups. Errors: none, in practice.
-pub fn body(
-    text: &mut Vec<u8>,
-    id: &str,
-    AroundSpan { start, last }: AroundSpan,
-    audit_logs: &[pb::AuditLog],
-    pagination: Option<pb::Pagination>,
-) -> serde_json::Result<()> {
-    let around = AroundBody { id, start_date: start.to_string(), end_date: last.to_string() };
+/// Writes the entries around the entry `id`: a page of a list, the window, and the groups. Errors: none, in practice.
+pub fn body(text: &mut Vec<u8>, id: &str, found: &pb::ListAuditLogsAroundResponse) -> serde_json::Result<()> {
+    let [start_date, end_date] = dates(found);
     let mut page = ObjectWriter::begin(text);
-    json::write_page(&mut page, audit_logs, pagination)?;
-    page.field("around", &around)?;
-    page.field("groups", &EntryGroups::of(audit_logs))?;
+    json::write_page(&mut page, &found.audit_logs, found.pagination.clone())?;
+    page.field("around", &AroundBody { id, start_date, end_date })?;
+    page.field("groups", &EntryGroups::of(&found.audit_logs))?;
     page.end();
     Ok(())
+}
+
+/// The first and the last instant of the window.
+pub fn dates(found: &pb::ListAuditLogsAroundResponse) -> [Option<String>; 2] {
+    let instant = |prost_types::Timestamp { seconds, nanos }| Timestamp::from_parts(seconds, nanos).ok();
+    let [start, end] = [found.start_time, found.end_time].map(|time| time.and_then(instant));
+    [start, end.map(|end| end.plus(-1))].map(|time| time.map(|time| time.to_string()))
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct AroundBody<'e> {
     id: &'e str,
-    start_date: String,
+    start_date: Option<String>,
     /// Inclusive.
-    end_date: String,
+    end_date: Option<String>,
 }
 
 /// The ids of entries, grouped in three ways. Groups are in the order in which they first appear.

@@ -7,7 +7,8 @@ use percent_encoding::percent_decode_str;
 
 use super::{ErrorResponse, rest_name};
 use crate::domain::{
-    GroupBy, Invalid, Timestamp, did_you_mean, end_of_span, json_or_string, last_of_span, quoted, start_of_span,
+    GroupBy, Invalid, Minutes, Timestamp, did_you_mean, end_of_span, json_or_string, last_of_span, quoted,
+    start_of_span,
 };
 use crate::grpc::pb::get_inclusion_proof_request::Entry;
 use crate::grpc::{pb, wire};
@@ -63,23 +64,12 @@ const NUMBERS: &str = "1 to 9223372036854775807";
 const LIMITS: &str = "1 to 100";
 /// The range of offsets and of log sizes.
 const SIZES: &str = "0 to 9223372036854775807";
-const MINUTES: &str = "1 to 1440";
-const MAX_MINUTES: i64 = 1_440;
-const DEFAULT_MINUTES: i64 = 10;
 /// The longest that a feed waits. Proxies end requests after a minute or so.
 pub const MAX_WAIT: Duration = Duration::from_secs(30);
 const DEFAULT_WAIT: Duration = Duration::from_secs(20);
 
 /// The parts of the path of a resource: the organization, the type and the id.
 pub(super) type ResourcePath = (String, String, String);
-
-/// The decoded parameters of the entries around an entry.
-pub(super) struct AroundParams {
-    /// How far the entries are away from that entry, at most.
-    pub(super) minutes: i64,
-    pub(super) limit: Option<i32>,
-    pub(super) cursor: Option<String>,
-}
 
 /// Decoded names and values, in the order received.
 pub(super) struct Params(Vec<(String, String)>);
@@ -215,14 +205,19 @@ impl Params {
         })
     }
 
-    /// The decoded parameters of the entries around an entry.
-    pub(super) fn around(self) -> Result<AroundParams, ErrorResponse> {
-        let minutes = self.number("minutes", MINUTES)?.unwrap_or(DEFAULT_MINUTES);
-        if !(1..=MAX_MINUTES).contains(&minutes) {
-            return Err(ErrorResponse::parameter("minutes", format_args!("must be {MINUTES}, got {minutes}")));
-        }
-        let limit = self.number("limit", LIMITS)?;
-        Ok(AroundParams { minutes, limit, cursor: self.one("cursor")?.map(str::to_owned) })
+    /// The request for the entries around the entry `id`.
+    pub(super) fn around(
+        self,
+        organization_id: String,
+        id: String,
+    ) -> Result<pb::ListAuditLogsAroundRequest, ErrorResponse> {
+        Ok(pb::ListAuditLogsAroundRequest {
+            organization_id,
+            id,
+            minutes: self.number("minutes", &format!("{} to {}", Minutes::MIN, Minutes::MAX))?,
+            limit: self.number("limit", LIMITS)?,
+            cursor: self.one("cursor")?.map(str::to_owned),
+        })
     }
 
     /// The filter of a list, a history, a feed or a count.

@@ -97,6 +97,10 @@ fn print_json(write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) -> any
 
 /// Tells how to get the same answer again.
 fn tell_source(entries: i64, as_of_sequence: i64) {
-    let read = if entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") };
+    let read = entry_count(entries);
     tell!("{read} read; --as-of {as_of_sequence} gives the same answer again");
+}
+
+fn entry_count(entries: i64) -> String {
+    if entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") }
 }

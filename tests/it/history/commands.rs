@@ -250,7 +250,7 @@ const MISTAKES: [(&[&str], i32, &str); 31] = [
     (&["rollback-plan", "--entry", "log_1", "--entry", "log_none"], 1, "there is no entry log_none"),
     (&["rollback-plan", "--entry", "log_6", "--as-of", "5"], 1, "error: entries.ids[0]: must be "),
     (&["around"], 2, "<ID>"),
-    (&["around", "log_none"], 1, "error: Audit log not found"),
+    (&["around", "log_none"], 1, "error: id: there is no entry log_none\n"),
     (&["around", "log_1", "--minutes", "1441"], 2, "1441 is not in 1..=1440"),
 ];
 
@@ -416,7 +416,13 @@ on_every_database! {
         assert_eq!(started.run(&around), shown);
         let (code, stdout, stderr) = started.run(&[&around[..], &["--limit", "1"]].concat());
         assert!(code == Some(0) && stdout.contains("log_5\n") && !stdout.contains("log_4"), "{stdout}");
-        assert_eq!(stderr, format!("the 1 newest of 2 entries {window}; raise --limit to see more\n"));
+        let list = "`auditlog list --start-date 2025-01-21T11:56:00Z --end-date 2025-01-21T12:06:00Z` has all";
+        assert_eq!(stderr, format!("the 1 nearest of 2 entries {window}; {list}\n"));
+        // The entry is shown, not the newest one.
+        let (code, stdout, _) = started.run(&["around", "log_4", "--minutes", "5", "--limit", "1"]);
+        assert!(code == Some(0) && stdout.contains("log_4\n") && !stdout.contains("log_5"), "{stdout}");
+        assert!(started.run(&["around", "log_4", "--minutes", "1"]).2.starts_with("2 entries from "));
+        assert!(started.run(&["around", "log_6", "--minutes", "1"]).2.starts_with("1 entry from "));
         // Both ends belong to the window.
         let (code, answer) = started.json(&["around", "log_4", "--minutes", "30"]);
         let ids: Vec<_> = answer["auditLogs"].as_array().expect("entries").iter().map(|entry| &entry["id"]).collect();

@@ -233,7 +233,8 @@ on_every_database! {
         let answer = surfaces.rest(&plan).await;
         check_refused(&answer, 404, "not_found_error", "audit_log_not_found", message, "a plan");
         let around = surfaces.rest(&Ask::get(format!("{LOGS}/log_none/around"), &key)).await;
-        check_refused(&around, 404, "not_found_error", "audit_log_not_found", "Audit log not found", "around");
+        let message = "id: there is no entry log_none";
+        check_refused(&around, 404, "not_found_error", "audit_log_not_found", message, "around");
         let invalid = surfaces.rest(&Ask::get(format!("{LOGS}/a%20b/around"), &key)).await;
         let message = "id: must be of A-Z a-z 0-9 _ . : -, got \"a b\"";
         check_refused(&invalid, 400, "invalid_request_error", "invalid_parameter", message, "around");
