@@ -224,9 +224,12 @@ pub enum Error {
         BODY_GRACE.as_secs(), MIN_BODY_RATE / 1024
     )]
     SlowBody,
-    /// The work took longer than the service or the caller allows.
-    #[error("The request took longer than it may; what it writes may still be written, and its ids tell")]
+    /// A read took longer than the service or the caller allows.
+    #[error("The request took longer than it may; ask for less, or give it more time")]
     Timeout,
+    /// A write or an erasure took longer than the service or the caller allows.
+    #[error("The request took longer than it may; what it writes may still be written, and its ids tell")]
+    WriteTimeout,
     /// The service is shutting down; another instance may answer.
     #[error("The service is shutting down; try again")]
     Draining,
@@ -272,7 +275,7 @@ impl Error {
             Self::Overloaded(_) => Reason::Overloaded,
             Self::RateLimited => Reason::RateLimited,
             Self::StorageUnavailable(_) | Self::Draining => Reason::StorageUnavailable,
-            Self::Timeout | Self::SlowBody => Reason::Timeout,
+            Self::Timeout | Self::WriteTimeout | Self::SlowBody => Reason::Timeout,
             Self::Internal(_) => Reason::Internal,
         }
     }
@@ -303,6 +306,7 @@ impl Error {
             Self::StorageUnavailable(cause) => Self::StorageUnavailable(anyhow::anyhow!("{doing}: {cause:#}")),
             Self::Overloaded(message) => Self::Overloaded(message),
             Self::Timeout => Self::Timeout,
+            Self::WriteTimeout => Self::WriteTimeout,
             cause => Self::Internal(anyhow::anyhow!("{doing}: {}", cause.with_causes())),
         }
     }

@@ -152,20 +152,21 @@ struct Upstream {
 type RpcResult<T> = Result<Response<T>, Status>;
 
 impl Upstream {
-    /// Forwards `request` over the connection of most calls.
+    /// Forwards `request`, which writes nothing, over the connection of most calls.
     async fn forward<M: Clone, T>(
         &self,
         request: Request<M>,
         call: impl AsyncFn(Channel, Request<M>) -> RpcResult<T>,
     ) -> RpcResult<T> {
-        self.forward_over(&self.channel, request, call).await
+        self.forward_over(&self.channel, Error::Timeout, request, call).await
     }
 
     /// Forwards `request` with its remaining time. Retries while the connection breaks, which the ids of entries make
-    /// safe.
+    /// safe. Errors: `late` if the time is over.
     async fn forward_over<M: Clone, T>(
         &self,
         channel: &Channel,
+        late: Error,
         request: Request<M>,
         call: impl AsyncFn(Channel, Request<M>) -> RpcResult<T>,
     ) -> RpcResult<T> {
@@ -180,7 +181,7 @@ impl Upstream {
             let is_over = || deadline.is_some_and(Deadline::is_over);
             let is_late = |code| code == Code::DeadlineExceeded || is_over();
             let status = match call(channel.clone(), request).await {
-                Err(status) if is_foreign(&status) && is_late(status.code()) => return Err(Error::Timeout.into()),
+                Err(status) if is_foreign(&status) && is_late(status.code()) => return Err(late.into()),
                 Err(status) if is_foreign(&status) => status,
                 outcome => return outcome,
             };
@@ -276,7 +277,10 @@ impl AuditLogService for Upstream {
         for entry in request.get_mut().audit_logs.iter_mut().filter(|entry| entry.id.is_empty()) {
             entry.id = EntryId::generate(now, &self.random).into();
         }
-        self.forward(request, async |channel, request| audit_logs(channel).write_audit_logs(request).await).await
+        self.forward_over(&self.channel, Error::WriteTimeout, request, async |channel, request| {
+            audit_logs(channel).write_audit_logs(request).await
+        })
+        .await
     }
 
     type ExportAuditLogsStream = Streaming<pb::ExportAuditLogsResponse>;
@@ -294,7 +298,7 @@ impl AuditLogService for Upstream {
         &self,
         request: Request<pb::FollowAuditLogsRequest>,
     ) -> RpcResult<Self::FollowAuditLogsStream> {
-        let forwarded = self.forward_over(&self.followers, request, async |channel, request| {
+        let forwarded = self.forward_over(&self.followers, Error::Timeout, request, async |channel, request| {
             audit_logs(channel).follow_audit_logs(request).await
         });
         let messages = forwarded.await?.into_inner().map(|message| message.map_err(upstream_failed));

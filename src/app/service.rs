@@ -208,7 +208,7 @@ pub fn recorder(ingest: Ingest) -> Record {
         let ingest = ingest.clone();
         Box::pin(async move {
             let batch = Batch { organization, key_id: SERVICE.to_owned(), catalogue, entries: vec![entry] };
-            let written = timeout(MAX_RECORDING, ingest.write(batch)).await.map_err(|_| Error::Timeout)??;
+            let written = timeout(MAX_RECORDING, ingest.write(batch)).await.map_err(|_| Error::WriteTimeout)??;
             let first = written.first().map(|written| written.seq);
             first.ok_or_else(|| Error::Internal(anyhow!("a write of one entry has no answer")))
         })

@@ -70,6 +70,7 @@ impl From<Error> for Status {
             | Error::NoSuchHistory(_)
             | Error::SlowBody
             | Error::Timeout
+            | Error::WriteTimeout
             | Error::Draining => status(reason, message),
         }
     }

@@ -149,8 +149,9 @@ impl Committer {
         loop {
             let error = match self.commit(group, lock_timeout).await {
                 Ok(results) => return Ok(results),
-                // `Timeout` means here that a statement was cancelled, for example by an operator.
-                Err(GroupFailure::RolledBack(error @ (Error::StorageUnavailable(_) | Error::Timeout))) => error,
+                Err(GroupFailure::RolledBack(error @ Error::StorageUnavailable(_))) => error,
+                // A statement was cancelled, for example by an operator. An earlier try may have committed.
+                Err(GroupFailure::RolledBack(Error::Timeout)) => Error::WriteTimeout,
                 Err(GroupFailure::Unknown(error)) => error,
                 Err(GroupFailure::RolledBack(error)) => return Err(error),
             };
@@ -273,7 +274,7 @@ impl Committer {
             let log = logs.get_mut(part.organization)?;
             let admit = |write: &QueuedWrite| match write.reply.is_closed() {
                 // Its caller went while the group waited for the lock. Nobody hears this.
-                true => Err(Error::Timeout),
+                true => Err(Error::WriteTimeout),
                 false => log.admit(&write.batch, &write.prepared),
             };
             Some(part.writes.iter().map(admit).collect())

@@ -71,9 +71,11 @@ pub enum SignerStopped {
 impl From<Error> for SignerStopped {
     fn from(error: Error) -> Self {
         match error {
-            Error::StorageUnavailable(_) | Error::Overloaded(_) | Error::Timeout | Error::Draining => {
-                Self::Storage(error)
-            }
+            Error::StorageUnavailable(_)
+            | Error::Overloaded(_)
+            | Error::Timeout
+            | Error::WriteTimeout
+            | Error::Draining => Self::Storage(error),
             lasting => Self::Internal(lasting),
         }
     }

@@ -129,8 +129,9 @@ on_every_database! {
     }
 }
 
-/// The message for a late request, from the service and so from its gateway.
-const LATE: &str = "The request took longer than it may; what it writes may still be written, and its ids tell";
+/// The messages for a late read and a late write, from the service and so from its gateway.
+const LATE: &str = "The request took longer than it may; ask for less, or give it more time";
+const LATE_WRITE: &str = "The request took longer than it may; what it writes may still be written, and its ids tell";
 
 #[test]
 fn credentials_trace_context_and_deadline_are_forwarded() {
@@ -219,6 +220,11 @@ fn errors_of_the_service_itself_are_not_retried() {
             assert_eq!((code, body["error"]["message"].as_str()), (status, Some(message)));
             assert_eq!(upstream.seen().len(), tries, "{message}");
         }
+        let (_, url) = Upstream::start([Status::deadline_exceeded("late")]).await;
+        let (gateway, http) = self::gateway(&url);
+        let write = http.post(gateway.url(LIST)).json(&json!({"auditLogs": [least("log_1")]}));
+        let (code, _, body) = shown(sent(write).await).await;
+        assert!(code == 504 && body.contains(LATE_WRITE), "{body}");
     });
 }
 
@@ -231,11 +237,14 @@ fn a_service_that_hangs_gives_a_timeout_error() {
         let gateway = Process::gateway(&url, &["--request-timeout", "1s"]);
         let http = reqwest::Client::new();
         for asked in [None, Some("300m")] {
-            let request = http.get(gateway.url(LIST));
-            let request = asked.iter().fold(request, |request, asked| request.header("grpc-timeout", *asked));
-            let (status, _, body) = shown(sent(request).await).await;
-            assert_eq!(status, 504, "{body}");
-            assert!(body.contains(LATE), "{body}");
+            let plan = http.post(gateway.url("/v1/org_a/rollback-plans")).json(&json!({"traceId": "t"}));
+            let write = http.post(gateway.url(LIST)).json(&json!({"auditLogs": [least("log_1")]}));
+            for (request, message) in [(http.get(gateway.url(LIST)), LATE), (plan, LATE), (write, LATE_WRITE)] {
+                let request = asked.iter().fold(request, |request, asked| request.header("grpc-timeout", *asked));
+                let (status, _, body) = shown(sent(request).await).await;
+                assert_eq!(status, 504, "{body}");
+                assert!(body.contains(message), "{body}");
+            }
         }
     });
 }

@@ -292,6 +292,7 @@ on_every_database! {
         );
         assert_eq!(shown(&written.expect_err("late")), (Code::DeadlineExceeded, "TIMEOUT".to_owned(), vec![]));
         assert_eq!((answer.status, answer.body["error"]["code"].as_str()), (504, Some("timeout")));
+        assert!(answer.text.contains("what it writes may still be written"), "{}", answer.text);
         blocker.roll_back().await.expect("the lock is given back");
     }
 

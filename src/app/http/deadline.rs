@@ -11,6 +11,7 @@ use axum::response::Response;
 use http::HeaderMap;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::{is_erasure, is_write};
 use crate::access::ErrorResponder;
 use crate::deadline::Deadline;
 use crate::error::Error;
@@ -37,12 +38,13 @@ async fn in_time(
     // The time for which a feed waits comes on top.
     let limit = if is_feed(&request) { limit.saturating_add(MAX_WAIT) } else { limit };
     let allowed = requested_timeout(request.headers()).map_or(limit, |requested| limit.min(requested));
+    let late = if is_write(&request) || is_erasure(&request) { Error::WriteTimeout } else { Error::Timeout };
     if allowed.is_zero() {
-        return respond(Error::Timeout);
+        return respond(late);
     }
     let deadline = Deadline::after(allowed);
     request.extensions_mut().insert(deadline);
-    deadline.timeout(next.run(request)).await.unwrap_or_else(|_| respond(Error::Timeout))
+    deadline.timeout(next.run(request)).await.unwrap_or_else(|_| respond(late))
 }
 
 /// The value of `grpc-timeout`: up to eight digits and a unit. An unreadable value is ignored, as in tonic. Source:

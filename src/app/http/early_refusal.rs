@@ -7,12 +7,12 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures_util::{StreamExt, stream};
-use http::Method;
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use percent_encoding::percent_decode_str;
 use prost::bytes::Bytes;
 use prost::encoding::decode_varint;
 
+use super::is_write;
 use crate::access::{Caller, ErrorResponder, Scope};
 use crate::deadline::Deadline;
 use crate::domain::OrganizationId;
@@ -28,16 +28,14 @@ async fn refuse_early(
     request: Request,
     next: Next,
 ) -> Response {
-    let path = request.uri().path();
-    let is_write =
-        request.method() == Method::POST && (path.ends_with("/WriteAuditLogs") || path.ends_with("/audit-logs"));
+    let is_write = is_write(&request);
     // A caller that may not write hears that.
     let writer =
         request.extensions().get::<Caller>().filter(|caller| is_write && caller.scopes.contains(&Scope::Write));
     let (Some(writer), Some(deadline)) = (writer, request.extensions().get::<Deadline>().copied()) else {
         return next.run(request).await;
     };
-    let (organization, request) = match writer.organization.clone().or_else(|| in_path(path)) {
+    let (organization, request) = match writer.organization.clone().or_else(|| in_path(request.uri().path())) {
         Some(organization) => (Some(organization), request),
         None => in_body(request).await,
     };

@@ -7,8 +7,9 @@ use auditlog::domain::{EntryId, OrganizationId};
 use auditlog::error::Error;
 use auditlog::grpc::pb::{AuditLogInput, ListAuditLogsRequest, WriteAuditLogsRequest};
 use auditlog::store::Store;
+use reqwest::Method;
 use serde_json::json;
-use tonic::Code;
+use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::{asked, asked_all, counted, limited, service, writing};
@@ -155,5 +156,36 @@ fn a_request_past_its_deadline_is_refused_without_being_started() {
         let request = request.header("grpc-timeout", "0n").json(&json!({"auditLogs": [least("log_1")]}));
         assert_eq!(service.send(request).await.status, 504);
         assert_eq!(service.get("/v1/org_a/audit-logs/log_1", &key).await.status, 404);
+    });
+}
+
+#[test]
+fn only_a_caller_who_writes_is_told_that_something_may_be_written() {
+    const READ: &str = "The request took longer than it may; ask for less, or give it more time";
+    const WRITE: &str = "The request took longer than it may; what it writes may still be written, and its ids tell";
+    super::peers::on_sqlite(async |database| {
+        let (service, key) = service(database, options()).await;
+        for (method, path, message) in [
+            (Method::GET, "/v1/org_a/audit-logs", READ),
+            (Method::GET, "/v1/org_a/resources/rule/rule_1/state", READ),
+            (Method::POST, "/v1/org_a/rollback-plans", READ),
+            (Method::POST, "/v1/org_a/audit-logs", WRITE),
+        ] {
+            let request = service.http.request(method.clone(), service.url(path)).bearer_auth(&key);
+            let answer = service.send(request.header("grpc-timeout", "0n")).await;
+            assert_eq!((answer.status, &answer.body["error"]["message"]), (504, &json!(message)), "{method} {path}");
+        }
+        for (call, message) in [
+            ("AuditLogService/ListAuditLogs", READ),
+            ("HistoryService/PlanRollback", READ),
+            ("AuditLogService/WriteAuditLogs", WRITE),
+            ("ErasureService/EraseAuditLogs", WRITE),
+        ] {
+            let request = service.http.post(service.url(&format!("/auditlog.v1.{call}"))).bearer_auth(&key);
+            let request = request.header("content-type", "application/grpc").header("grpc-timeout", "0n");
+            let answer = request.send().await.expect("an answer");
+            let status = Status::from_header_map(answer.headers()).expect("a status");
+            assert_eq!((status.code(), status.message()), (Code::DeadlineExceeded, message), "{call}");
+        }
     });
 }
