@@ -21,7 +21,7 @@ use crate::grpc::pb::erasure_service_client::ErasureServiceClient;
 use crate::grpc::pb::history_service_client::HistoryServiceClient;
 use crate::grpc::pb::integrity_service_client::IntegrityServiceClient;
 use crate::grpc::{self, MAX_RESPONSE};
-use crate::rest::ErrorResponse;
+use crate::rest::{ErrorResponse, rest_name};
 use crate::retry::Backoff;
 
 /// The deadline of one call.
@@ -131,8 +131,13 @@ pub(super) async fn next_message<T>(messages: &mut Streaming<T>) -> Result<T, St
     }
 }
 
-/// An error that explains to a person why a call to `endpoint` failed with `status`.
+/// An error that explains to a person why a call to `endpoint` failed with `status`, with the names of REST.
 pub(super) fn explained(status: &Status, endpoint: &Endpoint) -> anyhow::Error {
+    explained_with(status, endpoint, rest_name)
+}
+
+/// Like [`explained`]. `name` returns what a person calls a gRPC field.
+pub(super) fn explained_with(status: &Status, endpoint: &Endpoint, name: impl Fn(&str) -> String) -> anyhow::Error {
     if status.details().is_empty() && status.code() == Code::Unavailable {
         let mut cause: &dyn std::error::Error = status;
         while let Some(deeper) = cause.source() {
@@ -140,7 +145,7 @@ pub(super) fn explained(status: &Status, endpoint: &Endpoint) -> anyhow::Error {
         }
         return anyhow!("cannot reach the service at {}: {cause}", endpoint.uri());
     }
-    anyhow!("{}", ErrorResponse::from(status.clone()))
+    anyhow!("{}", ErrorResponse::named(status, name))
 }
 
 /// Whether the service gives `reason` for the failure.

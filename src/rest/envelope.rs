@@ -55,8 +55,8 @@ impl ErrorResponse {
         Self::new(Reason::UnknownParameter, message)
     }
 
-    /// The error for `status`. `name` returns the REST name of a gRPC field.
-    pub(super) fn named(status: &Status, name: impl Fn(&str) -> String) -> Self {
+    /// The error for `status`. `name` returns the name of a gRPC field that the message has.
+    pub fn named(status: &Status, name: impl Fn(&str) -> String) -> Self {
         let details = status.get_error_details();
         let reason = details.error_info().and_then(|info| Reason::parse(&info.reason));
         let message = in_rest_names(&details, name).unwrap_or_else(|| status.message().to_owned());

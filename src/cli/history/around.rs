@@ -4,8 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::{LogArgs, entry_count, print_json, shown};
-use crate::cli::client::explained;
+use super::{LogArgs, entry_count, print_json, refused, shown};
 use crate::cli::table::{self, FAINT, HEADER, line, visible};
 use crate::domain::Minutes;
 use crate::grpc::pb::{AuditLog, ListAuditLogsAroundRequest};
@@ -57,7 +56,7 @@ impl AroundArgs {
             cursor: None,
         };
         let found = client.connect()?.list_audit_logs_around(request).await;
-        let found = found.map_err(|status| explained(&status, &client.endpoint))?.into_inner();
+        let found = found.map_err(|status| refused(&status, &client, &[]))?.into_inner();
         if json {
             return print_json(|text| around::body(text, &id, &found));
         }

@@ -4,8 +4,9 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::{LogArgs, ResourceArgs, anomalies, basis, entry_cells, print_json, shown, shown_value, tell_source};
-use crate::cli::client::explained;
+use super::{
+    LogArgs, ResourceArgs, anomalies, basis, entry_cells, print_json, refused, shown, shown_value, tell_source,
+};
 use crate::cli::table::{FAINT, NEW, OLD, line, visible};
 use crate::cli::usage;
 use crate::domain::{Timestamp, last_of_span};
@@ -58,7 +59,7 @@ impl CompareArgs {
             field_prefixes: field,
         };
         let comparison = client.history()?.compare_resource_states(request).await;
-        let comparison = comparison.map_err(|status| explained(&status, &client.endpoint))?.into_inner();
+        let comparison = comparison.map_err(|status| refused(&status, &client, &[]))?.into_inner();
         if json {
             return print_json(|text| answer::comparison(text, &comparison));
         }

@@ -4,13 +4,15 @@ use std::io::Write;
 
 use anyhow::{anyhow, ensure};
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use tonic::Status;
+use tonic::{Code, Status};
 
-use super::{LogArgs, entry_cells, print_json, shown, shown_value};
+use super::{LogArgs, entry_cells, print_json, refused, sequence, shown, shown_value};
 use crate::cli::NotVerified;
-use crate::cli::client::{HistoryClient, Retry, explained, next_message};
+use crate::cli::client::{HistoryClient, Retry, next_message};
 use crate::cli::table::{FAINT, HEADER, NEW, OLD, line, visible};
+use crate::domain::Seq;
 use crate::grpc::pb::{CheckContinuityRequest, CheckContinuityResponse, ContinuityBreak};
 use crate::rest::history::answer;
 
@@ -33,7 +35,7 @@ pub struct ContinuityArgs {
     #[command(flatten)]
     log: LogArgs,
     /// Resource type, such as assistant. Default: all resources of the organization.
-    #[arg(value_name = "TYPE", requires = "resource_id")]
+    #[arg(value_name = "TYPE", requires = "resource_id", value_parser = NonEmptyStringValueParser::new())]
     resource_type: Option<String>,
     /// Resource id.
     #[arg(value_name = "ID")]
@@ -44,15 +46,21 @@ pub struct ContinuityArgs {
         long,
         default_value_t = 0,
         hide_default_value = true,
-        value_parser = clap::value_parser!(i64).range(0..),
+        value_parser = sequence,
+        allow_negative_numbers = true,
         value_name = "N"
     )]
-    after: i64,
+    after: Seq,
     /// Only entries up to and including this sequence number count. Default: all entries now.
-    #[arg(long, value_parser = clap::value_parser!(i64).range(0..), value_name = "N")]
-    as_of: Option<i64>,
+    #[arg(long, value_parser = sequence, allow_negative_numbers = true, value_name = "N")]
+    as_of: Option<Seq>,
     /// Continue an interrupted check with the token that it printed. Give the same --after as before.
-    #[arg(long, value_name = "TOKEN", conflicts_with = "resource_type")]
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        conflicts_with = "resource_type",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     resume: Option<String>,
     /// Print each message of the service as one line of JSON, in the format of the REST API.
     #[arg(long)]
@@ -84,7 +92,9 @@ impl ContinuityArgs {
         check.progress.finish_and_clear();
         match ended.transpose()? {
             Some(Ok(last)) => verdict(&last),
-            Some(Err(status)) => Err(check.stopped(explained(&status, &client.endpoint))),
+            // Nothing was checked, and the same command would fail again.
+            Some(Err(status)) if status.code() == Code::InvalidArgument => Err(refused(&status, &client, &[])),
+            Some(Err(status)) => Err(check.stopped(refused(&status, &client, &[]))),
             None => Err(check.stopped(anyhow!("interrupted"))),
         }
     }

@@ -5,11 +5,10 @@ use std::io::Write;
 use anstyle::Style;
 use clap::{ArgAction, ArgGroup, Args};
 
-use super::{LogArgs, entry_cells, print_json, shown, tell_source};
-use crate::cli::client::explained;
+use super::{LogArgs, entry_cells, print_json, refused, sequence, shown, tell_source};
 use crate::cli::table::{FAINT, NEW, OLD, cut, line, rows, visible};
 use crate::cli::{NotVerified, usage};
-use crate::domain::{Timestamp, end_of_span, last_of_span, start_of_span};
+use crate::domain::{Seq, Timestamp, end_of_span, last_of_span, start_of_span};
 use crate::grpc::pb::plan_rollback_request::Selection;
 use crate::grpc::pb::{EntryIds, PlanRollbackRequest, PlanRollbackResponse, ResourceAtTime, RollbackStep, UserWindow};
 use crate::grpc::wire;
@@ -97,8 +96,8 @@ pub struct RollbackPlanArgs {
     #[arg(long, value_name = "ID", group = "selection")]
     trace: Option<String>,
     /// Only entries up to and including this sequence number count. Default: all entries.
-    #[arg(long, value_parser = clap::value_parser!(i64).range(0..), value_name = "N")]
-    as_of: Option<i64>,
+    #[arg(long, value_parser = sequence, allow_negative_numbers = true, value_name = "N")]
+    as_of: Option<Seq>,
     /// Print one line of JSON, in the format of the REST API.
     #[arg(long)]
     json: bool,
@@ -122,12 +121,12 @@ impl RollbackPlanArgs {
                 Selection::User(UserWindow { user_id, start_time, end_time })
             }
             (_, _, Some(trace)) => Selection::TraceId(trace),
-            _ => Selection::Entries(EntryIds { ids: entry }),
+            _ => Selection::Entries(EntryIds { ids: entry.clone() }),
         };
         let request =
             PlanRollbackRequest { organization_id: organization, as_of_sequence: as_of, selection: Some(selection) };
         let plan = client.history()?.plan_rollback(request).await;
-        let plan = plan.map_err(|status| explained(&status, &client.endpoint))?.into_inner();
+        let plan = plan.map_err(|status| refused(&status, &client, &entry))?.into_inner();
         if json {
             print_json(|text| answer::plan(text, &plan))?;
         } else {

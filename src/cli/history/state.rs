@@ -5,8 +5,9 @@ use std::io::Write;
 use anstyle::Style;
 use clap::Args;
 
-use super::{LogArgs, ResourceArgs, anomalies, basis, entry_cells, print_json, shown, shown_value, tell_source};
-use crate::cli::client::explained;
+use super::{
+    LogArgs, ResourceArgs, anomalies, basis, entry_cells, print_json, refused, shown, shown_value, tell_source,
+};
 use crate::cli::table::{FAINT, line, rows, visible};
 use crate::domain::{Timestamp, last_of_span};
 use crate::grpc::pb::{GetResourceStateRequest, GetResourceStateResponse, ResourceField};
@@ -56,7 +57,7 @@ impl StateArgs {
             field_prefixes: field,
         };
         let state = client.history()?.get_resource_state(request).await;
-        let state = state.map_err(|status| explained(&status, &client.endpoint))?.into_inner();
+        let state = state.map_err(|status| refused(&status, &client, &[]))?.into_inner();
         if json {
             return print_json(|text| answer::state(text, &state));
         }

@@ -208,14 +208,23 @@ resource assistant asst_1  1 entry
 "#;
 
 /// Arguments that are refused, the exit code, and a part of the message.
-const MISTAKES: [(&[&str], i32, &str); 31] = [
-    (&["state", "asistant", "asst_1"], 1, "error: resourceType: must be one of "),
+const MISTAKES: [(&[&str], i32, &str); 36] = [
+    (&["state", "asistant", "asst_1"], 1, "error: <TYPE>: must be one of "),
     (&["state", "asistant", "asst_1"], 1, "got \"asistant\"; did you mean assistant?"),
-    (&["state", "assistant", ""], 1, "error: resourceId: must be 1 to 256 bytes, got 0"),
+    (&["state", "assistant", ""], 1, "error: <ID>: must be 1 to 256 bytes, got 0"),
     (&["state", "assistant"], 2, "<ID>"),
     (&["state", "assistant", "asst_1", "--at", "yesterday"], 2, "or a date such as 2025-01-31, got \"yesterday\""),
-    (&["state", "assistant", "asst_1", "--as-of", "9"], 1, "must be 0 to 8, the organization's last number, got 9"),
-    (&["state", "assistant", "asst_1", "--as-of=-1"], 2, "-1 is not in 0.."),
+    (
+        &["state", "assistant", "asst_1", "--as-of", "9"],
+        1,
+        "error: --as-of: must be 0 to 8, the organization's last number, got 9\n",
+    ),
+    (&["state", "assistant", "asst_1", "--as-of=-1"], 2, "must be a sequence number, 0 or more, got \"-1\""),
+    (
+        &["state", "assistant", "asst_1", "--as-of", "-1"],
+        2,
+        "invalid value '-1' for '--as-of <N>': must be a sequence number, 0 or more, got \"-1\"",
+    ),
     (
         &["state", "assistant", "asst_1", "--at", "2025-01-21", "--as-of", "9"],
         1,
@@ -231,8 +240,14 @@ const MISTAKES: [(&[&str], i32, &str); 31] = [
     (&["continuity", "assistant"], 2, "<ID>"),
     (&["continuity", "asistant", "asst_1"], 1, "did you mean assistant?"),
     (&["continuity", "--as-of", "9"], 1, "must be 0 to 8, the organization's last number, got 9"),
-    (&["continuity", "--after", "5", "--as-of", "4"], 1, "error: after: must be 0 to 4"),
-    (&["continuity", "--resume", "nonsense"], 1, "error: resume: must be "),
+    (&["continuity", "--after", "5", "--as-of", "4"], 1, "error: --after: must be 0 to 4"),
+    (
+        &["continuity", "--resume", "nonsense"],
+        1,
+        "error: --resume: must be the resume token of an earlier answer of the same check, got \"nonsense\"\n",
+    ),
+    (&["continuity", "--resume", ""], 2, "a value is required for '--resume <TOKEN>'"),
+    (&["continuity", "", "asst_1"], 2, "a value is required for '[TYPE]'"),
     (&["continuity", "assistant", "asst_1", "--resume", "x"], 2, "cannot be used with"),
     (&["rollback-plan"], 2, "<--entry <ID>|--resource <TYPE> <ID>|--user <ID>|--trace <ID>>"),
     (&["rollback-plan", "--entry", "log_1", "--trace", "t1"], 2, "cannot be used with"),
@@ -247,10 +262,28 @@ const MISTAKES: [(&[&str], i32, &str); 31] = [
         2,
         "--start-date must not be after --end-date",
     ),
-    (&["rollback-plan", "--entry", "log_1", "--entry", "log_none"], 1, "there is no entry log_none"),
-    (&["rollback-plan", "--entry", "log_6", "--as-of", "5"], 1, "error: entries.ids[0]: must be "),
+    (
+        &["rollback-plan", "--entry", "log_1", "--entry", "log_none"],
+        1,
+        "error: --entry log_none: there is no entry log_none\n",
+    ),
+    (
+        &["rollback-plan", "--entry", "log_1", "--entry", "log_6", "--as-of", "5"],
+        1,
+        "error: --entry log_6: must be an entry up to sequence 5, got one with sequence 6\n",
+    ),
+    (
+        &["rollback-plan", "--resource", "asistant", "asst_1", "--at", "2025-01-20"],
+        1,
+        "error: --resource: must be one of ",
+    ),
+    (
+        &["rollback-plan", "--user", "", "--start-date", "2025-01-20", "--end-date", "2025-01-20"],
+        1,
+        "error: --user: must be 1 to 256 bytes, got 0\n",
+    ),
     (&["around"], 2, "<ID>"),
-    (&["around", "log_none"], 1, "error: id: there is no entry log_none\n"),
+    (&["around", "log_none"], 1, "error: <ID>: there is no entry log_none\n"),
     (&["around", "log_1", "--minutes", "1441"], 2, "1441 is not in 1..=1440"),
 ];
 
