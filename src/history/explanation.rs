@@ -399,8 +399,9 @@ pub fn plan(plan: &RollbackPlan) -> String {
     }
     let counts: Vec<_> = counts.into_iter().map(|((_, note), number)| format!("{number} {note}")).collect();
     let undone = format!("{} of {}", entries(*selected), count(*resources, "resource", "resources"));
+    let there = if steps.len() == 1 { "there is" } else { "there are" };
     let steps = count(steps.len() as u64, "step", "steps");
-    format!("To undo {undone} as of sequence {as_of}, there are {steps}: {}.", counts.join(", "))
+    format!("To undo {undone} as of sequence {as_of}, {there} {steps}: {}.", counts.join(", "))
 }
 
 /// The words for a status in the summary, with their rank in it.

@@ -65,8 +65,7 @@ pub(super) fn too_many_fields(error: TooManyFields) -> Error {
 pub(super) fn check_fields(fields: usize) -> Result<()> {
     match fields > MAX_ANSWER_FIELDS {
         true => Err(Error::TooManyEntries(format!(
-            "The answer would have {fields} fields, and may have at most {MAX_ANSWER_FIELDS}: ask for some of the \
-             fields, by prefixes"
+            "The answer would have {fields} fields, and may have at most {MAX_ANSWER_FIELDS}: ask for some of them"
         ))),
         false => Ok(()),
     }

@@ -425,6 +425,8 @@ on_every_database! {
             let (code, stdout, stderr) = started.run(&[&["rollback-plan"], arguments].concat());
             assert_eq!(code, Some(0), "{arguments:?}: {stdout}{stderr}");
         }
+        let one = started.run(&["rollback-plan", "--entry", "log_5"]).1;
+        assert!(one.starts_with("To undo 1 entry of 1 resource as of sequence 8, there is 1 step: 1 ready.\n"), "{one}");
     }
 
     async fn what_is_undone_already_is_a_noop(database: &Database) {

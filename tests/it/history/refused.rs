@@ -173,7 +173,7 @@ on_every_database! {
         for (asked, message) in [
             (user("uid_many"), "The selection has more than 1000 resources: select fewer, by a shorter time window, a single resource, or the ids of entries"),
             (user("uid_wide"), "The plan would have more than 10000 fields, or more than 16777216 bytes of their names: select fewer entries"),
-            (Asked::State(state_of("rule wide")), "The answer would have 11000 fields, and may have at most 10000: ask for some of the fields, by prefixes"),
+            (Asked::State(state_of("rule wide")), "The answer would have 11000 fields, and may have at most 10000: ask for some of them"),
         ] {
             let status = asked.refused(&started.service, &started.key).await;
             assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, message));
