@@ -2,16 +2,13 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{Service, pb};
+use super::{Service, pb, wire};
 use crate::access::Scope;
-use crate::domain::{Catalogue, EntryId, Erased, ErasureReason, Group, Identifier, Invalid, OrganizationId};
+use crate::domain::{Catalogue, Erased, ErasureReason, Group, Identifier, OrganizationId};
 use crate::error::{AtField, Error, Result};
 use crate::ingest::{Erasure, ErasureReport, Target};
 use crate::store::ErasureCount;
 use pb::erasure_service_server::ErasureService;
-
-/// The maximum number of entries of one call.
-const MAX_ENTRIES: usize = 1_000;
 
 #[tonic::async_trait]
 impl ErasureService for Service {
@@ -43,7 +40,7 @@ fn erasure(
     use pb::erase_audit_logs_request::Target as WireTarget;
     let pb::EraseAuditLogsRequest { organization_id: _, target, groups, reason, dry_run: _ } = request;
     let target = match target {
-        Some(WireTarget::Entries(pb::EntryIds { ids })) => Target::Entries(entries(ids)?),
+        Some(WireTarget::Entries(ids)) => Target::Entries(wire::entry_ids(ids)?),
         Some(WireTarget::UserId(id)) => {
             let id = Identifier::parse(id).at("user_id")?;
             Target::User { id, resource_type: catalogue.resource_type("user").at("user_id")? }
@@ -56,15 +53,6 @@ fn erasure(
     let groups = if named.is_empty() { [Group::Actor, Group::Content].into_iter().collect() } else { named };
     let reason = ErasureReason::parse(reason).at("reason")?;
     Ok(Erasure { organization, target, groups, reason, key_id })
-}
-
-fn entries(ids: Vec<String>) -> Result<Vec<EntryId>> {
-    if !(1..=MAX_ENTRIES).contains(&ids.len()) {
-        let allowed = format!("must have 1 to {MAX_ENTRIES} ids");
-        return Err(Invalid::new(allowed, ids.len())).at("entries.ids");
-    }
-    let ids = ids.into_iter().enumerate();
-    ids.map(|(place, id)| EntryId::parse(id).at(format!("entries.ids[{place}]"))).collect()
 }
 
 fn answer(report: ErasureReport) -> pb::EraseAuditLogsResponse {

@@ -13,15 +13,10 @@ use super::pb::history_service_server::HistoryService;
 use super::pb::plan_rollback_request::Selection as WireSelection;
 use super::{MAX_RESPONSE, Service, authorization, pb, wire};
 use crate::access::{Caller, Scope};
-use crate::domain::{
-    Catalogue, EntryId, Identifier, Invalid, OrganizationId, ResourceKey, TimeRange, Timestamp, quoted,
-};
+use crate::domain::{Catalogue, Identifier, Invalid, OrganizationId, ResourceKey, TimeRange, Timestamp, quoted};
 use crate::error::{AtField, Error, Result};
 use crate::history::{CheckScope, ContinuityPiece, LifeActions, ResourceScope, RollbackSelection};
 use encode::NamedResource;
-
-/// The maximum number of entries that a selection names.
-const MAX_ENTRIES: usize = 1_000;
 
 impl Service {
     async fn reader<T>(&self, request: &Request<T>, named: &str) -> Result<(Caller, OrganizationId, Arc<Catalogue>)> {
@@ -217,14 +212,7 @@ fn check(request: pb::CheckContinuityRequest, catalogue: &Catalogue) -> Result<(
 /// Decodes the entries to undo.
 fn rollback_selection(selection: Option<WireSelection>, catalogue: &Catalogue) -> Result<RollbackSelection> {
     match selection {
-        Some(WireSelection::Entries(pb::EntryIds { ids })) => {
-            if !(1..=MAX_ENTRIES).contains(&ids.len()) {
-                return Err(Invalid::new(format!("must have 1 to {MAX_ENTRIES} ids"), ids.len())).at("entries.ids");
-            }
-            let ids = ids.into_iter().enumerate();
-            let ids = ids.map(|(place, id)| EntryId::parse(id).at(format!("entries.ids[{place}]")));
-            Ok(RollbackSelection::Entries(ids.collect::<Result<_>>()?))
-        }
+        Some(WireSelection::Entries(ids)) => Ok(RollbackSelection::Entries(wire::entry_ids(ids)?)),
         Some(WireSelection::Resource(pb::ResourceAtTime { resource_type, resource_id, at })) => {
             let resource = named_resource("resource.", resource_type, resource_id, catalogue)?.key;
             let at = at.ok_or_else(|| Error::invalid("resource.at", "is required"))?;

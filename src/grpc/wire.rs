@@ -17,6 +17,8 @@ use crate::query::{ExportPiece, Page, Start};
 
 /// The maximum number of entries of one write.
 const MAX_ENTRIES: usize = 1_000;
+/// The maximum number of ids of entries in one request.
+const MAX_IDS: usize = 1_000;
 /// The maximum number of bytes of an export message. A single larger entry is allowed.
 pub const MAX_PIECE: usize = 1024 * 1024;
 /// The maximum number of bytes of a follower's message. A single larger entry is allowed. tonic keeps the buffer of the
@@ -195,6 +197,22 @@ pub fn check_count(entries: usize) -> std::result::Result<(), Invalid> {
         true => Ok(()),
         false => Err(Invalid::new(format_args!("must have 1 to {MAX_ENTRIES} entries"), entries)),
     }
+}
+
+/// Checks the number of ids in one request: 1 to 1,000.
+pub fn check_ids(ids: usize) -> std::result::Result<(), Invalid> {
+    match (1..=MAX_IDS).contains(&ids) {
+        true => Ok(()),
+        false => Err(Invalid::new(format_args!("must have 1 to {MAX_IDS} ids"), ids)),
+    }
+}
+
+/// Decodes the ids in the field `entries`.
+pub(super) fn entry_ids(message: pb::EntryIds) -> Result<Vec<EntryId>> {
+    let pb::EntryIds { ids } = message;
+    check_ids(ids.len()).at("entries.ids")?;
+    let ids = ids.into_iter().enumerate();
+    ids.map(|(place, id)| EntryId::parse(id).at(format!("entries.ids[{place}]"))).collect()
 }
 
 /// Checks the number of changes of one entry: at most 1,000.

@@ -9,9 +9,6 @@ use crate::grpc::{pb, wire};
 use crate::rest::entry::{EntryFault, object, utf8};
 use crate::rest::{ErrorResponse, rest_name};
 
-/// The maximum number of ids. A gateway could not pass on much longer lists, so the check is here, too.
-const MAX_IDS: usize = 1_000;
-
 const SELECTIONS: &str = "The body must have one of entries, resource, user and traceId";
 
 /// The body of a `POST`: one of the first four. `null` means absent.
@@ -43,8 +40,8 @@ struct UserWindowBody {
     end_date: String,
 }
 
-/// Decodes a plan for `organization_id`. Errors: the body is not a selection; more than [`MAX_IDS`] ids; an invalid
-/// date. The service checks the other values.
+/// Decodes a plan for `organization_id`. Errors: the body is not a selection; too many ids; an invalid date. The service
+/// checks the other values.
 pub(super) fn request(body: &[u8], organization_id: &str) -> Result<pb::PlanRollbackRequest, ErrorResponse> {
     let PlanBody { entries, resource, user, trace_id, as_of } =
         object(utf8(body)?).map_err(|fault| ErrorResponse::body(format!("{SELECTIONS}: {fault}")))?;
@@ -72,14 +69,10 @@ pub(super) fn request(body: &[u8], organization_id: &str) -> Result<pb::PlanRoll
     Ok(pb::PlanRollbackRequest { organization_id, selection: Some(selection), as_of_sequence: as_of })
 }
 
+/// A gateway could not pass on much longer lists, so their length is checked here, too.
 fn entry_ids(ids: Vec<String>) -> Result<pb::EntryIds, ErrorResponse> {
-    match (1..=MAX_IDS).contains(&ids.len()) {
-        true => Ok(pb::EntryIds { ids }),
-        false => {
-            let why = Invalid::new(format_args!("must have 1 to {MAX_IDS} ids"), ids.len());
-            Err(ErrorResponse::parameter("entries", why))
-        }
-    }
+    wire::check_ids(ids.len()).map_err(|why| ErrorResponse::parameter("entries", why))?;
+    Ok(pb::EntryIds { ids })
 }
 
 fn resource_at_time(raw: &RawValue) -> Result<pb::ResourceAtTime, EntryFault> {
