@@ -175,6 +175,11 @@ impl EntryFault {
         Self { field: field.to_owned(), why: why.into(), is_rule: true }
     }
 
+    /// The same fault, which is of `whole` if it names no field.
+    pub(super) fn or_of(self, whole: &str) -> Self {
+        if self.field.is_empty() { Self { field: whole.to_owned(), ..self } } else { self }
+    }
+
     /// The same fault, with `place` before the field's path.
     pub(super) fn within(self, place: &str) -> Self {
         let joint = if self.field.is_empty() { "" } else { "." };
@@ -226,6 +231,8 @@ fn explained(error: &serde_json::Error) -> String {
         // The field is named already, and a position within one entry does not help.
         text = text.replace(&format!(" at line {} column {}", error.line(), error.column()), "");
     }
+    // serde names numbers by their Rust types.
+    text = text.replace("expected i64", "expected an integer");
     let mut names = text.split('`').skip(1).step_by(2);
     let hint = match names.next() {
         Some(sent) if text.starts_with("unknown field") => did_you_mean(sent, names),

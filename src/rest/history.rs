@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use http::StatusCode;
 
 use super::params::{self, ResourcePath};
-use super::{Answer, Call, ErrorResponse, Services, after_access, is_json, json, read};
+use super::{Answer, Call, ErrorResponse, Services, after_access, json};
 use crate::deadline::Deadline;
 use crate::grpc::pb;
 
@@ -80,14 +80,9 @@ async fn checked<S: Services, P>(service: &S, call: Call<P>, message: pb::CheckC
 }
 
 async fn plan<S: Services>(State(service): State<Arc<S>>, call: Call<String>, body: Body) -> Answer {
-    let body = read(body).await;
     let organization_id = call.path.clone();
-    let decoded = call
-        .params(&[])
-        .and_then(|_| is_json(&call.headers))
-        .and(body)
-        .and_then(|body| selection::request(&body, &organization_id));
-    let message = match decoded {
+    let body = call.json_body(body).await;
+    let message = match body.and_then(|body| selection::request(&body, &organization_id)) {
         Ok(message) => message,
         Err(fault) => return Err(refused(&*service, call, organization_id, fault).await),
     };

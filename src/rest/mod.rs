@@ -131,6 +131,15 @@ impl<P> Call<P> {
         Params::parse(self.query.as_deref(), allowed)
     }
 
+    /// Reads `body`, which must be JSON. Errors: also a parameter, since no call with a body has one.
+    async fn json_body(&self, body: Body) -> Result<Vec<u8>, ErrorResponse> {
+        // The whole body is read before any other error: a client may not read an answer while it still sends.
+        let body = read(body).await;
+        self.params(&[])?;
+        is_json(&self.headers)?;
+        body
+    }
+
     /// `message` with the forwarded headers, as a gRPC request.
     fn request<T>(self, message: T) -> tonic::Request<T> {
         let mut forwarded = HeaderMap::new();
@@ -206,14 +215,9 @@ async fn count<S: Services>(State(service): State<Arc<S>>, call: Call<String>) -
 }
 
 async fn write<S: Services>(State(service): State<Arc<S>>, call: Call<String>, body: Body) -> Answer {
-    let body = read(body).await;
     let organization_id = call.path.clone();
-    let decoded = call
-        .params(&[])
-        .and_then(|_| is_json(&call.headers))
-        .and(body)
-        .and_then(|body| entry::audit_logs(&body, &organization_id));
-    let audit_logs = match decoded {
+    let body = call.json_body(body).await;
+    let audit_logs = match body.and_then(|body| entry::audit_logs(&body, &organization_id)) {
         Ok(audit_logs) => audit_logs,
         Err(fault) => {
             let invalid = pb::WriteAuditLogsRequest { organization_id, audit_logs: Vec::new() };

@@ -211,8 +211,8 @@ on_every_database! {
             "line 1: leafHash: must be 32 bytes in base64, got \"JvrsJYTMI3ABfKXi\"; skipped",
             "line 2: leafHash: invalid type: integer `7`, expected a string",
             "line 3: sequence: must be 1 or more, got 0",
-            "line 4: sequence: invalid type: string \"4\", expected i64",
-            "line 5: sequence: invalid type: floating point `1.5`, expected i64",
+            "line 4: sequence: invalid type: string \"4\", expected an integer",
+            "line 5: sequence: invalid type: floating point `1.5`, expected an integer",
             "line 6: recordedAt: must be an RFC 3339 date-time",
         ] {
             assert!(stderr.contains(expected), "{expected:?} in {stderr}");

@@ -44,7 +44,7 @@ struct UserWindowBody {
 /// checks the other values.
 pub(super) fn request(body: &[u8], organization_id: &str) -> Result<pb::PlanRollbackRequest, ErrorResponse> {
     let PlanBody { entries, resource, user, trace_id, as_of } =
-        object(utf8(body)?).map_err(|fault| ErrorResponse::body(format!("{SELECTIONS}: {fault}")))?;
+        object(utf8(body)?).map_err(|fault| fault.or_of("The body"))?;
     let given = [
         ("entries", entries.is_some()),
         ("resource", resource.is_some()),

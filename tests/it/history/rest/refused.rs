@@ -160,21 +160,25 @@ fn bad_bodies() -> Vec<Bad> {
         format!(r#"{{"user":{{"userId":"{id}","startDate":"{start}","endDate":"{end}"}}}}"#)
     };
     vec![
-        shape("", format!("{BODY}: must be an object, got \"\"")),
-        shape("[]", format!("{BODY}: must be an object, got \"[]\"")),
+        shape("", "The body: must be an object, got \"\"".to_owned()),
+        shape("[]", "The body: must be an object, got \"[]\"".to_owned()),
         shape("{}", format!("{BODY}, got none")),
         shape("{\"asOf\":7}", format!("{BODY}, got none")),
         shape(r#"{"entries":["log_1"],"traceId":"t1"}"#, format!("{BODY}, got entries and traceId")),
-        shape(r#"{"entries":[7]}"#, format!("{BODY}: entries[0]: invalid type: integer `7`, expected a string")),
-        shape(r#"{"traceId":"t1","traceId":"t2"}"#, format!("{BODY}: duplicate field `traceId`")),
+        shape(r#"{"entries":[7]}"#, "entries[0]: invalid type: integer `7`, expected a string".to_owned()),
+        shape(r#"{"entries":"log_1"}"#, "entries: invalid type: string \"log_1\", expected a sequence".to_owned()),
+        shape(r#"{"traceId":"t1","traceId":"t2"}"#, "The body: duplicate field `traceId`".to_owned()),
         shape(
             r#"{"trace":"t1"}"#,
-            format!(
-                "{BODY}: unknown field `trace`, expected one of `entries`, `resource`, `user`, `traceId`, `asOf`; did \
-                 you mean traceId?"
-            ),
+            "The body: unknown field `trace`, expected one of `entries`, `resource`, `user`, `traceId`, `asOf`; did \
+             you mean traceId?"
+                .to_owned(),
         ),
-        shape(r#"{"traceId":"t1","asOf":"7"}"#, format!("{BODY}: asOf: invalid type: string \"7\", expected i64")),
+        shape(r#"{"traceId":"t1","asOf":"7"}"#, "asOf: invalid type: string \"7\", expected an integer".to_owned()),
+        shape(
+            r#"{"traceId":"t1","asOf":7.5}"#,
+            "asOf: invalid type: floating point `7.5`, expected an integer".to_owned(),
+        ),
         shape(r#"{"resource":["r1"]}"#, "resource: must be an object, got \"[\\\"r1\\\"]\"".to_owned()),
         shape(r#"{"resource":{"resourceType":"rule","resourceId":"r1"}}"#, "resource: missing field `at`".to_owned()),
         shape(
