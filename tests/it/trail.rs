@@ -1,5 +1,6 @@
 //! Compares the sample trail with a model that counts and sorts by brute force.
 
+mod around;
 mod counts;
 mod entries;
 mod history;
