@@ -159,7 +159,7 @@ impl HeldValues {
 const MAX_WALKED_BYTES: usize = 4 * 1024 * 1024;
 /// The bytes of JSON that a walker may read for each byte of an entry. Small entries could make it read large values
 /// again and again.
-const WALKED_FOR_BYTE: usize = 16;
+const WALKED_FOR_BYTE: usize = 8;
 /// Smaller entries count as this many bytes.
 const SMALL_ENTRY_BYTES: usize = 512;
 /// The number of values that a walker keeps apart from their texts.
@@ -172,8 +172,9 @@ const KEPT_VALUES: usize = 4;
 pub(super) struct ValueWalker<K = ValueId> {
     /// The last values, the newest at the end.
     recent: VecDeque<(K, JsonWalker)>,
-    /// The bytes that it may still read. Without any, it finds nothing.
-    allowance: usize,
+    /// The bytes that it may still read. Without any, it finds nothing. A value may take more than are left: then it is
+    /// negative.
+    allowance: i64,
 }
 
 impl<K: PartialEq> Default for ValueWalker<K> {
@@ -185,13 +186,13 @@ impl<K: PartialEq> Default for ValueWalker<K> {
 impl<K: PartialEq> ValueWalker<K> {
     /// A walker that reads at most so many bytes.
     pub fn with_allowance(allowance: usize) -> Self {
-        Self { recent: VecDeque::new(), allowance }
+        Self { recent: VecDeque::new(), allowance: signed(allowance) }
     }
 
     /// Lets the walker read more, because the next entry has so many bytes.
     pub fn begin_entry(&mut self, bytes: usize) {
         let earned = WALKED_FOR_BYTE.saturating_mul(bytes.max(SMALL_ENTRY_BYTES));
-        self.allowance = self.allowance.saturating_add(earned).min(MAX_WALKED_BYTES);
+        self.allowance = self.allowance.saturating_add(signed(earned)).min(signed(MAX_WALKED_BYTES));
     }
 
     /// Forgets all values. Their ids may be used for others.
@@ -201,7 +202,7 @@ impl<K: PartialEq> ValueWalker<K> {
 
     /// Takes the bytes of a value that others read. `None`: too few are left.
     pub fn take(&mut self, bytes: usize) -> Option<()> {
-        self.allowance = self.allowance.saturating_sub(bytes);
+        self.allowance = self.allowance.saturating_sub(signed(bytes));
         (self.allowance > 0).then_some(())
     }
 
@@ -222,6 +223,10 @@ impl<K: PartialEq> ValueWalker<K> {
         self.take(read)?;
         found
     }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -296,9 +301,12 @@ mod tests {
         // Others take what is left. What it needs for them comes back with the bytes of entries.
         assert_eq!([read(&mut walker, 3), read(&mut walker, 0)], [false, false]);
         walker.begin_entry(1);
-        assert_eq!([read(&mut walker, 0), read(&mut walker, 4), read(&mut walker, 4)], [true, false, false]);
-        walker.begin_entry(MIB);
-        assert!(read(&mut walker, 4));
+        assert_eq!([read(&mut walker, 0), read(&mut walker, 4), read(&mut walker, 0)], [true, false, false]);
+        // A value that took more than was left delays the next ones.
+        (0..200).for_each(|_| walker.begin_entry(1));
+        assert!(!read(&mut walker, 0));
+        (0..100).for_each(|_| walker.begin_entry(1));
+        assert!(read(&mut walker, 0));
     }
 
     #[test]
