@@ -1,0 +1,215 @@
+// The proof of an entry in its panel: asks the log, runs the checks of proof.js in this browser, and shows each.
+
+import { get, getText } from './api.js';
+import { h, replace } from './dom.js';
+import { fill } from './moments.js';
+import { button, copy, idText, number, plural, shown } from './parts.js';
+import { Refused, check, checkpointOf, proofFile, verifierKeys } from './proof.js';
+import { params } from './route.js';
+import { fold } from './value.js';
+
+const KEY = 'auditlog.verifier-key.';
+const TREE = 'auditlog.tree.';
+const NO_SCOPE = 'Your API key may not read what was hashed. For a proof, sign in with a key with the scopes read ' +
+  'and verify. Your administrator makes one with: auditlog keys create --scope read --scope verify';
+const NO_CRYPTOGRAPHY = 'Browsers offer their cryptography only to pages that come by https or from localhost, and ' +
+  'this page does not. Open it by https, or use the command line.';
+const NO_ED25519 = 'The hashes fit, but this browser cannot check Ed25519 signatures. Use a newer browser, or the ' +
+  'command line.';
+const OWN_KEY = 'The service gave the key itself, so this shows only that its answers agree with each other. To ' +
+  'verify the entry, paste the verifier key that somebody gave you.';
+const NOT_YET = 'The signed checkpoint does not include this entry yet. Try again after a second. If it stays so, ' +
+  'ask the operator whether the service signs.';
+const OTHER_WAY = 'The code of this page comes from the same service as its answers. If you do not trust it, check ' +
+  'the proof with auditlog verify-proof, offline, in a copy of auditlog that you got elsewhere.';
+const KEY_HINT = 'A key that you got from somebody you trust, and not from this service. This browser keeps it for ' +
+  'this organization, together with the last tree that it verified.';
+const ERASED = 'were erased, so the leaf has only their hash. This page does not check the record of the erasure; ' +
+  'auditlog verify does.';
+const TITLES = { leaf: 'Leaf', shown: 'Values', checkpoint: 'Checkpoint', path: 'Path', signature: 'Signature',
+  growth: 'History' };
+const MARKS = { true: ['✓', 'passed'], false: ['✗', 'failed'], null: ['–', 'skipped'] };
+
+const organization = () => params().get('organization') ?? '';
+
+// Storage may be forbidden. What is stored then lasts until the page is loaded again.
+const memory = new Map();
+const stored = (name) => {
+  try {
+    return localStorage.getItem(name) ?? memory.get(name) ?? null;
+  } catch {
+    return memory.get(name) ?? null;
+  }
+};
+const store = (name, value) => {
+  if (value === null) memory.delete(name);
+  else memory.set(name, value);
+  try {
+    if (value === null) localStorage.removeItem(name);
+    else localStorage.setItem(name, value);
+  } catch { /* It stays in the memory. */ }
+};
+
+/** The tree of the last checkpoint that was verified with these keys, `{ size, root }`, or null. */
+const lastTree = (keys) => {
+  const [size, root] = stored(TREE + keys[0]?.name)?.split(' ') ?? [];
+  return root ? { size: BigInt(size), root } : null;
+};
+
+const sizeOf = (note) => {
+  try {
+    return checkpointOf(note).size;
+  } catch {
+    return null;
+  }
+};
+
+const serviceKeys = ({ publicKeys }) => verifierKeys(publicKeys.map(({ verifierKey }) => verifierKey).join());
+
+/** Asks the log for what the checks need. The last tree is read first, since another window may store a newer one. */
+const readProof = async ({ sequence }, pasted, signal) => {
+  const before = pasted.length > 0 ? lastTree(pasted) : null;
+  const ask = (path, query) => get(['log', ...path], query, { signal });
+  const [told, note] = await Promise.all(
+    [ask(['entries', String(sequence)]), getText(['log', 'checkpoint'], null, { signal })]);
+  const size = sizeOf(note);
+  if (size !== null && size < BigInt(sequence)) throw new Refused(NOT_YET);
+  const isLater = before !== null && size !== null && before.size < size;
+  const none = { hashes: [] };
+  const [path, growth, keys] = await Promise.all([
+    size === null ? none : ask(['inclusion-proof'], { sequence, size: String(size) }),
+    isLater ? ask(['consistency-proof'], { firstSize: String(before.size), secondSize: String(size) }) : none,
+    pasted.length > 0 ? pasted : ask(['keys']).then(serviceKeys),
+  ]);
+  return { told, hashes: path.hashes, note, keys, before, growth: growth.hashes };
+};
+
+const hash = (text) => h('code', { class: 'hash' }, text);
+
+const isErased = ({ salt }) => salt === null;
+
+/** What each check has found, if it passed. */
+const findings = {
+  leaf: ({ data, hash: leaf, groups }) => [h('p', null, 'The values and their salts make this leaf:'), hash(leaf),
+    fold('Text of the leaf', () => h('pre', { class: 'text' }, shown(data))),
+    groups.some(isErased) && h('p', { class: 'dim' }, `The values of ${
+      groups.filter(isErased).map(({ name }) => name).join(' and ')} ${ERASED}`)],
+  shown: () => h('p', null, 'This panel shows exactly the values that were hashed.'),
+  checkpoint: ({ origin, size, root }) => [h('p', null, `The tree of ${plural(Number(size), 'entry', 'entries')} of `,
+    idText(origin), ' has this root:'), hash(root)],
+  path: ({ root, steps }) => [h('p', null, 'The path leads from the leaf to the root of the checkpoint:'), hash(root),
+    steps.length > 0 && fold(plural(steps.length, 'hash', 'hashes'), () => h('ol', { class: 'path-steps' },
+      steps.map(({ hash: sibling, side, node }) => h('li', null, side === 'left' ? 'after ' : 'before ', hash(sibling),
+        h('br'), 'makes ', hash(node)))))],
+  signature: (signers) => signers.map(({ name, id }) => h('p', null, 'This key signed the checkpoint: ',
+    idText(`${name}+${id}`))),
+  growth: ({ size }) => h('p', null, 'The log still begins with what this browser verified before: ',
+    plural(Number(size), 'entry', 'entries'), '.'),
+};
+
+const stepOf = ({ name, ok, why, found }) => {
+  const [glyph, words] = MARKS[ok];
+  return h('li', { class: `check ${words}` }, h('span', { class: 'glyph', role: 'img', 'aria-label': words }, glyph),
+    h('div', null, h('strong', null, TITLES[name]), ok === false && h('p', { class: 'why' }, shown(why, 1000)),
+      ok && findings[name](found)));
+};
+
+const say = (kind, title, ...words) => h('div', { class: `note verdict-note ${kind}`, tabIndex: -1 },
+  h('strong', null, title), ' ', words);
+
+const verdictOf = (steps, isPasted) => {
+  const failed = steps.find(({ ok }) => ok === false);
+  if (failed) return say('danger', 'Not verified.', shown(failed.why, 1000));
+  const { signature, checkpoint } = Object.fromEntries(steps.map((step) => [step.name, step]));
+  if (signature.ok === null) return say('warn', 'Not verified.', NO_ED25519);
+  if (!isPasted) return say('warn', 'It matches this service’s key.', OWN_KEY);
+  const size = number(Number(checkpoint.found.size));
+  return say('good', 'Verified with your key.', `Your key signed a checkpoint of ${size} entries. ` +
+    'This entry is one of them, with exactly the values that this panel shows.');
+};
+
+const quoted = (text) => (/^[\w.:/+=-]+$/.test(text) ? text : `'${text.replaceAll('\'', '\'\\\'\'')}'`);
+
+/** How to check the entry without this page. `file` is the proof, if there is one. */
+const withoutPage = ({ id }, keys, file, signal) => {
+  const name = `${id.replaceAll(':', '-')}.tlog-proof`;
+  const prove = `auditlog prove ${quoted(id)} --organization ${quoted(organization())} --output ${name}\n`;
+  const key = keys.map(({ text }) => text).join() || 'VERIFIER_KEY';
+  const commands = `${file ? '' : prove}auditlog verify-proof ${name} --public-key ${key}`;
+  const link = () => {
+    const address = URL.createObjectURL(new Blob([file], { type: 'text/plain' }));
+    signal.addEventListener('abort', () => URL.revokeObjectURL(address), { once: true });
+    return h('a', { class: 'button', href: address, download: name }, 'Save the proof');
+  };
+  return [h('p', { class: 'dim' }, OTHER_WAY), fold('Check it without this page', () => [
+    h('pre', { class: 'text', tabIndex: 0, role: 'region', 'aria-label': 'Commands' }, shown(commands)),
+    h('div', { class: 'buttons' }, file && link(), copy('Copy commands', commands))])];
+};
+
+/** The form for the verifier key. `onChange` is called after the key was stored or forgotten. */
+const keyForm = (onChange) => {
+  const name = KEY + organization();
+  const known = stored(name) ?? '';
+  const error = h('p', { class: 'error', role: 'alert' });
+  const field = h('textarea', { id: 'verifier-key', rows: 3, value: known, spellcheck: 'false', autocomplete: 'off',
+    'aria-describedby': 'verifier-key-hint' });
+  const save = async (event) => {
+    event.preventDefault();
+    try {
+      const keys = await verifierKeys(field.value);
+      if (keys.length === 0) throw new Refused('Paste a verifier key, such as audit.example.com/…+1a2b3c4d+AQ….');
+      store(name, keys.map(({ text }) => text).join('\n'));
+      onChange();
+    } catch (fault) {
+      field.setAttribute('aria-invalid', 'true');
+      error.textContent = fault.message;
+      field.focus();
+    }
+  };
+  const forget = async () => {
+    for (const key of await verifierKeys(known).catch(() => [])) store(TREE + key.name, null);
+    store(name, null);
+    onChange();
+  };
+  return h('form', { class: 'field', on: { submit: save } }, h('label', { for: 'verifier-key' }, 'Verifier key'), field,
+    h('p', { class: 'hint', id: 'verifier-key-hint' }, KEY_HINT), error,
+    h('div', { class: 'buttons' }, h('button', { type: 'submit', class: 'button primary' }, 'Check with this key'),
+      known !== '' && button('Forget the key', forget)));
+};
+
+/** Reads and checks. Returns what there is to show: also if a check cannot begin. */
+const resultOf = async (entry, signal) => {
+  let pasted = [];
+  try {
+    pasted = await verifierKeys(stored(KEY + organization()) ?? '');
+    const input = await readProof(entry, pasted, signal);
+    return { pasted, input, steps: await check({ shown: entry, ...input }) };
+  } catch (error) {
+    if (error.code === 'insufficient_permissions') return { pasted, refused: NO_SCOPE };
+    if (error.code === 'checkpoint_not_found') return { pasted, refused: NOT_YET };
+    if (error instanceof Refused) return { pasted, refused: error.message };
+    throw error;
+  }
+};
+
+/** Returns the section with the proof of an entry, as this panel shows it. It asks for nothing until it is told to. */
+export const proofOf = (entry, signal) => {
+  const body = h('div', { class: 'proof-body' });
+  const contentOf = ({ pasted, input, steps, refused }) => {
+    const form = fold('Verifier key', () => keyForm(run), pasted.length === 0 && refused !== NO_SCOPE);
+    if (refused) return [say('warn', 'Not verified.', refused), form, withoutPage(entry, pasted, null, signal)];
+    const isGood = steps.every(({ ok }) => ok);
+    const { leaf, checkpoint } = Object.fromEntries(steps.map(({ name, found }) => [name, found]));
+    if (isGood && pasted.length > 0) store(TREE + checkpoint.origin, `${checkpoint.size} ${checkpoint.root}`);
+    const file = isGood ? proofFile(leaf, input.hashes, input.note) : null;
+    return [verdictOf(steps, pasted.length > 0), h('ol', { class: 'checks' }, steps.map(stepOf)), form,
+      withoutPage(entry, pasted, file, signal)];
+  };
+  const run = async () => {
+    await fill(replace(body), signal, () => resultOf(entry, signal), contentOf);
+    body.querySelector('.verdict-note')?.focus();
+  };
+  if (globalThis.crypto?.subtle) replace(body, h('p', null, button('Check the proof', run)));
+  else replace(body, say('warn', 'Not verified.', NO_CRYPTOGRAPHY), withoutPage(entry, [], null, signal));
+  return h('section', { class: 'proof' }, h('h3', null, 'Proof'), body);
+};

@@ -1,0 +1,195 @@
+// The page of a resource: its head, its tabs, and the timeline of its entries.
+
+import { get } from './api.js';
+import { h, replace } from './dom.js';
+import { before, fill, History, many, note, onScreen, withoutEntry } from './moments.js';
+import { action, brief, button, copy, empty, entryTime, idText, plural, userOf } from './parts.js';
+import { fresh, href, params as present } from './route.js';
+import { key } from './session.js';
+import { compareTab, stateTab } from './state.js';
+import { continuityTab, planTab } from './undo.js';
+import { changeOf } from './value.js';
+
+const MAX_AGE = 60_000;
+const SHOWN_CHANGES = 12;
+const MAX_SELECTED = 1000;
+const TABS = [['history', 'History'], ['state', 'State'], ['compare', 'Compare'], ['continuity', 'Continuity'],
+  ['plan', 'Undo']];
+const EXISTENCE = {
+  exists: ['●', 'exists'], deleted: ['×', 'is deleted'], unknown: ['?', 'no entry says whether it exists'],
+};
+
+// The entries that the tabs of one resource share, so that changing the tab asks for nothing again.
+let shared = null;
+
+const nameOf = (type, id) => JSON.stringify([present().get('organization'), type, id, key()]);
+
+const historyOf = (name, type, id) => {
+  if (shared?.name !== name || Date.now() - shared.log.read > MAX_AGE) shared = { name, log: new History(type, id) };
+  return shared.log;
+};
+
+/** Whether the resource exists now. A path that no entry has keeps the fields out of the answer. */
+const existenceOf = async (log, signal) => {
+  log.existence ??= (await get([...log.path, 'state'], { field: 'auditlog:existence' }, { signal })).existence;
+  return log.existence;
+};
+
+const head = ({ type, id }) => {
+  const facts = h('p', { class: 'facts' }, h('span', { class: 'dim' }, 'Reading the entries …'));
+  const title = h('h1', null, brief(id, 160));
+  return { facts, title, element: h('header', { class: 'page-head' },
+    h('p', { class: 'kind' }, brief(type, 64)), title,
+    h('p', { class: 'ids' }, idText(id), ' ', copy('Copy id', id)), facts) };
+};
+
+const fillHead = async ({ facts, title }, log, signal) => {
+  const [{ auditLogs, pagination }, existence] = await Promise.all(
+    [log.page(0), existenceOf(log, signal).catch(() => null)]);
+  if (signal.aborted) return;
+  const newest = auditLogs[0];
+  const named = auditLogs.find((entry) => entry.resourceName);
+  if (named) replace(title, brief(named.resourceName, 160));
+  const [glyph, words] = EXISTENCE[existence] ?? ['!', 'the state cannot be read'];
+  replace(facts,
+    h('span', { class: 'existence', 'data-kind': existence }, h('span', { 'aria-hidden': 'true' }, glyph), ' ', words),
+    h('span', null, h('a', { href: fresh(log.filter) }, plural(pagination.total, 'entry', 'entries'))),
+    newest && h('span', null, 'last: ', action(newest.action), ' ', entryTime(newest), ' by ', userOf(newest)));
+};
+
+/** The changes of an entry, or why it has none. */
+const changesOf = ({ changes, erased, outcome }) => [
+  ['failure', 'denied'].includes(outcome)
+    && h('p', { class: 'hint' }, 'The action was not done, so it changed nothing.'),
+  erased.includes('content') && h('p', { class: 'hint' }, 'The changes of this entry were erased.'),
+  changes.length > 0 && many(h('div', { class: 'changes' }), changes, SHOWN_CHANGES, 'changes', changeOf),
+];
+
+/** The entry as one item of the timeline, with a box that selects it for undoing. */
+const itemOf = (entry, chosen, onChoose) => h('li', { class: `moment-item ${entry.action}`, 'data-id': entry.id },
+  h('div', { class: 'item-head' },
+    h('input', { type: 'checkbox', checked: chosen.has(entry.id), 'aria-label': `Select ${entry.id} to undo it`,
+      on: { change: (event) => onChoose(entry.id, event.target) } }),
+    entryTime(entry), action(entry.action),
+    entry.outcome && h('span', { class: `outcome ${entry.outcome}` }, entry.outcome),
+    h('span', null, 'by ', userOf(entry)),
+    h('span', { class: 'item-links' },
+      h('a', { href: href({ tab: 'state', at: entry.timestamp }) }, 'State then'),
+      h('a', { href: href({ tab: 'compare', from: before(entry.timestamp), to: null }) }, 'Compare with now'))),
+  changesOf(entry));
+
+/** The bar that says how many entries are selected, and leads to the plan. */
+const selectionBar = (chosen, clear) => {
+  const bar = h('div', { class: 'selection-bar buttons', role: 'region', 'aria-label': 'Selected entries' });
+  const show = () => {
+    const count = plural(chosen.size, 'entry', 'entries');
+    bar.hidden = chosen.size === 0;
+    if (chosen.size === 0) return void replace(bar);
+    const plan = href({ tab: 'plan', select: [...chosen], at: null, userId: null, traceId: null, asOf: null });
+    replace(bar, h('a', { class: 'button primary', href: plan }, `Plan to undo ${count}`), button('Clear', clear));
+  };
+  show();
+  return { bar, show };
+};
+
+const historyTab = async ({ root, log, params, signal }) => {
+  const { auditLogs, pagination } = await log.page(0);
+  if (signal.aborted) return;
+  if (auditLogs.length === 0) {
+    return void replace(root, empty('This resource has no entries.', 'Check its type and its id in the address.'));
+  }
+  const chosen = new Set(params.getAll('select').slice(0, MAX_SELECTED));
+  const list = h('ol', { class: 'timeline', 'aria-label': 'Entries, newest first' });
+  const { bar, show } = selectionBar(chosen, () => {
+    chosen.clear();
+    for (const box of list.querySelectorAll('input:checked')) box.checked = false;
+    changed();
+    list.querySelector('input')?.focus();
+  });
+  const changed = () => (note({ select: [...chosen] }), show());
+  const onChoose = (id, box) => {
+    if (box.checked && chosen.size >= MAX_SELECTED) box.checked = false;
+    if (box.checked) chosen.add(id);
+    else chosen.delete(id);
+    changed();
+  };
+  let pages = 0;
+  const add = (entries) => {
+    list.append(...entries.map((entry) => itemOf(entry, chosen, onChoose)));
+    log.pages = Math.max(log.pages ?? 1, pages += 1);
+    const left = pagination.total - list.children.length;
+    if (left <= 0 || entries.length === 0) return null;
+    return button(`Show more of ${plural(left, 'older entry', 'older entries')}`, () => {
+      const shownBefore = list.children.length;
+      fill(replace(more), signal, () => log.page(pages), (answer) => add(answer.auditLogs))
+        .then(() => list.children[shownBefore]?.querySelector('input').focus());
+    });
+  };
+  const more = h('div', { class: 'more' });
+  // What was shown before stays shown, after Back for example.
+  for (const last = log.pages ?? 1; pages < last;) replace(more, add((await log.page(pages)).auditLogs));
+  replace(root, bar, list, more);
+};
+
+const VIEWS = { history: historyTab, state: stateTab, compare: compareTab, continuity: continuityTab, plan: planTab };
+
+const frames = new WeakMap();
+
+/** The parts of the page that stay while its tabs change. */
+const makeFrame = (name, log, root) => {
+  const top = head(log);
+  const tabs = h('nav', { class: 'tabs', 'aria-label': 'Views of this resource' },
+    TABS.map(([tab, label]) => h('a', { href: '?', 'data-tab': tab }, label)));
+  const body = h('section', { class: 'tab' });
+  replace(root, h('div', { class: 'resource-page' }, top.element, tabs, body));
+  const frame = { name, top, tabs, body, controller: new AbortController(), signal: null };
+  frames.set(root, frame);
+  return frame;
+};
+
+const updateTabs = ({ tabs, body }, chosen) => {
+  for (const link of tabs.children) {
+    const { tab } = link.dataset;
+    link.setAttribute('href', href({ tab: tab === 'history' ? null : tab }));
+    if (tab === chosen) link.setAttribute('aria-current', 'page');
+    else link.removeAttribute('aria-current');
+  }
+  body.setAttribute('aria-label', TABS.find(([tab]) => tab === chosen)[1]);
+  body.className = `tab ${chosen}`;
+};
+
+/** Ends what a frame does once `signal` aborts, unless the next page takes the frame over at once. */
+const follow = (frame, signal) => {
+  frame.signal = signal;
+  signal.addEventListener('abort', () => queueMicrotask(() => {
+    if (frame.signal === signal) frame.controller.abort();
+  }), { once: true });
+};
+
+/** Fills `root` with the page of the resource that `params` names. */
+export async function page({ root, params, signal }) {
+  const [type, id] = [params.get('resourceType') ?? '', params.get('resourceId') ?? ''];
+  if (type === '' || id === '') {
+    return void replace(root, empty('No resource is named.', 'The address needs resourceType and resourceId.'));
+  }
+  const name = nameOf(type, id);
+  const known = frames.get(root);
+  const isSame = known?.name === name && root.contains(known.body);
+  // A choice that the page put into the address itself is on the screen already.
+  if (isSame && onScreen.query === withoutEntry(params)) return follow(known, signal);
+  onScreen.query = withoutEntry(params);
+  const log = historyOf(name, type, id);
+  const frame = isSame ? known : makeFrame(name, log, root);
+  frame.controller.abort();
+  frame.controller = new AbortController();
+  follow(frame, signal);
+  const tab = Object.hasOwn(VIEWS, params.get('tab') ?? '') ? params.get('tab') : 'history';
+  updateTabs(frame, tab);
+  const inner = frame.controller.signal;
+  fillHead(frame.top, log, inner).catch(() => replace(frame.top.facts));
+  await fill(frame.body, inner, () => undefined, async () => {
+    const content = h('div', { class: 'tab-content' });
+    await VIEWS[tab]({ root: content, log, params, signal: inner });
+    return content;
+  });
+}
