@@ -127,6 +127,7 @@ impl Service {
             drain_delay: Duration::ZERO,
             drain_limit: second,
             cors_origins: Vec::new(),
+            viewer: false,
             limits: Limits::default(),
         };
         let options = Options {

@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use super::admission::Admission;
 use super::health::{self, AUDIT_LOGS, HealthStatuses, Watching};
 use super::http::protocols::{Protocols, path};
-use super::http::reflection;
+use super::http::{reflection, viewer};
 use super::server::{self, Running};
 use super::{Serving, metrics_server};
 use crate::deadline::Deadline;
@@ -74,7 +74,9 @@ pub async fn start(parts: GatewayParts, serving: Serving) -> anyhow::Result<Runn
     let budget = Budget::new(serving.limits.bytes);
     let admission = Admission::new(serving.limits, KeyBudgets::of(budget.clone()), None, &metrics);
     let keyed = |router| admission.keyed(router, rest::respond);
-    let rest = rest::router(Arc::new(upstream), keyed, |router| admission.keyless(router, rest::respond), ready);
+    let keyless = |router| admission.keyless(router, rest::respond);
+    let pages = if serving.viewer { viewer::routes() } else { Router::new() };
+    let rest = rest::router(Arc::new(upstream), keyed, keyless, pages, ready);
     // The gateway's own gRPC port offers health and reflection only, so that the same health checks work for both
     // servers.
     let own = HealthStatuses::serving(&[]);

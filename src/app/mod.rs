@@ -34,6 +34,8 @@ pub struct Serving {
     pub drain_limit: Duration,
     /// Origins other than the server's own whose pages may call it from a browser.
     pub cors_origins: Vec<HeaderValue>,
+    /// Whether the viewer is served beside REST.
+    pub viewer: bool,
     /// The limits of concurrent work.
     pub limits: Limits,
 }

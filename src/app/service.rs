@@ -17,7 +17,7 @@ use super::background::Jobs;
 use super::health::{self, AUDIT_LOGS, ERASURES, HISTORIES, HealthStatuses, PROOFS, SERVER};
 use super::http::early_refusal::refusing_early;
 use super::http::protocols::{Protocols, path};
-use super::http::reflection;
+use super::http::{reflection, viewer};
 use super::jobs::{ContinuityJob, CountJob, DatabaseHealthJob, FollowJob, SigningJob};
 use super::server::{self, Running, ServiceHandles};
 use super::{Serving, metrics_server};
@@ -134,7 +134,9 @@ pub async fn start(parts: ServiceParts, options: Options) -> anyhow::Result<Runn
             let pings = Cache::builder().time_to_live(READY_TTL).build();
             let ready = move || ready(store.clone(), pings.clone(), draining.is_cancelled());
             let keyed = |router| admission.keyed(refusing_early(router, &ingest, rest::respond), rest::respond);
-            rest::router(service, keyed, |router| admission.keyless(router, rest::respond), ready)
+            let keyless = |router| admission.keyless(router, rest::respond);
+            let pages = if serving.viewer { viewer::routes() } else { Router::new() };
+            rest::router(service, keyed, keyless, pages, ready)
         }
         false => rest::switched_off(),
     };

@@ -141,6 +141,7 @@ async fn start(
         drain_delay: Duration::ZERO,
         drain_limit: limit,
         cors_origins: Vec::new(),
+        viewer: true,
         limits: Limits::default(),
     };
     let start = async |listen: String| {

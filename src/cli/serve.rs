@@ -24,6 +24,7 @@ Examples:
   auditlog serve --database-url postgres://auditlog@localhost/auditlog
   auditlog serve --listen 0.0.0.0:8080
   auditlog serve --rest off
+  auditlog serve --viewer off
   auditlog serve --metrics-listen 127.0.0.1:9464
   auditlog serve --metrics-listen 127.0.0.1:9464 --continuity-checks on
   auditlog serve --signing-key keys/auditlog.key --log-name audit.example.com
@@ -125,6 +126,10 @@ pub(super) struct ServingArgs {
     /// option, or separate origins by commas. Default: only the server's own origin.
     #[arg(long, env = "AUDITLOG_CORS_ORIGIN", value_parser = origin, value_delimiter = ',', value_name = "ORIGIN")]
     cors_origin: Vec<HeaderValue>,
+    /// Serve the viewer at /viewer/: web pages that search and show the log. They call REST with an API key that their
+    /// reader enters. Default: on, unless REST is off.
+    #[arg(long, env = "AUDITLOG_VIEWER", value_enum)]
+    viewer: Option<Switch>,
     /// Maximum number of open connections, 1 to 1000000. At the limit, a new connection replaces the oldest one without
     /// an authenticated request in progress. If there is none, the new connection is closed.
     #[arg(long, env = "AUDITLOG_MAX_CONNECTIONS", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..=1_000_000), value_name = "N")]
@@ -150,6 +155,7 @@ impl ServingArgs {
             drain_delay,
             drain_limit,
             cors_origin: cors_origins,
+            viewer,
             max_connections,
             max_requests,
             max_followers,
@@ -159,7 +165,16 @@ impl ServingArgs {
         let bytes = bodies_mib as usize * 1024 * 1024;
         let (requests, followers) = (max_requests as usize, max_followers as usize);
         let limits = Limits { connections, requests, followers, bytes };
-        app::Serving { listen, metrics_listen, request_timeout, drain_delay, drain_limit, cors_origins, limits }
+        app::Serving {
+            listen,
+            metrics_listen,
+            request_timeout,
+            drain_delay,
+            drain_limit,
+            cors_origins,
+            viewer: viewer != Some(Switch::Off),
+            limits,
+        }
     }
 }
 
@@ -207,6 +222,9 @@ impl ServeArgs {
             rate_limit: rate,
         } = self;
         let signing = signing.options()?;
+        if rest == Switch::Off && serving.viewer == Some(Switch::On) {
+            return Err(super::usage("--viewer on needs --rest on, because the viewer reads through REST"));
+        }
         let (version, schema, database_shown) = (env!("CARGO_PKG_VERSION"), schema_version(), database.shown());
         info!(version, schema, database = database_shown, address = listen, pid = std::process::id(), "starting");
         let DatabaseArgs { database_url: DatabaseUrl(url), database_connections: connections } = &database;

@@ -86,7 +86,8 @@ impl ErrorResponse {
         Self::new(Reason::UnsupportedMediaType, format!("Content-Type must be application/json, got {sent}"))
     }
 
-    pub(super) fn no_route(request: &Request) -> Self {
+    /// The path of `request` does not exist.
+    pub fn no_route(request: &Request) -> Self {
         Self::new(Reason::RouteNotFound, format!("There is no path {}", quoted(request.uri().path())))
     }
 

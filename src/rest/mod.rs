@@ -56,11 +56,13 @@ impl<S: AuditLogService + HistoryService + IntegrityService> Services for S {}
 type Answer = Result<Response, ErrorResponse>;
 
 /// All routes. `service` is in this process, or behind a gateway. `admit` guards the routes that need a key before a
-/// body is read; `admit_keyless` guards the others. `ready` says whether the service can be used.
+/// body is read; `admit_keyless` guards the others. `pages` are further routes that need no key. `ready` says whether
+/// the service can be used.
 pub fn router<S, F>(
     service: Arc<S>,
     admit: impl FnOnce(Router) -> Router,
     admit_keyless: impl FnOnce(Router) -> Router,
+    pages: Router,
     ready: impl Fn() -> F + Clone + Send + Sync + 'static,
 ) -> Router
 where
@@ -85,7 +87,7 @@ where
         .route("/livez", get(async || json::answer(StatusCode::OK, &json::ALIVE)))
         .route("/readyz", get(ready));
     admit(api)
-        .merge(admit_keyless(probes))
+        .merge(admit_keyless(probes.merge(pages)))
         .fallback(|request: Request| async move { ErrorResponse::no_route(&request) })
         .method_not_allowed_fallback(|request: Request| async move { ErrorResponse::no_method(&request) })
 }

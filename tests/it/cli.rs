@@ -23,6 +23,7 @@ fn wrong_usage_exits_2_and_says_what_is_allowed() {
     for (arguments, expected) in [
         (&["serv"][..], "a similar subcommand exists: 'serve'"),
         (&["serve", "--rest", "maybe"], "[possible values: on, off]"),
+        (&["gateway", "--upstream", "http://127.0.0.1:1", "--viewer", "maybe"], "[possible values: on, off]"),
         (&["serve", "--queue-entries", "1"], "1 is not in 1000.."),
         (&["keys", "create", "--organization", "a", "--scope", "x"], "must be read, write, verify or erase, got \"x\""),
         (&["keys", "create", "--scope", "read"], "<--organization <ORG>|--all-organizations>"),

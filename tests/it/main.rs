@@ -49,4 +49,5 @@ mod support;
 mod tail;
 mod trail;
 mod verify;
+mod viewer;
 mod write_turns;

@@ -1,4 +1,5 @@
-//! HTTP: the protocols of one port, and the layers around them: metrics, deadlines, the log of refused access.
+//! HTTP: the protocols of one port, the layers around them (metrics, deadlines, the log of refused access), and the
+//! viewer.
 
 mod deadline;
 pub(super) mod early_refusal;
@@ -6,6 +7,7 @@ pub(super) mod protocols;
 pub(super) mod reflection;
 mod request_metrics;
 mod security;
+pub(super) mod viewer;
 
 use axum::extract::Request;
 use http::Method;

@@ -32,12 +32,14 @@ use crate::rest;
 const PREFLIGHT_TTL: Duration = Duration::from_secs(60 * 60);
 
 /// The headers that this server reads. Others are dropped, so that a waiting request does not hold them.
-const KNOWN_HEADERS: [HeaderName; 13] = [
+const KNOWN_HEADERS: [HeaderName; 15] = [
     header::ACCEPT,
+    header::ACCEPT_ENCODING,
     header::ACCESS_CONTROL_REQUEST_HEADERS,
     header::ACCESS_CONTROL_REQUEST_METHOD,
     header::AUTHORIZATION,
     CONTENT_TYPE,
+    header::IF_NONE_MATCH,
     header::ORIGIN,
     header::TE,
     HeaderName::from_static("grpc-accept-encoding"),

@@ -54,6 +54,7 @@ pub fn serving() -> Serving {
         drain_delay: Duration::ZERO,
         drain_limit: Duration::from_secs(5),
         cors_origins: Vec::new(),
+        viewer: true,
         limits: auditlog::app::Limits::default(),
     }
 }
