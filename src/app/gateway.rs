@@ -379,4 +379,8 @@ impl IntegrityService for Upstream {
     async fn read_entries(&self, request: Request<pb::ReadEntriesRequest>) -> RpcResult<Self::ReadEntriesStream> {
         self.forward(request, async |channel, request| integrity(channel).read_entries(request).await).await
     }
+
+    async fn get_log_entry(&self, request: Request<pb::GetLogEntryRequest>) -> RpcResult<pb::GetLogEntryResponse> {
+        self.forward(request, async |channel, request| integrity(channel).get_log_entry(request).await).await
+    }
 }

@@ -100,15 +100,28 @@ impl IntegrityService for Service {
         });
         Ok(Response::new(messages.try_flatten().map_err(Status::from).boxed()))
     }
+
+    async fn get_log_entry(
+        &self,
+        request: Request<pb::GetLogEntryRequest>,
+    ) -> std::result::Result<Response<pb::GetLogEntryResponse>, Status> {
+        let (caller, organization) = self.verifier(&request, &request.get_ref().organization_id).await?;
+        let seq = number(request.into_inner().sequence).at("sequence")?;
+        let (log_id, input) = self.integrity.entry(&caller.key_id, organization, seq).await?;
+        Ok(Response::new(pb::GetLogEntryResponse { log_id, entry: Some(log_entry(input)) }))
+    }
 }
 
 fn which(entry: Option<which::Entry>) -> Result<Which> {
     match entry {
         Some(which::Entry::Id(id)) => Ok(Which::Id(EntryId::parse(id).at("id")?)),
-        Some(which::Entry::Sequence(seq)) if seq > 0 => Ok(Which::Seq(seq)),
-        Some(which::Entry::Sequence(seq)) => Err(Invalid::new("must be 1 or more", seq)).at("sequence"),
+        Some(which::Entry::Sequence(seq)) => Ok(Which::Seq(number(seq).at("sequence")?)),
         None => Err(Error::invalid("id", "is required, or sequence")),
     }
+}
+
+fn number(seq: Seq) -> std::result::Result<Seq, Invalid> {
+    if seq > 0 { Ok(seq) } else { Err(Invalid::new("must be 1 or more", seq)) }
 }
 
 fn most(limit: Seq) -> std::result::Result<Option<Seq>, Invalid> {

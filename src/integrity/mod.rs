@@ -183,6 +183,19 @@ impl Integrity {
         })
     }
 
+    /// The entry `seq` as it was hashed, and the id of its log. Errors: `AuditLogNotFound` for a number that the log does
+    /// not have; `EntryDamaged`.
+    pub async fn entry(&self, key_id: &str, organization: OrganizationId, seq: Seq) -> Result<(String, LeafInput)> {
+        let _permit = self.store.read_permit(key_id, &organization).await?;
+        let LogHead { log_id, edge, root: _ } = self.log(&organization).await?;
+        if !(1..=edge.size()).contains(&seq.unsigned_abs()) {
+            return Err(Error::AuditLogNotFound);
+        }
+        let mut entries = Entries::between(self.store.clone(), key_id, organization, seq - 1, seq);
+        let piece = entries.read().await?.unwrap_or_default();
+        Ok((log_id, piece.into_iter().next().ok_or(Error::AuditLogNotFound)?))
+    }
+
     async fn log(&self, organization: &OrganizationId) -> Result<LogHead> {
         self.store.log_head(organization).await?.ok_or(Error::OrganizationNotFound)
     }

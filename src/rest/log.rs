@@ -1,4 +1,5 @@
-//! The log of an organization: its checkpoint and tiles in the layout of C2SP tlog-tiles, its keys, and proofs.
+//! The log of an organization: its checkpoint and tiles in the layout of C2SP tlog-tiles, its keys, proofs, and the
+//! inputs of its leaves.
 
 use std::sync::Arc;
 
@@ -11,8 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
+use tonic::Status;
 
-use super::{Answer, Call, ErrorResponse, Services, after_access, json, params};
+use super::{Answer, Call, ErrorResponse, Services, after_access, json, leaf_input, params};
 use crate::grpc::pb;
 use auditlog_verify::merkle::{TILE_WIDTH, TilePath};
 
@@ -29,6 +31,7 @@ pub(super) fn routes<S: Services>() -> Router<Arc<S>> {
         .route("/v1/{organization_id}/log/inclusion-proof", get(inclusion::<S>))
         .route("/v1/{organization_id}/log/consistency-proof", get(consistency::<S>))
         .route("/v1/{organization_id}/log/tile/{*path}", get(tile::<S>))
+        .route("/v1/{organization_id}/log/entries/{sequence}", get(entry::<S>))
 }
 
 async fn checkpoint<S: Services>(State(service): State<Arc<S>>, call: Call<String>) -> Answer {
@@ -78,6 +81,18 @@ async fn tile<S: Services>(State(service): State<Arc<S>>, call: Call<(String, St
     let message = pb::GetTileRequest { organization_id, path };
     let data = service.get_tile(call.request(message)).await?.into_inner().data;
     Ok(plain("application/octet-stream", if is_full { FOREVER } else { NEVER }, data))
+}
+
+async fn entry<S: Services>(State(service): State<Arc<S>>, call: Call<(String, String)>) -> Answer {
+    let (organization_id, number) = call.path.clone();
+    let message = match call.params(&[]).and_then(|_| params::sequence(&number)) {
+        Ok(sequence) => pb::GetLogEntryRequest { organization_id, sequence },
+        Err(fault) => return Err(refused(&*service, call, organization_id, fault).await),
+    };
+    let pb::GetLogEntryResponse { log_id, entry } = service.get_log_entry(call.request(message)).await?.into_inner();
+    let entry = entry.unwrap_or_default();
+    let input = leaf_input::body(&log_id, &entry).map_err(Status::from)?;
+    Ok(json::answer(StatusCode::OK, &input))
 }
 
 /// The error for `fault`, unless access is refused first. Calls `get_tile`, the only call here that can be made invalid

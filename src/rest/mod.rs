@@ -8,6 +8,7 @@ mod envelope;
 mod feed;
 pub mod history;
 pub mod json;
+mod leaf_input;
 mod log;
 mod params;
 

@@ -1,13 +1,14 @@
 //! Decodes query parameters into the fields of gRPC requests.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
 use super::{ErrorResponse, rest_name};
 use crate::domain::{
-    GroupBy, Invalid, Minutes, Timestamp, did_you_mean, end_of_span, json_or_string, last_of_span, quoted,
+    GroupBy, Invalid, Minutes, Seq, Timestamp, did_you_mean, end_of_span, json_or_string, last_of_span, quoted,
     start_of_span,
 };
 use crate::grpc::pb::get_inclusion_proof_request::Entry;
@@ -297,15 +298,8 @@ impl Params {
         }
     }
 
-    fn number<N: std::str::FromStr>(&self, name: &str, allowed: &str) -> Result<Option<N>, ErrorResponse> {
-        let number = |text: &str| {
-            // Stricter than Rust, which accepts `+5`.
-            let digits = text.strip_prefix('-').unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit());
-            let number = text.parse().ok().filter(|_| digits);
-            number
-                .ok_or_else(|| ErrorResponse::parameter(name, format_args!("must be {allowed}, got {}", quoted(text))))
-        };
-        self.one(name)?.map(number).transpose()
+    fn number<N: FromStr>(&self, name: &str, allowed: &str) -> Result<Option<N>, ErrorResponse> {
+        self.one(name)?.map(|text| number(name, text, allowed)).transpose()
     }
 
     fn time(
@@ -329,6 +323,18 @@ impl Params {
         }
         Ok((start.map(wire::time), end.map(wire::time)))
     }
+}
+
+/// The number of an entry in a path.
+pub(super) fn sequence(text: &str) -> Result<Seq, ErrorResponse> {
+    number("sequence", text, NUMBERS)
+}
+
+fn number<N: FromStr>(name: &str, text: &str, allowed: &str) -> Result<N, ErrorResponse> {
+    // Stricter than Rust, which accepts `+5`.
+    let digits = text.strip_prefix('-').unwrap_or(text).bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| digits);
+    number.ok_or_else(|| ErrorResponse::parameter(name, format_args!("must be {allowed}, got {}", quoted(text))))
 }
 
 /// The gRPC name of a grouping. Errors list the REST names.

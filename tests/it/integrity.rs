@@ -2,6 +2,7 @@
 
 mod access;
 mod entries;
+mod leaf_input;
 mod mirror;
 mod surfaces;
 

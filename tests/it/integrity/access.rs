@@ -22,6 +22,7 @@ async fn call_all(log: &Log, key: Option<&str>, organization: &str, is_bad: bool
     let tile = pb::GetTileRequest { organization_id: organization_id(), path: path.to_owned() };
     let after_sequence = size.unwrap_or(0);
     let entries = pb::ReadEntriesRequest { organization_id: organization_id(), after_sequence, limit: 1 };
+    let one = pb::GetLogEntryRequest { organization_id: organization_id(), sequence: size.unwrap_or(1) };
     macro_rules! call {
         ($method:ident($request:expr)) => {{
             let request = match key {
@@ -36,6 +37,7 @@ async fn call_all(log: &Log, key: Option<&str>, organization: &str, is_bad: bool
         call!(get_consistency_proof(consistency)),
         call!(get_tile(tile)),
         call!(read_entries(entries)),
+        call!(get_log_entry(one)),
     ];
     if !is_bad {
         // These methods have no other parameters.
@@ -55,6 +57,7 @@ async fn get_all(log: &Log, key: Option<&str>, organization: &str, is_bad: bool)
             "tile/entries/000.p/1",
             "inclusion-proof?sequence=1",
             "consistency-proof?firstSize=1",
+            "entries/1",
         ],
         true => [
             "checkpoint?x=1",
@@ -63,6 +66,7 @@ async fn get_all(log: &Log, key: Option<&str>, organization: &str, is_bad: bool)
             "tile/0/000.p/1?x=1",
             "inclusion-proof?sequence=x",
             "consistency-proof",
+            "entries/x",
         ],
     };
     let mut codes = Vec::new();

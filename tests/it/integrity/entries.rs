@@ -194,7 +194,7 @@ on_every_database! {
 }
 
 /// Erases a group with SQL, like the eraser does.
-async fn erase(database: &Database, entry: &pb::LogEntry, group: Group) {
+pub async fn erase(database: &Database, entry: &pb::LogEntry, group: Group) {
     let hash = hex(&group_hash(entry, group).expect("values").0);
     let hash = match database.backend {
         Backend::Sqlite => format!("x'{hash}'"),
