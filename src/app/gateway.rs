@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt, future, stream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -45,6 +45,11 @@ const MAX_BACKOFF: Duration = Duration::from_millis(100);
 /// How long the service may take to answer a readiness check.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The maximum number of bytes of one export, and of all, that its readers have not taken yet. A service allows 512
+/// streams on a connection, so slow readers leave room for each other.
+const EXPORT_WINDOW: u32 = 256 * 1024;
+const EXPORTS_WINDOW: u32 = 512 * EXPORT_WINDOW;
+
 const NO_GRPC: &str = "This is a gateway, which speaks REST; call the service behind it for gRPC";
 
 /// The dependencies of a gateway.
@@ -65,12 +70,14 @@ pub async fn start(parts: GatewayParts, serving: Serving) -> anyhow::Result<Runn
     let scraped = metrics_server::start(serving.metrics_listen.as_deref(), &metrics).await?;
     let uri = upstream.uri().clone();
     let (channel, followers) = (upstream.connect_lazy(), upstream.connect_lazy());
+    let exports = upstream.initial_stream_window_size(EXPORT_WINDOW).initial_connection_window_size(EXPORTS_WINDOW);
+    let exports = exports.connect_lazy();
     let draining = CancellationToken::new();
     let ready = {
         let (channel, draining) = (channel.clone(), draining.clone());
         move || ready(channel.clone(), draining.is_cancelled())
     };
-    let upstream = Upstream { channel: channel.clone(), followers, draining: draining.clone(), clock, random };
+    let upstream = Upstream { channel: channel.clone(), followers, exports, draining: draining.clone(), clock, random };
     let budget = Budget::new(serving.limits.bytes);
     let admission = Admission::new(serving.limits, KeyBudgets::of(budget.clone()), None, &metrics);
     let keyed = |router| admission.keyed(router, rest::respond);
@@ -145,7 +152,9 @@ struct Upstream {
     channel: Channel,
     /// A connection of their own for followers, whose streams would leave no room for other calls.
     followers: Channel,
-    /// Cancelled once the gateway shuts down, which ends its followers.
+    /// A connection of their own for exports, whose slow readers would leave no window for other responses.
+    exports: Channel,
+    /// Cancelled once the gateway shuts down, which ends its followers and exports.
     draining: CancellationToken,
     clock: Clock,
     random: Random,
@@ -285,13 +294,22 @@ impl AuditLogService for Upstream {
         .await
     }
 
-    type ExportAuditLogsStream = Streaming<pb::ExportAuditLogsResponse>;
+    type ExportAuditLogsStream = Pin<Box<dyn Stream<Item = Result<pb::ExportAuditLogsResponse, Status>> + Send>>;
 
     async fn export_audit_logs(
         &self,
         request: Request<pb::ExportAuditLogsRequest>,
     ) -> RpcResult<Self::ExportAuditLogsStream> {
-        self.forward(request, async |channel, request| audit_logs(channel).export_audit_logs(request).await).await
+        let forwarded = self.forward_over(&self.exports, request, async |channel, request| {
+            audit_logs(channel).export_audit_logs(request).await
+        });
+        let messages = forwarded.await?.into_inner().map(|message| message.map_err(upstream_failed));
+        let draining = self.draining.clone();
+        let messages = messages.take_until(draining.clone().cancelled_owned());
+        // An export that the drain has cut off must not look whole.
+        let is_cut = stream::once(async move { draining.is_cancelled() });
+        let cut = is_cut.filter_map(|is_cut| future::ready(is_cut.then(|| Err(Status::from(Error::Draining)))));
+        Ok(Response::new(messages.chain(cut).boxed()))
     }
 
     type FollowAuditLogsStream = Pin<Box<dyn Stream<Item = Result<pb::FollowAuditLogsResponse, Status>> + Send>>;

@@ -149,6 +149,7 @@ pub fn rest_name(path: &str) -> String {
         "start_time" => Some("startDate"),
         "end_time" => Some("endDate"),
         "after_sequence" => Some("after"),
+        "through_sequence" => Some("through"),
         "as_of_sequence" => Some("asOf"),
         "field_prefixes" => Some("field"),
         "resume_token" => Some("resume"),
@@ -213,7 +214,7 @@ mod tests {
     use super::*;
     use crate::error::Violation;
     use crate::grpc::pb;
-    use crate::rest::params::{COUNT, FEED, LIST, METADATA};
+    use crate::rest::params::{COUNT, EXPORT, FEED, LIST, METADATA};
 
     #[test]
     fn every_field_of_a_filter_is_a_parameter() {
@@ -229,7 +230,7 @@ mod tests {
         assert!(names.len() >= 19);
         for field in names {
             let name = if field == "metadata" { METADATA.to_owned() } else { rest_name(&format!("filter.{field}")) };
-            for parameters in [LIST, FEED, COUNT] {
+            for parameters in [LIST, FEED, EXPORT, COUNT] {
                 assert!(parameters.concat().contains(&name.as_str()), "{field} is {name}");
             }
         }
@@ -254,6 +255,7 @@ mod tests {
             ("filter.resource_ids", "resourceId"),
             ("filter.start_time", "startDate"),
             ("after_sequence", "after"),
+            ("through_sequence", "through"),
             ("as_of_sequence", "asOf"),
             ("field_prefixes[3]", "field"),
             ("resume_token", "resume"),

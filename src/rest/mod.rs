@@ -1,10 +1,11 @@
 //! The REST surface: translates each call to the same gRPC call, and the response back. Responses are JSON, errors
-//! included; the log's checkpoint and tiles have formats of their own.
+//! included; exports, and the log's checkpoint and tiles have formats of their own.
 
 pub mod around;
 pub mod counts;
 pub mod entry;
 mod envelope;
+pub mod export;
 mod feed;
 pub mod history;
 pub mod json;
@@ -76,6 +77,7 @@ where
         .route("/v1/{organization_id}/audit-log-counts", get(count::<S>))
         .route("/v1/{path_segment}/{resource_id}/history", get(history::<S>))
         .merge(around::routes())
+        .merge(export::routes())
         .merge(feed::routes())
         .merge(history::routes())
         .merge(log::routes())

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
+use super::export::ExportFormat;
 use super::{ErrorResponse, rest_name};
 use crate::domain::{
     GroupBy, Invalid, Minutes, Seq, Timestamp, did_you_mean, end_of_span, json_or_string, last_of_span, quoted,
@@ -23,6 +24,8 @@ pub(super) const LIST: ParameterNames = &[&RESOURCE, &ACTIVITY, &PAGE, &SEARCH];
 pub(super) const HISTORY: ParameterNames = &[&ACTIVITY, &PAGE, &SEARCH];
 /// The parameters of a feed.
 pub(super) const FEED: ParameterNames = &[&RESOURCE, &ACTIVITY, &["after", "wait"], &SEARCH];
+/// The parameters of an export.
+pub(super) const EXPORT: ParameterNames = &[&["format"], &RESOURCE, &ACTIVITY, &["after", "through"], &SEARCH];
 /// The parameters of counts.
 pub(super) const COUNT: ParameterNames = &[&["by", "timeZone", "top"], &RESOURCE, &ACTIVITY, &SEARCH];
 const RESOURCE: [&str; 2] = ["resourceType", "resourceId"];
@@ -138,6 +141,21 @@ impl Params {
         Ok((pb::FollowAuditLogsRequest { organization_id, filter, after_sequence }, self.wait()?))
     }
 
+    /// The request for an export, and its format.
+    pub(super) fn export(
+        self,
+        organization_id: String,
+    ) -> Result<(ExportFormat, pb::ExportAuditLogsRequest), ErrorResponse> {
+        let format = self.one("format")?.map_or(Ok(ExportFormat::Ndjson), ExportFormat::parse)?;
+        let message = pb::ExportAuditLogsRequest {
+            organization_id,
+            filter: Some(self.filter()?),
+            after_sequence: self.number("after", SIZES)?.unwrap_or_default(),
+            through_sequence: self.number("through", SIZES)?,
+        };
+        Ok((format, message))
+    }
+
     fn wait(&self) -> Result<Duration, ErrorResponse> {
         let Some(text) = self.one("wait")? else { return Ok(DEFAULT_WAIT) };
         let wait = humantime::parse_duration(text).ok().filter(|wait| *wait <= MAX_WAIT);
@@ -221,7 +239,7 @@ impl Params {
         })
     }
 
-    /// The filter of a list, a history, a feed or a count.
+    /// The filter of a list, a history, a feed, an export or a count.
     fn filter(&self) -> Result<pb::AuditLogFilter, ErrorResponse> {
         let (start_time, end_time) = self.times()?;
         let text = |name: &str| Ok::<_, ErrorResponse>(self.one(name)?.map(str::to_owned));

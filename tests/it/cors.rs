@@ -62,6 +62,7 @@ on_every_database! {
             assert_eq!(answer.status().as_u16(), 200);
             let headers = cors(&answer).join("\n");
             assert!(headers.contains(&format!("allow-origin: {origin}")) && headers.contains("grpc-status") && headers.contains("retry-after"), "{headers}");
+            assert!(headers.contains("x-auditlog-head-sequence") && headers.contains("content-disposition"), "{headers}");
             assert!(!answer.bytes().await.expect("a body").is_empty());
         }
         let trailer = sent(web(&named).bearer_auth(&key)).await.bytes().await.expect("a body");

@@ -76,6 +76,10 @@ on_every_database! {
             (Method::GET, "/v1/org_a/resources/rule/rule_1/state", as_reader, 200),
             (Method::GET, "/v1/org_a/continuity", as_reader, 200),
             (Method::GET, "/v1/org_a/continuity", as_nobody, 401),
+            (Method::GET, "/v1/org_a/export?format=csv", as_reader, 200),
+            (Method::GET, "/v1/org_a/export", as_nobody, 401),
+            (Method::GET, "/v1/org_a/log/entries/1", as_reader, 403),
+            (Method::GET, "/viewer/", as_nobody, 200),
             (Method::GET, "/v1/rules/rule_1/history", foreign, 404),
             (Method::GET, "/v1/widgets/rule_1/history", as_reader, 404),
             (Method::GET, "/v1/org_a/audit-logs/log_none", as_reader, 404),
@@ -106,7 +110,7 @@ on_every_database! {
         let ask = async |path: &str| sent(http.get(gateway.url(path)).bearer_auth(&key)).await;
         assert_eq!((ask(LIST).await.status().as_u16(), ask("/readyz").await.status().as_u16()), (200, 200));
         service.kill();
-        for path in [LIST, "/v1/org_a/audit-logs/log_1", "/v1/rules/rule_1/history", "/v1/org_a/continuity", "/readyz"] {
+        for path in [LIST, "/v1/org_a/audit-logs/log_1", "/v1/rules/rule_1/history", "/v1/org_a/continuity", "/v1/org_a/export", "/readyz"] {
             let (status, _, body) = shown(ask(path).await).await;
             assert_eq!((status, body.as_str()), (503, AWAY), "{path}");
         }

@@ -160,7 +160,7 @@ on_every_database! {
         let nothing = service.key(Some("ours"), &[]).await;
         let reader = service.key(Some("ours"), &[Scope::Read]).await;
         for key in [&ours, &reader, &nothing] {
-            for path in ["audit-logs", "audit-logs?limit=0", "audit-logs/log_shared", "audit-logs?cursor=x", "feed", "feed?wait=x"] {
+            for path in ["audit-logs", "audit-logs?limit=0", "audit-logs/log_shared", "audit-logs?cursor=x", "feed", "feed?wait=x", "export", "export?format=x"] {
                 let foreign = service.get(&format!("/v1/theirs/{path}"), key).await;
                 let unknown = service.get(&format!("/v1/unknown/{path}"), key).await;
                 assert_eq!(foreign, unknown, "{path}");

@@ -39,6 +39,7 @@ mod proofs;
 mod proxies;
 mod read;
 mod rest;
+mod rest_export;
 mod roles;
 mod schema;
 mod search;

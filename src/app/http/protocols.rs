@@ -27,6 +27,7 @@ use crate::app::admission::Admission;
 use crate::grpc::{ORGANIZATION_HEADER, status};
 use crate::metrics::Metrics;
 use crate::rest;
+use crate::rest::export::HEAD_SEQUENCE_HEADER;
 
 /// How long a browser may cache a preflight response.
 const PREFLIGHT_TTL: Duration = Duration::from_secs(60 * 60);
@@ -147,11 +148,12 @@ fn cors(origins: Vec<http::HeaderValue>) -> CorsLayer {
     let names = |names: &[&'static str]| names.iter().map(|name| HeaderName::from_static(name)).collect::<Vec<_>>();
     let request_headers =
         names(&[ORGANIZATION_HEADER, TIMEOUT_HEADER, "traceparent", "tracestate", "x-grpc-web", "x-user-agent"]);
-    let response_headers = names(&["grpc-status", "grpc-message", "grpc-status-details-bin"]);
+    let response_headers = names(&["grpc-status", "grpc-message", "grpc-status-details-bin", HEAD_SEQUENCE_HEADER]);
+    let exposed = vec![header::RETRY_AFTER, header::WWW_AUTHENTICATE, header::CONTENT_DISPOSITION];
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([vec![header::AUTHORIZATION, header::CONTENT_TYPE], request_headers].concat())
-        .expose_headers([vec![header::RETRY_AFTER, header::WWW_AUTHENTICATE], response_headers].concat())
+        .expose_headers([exposed, response_headers].concat())
         .max_age(PREFLIGHT_TTL);
     match origins.iter().any(|origin| origin == "*") {
         true => layer.allow_origin(tower_http::cors::Any),

@@ -8,15 +8,16 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{anyhow, ensure};
+use anyhow::anyhow;
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tonic::Status;
 
 use super::client::{AuditLogs, ClientArgs, Retry, explained};
 use super::filters::FilterArgs;
-use crate::grpc::pb::{AuditLog, ExportAuditLogsRequest, ExportAuditLogsResponse, GetAuditLogRequest};
-use crate::rest::json;
+use crate::grpc::pb::{ExportAuditLogsRequest, ExportAuditLogsResponse, GetAuditLogRequest};
+use crate::rest::export::ExportFormat;
 use sink::Sink;
 
 #[derive(Args)]
@@ -45,7 +46,7 @@ pub struct ExportArgs {
     filters: FilterArgs,
     /// Output format. Only ndjson can be imported again.
     #[arg(long, value_enum, default_value = "ndjson", value_name = "FORMAT")]
-    format: Format,
+    format: ExportFormat,
     /// Output file. It must not exist yet; with --after, the export appends to it. Default, or -: standard output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -55,23 +56,13 @@ pub struct ExportArgs {
     after: Option<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Ndjson,
-    Csv,
-}
+impl ValueEnum for ExportFormat {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
 
-impl Format {
-    /// The lines of `entries` in this format. Errors: NDJSON needs a leaf hash for each entry.
-    fn lines(self, entries: &[AuditLog], leaf_hashes: &[Vec<u8>]) -> anyhow::Result<Vec<u8>> {
-        match self {
-            Self::Ndjson => {
-                let is_complete = leaf_hashes.len() == entries.len();
-                ensure!(is_complete, "the service is older than this program, and sends no leaf hashes; upgrade it");
-                Ok(json::exported_lines(entries.iter().zip(leaf_hashes.iter().map(Vec::as_slice)))?)
-            }
-            Self::Csv => csv::lines(entries),
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
     }
 }
 
@@ -94,8 +85,8 @@ impl ExportArgs {
             ExportAuditLogsRequest { organization_id: organization, filter, after_sequence, through_sequence: None };
         let output = output.filter(|path| path.as_os_str() != "-");
         let mut sink = Sink::open(output.as_deref(), format, after.as_deref())?;
-        if format == Format::Csv && after.is_none() {
-            sink.write(&csv::header()?).inspect_err(|_| sink.discard())?;
+        if format == ExportFormat::Csv && after.is_none() {
+            sink.write(&format.header()?).inspect_err(|_| sink.discard())?;
         }
         let progress = ProgressBar::new(0);
         progress.set_style(ProgressStyle::with_template("{bar:30} {percent:>3} % {msg}, {eta} left")?);
@@ -147,7 +138,7 @@ struct RunningExport {
     /// The request for the remaining entries.
     request: ExportAuditLogsRequest,
     sink: Sink,
-    format: Format,
+    format: ExportFormat,
     progress: ProgressBar,
     written: u64,
     last_id: Option<String>,

@@ -7,7 +7,8 @@ use std::path::Path;
 use anyhow::{Context, anyhow, bail};
 use serde::Deserialize;
 
-use super::{Format, csv};
+use super::csv;
+use crate::rest::export::ExportFormat;
 
 pub(super) enum Sink {
     Stdout,
@@ -22,7 +23,7 @@ pub(super) enum Sink {
 impl Sink {
     /// Creates a file, or with `after` opens the file that ends with that entry. Errors: the file exists already, or
     /// does not end with that entry.
-    pub(super) fn open(path: Option<&Path>, format: Format, after: Option<&str>) -> anyhow::Result<Self> {
+    pub(super) fn open(path: Option<&Path>, format: ExportFormat, after: Option<&str>) -> anyhow::Result<Self> {
         let Some(path) = path else {
             return Ok(Self::Stdout);
         };
@@ -72,7 +73,7 @@ impl Sink {
 }
 
 /// Opens a file for appending. Errors: its last line is incomplete, or is not the entry `after`.
-fn ending_with(path: &Path, format: Format, after: &str) -> anyhow::Result<File> {
+fn ending_with(path: &Path, format: ExportFormat, after: &str) -> anyhow::Result<File> {
     let mut file = OpenOptions::new().read(true).append(true).open(path)?;
     let torn = "its last line is incomplete; remove that line, and give the id of the line before as --after";
     if file.metadata()?.len() > 0 {
@@ -84,8 +85,8 @@ fn ending_with(path: &Path, format: Format, after: &str) -> anyhow::Result<File>
     }
     file.rewind()?;
     let id = match format {
-        Format::Ndjson => last_id(BufReader::new(&file))?,
-        Format::Csv => csv::last_id(BufReader::new(&file))?,
+        ExportFormat::Ndjson => last_id(BufReader::new(&file))?,
+        ExportFormat::Csv => csv::last_id(BufReader::new(&file))?,
     };
     match id {
         Some(id) if id == after => Ok(file),
