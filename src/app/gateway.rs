@@ -300,7 +300,7 @@ impl AuditLogService for Upstream {
         &self,
         request: Request<pb::ExportAuditLogsRequest>,
     ) -> RpcResult<Self::ExportAuditLogsStream> {
-        let forwarded = self.forward_over(&self.exports, request, async |channel, request| {
+        let forwarded = self.forward_over(&self.exports, Error::Timeout, request, async |channel, request| {
             audit_logs(channel).export_audit_logs(request).await
         });
         let messages = forwarded.await?.into_inner().map(|message| message.map_err(upstream_failed));
