@@ -18,10 +18,10 @@ use crate::trail::{Asked, model};
 
 /// Random filters on each database.
 const FILTERS: usize = 12;
-/// The memory limit of a process during an export, in KiB. `GROWTH` is the limit for the difference between 8,000 and
-/// 80,403 entries: less than the additional entries need, but more than the SQLite page caches of a few more
-/// connections.
-const MEMORY: u64 = 64 * 1024;
+/// The memory limit of a process during an export, in KiB. It includes what a debug build reads of its large program
+/// file. `GROWTH` is the limit for the difference between 8,000 and 80,403 entries: less than the additional entries need,
+/// but more than the SQLite page caches of a few more connections.
+const MEMORY: u64 = 80 * 1024;
 const GROWTH: u64 = 16 * 1024;
 
 fn export(service: &Process, key: &str, arguments: &[&str]) -> Command {
