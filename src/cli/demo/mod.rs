@@ -21,7 +21,7 @@ use crate::signer::{CheckpointKeys, Signing};
 use crate::store::Store;
 
 /// The examples of the public documentation, and 400 entries of a real audit trail. Source: tests/data.
-const ENTRIES: &[u8] = include_bytes!("../../assets/demo.ndjson.gz");
+const ENTRIES: &[u8] = include_bytes!("../../../assets/demo.ndjson.gz");
 const ORGANIZATION: &str = "org_abc123";
 const FILE: &str = "auditlog-demo.db";
 /// Characters of a path that a database URL must percent-encode.
