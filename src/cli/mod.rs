@@ -93,10 +93,11 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Serve REST, and forward each call to a gRPC service elsewhere.
     Gateway(gateway::GatewayArgs),
-    /// Serve a new database with example entries, and print commands to try.
+    /// Serve a new database with example entries, and print a link to the viewer and commands to try.
     ///
-    /// The entries are the examples of the public documentation and 400 entries of a real audit trail. Each run creates
-    /// a new SQLite file, and overwrites none.
+    /// The link opens the viewer, signed in. It shows the last two weeks of an invented company, in the organization
+    /// org_demo. The commands are for the organization org_abc123, which has the examples of the public documentation
+    /// and 400 entries of a real audit trail. Each run creates a new SQLite file, and overwrites none.
     Demo(demo::DemoArgs),
     /// List entries with their changes, newest first.
     List(Box<read::ListArgs>),

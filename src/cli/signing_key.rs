@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write, stdin, stdout};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{ArgGroup, Args, Subcommand};
@@ -189,6 +189,17 @@ async fn print_verifiers(
         }
     }
     Ok(())
+}
+
+/// The verifier key of the main key for the log of `organization`. Errors: there is no such log.
+pub(super) async fn main_verifier(
+    store: &Store,
+    Signing { key_file, log_name }: &Signing,
+    organization: &OrganizationId,
+) -> anyhow::Result<VerifierKey> {
+    let head = store.log_head(organization).await?.with_context(|| format!("there is no log of {organization}"))?;
+    let public = CheckpointKeys::load(key_file)?.main().public();
+    Ok(VerifierKey::new(log_name.origin(&head.log_id)?, &public)?)
 }
 
 impl AcknowledgeArgs {

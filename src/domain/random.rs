@@ -21,7 +21,7 @@ impl Random {
         Self(Arc::new(Mutex::new(rand::make_rng())))
     }
 
-    /// A source that returns the same bytes for the same seed. For tests.
+    /// A source that returns the same bytes for the same seed. For tests and for the demo.
     pub fn seeded(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
     }

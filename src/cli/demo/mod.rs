@@ -1,5 +1,7 @@
 //! `auditlog demo`.
 
+mod story;
+
 use std::fs;
 use std::io::{Cursor, ErrorKind, Write, stdout};
 use std::path::{Path, PathBuf};
@@ -9,20 +11,31 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use indicatif::ProgressBar;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use tonic::transport::Endpoint;
 
-use super::client::{ClientArgs, endpoint};
-use super::{import, keys, serve};
+use super::client::{ClientArgs, endpoint, explained};
+use super::{import, keys, serve, signing_key};
 use crate::access::{NewKey, Scope, create_key};
-use crate::app::{self, Limits, Options, RATE, READS, ServiceParts, Serving};
-use crate::domain::{Clock, OrganizationId, Random, Secret};
+use crate::app::{self, Limits, Options, RATE, READS, ServiceParts, Serving, recorder};
+use crate::domain::{Clock, OrganizationId, Random, Secret, Timestamp};
 use crate::files;
-use crate::ingest::QueueLimits;
-use crate::signer::{CheckpointKeys, Signing};
+use crate::grpc::pb::erase_audit_logs_request::Target;
+use crate::grpc::pb::{EntryIds, EraseAuditLogsRequest, WriteAuditLogsRequest};
+use crate::ingest::{Ingest, QueueLimits};
+use crate::metrics::Metrics;
+use crate::signer::{CheckpointKeys, Signer, Signing};
 use crate::store::Store;
+use auditlog_verify::merkle::VerifierKey;
 
 /// The examples of the public documentation, and 400 entries of a real audit trail. Source: tests/data.
 const ENTRIES: &[u8] = include_bytes!("../../../assets/demo.ndjson.gz");
 const ORGANIZATION: &str = "org_abc123";
+/// The organization of the invented company, whose log the viewer shows.
+const STORY_ORGANIZATION: &str = "org_demo";
+/// How long the key works that this process writes that log with. Microseconds.
+const WRITER_LIFETIME: i64 = 10 * 60 * 1_000_000;
+/// The entries of one write.
+const STORY_BATCH: usize = 500;
 const FILE: &str = "auditlog-demo.db";
 /// Characters of a path that a database URL must percent-encode.
 const IN_URL: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#').add(b'\'');
@@ -33,7 +46,7 @@ const LISTEN: &str = "127.0.0.1:8080";
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  auditlog demo
+  auditlog demo    # then open http://127.0.0.1:8080/viewer/?organization=org_demo#key=al_…
   auditlog demo --file /tmp/try.db --listen 127.0.0.1:0")]
 pub struct DemoArgs {
     /// New database file; it must not exist yet. Default: auditlog-demo.db in the current directory, or the first free
@@ -76,22 +89,93 @@ impl DemoArgs {
 
 /// Starts a service on the database in `file` and imports the entries. Returns the service and the text to print.
 async fn filled(file: &Path, signing: Signing, listen: Option<String>) -> anyhow::Result<(app::Running, String)> {
-    let (clock, random) = (Clock::system(), Random::system());
     let path = std::path::absolute(file)?.display().to_string();
     let url = format!("sqlite://{}", utf8_percent_encode(&path, IN_URL));
     let store = Store::open(&Secret::new(url.clone()), 4).await?;
+    let parts = ServiceParts { store, clock: Clock::system(), random: Random::system() };
     let organization = OrganizationId::parse(ORGANIZATION)?;
-    keys::ensure(&store, &organization, &clock, &random).await?;
-    let scopes = [Scope::Read, Scope::Write].into();
-    let new = NewKey { name: None, organization: Some(organization.clone()), scopes, expires_at: None };
-    let key = create_key(&store, &clock, &random, new).await?;
-    let shown_key = std::path::absolute(&signing.key_file)?.display().to_string();
-    let running = start(&store, clock, random, signing, listen).await?;
+    let key = opened(&parts, &organization, [Scope::Read, Scope::Write], None).await?;
+    let running = start(&parts, &signing, listen).await?;
     let client = ClientArgs { endpoint: endpoint(&format!("http://{}", running.address))?, api_key: key.clone() };
     let entries = Box::new(Cursor::new(ENTRIES));
     let summary = import::run(client.connect()?, entries, Some(organization), true, ProgressBar::hidden()).await?;
-    let commands = commands(&running.address.to_string(), key.expose(), &url, &shown_key);
-    Ok((running, format!("{}: {summary}\n\n{commands}", file.display())))
+    let story = write_story(&parts, &signing, &client.endpoint).await?;
+    let address = running.address.to_string();
+    let shown_key = std::path::absolute(&signing.key_file)?.display().to_string();
+    let (link, commands) = (story.shown(&address), commands(&address, key.expose(), &url, &shown_key));
+    Ok((running, format!("{}: {summary}\n{link}\n\n{commands}", file.display())))
+}
+
+/// Creates a key for `organization`, and first the organization if it does not exist.
+async fn opened(
+    ServiceParts { store, clock, random }: &ServiceParts,
+    organization: &OrganizationId,
+    scopes: [Scope; 2],
+    expires_at: Option<Timestamp>,
+) -> anyhow::Result<Secret> {
+    keys::ensure(store, organization, clock, random).await?;
+    let (organization, scopes) = (Some(organization.clone()), scopes.into());
+    Ok(create_key(store, clock, random, NewKey { name: None, organization, scopes, expires_at }).await?)
+}
+
+/// What a reader of the log of the invented company needs.
+struct StoryAccess {
+    organization: OrganizationId,
+    key: Secret,
+    entries: usize,
+    verifier: VerifierKey,
+}
+
+impl StoryAccess {
+    /// The link to the viewer, and what it shows.
+    fn shown(&self, address: &str) -> String {
+        let Self { organization, key, entries, verifier } = self;
+        format!(
+            "Open the viewer, signed in: http://{address}/viewer/?organization={organization}#key={}\n\
+             It shows two weeks of an invented company, {entries} entries, with an incident two days ago at noon (UTC).\n\
+             The verifier key of this log, to paste where the viewer proves an entry: {}",
+            key.expose(),
+            verifier.text(),
+        )
+    }
+}
+
+/// Writes the log of the invented company through the service at `endpoint`, signs it, and erases a conversation of it.
+async fn write_story(parts: &ServiceParts, signing: &Signing, endpoint: &Endpoint) -> anyhow::Result<StoryAccess> {
+    let organization = OrganizationId::parse(STORY_ORGANIZATION)?;
+    let now = parts.clock.now();
+    let expires_at = Some(now.plus(WRITER_LIFETIME));
+    let api_key = opened(parts, &organization, [Scope::Write, Scope::Erase], expires_at).await?;
+    let writer = ClientArgs { endpoint: endpoint.clone(), api_key };
+    let entries = story::entries(now);
+    let mut client = writer.connect()?;
+    for batch in entries.chunks(STORY_BATCH) {
+        let (organization_id, audit_logs) = (organization.to_string(), batch.to_vec());
+        let request = WriteAuditLogsRequest { organization_id, audit_logs };
+        client.write_audit_logs(request).await.map_err(|status| explained(&status, endpoint))?;
+    }
+    sign(parts, signing).await?;
+    let request = EraseAuditLogsRequest {
+        organization_id: organization.to_string(),
+        target: Some(Target::Entries(EntryIds { ids: story::to_erase(&entries) })),
+        groups: vec!["content".to_owned()],
+        reason: "request 4711".to_owned(),
+        dry_run: false,
+    };
+    writer.erasures()?.erase_audit_logs(request).await.map_err(|status| explained(&status, endpoint))?;
+    let key = opened(parts, &organization, [Scope::Read, Scope::Verify], None).await?;
+    let verifier = signing_key::main_verifier(&parts.store, signing, &organization).await?;
+    Ok(StoryAccess { organization, key, entries: entries.len(), verifier })
+}
+
+/// Signs all logs. The service does so once a second, but a log whose first checkpoint comes after an erasure gets an
+/// entry that says so, and the reader of the link may ask for a proof at once.
+async fn sign(ServiceParts { store, clock, random }: &ServiceParts, signing: &Signing) -> anyhow::Result<()> {
+    let limits = QueueLimits::default();
+    let (ingest, _) = Ingest::start(store.clone(), clock.clone(), random.clone(), limits, &Metrics::default());
+    let signer = Signer::new(store.clone(), clock.clone(), signing.clone(), recorder(ingest))?;
+    signer.step().await.map_err(|stopped| anyhow!("{stopped}"))?;
+    Ok(())
 }
 
 /// The key file for the database in `file`.
@@ -126,13 +210,8 @@ fn fresh(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     Err(anyhow!("{FILE} and the other default names are taken; choose another --file"))
 }
 
-async fn start(
-    store: &Store,
-    clock: Clock,
-    random: Random,
-    signing: Signing,
-    listen: Option<String>,
-) -> anyhow::Result<app::Running> {
+async fn start(parts: &ServiceParts, signing: &Signing, listen: Option<String>) -> anyhow::Result<app::Running> {
+    let ServiceParts { store, clock, random } = parts;
     let limit = Duration::from_secs(10);
     let serving = Serving {
         listen: String::new(),
