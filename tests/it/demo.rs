@@ -39,7 +39,7 @@ fn demo(directory: &Path, arguments: &[&str]) -> (Process, Vec<String>) {
 fn its_commands_work_when_they_are_pasted() {
     let directory = tempfile::tempdir_in(database::temporary()).expect("a directory");
     let (_process, lines) = demo(directory.path(), &[]);
-    assert!(lines[0].contains("402 written"), "{lines:?}");
+    assert!(lines[4].contains("402 written"), "{lines:?}");
     let exports: Vec<_> = lines.iter().filter(|line| line.starts_with("export ")).map(String::as_str).collect();
     let starts = ["curl ", "echo ", "'/", "grpcurl "];
     let commands: Vec<_> = lines.iter().filter(|line| starts.iter().any(|start| line.starts_with(start))).collect();
@@ -80,7 +80,7 @@ fn its_commands_work_when_they_are_pasted() {
 
 /// The address and the key of the link.
 fn link(lines: &[String]) -> (&str, &str) {
-    let link = lines[1].rsplit(' ').next().and_then(|link| link.split_once("#key="));
+    let link = lines[0].rsplit(' ').next().and_then(|link| link.split_once("#key="));
     link.unwrap_or_else(|| panic!("a link with a key: {lines:?}"))
 }
 
@@ -103,7 +103,7 @@ fn its_link_opens_the_viewer_with_a_key_that_reads_and_verifies() {
         assert_eq!(get("/v1/org_demo/audit-logs").await.0, 200);
         // It is signed before the link is printed.
         let (status, checkpoint) = get("/v1/org_demo/log/checkpoint").await;
-        let verifier = lines[3].rsplit(' ').next().and_then(|key| key.split('+').next()).expect("a verifier key");
+        let verifier = lines[2].rsplit(' ').next().and_then(|key| key.split('+').next()).expect("a verifier key");
         assert_eq!((status, checkpoint.lines().next()), (200, Some(verifier)), "{lines:?}");
         assert_eq!(get("/v1/org_abc123/audit-logs").await.0, 404);
         let body = json!({ "auditLogs": [] });

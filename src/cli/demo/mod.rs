@@ -103,7 +103,7 @@ async fn filled(file: &Path, signing: Signing, listen: Option<String>) -> anyhow
     let address = running.address.to_string();
     let shown_key = std::path::absolute(&signing.key_file)?.display().to_string();
     let (link, commands) = (story.shown(&address), commands(&address, key.expose(), &url, &shown_key));
-    Ok((running, format!("{}: {summary}\n{link}\n\n{commands}", file.display())))
+    Ok((running, format!("{link}\n\n{}: {summary}\n{commands}", file.display())))
 }
 
 /// Creates a key for `organization`, and first the organization if it does not exist.
