@@ -80,7 +80,8 @@ const makeFrame = () => {
     main.focus();
   } } }, 'Skip to the content');
   const nav = h('nav', { 'aria-label': 'Pages' }, Object.values(links));
-  const bar = h('header', { class: 'bar' }, home, organization, nav, h('div', { class: 'tools' }, zoneSwitch(), help, out));
+  const tools = h('div', { class: 'tools' }, zoneSwitch(), help, out);
+  const bar = h('header', { class: 'bar' }, home, organization, nav, tools);
   const layout = h('div', { class: 'layout' }, main, aside);
   return { main, aside, body, organization, links, home, elements: [skip, bar, layout] };
 };
@@ -166,9 +167,16 @@ const closePanel = () => {
   replace(body);
   updateInert();
   if (!hadFocus) return;
-  const same = [...main.querySelectorAll('a[href^="?"]')]
-    .find((link) => new URLSearchParams(link.getAttribute('href')).get('entry') === id);
-  (opener?.isConnected ? opener : same ?? main).focus({ preventScroll: opener?.isConnected === true });
+  const giveFocus = () => {
+    const now = document.activeElement;
+    if (view.panel !== null || (now !== document.body && !aside.contains(now))) return;
+    const same = [...main.querySelectorAll('a[href^="?"]')]
+      .find((link) => new URLSearchParams(link.getAttribute('href')).get('entry') === id);
+    (opener?.isConnected ? opener : same ?? main).focus({ preventScroll: opener?.isConnected === true });
+  };
+  // The list draws its rows anew when the query changes, and once more when it becomes wider.
+  queueMicrotask(giveFocus);
+  requestAnimationFrame(() => requestAnimationFrame(giveFocus));
 };
 
 const showPanel = (id, isFirst) => {
