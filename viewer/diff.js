@@ -97,23 +97,14 @@ export const diffText = (before, after, budget = { steps: MAX_STEPS }) => {
 /** Joins changes that only white space divides, since they read better as one. */
 const joined = (parts) => {
   const result = [];
-  let [removed, added] = ['', ''];
-  const flush = () => {
-    if (removed !== '') result.push({ type: 'removed', text: removed });
-    if (added !== '') result.push({ type: 'added', text: added });
-    [removed, added] = ['', ''];
-  };
-  parts.forEach(({ type, text }, place) => {
-    const isBetween = removed !== '' && added !== '' && place + 1 < parts.length;
-    if (type === 'same' && !(isBetween && text.trim() === '')) {
-      flush();
-      result.push({ type, text });
-      return;
-    }
-    if (type !== 'added') removed += text;
-    if (type !== 'removed') added += text;
+  parts.forEach((part, place) => {
+    const [removed, added] = result.slice(-2);
+    const isPair = removed?.type === 'removed' && added?.type === 'added';
+    const isSpace = part.text.trim() === '' && place + 1 < parts.length;
+    if (!isPair || (part.type === 'same' && !isSpace)) return void result.push(part);
+    if (part.type !== 'added') removed.text += part.text;
+    if (part.type !== 'removed') added.text += part.text;
   });
-  flush();
   return result;
 };
 

@@ -254,15 +254,6 @@ export const differences = (shown, told) => {
   return erased === Object.keys(told.erased ?? {}).sort().join() ? found : [...found, 'erased'];
 };
 
-/** The proof as a file (C2SP tlog-proof), which `auditlog verify-proof` checks. Returns its text. */
-export const proofFile = (leaf, hashes, note) => {
-  const told = leaf.groups.filter(({ fields }) => fields !== null);
-  const groups = told.map(({ name, salt, fields }) => [name, { salt: base64(salt), fields }]);
-  const extra = { leaf: base64(bytesOf(leaf.data)), groups: Object.fromEntries(groups) };
-  const lines = ['c2sp.org/tlog-proof@v1', `extra ${base64(bytesOf(JSON.stringify(extra)))}`, `index ${leaf.index}`];
-  return `${[...lines, ...hashes].join('\n')}\n\n${note}`;
-};
-
 /**
  * Runs all checks. `shown` is the entry on the page. `told`, `hashes` and `note` are what the log says: the hashed
  * values, the path and the checkpoint. `keys` are verifier keys. `before` is the tree of an earlier visit, if any, and

@@ -2,18 +2,17 @@
 
 import { get, getText } from './api.js';
 import { h, replace } from './dom.js';
-import { fill } from './moments.js';
 import { button, copy, idText, number, plural, shown } from './parts.js';
-import { Refused, check, checkpointOf, proofFile, verifierKeys } from './proof.js';
+import { Refused, check, checkpointOf, verifierKeys } from './proof.js';
 import { params } from './route.js';
-import { fold } from './value.js';
+import { fill, fold } from './value.js';
 
 const KEY = 'auditlog.verifier-key.';
 const TREE = 'auditlog.tree.';
-const NO_SCOPE = 'Your API key may not read what was hashed. For a proof, sign in with a key with the scopes read ' +
-  'and verify. Your administrator makes one with: auditlog keys create --scope read --scope verify';
-const NO_CRYPTOGRAPHY = 'Browsers offer their cryptography only to pages that come by https or from localhost, and ' +
-  'this page does not. Open it by https, or use the command line.';
+const NO_SCOPE = 'Your API key may not read what was hashed. For a proof, sign in with a key that has the scopes read ' +
+  'and verify.';
+const NO_CRYPTOGRAPHY = 'Browsers offer their cryptography only to pages that come by https or from localhost. Open ' +
+  'this page by https, or use the command line.';
 const NO_ED25519 = 'The hashes fit, but this browser cannot check Ed25519 signatures. Use a newer browser, or the ' +
   'command line.';
 const OWN_KEY = 'The service gave the key itself, so this shows only that its answers agree with each other. To ' +
@@ -30,24 +29,24 @@ const TITLES = { leaf: 'Leaf', shown: 'Values', checkpoint: 'Checkpoint', path: 
   growth: 'History' };
 const MARKS = { true: ['✓', 'passed'], false: ['✗', 'failed'], null: ['–', 'skipped'] };
 
-const organization = () => params().get('organization') ?? '';
+const keyName = () => KEY + (params().get('organization') ?? '');
 
 // Storage may be forbidden. What is stored then lasts until the page is loaded again.
 const memory = new Map();
 const stored = (name) => {
   try {
-    return localStorage.getItem(name) ?? memory.get(name) ?? null;
+    return localStorage.getItem(name);
   } catch {
     return memory.get(name) ?? null;
   }
 };
 const store = (name, value) => {
-  if (value === null) memory.delete(name);
-  else memory.set(name, value);
   try {
     if (value === null) localStorage.removeItem(name);
     else localStorage.setItem(name, value);
-  } catch { /* It stays in the memory. */ }
+  } catch {
+    memory.set(name, value);
+  }
 };
 
 /** The tree of the last checkpoint that was verified with these keys, `{ size, root }`, or null. */
@@ -56,44 +55,34 @@ const lastTree = (keys) => {
   return root ? { size: BigInt(size), root } : null;
 };
 
-const sizeOf = (note) => {
-  try {
-    return checkpointOf(note).size;
-  } catch {
-    return null;
-  }
-};
-
-const serviceKeys = ({ publicKeys }) => verifierKeys(publicKeys.map(({ verifierKey }) => verifierKey).join());
-
 /** Asks the log for what the checks need. The last tree is read first, since another window may store a newer one. */
 const readProof = async ({ sequence }, pasted, signal) => {
-  const before = pasted.length > 0 ? lastTree(pasted) : null;
+  const before = lastTree(pasted);
   const ask = (path, query) => get(['log', ...path], query, { signal });
   const [told, note] = await Promise.all(
     [ask(['entries', String(sequence)]), getText(['log', 'checkpoint'], null, { signal })]);
-  const size = sizeOf(note);
-  if (size !== null && size < BigInt(sequence)) throw new Refused(NOT_YET);
-  const isLater = before !== null && size !== null && before.size < size;
-  const none = { hashes: [] };
+  const { size } = checkpointOf(note);
+  if (size < BigInt(sequence)) throw new Refused(NOT_YET);
   const [path, growth, keys] = await Promise.all([
-    size === null ? none : ask(['inclusion-proof'], { sequence, size: String(size) }),
-    isLater ? ask(['consistency-proof'], { firstSize: String(before.size), secondSize: String(size) }) : none,
-    pasted.length > 0 ? pasted : ask(['keys']).then(serviceKeys),
+    ask(['inclusion-proof'], { sequence, size: String(size) }),
+    before !== null && before.size < size
+      ? ask(['consistency-proof'], { firstSize: String(before.size), secondSize: String(size) }) : { hashes: [] },
+    pasted.length > 0 ? pasted : ask(['keys']).then(({ publicKeys }) =>
+      verifierKeys(publicKeys.map(({ verifierKey }) => verifierKey).join())),
   ]);
   return { told, hashes: path.hashes, note, keys, before, growth: growth.hashes };
 };
 
 const hash = (text) => h('code', { class: 'hash' }, text);
 
-const isErased = ({ salt }) => salt === null;
-
 /** What each check has found, if it passed. */
 const findings = {
-  leaf: ({ data, hash: leaf, groups }) => [h('p', null, 'The values and their salts make this leaf:'), hash(leaf),
-    fold('Text of the leaf', () => h('pre', { class: 'text' }, shown(data))),
-    groups.some(isErased) && h('p', { class: 'dim' }, `The values of ${
-      groups.filter(isErased).map(({ name }) => name).join(' and ')} ${ERASED}`)],
+  leaf: ({ data, hash: leaf, groups }) => {
+    const erased = groups.filter(({ fields }) => fields === null).map(({ name }) => name);
+    return [h('p', null, 'The values and their salts make this leaf:'), hash(leaf),
+      fold('Text of the leaf', () => h('pre', { class: 'text' }, shown(data))),
+      erased.length > 0 && h('p', { class: 'dim' }, `The values of ${erased.join(' and ')} ${ERASED}`)];
+  },
   shown: () => h('p', null, 'This panel shows exactly the values that were hashed.'),
   checkpoint: ({ origin, size, root }) => [h('p', null, `The tree of ${plural(Number(size), 'entry', 'entries')} of `,
     idText(origin), ' has this root:'), hash(root)],
@@ -123,33 +112,27 @@ const verdictOf = (steps, isPasted) => {
   const { signature, checkpoint } = Object.fromEntries(steps.map((step) => [step.name, step]));
   if (signature.ok === null) return say('warn', 'Not verified.', NO_ED25519);
   if (!isPasted) return say('warn', 'It matches this service’s key.', OWN_KEY);
-  const size = number(Number(checkpoint.found.size));
-  return say('good', 'Verified with your key.', `Your key signed a checkpoint of ${size} entries. ` +
-    'This entry is one of them, with exactly the values that this panel shows.');
+  return say('good', 'Verified with your key.', `Your key signed a checkpoint of ${
+    number(Number(checkpoint.found.size))} entries. This entry is one of them, with exactly the values that this ` +
+    'panel shows.');
 };
 
 const quoted = (text) => (/^[\w.:/+=-]+$/.test(text) ? text : `'${text.replaceAll('\'', '\'\\\'\'')}'`);
 
-/** How to check the entry without this page. `file` is the proof, if there is one. */
-const withoutPage = ({ id }, keys, file, signal) => {
-  const name = `${id.replaceAll(':', '-')}.tlog-proof`;
-  const prove = `auditlog prove ${quoted(id)} --organization ${quoted(organization())} --output ${name}\n`;
+/** How to check the entry without this page. */
+const withoutPage = ({ id }, keys) => {
+  const file = `${id.replaceAll(':', '-')}.tlog-proof`;
   const key = keys.map(({ text }) => text).join() || 'VERIFIER_KEY';
-  const commands = `${file ? '' : prove}auditlog verify-proof ${name} --public-key ${key}`;
-  const link = () => {
-    const address = URL.createObjectURL(new Blob([file], { type: 'text/plain' }));
-    signal.addEventListener('abort', () => URL.revokeObjectURL(address), { once: true });
-    return h('a', { class: 'button', href: address, download: name }, 'Save the proof');
-  };
+  const commands = `auditlog prove ${quoted(id)} --organization ${quoted(params().get('organization') ?? '')} ` +
+    `--output ${file}\nauditlog verify-proof ${file} --public-key ${key}`;
   return [h('p', { class: 'dim' }, OTHER_WAY), fold('Check it without this page', () => [
     h('pre', { class: 'text', tabIndex: 0, role: 'region', 'aria-label': 'Commands' }, shown(commands)),
-    h('div', { class: 'buttons' }, file && link(), copy('Copy commands', commands))])];
+    copy('Copy commands', commands)])];
 };
 
 /** The form for the verifier key. `onChange` is called after the key was stored or forgotten. */
 const keyForm = (onChange) => {
-  const name = KEY + organization();
-  const known = stored(name) ?? '';
+  const known = stored(keyName()) ?? '';
   const error = h('p', { class: 'error', role: 'alert' });
   const field = h('textarea', { id: 'verifier-key', rows: 3, value: known, spellcheck: 'false', autocomplete: 'off',
     'aria-describedby': 'verifier-key-hint' });
@@ -158,7 +141,7 @@ const keyForm = (onChange) => {
     try {
       const keys = await verifierKeys(field.value);
       if (keys.length === 0) throw new Refused('Paste a verifier key, such as audit.example.com/…+1a2b3c4d+AQ….');
-      store(name, keys.map(({ text }) => text).join('\n'));
+      store(keyName(), keys.map(({ text }) => text).join('\n'));
       onChange();
     } catch (fault) {
       field.setAttribute('aria-invalid', 'true');
@@ -168,7 +151,7 @@ const keyForm = (onChange) => {
   };
   const forget = async () => {
     for (const key of await verifierKeys(known).catch(() => [])) store(TREE + key.name, null);
-    store(name, null);
+    store(keyName(), null);
     onChange();
   };
   return h('form', { class: 'field', on: { submit: save } }, h('label', { for: 'verifier-key' }, 'Verifier key'), field,
@@ -177,17 +160,16 @@ const keyForm = (onChange) => {
       known !== '' && button('Forget the key', forget)));
 };
 
-/** Reads and checks. Returns what there is to show: also if a check cannot begin. */
+/** Reads and checks. Returns the keys that the reader pasted, and the steps, or why a check cannot begin. */
 const resultOf = async (entry, signal) => {
   let pasted = [];
   try {
-    pasted = await verifierKeys(stored(KEY + organization()) ?? '');
-    const input = await readProof(entry, pasted, signal);
-    return { pasted, input, steps: await check({ shown: entry, ...input }) };
+    pasted = await verifierKeys(stored(keyName()) ?? '');
+    return { pasted, steps: await check({ shown: entry, ...await readProof(entry, pasted, signal) }) };
   } catch (error) {
-    if (error.code === 'insufficient_permissions') return { pasted, refused: NO_SCOPE };
-    if (error.code === 'checkpoint_not_found') return { pasted, refused: NOT_YET };
-    if (error instanceof Refused) return { pasted, refused: error.message };
+    const refused = error instanceof Refused ? error.message
+      : { insufficient_permissions: NO_SCOPE, checkpoint_not_found: NOT_YET }[error.code];
+    if (refused) return { pasted, refused };
     throw error;
   }
 };
@@ -195,21 +177,19 @@ const resultOf = async (entry, signal) => {
 /** Returns the section with the proof of an entry, as this panel shows it. It asks for nothing until it is told to. */
 export const proofOf = (entry, signal) => {
   const body = h('div', { class: 'proof-body' });
-  const contentOf = ({ pasted, input, steps, refused }) => {
+  const contentOf = ({ pasted, steps, refused }) => {
     const form = fold('Verifier key', () => keyForm(run), pasted.length === 0 && refused !== NO_SCOPE);
-    if (refused) return [say('warn', 'Not verified.', refused), form, withoutPage(entry, pasted, null, signal)];
-    const isGood = steps.every(({ ok }) => ok);
-    const { leaf, checkpoint } = Object.fromEntries(steps.map(({ name, found }) => [name, found]));
-    if (isGood && pasted.length > 0) store(TREE + checkpoint.origin, `${checkpoint.size} ${checkpoint.root}`);
-    const file = isGood ? proofFile(leaf, input.hashes, input.note) : null;
-    return [verdictOf(steps, pasted.length > 0), h('ol', { class: 'checks' }, steps.map(stepOf)), form,
-      withoutPage(entry, pasted, file, signal)];
+    const rest = [form, withoutPage(entry, pasted)];
+    if (refused) return [say('warn', 'Not verified.', refused), rest];
+    const { origin, size, root } = steps.find(({ name }) => name === 'checkpoint').found ?? {};
+    if (steps.every(({ ok }) => ok) && pasted.length > 0) store(TREE + origin, `${size} ${root}`);
+    return [verdictOf(steps, pasted.length > 0), h('ol', { class: 'checks' }, steps.map(stepOf)), rest];
   };
   const run = async () => {
     await fill(replace(body), signal, () => resultOf(entry, signal), contentOf);
     body.querySelector('.verdict-note')?.focus();
   };
-  if (globalThis.crypto?.subtle) replace(body, h('p', null, button('Check the proof', run)));
-  else replace(body, say('warn', 'Not verified.', NO_CRYPTOGRAPHY), withoutPage(entry, [], null, signal));
+  if (globalThis.crypto?.subtle) replace(body, button('Check the proof', run));
+  else replace(body, say('warn', 'Not verified.', NO_CRYPTOGRAPHY), withoutPage(entry, []));
   return h('section', { class: 'proof' }, h('h3', null, 'Proof'), body);
 };

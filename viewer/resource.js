@@ -2,17 +2,15 @@
 
 import { get } from './api.js';
 import { h, replace } from './dom.js';
-import { before, fill, History, many, note, onScreen, withoutEntry } from './moments.js';
+import { outcomeOf } from './entry.js';
 import { action, brief, button, copy, empty, entryTime, idText, plural, userOf } from './parts.js';
 import { fresh, href, params as present } from './route.js';
 import { key } from './session.js';
-import { compareTab, stateTab } from './state.js';
-import { continuityTab, planTab } from './undo.js';
-import { changeOf } from './value.js';
+import { before, compareTab, History, note, onScreen, stateTab, withoutEntry } from './state.js';
+import { continuityTab, MAX_SELECTED, planTab } from './undo.js';
+import { changeOf, fill, many } from './value.js';
 
 const MAX_AGE = 60_000;
-const SHOWN_CHANGES = 12;
-const MAX_SELECTED = 1000;
 const TABS = [['history', 'History'], ['state', 'State'], ['compare', 'Compare'], ['continuity', 'Continuity'],
   ['plan', 'Undo']];
 const EXISTENCE = {
@@ -30,29 +28,28 @@ const historyOf = (name, type, id) => {
 };
 
 /** Whether the resource exists now. A path that no entry has keeps the fields out of the answer. */
-const existenceOf = async (log, signal) => {
-  log.existence ??= (await get([...log.path, 'state'], { field: 'auditlog:existence' }, { signal })).existence;
-  return log.existence;
+const existenceOf = async (log) => {
+  const ask = () => get([...log.path, 'state'], { field: 'auditlog:existence' });
+  const { existence } = await log.once('existence', ask).catch(() => ({}));
+  return EXISTENCE[existence] ? existence : null;
 };
 
 const head = ({ type, id }) => {
   const facts = h('p', { class: 'facts' }, h('span', { class: 'dim' }, 'Reading the entries …'));
   const title = h('h1', null, brief(id, 160));
   return { facts, title, element: h('header', { class: 'page-head' },
-    h('p', { class: 'kind' }, brief(type, 64)), title,
-    h('p', { class: 'ids' }, idText(id), ' ', copy('Copy id', id)), facts) };
+    h('p', { class: 'kind' }, brief(type, 64)), title, h('p', { class: 'ids' }, idText(id), copy('Copy id', id)), facts) };
 };
 
 const fillHead = async ({ facts, title }, log, signal) => {
-  const [{ auditLogs, pagination }, existence] = await Promise.all(
-    [log.page(0), existenceOf(log, signal).catch(() => null)]);
+  const [{ auditLogs, pagination }, existence] = await Promise.all([log.page(0), existenceOf(log)]);
   if (signal.aborted) return;
-  const newest = auditLogs[0];
+  const [newest] = auditLogs;
   const named = auditLogs.find((entry) => entry.resourceName);
   if (named) replace(title, brief(named.resourceName, 160));
   const [glyph, words] = EXISTENCE[existence] ?? ['!', 'the state cannot be read'];
   replace(facts,
-    h('span', { class: 'existence', 'data-kind': existence }, h('span', { 'aria-hidden': 'true' }, glyph), ' ', words),
+    h('span', { class: 'basis', 'data-kind': existence }, h('span', { 'aria-hidden': 'true' }, glyph), ' ', words),
     h('span', null, h('a', { href: fresh(log.filter) }, plural(pagination.total, 'entry', 'entries'))),
     newest && h('span', null, 'last: ', action(newest.action), ' ', entryTime(newest), ' by ', userOf(newest)));
 };
@@ -62,35 +59,19 @@ const changesOf = ({ changes, erased, outcome }) => [
   ['failure', 'denied'].includes(outcome)
     && h('p', { class: 'hint' }, 'The action was not done, so it changed nothing.'),
   erased.includes('content') && h('p', { class: 'hint' }, 'The changes of this entry were erased.'),
-  changes.length > 0 && many(h('div', { class: 'changes' }), changes, SHOWN_CHANGES, 'changes', changeOf),
+  changes.length > 0 && many(h('div', { class: 'changes' }), changes, 12, 'changes', changeOf),
 ];
 
 /** The entry as one item of the timeline, with a box that selects it for undoing. */
-const itemOf = (entry, chosen, onChoose) => h('li', { class: `moment-item ${entry.action}`, 'data-id': entry.id },
+const itemOf = (entry, chosen, onChoose) => h('li', { 'data-id': entry.id },
   h('div', { class: 'item-head' },
     h('input', { type: 'checkbox', checked: chosen.has(entry.id), 'aria-label': `Select ${entry.id} to undo it`,
       on: { change: (event) => onChoose(entry.id, event.target) } }),
-    entryTime(entry), action(entry.action),
-    entry.outcome && h('span', { class: `outcome ${entry.outcome}` }, entry.outcome),
-    h('span', null, 'by ', userOf(entry)),
+    entryTime(entry), action(entry.action), outcomeOf(entry), h('span', null, 'by ', userOf(entry)),
     h('span', { class: 'item-links' },
       h('a', { href: href({ tab: 'state', at: entry.timestamp }) }, 'State then'),
       h('a', { href: href({ tab: 'compare', from: before(entry.timestamp), to: null }) }, 'Compare with now'))),
   changesOf(entry));
-
-/** The bar that says how many entries are selected, and leads to the plan. */
-const selectionBar = (chosen, clear) => {
-  const bar = h('div', { class: 'selection-bar buttons', role: 'region', 'aria-label': 'Selected entries' });
-  const show = () => {
-    const count = plural(chosen.size, 'entry', 'entries');
-    bar.hidden = chosen.size === 0;
-    if (chosen.size === 0) return void replace(bar);
-    const plan = href({ tab: 'plan', select: [...chosen], at: null, userId: null, traceId: null, asOf: null });
-    replace(bar, h('a', { class: 'button primary', href: plan }, `Plan to undo ${count}`), button('Clear', clear));
-  };
-  show();
-  return { bar, show };
-};
 
 const historyTab = async ({ root, log, params, signal }) => {
   const { auditLogs, pagination } = await log.page(0);
@@ -100,34 +81,41 @@ const historyTab = async ({ root, log, params, signal }) => {
   }
   const chosen = new Set(params.getAll('select').slice(0, MAX_SELECTED));
   const list = h('ol', { class: 'timeline', 'aria-label': 'Entries, newest first' });
-  const { bar, show } = selectionBar(chosen, () => {
+  const bar = h('div', { class: 'selection-bar buttons', role: 'region', 'aria-label': 'Selected entries' });
+  const showBar = () => {
+    bar.hidden = chosen.size === 0;
+    const plan = href({ tab: 'plan', select: [...chosen], at: null, userId: null, traceId: null });
+    replace(bar, h('a', { class: 'button primary', href: plan },
+      `Plan to undo ${plural(chosen.size, 'entry', 'entries')}`), button('Clear', clear));
+  };
+  const changed = () => (note({ select: [...chosen] }), showBar());
+  const clear = () => {
     chosen.clear();
     for (const box of list.querySelectorAll('input:checked')) box.checked = false;
     changed();
     list.querySelector('input')?.focus();
-  });
-  const changed = () => (note({ select: [...chosen] }), show());
+  };
   const onChoose = (id, box) => {
     if (box.checked && chosen.size >= MAX_SELECTED) box.checked = false;
     if (box.checked) chosen.add(id);
     else chosen.delete(id);
     changed();
   };
+  const more = h('div');
   let pages = 0;
   const add = (entries) => {
+    const first = list.children.length;
     list.append(...entries.map((entry) => itemOf(entry, chosen, onChoose)));
-    log.pages = Math.max(log.pages ?? 1, pages += 1);
+    log.pages = Math.max(log.pages, pages += 1);
+    if (pages > 1) list.children[first]?.querySelector('input').focus({ preventScroll: pages < log.pages });
     const left = pagination.total - list.children.length;
-    if (left <= 0 || entries.length === 0) return null;
-    return button(`Show more of ${plural(left, 'older entry', 'older entries')}`, () => {
-      const shownBefore = list.children.length;
-      fill(replace(more), signal, () => log.page(pages), (answer) => add(answer.auditLogs))
-        .then(() => list.children[shownBefore]?.querySelector('input').focus());
-    });
+    return left > 0 && entries.length > 0 && button(`Show more of ${plural(left, 'older entry', 'older entries')}`,
+      () => fill(replace(more), signal, () => log.page(pages), (answer) => add(answer.auditLogs)));
   };
-  const more = h('div', { class: 'more' });
-  // What was shown before stays shown, after Back for example.
-  for (const last = log.pages ?? 1; pages < last;) replace(more, add((await log.page(pages)).auditLogs));
+  showBar();
+  replace(more, add(auditLogs));
+  // All that was already shown, after Back for example.
+  for (const last = log.pages; pages < last;) replace(more, add((await log.page(pages)).auditLogs));
   replace(root, bar, list, more);
 };
 
@@ -170,7 +158,8 @@ const follow = (frame, signal) => {
 export async function page({ root, params, signal }) {
   const [type, id] = [params.get('resourceType') ?? '', params.get('resourceId') ?? ''];
   if (type === '' || id === '') {
-    return void replace(root, empty('No resource is named.', 'The address needs resourceType and resourceId.'));
+    return void replace(root, h('h1', null, 'Resource'),
+      empty('No resource is named.', 'The address needs resourceType and resourceId.'));
   }
   const name = nameOf(type, id);
   const known = frames.get(root);
