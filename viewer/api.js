@@ -1,9 +1,9 @@
 // Calls of the public REST API, with the key and the organization of this session.
 
-import { key } from './session.js';
 import { EXACT_KEYS, parse, toPlain } from './json.js';
 import { later } from './parts.js';
-import { params } from './route.js';
+import { changed, params } from './route.js';
+import { key } from './session.js';
 
 const RETRY_AFTER = [500, 2000];
 const NO_CONNECTION = 'The service does not answer. Check the network and that the service runs, then try again.';
@@ -13,10 +13,7 @@ const NO_WRITTEN_VALUES = new Set();
 export class ApiError extends Error {
   constructor(status, message, code = '', body = null) {
     super(message);
-    this.name = 'ApiError';
-    this.status = status;
-    this.code = code;
-    this.body = body;
+    Object.assign(this, { status, code, body });
   }
 }
 
@@ -30,37 +27,32 @@ const address = (path, query, organization = params().get('organization') ?? '')
   const segments = ['v1', organization, ...path].map(encodeURIComponent);
   const dots = segments.find((segment) => /^\.{0,2}$/.test(segment));
   if (dots !== undefined) throw new ApiError(400, `A browser cannot request the id "${dots}". Use the command line.`);
-  const search = query instanceof URLSearchParams ? query : new URLSearchParams(
-    Object.entries(query ?? {}).flatMap(([name, value]) => (value === null || value === undefined ? []
-      : [value].flat().map((one) => [name, String(one)]))));
-  const text = String(search);
-  return `/${segments.join('/')}${text === '' ? '' : `?${text}`}`;
+  const search = String(query instanceof URLSearchParams ? query : changed(query ?? {}));
+  return `/${segments.join('/')}${search === '' ? '' : `?${search}`}`;
 };
 
-const apiError = async (response) => {
-  let body = null;
-  try {
-    body = toPlain(parse(await response.text()), NO_WRITTEN_VALUES);
-  } catch (error) {
-    if (isAbort(error)) throw error;
-  }
-  const message = typeof body?.error?.message === 'string' ? body.error.message
-    : `The service answered with status ${response.status}. Try again; if it stays so, tell the operator.`;
-  return new ApiError(response.status, message, body?.error?.code ?? '', body);
-};
+/** A failure of `fetch`, or of reading a body, as what the caller expects. */
+const noAnswer = (error, signal) =>
+  isAbort(error) || signal?.aborted ? signal?.reason ?? error : new ApiError(0, NO_CONNECTION);
+
+const bodyText = (response, signal) => response.text().catch((error) => { throw noAnswer(error, signal); });
 
 const once = async (url, init) => {
   const used = key();
-  let response;
-  try {
-    const headers = { ...init.headers, authorization: `Bearer ${used}` };
-    response = await fetch(url, { ...init, headers, cache: 'no-store' });
-  } catch (error) {
-    if (isAbort(error) || init.signal?.aborted) throw init.signal?.reason ?? error;
-    throw new ApiError(0, NO_CONNECTION);
-  }
+  const headers = { ...init.headers, authorization: `Bearer ${used}` };
+  const response = await fetch(url, { ...init, headers, cache: 'no-store' })
+    .catch((error) => { throw noAnswer(error, init.signal); });
   if (response.ok) return response;
-  const error = await apiError(response);
+  const text = await bodyText(response, init.signal);
+  let body = null;
+  try {
+    body = toPlain(parse(text), NO_WRITTEN_VALUES);
+  } catch {
+    // A proxy may answer with a page.
+  }
+  const { message, code } = body?.error ?? {};
+  const error = new ApiError(response.status, typeof message === 'string' ? message
+    : `The service answered with status ${response.status}. Try again; if it stays so, tell the operator.`, code, body);
   if (response.status === 401) {
     dispatchEvent(new CustomEvent('auditlog:refused', { detail: { key: used, message: error.message } }));
   }
@@ -74,24 +66,15 @@ const request = async (path, query, init) => {
     try {
       return await once(url, init);
     } catch (error) {
-      const again = error instanceof ApiError && (error.status === 0 || error.status === 503);
-      if (!again || attempt >= waits.length) throw error;
+      if ((error.status !== 0 && error.status !== 503) || attempt >= waits.length) throw error;
       await later(waits[attempt], init.signal);
     }
   }
 };
 
-const bodyText = async (response, signal) => {
-  try {
-    return await response.text();
-  } catch (error) {
-    if (isAbort(error) || signal?.aborted) throw signal?.reason ?? error;
-    throw new ApiError(0, NO_CONNECTION);
-  }
-};
-
-const answer = async (response, path, signal) => {
-  const text = await bodyText(response, signal);
+const answer = async (path, query, init) => {
+  const response = await request(path, query, init);
+  const text = await bodyText(response, init.signal);
   try {
     return toPlain(parse(text), exactKeys(path));
   } catch (error) {
@@ -103,18 +86,16 @@ const answer = async (response, path, signal) => {
  * Reads `/v1/{organization}/` and the segments of `path`, of the organization of the address or of another one.
  * Returns the answer; throws an ApiError.
  */
-export const get = async (path, query, { signal, organization } = {}) =>
-  answer(await request(path, query, { method: 'GET', signal, organization }), path, signal);
+export const get = (path, query, { signal, organization } = {}) =>
+  answer(path, query, { method: 'GET', signal, organization });
 
 /** Posts `body` as JSON. Returns the answer; throws an ApiError. */
-export const post = async (path, body, { signal } = {}) => {
-  const init = { method: 'POST', signal, body: JSON.stringify(body), headers: { 'content-type': 'application/json' } };
-  return answer(await request(path, null, init), path, signal);
-};
-
-/** Reads a text, such as a checkpoint. Returns it; throws an ApiError. */
-export const getText = async (path, query, { signal } = {}) =>
-  bodyText(await request(path, query, { method: 'GET', signal }), signal);
+export const post = (path, body, { signal } = {}) => answer(path, null,
+  { method: 'POST', signal, body: JSON.stringify(body), headers: { 'content-type': 'application/json' } });
 
 /** Reads an answer that is too large for memory. Returns the Response, with its body to read; throws an ApiError. */
 export const stream = (path, query, { signal } = {}) => request(path, query, { method: 'GET', signal });
+
+/** Reads a text, such as a checkpoint. Returns it; throws an ApiError. */
+export const getText = async (path, query, { signal } = {}) =>
+  bodyText(await stream(path, query, { signal }), signal);

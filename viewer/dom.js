@@ -1,34 +1,28 @@
 // The one place that makes elements. Strings become text nodes, so that data cannot become markup.
 
-const TAGS = new Set(`a abbr article aside b bdi br button caption code col colgroup datalist dd del details dfn dialog
-  div dl dt em fieldset figcaption figure footer form h1 h2 h3 h4 header hr i input ins kbd label legend li main mark
-  menu meter nav ol optgroup option output p pre progress q s samp search section select small span strong sub summary
-  sup table tbody td textarea tfoot th thead time tr u ul var wbr`.split(/\s+/));
-const SVG_TAGS = new Set(`svg g path rect line circle ellipse polyline polygon text tspan title desc defs clipPath
-  pattern mask linearGradient radialGradient stop`.split(/\s+/));
+const TAGS = new Set(`a abbr article aside b bdi br button caption code dd del details dialog div dl dt em fieldset
+  figcaption figure footer form h1 h2 h3 h4 header i input ins kbd label legend li main mark meter nav ol option
+  output p pre progress q s section select small span strong sub summary sup table tbody td textarea tfoot th thead time
+  tr ul var`.split(/\s+/));
+const SVG_TAGS = new Set(['svg', 'g', 'path', 'rect', 'line', 'circle', 'polyline', 'polygon', 'title']);
 const PROPERTIES = new Set(['value', 'checked', 'disabled', 'hidden', 'open', 'tabIndex', 'selected']);
-const FORBIDDEN = new Set(['style', 'srcdoc', 'src', 'xlink:href', 'formaction', 'action', 'target', 'ping']);
+const FORBIDDEN = /^(on.*|style|srcdoc|src|xlink:href|formaction|action|target|ping)$/i;
 
 /** Whether a link may have this address. Addresses of the data never reach other schemes, such as javascript:. */
-const safeHref = (value, attributes) => {
-  if (/^[?#]/.test(value) || /^\/viewer\/(?!\/)/.test(value)) return true;
-  if (/^blob:/.test(value)) return attributes.download !== undefined;
-  return /^https:\/\//i.test(value) && URL.canParse(value) && new URL(value).protocol === 'https:';
-};
+const isSafe = (href, attributes) => /^[?#]/.test(href) || /^\/viewer\/(?!\/)/.test(href)
+  || (/^blob:/.test(href) && attributes.download !== undefined) || (/^https:\/\//i.test(href) && URL.canParse(href));
 
 const setAttributes = (element, attributes) => {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (name === 'on') {
       for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
-    } else if (FORBIDDEN.has(name.toLowerCase()) || /^on/i.test(name)) {
+    } else if (FORBIDDEN.test(name)) {
       throw new Error(`h: the attribute "${name}" is not allowed`);
-    } else if (value === false || value === null || value === undefined) {
-      if (PROPERTIES.has(name) && value === false) element[name] = false;
     } else if (PROPERTIES.has(name) && name in element) {
-      element[name] = value;
-    } else {
+      if (value !== null && value !== undefined) element[name] = value;
+    } else if (value !== false && value !== null && value !== undefined) {
       if (name.toLowerCase() === 'href') {
-        if (!safeHref(String(value), attributes)) throw new Error('h: this href is not allowed');
+        if (!isSafe(String(value), attributes)) throw new Error('h: this href is not allowed');
         if (/^https:/i.test(value)) element.setAttribute('rel', 'noopener noreferrer');
       }
       element.setAttribute(name, value === true ? '' : String(value));
@@ -37,10 +31,9 @@ const setAttributes = (element, attributes) => {
 };
 
 const append = (parent, children) => {
-  for (const child of children.flat(Infinity)) {
-    if (child === null || child === undefined || child === false) continue;
-    parent.append(child instanceof Node ? child : document.createTextNode(String(child)));
-  }
+  const nodes = children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+  // `append` makes text nodes of strings.
+  parent.append(...nodes.map((child) => child instanceof Node ? child : String(child)));
   return parent;
 };
 
@@ -51,9 +44,8 @@ const append = (parent, children) => {
  */
 export const h = (tag, attributes, ...children) => {
   if (!TAGS.has(tag)) throw new Error(`h: the tag "${tag}" is not allowed`);
-  const element = document.createElement(tag);
   // The value of a select exists only with its options, so attributes come second.
-  append(element, children);
+  const element = append(document.createElement(tag), children);
   setAttributes(element, attributes);
   return element;
 };
@@ -61,16 +53,12 @@ export const h = (tag, attributes, ...children) => {
 /** Makes an SVG element, with the rules of `h`. Returns the element. */
 export const s = (tag, attributes, ...children) => {
   if (!SVG_TAGS.has(tag)) throw new Error(`s: the tag "${tag}" is not allowed`);
-  const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  const element = append(document.createElementNS('http://www.w3.org/2000/svg', tag), children);
   for (const [name, value] of Object.entries(attributes ?? {})) {
-    if (name === 'on') setAttributes(element, { on: value });
-    else if (/^on|href|^style$/i.test(name)) throw new Error(`s: the attribute "${name}" is not allowed`);
-    else if (name === 'tabIndex') element.setAttribute('tabindex', String(value));
-    else if (value !== false && value !== null && value !== undefined) {
-      element.setAttribute(name, value === true ? '' : String(value));
-    }
+    if (FORBIDDEN.test(name) || name.toLowerCase() === 'href') throw new Error(`s: "${name}" is not allowed`);
+    if (value !== null && value !== undefined && value !== false) element.setAttribute(name, String(value));
   }
-  return append(element, children);
+  return element;
 };
 
 /** Replaces all children of `parent`. Returns `parent`. */

@@ -1,14 +1,11 @@
 // The list page: search box, histogram, facets and the entries of a filter. All of it follows the query string.
 
 import { get, isAbort } from './api.js';
+import { forgetCounts, looser, makeFacets, makeHistogram } from './counts.js';
 import { h, replace } from './dom.js';
-import { exportDialog } from './export.js';
-import { forgetCounts, looser, makeFacets } from './facets.js';
-import { makeHistogram, newestRange, spanOf } from './histogram.js';
 import { bind } from './keys.js';
-import { head, makeLive } from './live.js';
-import { announce, button, copy, empty, failure, number, plural, shown, skeleton } from './parts.js';
-import { changeFilter, changesTo, chips, faultyParameter, filterOf, rawFilter } from './query.js';
+import { announce, button, copy, empty, failure, load, number, plural, shown, skeleton } from './parts.js';
+import { changeFilter, changesTo, chips, faultyParameter, filterOf, isSearched, rawFilter } from './query.js';
 import { changed, go, href, onRoute, params } from './route.js';
 import { makeRows } from './rows.js';
 import { makeKnown, makeSearchBox } from './searchbox.js';
@@ -16,37 +13,49 @@ import { onZone } from './time.js';
 
 const LIMIT = 100;
 const MAX_RESULTS = 6;
+/** The facets stand beside the list of a page that is so wide, and fold above it otherwise. */
+const WIDE = 860;
+const RANGE = ['startDate', 'endDate', 'since'];
 
 /** What was shown, by the id that the history keeps, so that Back shows it again without a request. */
 const results = new Map();
 let lastId = Date.now();
 let screen = null;
 
-const RANGE = ['startDate', 'endDate', 'since'];
-/** The present filter with another range of time, as pairs. */
-const withRange = (pairs) => changeFilter(params(), [...params()].filter(([name]) => RANGE.includes(name)), pairs);
 const goFilter = (filter) => go(changesTo(params(), filter));
 const linkTo = (filter, ...label) => h('a', { href: href(changesTo(params(), filter)) }, label);
+const isLive = () => params().has('live');
 
 const makeScreen = (root) => {
   const known = makeKnown();
+  const ending = new AbortController();
   let result = null;
-  let signal;
-  let width;
+  let following = null;
+  let isWide = null;
 
   const search = makeSearchBox({ onApply: goFilter, known });
-  const histogram = makeHistogram({ onRange: (pairs) => goFilter(withRange(pairs ?? [])) });
+  const histogram = makeHistogram({ onRange: (pairs) =>
+    goFilter(changeFilter(params(), [...params()].filter(([name]) => RANGE.includes(name)), pairs ?? [])) });
   const facets = makeFacets({ known, onToggle: (name, value, on) =>
     goFilter(changeFilter(params(), on ? [] : [[name, value]], on ? [[name, value]] : [])) });
   const openEntry = (entry) => { if (entry) go({ entry: entry.id }); };
-  const rows = makeRows({ onOpen: openEntry, onNear: () => loadMore() });
+  const rows = makeRows({ onOpen: openEntry, onNear: () => loadMore(), signal: ending.signal });
+
   const total = h('h1', { class: 'total' }, 'Entries');
+  const live = button('Live', () => go({ live: isLive() ? null : 1 }),
+    { pressed: false, title: 'Follow the log; new entries are announced' });
+  const liveState = h('span', { class: 'live-state' });
+  const newBar = h('button', { type: 'button', class: 'button primary new-bar', hidden: true,
+    on: { click: () => reload() } });
   const link = () => location.origin + location.pathname
-    + `?${changed({ ...changesTo(params(), result?.filter ?? filterOf(params())), live: null }, params())}`;
-  const openExport = () => { if (result) exportDialog(result.filter, result.total); };
-  const live = makeLive({ onSwitch: () => go({ live: params().has('live') ? null : 1 }), onShow: () => reload() });
-  const listHead = h('div', { class: 'list-head' }, total, live.state, h('div', { class: 'buttons' },
-    live.toggle, copy('Copy link', link), button('Export', openExport)), live.bar);
+    + `?${changed({ ...changesTo(params(), result.filter), live: null }, params())}`;
+  const openExport = async () => {
+    const { filter, total: count } = result;
+    await load('export').then(({ exportDialog }) => exportDialog(filter, count),
+      (error) => replace(notice, failure(error, openExport)));
+  };
+  const listHead = h('div', { class: 'list-head' }, total, liveState, h('div', { class: 'buttons' },
+    live, copy('Copy link', link), button('Export', openExport)), newBar);
   const notice = h('div', { class: 'notice' });
   const end = h('div', { class: 'end', role: 'status' });
   const body = h('section', { class: 'results', 'aria-label': 'Entries' }, listHead, notice, rows.element, end);
@@ -58,6 +67,12 @@ const makeScreen = (root) => {
   const tag = () => {
     if (result !== null && !params().has('page')) history.replaceState({ ...history.state, list: result.id }, '');
   };
+  const learn = (of, entries, pagination) => {
+    for (const { sequence } of entries) of.seen.add(sequence);
+    of.entries.push(...entries);
+    of.cursor = pagination.nextCursor;
+    known.learn(entries);
+  };
 
   const showEnd = () => {
     const count = result.entries.length;
@@ -66,18 +81,12 @@ const makeScreen = (root) => {
   };
   const loadMore = async () => {
     const of = result;
-    if (of === null || of.cursor === null || of.loading || of.error || !of.shown) return;
-    of.loading = true;
+    if (of?.cursor === null || !of?.isShown || of.isLoading || of.error) return;
+    of.isLoading = true;
     try {
       const query = changed({ limit: LIMIT, cursor: of.cursor }, of.filter);
       const { auditLogs, pagination } = await get(['audit-logs'], query, of.controller);
-      const added = auditLogs.filter(({ sequence }) => !of.seen.has(sequence));
-      for (const entry of added) {
-        of.entries.push(entry);
-        of.seen.add(entry.sequence);
-      }
-      of.cursor = pagination.nextCursor;
-      known.learn(added);
+      learn(of, auditLogs.filter(({ sequence }) => !of.seen.has(sequence)), pagination);
       if (isCurrent(of)) showEnd();
     } catch (error) {
       if (isAbort(error) || !isCurrent(of)) return;
@@ -88,83 +97,88 @@ const makeScreen = (root) => {
         loadMore();
       }));
     } finally {
-      of.loading = false;
+      of.isLoading = false;
     }
     if (isCurrent(of) && !of.error) rows.grow();
   };
 
-  const drawCharts = async (of) => {
-    facets.load(of.filter, of.total, of.controller.signal).catch(() => {});
-    try {
-      of.span ??= await spanOf(of);
-      if (!isCurrent(of)) return;
-      if (of.span === null) histogram.clear('');
-      else await histogram.load(of.filter, of.span, of.total, of.controller.signal);
-    } catch (error) {
+  const drawCharts = (of, filter = of.filter, count = of.total) => {
+    facets.load(filter, count, of.controller.signal);
+    histogram.load(filter, of.controller.signal).catch((error) => {
       if (isCurrent(of) && !isAbort(error)) histogram.clear(error.message);
-    }
-  };
-
-  const settle = () => {
-    body.classList.remove('stale');
-    rows.element.removeAttribute('aria-busy');
+    });
   };
 
   /** Says that nothing matches, and which filter to loosen. */
   const explainEmpty = async (of) => {
-    const tell = (...hints) => replace(notice, chips(params()).length === 0
-      ? empty('This organization has no entries yet.', 'They appear here as soon as one is written.')
-      : empty('No entry matches.', ...hints));
-    tell();
+    if (chips(params()).length === 0) {
+      replace(notice, empty('This organization has no entries yet.', 'They appear here as soon as one is written.'));
+      return;
+    }
+    replace(notice, empty('No entry matches.'));
     const found = await looser(params(), of.controller.signal);
     if (!isCurrent(of)) return;
-    if (found.length === 0) tell(linkTo(new URLSearchParams(), 'Remove all filters'));
-    else tell(...found.map(({ filter, text, total: all }) => [linkTo(filter, shown(text, 80)), `: ${number(all)}`]));
+    const hints = found.map(({ filter, label, total: count }) =>
+      [linkTo(filter, 'Without ', shown(label, 80)), `: ${number(count)}`]);
+    if (found.length === 0) hints.push(linkTo(new URLSearchParams(), 'Remove all filters'));
+    replace(notice, empty('No entry matches.', ...hints));
+  };
+
+  const settle = (heading) => {
+    body.classList.remove('stale');
+    rows.element.removeAttribute('aria-busy');
+    total.textContent = heading;
   };
 
   /** Shows a result whose first page is there. */
   const show = (of) => {
-    of.shown = true;
-    settle();
+    of.isShown = true;
+    settle(plural(of.total, 'entry', 'entries'));
     replace(notice);
-    total.textContent = plural(of.total, 'entry', 'entries');
     rows.set(of.entries, of.total, of.newer);
     rows.open(params().get('entry'));
     facets.name();
     showEnd();
-    if (of.entries.length === 0) explainEmpty(of).catch(() => {});
+    drawCharts(of);
+    if (of.entries.length === 0) explainEmpty(of);
   };
 
   /** Says why there is no result, and what to do. */
-  const explain = async (of, error) => {
-    settle();
+  const explain = (of, error) => {
+    settle('Entries');
     rows.set([], 0);
-    total.textContent = 'Entries';
     replace(end);
-    facets.clear();
     const parameter = faultyParameter(error);
     if (parameter !== null) search.fault(parameter, error.message);
-    if (error.code !== 'too_broad') {
-      histogram.clear('');
-      const where = 'The search box says why. Change the red filter there, or remove it.';
-      replace(notice, parameter === null ? failure(error, () => reload())
-        : empty('The service does not accept this filter.', where));
+    if (error.code === 'too_broad') {
+      replace(notice, empty('This search is too broad.', shown(error.message, 600),
+        'Select a range in the histogram, or a type or an action. The counts are those of the other filters.',
+        button('Export instead', openExport, { title: 'The export has no such limit' })));
+      drawCharts(of, new URLSearchParams([...of.filter].filter(([name]) => !isSearched(name))), Infinity);
       return;
     }
-    const tell = (...more) => replace(notice, empty('This search is too broad.', shown(error.message, 600),
-      'Select a range in the histogram, or a type or an action. The counts are those of the other filters.', ...more,
-      button('Export instead', openExport, { title: 'The export has no such limit' })));
-    tell();
-    const range = await newestRange(of.filter, of.controller.signal);
-    if (!isCurrent(of) || range === null) return;
-    if (range.start !== null && range.start > (of.filter.get('startDate') ?? '')) {
-      const narrower = withRange([['startDate', range.start], ...[...params()].filter(([name]) => name === 'endDate')]);
-      const label = `Search the newest ${number(range.tested)} entries`;
-      tell([linkTo(narrower, label), `, since ${range.start.slice(0, 10)}`]);
-    }
-    const span = { from: Date.parse(range.buckets[0].start), to: Date.parse(range.buckets.at(-1).end) };
-    facets.load(range.filter, range.total, of.controller.signal).catch(() => {});
-    await histogram.load(range.filter, span, range.total, of.controller.signal).catch(() => {});
+    facets.clear();
+    histogram.clear('');
+    replace(notice, parameter === null ? failure(error, () => reload())
+      : empty('The service does not accept this filter.',
+        'The search box says why. Change the red filter there, or remove it.'));
+  };
+
+  const stopLive = () => {
+    following?.abort();
+    following = null;
+    live.setAttribute('aria-pressed', String(isLive()));
+    newBar.hidden = true;
+    liveState.textContent = '';
+    document.title = document.title.replace(/^\([\d,]+\) /, '');
+  };
+  const startLive = async () => {
+    const { filter, head, seen } = result;
+    const { signal } = following = new AbortController();
+    const { follow } = await load('live');
+    if (signal.aborted) return;
+    const isShown = ({ sequence }) => seen.has(sequence);
+    follow({ filter, after: head, isShown, state: liveState, bar: newBar, signal });
   };
 
   /** Reads a filter anew. What was shown stays until the answer is there. */
@@ -172,84 +186,62 @@ const makeScreen = (root) => {
     result?.controller.abort();
     lastId += 1;
     const of = { id: lastId, key, filter, newer, entries: [], seen: new Set(), cursor: null, total: null, top: 0,
-      controller: new AbortController(), shown: false };
+      controller: new AbortController() };
     result = of;
     tag();
-    live.stop(params().has('live'));
-    if (rows.selected() === undefined && rows.element.childElementCount === 0) replace(notice, skeleton(8));
+    stopLive();
+    if (rows.element.childElementCount === 0) replace(notice, skeleton(8));
     body.classList.add('stale');
     rows.element.setAttribute('aria-busy', 'true');
     try {
-      if (params().has('live')) of.head = await head(of.controller.signal);
+      // A feed that begins with the number of the last entry before the list is read misses nothing.
+      if (isLive()) of.head = (await get(['feed'], { wait: '0s' }, of.controller)).sequence;
       const { auditLogs, pagination } = await get(['audit-logs'], changed({ limit: LIMIT }, filter), of.controller);
       if (!isCurrent(of)) return;
-      of.entries = auditLogs;
-      for (const { sequence } of auditLogs) of.seen.add(sequence);
-      Object.assign(of, { cursor: pagination.nextCursor, total: pagination.total });
+      learn(of, auditLogs, pagination);
+      of.total = pagination.total;
       results.set(of.id, of);
       if (results.size > MAX_RESULTS) results.delete(results.keys().next().value);
-      known.learn(auditLogs);
       const headTop = scrollY + listHead.getBoundingClientRect().top - 60;
       if (scrollY > headTop) scrollTo(0, Math.max(headTop, 0));
       show(of);
-      announce(plural(of.total, 'entry', 'entries'));
-      drawCharts(of);
-      startLive();
+      announce(total.textContent);
+      if (isLive()) await startLive();
     } catch (error) {
-      if (isAbort(error) || !isCurrent(of) || error.status === 401) return;
-      await explain(of, error);
+      if (!isAbort(error) && isCurrent(of) && error.status !== 401) explain(of, error);
     }
   };
   const reload = () => {
     forgetCounts();
-    return begin(result.key, filterOf(params()), live.isOn() ? result.head : Infinity);
+    return begin(result.key, filterOf(params()), following === null ? Infinity : result.head);
   };
 
-  const startLive = () => {
-    const { filter, head: after, seen } = result;
-    if (params().has('live')) live.start({ filter, after, isShown: ({ sequence }) => seen.has(sequence) });
-  };
-
-  const onScroll = () => {
-    if (!element.isConnected || result === null || !result.shown) return;
-    result.top = scrollY;
-    rows.schedule();
-  };
+  addEventListener('scroll', () => {
+    if (element.isConnected && result?.isShown) result.top = scrollY;
+  }, { signal: ending.signal, passive: true });
   const onWidth = new ResizeObserver(() => {
-    if (element.clientWidth !== width) {
-      width = element.clientWidth;
-      facets.fit(width);
-      rows.keep();
-    }
-    rows.schedule();
+    if (element.clientWidth >= WIDE !== isWide) facets.element.open = isWide = element.clientWidth >= WIDE;
   });
-  const ending = new AbortController();
-  const until = { signal: ending.signal, passive: true };
-  addEventListener('scroll', onScroll, until);
-  addEventListener('resize', rows.schedule, until);
-  matchMedia('print').addEventListener('change', (event) => rows.print(event.matches), until);
   onWidth.observe(element);
   const ends = [onRoute(() => {
     tag();
     rows.open(params().get('entry'));
   }), onZone(() => {
     rows.refresh();
-    if (result?.span) drawCharts(result);
-  })];
+    if (result?.isShown) drawCharts(result);
+  }), () => onWidth.disconnect()];
   const leave = () => {
     result?.controller.abort();
-    live.stop(false);
+    following?.abort();
     ending.abort();
-    onWidth.disconnect();
     for (const endOne of ends) endOne();
     if (screen?.element === element) screen = null;
   };
 
   /** Moves the selection, and the panel with it if it shows an entry of the list. */
   const step = (by) => {
-    const entry = rows.neighbour(by);
+    const entry = rows.move(by);
     if (entry) go({ entry: entry.id }, { replace: true });
-    else if (!params().has('entry')) rows.move(by);
   };
   const keys = {
     '/': { help: 'Search', run: () => search.focus() },
@@ -259,32 +251,32 @@ const makeScreen = (root) => {
     r: { help: 'Read the list again, with new entries', run: () => reload() },
   };
 
+  let latest;
   replace(root, element);
   return {
     element,
     /** Brings the screen to the query: reads a new filter, or shows what Back returns to. */
-    update: async (query, newSignal) => {
-      signal = newSignal;
+    update: async (query, signal) => {
+      latest = signal;
       bind(keys, signal);
       // After an abort, either the next query comes at once, or the reader has left.
-      signal.addEventListener('abort', () => setTimeout(() => { if (signal === newSignal) leave(); }));
+      signal.addEventListener('abort', () => setTimeout(() => { if (signal === latest) leave(); }));
       search.show(rawFilter(query));
       const key = String(rawFilter(query));
       const past = results.get(history.state?.list);
       if (result?.key === key && !result.controller.signal.aborted) {
         tag();
-        if (!query.has('live')) live.stop(params().has('live'));
-        else if (!live.isOn() && result.shown) await reload();
+        if (!isLive()) stopLive();
+        else if (following === null && result.isShown) await reload();
         rows.refresh();
-      } else if (past?.key === key && !query.has('live')) {
+      } else if (past?.key === key && !isLive()) {
         result?.controller.abort();
-        live.stop(params().has('live'));
+        stopLive();
         result = past;
         result.controller = new AbortController();
         const { top } = past;
         show(past);
         scrollTo(0, top);
-        drawCharts(past);
       } else {
         await begin(key, filterOf(query));
       }

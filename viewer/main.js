@@ -1,21 +1,17 @@
 // Starts the viewer: the session, the frame, the page that the query names, the entry panel, and keys for all pages.
 
-import { isAbort } from './api.js';
+import { get, isAbort } from './api.js';
 import { h, replace, s } from './dom.js';
-import { panel as entryPanel } from './entry.js';
 import { bind, showKeys, startKeys } from './keys.js';
-import { page as listPage } from './list.js';
-import { announce, brief, button, empty, failure } from './parts.js';
-import { page as resourcePage } from './resource.js';
+import * as list from './list.js';
+import { announce, brief, button, empty, failure, load } from './parts.js';
 import { fresh, go, goTo, href, onRoute, params, startRouting } from './route.js';
-import { key, signOut, takeKeyFromAddress } from './session.js';
-import { signInPage } from './signin.js';
+import { key, signInPage, signOut, takeKeyFromAddress } from './session.js';
 import { onZone, setZone, zone } from './time.js';
-import { page as userPage } from './user.js';
 
 const PRODUCT = 'auditlog';
 const REFUSED = 'The key was revoked or has expired.';
-const PAGES = { list: listPage, resource: resourcePage, user: userPage };
+const PAGES = ['list', 'resource', 'user'];
 const narrow = matchMedia('(width < 1100px)');
 
 const view = { frame: null, page: null, panel: null };
@@ -30,28 +26,27 @@ const pageState = () => {
 };
 
 const title = (query) => {
-  const name = { list: query.has('live') ? 'Live' : 'Entries', user: `User ${query.get('userId')}`,
+  const name = { list: 'Entries', user: `User ${query.get('userId')}`,
     resource: `${query.get('resourceType')} ${query.get('resourceId')}` }[pageName(query)] ?? 'Not found';
   return `${name} · ${query.get('organization')} · ${PRODUCT}`;
 };
 
 // The frame
 
-const mark = () => s('svg', { viewBox: '0 0 20 20', class: 'mark', 'aria-hidden': 'true' },
+const brand = () => [s('svg', { viewBox: '0 0 20 20', class: 'mark', 'aria-hidden': 'true' },
   s('rect', { x: 1.5, y: 1.5, width: 17, height: 17, rx: 4 }),
-  s('path', { d: 'M5.5 6.5h9M5.5 10h9M5.5 13.5h3.5M11.2 13.2l1.5 1.6 2.6-3.3' }));
+  s('path', { d: 'M5.5 6.5h9M5.5 10h9M5.5 13.5h3.5M11.2 13.2l1.5 1.6 2.6-3.3' })), h('span', null, PRODUCT)];
 
 const zoneSwitch = () => {
   const place = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  const choice = (value, label, hint) => button(label, () => setZone(value),
-    { title: `Show all times in ${hint}`, pressed: zone() === value });
-  const choices = { utc: choice('utc', 'UTC', 'UTC'),
-    local: choice('local', 'Local', `the zone of this computer, ${place}`) };
+  const choices = [['utc', 'UTC', 'UTC'], ['local', 'Local', `the zone of this computer, ${place}`]];
+  const buttons = choices.map(([value, label, hint]) => button(label, () => setZone(value),
+    { title: `Show all times in ${hint}`, pressed: zone() === value }));
   onZone((now) => {
-    for (const [value, element] of Object.entries(choices)) element.setAttribute('aria-pressed', String(value === now));
+    buttons.forEach((one, at) => one.setAttribute('aria-pressed', String(choices[at][0] === now)));
     announce(now === 'utc' ? 'Times are in UTC' : `Times are in ${place}`);
   });
-  return h('div', { class: 'switch', role: 'group', 'aria-label': 'Time zone' }, Object.values(choices));
+  return h('div', { class: 'switch', role: 'group', 'aria-label': 'Time zone' }, buttons);
 };
 
 const leave = () => {
@@ -63,44 +58,33 @@ const leave = () => {
 const makeFrame = () => {
   const main = h('main', { id: 'main', tabIndex: -1 });
   const body = h('div', { class: 'panel-body' });
-  const close = button('Close', () => go({ entry: null }), { title: 'Close the panel (Esc)' });
-  close.classList.add('quiet');
+  const close = button('Close', () => go({ entry: null }), { title: 'Close the panel (Esc)', quiet: true });
   const aside = h('aside', { class: 'panel', 'aria-label': 'Entry', tabIndex: -1, hidden: true },
     h('div', { class: 'panel-head' }, h('span', null, 'Entry'), close), body);
   const organization = h('span', { class: 'organization' });
-  const links = { entries: h('a', { href: '?' }, 'Entries'), live: h('a', { href: '?' }, 'Live') };
-  const home = h('a', { class: 'brand', href: '?' }, mark(), h('span', null, PRODUCT));
-  const help = button('?', showKeys, { title: 'Keys (?)' });
+  const entries = h('a', { href: fresh() }, 'Entries');
+  const home = h('a', { class: 'brand', href: fresh() }, brand());
+  const help = button('?', showKeys, { title: 'Keys (?)', quiet: true });
   help.setAttribute('aria-label', 'Keys');
-  help.classList.add('quiet');
-  const out = button('Sign out', leave);
-  out.classList.add('quiet');
   const skip = h('a', { class: 'skip', href: '#main', on: { click: (event) => {
     event.preventDefault();
     main.focus();
   } } }, 'Skip to the content');
-  const nav = h('nav', { 'aria-label': 'Pages' }, Object.values(links));
-  const tools = h('div', { class: 'tools' }, zoneSwitch(), help, out);
-  const bar = h('header', { class: 'bar' }, home, organization, nav, tools);
-  const layout = h('div', { class: 'layout' }, main, aside);
-  return { main, aside, body, organization, links, home, elements: [skip, bar, layout] };
+  const bar = h('header', { class: 'bar' }, home, organization, h('nav', { 'aria-label': 'Pages' }, entries),
+    h('div', { class: 'tools' }, zoneSwitch(), help, button('Sign out', leave, { quiet: true })));
+  return { main, aside, body, organization, links: [home, entries],
+    elements: [skip, bar, h('div', { class: 'layout' }, main, aside)] };
 };
 
 const updateFrame = () => {
   const query = params();
-  const { frame } = view;
-  const onList = pageName(query) === 'list';
+  const { organization, links } = view.frame;
   document.title = title(query);
-  replace(frame.organization, brief(query.get('organization'), 80));
-  frame.organization.title = query.get('organization');
-  frame.home.setAttribute('href', fresh());
-  frame.links.entries.setAttribute('href', onList && query.has('live') ? href({ live: null }) : fresh());
-  frame.links.live.setAttribute('href', onList ? href({ live: 1, entry: null }) : fresh({ live: 1 }));
-  const current = onList ? (query.has('live') ? 'live' : 'entries') : null;
-  for (const [name, link] of Object.entries(frame.links)) {
-    if (name === current) link.setAttribute('aria-current', 'page');
-    else link.removeAttribute('aria-current');
-  }
+  replace(organization, brief(query.get('organization'), 80));
+  organization.title = query.get('organization');
+  for (const link of links) link.setAttribute('href', fresh());
+  if (pageName(query) === 'list') links[1].setAttribute('aria-current', 'page');
+  else links[1].removeAttribute('aria-current');
 };
 
 // The page and the panel
@@ -127,8 +111,8 @@ const showPage = () => {
   before?.controller.abort();
   const controller = new AbortController();
   // The same page keeps its element, so that what it shows stays until the new data are there.
-  const known = Object.hasOwn(PAGES, name);
-  const root = before?.name === name ? before.root : h('div', { class: `page ${known ? name : ''}` });
+  const isKnown = PAGES.includes(name);
+  const root = before?.name === name ? before.root : h('div', { class: `page ${isKnown ? name : ''}` });
   view.page = { name, state: pageState(), controller, root };
   if (before?.root !== root) {
     replace(view.frame.main, root);
@@ -138,12 +122,16 @@ const showPage = () => {
       announce(document.title);
     }
   }
-  if (!known) {
+  if (!isKnown) {
     replace(root, empty('There is no such page.', h('a', { href: fresh() }, 'All entries')));
     return;
   }
-  const work = () => PAGES[name]({ root, params: query, signal: controller.signal });
-  run({ root, work, signal: controller.signal, heading: h('h1', { class: 'unseen' }, document.title),
+  const { signal } = controller;
+  const work = async () => {
+    const { page } = name === 'list' ? list : await load(name);
+    if (!signal.aborted) await page({ root, params: query, signal });
+  };
+  run({ root, work, signal, heading: h('h1', { class: 'unseen' }, document.title),
     again: () => { replace(root); showPage(); } });
 };
 
@@ -167,16 +155,11 @@ const closePanel = () => {
   replace(body);
   updateInert();
   if (!hadFocus) return;
-  const giveFocus = () => {
-    const now = document.activeElement;
-    if (view.panel !== null || (now !== document.body && !aside.contains(now))) return;
-    const same = [...main.querySelectorAll('a[href^="?"]')]
-      .find((link) => new URLSearchParams(link.getAttribute('href')).get('entry') === id);
-    (opener?.isConnected ? opener : same ?? main).focus({ preventScroll: opener?.isConnected === true });
-  };
-  // The list draws its rows anew when the query changes, and once more when it becomes wider.
-  queueMicrotask(giveFocus);
-  requestAnimationFrame(() => requestAnimationFrame(giveFocus));
+  // The page draws itself anew when the query changes, and keeps its own focus.
+  const same = [...main.querySelectorAll('a[href^="?"]')]
+    .find((link) => new URLSearchParams(link.getAttribute('href')).get('entry') === id);
+  const target = opener?.isConnected ? opener : same ?? main;
+  target.focus({ preventScroll: true });
 };
 
 const showPanel = (id, isFirst) => {
@@ -187,14 +170,18 @@ const showPanel = (id, isFirst) => {
   const focused = document.activeElement;
   const opener = before ? before.opener : focused;
   const takesFocus = before ? aside.contains(focused) || focused === document.body : !isFirst;
+  const { signal } = controller;
   view.panel = { id, controller, opener };
   aside.hidden = false;
   aside.setAttribute('aria-label', `Entry ${id}`);
-  bind({ Escape: { help: 'Close the panel', run: () => go({ entry: null }) } }, controller.signal);
+  bind({ Escape: { help: 'Close the panel', run: () => go({ entry: null }) } }, signal);
   updateInert();
   if (takesFocus) aside.focus({ preventScroll: true });
-  const work = () => entryPanel({ root: body, id, params: params(), signal: controller.signal });
-  run({ root: body, work, signal: controller.signal, again: () => { replace(body); showPanel(id, false); } });
+  const work = async () => {
+    const { panel } = await load('entry');
+    if (!signal.aborted) await panel({ root: body, id, params: params(), signal });
+  };
+  run({ root: body, work, signal, again: () => { replace(body); showPanel(id, false); } });
   aside.scrollTop = 0;
 };
 
@@ -227,9 +214,10 @@ const askForKey = (reason) => {
   for (const dialog of document.querySelectorAll('dialog')) dialog.remove();
   document.title = `Sign in · ${PRODUCT}`;
   const main = h('main', { id: 'main', class: 'outside' });
-  const bar = h('header', { class: 'bar' }, h('span', { class: 'brand' }, mark(), h('span', null, PRODUCT)));
+  const bar = h('header', { class: 'bar' }, h('span', { class: 'brand' }, brand()));
   replace(document.getElementById('app'), bar, main);
-  signInPage({ root: main, reason, onDone: start });
+  const check = (organization) => get(['audit-logs'], { limit: 1 }, { organization });
+  signInPage({ root: main, reason, check, onDone: start });
 };
 
 const start = () => {

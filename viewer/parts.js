@@ -111,19 +111,16 @@ export const resourceOf = (entry) => {
 export const entryTime = (entry) => h('a', { class: 'time', href: href({ entry: entry.id }) }, when(entry.timestamp));
 
 /** Returns a button. `pressed` makes it a switch: true or false. */
-export const button = (label, onClick, { title, primary, pressed } = {}) => h('button', {
-  type: 'button', class: primary ? 'button primary' : 'button', title,
+export const button = (label, onClick, { title, primary, quiet, pressed } = {}) => h('button', {
+  type: 'button', class: `button${primary ? ' primary' : ''}${quiet ? ' quiet' : ''}`, title,
   'aria-pressed': pressed === undefined ? null : String(pressed), on: { click: onClick },
 }, label);
 
-let announcer = null;
+const announcer = globalThis.document && h('div', { class: 'unseen', role: 'status', 'aria-live': 'polite' });
 
 /** Says a text to screen readers, when they are idle. */
 export const announce = (text) => {
-  if (announcer === null) {
-    announcer = h('div', { class: 'unseen', role: 'status', 'aria-live': 'polite' });
-    document.body.append(announcer);
-  }
+  if (!announcer.isConnected) document.body.append(announcer);
   // A text that is said twice must change in between.
   announcer.textContent = announcer.textContent === text ? `${text}\u00a0` : text;
 };
@@ -131,13 +128,12 @@ export const announce = (text) => {
 /** Copies without the clipboard API, which exists only with https or on localhost. */
 const copyBySelection = (text) => {
   const field = h('textarea', { class: 'unseen', 'aria-hidden': 'true', readonly: true, value: text });
-  const host = document.querySelector('dialog[open]') ?? document.body;
   const focused = document.activeElement;
-  host.append(field);
+  focused.after(field);
   field.select();
   const done = document.execCommand('copy');
   field.remove();
-  focused?.focus();
+  focused.focus();
   return done;
 };
 
@@ -145,40 +141,51 @@ const copyBySelection = (text) => {
 export const copy = (label, text) => {
   const element = button(label, async () => {
     const value = typeof text === 'function' ? text() : text;
-    const done = await (navigator.clipboard?.writeText(value).then(() => true, () => false) ?? false)
-      || copyBySelection(value);
-    const said = done ? 'Copied' : 'Not copied: the browser forbids it';
-    announce(said);
-    element.textContent = said;
+    const isDone = await navigator.clipboard?.writeText(value).then(() => true, () => false) || copyBySelection(value);
+    element.textContent = isDone ? 'Copied' : 'Not copied: the browser forbids it';
+    announce(element.textContent);
     setTimeout(() => { element.textContent = label; }, 1600);
   });
   element.classList.add('copy');
   return element;
 };
 
+/** Opens a dialog with a title and a button that closes it. It is removed when it closes. Returns the element. */
+export const openDialog = (name, title, content, buttons = [button('Close', () => dialog.close())]) => {
+  const dialog = h('dialog', { class: name, 'aria-labelledby': `${name}-title`, on: { close: () => dialog.remove() } },
+    h('h2', { id: `${name}-title` }, title), content, h('p', { class: 'buttons' }, buttons));
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
+};
+
+const AGAIN = 'Wait some seconds, then try again.';
 const HELP = {
-  0: ['There is no connection to the service', ''],
+  0: ['There is no connection to the service'],
   400: ['The service does not accept this request', 'Change the filter or the address as the message says.'],
   401: ['The key is not accepted', 'Sign in with another key.'],
   403: ['The key may not do this', 'Ask your administrator for a key with the scope that this needs.'],
   404: ['It was not found', 'Check the address, and that the key is for this organization.'],
-  413: ['The answer would be too large', 'Narrow it as the message says.'],
-  429: ['The service has too much to do', 'Wait some seconds, then try again.'],
+  429: ['The service has too much to do', AGAIN],
   500: ['The service has a fault', 'Try again. If it stays so, send the message to your operator.'],
-  503: ['The service is not available', 'Its database may be down, or it restarts. Wait some seconds, then try again.'],
+  503: ['The service is not available', `Its database may be down, or it restarts. ${AGAIN}`],
   504: ['The service took too long', 'Try again, with a shorter range of time if you can.'],
 };
 
-/** Returns an error with what happened and what to do. `retry` is called by its button; without it there is none. */
+/**
+ * Returns an error with what happened and what to do. `retry` is called by its button; without it there is none. Only a
+ * reload helps against a fault of the page, and against files that are gone since the service was upgraded.
+ */
 export const failure = (error, retry) => {
   const isAnswer = typeof error?.status === 'number';
   const [title, advice] = (isAnswer && (HELP[error.status] ?? HELP[error.status >= 500 ? 500 : 400]))
-    || ['This page has a fault', 'Load the page again. If it stays so, report it with this message.'];
+    || ['This page has a fault', 'Reload the page. If it stays so, report it with this message.'];
   return h('div', { class: 'failure', role: 'alert' },
     h('h2', null, title),
     h('p', null, shown(error?.message ?? error, 1000)),
-    advice === '' ? null : h('p', { class: 'advice' }, advice),
-    retry ? h('p', null, button('Try again', retry, { primary: true })) : null);
+    advice && h('p', { class: 'advice' }, advice),
+    h('p', { class: 'buttons' }, retry && button('Try again', retry, { primary: true }),
+      !isAnswer && button('Reload', () => location.reload())));
 };
 
 /** Returns the text that stands where there is nothing to show: what is missing, and hints on what to do. */
@@ -192,14 +199,20 @@ export const skeleton = (lines = 3) => h('div', { class: 'skeleton', 'aria-hidde
 
 /** Returns a Promise that resolves after `milliseconds`, and rejects if the signal aborts. */
 export const later = (milliseconds, signal) => new Promise((resolve, reject) => {
-  if (signal?.aborted) return reject(signal.reason);
-  const stop = () => {
+  signal?.throwIfAborted();
+  const timer = setTimeout(resolve, milliseconds);
+  signal?.addEventListener('abort', () => {
     clearTimeout(timer);
     reject(signal.reason);
-  };
-  const timer = setTimeout(() => {
-    signal?.removeEventListener('abort', stop);
-    resolve();
-  }, milliseconds);
-  return signal?.addEventListener('abort', stop, { once: true });
+  }, { once: true });
 });
+
+/** Imports a file of the viewer on demand. Returns the module. */
+export const load = async (name) => {
+  try {
+    return await import(`./${name}.js`);
+  } catch (error) {
+    throw new Error(`The file ${name}.js of this page did not load. The service may be away, or it was upgraded since `
+      + `you opened this page: then reload it. ${error.message}`);
+  }
+};

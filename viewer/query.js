@@ -2,32 +2,28 @@
 
 import { absolute, isRelative } from './time.js';
 
-/**
- * The keywords: the word, the parameter, what it means, and an example of its value. `by:` is a user id; with an `@` it
- * is an address, and with a `*` at its end or a space it is a name. `since:` takes a date or a relative time. `on:` is
- * one day, and `meta.KEY:` the value of one key. The names of the parameters work as keywords, too.
- */
+/** The keywords: the word, the parameter, and what it means. The names of the parameters work as keywords, too. */
 export const KEYWORDS = [
-  { word: 'type', name: 'resourceType', help: 'type of the resource', example: 'assistant' },
-  { word: 'id', name: 'resourceId', help: 'id of the resource', example: 'asst_abc123' },
-  { word: 'resource', name: 'resourceName', help: 'name of the resource, or its beginning', example: 'Customer*' },
-  { word: 'action', name: 'action', help: 'the action', example: 'deleted' },
-  { word: 'by', name: 'userId', help: 'id of the user, or the name or address', example: 'uid_user123' },
-  { word: 'name', name: 'userName', help: 'name of the user, or its beginning', example: 'John*' },
-  { word: 'email', name: 'userEmail', help: 'address of the user, or its beginning', example: 'john@*' },
-  { word: 'changed', name: 'changes.field', help: 'a changed field, or all below it', example: 'tools.*' },
-  { word: 'from', name: 'changes.oldValue', help: 'value before the change, as JSON', example: '0.7' },
-  { word: 'to', name: 'changes.newValue', help: 'value after the change, as JSON', example: '0.9' },
-  { word: 'since', name: 'startDate', help: 'at or after a date, or so long ago', example: '7d' },
-  { word: 'until', name: 'endDate', help: 'at or before a date', example: '2025-01-31' },
-  { word: 'on', name: 'startDate', help: 'on one day, in UTC', example: '2025-01-20' },
-  { word: 'outcome', name: 'outcome', help: 'success, failure or denied', example: 'failure' },
-  { word: 'actor', name: 'actorType', help: 'user, service, system or anonymous', example: 'service' },
-  { word: 'trace', name: 'traceId', help: 'id of the trace', example: '4bf92f35…' },
-  { word: 'meta.', name: 'metadata.', help: 'value of a key of the metadata', example: 'ipAddress:10.0.0.1' },
-  { word: 'recorded-after', name: 'recordedAfter', help: 'recorded at or after a date', example: '2025-01-31' },
-  { word: 'recorded-before', name: 'recordedBefore', help: 'recorded before a date', example: '2025-01-31' },
-  { word: 'text', name: 'text', help: 'a text anywhere in the entry', example: 'timeout' },
+  { word: 'type', name: 'resourceType', help: 'type of the resource' },
+  { word: 'id', name: 'resourceId', help: 'id of the resource' },
+  { word: 'resource', name: 'resourceName', help: 'name of the resource, or its beginning' },
+  { word: 'action', name: 'action', help: 'the action' },
+  { word: 'by', name: 'userId', help: 'id of the user, or the name or address' },
+  { word: 'name', name: 'userName', help: 'name of the user, or its beginning' },
+  { word: 'email', name: 'userEmail', help: 'address of the user, or its beginning' },
+  { word: 'changed', name: 'changes.field', help: 'a changed field, or all below it' },
+  { word: 'from', name: 'changes.oldValue', help: 'value before the change, as JSON' },
+  { word: 'to', name: 'changes.newValue', help: 'value after the change, as JSON' },
+  { word: 'since', name: 'startDate', help: 'at or after a date, or so long ago' },
+  { word: 'until', name: 'endDate', help: 'at or before a date' },
+  { word: 'on', name: 'startDate', help: 'on one day, in UTC' },
+  { word: 'outcome', name: 'outcome', help: 'success, failure or denied' },
+  { word: 'actor', name: 'actorType', help: 'user, service, system or anonymous' },
+  { word: 'trace', name: 'traceId', help: 'id of the trace' },
+  { word: 'meta.', name: 'metadata.', help: 'value of a key of the metadata' },
+  { word: 'recorded-after', name: 'recordedAfter', help: 'recorded at or after a date' },
+  { word: 'recorded-before', name: 'recordedBefore', help: 'recorded before a date' },
+  { word: 'text', name: 'text', help: 'a text anywhere in the entry' },
 ];
 
 /** The names of the filter's parameters in the query string, but `metadata.KEY`. */
@@ -39,6 +35,7 @@ const INDEXED = new Set([...REPEATED, 'startDate', 'endDate', 'since']);
 INDEXED.delete('actorType');
 const BY_WORD = new Map(KEYWORDS.map((keyword) => [keyword.word, keyword]));
 for (const { name } of KEYWORDS) BY_WORD.set(name.toLowerCase(), { word: name, name });
+const MAX_VALUE = 2000;
 const DAY = /^\d{4}-\d\d-\d\d$/;
 const HEAD = /^(?:(meta\.|metadata\.)(?:"((?:[^"\\]|\\.)+)"|([^\s:"]+))|([a-z][\w.-]{0,40})):/is;
 const isJson = (text) => {
@@ -63,7 +60,7 @@ export const filterOf = (params, now = Date.now()) => new URLSearchParams([...ra
   name === 'since' ? ['startDate', isRelative(value) ? absolute(value, now) : value] : [name, value]));
 
 const unescape = (text) => text.replace(/\\(["\\])/g, '$1');
-const quote = (text) => /^[^\s"]+$/.test(text) ? text : `"${text.replace(/["\\]/g, '\\$&')}"`;
+const quote = (text, plain = /^[^\s"]+$/) => plain.test(text) ? text : `"${text.replace(/["\\]/g, '\\$&')}"`;
 
 /** Reads `"…"` or a run without white space from `at`. Returns the value, and where it ends. */
 const readPlain = (text, at) => {
@@ -73,36 +70,31 @@ const readPlain = (text, at) => {
 
 /** Reads a JSON value from `at`: quotes are a part of it, and objects and lists may hold white space. */
 const readJson = (text, at) => {
-  const tokens = /"(?:[^"\\]|\\.)*"|[{[]|[}\]]|[^"{}[\]]+/sy;
-  tokens.lastIndex = at;
-  for (let depth = 0; /["{[]/.test(text[at]);) {
-    const piece = tokens.exec(text)?.[0];
-    if (piece === undefined) break;
-    depth += /^[{[]/.test(piece) ? 1 : /^[}\]]/.test(piece) ? -1 : 0;
-    if (depth > 0) continue;
-    const value = text.slice(at, tokens.lastIndex);
-    if (!isJson(value) || /^\S/.test(text.slice(tokens.lastIndex, tokens.lastIndex + 1))) break;
-    return { value, end: tokens.lastIndex };
-  }
-  const [value] = /^\S*/.exec(text.slice(at));
-  return { value, end: at + value.length };
+  const rest = text.slice(at, at + MAX_VALUE);
+  const ends = /^["{[]/.test(rest) ? [...rest.matchAll(/(?<=["}\]])(?=\s|$)/g)] : [];
+  const end = ends.find(({ index }) => isJson(rest.slice(0, index)))?.index ?? /^\S*/.exec(text.slice(at))[0].length;
+  return { value: text.slice(at, at + end), end: at + end };
 };
 
 const isValue = (name) => name === 'changes.oldValue' || name === 'changes.newValue';
+const isDate = (value) => /^\d{4}-\d\d/.test(value);
 const pairsOf = ({ word, name }, key, value) => {
   if (word === 'by' && value.includes('@')) return [['userEmail', value]];
   if (word === 'by' && /\*$|\s/.test(value)) return [['userName', value]];
   if (word === 'on') return [['startDate', value], ['endDate', value]];
   if (word === 'since' && isRelative(value)) return [['since', value]];
+  // A date is no JSON, so that no value of a change is lost.
+  if (word === 'from' && isDate(value)) return [['startDate', value]];
+  if (word === 'to' && isDate(value)) return [['endDate', value]];
   return [[name + key, value]];
 };
 
 /**
  * Reads a search. Returns `params`, the pairs of name and value; `unknown`, words such as `foo:` that are no keyword
- * and so are text; `faults`, sentences about keywords without a value; `hints`, sentences about likely mistakes.
+ * and so are text; and `faults`, sentences about keywords without a value.
  */
 export const parseSearch = (text) => {
-  const result = { params: [], unknown: [], faults: [], hints: [] };
+  const result = { params: [], unknown: [], faults: [] };
   const words = [];
   let at = 0;
   while (at < text.length) {
@@ -125,9 +117,6 @@ export const parseSearch = (text) => {
     if (value === '' && !quoted) result.faults.push(`${head} needs a value, without a space before it.`);
     else if (keyword.name === 'text') words.push(value);
     else result.params.push(...pairsOf(keyword, key, value));
-    if (isValue(keyword.name) && /^\d{4}-\d\d/.test(value)) {
-      result.hints.push(`${head}${value} is a value of a change. For dates, write since: and until:.`);
-    }
   }
   if (words.length > 0) result.params.push(['text', words.join(' ')]);
   return result;
@@ -138,18 +127,17 @@ export const textOf = (name, value) => {
   if (name === 'text') {
     const { params, faults } = parseSearch(value);
     const same = params.length === 1 && params[0][0] === 'text' && params[0][1] === value && faults.length === 0;
-    return same ? value : `text:${/^\s*$|[\s"]/.test(value) ? `"${value.replace(/["\\]/g, '\\$&')}"` : value}`;
+    return same ? value : `text:${quote(value)}`;
   }
   if (name === 'since') return `since:${quote(value)}`;
   if (name.startsWith('metadata.')) {
-    const key = name.slice('metadata.'.length);
-    return `meta.${/^[^\s:"]+$/.test(key) ? key : `"${key.replace(/["\\]/g, '\\$&')}"`}:${quote(value)}`;
+    return `meta.${quote(name.slice('metadata.'.length), /^[^\s:"]+$/)}:${quote(value)}`;
   }
   const keyword = KEYWORDS.find((candidate) => candidate.name === name);
   const [[given]] = pairsOf(keyword, '', value);
   const word = given === name ? keyword.word : name;
   if (!isValue(name)) return `${word}:${quote(value)}`;
-  const plain = /^[^\s"{[]\S*$/.test(value) || (/^["{[]/.test(value) && isJson(value));
+  const plain = (/^[^\s"{[]\S*$/.test(value) && !isDate(value)) || (/^["{[]/.test(value) && isJson(value));
   return `${word}:${plain ? value : JSON.stringify(value)}`;
 };
 
@@ -167,15 +155,12 @@ export const chips = (params) => {
   });
 };
 
-/** The whole filter as text of the search language. */
-export const searchText = (params) => chips(params).map(({ text }) => text).join(' ');
-
 /** The filter without `removed` and with `added`; both are pairs. A parameter that may not repeat is replaced. */
 export const changeFilter = (params, removed, added) => {
   const gone = ([name, value]) => removed.some(([otherName, other]) => otherName === name && other === value);
   let pairs = [...rawFilter(params)].filter((pair) => !gone(pair));
   for (const [name, value] of added) {
-    const replaced = name === 'since' ? ['since', 'startDate'] : name === 'startDate' ? ['since', 'startDate'] : [name];
+    const replaced = name === 'since' || name === 'startDate' ? ['since', 'startDate'] : [name];
     pairs = pairs.filter(([other, old]) => !replaced.includes(other) || (REPEATED.has(name) && old !== value));
     pairs.push([name, value]);
   }

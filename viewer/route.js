@@ -9,11 +9,12 @@ export const params = () => new URLSearchParams(location.search);
 export const changed = (changes, base) => {
   const result = new URLSearchParams(base);
   for (const [name, value] of Object.entries(changes)) {
-    const values = [value].flat().filter((one) => one !== null && one !== undefined);
+    const values = [value].flat().filter((one) => one !== null && one !== undefined).map(String);
+    // A parameter that stays the same keeps its place.
     const present = result.getAll(name);
-    if (present.length === values.length && values.every((one, place) => String(one) === present[place])) continue;
+    if (present.length === values.length && values.every((one, place) => one === present[place])) continue;
     result.delete(name);
-    for (const one of values) result.append(name, String(one));
+    for (const one of values) result.append(name, one);
   }
   return result;
 };
@@ -31,17 +32,15 @@ const notify = () => {
   for (const listener of [...listeners]) listener();
 };
 
-const follow = (query, replace) => {
+/** Goes to a query `?…`, as of `href` or `fresh`. `replace` makes no new place in the history. */
+export const goTo = (query, { replace = false } = {}) => {
   if (query === (location.search || '?')) return;
   history[replace ? 'replaceState' : 'pushState'](null, '', location.pathname + query);
   notify();
 };
 
-/** Goes to the present query with the changes. `replace` makes no new place in the history. */
-export const go = (changes, { replace = false } = {}) => follow(href(changes), replace);
-
-/** Goes to a query `?…`, as of `href` or `fresh`. */
-export const goTo = (query, { replace = false } = {}) => follow(query, replace);
+/** Goes to the present query with the changes. */
+export const go = (changes, options) => goTo(href(changes), options);
 
 /** Calls `listener` after each change of the query. Returns a function that ends this. */
 export const onRoute = (listener) => {
@@ -52,9 +51,9 @@ export const onRoute = (listener) => {
 const onClick = (event) => {
   const link = event.target instanceof Element ? event.target.closest('a[href^="?"]') : null;
   const modified = event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey;
-  if (link === null || modified || event.defaultPrevented || link.hasAttribute('download')) return;
+  if (link === null || modified || event.defaultPrevented) return;
   event.preventDefault();
-  follow(link.getAttribute('href'), false);
+  goTo(link.getAttribute('href'));
 };
 
 /** Begins to follow links and Back. Called once by main.js. */

@@ -11,37 +11,38 @@ const CHANGE_WIDTH = 380;
 const OVERSCAN = 400;
 const PAPER = 40_000;
 const AHEAD = 1500;
-const FRAME_BUDGET = 5;
 const WEEKDAY = new Intl.DateTimeFormat('en-GB', { weekday: 'long', timeZone: 'UTC' });
 
 const dayOf = (entry) => text(entry.timestamp).slice(0, 10);
 
 const changesOf = ({ changes, erased }, most) => {
-  const shown = changes.slice(0, most).map(changeLine);
-  const more = changes.length - shown.length;
-  return h('span', { class: 'changes' }, shown, more > 0 ? h('span', { class: 'more' }, `+${number(more)} more`) : null,
-    erased?.length > 0 ? h('span', { class: 'erased' }, 'values erased') : null);
+  const more = changes.length - most;
+  return h('span', { class: 'changes' }, changes.slice(0, most).map(changeLine),
+    more > 0 && h('span', { class: 'more' }, `+${number(more)} more`),
+    erased?.length > 0 && h('span', { class: 'erased' }, 'values erased'));
 };
 
-const outcomeOf = ({ outcome }) => outcome && outcome !== 'success'
-  ? h('span', { class: outcome === 'denied' ? 'outcome denied' : 'outcome' }, brief(outcome, 20)) : null;
-
-/** One entry as a line, with at most `most` of its changes. Returns an element. */
-const line = (entry, most) => h('div', { class: 'line' },
-  h('a', { class: 'time', href: href({ entry: entry.id }) }, when(entry.timestamp, { date: false })),
-  action(entry.action),
-  h('span', { class: 'what' },
-    outcomeOf(entry), resourceOf(entry), entry.resourceName ? idText(entry.resourceId) : null),
-  h('span', { class: 'who' }, userOf(entry)), changesOf(entry, most));
+/** One entry as a line, with at most `most` of its changes. */
+const line = (entry, most) => {
+  const { id, timestamp, outcome, resourceId, resourceName } = entry;
+  const isBad = outcome && outcome !== 'success';
+  return h('div', { class: 'line' },
+    h('a', { class: 'time', href: href({ entry: id }) }, when(timestamp, { date: false })), action(entry.action),
+    h('span', { class: 'what' },
+      isBad && h('span', { class: outcome === 'denied' ? 'outcome denied' : 'outcome' }, brief(outcome, 20)),
+      resourceOf(entry), resourceName ? idText(resourceId) : null),
+    h('span', { class: 'who' }, userOf(entry)), changesOf(entry, most));
+};
 
 /**
  * Makes the list. `onOpen(entry)` is called by a click on a row or Enter, and `onNear()` when the end comes near the
- * screen. Returns the `element` and what one can do with it.
+ * screen. Returns the `element` and what one can do with it. It listens until the signal aborts.
  */
-export const makeRows = ({ onOpen, onNear }) => {
+export const makeRows = ({ onOpen, onNear, signal }) => {
   let entries = [];
   let total = 0;
   let newer = Infinity;
+  // The height of the list above each row, and whether the row begins a day.
   let tops = [0];
   let firsts = [];
   let heights = { row: 34, day: 36, most: MAX_CHANGES };
@@ -66,6 +67,11 @@ export const makeRows = ({ onOpen, onNear }) => {
     return low;
   };
 
+  const put = (node, place) => {
+    node.style.transform = `translateY(${tops[place]}px)`;
+    node.style.height = `${tops[place + 1] - tops[place]}px`;
+  };
+
   /** Lays out the rows from `from` on: a row that begins a day is higher. */
   const layOut = (from) => {
     for (let place = from; place < entries.length; place += 1) {
@@ -74,107 +80,107 @@ export const makeRows = ({ onOpen, onNear }) => {
     }
     tops.length = entries.length + 1;
     element.style.height = `${tops.at(-1)}px`;
+    for (const [place, node] of drawn) put(node, place);
   };
 
-  const mark = (node, place) => {
-    node.classList.toggle('selected', place === selected);
-    node.classList.toggle('open', entries[place].id === open);
-    if (entries[place].id === open) node.setAttribute('aria-current', 'true');
-    else node.removeAttribute('aria-current');
+  const mark = () => {
+    for (const [place, node] of drawn) {
+      const isOpen = entries[place].id === open;
+      node.classList.toggle('selected', place === selected);
+      node.classList.toggle('open', isOpen);
+      if (isOpen) node.setAttribute('aria-current', 'true');
+      else node.removeAttribute('aria-current');
+    }
   };
 
   const make = (place) => {
     const entry = entries[place];
-    const day = firsts[place] ? dayOf(entry) : null;
-    const head = day === null ? null
-      : h('div', { class: 'day' }, h('span', null, day), ' ', WEEKDAY.format(new Date(`${day}T00:00:00Z`)));
+    const day = dayOf(entry);
     const node = h('div', { class: entry.sequence > newer ? 'row new' : 'row', role: 'listitem', tabIndex: -1,
       'aria-posinset': place + 1, 'aria-setsize': Math.max(total, entries.length), 'data-place': place },
-    head, line(entry, heights.most));
-    node.style.transform = `translateY(${tops[place]}px)`;
-    node.style.height = `${tops[place + 1] - tops[place]}px`;
-    mark(node, place);
+    firsts[place] && h('div', { class: 'day' }, h('span', null, day), ' ', WEEKDAY.format(Date.parse(day))),
+    line(entry, heights.most));
+    put(node, place);
     return node;
-  };
-
-  /** The row that exists after `place`, or null. */
-  const nodeAfter = (place, last) => {
-    for (let next = place + 1; next <= last; next += 1) if (drawn.has(next)) return drawn.get(next);
-    return drawn.get(Math.min(...[...drawn.keys()].filter((other) => other > place))) ?? null;
-  };
-
-  const draw = () => {
-    frame = 0;
-    if (!element.isConnected) return;
-    const { top } = element.getBoundingClientRect();
-    // With another width, the layout is about to be measured anew. (Reads come first: later they would lay out twice.)
-    if (element.clientWidth === width) remember(top);
-    const last = entries.length === 0 ? -1 : rowAt(innerHeight - top + overscan);
-    const first = rowAt(-top - overscan);
-    const focused = document.activeElement?.closest?.('.row');
-    for (const [place, node] of drawn) {
-      // The row with the focus stays, wherever it is.
-      if ((place >= first && place <= last) || node === focused) continue;
-      node.remove();
-      drawn.delete(place);
-    }
-    // Rows on the screen come first. What does not fit into this frame waits for the next one.
-    const until = overscan === OVERSCAN ? performance.now() + FRAME_BUDGET : Infinity;
-    const begin = Math.min(rowAt(-top), last);
-    for (let step = 0; step <= last - first && last >= 0; step += 1) {
-      const place = begin + step <= last ? begin + step : last - step;
-      if (drawn.has(place)) continue;
-      const node = make(place);
-      element.insertBefore(node, nodeAfter(place, last));
-      drawn.set(place, node);
-      if (performance.now() < until) continue;
-      schedule();
-      break;
-    }
-    if (tops.at(-1) + top < innerHeight + AHEAD) onNear();
-  };
-  const schedule = () => { frame ||= requestAnimationFrame(draw); };
-
-  const redraw = () => {
-    for (const node of drawn.values()) node.remove();
-    drawn.clear();
-    draw();
   };
 
   const stickyHeight = () => (parseFloat(getComputedStyle(document.documentElement).scrollPaddingTop) || 0) + 44;
 
   /** Keeps in mind where a row is on the screen: the selected one, or else the first one. */
   const remember = (top) => {
-    if (entries.length === 0) return;
     const isVisible = selected !== -1 && top + tops[selected] > 0 && top + tops[selected + 1] < innerHeight;
     const place = isVisible ? selected : rowAt(stickyHeight() - top);
     anchor = { place, y: top + tops[place] };
   };
 
-  /** Scrolls so that the row in mind is where it was, after the layout changed; not at the top of the page. */
-  const keep = () => {
-    if (scrollY > 0 && anchor.place < entries.length) {
-      scrollBy(0, element.getBoundingClientRect().top + tops[anchor.place] - anchor.y);
+  const draw = () => {
+    frame = 0;
+    if (!element.isConnected) return;
+    const { top } = element.getBoundingClientRect();
+    // With another width, the rows are about to be measured and put anew.
+    if (element.clientWidth === width) remember(top);
+    const last = entries.length === 0 ? -1 : rowAt(innerHeight - top + overscan);
+    const first = rowAt(-top - overscan);
+    for (const [place, node] of drawn) {
+      // The row with the focus stays, wherever it is.
+      if ((place >= first && place <= last) || node.contains(document.activeElement)) continue;
+      node.remove();
+      drawn.delete(place);
     }
+    let next = [...drawn].find(([place]) => place > last)?.[1] ?? null;
+    for (let place = last; place >= first; place -= 1) {
+      if (!drawn.has(place)) {
+        drawn.set(place, make(place));
+        element.insertBefore(drawn.get(place), next);
+      }
+      next = drawn.get(place);
+    }
+    mark();
+    if (tops.at(-1) + top < innerHeight + AHEAD) onNear();
+  };
+  const schedule = () => { frame ||= requestAnimationFrame(draw); };
+
+  /** Makes all rows anew. The focus stays on its row. */
+  const redraw = () => {
+    const focused = Number(document.activeElement?.closest('.row')?.dataset.place ?? NaN);
+    element.replaceChildren();
+    drawn.clear();
+    layOut(0);
+    draw();
+    drawn.get(focused)?.focus({ preventScroll: true });
   };
 
-  /** Takes the heights of rows and the share of the changes from the stylesheet, and lays out all again. */
+  /** Takes the heights of rows and the share of the changes from the stylesheet, and puts the rows there. */
   const measure = () => {
     const style = getComputedStyle(element);
-    const read = (name, otherwise) => parseFloat(style.getPropertyValue(name)) || otherwise;
-    const most = Math.floor(element.clientWidth * read('--share', 1) / CHANGE_WIDTH);
-    const now = { row: read('--row', 34), day: read('--day', 36), most: Math.min(Math.max(most, 1), MAX_CHANGES) };
-    const isSame = Object.keys(now).every((name) => now[name] === heights[name]);
-    heights = now;
-    if (!isSame) layOut(0);
-    if (width !== 0) keep();
+    const read = (name) => parseFloat(style.getPropertyValue(name));
+    const most = Math.floor(element.clientWidth * read('--share') / CHANGE_WIDTH);
+    const before = heights;
+    heights = { row: read('--row'), day: read('--day'), most: Math.min(Math.max(most, 1), MAX_CHANGES) };
+    if (heights.most !== before.most) {
+      for (const [place, node] of drawn) {
+        node.querySelector('.changes').replaceWith(changesOf(entries[place], heights.most));
+      }
+    }
+    layOut(0);
+    // What the reader sees stays where it is, but at the top of the page.
+    if (width !== 0 && scrollY > 0 && anchor.place < entries.length) {
+      scrollBy(0, element.getBoundingClientRect().top + tops[anchor.place] - anchor.y);
+    }
     width = element.clientWidth;
-    if (isSame) schedule();
-    else redraw();
+    schedule();
   };
-  new ResizeObserver(measure).observe(element);
+  const observer = new ResizeObserver(() => { if (element.clientWidth !== width) measure(); });
+  observer.observe(element);
+  signal.addEventListener('abort', () => observer.disconnect());
+  addEventListener('scroll', schedule, { signal, passive: true });
+  addEventListener('resize', schedule, { signal });
+  matchMedia('print').addEventListener('change', ({ matches }) => {
+    overscan = matches ? PAPER : OVERSCAN;
+    draw();
+  }, { signal });
 
-  const select = (place, focus = true) => {
+  const select = (place, takesFocus = true) => {
     if (place < 0 || place >= entries.length) return;
     selected = place;
     const { top } = element.getBoundingClientRect();
@@ -183,14 +189,10 @@ export const makeRows = ({ onOpen, onNear }) => {
     if (begin < stickyHeight()) scrollBy(0, begin - stickyHeight());
     else if (end > innerHeight - 8) scrollBy(0, end - innerHeight + 8);
     draw();
-    for (const [other, node] of drawn) mark(node, other);
-    if (focus) drawn.get(place)?.focus({ preventScroll: true });
+    if (takesFocus) drawn.get(place)?.focus({ preventScroll: true });
   };
 
-  const placeOf = (event) => {
-    const row = event.target.closest('.row');
-    return row === null ? -1 : Number(row.dataset.place);
-  };
+  const placeOf = (event) => Number(event.target.closest('.row')?.dataset.place ?? -1);
   element.addEventListener('click', (event) => {
     const place = placeOf(event);
     if (place === -1 || event.target.closest('a, button') || !getSelection().isCollapsed) return;
@@ -206,38 +208,18 @@ export const makeRows = ({ onOpen, onNear }) => {
     event.preventDefault();
   });
   element.addEventListener('focusin', (event) => {
-    const place = placeOf(event);
-    if (place === -1 || place === selected) return;
-    selected = place;
-    for (const [other, node] of drawn) mark(node, other);
+    selected = placeOf(event);
+    mark();
   });
 
   return {
     element,
-    /** Draws the rows for paper, many more than for the screen; and with `false` those for the screen again. */
-    print: (isPaper) => {
-      overscan = isPaper ? PAPER : OVERSCAN;
-      draw();
-    },
-    /** Draws the rows that the screen needs now, at the next frame. */
-    schedule,
-    /** Keeps the rows where they are on the screen, after something above them changed its height. */
-    keep,
-    /** Lays out and draws all again, for another time zone or other links. */
-    refresh: () => {
-      layOut(0);
-      redraw();
-    },
+    /** Draws all again, for another time zone or other links. */
+    refresh: redraw,
     /** Shows other entries from the first one; those whose number is above `newerThan` are marked as new. */
     set: (list, newTotal, newerThan = Infinity) => {
-      entries = list;
-      total = newTotal;
-      newer = newerThan;
-      tops = [0];
-      firsts = [];
-      selected = -1;
+      [entries, total, newer, tops, firsts, selected] = [list, newTotal, newerThan, [0], [], -1];
       anchor = { place: Infinity, y: 0 };
-      layOut(0);
       redraw();
     },
     /** Shows the entries that were added to the list since. */
@@ -250,20 +232,21 @@ export const makeRows = ({ onOpen, onNear }) => {
       open = id;
       const place = entries.findIndex((entry) => entry.id === id);
       if (place !== -1) selected = place;
-      for (const [other, node] of drawn) mark(node, other);
+      mark();
     },
-    /** Moves the selection by `step`, from the first row on the screen if there is none. */
+    /**
+     * Moves the selection by `step`, from the first row on the screen if there is none. Returns the entry that the
+     * panel shows then, if it shows one of the list.
+     */
     move: (step) => {
-      const { top } = element.getBoundingClientRect();
-      const visible = rowAt(Math.max(stickyHeight() - top, 0));
-      select(selected === -1 ? visible : Math.min(Math.max(selected + step, 0), entries.length - 1));
-    },
-    /** Selects the neighbour of the open entry, `step` rows below it. Returns it, or undefined at the ends. */
-    neighbour: (step) => {
-      const place = entries.findIndex((entry) => entry.id === open) + step;
-      if (open === null || place - step < 0 || place < 0 || place >= entries.length) return undefined;
-      select(place, false);
-      return entries[place];
+      const place = entries.findIndex(({ id }) => id === open);
+      if (place !== -1) {
+        select(place + step, false);
+        return entries[place + step];
+      }
+      const visible = rowAt(stickyHeight() - element.getBoundingClientRect().top);
+      if (open === null) select(selected === -1 ? visible : Math.min(Math.max(selected + step, 0), entries.length - 1));
+      return undefined;
     },
     /** The selected entry, or undefined. */
     selected: () => entries[selected],

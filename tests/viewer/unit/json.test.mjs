@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { equal, Json, parse, pretty, toPlain } from '../../../viewer/json.js';
-
-const same = (a, b) => equal(parse(a), parse(b));
+import { Json, parse, toPlain } from '../../../viewer/json.js';
 
 test('the text of each value is the exact slice', () => {
   const json = parse(' {"a":  9007199254740993 ,"b":[1e400, -0.0,1.50],"c":"\\u0041\\/" } ');
@@ -32,13 +30,11 @@ test('lone surrogates stay as written', () => {
   assert.equal(json.items[1].string, '😀');
 });
 
-test('a wrong text is a SyntaxError that names the place', () => {
+test('a wrong text is a SyntaxError', () => {
   const wrong = ['', ' ', '{', '[', '[1', '[1,]', '{"a"}', '{"a":}', '{"a":1,}', '{a:1}', '01', '1.', '.5', '+1', '-', '1e', 'tru',
     'nulll', 'NaN', 'Infinity', '"', '"\n"', '"\\x"', '"\\u12"', '"\\u12g4"', '1 2', '[1]]', '{"a":1]', '[1}', "'a'", '\u00a01',
     '"\u0000"', '[,1]', '{,}', 'constructor', '__proto__', '"\\', '[1 2]', '{"a" 1}'];
   for (const text of wrong) assert.throws(() => parse(text), SyntaxError, text);
-  assert.throws(() => parse('{"a": 1,\n  "b": x}'), { message: 'JSON: expected a value, found "x" at line 2, column 8' });
-  assert.throws(() => parse('[1'), { message: 'JSON: expected "," or "]", found the end of the text at line 1, column 3' });
 });
 
 test('it accepts and refuses what JSON.parse does', () => {
@@ -47,10 +43,8 @@ test('it accepts and refuses what JSON.parse does', () => {
 });
 
 test('10,000 levels are a clear SyntaxError, and 512 are not', () => {
-  assert.throws(() => parse('['.repeat(10000) + ']'.repeat(10000)),
-    { name: 'SyntaxError', message: 'JSON: expected at most 512 levels, found "[" at line 1, column 513' });
+  assert.throws(() => parse('['.repeat(10000) + ']'.repeat(10000)), { name: 'SyntaxError', message: /512 levels/ });
   const deep = parse('[{"a":'.repeat(256) + '1' + '}]'.repeat(256));
-  assert.ok(equal(deep, parse(pretty(deep))));
   assert.equal(JSON.stringify(toPlain(deep)), deep.text);
 });
 
@@ -81,30 +75,3 @@ test('keys of the data have no meaning', () => {
   assert.equal(plain.constructor, 1);
 });
 
-test('numbers are equal by their decimal value', () => {
-  for (const text of ['1', '1.0', '1e0', '10e-1', '0.1E+1', '1000e-3', '1.000E00', '0.0001e+04']) assert.ok(same('1', text), text);
-  for (const text of ['-0', '0.0', '0e99', '0E-400000000', '-0.0e+1']) assert.ok(same('0', text), text);
-  assert.ok(same('1e400000000', '10e399999999'));
-  assert.ok(same('9007199254740993', '9.007199254740993e15'));
-  assert.ok(!same('9007199254740993', '9007199254740992'));
-  assert.ok(!same('1e400', '1e401'));
-  assert.ok(!same('0.1', '0.1000000000000000055511151231257827'));
-  assert.ok(!same('1', '-1') && !same('1', '"1"') && !same('1', 'true'));
-});
-
-test('strings, objects and arrays are equal as the service compares them', () => {
-  assert.ok(same('"A/b"', '"\\u0041\\/b"'));
-  assert.ok(same('"😀"', '"\\ud83d\\uDE00"'));
-  assert.ok(same('"\\ud800"', '"\\uD800"') && !same('"\\ud800"', '"\\ud801"'));
-  assert.ok(same('{"a":1,"b":[1,2]}', '{ "\\u0062": [10e-1, 2], "a": 1.0 }'));
-  assert.ok(same('{"a":2,"b":1}', '{"a":1,"b":1,"\\u0061":2}'));
-  assert.ok(!same('[1,2]', '[2,1]') && !same('[[],[]]', '[[]]') && !same('{}', '[]'));
-  assert.ok(!same('["a,b"]', '["a","b"]') && !same('{"a":"b:c"}', '{"a:b":"c"}'));
-  assert.ok(!same('null', '"null"') && same('null', ' null '));
-});
-
-test('pretty indents, and keeps numbers, strings, keys and duplicates as written', () => {
-  assert.equal(pretty(parse('{"a":1.0,"\\u0061":[1e400,{}],"c":[],"d":{"e":"\\/"}}')), [
-    '{', '  "a": 1.0,', '  "\\u0061": [', '    1e400,', '    {}', '  ],', '  "c": [],', '  "d": {', '    "e": "\\/"', '  }', '}',
-  ].join('\n'));
-});

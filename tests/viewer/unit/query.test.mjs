@@ -1,7 +1,7 @@
 // The search language of the viewer. Run: node --test tests/viewer/unit/
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { changeFilter, changesTo, chips, FILTER_NAMES, faultyParameter, filterOf, isSearched, parseSearch, searchText, textOf }
+import { changeFilter, changesTo, chips, FILTER_NAMES, faultyParameter, filterOf, isSearched, parseSearch, textOf }
   from '../../../viewer/query.js';
 
 const pairs = (text) => parseSearch(text).params;
@@ -72,7 +72,7 @@ test('words of JavaScript are no keywords', () => {
 test('a keyword without a value is a fault', () => {
   assert.equal(parseSearch('type: assistant').faults.length, 1);
   assert.equal(parseSearch('type:').faults.length, 1);
-  assert.deepEqual(parseSearch('meta.a:""'), { params: [['metadata.a', '']], unknown: [], faults: [], hints: [] });
+  assert.deepEqual(parseSearch('meta.a:""'), { params: [['metadata.a', '']], unknown: [], faults: [] });
 });
 
 test('values of changes are JSON', () => {
@@ -83,7 +83,8 @@ test('values of changes are JSON', () => {
   assert.deepEqual(pairs('from:{"a b": [1, "} x"]} to:[1, 2] rest'),
     [['changes.oldValue', '{"a b": [1, "} x"]}'], ['changes.newValue', '[1, 2]'], ['text', 'rest']]);
   assert.deepEqual(pairs('to:{broken type:rule'), [['changes.newValue', '{broken'], ['resourceType', 'rule']]);
-  assert.equal(parseSearch('from:2025-01-01').hints.length, 1);
+  assert.deepEqual(pairs('from:2025-01-01 to:2025-01-31'), [['startDate', '2025-01-01'], ['endDate', '2025-01-31']]);
+  assert.equal(textOf('changes.oldValue', '2025-01-01'), 'changes.oldValue:"2025-01-01"');
 });
 
 test('each parameter survives the way to text and back', () => {
@@ -111,7 +112,7 @@ test('a filter survives the way to chips, to text and back', () => {
   assert.deepEqual(chips(query).map(({ text }) => text),
     ['type:assistant', 'type:thread', 'on:2025-01-20', 'userId:a@b', 'changed:tools.*', 'two words', 'meta.k:v']);
   const sorted = (list) => [...list].map((pair) => pair.join('=')).sort();
-  const again = new URLSearchParams(pairs(searchText(query)));
+  const again = new URLSearchParams(pairs(chips(query).map(({ text }) => text).join(' ')));
   const filter = filterOf(query);
   assert.deepEqual(sorted(again), sorted(filter));
   assert.equal(filter.has('organization'), false);
