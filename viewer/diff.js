@@ -54,11 +54,9 @@ const matches = (a, b, budget) => {
   while (start < shorter && a[start] === b[start]) start += 1;
   while (end < shorter - start && a[a.length - 1 - end] === b[b.length - 1 - end]) end += 1;
   const middle = common(a.slice(start, a.length - end), b.slice(start, b.length - end), budget) ?? [];
-  return [
-    ...Array.from({ length: start }, (_, place) => [place, place]),
-    ...middle.map(([left, right]) => [left + start, right + start]),
-    ...Array.from({ length: end }, (_, place) => [a.length - end + place, b.length - end + place]),
-  ];
+  const line = (length, left, right) => Array.from({ length }, (_, place) => [left + place, right + place]);
+  return [...line(start, 0, 0), ...middle.map(([left, right]) => [left + start, right + start]),
+    ...line(end, a.length - end, b.length - end)];
 };
 
 /** Calls `gap(fromA, toA, fromB, toB)` for what lies between pairs, and `same(a, b)` for each pair. */
@@ -138,23 +136,22 @@ const diffItems = (before, after, budget) => {
   return children;
 };
 
-/** The members with their keys, where the second of two equal keys is another one than the first. */
-const numbered = (json) => {
+/** The members by key, where the second of two equal keys is another one than the first. */
+const numbered = ({ members }) => {
   const seen = new Map();
-  return json.members.map(({ key, keyText, value }) => {
-    const count = seen.get(key) ?? 0;
-    seen.set(key, count + 1);
-    return { id: `${count} ${key}`, key, keyText, value };
-  });
+  return new Map(members.map((member) => {
+    const count = (seen.get(member.key) ?? 0) + 1;
+    seen.set(member.key, count);
+    return [`${count} ${member.key}`, member];
+  }));
 };
 
 const diffMembers = (before, after, budget) => {
   const [a, b] = [numbered(before), numbered(after)];
-  const [old, kept] = [new Map(a.map((member) => [member.id, member])), new Set(b.map(({ id }) => id))];
-  const removed = a.filter(({ id }) => !kept.has(id))
-    .map(({ key, keyText, value }) => ({ type: 'removed', name: key, keyText, old: value }));
-  const others = b.map(({ id, key, keyText, value }) => ({
-    ...(old.has(id) ? diff(old.get(id).value, value, budget) : { type: 'added', new: value }), name: key, keyText }));
+  const removed = [...a].filter(([id]) => !b.has(id))
+    .map(([, { key, keyText, value }]) => ({ type: 'removed', name: key, keyText, old: value }));
+  const others = [...b].map(([id, { key, keyText, value }]) => ({
+    ...(a.has(id) ? diff(a.get(id).value, value, budget) : { type: 'added', new: value }), name: key, keyText }));
   return [...removed, ...others];
 };
 

@@ -8,7 +8,6 @@ const FACTS = ['timestamp', 'resourceType', 'resourceId', 'action', 'userId'];
 const OPTIONAL_FACTS = ['traceId', 'outcome', 'actorType'];
 const ACTOR = ['userName', 'userEmail'];
 const NAMES = ['id', ...FACTS, 'resourceName', ...ACTOR, ...OPTIONAL_FACTS, 'sequence', 'recordedAt'];
-const KNOWN = new Set([...NAMES, 'metadata', 'changes', 'erased']);
 const MAX_DEPTH = 32;
 const MAX_SIGNATURES = 100;
 
@@ -236,22 +235,23 @@ export const signersOf = async (checkpoint, keys) => {
     `${keys.map(({ id }) => id).join(' or ') || 'any known key'}.`);
 };
 
+/** The fields of an entry with their texts. What an entry is not known to have stays as it is. */
+const flat = ({ metadata, changes, erased, timestamp, recordedAt, ...fields }, textOfValue, textsOf) => ({
+  ...fields, timestamp: exactTime(timestamp), recordedAt: exactTime(recordedAt),
+  ...Object.fromEntries(Object.entries(metadata ?? {}).map(([key, value]) => [`metadata.${key}`, textOfValue(value)])),
+  ...Object.fromEntries(changes.map((change, place) => [`changes.${place}`, JSON.stringify(textsOf(change))])),
+  erased: [...erased].sort().join(),
+});
+
 /** The names of the fields of `shown`, an entry of a list, that are not as in `told`, the values that were hashed. */
-export const differences = (shown, told) => {
-  const value = (entry, name) => (/^time|At$/.test(name) ? exactTime(entry[name]) : entry[name] ?? null);
-  const found = NAMES.filter((name) => value(shown, name) !== value(told, name));
-  found.push(...Object.keys(shown).filter((name) => !KNOWN.has(name) && shown[name] !== null));
-  const [metadata, hashed] = [shown.metadata ?? {}, told.metadata ?? {}];
-  const text = (key) => ({ string: metadata[key]?.string, null: null })[metadata[key]?.kind ?? 'null'];
-  found.push(...Object.keys({ ...metadata, ...hashed })
-    .filter((key) => text(key) !== (hashed[key] ?? null)).map((key) => `metadata.${key}`));
-  const left = shown.changes.map((change) => [change.field, change.oldValue?.text, change.newValue?.text]);
-  const right = told.changes.map((change) => [change.field, change.oldValueJson, change.newValueJson]);
-  const longer = left.length < right.length ? right : left;
-  found.push(...longer.flatMap((_, place) =>
-    (JSON.stringify(left[place]) === JSON.stringify(right[place]) ? [] : [`changes.${place}`])));
-  const erased = [...(shown.erased ?? [])].sort().join();
-  return erased === Object.keys(told.erased ?? {}).sort().join() ? found : [...found, 'erased'];
+export const differences = (shown, { salts, logId, writer, ...told }) => {
+  const page = flat(shown, (json) => (json.kind === 'string' ? json.string : json.kind === 'null' ? null : json),
+    ({ field, oldValue, newValue }) => [field, oldValue?.text, newValue?.text]);
+  const log = flat({ ...told, erased: Object.keys(told.erased ?? {}) }, (text) => text,
+    ({ field, oldValueJson, newValueJson }) => [field, oldValueJson, newValueJson]);
+  const isKnown = (name) => NAMES.includes(name) || /^(metadata|changes)\.|^erased$/.test(name);
+  return Object.keys({ ...page, ...log }).filter((name) => (page[name] ?? null) !== (log[name] ?? null)
+    || (!isKnown(name) && (page[name] ?? null) !== null));
 };
 
 /**
