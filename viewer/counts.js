@@ -14,7 +14,7 @@ const MAX_BUCKETS = 200;
 const WIDTH = 1000;
 const HEIGHT = 100;
 const DIMENSIONS = [['resourceType', 'Type'], ['action', 'Action'], ['outcome', 'Outcome'], ['userId', 'Top users']];
-const SHORT = 8;
+const TOP = 8;
 /** The service counts by user at most so many entries. */
 const MAX_READ = 50_000;
 const MAX_ANSWERS = 60;
@@ -216,7 +216,7 @@ export const makeHistogram = ({ onRange }) => {
 export const makeFacets = ({ onToggle, known }) => {
   let filter = new URLSearchParams();
   const facets = new Map(DIMENSIONS.map(([name, title]) =>
-    [name, { title, list: h('ul', { role: 'list' }), result: null, isLong: false }]));
+    [name, { title, list: h('ul', { role: 'list' }), result: null }]));
   const element = h('details', { class: 'fold facets-fold' }, h('summary', null, 'Types, actions, outcomes, users'),
     h('aside', { class: 'facets', 'aria-label': 'Counts' }, [...facets.values()].map(({ title, list }) =>
       h('fieldset', { class: 'facet' }, h('legend', null, title), list))));
@@ -238,7 +238,7 @@ export const makeFacets = ({ onToggle, known }) => {
   };
 
   const show = (name) => {
-    const { list, result, isLong } = facets.get(name);
+    const { list, result } = facets.get(name);
     if (result === null) return;
     if (result instanceof Error) {
       replace(list, h('li', { class: 'note' }, shown(result.message, 300)));
@@ -248,16 +248,10 @@ export const makeFacets = ({ onToggle, known }) => {
     const missing = chosen.filter((value) => !result.buckets.some((bucket) => bucket.value === value));
     const rows = [...result.buckets, ...missing.map((value) => ({ value, count: 0 }))];
     const most = Math.max(1, ...rows.map(({ count }) => count));
-    const seen = rows.filter(({ value }, place) => isLong || place < SHORT || chosen.includes(value));
-    const others = sum(rows.filter((one) => !seen.includes(one))) + (result.other ?? 0);
-    const more = button('other …', () => {
-      facets.get(name).isLong = true;
-      show(name);
-    }, { title: 'Show more' });
     const focused = list.contains(document.activeElement) ? document.activeElement.dataset.value : undefined;
-    replace(list, rows.length === 0 ? h('li', { class: 'note' }, 'none') : seen.map((one) => row(name, one, most)),
-      others > 0 && h('li', { class: 'other' }, isLong ? h('span', { class: 'term' }, 'other') : more,
-        h('span', { class: 'count' }, number(others))));
+    replace(list, rows.length === 0 ? h('li', { class: 'note' }, 'none') : rows.map((one) => row(name, one, most)),
+      result.other > 0 && h('li', { class: 'other' }, h('span', { class: 'term' }, 'other'),
+        h('span', { class: 'count' }, number(result.other))));
     if (focused !== undefined) {
       [...list.querySelectorAll('input')].find((box) => box.dataset.value === focused)?.focus({ preventScroll: true });
     }
@@ -285,14 +279,14 @@ export const makeFacets = ({ onToggle, known }) => {
           if (names[0] === 'userId' && total > MAX_READ && !filter.has('userId')) {
             throw new Error('Too many entries to read one by one. Select a range of time, or another filter.');
           }
-          const top = names[0] === 'userId' ? 100 : null;
+          const top = names[0] === 'userId' ? TOP : null;
           found = (await counts(changed({ [names[0]]: null, by: names, top }, filter), signal)).counts;
         } catch (error) {
           found = names.map(() => error);
         }
         if (signal.aborted) return;
         for (const [place, name] of names.entries()) {
-          Object.assign(facets.get(name), { result: found[place], isLong: false });
+          facets.get(name).result = found[place];
           known.values.set(name, (found[place].buckets ?? []).filter(({ value }) => value !== null));
           show(name);
         }

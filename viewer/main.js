@@ -6,28 +6,23 @@ import { bind, showKeys, startKeys } from './keys.js';
 import * as list from './list.js';
 import { announce, brief, button, empty, failure, load } from './parts.js';
 import { fresh, go, goTo, href, onRoute, params, startRouting } from './route.js';
-import { key, signInPage, signOut, takeKeyFromAddress } from './session.js';
+import { key, signOut, takeKeyFromAddress } from './session.js';
 import { onZone, setZone, zone } from './time.js';
 
 const PRODUCT = 'auditlog';
-const REFUSED = 'The key was revoked or has expired.';
 const PAGES = ['list', 'resource', 'user'];
 const narrow = matchMedia('(width < 1100px)');
-
 const view = { frame: null, page: null, panel: null };
 
-const pageName = (query) => query.get('page') ?? 'list';
+const pageName = () => params().get('page') ?? 'list';
 
 /** The query without the entry: while it stays the same, so does the page. */
-const pageState = () => {
-  const query = params();
-  query.delete('entry');
-  return String(query);
-};
+const pageState = () => href({ entry: null });
 
-const title = (query) => {
+const title = () => {
+  const query = params();
   const name = { list: 'Entries', user: `User ${query.get('userId')}`,
-    resource: `${query.get('resourceType')} ${query.get('resourceId')}` }[pageName(query)] ?? 'Not found';
+    resource: `${query.get('resourceType')} ${query.get('resourceId')}` }[pageName()] ?? 'Not found';
   return `${name} · ${query.get('organization')} · ${PRODUCT}`;
 };
 
@@ -39,14 +34,16 @@ const brand = () => [s('svg', { viewBox: '0 0 20 20', class: 'mark', 'aria-hidde
 
 const zoneSwitch = () => {
   const place = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  const choices = [['utc', 'UTC', 'UTC'], ['local', 'Local', `the zone of this computer, ${place}`]];
-  const buttons = choices.map(([value, label, hint]) => button(label, () => setZone(value),
-    { title: `Show all times in ${hint}`, pressed: zone() === value }));
-  onZone((now) => {
-    buttons.forEach((one, at) => one.setAttribute('aria-pressed', String(choices[at][0] === now)));
-    announce(now === 'utc' ? 'Times are in UTC' : `Times are in ${place}`);
-  });
-  return h('div', { class: 'switch', role: 'group', 'aria-label': 'Time zone' }, buttons);
+  const choice = (value, label, name) => {
+    const element = button(label, () => setZone(value), { title: `Show all times in ${name}` });
+    const show = () => element.setAttribute('aria-pressed', String(zone() === value));
+    onZone(show);
+    show();
+    return element;
+  };
+  onZone((now) => announce(`Times are in ${now === 'utc' ? 'UTC' : place}`));
+  return h('div', { class: 'switch', role: 'group', 'aria-label': 'Time zone' },
+    choice('utc', 'UTC', 'UTC'), choice('local', 'Local', `the zone of this computer, ${place}`));
 };
 
 const leave = () => {
@@ -59,38 +56,28 @@ const makeFrame = () => {
   const main = h('main', { id: 'main', tabIndex: -1 });
   const body = h('div', { class: 'panel-body' });
   const close = button('Close', () => go({ entry: null }), { title: 'Close the panel (Esc)', quiet: true });
-  const aside = h('aside', { class: 'panel', 'aria-label': 'Entry', tabIndex: -1, hidden: true },
+  const aside = h('aside', { class: 'panel', tabIndex: -1, hidden: true },
     h('div', { class: 'panel-head' }, h('span', null, 'Entry'), close), body);
-  const organization = h('span', { class: 'organization' });
+  const organization = params().get('organization');
   const entries = h('a', { href: fresh() }, 'Entries');
-  const home = h('a', { class: 'brand', href: fresh() }, brand());
   const help = button('?', showKeys, { title: 'Keys (?)', quiet: true });
   help.setAttribute('aria-label', 'Keys');
   const skip = h('a', { class: 'skip', href: '#main', on: { click: (event) => {
     event.preventDefault();
     main.focus();
   } } }, 'Skip to the content');
-  const bar = h('header', { class: 'bar' }, home, organization, h('nav', { 'aria-label': 'Pages' }, entries),
+  const bar = h('header', { class: 'bar' }, h('a', { class: 'brand', href: fresh() }, brand()),
+    h('span', { class: 'organization', title: organization }, brief(organization, 80)),
+    h('nav', { 'aria-label': 'Pages' }, entries),
     h('div', { class: 'tools' }, zoneSwitch(), help, button('Sign out', leave, { quiet: true })));
-  return { main, aside, body, organization, links: [home, entries],
-    elements: [skip, bar, h('div', { class: 'layout' }, main, aside)] };
-};
-
-const updateFrame = () => {
-  const query = params();
-  const { organization, links } = view.frame;
-  document.title = title(query);
-  replace(organization, brief(query.get('organization'), 80));
-  organization.title = query.get('organization');
-  for (const link of links) link.setAttribute('href', fresh());
-  if (pageName(query) === 'list') links[1].setAttribute('aria-current', 'page');
-  else links[1].removeAttribute('aria-current');
+  replace(document.getElementById('app'), skip, bar, h('div', { class: 'layout' }, main, aside));
+  return { main, aside, body, organization, entries };
 };
 
 // The page and the panel
 
 /** Runs a page or a panel; an error becomes a sentence with a button that tries again. */
-const run = async ({ root, work, signal, again, heading }) => {
+const run = async (root, signal, work, again, heading) => {
   root.setAttribute('aria-busy', 'true');
   try {
     await work();
@@ -98,21 +85,23 @@ const run = async ({ root, work, signal, again, heading }) => {
     // After 401 the sign-in page is shown instead.
     if (signal.aborted || isAbort(error) || error?.status === 401) return;
     if (error?.status === undefined) console.error(error);
-    replace(root, heading, failure(error, again));
+    replace(root, heading, failure(error, () => {
+      replace(root);
+      again();
+    }));
   } finally {
     if (!signal.aborted) root.removeAttribute('aria-busy');
   }
 };
 
 const showPage = () => {
-  const query = params();
-  const name = pageName(query);
+  const name = pageName();
   const before = view.page;
   before?.controller.abort();
   const controller = new AbortController();
+  const { signal } = controller;
   // The same page keeps its element, so that what it shows stays until the new data are there.
-  const isKnown = PAGES.includes(name);
-  const root = before?.name === name ? before.root : h('div', { class: `page ${isKnown ? name : ''}` });
+  const root = before?.name === name ? before.root : h('div', { class: `page ${PAGES.includes(name) ? name : ''}` });
   view.page = { name, state: pageState(), controller, root };
   if (before?.root !== root) {
     replace(view.frame.main, root);
@@ -122,17 +111,14 @@ const showPage = () => {
       announce(document.title);
     }
   }
-  if (!isKnown) {
-    replace(root, empty('There is no such page.', h('a', { href: fresh() }, 'All entries')));
-    return;
-  }
-  const { signal } = controller;
-  const work = async () => {
+  run(root, signal, async () => {
+    if (!PAGES.includes(name)) {
+      replace(root, empty('There is no such page.', h('a', { href: fresh() }, 'All entries')));
+      return;
+    }
     const { page } = name === 'list' ? list : await load(name);
-    if (!signal.aborted) await page({ root, params: query, signal });
-  };
-  run({ root, work, signal, heading: h('h1', { class: 'unseen' }, document.title),
-    again: () => { replace(root); showPage(); } });
+    if (!signal.aborted) await page({ root, params: params(), signal });
+  }, showPage, h('h1', { class: 'unseen' }, document.title));
 };
 
 /** Links of the panel keep the page below it. When that changes, they must follow. */
@@ -140,9 +126,13 @@ const updatePanelLinks = (before) => {
   for (const link of view.frame.body.querySelectorAll('a[href^="?"]')) {
     const query = new URLSearchParams(link.getAttribute('href'));
     const entry = query.get('entry');
-    query.delete('entry');
-    if (entry !== null && String(query) === before) link.setAttribute('href', href({ entry }));
+    if (entry !== null && href({ entry: null }, query) === before) link.setAttribute('href', href({ entry }));
   }
+};
+
+/** Over the page, the panel alone can be used. */
+const updateInert = () => {
+  if (view.frame) view.frame.main.inert = view.panel !== null && narrow.matches;
 };
 
 const closePanel = () => {
@@ -155,11 +145,9 @@ const closePanel = () => {
   replace(body);
   updateInert();
   if (!hadFocus) return;
-  // The page draws itself anew when the query changes, and keeps its own focus.
   const same = [...main.querySelectorAll('a[href^="?"]')]
     .find((link) => new URLSearchParams(link.getAttribute('href')).get('entry') === id);
-  const target = opener?.isConnected ? opener : same ?? main;
-  target.focus({ preventScroll: true });
+  (opener.isConnected ? opener : same ?? main).focus({ preventScroll: true });
 };
 
 const showPanel = (id, isFirst) => {
@@ -167,39 +155,38 @@ const showPanel = (id, isFirst) => {
   const before = view.panel;
   before?.controller.abort();
   const controller = new AbortController();
-  const focused = document.activeElement;
-  const opener = before ? before.opener : focused;
-  const takesFocus = before ? aside.contains(focused) || focused === document.body : !isFirst;
   const { signal } = controller;
-  view.panel = { id, controller, opener };
+  const focused = document.activeElement;
+  const takesFocus = before ? aside.contains(focused) || focused === document.body : !isFirst;
+  view.panel = { id, controller, opener: before ? before.opener : focused };
   aside.hidden = false;
   aside.setAttribute('aria-label', `Entry ${id}`);
   bind({ Escape: { help: 'Close the panel', run: () => go({ entry: null }) } }, signal);
   updateInert();
   if (takesFocus) aside.focus({ preventScroll: true });
-  const work = async () => {
+  run(body, signal, async () => {
     const { panel } = await load('entry');
     if (!signal.aborted) await panel({ root: body, id, params: params(), signal });
-  };
-  run({ root: body, work, signal, again: () => { replace(body); showPanel(id, false); } });
+  }, () => showPanel(id, false));
   aside.scrollTop = 0;
 };
 
-/** Over the page, the panel alone can be used. */
-const updateInert = () => {
-  if (view.frame) view.frame.main.inert = view.panel !== null && narrow.matches;
-};
-
-/** Brings the page and the panel to the state of the query. */
+/** Brings the frame, the page and the panel to the state of the query. */
 const update = () => {
   if (view.frame === null) return;
   const id = params().get('entry') || null;
   const isFirst = view.page === null;
   const before = view.page?.state;
-  updateFrame();
+  if (params().get('organization') !== view.frame.organization) {
+    start();
+    return;
+  }
+  document.title = title();
+  if (pageName() === 'list') view.frame.entries.setAttribute('aria-current', 'page');
+  else view.frame.entries.removeAttribute('aria-current');
   if (before !== pageState()) {
     showPage();
-    if (view.panel !== null && view.panel.id === id) updatePanelLinks(before);
+    if (view.panel?.id === id) updatePanelLinks(before);
   }
   if (id === null && view.panel !== null) closePanel();
   else if (id !== null && view.panel?.id !== id) showPanel(id, isFirst);
@@ -207,26 +194,29 @@ const update = () => {
 
 // The session
 
-const askForKey = (reason) => {
+const reset = () => {
   view.page?.controller.abort();
   view.panel?.controller.abort();
   Object.assign(view, { frame: null, page: null, panel: null });
+};
+
+const askForKey = (reason) => {
+  reset();
   for (const dialog of document.querySelectorAll('dialog')) dialog.remove();
   document.title = `Sign in · ${PRODUCT}`;
   const main = h('main', { id: 'main', class: 'outside' });
-  const bar = h('header', { class: 'bar' }, h('span', { class: 'brand' }, brand()));
-  replace(document.getElementById('app'), bar, main);
-  const check = (organization) => get(['audit-logs'], { limit: 1 }, { organization });
-  signInPage({ root: main, reason, check, onDone: start });
+  replace(document.getElementById('app'), h('header', { class: 'bar' }, h('span', { class: 'brand' }, brand())), main);
+  const show = async () => (await load('signin')).signInPage({ root: main, reason, onDone: start });
+  run(main, AbortSignal.any([]), show, () => askForKey(reason));
 };
 
 const start = () => {
+  reset();
   if (key() === null || !params().get('organization')) {
     askForKey(null);
     return;
   }
   view.frame = makeFrame();
-  replace(document.getElementById('app'), view.frame.elements);
   update();
 };
 
@@ -234,13 +224,10 @@ addEventListener('auditlog:refused', ({ detail }) => {
   // The sign-in page itself tries keys, and an answer may belong to an earlier key.
   if (view.frame === null || detail.key !== key()) return;
   signOut();
-  askForKey(`${REFUSED} The service says: “${detail.message}”. Sign in with another key to continue where you were.`);
+  askForKey('The key was revoked or has expired. '
+    + `The service says: “${detail.message}”. Sign in with another key to continue where you were.`);
 });
-addEventListener('hashchange', () => {
-  if (!takeKeyFromAddress()) return;
-  askForKey(null);
-  start();
-});
+addEventListener('hashchange', () => { if (takeKeyFromAddress()) start(); });
 narrow.addEventListener('change', updateInert);
 startRouting();
 startKeys();

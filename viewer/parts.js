@@ -7,6 +7,7 @@ import { when } from './time.js';
 const NUMBERS = new Intl.NumberFormat('en-US');
 const DEFAULT_LIMIT = 4000;
 const REVEALED_AT_ONCE = 40000;
+const LINE = 70;
 
 /** Returns a number with thousands separators: `80,403`. */
 export const number = (value) => NUMBERS.format(value);
@@ -70,21 +71,21 @@ export const brief = (text, limit = 120) => {
 
 // One shape for each action, so that colour is never the only difference.
 const SHAPES = {
-  created: ['M6 2v8M2 6h8'],
-  updated: ['M2 9.8h8', 'M2.6 7.2 7.8 2l1.9 1.9-5.2 5.2z'],
-  deleted: ['M2.5 2.5l7 7M9.5 2.5l-7 7'],
-  accessed: ['M1 6q5-6.4 10 0q-5 6.4-10 0z', 'M6 5.2v1.6'],
-  shared: ['M2 10V8q0-3 3-3h5', 'M7 2l3 3-3 3'],
-  archived: ['M1.5 2h9v2.6h-9z', 'M2.4 4.6v5.4h7.2V4.6M5 7h2'],
+  created: 'M6 2v8M2 6h8',
+  updated: 'M2 9.8h8M2.6 7.2 7.8 2l1.9 1.9-5.2 5.2z',
+  deleted: 'M2.5 2.5l7 7M9.5 2.5l-7 7',
+  accessed: 'M1 6q5-6.4 10 0q-5 6.4-10 0zM6 5.2v1.6',
+  shared: 'M2 10V8q0-3 3-3h5M7 2l3 3-3 3',
+  archived: 'M1.5 2h9v2.6h-9zM2.4 4.6v5.4h7.2V4.6M5 7h2',
 };
-const OTHER_SHAPE = ['M6 1.8 10.2 6 6 10.2 1.8 6z'];
+const OTHER_SHAPE = 'M6 1.8 10.2 6 6 10.2 1.8 6z';
 
 /** Returns the badge of an action: its shape, colour and word. */
 export const action = (name) => {
   const known = Object.hasOwn(SHAPES, name);
-  const paths = (known ? SHAPES[name] : OTHER_SHAPE).map((d) => s('path', { d }));
+  const shape = s('path', { d: known ? SHAPES[name] : OTHER_SHAPE });
   return h('span', { class: `badge action ${known ? name : 'other'}` },
-    s('svg', { viewBox: '0 0 12 12', class: 'shape', 'aria-hidden': 'true' }, paths),
+    s('svg', { viewBox: '0 0 12 12', class: 'shape', 'aria-hidden': 'true' }, shape),
     h('span', { class: 'word' }, brief(name, 40)));
 };
 
@@ -109,6 +110,21 @@ export const resourceOf = (entry) => {
 
 /** Returns a link to the entry in the panel: its time. */
 export const entryTime = (entry) => h('a', { class: 'time', href: href({ entry: entry.id }) }, when(entry.timestamp));
+
+/** Returns an arrow from an old value to a new one. */
+export const arrow = () => h('span', { class: 'arrow', role: 'img', 'aria-label': 'becomes' }, ' → ');
+
+/** Returns a change as one line: the field, the old value and the new one, from where they differ. */
+export const changeLine = ({ field, oldValue, newValue }) => {
+  const [a, b] = [oldValue, newValue].map((json) => json.text.slice(0, DEFAULT_LIMIT));
+  let same = 0;
+  while (same < a.length && a[same] === b[same]) same += 1;
+  const start = same <= LINE / 3 ? 0 : a.lastIndexOf(' ', same - 8) + 1 || same - 8;
+  const [before, after] = [a, b].map((text) => [start > 0 && '…', brief(text.slice(start), LINE)]);
+  return h('span', { class: 'change-line' },
+    h('span', { class: 'path' }, field === '' ? '(no name)' : brief(field, 100)), ' ',
+    h('del', null, before), arrow(), h('ins', null, after));
+};
 
 /** Returns a button. `pressed` makes it a switch: true or false. */
 export const button = (label, onClick, { title, primary, quiet, pressed } = {}) => h('button', {

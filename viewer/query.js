@@ -4,27 +4,27 @@ import { absolute, isRelative } from './time.js';
 
 /** The keywords: the word, the parameter, and what it means. The names of the parameters work as keywords, too. */
 export const KEYWORDS = [
-  { word: 'type', name: 'resourceType', help: 'type of the resource' },
-  { word: 'id', name: 'resourceId', help: 'id of the resource' },
-  { word: 'resource', name: 'resourceName', help: 'name of the resource, or its beginning' },
-  { word: 'action', name: 'action', help: 'the action' },
-  { word: 'by', name: 'userId', help: 'id of the user, or the name or address' },
-  { word: 'name', name: 'userName', help: 'name of the user, or its beginning' },
-  { word: 'email', name: 'userEmail', help: 'address of the user, or its beginning' },
-  { word: 'changed', name: 'changes.field', help: 'a changed field, or all below it' },
-  { word: 'from', name: 'changes.oldValue', help: 'value before the change, as JSON' },
-  { word: 'to', name: 'changes.newValue', help: 'value after the change, as JSON' },
-  { word: 'since', name: 'startDate', help: 'at or after a date, or so long ago' },
-  { word: 'until', name: 'endDate', help: 'at or before a date' },
-  { word: 'on', name: 'startDate', help: 'on one day, in UTC' },
-  { word: 'outcome', name: 'outcome', help: 'success, failure or denied' },
-  { word: 'actor', name: 'actorType', help: 'user, service, system or anonymous' },
-  { word: 'trace', name: 'traceId', help: 'id of the trace' },
-  { word: 'meta.', name: 'metadata.', help: 'value of a key of the metadata' },
-  { word: 'recorded-after', name: 'recordedAfter', help: 'recorded at or after a date' },
-  { word: 'recorded-before', name: 'recordedBefore', help: 'recorded before a date' },
-  { word: 'text', name: 'text', help: 'a text anywhere in the entry' },
-];
+  ['type', 'resourceType', 'type of the resource'],
+  ['id', 'resourceId', 'id of the resource'],
+  ['resource', 'resourceName', 'name of the resource, or its beginning'],
+  ['action', 'action', 'the action'],
+  ['by', 'userId', 'id of the user, or the name or address'],
+  ['name', 'userName', 'name of the user, or its beginning'],
+  ['email', 'userEmail', 'address of the user, or its beginning'],
+  ['changed', 'changes.field', 'a changed field, or all below it'],
+  ['from', 'changes.oldValue', 'value before the change, as JSON'],
+  ['to', 'changes.newValue', 'value after the change, as JSON'],
+  ['since', 'startDate', 'at or after a date, or so long ago'],
+  ['until', 'endDate', 'at or before a date'],
+  ['on', 'startDate', 'on one day, in UTC'],
+  ['outcome', 'outcome', 'success, failure or denied'],
+  ['actor', 'actorType', 'user, service, system or anonymous'],
+  ['trace', 'traceId', 'id of the trace'],
+  ['meta.', 'metadata.', 'value of a key of the metadata'],
+  ['recorded-after', 'recordedAfter', 'recorded at or after a date'],
+  ['recorded-before', 'recordedBefore', 'recorded before a date'],
+  ['text', 'text', 'a text anywhere in the entry'],
+].map(([word, name, help]) => ({ word, name, help }));
 
 /** The names of the filter's parameters in the query string, but `metadata.KEY`. */
 export const FILTER_NAMES = [...new Set(KEYWORDS.map(({ name }) => name)), 'since']

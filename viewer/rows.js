@@ -1,10 +1,9 @@
 // The windowed list of entries: only the rows near the screen exist, so that 10,000 entries scroll as fast as ten.
 
 import { h } from './dom.js';
-import { action, brief, idText, number, resourceOf, userOf } from './parts.js';
+import { action, brief, changeLine, idText, number, resourceOf, userOf } from './parts.js';
 import { href } from './route.js';
 import { text, when } from './time.js';
-import { changeLine } from './value.js';
 
 const MAX_CHANGES = 3;
 const CHANGE_WIDTH = 380;

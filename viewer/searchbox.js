@@ -215,7 +215,7 @@ export const makeSearchBox = ({ onApply, known }) => {
     fault: (name, text) => {
       say(text, true);
       const wrong = chips(query).map(({ pairs }) => pairs.some(([other]) => other === name));
-      const named = chips(query).map(({ value }, place) => wrong[place] && text.includes(value));
+      const named = chips(query).map(({ value }, place) => wrong[place] && text.includes(`"${value}"`));
       [...tokens.children].forEach((chip, place) =>
         chip.classList.toggle('wrong', (named.includes(true) ? named : wrong)[place] ?? false));
     },
