@@ -48,7 +48,8 @@ const sentenceOf = (entry) => {
   const verb = Object.hasOwn(VERBS, entry.action) ? VERBS[entry.action] : null;
   const resource = resourceOf(entry);
   if (Object.hasOwn(REFUSALS, entry.outcome ?? '')) {
-    return [actor, ' tried to ', verb ?? ['do “', brief(entry.action), '” to'], ' ', resource, REFUSALS[entry.outcome]];
+    const tried = verb ?? ['do “', brief(entry.action), '” to'];
+    return [actor, ' tried to ', tried, ' ', resource, REFUSALS[entry.outcome]];
   }
   if (entry.action === 'updated' && entry.changes.length > 0) {
     return [actor, ' changed ', fieldsOf(entry.changes), ' of ', resource, '.'];
@@ -140,8 +141,9 @@ const readNear = async (entry, filter, signal) => {
   };
 };
 
-const listOf = (entries, own, way) => h('ol', { class: 'near' }, entries.map((entry) =>
-  h('li', { 'aria-current': entry.sequence === own.sequence ? 'true' : null },
+/** Returns entries as a list, without what the `way` says already. `own` is the one that the panel shows. */
+export const listOf = (entries, own, way) => h('ol', { class: 'near' }, entries.map((entry) =>
+  h('li', { 'aria-current': entry.sequence === own?.sequence ? 'true' : null },
     entryTime(entry), ' ', action(entry.action), outcomeOf(entry), ' ', way !== 'resource' && [resourceOf(entry), ' '],
     way !== 'user' && h('span', null, 'by ', userOf(entry)))));
 

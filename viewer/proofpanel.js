@@ -9,8 +9,8 @@ import { fill, fold } from './value.js';
 
 const KEY = 'auditlog.verifier-key.';
 const TREE = 'auditlog.tree.';
-const NO_SCOPE = 'Your API key may not read what was hashed. For a proof, sign in with a key that has the scopes read ' +
-  'and verify.';
+const NO_SCOPE = 'Your API key may not read what was hashed. For a proof, sign in with a key that has the scopes ' +
+  'read and verify.';
 const NO_CRYPTOGRAPHY = 'Browsers offer their cryptography only to pages that come by https or from localhost. Open ' +
   'this page by https, or use the command line.';
 const NO_ED25519 = 'The hashes fit, but this browser cannot check Ed25519 signatures. Use a newer browser, or the ' +
@@ -22,7 +22,7 @@ const NOT_YET = 'The signed checkpoint does not include this entry yet. Try agai
 const OTHER_WAY = 'The code of this page comes from the same service as its answers. If you do not trust it, check ' +
   'the proof with auditlog verify-proof, offline, in a copy of auditlog that you got elsewhere.';
 const KEY_HINT = 'A key that you got from somebody you trust, and not from this service. This browser keeps it for ' +
-  'this organization, together with the last tree that it verified.';
+  'this organization, with the last tree that it verified. Without a key, it forgets both.';
 const ERASED = 'were erased, so the leaf has only their hash. This page does not check the record of the erasure; ' +
   'auditlog verify does.';
 const TITLES = { leaf: 'Leaf', shown: 'Values', checkpoint: 'Checkpoint', path: 'Path', signature: 'Signature',
@@ -130,7 +130,7 @@ const withoutPage = ({ id }, keys) => {
     copy('Copy commands', commands)])];
 };
 
-/** The form for the verifier key. `onChange` is called after the key was stored or forgotten. */
+/** The form for the verifier key. An empty one forgets it. `onChange` is called after that. */
 const keyForm = (onChange) => {
   const known = stored(keyName()) ?? '';
   const error = h('p', { class: 'error', role: 'alert' });
@@ -140,8 +140,10 @@ const keyForm = (onChange) => {
     event.preventDefault();
     try {
       const keys = await verifierKeys(field.value);
-      if (keys.length === 0) throw new Refused('Paste a verifier key, such as audit.example.com/…+1a2b3c4d+AQ….');
-      store(keyName(), keys.map(({ text }) => text).join('\n'));
+      if (keys.length === 0) {
+        for (const { name } of await verifierKeys(known).catch(() => [])) store(TREE + name, null);
+      }
+      store(keyName(), keys.map(({ text }) => text).join('\n') || null);
       onChange();
     } catch (fault) {
       field.setAttribute('aria-invalid', 'true');
@@ -149,15 +151,9 @@ const keyForm = (onChange) => {
       field.focus();
     }
   };
-  const forget = async () => {
-    for (const key of await verifierKeys(known).catch(() => [])) store(TREE + key.name, null);
-    store(keyName(), null);
-    onChange();
-  };
   return h('form', { class: 'field', on: { submit: save } }, h('label', { for: 'verifier-key' }, 'Verifier key'), field,
     h('p', { class: 'hint', id: 'verifier-key-hint' }, KEY_HINT), error,
-    h('div', { class: 'buttons' }, h('button', { type: 'submit', class: 'button primary' }, 'Check with this key'),
-      known !== '' && button('Forget the key', forget)));
+    h('p', null, h('button', { type: 'submit', class: 'button primary' }, 'Check with this key')));
 };
 
 /** Reads and checks. Returns the keys that the reader pasted, and the steps, or why a check cannot begin. */

@@ -38,7 +38,8 @@ const head = ({ type, id }) => {
   const facts = h('p', { class: 'facts' }, h('span', { class: 'dim' }, 'Reading the entries …'));
   const title = h('h1', null, brief(id, 160));
   return { facts, title, element: h('header', { class: 'page-head' },
-    h('p', { class: 'kind' }, brief(type, 64)), title, h('p', { class: 'ids' }, idText(id), copy('Copy id', id)), facts) };
+    h('p', { class: 'dim' }, brief(type, 64)), title, h('p', { class: 'ids' }, idText(id), copy('Copy id', id)),
+    facts) };
 };
 
 const fillHead = async ({ facts, title }, log, signal) => {
@@ -121,6 +122,8 @@ const historyTab = async ({ root, log, params, signal }) => {
 
 const VIEWS = { history: historyTab, state: stateTab, compare: compareTab, continuity: continuityTab, plan: planTab };
 
+const tabOf = (params) => (Object.hasOwn(VIEWS, params.get('tab') ?? '') ? params.get('tab') : 'history');
+
 const frames = new WeakMap();
 
 /** The parts of the page that stay while its tabs change. */
@@ -135,21 +138,27 @@ const makeFrame = (name, log, root) => {
   return frame;
 };
 
-const updateTabs = ({ tabs, body }, chosen) => {
+/** Brings the links of the page to the address. */
+const updateLinks = ({ tabs, body }) => {
+  const chosen = tabOf(present());
   for (const link of tabs.children) {
     const { tab } = link.dataset;
     link.setAttribute('href', href({ tab: tab === 'history' ? null : tab }));
     if (tab === chosen) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
+  for (const link of body.querySelectorAll('a.time')) {
+    link.setAttribute('href', href({ entry: new URLSearchParams(link.getAttribute('href')).get('entry') }));
+  }
   body.setAttribute('aria-label', TABS.find(([tab]) => tab === chosen)[1]);
   body.className = `tab ${chosen}`;
 };
 
-/** Ends what a frame does once `signal` aborts, unless the next page takes the frame over at once. */
+/** Ends what a frame does after `signal` aborts, unless the next page takes the frame over at once. */
 const follow = (frame, signal) => {
   frame.signal = signal;
-  signal.addEventListener('abort', () => queueMicrotask(() => {
+  updateLinks(frame);
+  signal.addEventListener('abort', () => setTimeout(() => {
     if (frame.signal === signal) frame.controller.abort();
   }), { once: true });
 };
@@ -172,13 +181,11 @@ export async function page({ root, params, signal }) {
   frame.controller.abort();
   frame.controller = new AbortController();
   follow(frame, signal);
-  const tab = Object.hasOwn(VIEWS, params.get('tab') ?? '') ? params.get('tab') : 'history';
-  updateTabs(frame, tab);
   const inner = frame.controller.signal;
   fillHead(frame.top, log, inner).catch(() => replace(frame.top.facts));
   await fill(frame.body, inner, () => undefined, async () => {
     const content = h('div', { class: 'tab-content' });
-    await VIEWS[tab]({ root: content, log, params, signal: inner });
+    await VIEWS[tabOf(params)]({ root: content, log, params, signal: inner });
     return content;
   });
 }

@@ -4,7 +4,7 @@
 import { get } from './api.js';
 import { h, replace } from './dom.js';
 import { action, button, empty, entryTime, plural, shown, userOf } from './parts.js';
-import { changed, href, params } from './route.js';
+import { changed, go, params } from './route.js';
 import { exact, onZone, when, zone } from './time.js';
 import { changeOf, fill, many, pathOf, valueOf } from './value.js';
 
@@ -74,18 +74,10 @@ export const onScreen = { query: null };
 /** Returns a query without the entry of the panel. */
 export const withoutEntry = (query) => String(changed({ entry: null }, query));
 
-/** Puts what the page shows already into the address, and into the links of this page that had it as it was. */
+/** Puts what the page shows already into the address. */
 export const note = (changes) => {
-  const old = params();
-  history.replaceState(history.state, '', location.pathname + href(changes));
-  onScreen.query = withoutEntry(params());
-  for (const link of document.querySelectorAll('a[href^="?"]')) {
-    const base = new URLSearchParams(link.getAttribute('href'));
-    const isSame = (name) => String(base.getAll(name)) === String(old.getAll(name));
-    if (!['page', 'resourceType', 'resourceId'].every(isSame)) continue;
-    const followed = Object.entries(changes).filter(([name]) => isSame(name));
-    link.setAttribute('href', href(Object.fromEntries(followed), base));
-  }
+  onScreen.query = withoutEntry(changed(changes, params()));
+  go(changes, { replace: true });
 };
 
 /** Returns the moment one microsecond before a time. */
@@ -173,7 +165,7 @@ const placeOf = async (log, position, total, at) => {
   const entry = await log.entry(position);
   const place = position === total && at === null ? `Now, after all ${plural(total, 'entry', 'entries')}`
     : `After entry ${position} of ${total}`;
-  return entry === null ? [place, '.'] : [place, ': ', action(entry.action), ' ', sourceOf(entry)];
+  return [place, entry && [': ', action(entry.action), ' ', sourceOf(entry)]];
 };
 
 /** Makes a slider over the entries of `log` and a field for any time. `pick` gets each choice; null means now. */
@@ -228,7 +220,7 @@ const basisOf = (name) => h('span', { class: 'basis', 'data-kind': name, title: 
   h('span', { 'aria-hidden': 'true' }, BASES[name]?.[0] ?? ''), ' ', name);
 
 const fieldRow = ({ field, value, leftOut, partial, basis, explanation, source }) => h('tr', null,
-  h('th', { scope: 'row', class: 'path' }, pathOf(field)),
+  h('th', { scope: 'row' }, pathOf(field)),
   h('td', null, leftOut ? h('p', { class: 'hint' }, 'This value is too large for this answer. Its entry has it.')
     : valueOf(value),
     partial && h('p', { class: 'hint' }, 'In part: the rows of fields below this one have newer parts.'),
@@ -247,8 +239,8 @@ const fieldTable = (fields) => {
 };
 
 /** Lists the entries that changed the resource after it was deleted, which do not count. */
-const anomaliesOf = (anomalies) => anomalies.length > 0 && h('section', null, h('h2', null, 'Changes after the deletion'),
-  h('p', { class: 'hint' }, 'These entries changed the resource although it was deleted. They do not count.'),
+const anomaliesOf = (anomalies) => anomalies.length > 0 && h('section', null,
+  h('h2', null, 'Changes after the deletion'), h('p', { class: 'hint' }, 'They do not count.'),
   many(h('ul'), anomalies, 20, 'entries', (entry) => h('li', null, sourceOf(entry))));
 
 /** Makes a box and a function that fills it with the newest answer of `ask(signal)` only. */
@@ -280,7 +272,7 @@ const differenceOf = ({ field, before: old, after, explanation }) => {
   const sideOf = (side) => (side ? [!isWhole && [side.leftOut ? 'too large for this answer' : valueOf(side.value), ' '],
     basisOf(side.basis), ' ', sourceOf(side.source)] : 'unknown, or the resource was deleted');
   return h('li', { class: 'differing' },
-    isWhole ? changeOf({ field, oldValue: old.value, newValue: after.value }) : h('p', { class: 'path' }, pathOf(field)),
+    isWhole ? changeOf({ field, oldValue: old.value, newValue: after.value }) : pathOf(field),
     sides(['Before', sideOf(old)], ['After', sideOf(after)]), !isPlain && sentence(explanation, 'hint'));
 };
 
@@ -291,7 +283,7 @@ export const compareTab = async ({ root, log, params: query, signal }) => {
   // Without a choice, the page shows what the newest entry changed.
   const times = { from: query.get('from') ?? before((await log.entry(total)).timestamp), to: query.get('to') };
   const [box, load] = answerBox(signal, (both) => get([...log.path, 'compare'], times, { signal: both }),
-    ({ differences }) => (differences.length === 0 ? empty('No field differs.', 'Choose moments that are further apart.')
+    ({ differences }) => (differences.length === 0 ? empty('No field differs.', 'Choose other moments.')
       : many(h('ol', { class: 'rows' }), differences, 50, 'differences', differenceOf)));
   const pickerOf = (name, label) => momentPicker({ log, label, at: times[name], signal, pick: (moment) => {
     times[name] = moment ?? (name === 'from' ? new Date().toISOString() : null);

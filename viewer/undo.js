@@ -33,22 +33,20 @@ const sign = (names, name) => h('span', { class: 'sign', 'data-kind': name, titl
 const figures = (pairs) => h('dl', { class: 'figures' },
   pairs.map(([value, ...name]) => h('div', null, h('dt', null, name), h('dd', null, number(value)))));
 
-const path = (field) => h('span', { class: 'path' }, pathOf(field));
-
 /** Shows two values of a field and how they differ. A value may be unknown, or left out because it is too large. */
 const pairOf = (field, [oldName, oldValue], [newName, newValue], leftOut = []) => {
   if (oldValue instanceof Json && newValue instanceof Json) return changeOf({ field, oldValue, newValue });
   const side = (name, value) => [name, value instanceof Json ? valueOf(value)
     : leftOut.includes(name) ? 'too large for this answer' : 'unknown'];
-  return [h('p', null, path(field)), sides(side(oldName, oldValue), side(newName, newValue))];
+  return [pathOf(field), sides(side(oldName, oldValue), side(newName, newValue))];
 };
 
 const breakOf = ({ field, earlierField, earlier, later, written, found, leftOut, explanation, class: kind }) =>
   h('li', { class: 'sided' }, h('div', { class: 'side' }, sign(CLASSES, kind)), h('div', null,
     sentence(explanation),
     pairOf(field.length >= earlierField.length ? field : earlierField, ['written', written], ['found', found], leftOut),
-    earlierField !== field && h('p', { class: 'hint' }, 'The earlier entry changed ', path(earlierField),
-      ', and the later one ', path(field), '.'),
+    earlierField !== field && h('p', { class: 'hint' }, 'The earlier entry changed ', pathOf(earlierField),
+      ', and the later one ', pathOf(field), '.'),
     sides(['Written', sourceOf(earlier)], ['Found', sourceOf(later)])));
 
 const continuityOf = (answer) => {
@@ -94,11 +92,11 @@ const jsonText = (value) => {
 };
 
 const recreatedOf = ({ fields, unknownFields }) => [
-  many(h('div'), fields, 50, 'fields', ({ field, leftOut, value }) => h('div', { class: 'change' }, path(field), ' ',
+  many(h('div'), fields, 50, 'fields', ({ field, leftOut, value }) => h('div', { class: 'change' }, pathOf(field), ' ',
     leftOut ? 'too large for this answer' : valueOf(value))),
   unknownFields.length > 0 && h('p', { class: 'hint' }, 'The log does not know the values of ',
     plural(unknownFields.length, 'field', 'fields'), ': ',
-    unknownFields.slice(0, 20).map((field, place) => [place > 0 && ', ', path(field)])),
+    unknownFields.slice(0, 20).map((field, place) => [place > 0 && ', ', pathOf(field)])),
 ];
 
 const stepOf = (step, place) => h('li', { class: 'sided' },
@@ -132,30 +130,14 @@ const planOf = (plan) => {
 
 const NONE = { select: null, userId: null, startDate: null, endDate: null, traceId: null, at: null };
 
-/** The ways to select entries: for each its fields, and the query that they make. */
-const waysOf = (params, newest, signal) => {
-  const time = newest?.timestamp ?? new Date().toISOString();
-  const text = (label, value) => {
-    const input = h('input', { type: 'text', class: 'mono', value: value ?? '', spellcheck: 'false', required: true });
-    return { element: h('label', null, label, ' ', input), iso: () => input.value.trim() };
-  };
-  const moment = (label, value, isStart) => timeField(label, value, signal, { isStart });
-  return {
-    resource: ['All entries of this resource after a time', { at: moment('After', params.get('at') ?? before(time)) }],
-    user: ['All entries of a user in a window of time', {
-      userId: text('User id', params.get('userId') ?? newest?.userId),
-      startDate: moment('From', params.get('startDate') ?? time.slice(0, 10), true),
-      endDate: moment('To', params.get('endDate') ?? time.slice(0, 10)) }],
-    traceId: ['All entries of a trace', { traceId: text('Trace id', params.get('traceId') ?? newest?.traceId) }],
-  };
-};
-
-const formOf = (title, fields, open) => h('details', { class: 'way card', name: 'way', open }, h('summary', null, title),
-  h('form', { on: { submit: (event) => {
+/** The form that plans to undo all entries of the resource after a time. */
+const afterForm = (at, signal) => {
+  const { element, iso } = timeField('All entries of this resource after', at, signal);
+  return h('form', { class: 'way card', on: { submit: (event) => {
     event.preventDefault();
-    go({ ...NONE, ...Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, field.iso()])) });
-  } } }, Object.values(fields).map(({ element }) => element),
-  h('button', { type: 'submit', class: 'button primary' }, 'Plan')));
+    go({ select: null, userId: null, startDate: null, endDate: null, traceId: null, at: iso() });
+  } } }, element, h('button', { type: 'submit', class: 'button' }, 'Plan'));
+};
 
 /** Shows the selected entries, each with a way to leave it out. */
 const selectedOf = (ids, entries) => {
@@ -178,11 +160,10 @@ export const planTab = async ({ root, log, params, signal }) => {
   const box = h('div', { class: 'answer plan' });
   const { auditLogs } = await log.page(0).catch(() => ({ auditLogs: [] }));
   const ids = params.getAll('select');
-  const chosen = body === null ? 'resource' : Object.keys(body)[0];
+  const at = params.get('at') ?? before(auditLogs[0]?.timestamp ?? new Date().toISOString());
   replace(root, h('section', { class: 'ways', 'aria-label': 'Entries to undo' },
     ids.length > 0 ? selectedOf(ids, auditLogs) : h('p', null, 'A plan says how to undo entries, step by step. ',
-      'Select single entries in the ', h('a', { href: href({ tab: null }) }, 'history'), ', or all of a kind here.'),
-    Object.entries(waysOf(params, auditLogs[0], signal)).map(([way, [title, fields]]) =>
-      formOf(title, fields, way === chosen))), box);
+      'Select single entries in the ', h('a', { href: href({ tab: null }) }, 'history'), ', all entries of a user on ',
+      'the page of the user, or all of this resource here.'), afterForm(at, signal)), box);
   if (body !== null) fill(box, signal, () => post(['rollback-plans'], body, { signal }), planOf);
 };

@@ -2,12 +2,12 @@
 
 import { get } from './api.js';
 import { h, replace } from './dom.js';
-import { outcomeOf } from './entry.js';
+import { listOf } from './entry.js';
 import { action, brief, copy, empty, entryTime, idText, number, plural, resourceOf, shown, skeleton } from './parts.js';
 import { fresh, go, href } from './route.js';
 import { before, timeField } from './state.js';
 import { absolute, onZone, when, zone } from './time.js';
-import { changeLine, fill, many } from './value.js';
+import { fill } from './value.js';
 
 const DAY = 864e5;
 // A count has at most 200 buckets: hours of 8 days, or 190 days.
@@ -19,18 +19,18 @@ const WEEKDAYS = ['Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Satur
 const HOURS = Array.from({ length: 24 }, (_, hour) => String(hour).padStart(2, '0'));
 const LEVELS = 5;
 
-/** The range that the query chooses: 30 days up to the last entry, unless it chooses one. */
-const rangeOf = (query, first, last) => {
+/** The range that the query chooses, or 30 days up to the last entry. */
+const rangeOf = (query, last) => {
   const since = query.get('since');
   const [start, end] = [query.get('startDate') ?? absolute(since), query.get('endDate')];
   const isChosen = start !== null || end !== null;
-  const range = isChosen ? { startDate: start ?? first, endDate: end }
-    : { startDate: new Date(Date.parse(last) - 30 * DAY).toISOString(), endDate: last };
-  const until = range.endDate === null ? Date.now() : Date.parse(range.endDate);
+  const endDate = isChosen ? end : last;
+  const until = endDate === null ? Date.now() : Date.parse(endDate);
+  const range = { startDate: start ?? new Date(until - 30 * DAY).toISOString(), endDate };
   // Links keep a relative range, and the requests of this page have one and the same start.
   const link = since !== null && query.get('startDate') === null ? { since, endDate: end } : range;
   return { ...range, link, name: isChosen ? since : 'last', // A date covers its whole day.
-    days: (until - Date.parse(range.startDate)) / DAY + (range.endDate?.length === 10 ? 1 : 0) };
+    days: (until - Date.parse(range.startDate)) / DAY + (endDate?.length === 10 ? 1 : 0) };
 };
 
 const timeZone = () => (zone() === 'utc' ? 'UTC' : Intl.DateTimeFormat().resolvedOptions().timeZone);
@@ -118,33 +118,23 @@ const groupsOf = ({ groups, refused }, userId, range) => {
     : h('a', { href: fresh({ userId, ...range.link, [name]: value }) },
       name === 'action' ? action(value) : brief(value, 64)));
   return h('div', { class: 'groups' },
-    totalsOf('By action', groups.action, link('action')), totalsOf('By type', groups.resourceType, link('resourceType')),
+    totalsOf('By action', groups.action, link('action')),
+    totalsOf('By type', groups.resourceType, link('resourceType')),
     groups.outcome.buckets.some(({ value }) => value !== null)
       && totalsOf('By outcome', groups.outcome, link('outcome')),
-    refused ? h('section', { class: 'totals' }, h('h2', null, 'Top resources'), h('p', { class: 'hint' }, shown(refused)))
-      : totalsOf('Top resources', groups.resourceId, ({ value, resourceType }) =>
-        resourceOf({ resourceType, resourceId: value })));
+    refused ? h('p', { class: 'hint' }, shown(refused)) : totalsOf('Top resources', groups.resourceId,
+      ({ value, resourceType }) => resourceOf({ resourceType, resourceId: value })));
 };
 
-const latestRow = (entry) => h('tr', null,
-  h('td', null, entryTime(entry)), h('td', null, action(entry.action), outcomeOf(entry)),
-  h('td', null, resourceOf(entry)), h('td', null, entry.changes.slice(0, 2).map(changeLine),
-    entry.changes.length > 2 && h('span', { class: 'dim' }, `and ${number(entry.changes.length - 2)} more`)));
-
-const latestOf = (entries, total, userId, range) => {
-  const body = h('tbody');
-  const head = ['Time', 'Action', 'Resource', 'Changes'].map((name) => h('th', { scope: 'col' }, name));
-  const table = h('table', { class: 'ledger latest' }, h('caption', { class: 'unseen' }, 'Latest entries'),
-    h('thead', null, h('tr', null, head)), body);
-  return h('section', null, h('h2', null, 'Latest entries'), many(body, entries, 15, 'entries', latestRow, table),
-    h('p', null, h('a', { href: fresh({ userId, ...range.link }) }, `List all ${plural(total, 'entry', 'entries')}`)));
-};
+const latestOf = (entries, total, userId, range) => h('section', { class: 'latest' },
+  h('h2', null, 'Latest entries'), listOf(entries, null, 'user'), h('p', null,
+    h('a', { href: fresh({ userId, ...range.link }) }, `List all ${plural(total, 'entry', 'entries')}`)));
 
 const rangeChoice = (range, signal) => {
   const none = { since: null, startDate: null, endDate: null };
   const link = (name, label, changes) => h('a', { href: href({ ...none, ...changes }),
     'aria-current': range.name === name ? 'true' : null }, label);
-  const from = timeField('From', range.startDate, signal, { isStart: true, hint: 'first entry' });
+  const from = timeField('From', range.startDate, signal, { isStart: true });
   const to = timeField('To', range.endDate, signal, { hint: 'now' });
   const submit = (event) => {
     event.preventDefault();
@@ -159,13 +149,13 @@ const rangeChoice = (range, signal) => {
 const asResource = (userId) => h('a', { href: fresh({ page: 'resource', resourceType: 'user', resourceId: userId }) },
   'Changes of this user as a resource');
 
-const headOf = (userId, { newest, oldest, total }) => h('header', { class: 'page-head' },
-  h('p', { class: 'kind' }, 'user'), h('h1', null, brief(newest?.userName ?? userId, 160)),
+const headOf = (userId, newest, total) => h('header', { class: 'page-head' },
+  h('p', { class: 'dim' }, 'user'), h('h1', null, brief(newest?.userName ?? userId, 160)),
   h('p', { class: 'ids' }, idText(userId), copy('Copy id', userId),
     newest?.userEmail && h('span', { class: 'dim' }, brief(newest.userEmail, 160))),
   newest && h('p', { class: 'facts' },
     h('span', null, h('a', { href: fresh({ userId }) }, plural(total, 'entry', 'entries'))),
-    h('span', null, 'first seen ', entryTime(oldest)), h('span', null, 'last seen ', entryTime(newest)),
+    h('span', null, 'last seen ', entryTime(newest)),
     h('span', null, asResource(userId))));
 
 /** The sections for the range: the activity, the totals, and the latest entries. */
@@ -173,7 +163,7 @@ const contentOf = async (userId, range, signal) => {
   const { startDate, endDate, days } = range;
   const filter = { userId, startDate, ...(endDate === null ? {} : { endDate }) };
   const [counted, { auditLogs }] = await Promise.all([countTotals(filter, signal),
-    get(['audit-logs'], { ...filter, limit: 50 }, { signal })]);
+    get(['audit-logs'], { ...filter, limit: 15 }, { signal })]);
   const { total } = counted;
   const last = endDate?.length === 10 ? `${endDate}T23:59:59Z` : endDate;
   const span = [when(startDate), ' to ', last === null ? 'now' : when(last)];
@@ -200,13 +190,6 @@ const contentOf = async (userId, range, signal) => {
   ];
 };
 
-/** Reads the first and the last entry of a user. */
-const edgesOf = async (userId, signal) => {
-  const read = (offset) => get(['audit-logs'], { userId, limit: 1, offset }, { signal });
-  const { auditLogs: [newest], pagination: { total } } = await read(0);
-  return { newest, total, oldest: total > 1 ? (await read(total - 1)).auditLogs[0] ?? newest : newest };
-};
-
 /** Fills `root` with the page of the user that `params` names. */
 export async function page({ root, params, signal }) {
   const userId = params.get('userId') ?? '';
@@ -214,17 +197,18 @@ export async function page({ root, params, signal }) {
     return void replace(root, h('h1', null, 'User'), empty('No user is named.', 'The address needs userId.'));
   }
   if (!root.hasChildNodes()) replace(root, skeleton(10));
-  const edges = await edgesOf(userId, signal);
-  const { newest, oldest } = edges;
+  const { auditLogs, pagination } = await get(['audit-logs'], { userId, limit: 1 }, { signal });
+  const [newest] = auditLogs;
+  const head = headOf(userId, newest, pagination.total);
   if (newest === undefined) {
-    return void replace(root, h('div', { class: 'user-page' }, headOf(userId, edges),
+    return void replace(root, h('div', { class: 'user-page' }, head,
       empty('This user has no entries.', asResource(userId))));
   }
-  const range = rangeOf(params, oldest.timestamp, newest.timestamp);
+  const range = rangeOf(params, newest.timestamp);
   const box = h('div', { class: 'content' });
   const choice = rangeChoice(range, signal);
   const hadFocus = root.contains(document.activeElement);
-  replace(root, h('div', { class: 'user-page' }, headOf(userId, edges), choice, box));
+  replace(root, h('div', { class: 'user-page' }, head, choice, box));
   if (hadFocus) choice.querySelector('[aria-current], button').focus();
   await fill(box, signal, () => contentOf(userId, range, signal), (content) => content);
 }

@@ -60,7 +60,7 @@ export const fold = (summary, content, open = false) => {
 };
 
 /** Returns the path of a field as nodes. It may be empty, and very long. */
-export const pathOf = (field) => (field === '' ? '(no name)' : shown(field, 300));
+export const pathOf = (field) => h('span', { class: 'path' }, field === '' ? '(no name)' : brief(field, 300));
 
 /** Returns a text as nodes. If all of it is an `https:` address, it is a link that opens beside this page. */
 export const textOf = (text) => {
@@ -101,7 +101,9 @@ const childrenOf = (json) => {
 /** Returns one JSON value: exactly as written if it is short, and otherwise folded. */
 export const valueOf = (json) => {
   if (json.kind === 'string') return h('span', { class: 'value string' }, quote(), textOf(json.string), quote());
-  if (!isNested(json) || json.length <= INLINE) return h('span', { class: `value ${json.kind}` }, shown(json.text, 100));
+  if (!isNested(json) || json.length <= INLINE) {
+    return h('span', { class: `value ${json.kind}` }, shown(json.text, 100));
+  }
   const size = json.kind === 'object' ? `{ ${plural(json.members.length, 'key', 'keys')} }`
     : `[ ${plural(json.items.length, 'item', 'items')} ]`;
   return h('div', { class: 'value nested' }, fold(size, () => childrenOf(json), json.length <= OPEN_LENGTH));
@@ -121,7 +123,7 @@ const textDiff = ({ parts }) => h('div', { class: 'words' }, parts.map(({ type, 
   ? unchanged(text, place === 0, place === parts.length - 1)
   : h(type === 'added' ? 'ins' : 'del', null, shown(text)))));
 
-const replaced = ({ old, new: value }) => h('div', { class: isLong(old) || isLong(value) ? 'replaced long' : 'replaced' },
+const replaced = ({ old, new: value }) => h('div', { class: `replaced ${isLong(old) || isLong(value) ? 'long' : ''}` },
   h('del', null, valueOf(old)), arrow(), h('ins', null, valueOf(value)));
 
 /** The children of a difference, where those in a row that are the same are one line. */
@@ -176,8 +178,8 @@ export const changeOf = (change) => {
     replaced({ old: oldValue, new: newValue }));
   const others = fresh({ 'changes.field': field.replaceAll('*', '\\*') });
   return h('figure', { class: 'change' },
-    h('figcaption', { class: 'path' }, field === '' ? pathOf(field)
-      : h('a', { href: others, title: 'Find the entries that changed this field' }, brief(field, 300))),
+    h('figcaption', null, field === '' ? pathOf(field)
+      : h('a', { href: others, title: 'Find the entries that changed this field' }, pathOf(field))),
     body, (isLong(oldValue) || isLong(newValue)) && bothOf(change));
 };
 
@@ -193,6 +195,6 @@ const shortened = (before, after) => {
 /** Returns a change as one line: the field, the old value and the new one, shortened to where they differ. */
 export const changeLine = ({ field, oldValue, newValue }) => {
   const [before, after] = shortened(oldValue, newValue);
-  return h('span', { class: 'change-line' }, h('span', { class: 'path' }, field === '' ? '(no name)' : brief(field, 100)),
-    ' ', h('del', null, before), arrow(), h('ins', null, after));
+  return h('span', { class: 'change-line' }, pathOf(field), ' ',
+    h('del', null, before), arrow(), h('ins', null, after));
 };
