@@ -53,11 +53,8 @@ const rangeOf = (first, last) => {
   return [['startDate', first.start.slice(0, length)], ['endDate', lastSecond(last).slice(0, length)]];
 };
 
-const bucketLabel = (unit, { start }) =>
-  (unit === 'week' ? 'week from ' : '') + text(start).slice(0, { month: 7, week: 10, day: 10 }[unit] ?? 16);
-
 /**
- * Makes the histogram. `onRange(pairs | null)` gets the range that the reader selects, or null for all time. Returns
+ * Makes the histogram. `onRange(pairs)` gets the range that the reader selects; no pairs are all time. Returns
  * `{ element, load, clear }`.
  */
 export const makeHistogram = ({ onRange }) => {
@@ -67,19 +64,20 @@ export const makeHistogram = ({ onRange }) => {
   let anchor = -1;
   let focus = -1;
   let isDragging = false;
+  let remark = '';
 
   const readout = h('output', { class: 'readout' });
-  const note = h('span', { class: 'note' });
-  const allTime = button('All time', () => onRange(null), { title: 'Remove the range of time' });
+  const allTime = button('All time', () => onRange([]), { title: 'Remove the range of time' });
   const plot = s('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' });
   const slider = h('div', { class: 'plot', role: 'slider', tabIndex: 0, 'aria-label': 'Entries over time',
     'aria-valuemin': '1', 'aria-describedby': 'histogram-help' }, plot);
   const axis = h('div', { class: 'axis', 'aria-hidden': 'true' });
   const element = h('section', { class: 'histogram', 'aria-label': 'Histogram' },
-    h('div', { class: 'head' }, readout, note, allTime), slider, axis, h('p', { class: 'unseen', id: 'histogram-help' },
+    h('div', { class: 'head' }, readout, allTime), slider, axis, h('p', { class: 'unseen', id: 'histogram-help' },
       'Arrow keys move from bar to bar, with Shift they select a range, and Enter shows only that range.'));
 
-  const label = (bucket) => bucketLabel(unit, bucket);
+  const label = ({ start }) =>
+    (unit === 'week' ? 'week from ' : '') + text(start).slice(0, { month: 7, week: 10, day: 10 }[unit] ?? 16);
   const peak = () => Math.max(...buckets.map(({ count }) => count));
   const selected = () => focus === -1 ? [] : buckets.slice(Math.min(anchor, focus), Math.max(anchor, focus) + 1);
 
@@ -88,8 +86,8 @@ export const makeHistogram = ({ onRange }) => {
     const range = selected();
     const [first, last] = [range[0], range.at(-1)];
     const until = first === last ? '' : ` to ${label(last)}`;
-    readout.textContent = buckets.length === 0 ? ''
-      : first === undefined ? `By ${unit}, at most ${number(peak())}. Drag over bars to select a range.`
+    readout.textContent = buckets.length === 0 ? remark
+      : first === undefined ? `By ${unit}, at most ${number(peak())}. Drag over bars to select a range.${remark}`
         : `${label(first)}${until}: ${plural(sum(range), 'entry', 'entries')}`;
     groups.forEach((group, place) => group.classList.toggle('selected', range.includes(buckets[place])));
     slider.setAttribute('aria-valuenow', String(Math.max(focus, 0) + 1));
@@ -103,7 +101,6 @@ export const makeHistogram = ({ onRange }) => {
     const box = plot.getBoundingClientRect();
     return clamp(Math.floor((event.clientX - box.left) / box.width * buckets.length));
   };
-  const resetUnlessDragging = () => { if (!isDragging) reset(); };
   const listeners = {
     pointerdown: (event) => {
       if (event.button !== 0 || buckets.length === 0) return;
@@ -119,8 +116,8 @@ export const makeHistogram = ({ onRange }) => {
       isDragging = false;
     },
     pointercancel: reset,
-    pointerleave: resetUnlessDragging,
-    blur: resetUnlessDragging,
+    pointerleave: () => { if (!isDragging) reset(); },
+    blur: reset,
     keydown: (event) => {
       const step = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageUp: -10, PageDown: 10,
         Home: -Infinity, End: Infinity }[event.key];
@@ -169,7 +166,7 @@ export const makeHistogram = ({ onRange }) => {
     /** Shows no bars, and a sentence on why. */
     clear: (why) => {
       buckets = [];
-      note.textContent = why;
+      remark = why;
       allTime.hidden = true;
       draw();
     },
@@ -180,14 +177,14 @@ export const makeHistogram = ({ onRange }) => {
       const bounds = {};
       const read = (place) => counts(changed({ ...bounds, by: UNITS[place][0], timeZone }, filter), signal);
       let answer;
-      note.textContent = '';
+      remark = '';
       for (let place = MONTH, next = MONTH; ; place = next) {
         try {
           answer = await read(place);
         } catch (error) {
           if (error.code !== 'invalid_parameter' || !error.message.startsWith('by:') || bounds.startDate) throw error;
           bounds.startDate = second(Date.now() - (MAX_BUCKETS - 2) * UNITS[MONTH][1]);
-          note.textContent = 'Earlier entries are not drawn.';
+          remark = ' Earlier entries are not drawn.';
           continue;
         }
         [unit] = UNITS[place];

@@ -15,7 +15,6 @@ const LIMIT = 100;
 const MAX_RESULTS = 6;
 /** The facets stand beside the list of a page that is so wide, and fold above it otherwise. */
 const WIDE = 860;
-const RANGE = ['startDate', 'endDate', 'since'];
 
 /** What was shown, by the id that the history keeps, so that Back shows it again without a request. */
 const results = new Map();
@@ -23,7 +22,6 @@ let lastId = Date.now();
 let screen = null;
 
 const goFilter = (filter) => go(changesTo(params(), filter));
-const linkTo = (filter, ...label) => h('a', { href: href(changesTo(params(), filter)) }, label);
 const isLive = () => params().has('live');
 
 const makeScreen = (root) => {
@@ -34,8 +32,8 @@ const makeScreen = (root) => {
   let isWide = null;
 
   const search = makeSearchBox({ onApply: goFilter, known });
-  const histogram = makeHistogram({ onRange: (pairs) =>
-    goFilter(changeFilter(params(), [...params()].filter(([name]) => RANGE.includes(name)), pairs ?? [])) });
+  const histogram = makeHistogram({ onRange: (pairs) => go({ startDate: null, endDate: null, since: null,
+    ...Object.fromEntries(pairs) }) });
   const facets = makeFacets({ known, onToggle: (name, value, on) =>
     goFilter(changeFilter(params(), on ? [] : [[name, value]], on ? [[name, value]] : [])) });
   const openEntry = (entry) => { if (entry) go({ entry: entry.id }); };
@@ -49,11 +47,8 @@ const makeScreen = (root) => {
     on: { click: () => reload() } });
   const link = () => location.origin + location.pathname
     + `?${changed({ ...changesTo(params(), result.filter), live: null }, params())}`;
-  const openExport = async () => {
-    const { filter, total: count } = result;
-    await load('export').then(({ exportDialog }) => exportDialog(filter, count),
-      (error) => replace(notice, failure(error, openExport)));
-  };
+  const openExport = () => load('export').then(({ exportDialog }) => exportDialog(result.filter, result.total),
+    (error) => replace(notice, failure(error, openExport)));
   const listHead = h('div', { class: 'list-head' }, total, liveState, h('div', { class: 'buttons' },
     live, copy('Copy link', link), button('Export', openExport)), newBar);
   const notice = h('div', { class: 'notice' });
@@ -74,32 +69,29 @@ const makeScreen = (root) => {
     known.learn(entries);
   };
 
-  const showEnd = () => {
-    const count = result.entries.length;
-    const all = count > 20 && `The end: all ${number(count)} entries are shown.`;
-    replace(end, result.cursor === null ? all : skeleton(3));
-  };
+  const showEnd = () => replace(end, result.cursor !== null && skeleton(3));
   const loadMore = async () => {
     const of = result;
-    if (of?.cursor === null || !of?.isShown || of.isLoading || of.error) return;
+    if (!of?.isShown || of.cursor === null || of.isLoading) return;
     of.isLoading = true;
     try {
       const query = changed({ limit: LIMIT, cursor: of.cursor }, of.filter);
       const { auditLogs, pagination } = await get(['audit-logs'], query, of.controller);
       learn(of, auditLogs.filter(({ sequence }) => !of.seen.has(sequence)), pagination);
-      if (isCurrent(of)) showEnd();
-    } catch (error) {
-      if (isAbort(error) || !isCurrent(of)) return;
-      of.error = error;
-      replace(end, failure(error, () => {
-        of.error = null;
-        replace(end);
-        loadMore();
-      }));
-    } finally {
       of.isLoading = false;
+      if (!isCurrent(of)) return;
+      showEnd();
+      rows.grow();
+    } catch (error) {
+      // After a failure, nothing is loading, but only the reader tries again.
+      const again = () => {
+        of.isLoading = false;
+        showEnd();
+        loadMore();
+      };
+      if (!isCurrent(of)) of.isLoading = false;
+      else if (!isAbort(error)) replace(end, failure(error, again));
     }
-    if (isCurrent(of) && !of.error) rows.grow();
   };
 
   const drawCharts = (of, filter = of.filter, count = of.total) => {
@@ -111,17 +103,13 @@ const makeScreen = (root) => {
 
   /** Says that nothing matches, and which filter to loosen. */
   const explainEmpty = async (of) => {
-    if (chips(params()).length === 0) {
-      replace(notice, empty('This organization has no entries yet.', 'They appear here as soon as one is written.'));
-      return;
-    }
-    replace(notice, empty('No entry matches.'));
+    const hasFilter = chips(params()).length > 0;
+    replace(notice, empty(hasFilter ? 'No entry matches.' : 'This organization has no entries yet.'));
     const found = await looser(params(), of.controller.signal);
-    if (!isCurrent(of)) return;
-    const hints = found.map(({ filter, label, total: count }) =>
-      [linkTo(filter, 'Without ', shown(label, 80)), `: ${number(count)}`]);
-    if (found.length === 0) hints.push(linkTo(new URLSearchParams(), 'Remove all filters'));
-    replace(notice, empty('No entry matches.', ...hints));
+    if (isCurrent(of) && hasFilter) {
+      replace(notice, empty('No entry matches.', ...found.map(({ filter, label, total: count }) =>
+        [h('a', { href: href(changesTo(params(), filter)) }, 'Without ', shown(label, 80)), `: ${number(count)}`])));
+    }
   };
 
   const settle = (heading) => {
@@ -153,7 +141,7 @@ const makeScreen = (root) => {
     if (error.code === 'too_broad') {
       replace(notice, empty('This search is too broad.', shown(error.message, 600),
         'Select a range in the histogram, or a type or an action. The counts are those of the other filters.',
-        button('Export instead', openExport, { title: 'The export has no such limit' })));
+        'The export has no such limit.'));
       drawCharts(of, new URLSearchParams([...of.filter].filter(([name]) => !isSearched(name))), Infinity);
       return;
     }
@@ -177,8 +165,7 @@ const makeScreen = (root) => {
     const { signal } = following = new AbortController();
     const { follow } = await load('live');
     if (signal.aborted) return;
-    const isShown = ({ sequence }) => seen.has(sequence);
-    follow({ filter, after: head, isShown, state: liveState, bar: newBar, signal });
+    follow({ filter, after: head, seen, state: liveState, bar: newBar, signal });
   };
 
   /** Reads a filter anew. What was shown stays until the answer is there. */

@@ -13,10 +13,10 @@ const SAY_EVERY = 10_000;
 
 /**
  * Follows the entries of a filter after the number `after` until the signal aborts. The element `state` says whether
- * that works; the button `bar` and the title say how many entries are new, but for those that `isShown(entry)`. Only
- * their number is kept. A hidden page asks less often.
+ * that works; the button `bar` and the title say how many entries are new: their number is not in `seen`, and only the
+ * count is kept. A hidden page asks less often.
  */
-export const follow = async ({ filter, after, isShown, state, bar, signal }) => {
+export const follow = async ({ filter, after, seen, state, bar, signal }) => {
   let count = 0;
   let saidAt = 0;
   let backoff = FIRST_BACKOFF;
@@ -31,7 +31,7 @@ export const follow = async ({ filter, after, isShown, state, bar, signal }) => 
       const { auditLogs, sequence, headSequence } = await get(['feed'], query, { signal });
       after = sequence;
       backoff = FIRST_BACKOFF;
-      count += auditLogs.filter((entry) => !isShown(entry)).length;
+      count += auditLogs.filter(({ sequence }) => !seen.has(sequence)).length;
       if (count > 0) {
         const text = plural(count, 'new entry', 'new entries');
         bar.hidden = false;

@@ -20,13 +20,10 @@ const INVISIBLE = new RegExp([
   '(?:(?![\\n\\t])(?!(?<=\\p{Emoji})\\ufe0f)(?!(?<=[\\p{ExtPict}\\p{EMod}\\ufe0f])\\u200d(?=\\p{ExtPict}))',
   '[\\p{DI}\\p{Cc}\\p{Cs}\\p{Zl}\\p{Zp}\\ufff9-\\ufffb])+'].join(''), 'gu');
 
-const escaped = (text) => {
-  const points = [...text].map((character) => character.codePointAt(0));
-  const hex = (point, digits) => point.toString(16).padStart(digits, '0');
-  const code = (point) => (point > 0xffff ? `\\u{${hex(point, 1)}}` : `\\u${hex(point, 4)}`);
-  const named = points.slice(0, 8).map((point) => `U+${hex(point, 4).toUpperCase()}`).join(' ');
-  return h('span', { class: 'escaped', title: `${named} in the data` }, points.map(code).join(''));
-};
+const escaped = (text) => h('span', { class: 'escaped', title: 'Invisible in the data' }, [...text].map((character) => {
+  const hex = character.codePointAt(0).toString(16).padStart(4, '0');
+  return hex.length > 4 ? `\\u{${hex}}` : `\\u${hex}`;
+}).join(''));
 
 const pieces = (text) => {
   const nodes = [];
@@ -188,10 +185,7 @@ const HELP = {
   504: ['The service took too long', 'Try again, with a shorter range of time if you can.'],
 };
 
-/**
- * Returns an error with what happened and what to do. `retry` is called by its button; without it there is none. Only a
- * reload helps against a fault of the page, and against files that are gone since the service was upgraded.
- */
+/** Returns an error with what happened and what to do. `retry` is called by its button; without it there is none. */
 export const failure = (error, retry) => {
   const isAnswer = typeof error?.status === 'number';
   const [title, advice] = (isAnswer && (HELP[error.status] ?? HELP[error.status >= 500 ? 500 : 400]))
@@ -228,7 +222,7 @@ export const load = async (name) => {
   try {
     return await import(`./${name}.js`);
   } catch (error) {
-    throw new Error(`The file ${name}.js of this page did not load. The service may be away, or it was upgraded since `
-      + `you opened this page: then reload it. ${error.message}`);
+    throw new Error(`The file ${name}.js of this page did not load. If the service was upgraded, reload the page.`,
+      { cause: error });
   }
 };

@@ -98,9 +98,10 @@ export const parseSearch = (text) => {
   const words = [];
   let at = 0;
   while (at < text.length) {
-    const [blank] = /^\s*/.exec(text.slice(at));
-    at += blank.length;
-    if (at >= text.length) break;
+    if (/\s/.test(text[at])) {
+      at += 1;
+      continue;
+    }
     const [head, meta, quotedKey, plainKey, word] = HEAD.exec(text.slice(at, at + 2000)) ?? [];
     const key = quotedKey === undefined ? plainKey ?? '' : unescape(quotedKey);
     const keyword = head === undefined ? undefined : BY_WORD.get((meta ?? word).toLowerCase());
@@ -111,10 +112,10 @@ export const parseSearch = (text) => {
       at = end;
       continue;
     }
-    const quoted = text[at + head.length] === '"';
     const { value, end } = (isValue(keyword.name) ? readJson : readPlain)(text, at + head.length);
+    const isMissing = end === at + head.length;
     at = end;
-    if (value === '' && !quoted) result.faults.push(`${head} needs a value, without a space before it.`);
+    if (isMissing) result.faults.push(`${head} needs a value, without a space before it.`);
     else if (keyword.name === 'text') words.push(value);
     else result.params.push(...pairsOf(keyword, key, value));
   }

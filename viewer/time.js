@@ -24,7 +24,7 @@ const offset = (date) => {
   return `${minutes < 0 ? '−' : '+'}${two(Math.abs(minutes) / 60)}:${two(Math.abs(minutes) % 60)}`;
 };
 
-/** The day, the time to the second, the digits after it, and the zone; null for a text that is no time. */
+/** The day, the time, the digits after its seconds, and the zone; null for a text that is no time. */
 const parts = (iso, inZone) => {
   const date = new Date(iso);
   if (Number.isNaN(date.getTime())) return null;
