@@ -2,14 +2,19 @@
 // Pure: no page and no requests. docs/LEAF_FORMAT.md specifies every byte that is hashed here.
 import { parse } from './json.js';
 
-/** The groups of values, in the order of their hashes in a leaf. */
-export const GROUPS = ['facts', 'actor', 'content'];
+// In the order of their hashes in a leaf.
+const GROUPS = ['facts', 'actor', 'content'];
 const FACTS = ['timestamp', 'resourceType', 'resourceId', 'action', 'userId'];
 const OPTIONAL_FACTS = ['traceId', 'outcome', 'actorType'];
 const ACTOR = ['userName', 'userEmail'];
 const NAMES = ['id', ...FACTS, 'resourceName', ...ACTOR, ...OPTIONAL_FACTS, 'sequence', 'recordedAt'];
 const MAX_DEPTH = 32;
 const MAX_SIGNATURES = 100;
+const VALID = {
+  sequence: /^[1-9]\d{0,18}$/, logId: /^[0-9a-f]{32}$/, id: /^[A-Za-z0-9_.:-]{1,128}$/,
+  writer: /^(?:[A-Za-z0-9]{1,64}|-)$/,
+};
+const TITLES = { sequence: 'number of the entry', logId: 'id of the log', id: 'id of the entry', writer: 'writer' };
 
 /** A check that failed. Its message is a sentence for the reader. */
 export class Refused extends Error {}
@@ -25,8 +30,7 @@ const join = (parts) => {
 const sha256 = async (...parts) => new Uint8Array(await globalThis.crypto.subtle.digest('SHA-256', join(parts)));
 const hexOf = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 
-/** Base64 of bytes, with padding. */
-export const base64 = (bytes) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
+const base64 = (bytes) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(''));
 
 /** The bytes of a base64 text in its only valid spelling, or null. */
 const fromBase64 = (text, length) => {
@@ -91,34 +95,33 @@ const groupOf = async (entry, name) => {
   if (erased !== null) {
     if (salt !== null || fields.length > 0) refuse(`The group ${name} is said to be erased, but has values.`);
     if (name === 'facts' || entry.writer === '-') refuse(`The group ${name} of this entry can never be erased.`);
-    return { name, hash: base64(hashOf(erased, `The hash of the erased group ${name}`)), salt: null, fields: null };
+    return { name, hash: base64(hashOf(erased, `The hash of the erased group ${name}`)), isErased: true };
   }
   if (!/^[0-9a-f]{32}$/.test(salt)) refuse(`The salt of the group ${name} is not 16 bytes in hex.`);
   const saltBytes = Uint8Array.from(salt.match(/../g), (digits) => parseInt(digits, 16));
   const hashed = [bytesOf(`auditlog/group/v1\0${name}\0`), saltBytes, ...fields.flat().flatMap(lengthAndBytes)];
-  return { name, hash: base64(await sha256(...hashed)), salt: saltBytes, fields };
+  return { name, hash: base64(await sha256(...hashed)), isErased: false };
 };
 
 /**
  * Builds the leaf of an entry from its values and salts, as `GET …/log/entries/{sequence}` has them. Returns `data`,
- * the text of the leaf; `hash` in base64; `index`; `logId`; and the `groups` with their hashes and hashed fields.
+ * the text of the leaf; `hash` in base64; `index`; `logId`; and the `groups`, each with its hash.
  * Throws `Refused` for anything that no entry can have.
  */
 export const leafOf = async (entry) => {
-  const [sequence, recorded] = [String(entry.sequence), exactTime(entry.recordedAt)];
-  if (!/^[1-9]\d{0,18}$/.test(sequence)) refuse(`The number of the entry is not valid: ${quoted(sequence)}.`);
-  if (!/^[0-9a-f]{32}$/.test(entry.logId)) refuse(`The id of the log is not valid: ${quoted(entry.logId)}.`);
-  if (!/^[A-Za-z0-9_.:-]{1,128}$/.test(entry.id)) refuse(`The id of the entry is not valid: ${quoted(entry.id)}.`);
-  if (!/^(?:[A-Za-z0-9]{1,64}|-)$/.test(entry.writer)) refuse(`The writer is not valid: ${quoted(entry.writer)}.`);
+  const recorded = exactTime(entry.recordedAt);
+  for (const [name, pattern] of Object.entries(VALID)) {
+    if (!pattern.test(entry[name])) refuse(`The ${TITLES[name]} is not valid: ${quoted(entry[name])}.`);
+  }
   if (entry.id.startsWith('auditlog:') !== (entry.writer === '-')) {
     refuse('An entry of the service must have its id and its writer.');
   }
   if (recorded === null) refuse(`The time of recording is not valid: ${quoted(entry.recordedAt)}.`);
   const groups = await Promise.all(GROUPS.map((name) => groupOf(entry, name)));
-  const data = `auditlog/entry/v1\nlog ${entry.logId}\nseq ${sequence}\nid ${entry.id}\nrecorded ${recorded}\n` +
+  const data = `auditlog/entry/v1\nlog ${entry.logId}\nseq ${entry.sequence}\nid ${entry.id}\nrecorded ${recorded}\n` +
     `writer ${entry.writer}\n${groups.map(({ name, hash }) => `${name} ${hash}\n`).join('')}`;
   const hash = base64(await sha256(Uint8Array.of(0), bytesOf(data)));
-  return { data, hash, groups, logId: entry.logId, index: BigInt(sequence) - 1n };
+  return { data, hash, groups, logId: entry.logId, index: BigInt(entry.sequence) - 1n };
 };
 
 const nodeOf = (left, right) => sha256(Uint8Array.of(1), left, right);
@@ -195,8 +198,7 @@ export const verifierKeys = async (text) => {
 };
 
 const importKey = (key) => globalThis.crypto.subtle.importKey('raw', key, 'Ed25519', false, ['verify']);
-/** Whether this browser can check Ed25519 signatures. */
-export const hasEd25519 = () => importKey(new Uint8Array(32).fill(0x66)).then(() => true, () => false);
+const hasEd25519 = () => importKey(new Uint8Array(32).fill(0x66)).then(() => true, () => false);
 
 /** Reads a checkpoint. Returns `{ text, origin, size, root, signatures }`, not verified; throws `Refused`. */
 export const checkpointOf = (note) => {

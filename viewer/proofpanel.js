@@ -78,7 +78,7 @@ const hash = (text) => h('code', { class: 'hash' }, text);
 /** What each check has found, if it passed. */
 const findings = {
   leaf: ({ data, hash: leaf, groups }) => {
-    const erased = groups.filter(({ fields }) => fields === null).map(({ name }) => name);
+    const erased = groups.filter(({ isErased }) => isErased).map(({ name }) => name);
     return [h('p', null, 'The values and their salts make this leaf:'), hash(leaf),
       fold('Text of the leaf', () => h('pre', { class: 'text' }, shown(data))),
       erased.length > 0 && h('p', { class: 'dim' }, `The values of ${erased.join(' and ')} ${ERASED}`)];

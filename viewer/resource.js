@@ -124,18 +124,16 @@ const VIEWS = { history: historyTab, state: stateTab, compare: compareTab, conti
 
 const tabOf = (params) => (Object.hasOwn(VIEWS, params.get('tab') ?? '') ? params.get('tab') : 'history');
 
-const frames = new WeakMap();
+// The parts of the page that stay while its tabs change.
+let frame = null;
 
-/** The parts of the page that stay while its tabs change. */
 const makeFrame = (name, log, root) => {
   const top = head(log);
   const tabs = h('nav', { class: 'tabs', 'aria-label': 'Views of this resource' },
     TABS.map(([tab, label]) => h('a', { href: '?', 'data-tab': tab }, label)));
   const body = h('section', { class: 'tab' });
   replace(root, h('div', { class: 'resource-page' }, top.element, tabs, body));
-  const frame = { name, top, tabs, body, controller: new AbortController(), signal: null };
-  frames.set(root, frame);
-  return frame;
+  return { name, top, tabs, body };
 };
 
 /** Brings the links of the page to the address. */
@@ -147,40 +145,32 @@ const updateLinks = ({ tabs, body }) => {
     if (tab === chosen) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
-  for (const link of body.querySelectorAll('a.time')) {
+  for (const link of body.parentNode.querySelectorAll('a.time')) {
     link.setAttribute('href', href({ entry: new URLSearchParams(link.getAttribute('href')).get('entry') }));
   }
   body.setAttribute('aria-label', TABS.find(([tab]) => tab === chosen)[1]);
   body.className = `tab ${chosen}`;
 };
 
-/** Ends what a frame does after `signal` aborts, unless the next page takes the frame over at once. */
-const follow = (frame, signal) => {
-  frame.signal = signal;
-  updateLinks(frame);
-  signal.addEventListener('abort', () => setTimeout(() => {
-    if (frame.signal === signal) frame.controller.abort();
-  }), { once: true });
-};
-
 /** Fills `root` with the page of the resource that `params` names. */
-export async function page({ root, params, signal }) {
+export async function page({ root, params }) {
   const [type, id] = [params.get('resourceType') ?? '', params.get('resourceId') ?? ''];
   if (type === '' || id === '') {
     return void replace(root, h('h1', null, 'Resource'),
       empty('No resource is named.', 'The address needs resourceType and resourceId.'));
   }
   const name = nameOf(type, id);
-  const known = frames.get(root);
-  const isSame = known?.name === name && root.contains(known.body);
-  // A choice that the page put into the address itself is on the screen already.
-  if (isSame && onScreen.query === withoutEntry(params)) return follow(known, signal);
+  const isSame = frame?.name === name && root.contains(frame.body);
+  const isShown = isSame && onScreen.query === withoutEntry(params);
   onScreen.query = withoutEntry(params);
   const log = historyOf(name, type, id);
-  const frame = isSame ? known : makeFrame(name, log, root);
-  frame.controller.abort();
+  // What this page asked for before ends with the next page of a resource, since a choice that the page put into the
+  // address itself, such as that of the slider, is on the screen already.
+  if (!isShown) frame?.controller.abort();
+  if (!isSame) frame = makeFrame(name, log, root);
+  updateLinks(frame);
+  if (isShown) return;
   frame.controller = new AbortController();
-  follow(frame, signal);
   const inner = frame.controller.signal;
   fillHead(frame.top, log, inner).catch(() => replace(frame.top.facts));
   await fill(frame.body, inner, () => undefined, async () => {

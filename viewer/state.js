@@ -244,14 +244,15 @@ const anomaliesOf = (anomalies) => anomalies.length > 0 && h('section', null,
   many(h('ul'), anomalies, 20, 'entries', (entry) => h('li', null, sourceOf(entry))));
 
 /** Makes a box and a function that fills it with the newest answer of `ask(signal)` only. */
-const answerBox = (signal, ask, render) => {
+const answerBox = (log, signal, ask, render) => {
   const box = h('div', { class: 'answer' });
   let running = new AbortController();
   return [box, () => {
     running.abort();
     running = new AbortController();
     const both = AbortSignal.any([signal, running.signal]);
-    return fill(box, both, () => ask(both), (answer) =>
+    // The list has the names of the users.
+    return fill(box, both, () => Promise.all([ask(both), log.page(0)]), ([answer]) =>
       [sentence(answer.summary), render(answer), anomaliesOf(answer.anomalies)]);
   }];
 };
@@ -259,7 +260,7 @@ const answerBox = (signal, ask, render) => {
 /** Fills the tab with the state of the resource at the moment `at`. */
 export const stateTab = async ({ root, log, params: query, signal }) => {
   let at = query.get('at');
-  const [box, load] = answerBox(signal, (both) => get([...log.path, 'state'], { at }, { signal: both }),
+  const [box, load] = answerBox(log, signal, (both) => get([...log.path, 'state'], { at }, { signal: both }),
     ({ fields }) => fields.length > 0 && fieldTable(fields));
   const pick = (moment) => (note({ at: at = moment }), load());
   load();
@@ -282,7 +283,8 @@ export const compareTab = async ({ root, log, params: query, signal }) => {
   if (total === 0) return void replace(root, empty('There is nothing to compare.', 'This resource has no entries.'));
   // Without a choice, the page shows what the newest entry changed.
   const times = { from: query.get('from') ?? before((await log.entry(total)).timestamp), to: query.get('to') };
-  const [box, load] = answerBox(signal, (both) => get([...log.path, 'compare'], times, { signal: both }),
+  const [box, load] = answerBox(log, signal,
+    (both) => get([...log.path, 'compare'], times, { signal: both }),
     ({ differences }) => (differences.length === 0 ? empty('No field differs.', 'Choose other moments.')
       : many(h('ol', { class: 'rows' }), differences, 50, 'differences', differenceOf)));
   const pickerOf = (name, label) => momentPicker({ log, label, at: times[name], signal, pick: (moment) => {

@@ -3,7 +3,7 @@
 import { isAbort } from './api.js';
 import { diff } from './diff.js';
 import { h, replace } from './dom.js';
-import { brief, button, copy, failure, number, plural, shown, skeleton } from './parts.js';
+import { arrow, button, copy, failure, number, plural, shown, skeleton } from './parts.js';
 import { fresh } from './route.js';
 
 const MAX_LINK = 500;
@@ -13,7 +13,6 @@ const OPEN_LENGTH = 1500;
 const SHOWN_CHILDREN = 40;
 const AT_ONCE = 20_000;
 const CONTEXT = 80;
-const LINE = 70;
 
 /**
  * Fills `target` with what `render` makes of the answer of `ask`. Until then the old content stays, or else a skeleton.
@@ -60,7 +59,7 @@ export const fold = (summary, content, open = false) => {
 };
 
 /** Returns the path of a field as nodes. It may be empty, and very long. */
-export const pathOf = (field) => h('span', { class: 'path' }, field === '' ? '(no name)' : brief(field, 300));
+export const pathOf = (field) => h('span', { class: 'path' }, field === '' ? '(no name)' : shown(field, 300));
 
 /** Returns a text as nodes. If all of it is an `https:` address, it is a link that opens beside this page. */
 export const textOf = (text) => {
@@ -86,7 +85,6 @@ const hidden = (label, nodes) => {
 };
 
 const quote = () => h('span', { class: 'quote' }, '"');
-const arrow = () => h('span', { class: 'arrow', role: 'img', 'aria-label': 'becomes' }, ' → ');
 const isNested = (json) => json.members.length + json.items.length > 0;
 const isLong = (json) => isNested(json) ? json.length > INLINE : json.length > 2 * INLINE || /\\n/.test(json.text);
 const nameOf = (name) => h('span', { class: 'name' }, name === '' ? '""' : shown(name, 200), ': ');
@@ -181,20 +179,4 @@ export const changeOf = (change) => {
     h('figcaption', null, field === '' ? pathOf(field)
       : h('a', { href: others, title: 'Find the entries that changed this field' }, pathOf(field))),
     body, (isLong(oldValue) || isLong(newValue)) && bothOf(change));
-};
-
-/** The texts of two values for one line. What both begin with is left out if it is long. */
-const shortened = (before, after) => {
-  const [a, b] = [before, after].map((json) => json.text.slice(0, 4000));
-  let same = 0;
-  while (same < a.length && a[same] === b[same]) same += 1;
-  const start = same <= LINE / 3 ? 0 : a.lastIndexOf(' ', same - 8) + 1 || same - 8;
-  return [a, b].map((text) => [start > 0 && '…', brief(text.slice(start), LINE)]);
-};
-
-/** Returns a change as one line: the field, the old value and the new one, shortened to where they differ. */
-export const changeLine = ({ field, oldValue, newValue }) => {
-  const [before, after] = shortened(oldValue, newValue);
-  return h('span', { class: 'change-line' }, pathOf(field), ' ',
-    h('del', null, before), arrow(), h('ins', null, after));
 };
