@@ -179,6 +179,7 @@ const HELP = {
   401: ['The key is not accepted', 'Sign in with another key.'],
   403: ['The key may not do this', 'Ask your administrator for a key with the scope that this needs.'],
   404: ['It was not found', 'Check the address, and that the key is for this organization.'],
+  413: ['The answer would be too large', 'Narrow it as the message says.'],
   429: ['The service has too much to do', AGAIN],
   500: ['The service has a fault', 'Try again. If it stays so, send the message to your operator.'],
   503: ['The service is not available', `Its database may be down, or it restarts. ${AGAIN}`],
@@ -195,7 +196,7 @@ export const failure = (error, retry) => {
     h('p', null, shown(error?.message ?? error, 1000)),
     advice && h('p', { class: 'advice' }, advice),
     h('p', { class: 'buttons' }, retry && button('Try again', retry, { primary: true }),
-      !isAnswer && button('Reload', () => location.reload())));
+      (!isAnswer || error.cause) && button('Reload', () => location.reload())));
 };
 
 /** Returns the text that stands where there is nothing to show: what is missing, and hints on what to do. */
@@ -222,7 +223,7 @@ export const load = async (name) => {
   try {
     return await import(`./${name}.js`);
   } catch (error) {
-    throw new Error(`The file ${name}.js of this page did not load. If the service was upgraded, reload the page.`,
-      { cause: error });
+    const message = `The file ${name}.js of this page did not load. If the service was upgraded, reload the page.`;
+    throw Object.assign(new Error(message, { cause: error }), { status: 0 });
   }
 };
