@@ -10,11 +10,8 @@ const ACTOR = ['userName', 'userEmail'];
 const NAMES = ['id', ...FACTS, 'resourceName', ...ACTOR, ...OPTIONAL_FACTS, 'sequence', 'recordedAt'];
 const MAX_DEPTH = 32;
 const MAX_SIGNATURES = 100;
-const VALID = {
-  sequence: /^[1-9]\d{0,18}$/, logId: /^[0-9a-f]{32}$/, id: /^[A-Za-z0-9_.:-]{1,128}$/,
-  writer: /^(?:[A-Za-z0-9]{1,64}|-)$/,
-};
-const TITLES = { sequence: 'number of the entry', logId: 'id of the log', id: 'id of the entry', writer: 'writer' };
+const VALID = { sequence: ['number of the entry', /^[1-9]\d{0,18}$/], logId: ['id of the log', /^[0-9a-f]{32}$/],
+  id: ['id of the entry', /^[A-Za-z0-9_.:-]{1,128}$/], writer: ['writer', /^(?:[A-Za-z0-9]{1,64}|-)$/] };
 
 /** A check that failed. Its message is a sentence for the reader. */
 export class Refused extends Error {}
@@ -95,23 +92,22 @@ const groupOf = async (entry, name) => {
   if (erased !== null) {
     if (salt !== null || fields.length > 0) refuse(`The group ${name} is said to be erased, but has values.`);
     if (name === 'facts' || entry.writer === '-') refuse(`The group ${name} of this entry can never be erased.`);
-    return { name, hash: base64(hashOf(erased, `The hash of the erased group ${name}`)), isErased: true };
+    return { name, hash: base64(hashOf(erased, `The hash of the erased group ${name}`)), fields: null };
   }
   if (!/^[0-9a-f]{32}$/.test(salt)) refuse(`The salt of the group ${name} is not 16 bytes in hex.`);
   const saltBytes = Uint8Array.from(salt.match(/../g), (digits) => parseInt(digits, 16));
   const hashed = [bytesOf(`auditlog/group/v1\0${name}\0`), saltBytes, ...fields.flat().flatMap(lengthAndBytes)];
-  return { name, hash: base64(await sha256(...hashed)), isErased: false };
+  return { name, hash: base64(await sha256(...hashed)), salt: saltBytes, fields };
 };
 
 /**
- * Builds the leaf of an entry from its values and salts, as `GET …/log/entries/{sequence}` has them. Returns `data`,
- * the text of the leaf; `hash` in base64; `index`; `logId`; and the `groups`, each with its hash.
- * Throws `Refused` for anything that no entry can have.
+ * Builds the leaf of an entry as `GET …/log/entries/{sequence}` has it. Returns `data`, the text of the leaf; `hash` in
+ * base64; `index`; `logId`; and the `groups`. Throws `Refused` for anything that no entry can have.
  */
 export const leafOf = async (entry) => {
   const recorded = exactTime(entry.recordedAt);
-  for (const [name, pattern] of Object.entries(VALID)) {
-    if (!pattern.test(entry[name])) refuse(`The ${TITLES[name]} is not valid: ${quoted(entry[name])}.`);
+  for (const [name, [title, pattern]] of Object.entries(VALID)) {
+    if (!pattern.test(entry[name])) refuse(`The ${title} is not valid: ${quoted(entry[name])}.`);
   }
   if (entry.id.startsWith('auditlog:') !== (entry.writer === '-')) {
     refuse('An entry of the service must have its id and its writer.');
@@ -254,6 +250,15 @@ export const differences = (shown, { salts, logId, writer, ...told }) => {
   const isKnown = (name) => NAMES.includes(name) || /^(metadata|changes)\.|^erased$/.test(name);
   return Object.keys({ ...page, ...log }).filter((name) => (page[name] ?? null) !== (log[name] ?? null)
     || (!isKnown(name) && (page[name] ?? null) !== null));
+};
+
+/** The proof as a file (C2SP tlog-proof), which `auditlog verify-proof` checks. Returns its text. */
+export const proofFile = ({ data, groups, index }, hashes, note) => {
+  const told = groups.filter(({ fields }) => fields !== null)
+    .map(({ name, salt, fields }) => [name, { salt: base64(salt), fields }]);
+  const extra = JSON.stringify({ leaf: base64(bytesOf(data)), groups: Object.fromEntries(told) });
+  const lines = ['c2sp.org/tlog-proof@v1', `extra ${base64(bytesOf(extra))}`, `index ${index}`, ...hashes];
+  return `${lines.join('\n')}\n\n${note}`;
 };
 
 /**

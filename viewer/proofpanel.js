@@ -3,7 +3,7 @@
 import { get, getText } from './api.js';
 import { h, replace } from './dom.js';
 import { button, copy, idText, number, plural, shown } from './parts.js';
-import { Refused, check, checkpointOf, verifierKeys } from './proof.js';
+import { Refused, check, checkpointOf, proofFile, verifierKeys } from './proof.js';
 import { params } from './route.js';
 import { fill, fold } from './value.js';
 
@@ -22,7 +22,7 @@ const NOT_YET = 'The signed checkpoint does not include this entry yet. Try agai
 const OTHER_WAY = 'The code of this page comes from the same service as its answers. If you do not trust it, check ' +
   'the proof with auditlog verify-proof, offline, in a copy of auditlog that you got elsewhere.';
 const KEY_HINT = 'A key that you got from somebody you trust, and not from this service. This browser keeps it for ' +
-  'this organization, with the last tree that it verified. Without a key, it forgets both.';
+  'this organization, with the last tree that it verified.';
 const ERASED = 'were erased, so the leaf has only their hash. This page does not check the record of the erasure; ' +
   'auditlog verify does.';
 const TITLES = { leaf: 'Leaf', shown: 'Values', checkpoint: 'Checkpoint', path: 'Path', signature: 'Signature',
@@ -61,7 +61,13 @@ const readProof = async ({ sequence }, pasted, signal) => {
   const ask = (path, query) => get(['log', ...path], query, { signal });
   const [told, note] = await Promise.all(
     [ask(['entries', String(sequence)]), getText(['log', 'checkpoint'], null, { signal })]);
-  const { size } = checkpointOf(note);
+  let size = null;
+  try {
+    ({ size } = checkpointOf(note));
+  } catch {
+    // The check below says why.
+    return { told, hashes: [], note, keys: pasted, before };
+  }
   if (size < BigInt(sequence)) throw new Refused(NOT_YET);
   const [path, growth, keys] = await Promise.all([
     ask(['inclusion-proof'], { sequence, size: String(size) }),
@@ -78,7 +84,7 @@ const hash = (text) => h('code', { class: 'hash' }, text);
 /** What each check has found, if it passed. */
 const findings = {
   leaf: ({ data, hash: leaf, groups }) => {
-    const erased = groups.filter(({ isErased }) => isErased).map(({ name }) => name);
+    const erased = groups.filter(({ fields }) => fields === null).map(({ name }) => name);
     return [h('p', null, 'The values and their salts make this leaf:'), hash(leaf),
       fold('Text of the leaf', () => h('pre', { class: 'text' }, shown(data))),
       erased.length > 0 && h('p', { class: 'dim' }, `The values of ${erased.join(' and ')} ${ERASED}`)];
@@ -119,18 +125,23 @@ const verdictOf = (steps, isPasted) => {
 
 const quoted = (text) => (/^[\w.:/+=-]+$/.test(text) ? text : `'${text.replaceAll('\'', '\'\\\'\'')}'`);
 
-/** How to check the entry without this page. */
-const withoutPage = ({ id }, keys) => {
+/** How to check the entry without this page. `proof` is the file with the proof, if there is one. */
+const withoutPage = ({ id }, keys, proof, signal) => {
   const file = `${id.replaceAll(':', '-')}.tlog-proof`;
   const key = keys.map(({ text }) => text).join() || 'VERIFIER_KEY';
+  const link = () => {
+    const address = URL.createObjectURL(new Blob([proof], { type: 'text/plain' }));
+    signal.addEventListener('abort', () => URL.revokeObjectURL(address), { once: true });
+    return h('a', { class: 'button', href: address, download: file }, 'Save the proof');
+  };
   const commands = `auditlog prove ${quoted(id)} --organization ${quoted(params().get('organization') ?? '')} ` +
     `--output ${file}\nauditlog verify-proof ${file} --public-key ${key}`;
   return [h('p', { class: 'dim' }, OTHER_WAY), fold('Check it without this page', () => [
     h('pre', { class: 'text', tabIndex: 0, role: 'region', 'aria-label': 'Commands' }, shown(commands)),
-    copy('Copy commands', commands)])];
+    h('div', { class: 'buttons' }, proof && link(), copy('Copy commands', commands))])];
 };
 
-/** The form for the verifier key. An empty one forgets it. `onChange` is called after that. */
+/** The form for the verifier key. `onChange` is called after the key was stored or forgotten. */
 const keyForm = (onChange) => {
   const known = stored(keyName()) ?? '';
   const error = h('p', { class: 'error', role: 'alert' });
@@ -140,10 +151,8 @@ const keyForm = (onChange) => {
     event.preventDefault();
     try {
       const keys = await verifierKeys(field.value);
-      if (keys.length === 0) {
-        for (const { name } of await verifierKeys(known).catch(() => [])) store(TREE + name, null);
-      }
-      store(keyName(), keys.map(({ text }) => text).join('\n') || null);
+      if (keys.length === 0) throw new Refused('Paste a verifier key, such as audit.example.com/…+1a2b3c4d+AQ….');
+      store(keyName(), keys.map(({ text }) => text).join('\n'));
       onChange();
     } catch (fault) {
       field.setAttribute('aria-invalid', 'true');
@@ -151,9 +160,15 @@ const keyForm = (onChange) => {
       field.focus();
     }
   };
+  const forget = async () => {
+    for (const { name } of await verifierKeys(known).catch(() => [])) store(TREE + name, null);
+    store(keyName(), null);
+    onChange();
+  };
   return h('form', { class: 'field', on: { submit: save } }, h('label', { for: 'verifier-key' }, 'Verifier key'), field,
     h('p', { class: 'hint', id: 'verifier-key-hint' }, KEY_HINT), error,
-    h('p', null, h('button', { type: 'submit', class: 'button primary' }, 'Check with this key')));
+    h('div', { class: 'buttons' }, h('button', { type: 'submit', class: 'button primary' }, 'Check with this key'),
+      known !== '' && button('Forget the key', forget)));
 };
 
 /** Reads and checks. Returns the keys that the reader pasted, and the steps, or why a check cannot begin. */
@@ -161,7 +176,8 @@ const resultOf = async (entry, signal) => {
   let pasted = [];
   try {
     pasted = await verifierKeys(stored(keyName()) ?? '');
-    return { pasted, steps: await check({ shown: entry, ...await readProof(entry, pasted, signal) }) };
+    const input = await readProof(entry, pasted, signal);
+    return { pasted, input, steps: await check({ shown: entry, ...input }) };
   } catch (error) {
     const refused = error instanceof Refused ? error.message
       : { insufficient_permissions: NO_SCOPE, checkpoint_not_found: NOT_YET }[error.code];
@@ -173,13 +189,14 @@ const resultOf = async (entry, signal) => {
 /** Returns the section with the proof of an entry, as this panel shows it. It asks for nothing until it is told to. */
 export const proofOf = (entry, signal) => {
   const body = h('div', { class: 'proof-body' });
-  const contentOf = ({ pasted, steps, refused }) => {
+  const contentOf = ({ pasted, input, steps, refused }) => {
     const form = fold('Verifier key', () => keyForm(run), pasted.length === 0 && refused !== NO_SCOPE);
-    const rest = [form, withoutPage(entry, pasted)];
-    if (refused) return [say('warn', 'Not verified.', refused), rest];
-    const { origin, size, root } = steps.find(({ name }) => name === 'checkpoint').found ?? {};
-    if (steps.every(({ ok }) => ok) && pasted.length > 0) store(TREE + origin, `${size} ${root}`);
-    return [verdictOf(steps, pasted.length > 0), h('ol', { class: 'checks' }, steps.map(stepOf)), rest];
+    if (refused) return [say('warn', 'Not verified.', refused), form, withoutPage(entry, pasted)];
+    const { leaf, checkpoint } = Object.fromEntries(steps.map(({ name, found }) => [name, found]));
+    const isGood = steps.every(({ ok }) => ok);
+    if (isGood && pasted.length > 0) store(TREE + checkpoint.origin, `${checkpoint.size} ${checkpoint.root}`);
+    return [verdictOf(steps, pasted.length > 0), h('ol', { class: 'checks' }, steps.map(stepOf)), form,
+      withoutPage(entry, pasted, isGood && proofFile(leaf, input.hashes, input.note), signal)];
   };
   const run = async () => {
     await fill(replace(body), signal, () => resultOf(entry, signal), contentOf);

@@ -128,8 +128,6 @@ const planOf = (plan) => {
   ];
 };
 
-const NONE = { select: null, userId: null, startDate: null, endDate: null, traceId: null, at: null };
-
 /** The form that plans to undo all entries of the resource after a time. */
 const afterForm = (at, signal) => {
   const { element, iso } = timeField('All entries of this resource after', at, signal);
