@@ -101,8 +101,8 @@ const groupOf = async (entry, name) => {
 };
 
 /**
- * Builds the leaf of an entry as `GET …/log/entries/{sequence}` has it. Returns `data`, the text of the leaf; `hash` in
- * base64; `index`; `logId`; and the `groups`. Throws `Refused` for anything that no entry can have.
+ * Builds the leaf of an entry as `GET …/log/entries/{sequence}` has it. Returns `data`, the text of the leaf; `hash`
+ * in base64; `index`; `logId`; and the `groups`. Throws `Refused` for anything that no entry can have.
  */
 export const leafOf = async (entry) => {
   const recorded = exactTime(entry.recordedAt);
