@@ -10,6 +10,7 @@ const CHANGE_WIDTH = 380;
 const OVERSCAN = 400;
 const PAPER = 40_000;
 const AHEAD = 1500;
+const FRAME_BUDGET = 8;
 const WEEKDAY = new Intl.DateTimeFormat('en-GB', { weekday: 'long', timeZone: 'UTC' });
 
 const dayOf = (entry) => text(entry.timestamp).slice(0, 10);
@@ -119,20 +120,26 @@ export const makeRows = ({ onOpen, onNear, signal }) => {
     // With another width, the rows are about to be measured and put anew.
     if (element.clientWidth === width) remember(top);
     const last = entries.length === 0 ? -1 : rowAt(innerHeight - top + overscan);
-    const first = rowAt(-top - overscan);
+    const first = last === -1 ? 0 : rowAt(-top - overscan);
     for (const [place, node] of drawn) {
       // The row with the focus stays, wherever it is.
       if ((place >= first && place <= last) || node.contains(document.activeElement)) continue;
       node.remove();
       drawn.delete(place);
     }
-    let next = [...drawn].find(([place]) => place > last)?.[1] ?? null;
-    for (let place = last; place >= first; place -= 1) {
-      if (!drawn.has(place)) {
-        drawn.set(place, make(place));
-        element.insertBefore(drawn.get(place), next);
-      }
-      next = drawn.get(place);
+    // Rows on the screen come first. What does not fit into this frame waits for the next one.
+    const until = overscan === OVERSCAN ? performance.now() + FRAME_BUDGET : Infinity;
+    const begin = Math.min(rowAt(-top), last);
+    for (let step = 0; step <= last - first; step += 1) {
+      const place = begin + step <= last ? begin + step : last - step;
+      if (drawn.has(place)) continue;
+      const next = Math.min(...[...drawn.keys()].filter((other) => other > place));
+      const node = make(place);
+      element.insertBefore(node, drawn.get(next) ?? null);
+      drawn.set(place, node);
+      if (performance.now() < until) continue;
+      schedule();
+      break;
     }
     mark();
     if (tops.at(-1) + top < innerHeight + AHEAD) onNear();
