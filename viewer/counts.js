@@ -200,6 +200,9 @@ export const makeHistogram = ({ onRange }) => {
         next = UNITS.findIndex(([, milliseconds]) => span / milliseconds + 2 <= bars);
         if (next === -1 || next >= place) break;
       }
+      const isFilled = ({ count }) => count > 0;
+      const begin = filter.has('startDate') ? 0 : Math.max(buckets.findIndex(isFilled), 0);
+      buckets = buckets.slice(begin, filter.has('endDate') ? undefined : buckets.findLastIndex(isFilled) + 1);
       allTime.hidden = !filter.has('startDate') && !filter.has('endDate');
       draw();
     },
