@@ -11,6 +11,8 @@ const UNITS = [['minute', 6e4], ['hour', 36e5], ['day', 864e5], ['week', 6048e5]
 const MONTH = UNITS.length - 1;
 const PIXELS_PER_BAR = 6;
 const MAX_BUCKETS = 200;
+/** Ticks stand so many bars apart, so that hours are round. */
+const EVEN_STEPS = [1, 2, 3, 4, 6, 12, 24];
 const WIDTH = 1000;
 const HEIGHT = 100;
 const DIMENSIONS = [['resourceType', 'Type'], ['action', 'Action'], ['outcome', 'Outcome'], ['userId', 'Top users']];
@@ -147,10 +149,11 @@ export const makeHistogram = ({ onRange }) => {
     });
     replace(plot, groups);
     slider.setAttribute('aria-valuemax', String(Math.max(buckets.length, 1)));
-    const ticks = Math.min(buckets.length, Math.max(2, Math.floor(element.clientWidth / 180)));
+    const least = buckets.length / Math.max(2, Math.floor(element.clientWidth / 180));
+    const every = EVEN_STEPS.find((one) => one >= least) ?? Math.ceil(least);
     let day = '';
-    replace(axis, Array.from({ length: ticks }, (_, at) => {
-      const place = Math.floor(at * buckets.length / ticks);
+    replace(axis, Array.from({ length: Math.ceil(buckets.length / every) }, (_, at) => {
+      const place = at * every;
       const whole = label(buckets[place]).replace('week from ', '');
       // The day stands once.
       const tick = h('span', null, whole.startsWith(`${day} `) ? whole.slice(day.length + 1) : whole);

@@ -66,6 +66,8 @@ const recordedOf = ({ timestamp, recordedAt, sequence }) => {
   return [when(recordedAt), h('span', { class: 'dim' }, distance, `, as number ${number(sequence)}`)];
 };
 
+const isDone = ({ id, outcome }) => !id.startsWith(SERVICE) && !Object.hasOwn(REFUSALS, outcome ?? '');
+
 const factsOf = (entry) => {
   const { resourceType, resourceId, userId, userName, userEmail, actorType, traceId } = entry;
   return facts([
@@ -79,7 +81,9 @@ const factsOf = (entry) => {
       h('span', { class: 'dim' }, shown(resourceType, 80), ' '),
       h('a', { href: fresh({ page: 'resource', resourceType, resourceId }) }, idText(resourceId)))],
     traceId !== null && ['Trace', h('a', { href: fresh({ traceId }), title: 'All entries of this trace' },
-      idText(traceId))],
+      idText(traceId)), ' ', isDone(entry) && h('a', {
+      title: 'Plan how to undo all entries of this trace. Nothing is applied',
+      href: fresh({ page: 'resource', resourceType, resourceId, tab: 'plan', traceId }) }, 'Undo all…')],
     ['Entry', idText(entry.id)],
   ]);
 };
@@ -87,11 +91,10 @@ const factsOf = (entry) => {
 const linksOf = (entry) => {
   const { id, resourceType, resourceId, timestamp } = entry;
   const ofResource = (more) => fresh({ page: 'resource', resourceType, resourceId, ...more });
-  const isDone = !id.startsWith(SERVICE) && !Object.hasOwn(REFUSALS, entry.outcome ?? '');
   return h('div', { class: 'buttons' },
     copy('Copy link', () => new URL(fresh({ entry: id }), location.href).href), copy('Copy id', id),
     h('a', { class: 'button', href: ofResource({ tab: 'state', at: timestamp }) }, 'State after this'),
-    isDone && h('a', { class: 'button', href: ofResource({ tab: 'plan', select: id }),
+    isDone(entry) && h('a', { class: 'button', href: ofResource({ tab: 'plan', select: id }),
       title: 'Plan how to undo this entry. Nothing is applied' }, 'Undo…'));
 };
 

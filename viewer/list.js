@@ -11,6 +11,7 @@ import { makeRows } from './rows.js';
 import { makeKnown, makeSearchBox } from './searchbox.js';
 import { onZone } from './time.js';
 
+const OUTCOMES = ['success', 'failure', 'denied'];
 const LIMIT = 100;
 const MAX_RESULTS = 6;
 /** The facets stand beside the list of a page that is so wide, and fold above it otherwise. */
@@ -37,6 +38,10 @@ const makeScreen = (root) => {
   const facets = makeFacets({ known, onToggle: (name, value, on) =>
     goFilter(changeFilter(params(), on ? [] : [[name, value]], on ? [[name, value]] : [])) });
   const openEntry = (entry) => { if (entry) go({ entry: entry.id }); };
+  // It is made before the one of the rows, which measure where they are after the facets folded.
+  const onWidth = new ResizeObserver(() => {
+    if (element.clientWidth >= WIDE !== isWide) facets.element.open = isWide = element.clientWidth >= WIDE;
+  });
   const rows = makeRows({ onOpen: openEntry, onNear: () => loadMore(), signal: ending.signal });
 
   const total = h('h1', { class: 'total' }, 'Entries');
@@ -108,7 +113,15 @@ const makeScreen = (root) => {
     const found = await looser(params(), of.controller.signal);
     if (isCurrent(of) && hasFilter) {
       replace(notice, empty('No entry matches.', ...found.map(({ filter, label, total: count }) =>
-        [h('a', { href: href(changesTo(params(), filter)) }, 'Without ', shown(label, 80)), `: ${number(count)}`])));
+        [h('a', { href: href(changesTo(params(), filter)) }, 'Without ', shown(label, 80)), `: ${number(count)}`]),
+      ...params().getAll('userId').map((id) => {
+        const named = changeFilter(params(), [['userId', id]], [['userName', `${id}*`]]);
+        return h('a', { href: href(changesTo(params(), named)) }, 'By users whose name begins with ', shown(id, 80));
+      }),
+      ...params().getAll('text').filter((word) => OUTCOMES.includes(word)).map((word) => {
+        const filtered = changeFilter(params(), [['text', word]], [['outcome', word]]);
+        return h('a', { href: href(changesTo(params(), filtered)) }, `With the outcome ${word}`);
+      })));
     }
   };
 
@@ -206,9 +219,6 @@ const makeScreen = (root) => {
   addEventListener('scroll', () => {
     if (element.isConnected && result?.isShown) result.top = scrollY;
   }, { signal: ending.signal, passive: true });
-  const onWidth = new ResizeObserver(() => {
-    if (element.clientWidth >= WIDE !== isWide) facets.element.open = isWide = element.clientWidth >= WIDE;
-  });
   onWidth.observe(element);
   const ends = [onRoute(() => {
     tag();

@@ -111,16 +111,20 @@ export const entryTime = (entry) => h('a', { class: 'time', href: href({ entry: 
 /** Returns an arrow from an old value to a new one. */
 export const arrow = () => h('span', { class: 'arrow', role: 'img', 'aria-label': 'becomes' }, ' → ');
 
+/** A value of so many characters is not cut to give room to a longer one. */
+const SHORT = 12;
+
 /** Returns a change as one line: the field, the old value and the new one, from where they differ. */
 export const changeLine = ({ field, oldValue, newValue }) => {
   const [a, b] = [oldValue, newValue].map((json) => json.text.slice(0, DEFAULT_LIMIT));
   let same = 0;
   while (same < a.length && a[same] === b[same]) same += 1;
   const start = same <= LINE / 3 ? 0 : a.lastIndexOf(' ', same - 8) + 1 || same - 8;
-  const [before, after] = [a, b].map((text) => [start > 0 && '…', brief(text.slice(start), LINE)]);
+  const value = (tag, text) => h(tag, { class: text.length - start > SHORT ? null : 'short' }, start > 0 && '…',
+    brief(text.slice(start), LINE));
   return h('span', { class: 'change-line' },
     h('span', { class: 'path' }, field === '' ? '(no name)' : brief(field, 100)), ' ',
-    h('del', null, before), arrow(), h('ins', null, after));
+    value('del', a), arrow(), value('ins', b));
 };
 
 /** Returns a button. `pressed` makes it a switch: true or false. */

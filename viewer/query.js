@@ -78,7 +78,13 @@ const readJson = (text, at) => {
 
 const isValue = (name) => name === 'changes.oldValue' || name === 'changes.newValue';
 const isDate = (value) => /^\d{4}-\d\d/.test(value);
-const pairsOf = ({ word, name }, key, value) => {
+const DATES = new Set(['startDate', 'endDate', 'recordedAfter', 'recordedBefore']);
+/** A time that lacks its seconds or its zone is meant in UTC. */
+const wholeTime = (value) => value.replace(/^(\d{4}-\d\d-\d\dT\d\d:\d\d)(:\d\d(?:\.\d+)?)?$/i,
+  (_, minutes, seconds = ':00') => `${minutes}${seconds}Z`);
+
+const pairsOf = ({ word, name }, key, given) => {
+  const value = DATES.has(name) ? wholeTime(given) : given;
   if (word === 'by' && value.includes('@')) return [['userEmail', value]];
   if (word === 'by' && /\*$|\s/.test(value)) return [['userName', value]];
   if (word === 'on') return [['startDate', value], ['endDate', value]];

@@ -169,9 +169,11 @@ export const makeRows = ({ onOpen, onNear, signal }) => {
       }
     }
     layOut(0);
-    // What the reader sees stays where it is, but at the top of the page.
-    if (width !== 0 && scrollY > 0 && anchor.place < entries.length) {
-      scrollBy(0, element.getBoundingClientRect().top + tops[anchor.place] - anchor.y);
+    // What the reader sees stays where it is; at the top of the page only if it would leave the screen.
+    const { top } = element.getBoundingClientRect();
+    const isBelow = top + tops[anchor.place + 1] > innerHeight;
+    if (width !== 0 && (scrollY > 0 || isBelow) && anchor.place < entries.length) {
+      scrollBy(0, top + tops[anchor.place] - anchor.y);
     }
     width = element.clientWidth;
     schedule();
@@ -216,6 +218,8 @@ export const makeRows = ({ onOpen, onNear, signal }) => {
   element.addEventListener('focusin', (event) => {
     selected = placeOf(event);
     mark();
+    // A link in the row may open the panel, which makes the list narrower.
+    if (element.clientWidth === width) remember(element.getBoundingClientRect().top);
   });
 
   return {

@@ -13,6 +13,8 @@ const FIXED = {
   actor: ['user', 'service', 'system', 'anonymous'],
   since: ['15m', '1h', '24h', '7d', '30d', '90d'],
 };
+const DAYS = 7;
+const WEEKDAY = new Intl.DateTimeFormat('en-GB', { weekday: 'long', timeZone: 'UTC' });
 const COUNTED = { type: 'resourceType', action: 'action', by: 'userId' };
 
 /**
@@ -41,10 +43,18 @@ const wordStart = (text) => {
   return start;
 };
 
+/** The last days in UTC, newest first. */
+const lastDays = () => Array.from({ length: DAYS }, (_, days) => {
+  const time = Date.now() - days * 864e5;
+  const note = ['today', 'yesterday'][days] ?? WEEKDAY.format(time);
+  return { value: new Date(time).toISOString().slice(0, 10), note };
+});
+
 /** The values that are known for a keyword: `{ value, note, name? }`, most frequent first. */
 const valuesOf = (word, known) => {
   const plain = (values) => values.map((value) => ({ value }));
   if (FIXED[word]) return plain(FIXED[word]);
+  if (word === 'on') return lastDays();
   if (word === 'changed') return plain([...known.fields.keys()]);
   const counted = (known.values.get(COUNTED[word]) ?? []).map(({ value, count }) => ({ value, note: number(count) }));
   if (word !== 'by') return counted;
@@ -64,7 +74,8 @@ const complete = (text, known) => {
   const matching = (name) => valuesOf(name, known)
     .filter(({ value, name: user }) => `${value}\n${user ?? ''}`.toLowerCase().includes(low))
     .map(({ value, name: user, note }) => ({ note: [user, note].filter(Boolean).join(' · '),
-      insert: name === 'since' ? `since:${value}` : textOf(KEYWORDS.find((one) => one.word === name).name, value) }));
+      insert: name === 'since' || name === 'on' ? `${name}:${value}`
+        : textOf(KEYWORDS.find((one) => one.word === name).name, value) }));
   if (key !== undefined) return matching(key.toLowerCase()).slice(0, MAX_OPTIONS);
   if (low.startsWith('meta.')) {
     return [...known.keys.keys()].filter((name) => name.toLowerCase().startsWith(low.slice(5))).slice(0, MAX_OPTIONS)

@@ -4,8 +4,9 @@ import { get, post } from './api.js';
 import { h, replace } from './dom.js';
 import { Json } from './json.js';
 import { action, button, copy, entryTime, idText, number, plural, resourceOf } from './parts.js';
-import { go, href } from './route.js';
+import { fresh, go, href } from './route.js';
 import { before, sentence, sides, sourceOf, timeField } from './state.js';
+import { when } from './time.js';
 import { changeOf, fill, many, pathOf, valueOf } from './value.js';
 
 /** The largest number of entries that a plan can name. */
@@ -121,12 +122,18 @@ const planOf = (plan) => {
     h('aside', { class: 'method note' },
       h('p', null, h('strong', null, 'Nothing is applied here.'), ' A program of yours applies the steps in their ',
         'order. It compares each field with the expected value first, and asks a person about each step that is ',
-        'neither ready nor noop. ', h('code', null, 'docs/undoing-changes.md'), ' shows how. ',
+        'marked neither ready nor noop. ', h('code', null, 'docs/undoing-changes.md'), ' shows how. ',
         'Each change below goes from the expected value to the one to restore.'),
       copy('Copy the plan as JSON', () => `${jsonText(plan)}\n`)),
     many(h('ol', { class: 'rows' }), steps, 50, 'steps', ([step, place]) => stepOf(step, place)),
   ];
 };
+
+/** Says what a plan undoes that is not chosen entry by entry: it may go beyond the resource of the page. */
+const scopeOf = ({ user, traceId }) => (user || traceId) && h('p', null, 'This plan undoes ', h('strong', null,
+  user ? 'all entries of the user ' : 'all entries of the trace '), h('a', { href: fresh(user ?? { traceId }) },
+  idText(user?.userId ?? traceId)), user && [' from ', when(user.startDate), ' to ', when(user.endDate)],
+', of this resource and of all others.');
 
 /** The form that plans to undo all entries of the resource after a time. */
 const afterForm = (at, signal) => {
@@ -160,8 +167,9 @@ export const planTab = async ({ root, log, params, signal }) => {
   const ids = params.getAll('select');
   const at = params.get('at') ?? before(auditLogs[0]?.timestamp ?? new Date().toISOString());
   replace(root, h('section', { class: 'ways', 'aria-label': 'Entries to undo' },
-    ids.length > 0 ? selectedOf(ids, auditLogs) : h('p', null, 'A plan says how to undo entries, step by step. ',
-      'Select single entries in the ', h('a', { href: href({ tab: null }) }, 'history'), ', all entries of a user on ',
-      'the page of the user, or all of this resource here.'), afterForm(at, signal)), box);
+    ids.length > 0 ? selectedOf(ids, auditLogs) : scopeOf(body ?? {}) || h('p', null, 'A plan says how to undo ',
+      'entries, step by step. Select single entries in the ', h('a', { href: href({ tab: null }) }, 'history'),
+      ', all entries of a user on the page of the user, all of a trace in one of its entries, or all of this resource ',
+      'here.'), afterForm(at, signal)), box);
   if (body !== null) fill(box, signal, () => post(['rollback-plans'], body, { signal }), planOf);
 };

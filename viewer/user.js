@@ -113,7 +113,9 @@ const totalsOf = (title, { buckets, other }, labelOf) => {
     other > 0 && h('p', { class: 'hint' }, `${plural(other, 'entry', 'entries')} of others.`));
 };
 
-const groupsOf = ({ groups, refused }, userId, range) => {
+const groupsOf = ({ groups, refused }, entries, userId, range) => {
+  // Counts have ids only. The latest entries know the names of some.
+  const names = new Map(entries.map((entry) => [`${entry.resourceType} ${entry.resourceId}`, entry.resourceName]));
   const link = (name) => ({ value }) => (value === null ? h('span', { class: 'dim' }, 'not said')
     : h('a', { href: fresh({ userId, ...range.link, [name]: value }) },
       name === 'action' ? action(value) : brief(value, 64)));
@@ -123,7 +125,8 @@ const groupsOf = ({ groups, refused }, userId, range) => {
     groups.outcome.buckets.some(({ value }) => value !== null)
       && totalsOf('By outcome', groups.outcome, link('outcome')),
     refused ? h('p', { class: 'hint' }, shown(refused)) : totalsOf('Top resources', groups.resourceId,
-      ({ value, resourceType }) => resourceOf({ resourceType, resourceId: value })));
+      ({ value, resourceType }) => resourceOf({ resourceType, resourceId: value,
+        resourceName: names.get(`${resourceType} ${value}`) })));
 };
 
 const latestOf = (entries, total, userId, range) => h('section', { class: 'latest' },
@@ -185,7 +188,7 @@ const contentOf = async (userId, range, signal) => {
     h('p', { class: 'span' }, h('strong', null, plural(total, 'entry', 'entries')), ' from ', span, ' · ',
       h('a', { href: fresh({ ...plan, endDate: endDate ?? timestamp }) }, 'Plan to undo these')),
     h('section', null, h('h2', null, 'Activity'), heat),
-    groupsOf(counted, userId, range),
+    groupsOf(counted, auditLogs, userId, range),
     latestOf(auditLogs, total, userId, range),
   ];
 };
