@@ -4,7 +4,8 @@ import { get } from './api.js';
 import { h, replace, s } from './dom.js';
 import { brief, button, idText, number, plural, shown } from './parts.js';
 import { changeFilter, chips, filterOf } from './query.js';
-import { changed } from './route.js';
+import { changed, params } from './route.js';
+import { onKey } from './session.js';
 import { text, zone } from './time.js';
 
 const UNITS = [['minute', 6e4], ['hour', 36e5], ['day', 864e5], ['week', 6048e5], ['month', 26298e5]];
@@ -13,18 +14,16 @@ const PIXELS_PER_BAR = 6;
 const MAX_BUCKETS = 200;
 /** Ticks stand so many bars apart, so that hours are round. */
 const EVEN_STEPS = [1, 2, 3, 4, 6, 12, 24];
-const WIDTH = 1000;
-const HEIGHT = 100;
+const [WIDTH, HEIGHT] = [1000, 100];
 const DIMENSIONS = [['resourceType', 'Type'], ['action', 'Action'], ['outcome', 'Outcome'], ['userId', 'Top users']];
 const TOP = 8;
-/** The service counts by user at most so many entries. */
-const MAX_READ = 50_000;
+const MAX_READ = 50_000; // entries that the service counts by user
 const MAX_ANSWERS = 60;
 const answers = new Map();
 
 /** Reads counts, or takes them from memory if the same ones were read since `forgetCounts`. Returns the answer. */
 const counts = async (query, signal) => {
-  const name = String(query);
+  const name = `${params().get('organization')} ${query}`;
   if (!answers.has(name)) {
     answers.set(name, await get(['audit-log-counts'], query, { signal }));
     if (answers.size > MAX_ANSWERS) answers.delete(answers.keys().next().value);
@@ -34,6 +33,7 @@ const counts = async (query, signal) => {
 
 /** Forgets all counts, so that they are read anew. */
 export const forgetCounts = () => answers.clear();
+onKey(forgetCounts);
 
 /** For a filter without entries: those with one chip less that have some, `{ filter, label, total }`, largest first. */
 export const looser = async (query, signal) => {

@@ -9,6 +9,7 @@ import { changeFilter, changesTo, chips, faultyParameter, filterOf, isSearched, 
 import { changed, go, href, onRoute, params } from './route.js';
 import { makeRows } from './rows.js';
 import { makeKnown, makeSearchBox } from './searchbox.js';
+import { onKey } from './session.js';
 import { onZone } from './time.js';
 
 const OUTCOMES = ['success', 'failure', 'denied'];
@@ -21,6 +22,10 @@ const WIDE = 860;
 const results = new Map();
 let lastId = Date.now();
 let screen = null;
+onKey(() => {
+  results.clear();
+  screen = null;
+});
 
 const goFilter = (filter) => go(changesTo(params(), filter));
 const isLive = () => params().has('live');

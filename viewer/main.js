@@ -21,9 +21,12 @@ const pageState = () => href({ entry: null });
 
 const title = () => {
   const query = params();
-  const name = { list: 'Entries', user: `User ${query.get('userId')}`,
-    resource: `${query.get('resourceType')} ${query.get('resourceId')}` }[pageName()] ?? 'Not found';
-  return `${name} · ${query.get('organization')} · ${PRODUCT}`;
+  const names = { list: 'Entries', user: `User ${query.get('userId')}`,
+    resource: `${query.get('resourceType')} ${query.get('resourceId')}` };
+  const name = Object.hasOwn(names, pageName()) ? names[pageName()] : 'Not found';
+  // Invisible characters could turn the title around.
+  const plain = (text) => String(text).replace(/[\p{C}\p{DI}]/gu, '').slice(0, 100);
+  return `${plain(name)} · ${plain(query.get('organization'))} · ${PRODUCT}`;
 };
 
 // The frame

@@ -36,6 +36,7 @@ INDEXED.delete('actorType');
 const BY_WORD = new Map(KEYWORDS.map((keyword) => [keyword.word, keyword]));
 for (const { name } of KEYWORDS) BY_WORD.set(name.toLowerCase(), { word: name, name });
 const MAX_VALUE = 2000;
+const MAX_TEXT = 256;
 const DAY = /^\d{4}-\d\d-\d\d$/;
 const HEAD = /^(?:(meta\.|metadata\.)(?:"((?:[^"\\]|\\.)+)"|([^\s:"]+))|([a-z][\w.-]{0,40})):/is;
 const isJson = (text) => {
@@ -68,11 +69,23 @@ const readPlain = (text, at) => {
   return { value: quoted === undefined ? raw : unescape(quoted), end: at + raw.length };
 };
 
+/** The end of the string, list or object that a text begins with; 0 if it has none. */
+const endOfJson = (text) => {
+  let depth = 0;
+  for (const { 0: token, index } of text.matchAll(/"(?:[^"\\]|\\.)*"|[[{\]}]/g)) {
+    if (token === '[' || token === '{') depth += 1;
+    else if (token === ']' || token === '}') depth -= 1;
+    if (depth === 0) return index + token.length;
+  }
+  return 0;
+};
+
 /** Reads a JSON value from `at`: quotes are a part of it, and objects and lists may hold white space. */
 const readJson = (text, at) => {
   const rest = text.slice(at, at + MAX_VALUE);
-  const ends = /^["{[]/.test(rest) ? [...rest.matchAll(/(?<=["}\]])(?=\s|$)/g)] : [];
-  const end = ends.find(({ index }) => isJson(rest.slice(0, index)))?.index ?? /^\S*/.exec(text.slice(at))[0].length;
+  const whole = rest.slice(0, /^["{[]/.test(rest) ? endOfJson(rest) : 0);
+  const isWhole = whole !== '' && isJson(whole) && !/^\S/.test(rest.slice(whole.length));
+  const end = isWhole ? whole.length : /^\S*/.exec(text.slice(at))[0].length;
   return { value: text.slice(at, at + end), end: at + end };
 };
 
@@ -132,6 +145,8 @@ export const parseSearch = (text) => {
 /** One parameter in the search language. Returns text that `parseSearch` reads as the same parameter. */
 export const textOf = (name, value) => {
   if (name === 'text') {
+    // The service refuses long texts, so their chip need not be short.
+    if (value.length > MAX_TEXT) return `text:${quote(value)}`;
     const { params, faults } = parseSearch(value);
     const same = params.length === 1 && params[0][0] === 'text' && params[0][1] === value && faults.length === 0;
     return same ? value : `text:${quote(value)}`;

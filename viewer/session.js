@@ -8,7 +8,13 @@ try {
   // Storage may be forbidden. The key then lasts until the page is loaded again.
 }
 
+const listeners = [];
+
+/** Calls `listener` when the key changes. What was read with another key must be forgotten. */
+export const onKey = (listener) => listeners.push(listener);
+
 const store = (value) => {
+  if (value !== current) for (const listener of listeners) listener();
   current = value;
   try {
     if (value === null) sessionStorage.removeItem(NAME);
@@ -21,13 +27,19 @@ const store = (value) => {
 /** Whether a text can be a key: it goes into a header, which holds visible ASCII only. */
 export const isKey = (value) => /^[\x21-\x7e]+$/.test(value);
 
-/** Takes a key from `#key=` and removes it from the address and the history at once. Returns whether there was one. */
+/**
+ * Takes a key from `#key=` and removes it from the address and history at once. Returns whether there was one. A link
+ * does not replace another key without a question.
+ */
 export const takeKeyFromAddress = () => {
-  if (!location.hash.startsWith('#key=')) return false;
-  const value = new URLSearchParams(location.hash.slice(1)).get('key').trim();
+  const value = new URLSearchParams(location.hash.slice(1)).get('key')?.trim();
+  if (value === undefined) return false;
   history.replaceState(history.state, '', location.pathname + location.search);
-  if (isKey(value)) store(value);
-  return isKey(value);
+  const isOther = current !== null && value !== current;
+  const question = 'Sign in with the key of this link, in place of the present key?';
+  if (!isKey(value) || (isOther && !confirm(question))) return false;
+  store(value);
+  return true;
 };
 
 /** Returns the key of this tab, or null. */

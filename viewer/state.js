@@ -5,6 +5,7 @@ import { get } from './api.js';
 import { h, replace } from './dom.js';
 import { action, button, empty, entryTime, plural, shown, userOf } from './parts.js';
 import { changed, go, params } from './route.js';
+import { onKey } from './session.js';
 import { exact, onZone, when, zone } from './time.js';
 import { changeOf, fill, many, pathOf, valueOf } from './value.js';
 
@@ -20,6 +21,7 @@ const TIME = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d(?:\.\d{1,6})?))?)?\s
 
 // The names of users by entry. References to entries in other answers have the ids only.
 const names = new Map();
+onKey(() => names.clear());
 
 /** The entries of one resource, newest first, in pages that are read when they are needed, and once. */
 export class History {

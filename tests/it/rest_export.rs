@@ -8,6 +8,8 @@ use auditlog::app::{Options, Serving};
 use auditlog::domain::{Clock, Random};
 use reqwest::Response;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::json::least;
 use crate::support::process::{auditlog, create_key, text};
@@ -71,6 +73,17 @@ async fn check_cut(exports: Vec<(Vec<u8>, Response)>) {
 }
 
 on_every_database! {
+    async fn http_1_0_cannot_show_that_a_part_is_missing_and_is_refused(database: &Database) {
+        let service = Service::start(database).await;
+        let key = service.key(Some("org_a"), &[Scope::Read]).await;
+        let mut connection = TcpStream::connect(service.running.address).await.expect("it listens");
+        let request = format!("GET {EXPORT} HTTP/1.0\r\nAuthorization: Bearer {key}\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.contains(" 400 ") && answer.contains("protocol: must be HTTP/1.1 or HTTP/2"), "{answer}");
+    }
+
     async fn an_export_has_the_bytes_of_the_command_line(database: &Database) {
         let Some(trail) = trail::database(database.backend).await else { return };
         let key = create_key(&trail.url, &["--organization", ORGANIZATION, "--scope", "read"]);

@@ -14,7 +14,7 @@ use axum::routing::get;
 use futures_util::future::ready;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Version};
 use tonic::Status;
 
 use super::{Answer, Call, ErrorResponse, Services, after_access, json, params};
@@ -89,9 +89,14 @@ pub(super) fn routes<S: Services>() -> Router<Arc<S>> {
     Router::new().route("/v1/{organization_id}/export", get(export::<S>))
 }
 
-async fn export<S: Services>(State(service): State<Arc<S>>, call: Call<String>) -> Answer {
+async fn export<S: Services>(State(service): State<Arc<S>>, version: Version, call: Call<String>) -> Answer {
     let organization_id = call.path.clone();
     let params = call.params(params::EXPORT).and_then(|params| params.export(organization_id.clone()));
+    let params = params.and_then(|decoded| match version {
+        // It has no sign for the end of a body, so that a part would look like the whole.
+        Version::HTTP_10 => Err(ErrorResponse::parameter("protocol", "must be HTTP/1.1 or HTTP/2, got HTTP/1.0")),
+        _ => Ok(decoded),
+    });
     let (format, message) = match params {
         Ok(decoded) => decoded,
         Err(fault) => {
