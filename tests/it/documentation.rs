@@ -168,6 +168,7 @@ pages! {
     the_tamper_evidence_runs: "docs/tamper-evidence.md",
     signing_runs: "docs/signing.md",
     undoing_changes_runs: "docs/undoing-changes.md",
+    the_viewer_page_has_nothing_to_run: "docs/viewer.md",
     verifying_runs: "docs/verifying.md",
 }
 

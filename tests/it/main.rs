@@ -51,4 +51,5 @@ mod tail;
 mod trail;
 mod verify;
 mod viewer;
+mod viewer_browser;
 mod write_turns;

@@ -18,9 +18,17 @@ pub struct Process {
     pub log: mpsc::Receiver<String>,
 }
 
+/// The path of the binary.
+pub const AUDITLOG: &str = env!("CARGO_BIN_EXE_auditlog");
+
 /// The binary, without the test's own `AUDITLOG_*` variables.
 pub fn auditlog() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_auditlog"));
+    without_variables(AUDITLOG)
+}
+
+/// `program` without the test's own `AUDITLOG_*` variables.
+pub fn without_variables(program: &str) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"AUDITLOG_")) {
         command.env_remove(name);
     }
