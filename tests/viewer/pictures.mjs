@@ -11,7 +11,9 @@ import { small } from './png.mjs';
 const DEFAULT = fileURLToPath(new URL('../../docs/pictures', import.meta.url));
 const [link, directory = DEFAULT] = process.argv.slice(2);
 if (!URL.canParse(link ?? '') || !new URL(link).hash.startsWith('#key=')) {
-  console.error('usage: node tests/viewer/pictures.mjs "http://127.0.0.1:8080/viewer/?organization=org_demo#key=al_…" [DIRECTORY]');
+  console.error(
+    'usage: node tests/viewer/pictures.mjs "http://127.0.0.1:8080/viewer/?organization=…#key=al_…" [DIRECTORY]',
+  );
   process.exit(2);
 }
 const { origin, searchParams, hash } = new URL(link);
@@ -19,7 +21,9 @@ const organization = searchParams.get('organization');
 const key = hash.slice('#key='.length);
 
 const rest = async (what, query) => {
-  const answer = await fetch(`${origin}/v1/${organization}/${what}?${new URLSearchParams(query)}`, { headers: { authorization: `Bearer ${key}` } });
+  const answer = await fetch(`${origin}/v1/${organization}/${what}?${new URLSearchParams(query)}`, {
+    headers: { authorization: `Bearer ${key}` },
+  });
   if (!answer.ok) throw new Error(await answer.text());
   return answer.json();
 };
@@ -28,14 +32,17 @@ const rest = async (what, query) => {
 
 const concierge = { resourceType: 'assistant', resourceId: 'asst_travel_concierge' };
 const { auditLogs: ofConcierge } = await rest('audit-logs', { ...concierge, limit: 100 });
-if (ofConcierge.length === 0) throw new Error(`${organization} has no ${concierge.resourceId}: is this the link of a demo?`);
+if (ofConcierge.length === 0)
+  throw new Error(`${organization} has no ${concierge.resourceId}: is this the link of a demo?`);
 const trace = ofConcierge.find(({ traceId }) => traceId !== null).traceId;
 const oldest = ofConcierge.at(-1);
 /** The entry of the incident that reworded the most. */
 const incident = (await rest('audit-logs', { userId: 'svc_config_rollout', action: 'updated', limit: 100 })).auditLogs;
 const busiest = (await rest('audit-logs', { resourceType: 'assistant', action: 'updated', limit: 100 })).auditLogs;
-const entry = [...incident, ...busiest].find(({ changes }) => changes.length >= 2 && changes.some(({ newValue }) => `${newValue}`.length > 80))
-  ?? busiest[0];
+const entry =
+  [...incident, ...busiest].find(
+    ({ changes }) => changes.length >= 2 && changes.some(({ newValue }) => `${newValue}`.length > 80),
+  ) ?? busiest[0];
 /** Somebody who works by day, so that the activity has a rhythm. */
 const { userId } = ofConcierge.find(({ actorType }) => actorType !== 'service');
 const [{ verifierKey }] = (await rest('log/keys')).publicKeys;
@@ -48,7 +55,9 @@ const prove = async (page) => {
   await page.getByLabel('Verifier key').fill(verifierKey);
   await press('Check with this key')(page);
   await page.getByText('Verified with your key.').waitFor();
-  await page.locator('aside.panel').evaluate((aside) => { aside.scrollTop = aside.querySelector('.proof').offsetTop - 80; });
+  await page.locator('aside.panel').evaluate((aside) => {
+    aside.scrollTop = aside.querySelector('.proof').offsetTop - 80;
+  });
 };
 
 /** Shows the list as it was some entries ago, so that these are new. The key of the link may not write. */
@@ -81,11 +90,14 @@ const PAGES = {
   plan: [resource('plan', { traceId: trace }), (page) => page.locator('.answer.plan .method').waitFor()],
   user: [{ page: 'user', userId }, (page) => page.locator('table.heat').waitFor()],
   live: [{ live: '1' }, (page) => page.getByRole('button', { name: /^Show \d+ new/ }).waitFor(), asBefore],
-  export: [{ outcome: ['failure', 'denied'] }, async (page) => {
-    await press('Export')(page);
-    await page.getByRole('dialog').getByRole('button', { name: 'Export' }).click();
-    await page.getByText(/^Saved/).waitFor();
-  }],
+  export: [
+    { outcome: ['failure', 'denied'] },
+    async (page) => {
+      await press('Export')(page);
+      await page.getByRole('dialog').getByRole('button', { name: 'Export' }).click();
+      await page.getByText(/^Saved/).waitFor();
+    },
+  ],
 };
 const LOOKS = {
   '': { viewport: { width: 1440, height: 900 }, colorScheme: 'light' },
@@ -99,19 +111,34 @@ const address = (query) => {
   return `${origin}/viewer/?${search}#key=${key}`;
 };
 
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  args: ['--no-sandbox'],
+});
 mkdirSync(directory, { recursive: true });
 let sum = 0;
 for (const [look, options] of Object.entries(LOOKS)) {
   for (const [name, [query, act, before]] of Object.entries(PAGES)) {
-    const context = await browser.newContext({ ...options, reducedMotion: 'reduce', timezoneId: 'Europe/Berlin', acceptDownloads: true });
+    const context = await browser.newContext({
+      ...options,
+      reducedMotion: 'reduce',
+      timezoneId: 'Europe/Berlin',
+      acceptDownloads: true,
+    });
     const page = await context.newPage();
-    await page.addInitScript(() => { delete window.showSaveFilePicker; });
+    await page.addInitScript(() => {
+      delete window.showSaveFilePicker;
+    });
     await before?.(page);
     await page.goto(query === null ? `${origin}/viewer/` : address(query));
-    await page.locator(query === null ? '.sign-in' : 'main .page > *').first().waitFor();
+    await page
+      .locator(query === null ? '.sign-in' : 'main .page > *')
+      .first()
+      .waitFor();
     await act?.(page);
-    await page.waitForLoadState('networkidle', { timeout: 3000 }).catch(() => { /* Live never ends to ask. */ });
+    await page.waitForLoadState('networkidle', { timeout: 3000 }).catch(() => {
+      /* Live never ends to ask. */
+    });
     await page.mouse.move(0, 0);
     await page.waitForTimeout(400);
     const picture = small(await page.screenshot());
@@ -121,4 +148,6 @@ for (const [look, options] of Object.entries(LOOKS)) {
   }
 }
 await browser.close();
-console.log(`${Object.keys(PAGES).length * Object.keys(LOOKS).length} pictures, ${Math.round(sum / 1000)} kB, in ${directory}`);
+console.log(
+  `${Object.keys(PAGES).length * Object.keys(LOOKS).length} pictures, ${Math.round(sum / 1000)} kB, in ${directory}`,
+);

@@ -1,4 +1,4 @@
-// Makes a picture small: a screenshot has millions of colours that nobody sees, and 256 of them take a third of the bytes.
+// Makes a picture small: 256 colours are enough for a screenshot, and take a third of the bytes.
 import { crc32, deflateSync, inflateSync } from 'node:zlib';
 
 const SIGNATURE = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1');
@@ -23,11 +23,11 @@ const unfilter = (data, height, line, size) => {
   return pixels;
 };
 
-/** Reads a PNG as browsers write it: 8 bits, RGB or RGBA, not interlaced. Returns a colour of 24 bits for each pixel. */
+/** Reads a PNG as browsers write it: 8 bits, RGB or RGBA, not interlaced. Returns 24 bits of colour for each pixel. */
 const decode = (png) => {
   const data = [];
   let [width, height, size] = [0, 0, 0];
-  for (let at = SIGNATURE.length; at < png.length;) {
+  for (let at = SIGNATURE.length; at < png.length; ) {
     const length = png.readUInt32BE(at);
     const type = png.toString('latin1', at + 4, at + 8);
     const body = png.subarray(at + 8, at + 8 + length);
@@ -48,7 +48,10 @@ const paletteOf = (counts) => {
   const range = (box) => {
     const ranges = [0, 1, 2].map((part) => {
       const values = box.map(([colour]) => parts(colour)[part]);
-      return values.reduce((most, value) => Math.max(most, value), 0) - values.reduce((least, value) => Math.min(least, value), 255);
+      return (
+        values.reduce((most, value) => Math.max(most, value), 0) -
+        values.reduce((least, value) => Math.min(least, value), 255)
+      );
     });
     const widest = Math.max(...ranges);
     return { widest, part: ranges.indexOf(widest), weight: box.reduce((sum, [, count]) => sum + count, 0) };
@@ -59,7 +62,8 @@ const paletteOf = (counts) => {
     if (found.widest === 0) break;
     const sorted = found.box.toSorted(([a], [b]) => parts(a)[found.part] - parts(b)[found.part]);
     let [half, place] = [0, 0];
-    while (place < sorted.length - 1 && (place === 0 || half + sorted[place][1] <= found.weight / 2)) half += sorted[place++][1];
+    while (place < sorted.length - 1 && (place === 0 || half + sorted[place][1] <= found.weight / 2))
+      half += sorted[place++][1];
     const halves = [sorted.slice(0, place), sorted.slice(place)];
     boxes.splice(boxes.indexOf(found), 1, ...halves.map((box) => ({ box, ...range(box) })));
   }
@@ -82,8 +86,8 @@ export const small = (png) => {
   for (const colour of pixels) counts.set(colour, (counts.get(colour) ?? 0) + 1);
   const palette = paletteOf(counts).sort((a, b) => a - b);
   const distance = (a, b) => parts(a).reduce((sum, part, place) => sum + (part - parts(b)[place]) ** 2, 0);
-  const nearest = (colour) => palette.reduce((best, one, place) =>
-    (distance(one, colour) < distance(palette[best], colour) ? place : best), 0);
+  const nearest = (colour) =>
+    palette.reduce((best, one, place) => (distance(one, colour) < distance(palette[best], colour) ? place : best), 0);
   const places = new Map([...counts.keys()].map((colour) => [colour, nearest(colour)]));
   const lines = Buffer.alloc(height * (width + 1));
   for (let place = 0; place < pixels.length; place += 1) {
@@ -94,6 +98,11 @@ export const small = (png) => {
   header.writeUInt32BE(height, 4);
   // 8 bits, a palette.
   header.set([8, 3, 0, 0, 0], 8);
-  return Buffer.concat([SIGNATURE, chunk('IHDR', header), chunk('PLTE', Buffer.from(palette.flatMap(parts))),
-    chunk('IDAT', deflateSync(lines, { level: 9 })), chunk('IEND', Buffer.alloc(0))]);
+  return Buffer.concat([
+    SIGNATURE,
+    chunk('IHDR', header),
+    chunk('PLTE', Buffer.from(palette.flatMap(parts))),
+    chunk('IDAT', deflateSync(lines, { level: 9 })),
+    chunk('IEND', Buffer.alloc(0)),
+  ]);
 };

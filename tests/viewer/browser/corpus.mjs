@@ -1,10 +1,10 @@
 // Texts that attack a viewer, and entries that have them in every field.
 
-/** Texts without control characters, of at most 250 bytes: ids of resources, users, traces and organizations may have them. */
+/** Texts that ids of resources, users, traces and organizations may be: at most 250 bytes, no control characters. */
 export const TEXTS = [
   '<img src=x onerror=alert(1)>',
   '"><script>alert(1)</script>',
-  '\'><svg/onload=alert(1)>',
+  "'><svg/onload=alert(1)>",
   '</title></textarea></style></script><iframe srcdoc="<script>parent.alert(1)</script>"></iframe>',
   '<a href="javascript:alert(1)" target=_blank>click</a>',
   'javascript:alert(1)',
@@ -21,7 +21,7 @@ export const TEXTS = [
   '&lt;img src=x onerror=alert(1)&gt;&#60;script&#62;',
   '{{constructor.constructor("alert(1)")()}}${alert(1)}#{alert(1)}',
   '");alert(1);//',
-  '\');alert(1);//',
+  "');alert(1);//",
   '?organization=org_other&key=stolen#key=al_stolen',
   '__proto__',
   'constructor',
@@ -45,28 +45,38 @@ const bytes = (text, most) => {
 /** Ids that an entry may have and that are names of something else, too. */
 const IDS = ['__proto__', 'constructor', 'hasOwnProperty', '..', '.', 'then', 'x:y', '-'];
 
-/** One entry for each text, with the text in each field that takes it. Written in this order, the first one is the newest. */
-export const hostileEntries = (prefix) => TEXTS.map((text, place) => {
-  const other = TEXTS[(place + 1) % TEXTS.length];
-  return {
-    id: IDS[place] ?? `${prefix}_${place}`,
-    resourceType: ['assistant', 'rule', 'user'][place % 3],
-    resourceId: text,
-    resourceName: `${text}\n\t\r\u0007${other}`.slice(0, 400).replace(/[\ud800-\udbff]$/, ''),
-    action: ['updated', 'created', 'deleted', 'shared'][place % 4],
-    userId: other,
-    userName: text,
-    userEmail: place % 2 ? text : `${text}@evil.example`.slice(0, 200).replace(/[\ud800-\udbff]$/, ''),
-    traceId: text,
-    outcome: ['success', 'failure', 'denied', undefined][place % 4],
-    actorType: ['user', 'service', 'system', 'anonymous', undefined][place % 5],
-    metadata: { [bytes(text, 64)]: text, ipAddress: text, userAgent: `${text} \u0007`, source: 'https://evil.example/' },
-    changes: [
-      { field: text, oldValue: text, newValue: `${text} ${other}` },
-      { field: `${text}.${other}`, oldValue: { [text]: other }, newValue: { [text]: text, [other]: [text, { [text]: null }] } },
-      { field: 'items', oldValue: [text, other, 1], newValue: [other, text, '1', true] },
-      { field: 'link', oldValue: `https://evil.example/${text}`, newValue: 'https://evil.example/' },
-      { field: '', oldValue: null, newValue: `${text}${'y'.repeat(5000)}\n${other}` },
-    ],
-  };
-}).reverse();
+/** One entry for each text, with the text in each field that takes it, in an order in which the first text is newest. */
+export const hostileEntries = (prefix) =>
+  TEXTS.map((text, place) => {
+    const other = TEXTS[(place + 1) % TEXTS.length];
+    return {
+      id: IDS[place] ?? `${prefix}_${place}`,
+      resourceType: ['assistant', 'rule', 'user'][place % 3],
+      resourceId: text,
+      resourceName: `${text}\n\t\r\u0007${other}`.slice(0, 400).replace(/[\ud800-\udbff]$/, ''),
+      action: ['updated', 'created', 'deleted', 'shared'][place % 4],
+      userId: other,
+      userName: text,
+      userEmail: place % 2 ? text : `${text}@evil.example`.slice(0, 200).replace(/[\ud800-\udbff]$/, ''),
+      traceId: text,
+      outcome: ['success', 'failure', 'denied', undefined][place % 4],
+      actorType: ['user', 'service', 'system', 'anonymous', undefined][place % 5],
+      metadata: {
+        [bytes(text, 64)]: text,
+        ipAddress: text,
+        userAgent: `${text} \u0007`,
+        source: 'https://evil.example/',
+      },
+      changes: [
+        { field: text, oldValue: text, newValue: `${text} ${other}` },
+        {
+          field: `${text}.${other}`,
+          oldValue: { [text]: other },
+          newValue: { [text]: text, [other]: [text, { [text]: null }] },
+        },
+        { field: 'items', oldValue: [text, other, 1], newValue: [other, text, '1', true] },
+        { field: 'link', oldValue: `https://evil.example/${text}`, newValue: 'https://evil.example/' },
+        { field: '', oldValue: null, newValue: `${text}${'y'.repeat(5000)}\n${other}` },
+      ],
+    };
+  }).reverse();

@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict';
 
 import { hostileEntries, TEXTS } from './corpus.mjs';
-import { createKey, fullTest, isFull, queryOf, settled, tamper, total, unique, until, viewerTest, write } from './support.mjs';
+import { createKey, fullTest, isFull, queryOf, settled, tamper, total, unique, until, viewerTest,
+  write } from './support.mjs';
 
 const harmless = (page) => page.watched.check({ foreign: true });
 const panel = (page) => page.locator('aside.panel');
@@ -19,15 +20,18 @@ let prepared = null;
 const hostile = () => (prepared ??= scene('"><img src=x onerror=alert(1)>\u202e&entry=x#key=y'));
 
 /** Opens each fold of `root`, and presses each button that only shows more. */
-const openAll = (root) => root.evaluate(async (element) => {
-  for (let round = 0; round < 3; round += 1) {
-    for (const fold of element.querySelectorAll('details:not([open])')) fold.open = true;
-    for (const one of element.querySelectorAll('button')) {
-      if (/^Compare \d|more characters$|^Show \d+ more|unchanged/.test(one.textContent)) one.click();
+const openAll = (root) =>
+  root.evaluate(async (element) => {
+    for (let round = 0; round < 3; round += 1) {
+      for (const fold of element.querySelectorAll('details:not([open])')) fold.open = true;
+      for (const one of element.querySelectorAll('button')) {
+        if (/^Compare \d|more characters$|^Show \d+ more|unchanged/.test(one.textContent)) one.click();
+      }
+      await new Promise((done) => {
+        setTimeout(done, 20);
+      });
     }
-    await new Promise((done) => { setTimeout(done, 20); });
-  }
-});
+  });
 
 viewerTest('the watch sees what it must', async (open) => {
   const page = await open();
@@ -36,24 +40,34 @@ viewerTest('the watch sees what it must', async (open) => {
   await page.evaluate(() => {
     try {
       document.body.insertAdjacentHTML('beforeend', '<img src=x>');
-    } catch { /* The policy forbids it, and reports it. */ }
+    } catch {
+      /* The policy forbids it, and reports it. */
+    }
     document.body.append(document.querySelector('main a').cloneNode());
   });
-  const found = await page.watched.check({ foreign: true }).then(() => '', (error) => error.message);
+  const found = await page.watched.check({ foreign: true }).then(
+    () => '',
+    (error) => error.message,
+  );
   assert.match(found, /was not made by h\(\)/);
   assert.match(found, /require-trusted-types-for/);
   for (const list of Object.values(page.watched)) if (Array.isArray(list)) list.length = 0;
-  await page.evaluate(() => { window.watched.violations.length = 0; });
+  await page.evaluate(() => {
+    window.watched.violations.length = 0;
+  });
 });
 
 viewerTest('the list shows hostile entries as text', async (open) => {
-  const page = await open({}, { ...await hostile(), height: 2400 });
+  const page = await open({}, { ...(await hostile()), height: 2400 });
   assert.equal(await total(page), TEXTS.length);
   const text = await page.locator('.rows').textContent();
   for (const shown of ['<img src=x onerror=alert(1)>', '"><script>alert(1)</script>', '__proto__', '\\u202e']) {
     assert.ok(text.includes(shown), shown);
   }
-  assert.ok(!/[\u202a-\u202e\u2066-\u2069\u200b\ufeff]/.test(await page.locator('body').innerText()), 'nothing turns the text around');
+  assert.ok(
+    !/[\u202a-\u202e\u2066-\u2069\u200b\ufeff]/.test(await page.locator('body').innerText()),
+    'nothing turns the text around',
+  );
   await harmless(page);
   for (const fold of await page.locator('.facets .other button').all()) await fold.click();
   await settled(page);
@@ -74,7 +88,7 @@ viewerTest('the panel shows hostile entries as text', async (open) => {
     const id = await until('the next entry', () => queryOf(page).get('entry'));
     // A browser takes the ids . and .. for directories.
     await panel(page).locator('.entry, .failure').first().waitFor();
-    await until('it is read', async () => await panel(page).locator('[aria-busy=true]').count() === 0);
+    await until('it is read', async () => (await panel(page).locator('[aria-busy=true]').count()) === 0);
     if (/^\.+$/.test(id)) await panel(page).getByText(`A browser cannot request the id "${id}"`).waitFor();
     else {
       await openAll(panel(page));
@@ -101,7 +115,12 @@ fullTest('the pages of hostile resources and users show text', async (open) => {
   const texts = isFull ? TEXTS : [TEXTS[0], TEXTS[3], TEXTS[21]];
   for (const text of texts) {
     const place = TEXTS.indexOf(text);
-    const of = { organization, page: 'resource', resourceType: ['assistant', 'rule', 'user'][place % 3], resourceId: text };
+    const of = {
+      organization,
+      page: 'resource',
+      resourceType: ['assistant', 'rule', 'user'][place % 3],
+      resourceId: text,
+    };
     for (const tab of ['history', 'state', 'compare', 'continuity', 'plan']) {
       const at = tab === 'plan' ? { select: hostileEntries('log_hostile').at(-1 - place).id } : {};
       await page.goto(`${page.url().split('?')[0]}?${new URLSearchParams({ ...of, tab, ...at })}`);
@@ -109,7 +128,9 @@ fullTest('the pages of hostile resources and users show text', async (open) => {
       await openAll(page.locator('main'));
       await harmless(page);
     }
-    await page.goto(`${page.url().split('?')[0]}?${new URLSearchParams({ organization, page: 'user', userId: text, since: '7d' })}`);
+    await page.goto(
+      `${page.url().split('?')[0]}?${new URLSearchParams({ organization, page: 'user', userId: text, since: '7d' })}`,
+    );
     await settled(page);
     await openAll(page.locator('main'));
     await harmless(page);
@@ -127,8 +148,15 @@ fullTest('hostile filters, completions and exports are text, and keep their valu
   }
   await box.fill('');
   for (const text of isFull ? TEXTS : TEXTS.slice(0, 6)) {
-    const filter = [['organization', organization], ['resourceId', text], ['userName', text], ['metadata.ipAddress', text],
-      ['changes.field', text], ['changes.newValue', JSON.stringify(text)], ['text', text]];
+    const filter = [
+      ['organization', organization],
+      ['resourceId', text],
+      ['userName', text],
+      ['metadata.ipAddress', text],
+      ['changes.field', text],
+      ['changes.newValue', JSON.stringify(text)],
+      ['text', text],
+    ];
     await page.goto(`${page.url().split('?')[0]}?${new URLSearchParams(filter)}`);
     await settled(page);
     const chips = page.locator('.search .chip .label');
@@ -136,7 +164,7 @@ fullTest('hostile filters, completions and exports are text, and keep their valu
     // A chip that is edited and applied again is the same filter.
     await chips.first().click();
     await box.press('Enter');
-    await until('it is applied', async () => await chips.count() === filter.length - 1);
+    await until('it is applied', async () => (await chips.count()) === filter.length - 1);
     assert.deepEqual([...queryOf(page)].sort(), filter.toSorted(), text);
     await page.getByRole('button', { name: 'Export', exact: true }).first().click();
     await page.getByRole('dialog').waitFor();
@@ -161,11 +189,21 @@ viewerTest('a service that lies in every text harms nobody', async (open) => {
   await total(page);
   let text = TEXTS[0];
   const wanted = isFull ? [TEXTS[0], TEXTS[1], TEXTS[5], TEXTS[8], TEXTS[21], TEXTS[22]] : [TEXTS[0]];
-  await tamper(page, (url) => url.pathname.startsWith('/v1/'), (body) =>
-    (typeof body === 'string' ? `${text}\n${body}` : poison(body, text)));
+  await tamper(
+    page,
+    (url) => url.pathname.startsWith('/v1/'),
+    (body) => (typeof body === 'string' ? `${text}\n${body}` : poison(body, text)),
+  );
   const resource = { page: 'resource', resourceType: 'assistant', resourceId: TEXTS[0] };
-  const views = [{}, { entry: 'log_hostile_20' }, { ...resource, tab: 'plan', select: 'log_hostile_20' }, { page: 'user', userId: TEXTS[1] },
-    ...['history', 'state', 'compare', 'continuity'].map((tab) => ({ ...resource, tab })), { live: '1' }, { resourceType: 'nothing' }];
+  const views = [
+    {},
+    { entry: 'log_hostile_20' },
+    { ...resource, tab: 'plan', select: 'log_hostile_20' },
+    { page: 'user', userId: TEXTS[1] },
+    ...['history', 'state', 'compare', 'continuity'].map((tab) => ({ ...resource, tab })),
+    { live: '1' },
+    { resourceType: 'nothing' },
+  ];
   for (text of wanted) {
     for (const query of isFull ? views : views.slice(0, 4)) {
       await page.goto(`${page.url().split('?')[0]}?${new URLSearchParams({ organization, ...query })}`);

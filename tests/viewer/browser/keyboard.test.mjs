@@ -2,24 +2,32 @@
 // never lost, and each stop has a name.
 import assert from 'node:assert/strict';
 
-import { fullTest, KEY, ORGANIZATION, queryOf, rest, settled, total, until, untilEqual, VERIFIER_KEY, viewerTest }
-  from './support.mjs';
+import { fullTest, KEY, ORGANIZATION, queryOf, rest, settled, total, until, untilEqual, VERIFIER_KEY,
+  viewerTest } from './support.mjs';
 
 /** What has the focus: its role and name, and whether one sees that it has it. */
-const focused = (page) => page.evaluate(() => {
-  const element = document.activeElement;
-  const box = element.getBoundingClientRect();
-  const style = getComputedStyle(element);
-  const around = element.closest('.box, label, .search') ?? element;
-  const outlined = [element, around].some((one) => {
-    const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(one);
-    return (outlineStyle !== 'none' && parseFloat(outlineWidth) > 0) || boxShadow !== 'none';
+const focused = (page) =>
+  page.evaluate(() => {
+    const element = document.activeElement;
+    const box = element.getBoundingClientRect();
+    const style = getComputedStyle(element);
+    const around = element.closest('.box, label, .search') ?? element;
+    const outlined = [element, around].some((one) => {
+      const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(one);
+      return (outlineStyle !== 'none' && parseFloat(outlineWidth) > 0) || boxShadow !== 'none';
+    });
+    return {
+      tag: element.localName,
+      id: element.id,
+      class: element.className,
+      text: element.textContent.trim().slice(0, 60),
+      label:
+        element.getAttribute('aria-label') ?? element.labels?.[0]?.textContent ?? element.getAttribute('title') ?? '',
+      outlined: outlined || style.outlineStyle !== 'none',
+      box: [box.left, box.top, box.width, box.height],
+      seen: box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth && box.width > 0,
+    };
   });
-  return { tag: element.localName, id: element.id, class: element.className, text: element.textContent.trim().slice(0, 60),
-    label: element.getAttribute('aria-label') ?? element.labels?.[0]?.textContent ?? element.getAttribute('title') ?? '',
-    outlined: outlined || style.outlineStyle !== 'none', box: [box.left, box.top, box.width, box.height],
-    seen: box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth && box.width > 0 };
-});
 
 /** Presses Tab until `isThere(focused)`, and checks each stop. Returns the stops. */
 const tabTo = async (page, what, isThere, key = 'Tab', most = 120) => {
@@ -40,11 +48,18 @@ const tabTo = async (page, what, isThere, key = 'Tab', most = 120) => {
 const byText = (text) => (stop) => stop.text === text || stop.label === text;
 
 /** No pointer, however it is moved, may be needed. */
-const withoutMouse = (page) => page.addInitScript(() => {
-  for (const name of ['pointerdown', 'mousedown', 'touchstart']) {
-    addEventListener(name, () => { throw new Error(`a ${name} on a walk by keyboard`); }, true);
-  }
-});
+const withoutMouse = (page) =>
+  page.addInitScript(() => {
+    for (const name of ['pointerdown', 'mousedown', 'touchstart']) {
+      addEventListener(
+        name,
+        () => {
+          throw new Error(`a ${name} on a walk by keyboard`);
+        },
+        true,
+      );
+    }
+  });
 
 const panelOf = (page) => page.locator('aside.panel');
 const entryOf = (page) => queryOf(page).get('entry');
@@ -97,19 +112,22 @@ viewerTest('a reader signs in, searches and reads entries by keyboard', async (o
   await page.keyboard.press('?');
   await page.getByRole('dialog', { name: 'Keys' }).waitFor();
   await page.keyboard.press('Escape');
-  await until('Escape closes the keys', async () => await page.getByRole('dialog').count() === 0);
+  await until('Escape closes the keys', async () => (await page.getByRole('dialog').count()) === 0);
 });
 
 fullTest('a reader brushes, filters by facets and exports by keyboard', async (open) => {
   const before = async (page) => {
     await withoutMouse(page);
-    await page.addInitScript(() => { delete window.showSaveFilePicker; });
+    await page.addInitScript(() => {
+      delete window.showSaveFilePicker;
+    });
   };
   const page = await open({ resourceType: 'rule' }, { before });
   const all = await total(page);
-  await until('bars are drawn', async () => await page.locator('.plot .column').count() > 10);
+  await until('bars are drawn', async () => (await page.locator('.plot .column').count()) > 10);
   await tabTo(page, 'the histogram', byText('Entries over time'));
-  for (const key of ['Home', 'ArrowRight', 'Shift+ArrowRight', 'Shift+ArrowRight', 'Shift+End']) await page.keyboard.press(key);
+  for (const key of ['Home', 'ArrowRight', 'Shift+ArrowRight', 'Shift+ArrowRight', 'Shift+End'])
+    await page.keyboard.press(key);
   const said = await page.locator('.plot').getAttribute('aria-valuetext');
   await page.keyboard.press('Enter');
   await until('the range is in the address', () => queryOf(page).has('startDate'));
@@ -135,7 +153,7 @@ fullTest('a reader brushes, filters by facets and exports by keyboard', async (o
   await download;
   await dialog.getByText(/^Saved/).waitFor();
   await page.keyboard.press('Escape');
-  await until('it is closed', async () => await dialog.count() === 0);
+  await until('it is closed', async () => (await dialog.count()) === 0);
   await page.keyboard.press('z');
   await untilEqual(() => page.getByRole('button', { name: 'Local' }).getAttribute('aria-pressed'), 'true');
 });
@@ -148,8 +166,13 @@ fullTest('a reader walks through a resource and a user by keyboard', async (open
   await tabTo(page, 'the skip link', byText('Skip to the content'), 'Tab', 3);
   await page.keyboard.press('Enter');
   await untilEqual(async () => (await focused(page)).id, 'main', 'it skips to the content');
-  for (const [label, tab] of [['State', 'state'], ['Compare', 'compare'], ['Continuity', 'continuity'], ['Undo', 'plan'],
-    ['History', null]]) {
+  for (const [label, tab] of [
+    ['State', 'state'],
+    ['Compare', 'compare'],
+    ['Continuity', 'continuity'],
+    ['Undo', 'plan'],
+    ['History', null],
+  ]) {
     await page.locator('main').focus();
     await tabTo(page, label, (stop) => stop.text === label && stop.tag === 'a');
     await page.keyboard.press('Enter');

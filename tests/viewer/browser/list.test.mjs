@@ -38,7 +38,10 @@ viewerTest('the search box makes chips of keywords, and the total is that of RES
   await page.keyboard.type('action:updated');
   await page.keyboard.press('Enter');
   await until('the filter is in the address', () => queryOf(page).get('action') === 'updated');
-  assert.deepEqual(filterOf(page), [['resourceType', 'rule'], ['action', 'updated']]);
+  assert.deepEqual(filterOf(page), [
+    ['resourceType', 'rule'],
+    ['action', 'updated'],
+  ]);
   const some = await matches(page, 'with two chips');
   assert.ok(some > 0 && some < all);
   assert.deepEqual(await chips(page), ['type:rule', 'action:updated']);
@@ -58,11 +61,17 @@ fullTest('unknown words are text, and a wrong value is explained', async (open) 
   await page.getByText('is no keyword, so it is searched as text').waitFor();
   await settled(page);
   await page.getByText('No entry matches.').waitFor();
-  await page.getByRole('link', { name: /^Without/ }).first().waitFor();
+  await page
+    .getByRole('link', { name: /^Without/ })
+    .first()
+    .waitFor();
   await page.goBack();
   assert.equal(await total(page), before);
   await search(page, 'type:asistant');
-  await page.getByText(/did you mean assistant/).first().waitFor();
+  await page
+    .getByText(/did you mean assistant/)
+    .first()
+    .waitFor();
   assert.equal(await page.locator('.search .chip.wrong').count(), 1, 'the wrong chip is marked');
 });
 
@@ -70,11 +79,28 @@ viewerTest('facets have the counts of REST, and filter', async (open) => {
   const page = await open();
   await total(page);
   const facet = (name) => page.getByRole('group', { name });
-  const { counts } = await rest(['audit-log-counts'], [['by', 'resourceType'], ['by', 'action']]);
+  const { counts } = await rest(
+    ['audit-log-counts'],
+    [
+      ['by', 'resourceType'],
+      ['by', 'action'],
+    ],
+  );
   for (const [place, name] of ['Type', 'Action'].entries()) {
-    const shown = async () => JSON.stringify(await facet(name).locator('label').evaluateAll((labels) =>
-      labels.map((label) => [label.querySelector('input').dataset.value, label.querySelector('.count').textContent])));
-    const expected = counts[place].buckets.slice(0, 8).map(({ value, count }) => [value, count.toLocaleString('en-US')]);
+    const shown = async () =>
+      JSON.stringify(
+        await facet(name)
+          .locator('label')
+          .evaluateAll((labels) =>
+            labels.map((label) => [
+              label.querySelector('input').dataset.value,
+              label.querySelector('.count').textContent,
+            ]),
+          ),
+      );
+    const expected = counts[place].buckets
+      .slice(0, 8)
+      .map(({ value, count }) => [value, count.toLocaleString('en-US')]);
     await untilEqual(shown, JSON.stringify(expected), name);
   }
   const first = counts[0].buckets[0];
@@ -94,7 +120,7 @@ viewerTest('a brush over the histogram selects a range', async (open) => {
   const page = await open({ resourceType: 'rule' });
   const all = await matches(page, 'all time');
   const plot = page.getByRole('slider', { name: 'Entries over time' });
-  await until('bars are drawn', async () => await plot.locator('.column').count() > 10);
+  await until('bars are drawn', async () => (await plot.locator('.column').count()) > 10);
   const box = await plot.boundingBox();
   const at = (share) => [box.x + box.width * share, box.y + box.height / 2];
   await page.mouse.move(...at(0.4));
@@ -105,8 +131,12 @@ viewerTest('a brush over the histogram selects a range', async (open) => {
   await until('the range is in the address', () => queryOf(page).has('startDate') && queryOf(page).has('endDate'));
   assert.equal(await matches(page, 'a range'), said, 'the readout was exact');
   assert.ok(said < all);
-  const drawn = () => plot.locator('g title').evaluateAll((titles) =>
-    titles.reduce((sum, title) => sum + Number(/: ([\d,]+)/.exec(title.textContent)[1].replaceAll(',', '')), 0));
+  const drawn = () =>
+    plot
+      .locator('g title')
+      .evaluateAll((titles) =>
+        titles.reduce((sum, title) => sum + Number(/: ([\d,]+)/.exec(title.textContent)[1].replaceAll(',', '')), 0),
+      );
   await untilEqual(drawn, said, 'the bars make the total');
   await page.getByRole('button', { name: 'All time' }).click();
   await until('the range is gone', () => !queryOf(page).has('startDate'));
@@ -119,26 +149,37 @@ viewerTest('scrolling reads page after page, each entry once and in order', asyn
   const wanted = isFull ? 1000 : 300;
   const ids = new Map();
   const collect = async () => {
-    const rows = await page.locator('.row').evaluateAll((all) => all.map((row) =>
-      [Number(row.getAttribute('aria-posinset')), new URLSearchParams(row.querySelector('a.time').getAttribute('href')).get('entry')]));
-    for (const [place, id] of rows) assert.equal(ids.set(place, ids.get(place) ?? id).get(place), id, 'a row keeps its entry');
+    const rows = await page
+      .locator('.row')
+      .evaluateAll((all) =>
+        all.map((row) => [
+          Number(row.getAttribute('aria-posinset')),
+          new URLSearchParams(row.querySelector('a.time').getAttribute('href')).get('entry'),
+        ]),
+      );
+    for (const [place, id] of rows)
+      assert.equal(ids.set(place, ids.get(place) ?? id).get(place), id, 'a row keeps its entry');
     return ids.size >= wanted;
   };
   await page.mouse.move(720, 700);
-  await until(`${wanted} entries`, async () => {
-    await page.mouse.wheel(0, 600);
-    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
-    return collect();
-  }, 60_000);
+  await until(
+    `${wanted} entries`,
+    async () => {
+      await page.mouse.wheel(0, 600);
+      await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+      return collect();
+    },
+    60_000,
+  );
   const expected = [];
-  for (let cursor = {}; expected.length < wanted;) {
+  for (let cursor = {}; expected.length < wanted; ) {
     const { auditLogs, pagination } = await rest(['audit-logs'], { limit: 100, ...cursor });
     expected.push(...auditLogs.map(({ id }) => id));
     cursor = { cursor: pagination.nextCursor };
   }
   const read = Array.from({ length: wanted }, (_, place) => ids.get(place + 1));
   assert.deepEqual(read, expected.slice(0, wanted));
-  assert.ok(await page.locator('.row').count() < 120, 'only the rows near the screen exist');
+  assert.ok((await page.locator('.row').count()) < 120, 'only the rows near the screen exist');
 });
 
 fullTest('Back returns to the list, its place and its filter, and reads nothing again', async (open) => {
@@ -147,18 +188,26 @@ fullTest('Back returns to the list, its place and its filter, and reads nothing 
   await page.mouse.move(720, 700);
   await until('it is scrolled', async () => {
     await page.mouse.wheel(0, 500);
-    return await page.evaluate(() => scrollY) > 4000;
+    return (await page.evaluate(() => scrollY)) > 4000;
   });
   await settled(page);
   let top = 0;
   await until('it stands still', async () => {
     const before = top;
-    top = await page.evaluate(() => new Promise((done) => { setTimeout(() => done(scrollY), 150); }));
+    top = await page.evaluate(
+      () =>
+        new Promise((done) => {
+          setTimeout(() => done(scrollY), 150);
+        }),
+    );
     return top === before;
   });
   const row = page.locator('.row').filter({ visible: true });
   const tops = await row.evaluateAll((rows) => rows.map((one) => one.getBoundingClientRect().top));
-  await row.nth(tops.findIndex((y) => y > 300 && y < 500)).locator('.resource').click();
+  await row
+    .nth(tops.findIndex((y) => y > 300 && y < 500))
+    .locator('.resource')
+    .click();
   await page.locator('.resource-page .tabs').waitFor();
   await settled(page);
   const calls = page.calls.length;

@@ -6,9 +6,17 @@ import { fullTest, ORGANIZATION, queryOf, rest, restText, total, unique, until, 
   WRITER_KEY } from './support.mjs';
 
 let number = 0;
-const entries = (count, more = {}) => Array.from({ length: count }, () => ({ id: `log_live_${number += 1}`, resourceType: 'assistant',
-  resourceId: 'asst_live', action: 'updated', userId: 'uid_live', userName: 'Live User',
-  changes: [{ field: 'count', oldValue: number - 1, newValue: number }], ...more }));
+const entries = (count, more = {}) =>
+  Array.from({ length: count }, () => ({
+    id: `log_live_${(number += 1)}`,
+    resourceType: 'assistant',
+    resourceId: 'asst_live',
+    action: 'updated',
+    userId: 'uid_live',
+    userName: 'Live User',
+    changes: [{ field: 'count', oldValue: number - 1, newValue: number }],
+    ...more,
+  }));
 const bar = (page) => page.getByRole('button', { name: /^Show [\d,]+ new/ });
 const follows = (page) => page.locator('.live-state').getByText('Following', { exact: true }).waitFor();
 
@@ -57,11 +65,17 @@ const openDialog = async (page, format) => {
 };
 const restExport = (format, filter) => restText(['export'], { ...filter, format });
 
-for (const [format, label] of [['csv', /^CSV/], ['ndjson', /^NDJSON/]]) {
+for (const [format, label] of [
+  ['csv', /^CSV/],
+  ['ndjson', /^NDJSON/],
+]) {
   (format === 'csv' ? viewerTest : fullTest)(`an export as ${format} is byte for byte that of REST`, async (open) => {
     const filter = { resourceType: 'rule', endDate: '2018-12-31' };
     // Without a dialog for the file, the browser downloads it.
-    const before = (page) => page.addInitScript(() => { delete window.showSaveFilePicker; });
+    const before = (page) =>
+      page.addInitScript(() => {
+        delete window.showSaveFilePicker;
+      });
     const page = await open(filter, { before });
     const count = (await total(page)).toLocaleString('en-US');
     const dialog = await openDialog(page, label);
@@ -79,12 +93,13 @@ for (const [format, label] of [['csv', /^CSV/], ['ndjson', /^NDJSON/]]) {
 
 fullTest('an export is streamed into the file that the reader chose', async (open) => {
   // A file of the page's own storage has the same interface as one of the disk.
-  const before = (page) => page.addInitScript(() => {
-    window.showSaveFilePicker = async () => {
-      const root = await navigator.storage.getDirectory();
-      return root.getFileHandle('chosen.ndjson', { create: true });
-    };
-  });
+  const before = (page) =>
+    page.addInitScript(() => {
+      window.showSaveFilePicker = async () => {
+        const root = await navigator.storage.getDirectory();
+        return root.getFileHandle('chosen.ndjson', { create: true });
+      };
+    });
   const filter = { resourceType: 'rule', action: 'created' };
   const page = await open(filter, { before });
   await total(page);
@@ -100,13 +115,24 @@ fullTest('an export is streamed into the file that the reader chose', async (ope
 
 fullTest('an export that breaks saves nothing, and says so', async (open) => {
   const saved = [];
-  const before = (page) => page.addInitScript(() => {
-    window.file = { written: 0, closed: false, aborted: false };
-    window.showSaveFilePicker = async () => ({ name: 'x', createWritable: async () => ({
-      write: async (bytes) => { window.file.written += bytes.length; },
-      close: async () => { window.file.closed = true; },
-      abort: async () => { window.file.aborted = true; } }) });
-  });
+  const before = (page) =>
+    page.addInitScript(() => {
+      window.file = { written: 0, closed: false, aborted: false };
+      window.showSaveFilePicker = async () => ({
+        name: 'x',
+        createWritable: async () => ({
+          write: async (bytes) => {
+            window.file.written += bytes.length;
+          },
+          close: async () => {
+            window.file.closed = true;
+          },
+          abort: async () => {
+            window.file.aborted = true;
+          },
+        }),
+      });
+    });
   const page = await open({ resourceType: 'rule' }, { before });
   page.on('download', (download) => saved.push(download));
   const all = await total(page);
@@ -114,14 +140,22 @@ fullTest('an export that breaks saves nothing, and says so', async (open) => {
   await page.route('**/export?*', (route) => route.fulfill({ contentType: 'application/x-ndjson', body: whole }));
   const dialog = await openDialog(page, /^NDJSON/);
   await dialog.getByRole('button', { name: 'Export' }).click();
-  await dialog.getByRole('alert').getByText(/incomplete, so nothing was saved/).waitFor();
+  await dialog
+    .getByRole('alert')
+    .getByText(/incomplete, so nothing was saved/)
+    .waitFor();
   assert.ok((await dialog.getByRole('alert').textContent()).includes(` of ${all.toLocaleString('en-US')} entries`));
   const file = await page.evaluate(() => window.file);
   assert.deepEqual([file.closed, file.aborted], [false, true]);
   await dialog.getByRole('button', { name: 'Close' }).click();
   await page.unroute('**/export?*');
-  await page.route('**/export?*', (route) => route.fulfill({ status: 403, contentType: 'application/json',
-    body: '{"error":{"message":"<b>no</b>","type":"permission_error","code":"insufficient_permissions"}}' }));
+  await page.route('**/export?*', (route) =>
+    route.fulfill({
+      status: 403,
+      contentType: 'application/json',
+      body: '{"error":{"message":"<b>no</b>","type":"permission_error","code":"insufficient_permissions"}}',
+    }),
+  );
   await openDialog(page, /^CSV/);
   await dialog.getByRole('button', { name: 'Export' }).click();
   await dialog.getByRole('alert').getByText('The export did not begin. <b>no</b>').waitFor();
@@ -131,7 +165,10 @@ fullTest('an export that breaks saves nothing, and says so', async (open) => {
 fullTest('an export has entries that were written after the list was read', async (open) => {
   const organization = unique('org_export');
   await write(entries(20), organization);
-  const before = (page) => page.addInitScript(() => { delete window.showSaveFilePicker; });
+  const before = (page) =>
+    page.addInitScript(() => {
+      delete window.showSaveFilePicker;
+    });
   const page = await open({}, { organization, key: WRITER_KEY, before });
   await total(page);
   await write(entries(5), organization);

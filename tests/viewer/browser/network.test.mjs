@@ -17,7 +17,10 @@ fullTest('a slow network shows skeletons, keeps what was there, and drops answer
   const page = await open({}, { before: (one) => emulate(one, 600, 60_000) });
   const skeleton = page.locator('.skeleton').first();
   await skeleton.waitFor({ state: 'attached' });
-  const style = await skeleton.evaluate((one) => [getComputedStyle(one).animationDelay, getComputedStyle(one).animationFillMode]);
+  const style = await skeleton.evaluate((one) => [
+    getComputedStyle(one).animationDelay,
+    getComputedStyle(one).animationFillMode,
+  ]);
   assert.deepEqual(style, ['0.3s', 'both'], 'a skeleton is not seen in the first 300 ms');
   const all = await total(page);
   await emulate(page, 1500);
@@ -25,7 +28,7 @@ fullTest('a slow network shows skeletons, keeps what was there, and drops answer
   await box.fill('type:rule');
   await box.press('Enter');
   await until('the filter is in the address', () => queryOf(page).has('resourceType'));
-  assert.ok(await page.locator('.row').count() > 0, 'the old list stays until the new one is there');
+  assert.ok((await page.locator('.row').count()) > 0, 'the old list stays until the new one is there');
   const ended = [];
   page.on('requestfailed', (request) => ended.push(decodeURIComponent(request.url())));
   await box.fill('action:deleted');
@@ -34,13 +37,16 @@ fullTest('a slow network shows skeletons, keeps what was there, and drops answer
   const { pagination } = await rest(['audit-logs'], { resourceType: 'rule', action: 'deleted', limit: 1 });
   await untilEqual(() => page.locator('h1.total').textContent(), `${pagination.total.toLocaleString('en-US')} entries`);
   await sleep(2500);
-  assert.equal(await page.locator('h1.total').textContent(), `${pagination.total.toLocaleString('en-US')} entries`, 'no old answer wins');
+  assert.equal(
+    await page.locator('h1.total').textContent(),
+    `${pagination.total.toLocaleString('en-US')} entries`,
+    'no old answer wins',
+  );
   assert.ok(pagination.total < all);
 });
 
 fullTest('a service that is gone is said to be gone, and the page goes on when it is back', async (open, context) => {
-  const gateway = await startGateway();
-  context.after(() => gateway.stop());
+  const gateway = await startGateway(context);
   const organization = unique('org_gone');
   const entry = (id) => ({ id, resourceType: 'rule', resourceId: 'r', action: 'created', userId: 'u' });
   await write([entry('log_1')], organization);
@@ -49,7 +55,10 @@ fullTest('a service that is gone is said to be gone, and the page goes on when i
   assert.equal(await total(page), 1);
   await live.locator('.live-state').getByText('Following', { exact: true }).waitFor();
   await gateway.stop();
-  await live.locator('.live-state').getByText(/^Not following: The service does not answer\. Next try in \d+ s\.$/).waitFor();
+  await live
+    .locator('.live-state')
+    .getByText(/^Not following: The service does not answer\. Next try in \d+ s\.$/)
+    .waitFor();
   assert.equal(await live.locator('.row').count(), 1, 'what was read stays');
   await page.locator('.row .resource').click();
   await failure(page).getByRole('heading', { name: 'There is no connection to the service' }).waitFor();
@@ -66,8 +75,7 @@ fullTest('a service that is gone is said to be gone, and the page goes on when i
 });
 
 fullTest('a short break is not noticed', async (open, context) => {
-  const gateway = await startGateway();
-  context.after(() => gateway.stop());
+  const gateway = await startGateway(context);
   const page = await open({ resourceType: 'rule' }, { url: gateway.url });
   await total(page);
   await gateway.stop();
@@ -108,7 +116,9 @@ fullTest('an overloaded service and wrong answers are explained', async (open) =
   await total(page);
   const errors = { 429: /too much to do/, 500: /has a fault/, 413: /too large/, 403: /may not do this/ };
   for (const [status, title] of Object.entries(errors)) {
-    await page.route('**/v1/**', (route) => route.fulfill({ status: Number(status), json: { error: { message: 'no', code: 'x' } } }));
+    await page.route('**/v1/**', (route) =>
+      route.fulfill({ status: Number(status), json: { error: { message: 'no', code: 'x' } } }),
+    );
     await page.goto(page.url().replace(/(&text=\d+)?$/, `&text=${status}`));
     await failure(page).getByRole('heading', { name: title }).first().waitFor();
     await page.unroute('**/v1/**');

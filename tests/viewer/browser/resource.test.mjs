@@ -35,12 +35,15 @@ fullTest('the history of a resource has all its entries, newest first', async (o
   await page.getByRole('link', { name: `${pagination.total} entries` }).waitFor();
   const items = page.locator('.timeline > li');
   const more = page.getByRole('button', { name: /^Show more of/ });
-  while (await more.count() > 0) {
+  while ((await more.count()) > 0) {
     const before = await items.count();
     await more.click();
-    await until('more are there', async () => await items.count() > before);
+    await until('more are there', async () => (await items.count()) > before);
   }
-  assert.deepEqual(await items.evaluateAll((all) => all.map(({ dataset }) => dataset.id)), auditLogs.map(({ id }) => id));
+  assert.deepEqual(
+    await items.evaluateAll((all) => all.map(({ dataset }) => dataset.id)),
+    auditLogs.map(({ id }) => id),
+  );
 });
 
 viewerTest('the state at a moment is that of REST, and the slider moves it', async (open) => {
@@ -52,7 +55,11 @@ viewerTest('the state at a moment is that of REST, and the slider moves it', asy
   const check = async (at) => {
     const state = await rest(path(of, 'state'), at === null ? {} : { at });
     await until(`the state at ${at}`, async () => (await sentences(page)).includes(inFormat(state.summary)));
-    await untilEqual(() => countOf(page, 'table.fields tbody > tr'), Math.min(state.fields.length, 200), 'all fields are listed');
+    await untilEqual(
+      () => countOf(page, 'table.fields tbody > tr'),
+      Math.min(state.fields.length, 200),
+      'all fields are listed',
+    );
   };
   await check(null);
   const slider = page.getByRole('slider', { name: 'State at: entry' });
@@ -82,18 +89,30 @@ fullTest('the comparison of two moments is that of REST', async (open) => {
   await settled(page);
   const expected = await rest(path(of, 'compare'), { from });
   await until('the sentence', async () => (await sentences(page)).includes(inFormat(expected.summary)));
-  await untilEqual(() => countOf(page, '.rows > li.differing'), Math.min(expected.differences.length, 50), 'all differences');
+  await untilEqual(
+    () => countOf(page, '.rows > li.differing'),
+    Math.min(expected.differences.length, 50),
+    'all differences',
+  );
   const { field } = expected.differences[0];
   assert.ok((await answer(page).locator('.differing').first().textContent()).includes(field.slice(0, 100)));
 });
 
 fullTest('breaks of continuity are those of REST', async (open) => {
   const organization = unique('org_breaks');
-  const update = (id, oldValue, newValue) => ({ id, resourceType: 'rule', resourceId: 'rule_1', action: 'updated', userId: 'uid_1',
-    changes: [{ field: 'limit', oldValue, newValue }] });
+  const update = (id, oldValue, newValue) => ({
+    id,
+    resourceType: 'rule',
+    resourceId: 'rule_1',
+    action: 'updated',
+    userId: 'uid_1',
+    changes: [{ field: 'limit', oldValue, newValue }],
+  });
   await write([update('log_1', 1, 2), update('log_2', 2, 3), update('log_3', 5, 6)], organization);
-  const page = await open({ page: 'resource', resourceType: 'rule', resourceId: 'rule_1', tab: 'continuity' },
-    { organization, key: WRITER_KEY });
+  const page = await open(
+    { page: 'resource', resourceType: 'rule', resourceId: 'rule_1', tab: 'continuity' },
+    { organization, key: WRITER_KEY },
+  );
   await page.getByRole('heading', { name: '1 break' }).waitFor();
   const { summary } = await rest(['resources', 'rule', 'rule_1', 'continuity'], {}, { organization });
   assert.ok((await sentences(page)).includes(inFormat(summary)));
@@ -121,7 +140,11 @@ viewerTest('a plan to undo entries has the steps of REST', async (open) => {
   assert.deepEqual(plan, await postPlan(ids, plan.asOfSequence));
   assert.equal(await page.locator('.answer.plan .rows > li').count(), Math.min(plan.steps.length, 50));
   assert.ok((await sentences(page)).includes(inFormat(plan.summary)));
-  await page.getByRole('button', { name: `Leave ${ids[1]} out` }).or(page.getByTitle(`Leave ${ids[1]} out`)).first().click();
+  await page
+    .getByRole('button', { name: `Leave ${ids[1]} out` })
+    .or(page.getByTitle(`Leave ${ids[1]} out`))
+    .first()
+    .click();
   await untilEqual(() => queryOf(page).getAll('select').join(), ids[0], 'one is left');
   await settled(page);
   await page.goto(page.url().replace(/&select=[^&]*/, `&at=${auditLogs[3].timestamp}`));
@@ -129,13 +152,21 @@ viewerTest('a plan to undo entries has the steps of REST', async (open) => {
 });
 
 const postPlan = async (entries, asOf) => {
-  const init = { method: 'POST', body: JSON.stringify({ entries, asOf }),
-    headers: { authorization: `Bearer ${WRITER_KEY}`, 'content-type': 'application/json' } };
+  const init = {
+    method: 'POST',
+    body: JSON.stringify({ entries, asOf }),
+    headers: { authorization: `Bearer ${WRITER_KEY}`, 'content-type': 'application/json' },
+  };
   return (await fetch(`${URL_BASE}/v1/${ORGANIZATION}/rollback-plans`, init)).json();
 };
 
 fullTest('the page of a user counts as REST does', async (open) => {
-  const { counts } = await rest(['audit-log-counts'], { by: 'userId', top: 20, startDate: '2017-01-01', endDate: '2018-12-31' });
+  const { counts } = await rest(['audit-log-counts'], {
+    by: 'userId',
+    top: 20,
+    startDate: '2017-01-01',
+    endDate: '2018-12-31',
+  });
   const { value: userId } = counts[0].buckets.find(({ count }) => count < 400) ?? counts[0].buckets.at(-1);
   const range = { startDate: '2018-01-01', endDate: '2018-06-30' };
   const page = await open({ page: 'user', userId, ...range });
@@ -143,15 +174,28 @@ fullTest('the page of a user counts as REST does', async (open) => {
   await settled(page);
   const { pagination } = await rest(['audit-logs'], { userId, ...range, limit: 1 });
   const count = pagination.total.toLocaleString('en-US');
-  await page.locator('.span').getByText(`${count} ${pagination.total === 1 ? 'entry' : 'entries'}`).waitFor();
-  const numbers = (selector) => page.locator(selector).evaluateAll((cells) =>
-    cells.reduce((sum, cell) => sum + Number(cell.textContent.replaceAll(',', '')), 0));
+  await page
+    .locator('.span')
+    .getByText(`${count} ${pagination.total === 1 ? 'entry' : 'entries'}`)
+    .waitFor();
+  const numbers = (selector) =>
+    page
+      .locator(selector)
+      .evaluateAll((cells) => cells.reduce((sum, cell) => sum + Number(cell.textContent.replaceAll(',', '')), 0));
   await page.locator('table.heat').waitFor();
   assert.equal(await numbers('table.heat tbody td[data-level]'), pagination.total, 'the activity has all entries');
   const byAction = await rest(['audit-log-counts'], { userId, ...range, by: 'action' });
-  const shown = await page.locator('.totals').filter({ hasText: 'By action' }).locator('tr').evaluateAll((rows) =>
-    rows.map((row) => [row.querySelector('.word').textContent, row.querySelector('td.number').textContent]));
-  assert.deepEqual(shown, byAction.counts[0].buckets.map(({ value, count: all }) => [value, all.toLocaleString('en-US')]));
+  const shown = await page
+    .locator('.totals')
+    .filter({ hasText: 'By action' })
+    .locator('tr')
+    .evaluateAll((rows) =>
+      rows.map((row) => [row.querySelector('.word').textContent, row.querySelector('td.number').textContent]),
+    );
+  assert.deepEqual(
+    shown,
+    byAction.counts[0].buckets.map(({ value, count: all }) => [value, all.toLocaleString('en-US')]),
+  );
   await page.getByRole('link', { name: 'Last 90 days' }).click();
   await until('the range is in the address', () => queryOf(page).get('since') === '90d');
   await settled(page);

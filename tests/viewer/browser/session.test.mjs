@@ -5,7 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { address, createKey, fullTest, KEY, ORGANIZATION, queryOf, rest, settled, total, unique, until, viewerTest,
   write } from './support.mjs';
 
-const stored = (page) => page.evaluate(() => JSON.stringify([{ ...sessionStorage }, { ...localStorage }, document.cookie]));
+const stored = (page) =>
+  page.evaluate(() => JSON.stringify([{ ...sessionStorage }, { ...localStorage }, document.cookie]));
 
 const signIn = async (page, key, organization) => {
   await page.getByLabel('API key').fill(key);
@@ -40,7 +41,10 @@ viewerTest('a pasted key signs in, and a wrong one says why', async (open) => {
 
 viewerTest('a key in the address signs in and leaves the address', async (open) => {
   const urls = [];
-  const page = await open({ action: 'deleted' }, { before: (one) => one.on('request', (request) => urls.push(request)) });
+  const page = await open(
+    { action: 'deleted' },
+    { before: (one) => one.on('request', (request) => urls.push(request)) },
+  );
   await total(page);
   assert.equal(page.url(), address({ action: 'deleted' }, { key: null }), 'the view stays');
   for (const request of urls) {
@@ -82,7 +86,10 @@ viewerTest('nothing of a session is left for the next one', async (open) => {
   await write([{ id: 'log_1', resourceType: 'thread', resourceId: 'r', action: 'shared', userId: 'uid_other' }], other);
   const page = await open();
   await total(page);
-  await page.locator('.facets').getByRole('checkbox', { name: /^updated/ }).waitFor();
+  await page
+    .locator('.facets')
+    .getByRole('checkbox', { name: /^updated/ })
+    .waitFor();
   await page.getByRole('button', { name: 'Live', exact: true }).click();
   await settled(page);
   await page.getByRole('button', { name: 'Sign out' }).click();
@@ -90,7 +97,11 @@ viewerTest('nothing of a session is left for the next one', async (open) => {
   assert.equal(await total(page), 1);
   const facets = page.locator('.facets');
   await facets.getByRole('checkbox', { name: /^shared/ }).waitFor();
-  assert.equal(await facets.getByRole('checkbox', { name: /^updated/ }).count(), 0, 'the counts are those of this organization');
+  assert.equal(
+    await facets.getByRole('checkbox', { name: /^updated/ }).count(),
+    0,
+    'the counts are those of this organization',
+  );
   await page.goBack();
   await until('it is the former address', () => queryOf(page).get('organization') === ORGANIZATION);
   await settled(page);
@@ -99,16 +110,20 @@ viewerTest('nothing of a session is left for the next one', async (open) => {
 });
 
 fullTest('the same link again, in the open page, shows all again', async (open) => {
-  const slow = (page) => page.route('**/audit-log-counts?*', async (route) => {
-    await sleep(400);
-    await route.continue().catch(() => {});
-  });
+  const slow = (page) =>
+    page.route('**/audit-log-counts?*', async (route) => {
+      await sleep(400);
+      await route.continue().catch(() => {});
+    });
   const page = await open({}, { before: slow });
   const all = await total(page);
   await page.goto(address());
   assert.equal(await total(page), all);
-  await until('the bars are drawn', async () => await page.locator('.plot .column').count() > 10);
-  await page.locator('.facets').getByRole('checkbox', { name: /^updated/ }).waitFor();
+  await until('the bars are drawn', async () => (await page.locator('.plot .column').count()) > 10);
+  await page
+    .locator('.facets')
+    .getByRole('checkbox', { name: /^updated/ })
+    .waitFor();
   await page.mouse.move(700, 600);
   await until('it reads on', async () => {
     await page.mouse.wheel(0, 2000);
@@ -116,15 +131,30 @@ fullTest('the same link again, in the open page, shows all again', async (open) 
   });
 });
 
-fullTest('another key in the address of the open page takes its place', async (open) => {
+fullTest('a link with another key asks before it takes the place of the present key', async (open) => {
   const other = unique('org_session');
   const otherKey = await createKey(other);
   const page = await open();
   await total(page);
+  const asked = [];
+  let answer = false;
+  page.watched.answer = (message) => {
+    asked.push(message);
+    return answer;
+  };
+  const keyOfTab = () => page.evaluate(() => sessionStorage['auditlog.key']);
+  await page.goto(address({}, { organization: other, key: otherKey }));
+  await page.getByText('Organization not found').first().waitFor();
+  assert.equal(await keyOfTab(), KEY, 'the present key stays');
+  answer = true;
+  await page.evaluate((key) => {
+    location.hash = `key=${key}`;
+  }, otherKey);
+  await page.getByText('This organization has no entries yet.').waitFor();
+  assert.equal(await keyOfTab(), otherKey);
+  assert.ok(!page.url().includes('#'));
   await page.goto(address({}, { organization: other, key: otherKey }));
   await page.getByText('This organization has no entries yet.').waitFor();
-  assert.equal(queryOf(page).get('organization'), other);
-  await page.evaluate((key) => { location.hash = `key=${key}`; }, otherKey);
-  await until('the key leaves the address', () => !page.url().includes('#'));
-  assert.equal(await page.evaluate(() => sessionStorage['auditlog.key']), otherKey);
+  assert.equal(asked.length, 2, 'the same key is no question');
+  assert.ok(asked.every((question) => /Sign in with the key of this link/.test(question)));
 });

@@ -1,4 +1,4 @@
-// What the files of this suite share: the service under test, the browser, and pages that report what must never happen.
+// The files of this suite share this: the service under test, the browser, and pages that report what must not happen.
 //
 // The environment names the service, which must run with a signing key:
 //   VIEWER_URL           its address, such as http://127.0.0.1:8080
@@ -55,8 +55,15 @@ export const address = (query = {}, { organization = ORGANIZATION, key = KEY, ur
  */
 const openIn = async (opened, query, options = {}) => {
   const { organization, key, url, width = 1440, height = 900, scheme = 'light', before, ...rest } = options;
-  const context = await (await browser()).newContext({
-    viewport: { width, height }, colorScheme: scheme, acceptDownloads: true, timezoneId: 'Europe/Berlin', ...rest });
+  const context = await (
+    await browser()
+  ).newContext({
+    viewport: { width, height },
+    colorScheme: scheme,
+    acceptDownloads: true,
+    timezoneId: 'Europe/Berlin',
+    ...rest,
+  });
   context.setDefaultTimeout(TIMEOUT);
   const page = await context.newPage();
   page.watched = await watch(page, url ?? URL_BASE);
@@ -82,21 +89,24 @@ const picture = async (page, name, place) => {
  * A test with pages: `run(open)` opens some with `open(query, options)`. After it, no page may have broken the policy,
  * opened a dialog, thrown an error or asked another server.
  */
-export const viewerTest = (name, run, { timeout = 120_000 } = {}) => test(name, { timeout }, async (context) => {
-  const opened = [];
-  try {
-    await run((query, options) => openIn(opened, query, options), context);
-    for (const page of opened) await page.watched.check();
-  } catch (error) {
-    await Promise.all(opened.map((page, place) => picture(page, name, place)));
-    throw error;
-  } finally {
-    await Promise.all(opened.map((page) => page.context().close()));
-  }
-});
+export const viewerTest = (name, run, { timeout = 120_000 } = {}) =>
+  test(name, { timeout }, async (context) => {
+    const opened = [];
+    try {
+      await run((query, options) => openIn(opened, query, options), context);
+      for (const page of opened) await page.watched.check();
+    } catch (error) {
+      await Promise.all(opened.map((page, place) => picture(page, name, place)));
+      throw error;
+    } finally {
+      await Promise.all(opened.map((page) => page.context().close()));
+    }
+  });
 
 /** A test of the whole suite that the smoke test leaves out. */
-export const fullTest = (...test) => { if (isFull) viewerTest(...test); };
+export const fullTest = (...test) => {
+  if (isFull) viewerTest(...test);
+};
 
 // Waiting
 
@@ -123,7 +133,7 @@ export const untilEqual = async (probe, expected, what = 'the page shows it') =>
 /** Waits until nothing is read any more, which `aria-busy` says. */
 export const settled = async (page) => {
   await page.locator('main .page > *, main .sign-in').first().waitFor();
-  await until('the page is not busy', async () => await page.locator('[aria-busy], .stale').count() === 0);
+  await until('the page is not busy', async () => (await page.locator('[aria-busy], .stale').count()) === 0);
 };
 
 /** Waits for the list, and returns its number of entries. */
@@ -140,17 +150,21 @@ export const queryOf = (page) => new URL(page.url()).searchParams;
  * Changes answers of REST on their way, those for whose address `matches(url)`. `edit(body)` gets what JSON says, or
  * another text.
  */
-export const tamper = (page, matches, edit) => page.route((url) => matches(url), async (route) => {
-  try {
-    const answer = await route.fetch();
-    const text = await answer.text();
-    const isJson = answer.headers()['content-type']?.includes('json');
-    await route.fulfill({ response: answer, body: isJson ? JSON.stringify(edit(JSON.parse(text))) : edit(text) });
-  } catch (error) {
-    // The page may be gone, or have aborted its request.
-    if (!/closed|disposed|already handled|aborted|ECONNRESET/i.test(error.message)) throw error;
-  }
-});
+export const tamper = (page, matches, edit) =>
+  page.route(
+    (url) => matches(url),
+    async (route) => {
+      try {
+        const answer = await route.fetch({ timeout: 60_000 });
+        const text = await answer.text();
+        const isJson = answer.headers()['content-type']?.includes('json');
+        await route.fulfill({ response: answer, body: isJson ? JSON.stringify(edit(JSON.parse(text))) : edit(text) });
+      } catch (error) {
+        // The page may be gone, or have aborted its request.
+        if (!/closed|disposed|already handled|aborted|ECONNRESET|socket hang up/i.test(error.message)) throw error;
+      }
+    },
+  );
 
 // The service
 
@@ -195,10 +209,14 @@ export const createKey = (organization, scopes = ['read', 'verify']) =>
 
 before(async () => {
   const { pagination } = await rest(['audit-logs'], { limit: 1 });
-  await until('a checkpoint has all entries', async () => {
-    const note = await restText(['log', 'checkpoint']).catch(() => '');
-    return Number(note.split('\n')[1] ?? 0) >= pagination.total;
-  }, 60_000);
+  await until(
+    'a checkpoint has all entries',
+    async () => {
+      const note = await restText(['log', 'checkpoint']).catch(() => '');
+      return Number(note.split('\n')[1] ?? 0) >= pagination.total;
+    },
+    60_000,
+  );
 });
 
 /** A name that no other run has used, so that a suite can run twice against one service. */
