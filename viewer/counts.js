@@ -72,7 +72,7 @@ export const makeHistogram = ({ onRange }) => {
   const allTime = button('All time', () => onRange([]), { title: 'Remove the range of time' });
   const plot = s('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' });
   const slider = h('div', { class: 'plot', role: 'slider', tabIndex: 0, 'aria-label': 'Entries over time',
-    'aria-valuemin': '1', 'aria-describedby': 'histogram-help' }, plot);
+    'aria-valuemin': '1', 'aria-valuenow': '1', 'aria-describedby': 'histogram-help' }, plot);
   const axis = h('div', { class: 'axis', 'aria-hidden': 'true' });
   const element = h('section', { class: 'histogram', 'aria-label': 'Histogram' },
     h('div', { class: 'head' }, readout, allTime), slider, axis, h('p', { class: 'unseen', id: 'histogram-help' },

@@ -274,10 +274,11 @@ const makeScreen = (root) => {
       } else if (past?.key === key && !isLive()) {
         result?.controller.abort();
         stopLive();
-        result = past;
-        result.controller = new AbortController();
-        const { top } = past;
-        show(past);
+        // A copy: the screen that had it may still be about to end what it reads.
+        result = { ...past, isLoading: false, controller: new AbortController() };
+        results.set(result.id, result);
+        const { top } = result;
+        show(result);
         scrollTo(0, top);
       } else {
         await begin(key, filterOf(query));

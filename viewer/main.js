@@ -116,7 +116,8 @@ const showPage = () => {
   }
   run(root, signal, async () => {
     if (!PAGES.includes(name)) {
-      replace(root, empty('There is no such page.', h('a', { href: fresh() }, 'All entries')));
+      replace(root, h('h1', { class: 'unseen' }, document.title),
+        empty('There is no such page.', h('a', { href: fresh() }, 'All entries')));
       return;
     }
     const { page } = name === 'list' ? list : await load(name);
