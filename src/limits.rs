@@ -109,11 +109,6 @@ impl Budget {
 }
 
 impl Reservation {
-    /// The number of bytes that it holds.
-    pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
     /// Holds `bytes` more; `false` if fewer are left.
     pub fn try_grow(&self, bytes: usize) -> bool {
         let is_room = self.budget.try_add(bytes);

@@ -8,11 +8,10 @@ import { announce, button, copy, empty, failure, load, number, plural, shown, sk
 import { changeFilter, changesTo, chips, faultyParameter, filterOf, isSearched, rawFilter } from './query.js';
 import { changed, go, href, onRoute, params } from './route.js';
 import { makeRows } from './rows.js';
-import { makeKnown, makeSearchBox } from './searchbox.js';
+import { makeKnown, makeSearchBox, OUTCOMES } from './searchbox.js';
 import { onKey } from './session.js';
 import { onZone } from './time.js';
 
-const OUTCOMES = ['success', 'failure', 'denied'];
 const LIMIT = 100;
 const MAX_RESULTS = 6;
 /** The facets stand beside the list of a page that is so wide, and fold above it otherwise. */

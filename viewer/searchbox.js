@@ -7,9 +7,11 @@ import { changeFilter, chips, KEYWORDS, parseSearch, textOf } from './query.js';
 const MAX_OPTIONS = 12;
 const MAX_TEXT = 4000;
 const MAX_SEEN = 300;
+/** The outcomes of an action. */
+export const OUTCOMES = ['success', 'failure', 'denied'];
 const FIXED = {
   __proto__: null,
-  outcome: ['success', 'failure', 'denied'],
+  outcome: OUTCOMES,
   actor: ['user', 'service', 'system', 'anonymous'],
   since: ['15m', '1h', '24h', '7d', '30d', '90d'],
 };

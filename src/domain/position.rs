@@ -1,6 +1,6 @@
 //! Positions in a list, and numbers of a log.
 
-use super::{Invalid, Seq, TimeRange, Timestamp};
+use super::{Entry, Invalid, Seq, TimeRange, Timestamp};
 
 /// The position of an entry in a list. Lists are sorted by these two fields, newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +16,11 @@ impl Position {
     pub const START: Self = Self { timestamp: Timestamp::MIN, seq: 0 };
     /// The position after all entries.
     pub const END: Self = Self { timestamp: Timestamp::END, seq: Seq::MAX };
+
+    /// The position of `entry`.
+    pub fn of(entry: &Entry) -> Self {
+        Self { timestamp: entry.timestamp, seq: entry.seq }
+    }
 }
 
 /// The entries after one position, up to and including another.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::breaks::{Classification, ResourceCheck, bytes};
 use super::limits::MAX_FOLD_BYTES;
 use super::model::{BreakClass, ContinuityBreak, LifeActions};
-use super::reader::{Turn, next_size, position};
+use super::reader::{Turn, next_size};
 use super::token::ResumeToken;
 use super::totals::CheckTotals;
 use crate::domain::{Identifier, OrganizationId, Position, ResourceKey, ResourceType, Seq, check_seq};
@@ -283,13 +283,13 @@ impl ContinuityCheck {
             self.end_resource();
         }
         match (&mut self.source, last) {
-            (EntrySource::Listed(_, after), Some(last)) => *after = position(last),
+            (EntrySource::Listed(_, after), Some(last)) => *after = Position::of(last),
             (EntrySource::Listed(resources, after), None) => {
                 resources.pop_front();
                 *after = Position::START;
             }
             (EntrySource::OfTypes(_, after), Some(last)) => {
-                *after = Some((last.content.resource_id.clone(), position(last)));
+                *after = Some((last.content.resource_id.clone(), Position::of(last)));
             }
             (EntrySource::OfTypes(types, after), None) => {
                 types.pop_front();

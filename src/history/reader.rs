@@ -63,7 +63,7 @@ impl<'a> ResourceReader<'a> {
         let entries =
             self.store.resource_entries(self.organization, self.resource, self.after, self.as_of, limit as i64).await?;
         match entries.last() {
-            Some(last) if entries.len() == limit => self.after = position(last),
+            Some(last) if entries.len() == limit => self.after = Position::of(last),
             _ => self.is_done = true,
         }
         self.piece = next_size(&entries);
@@ -71,11 +71,6 @@ impl<'a> ResourceReader<'a> {
         tokio::task::yield_now().await;
         Ok(Some(entries))
     }
-}
-
-/// The position of an entry.
-pub(super) fn position(entry: &Entry) -> Position {
-    Position { timestamp: entry.timestamp, seq: entry.seq }
 }
 
 /// The size of the piece after `entries`.

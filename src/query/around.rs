@@ -33,10 +33,7 @@ impl Query {
         let filter = Filter { time: window, ..Filter::default() };
         let page = match cursor {
             Some(cursor) => self.list(key_id, organization, &filter, Start::Cursor(cursor), limit).await?,
-            None => {
-                let middle = Position { timestamp: entry.timestamp, seq: entry.seq };
-                self.middle_page(key_id, organization, &filter, middle, limit).await?
-            }
+            None => self.middle_page(key_id, organization, &filter, Position::of(&entry), limit).await?,
         };
         Ok(Surroundings { window, page })
     }

@@ -174,7 +174,7 @@ fn next_cursor(entries: &[Entry], (head, total, offset): (Seq, i64, i64), limit:
     // No overflow: a page has at most 100 entries.
     let walked = offset.saturating_add(entries.len() as i64);
     let last = entries.last().filter(|_| walked < total && entries.len() == usize::from(limit.get()))?;
-    Some(Cursor { head, total, walked, last: Position { timestamp: last.timestamp, seq: last.seq } })
+    Some(Cursor { head, total, walked, last: Position::of(last) })
 }
 
 /// The start of a page.

@@ -1,4 +1,4 @@
-//! What `auditlog demo` prints: the commands work when pasted, and the link opens the log of an invented company.
+//! The output of `auditlog demo`: the commands work when pasted, and the link opens the log of an invented company.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};

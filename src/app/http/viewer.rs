@@ -49,12 +49,11 @@ const FOREVER: &str = "public, max-age=31536000, immutable";
 /// Caching of the page: browsers ask each time whether it has changed.
 const REVALIDATE: &str = "no-cache";
 
-/// Compressed once for the process.
+/// Compressed once for the process, when the first reader comes.
 static VIEWER: LazyLock<Viewer> = LazyLock::new(|| Viewer::of(FILES));
 
 /// The routes of the viewer.
 pub(in crate::app) fn routes() -> Router {
-    LazyLock::force(&VIEWER);
     Router::new()
         .route("/viewer", get(redirect))
         .route("/viewer/", get(index))

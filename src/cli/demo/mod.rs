@@ -118,7 +118,7 @@ async fn opened(
     Ok(create_key(store, clock, random, NewKey { name: None, organization, scopes, expires_at }).await?)
 }
 
-/// What a reader of the log of the invented company needs.
+/// The access of a reader to the log of the invented company.
 struct StoryAccess {
     organization: OrganizationId,
     key: Secret,

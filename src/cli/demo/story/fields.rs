@@ -57,7 +57,7 @@ pub(super) static MCP_CONFIGURATIONS: [StoryResource; 4] = [
 
 pub(super) static COMPANY: StoryResource = resource("organization", "org_demo", "Larkfield Travel");
 
-/// What an assistant can call. The second and the third value change objects within the array.
+/// The functions that an assistant can call. The second and the third value change objects within the array.
 const FUNCTIONS: [&str; 3] = [
     concat!(
         r#"[{"name":"find_booking","description":"Finds a booking.","parameters":{"reference":"string"}},"#,

@@ -1,4 +1,4 @@
-//! What happens beside the daily work: resources come and go, somebody joins for a few days, and an entry comes late.
+//! The events beside the daily work: resources come and go, somebody joins for a few days, and an entry comes late.
 
 use super::accounts::{AMARA, CHLOE, DANIEL, GRACE, LENA, MATEO, SOFIA, StoryAccount, YUKI};
 use super::calendar::{HOUR, MINUTE, StoryCalendar};
